@@ -1,0 +1,91 @@
+"""Backend: the five verbs, and their streaming forms, that a place for bytes must know."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import BinaryIO, Protocol
+
+from memoflow.errors import RequestError
+
+
+@dataclass(frozen=True, slots=True)
+class Found:
+    """A name that a listing found.
+
+    `modified` is by the backend's own clock: when this name last got its bytes, not when they
+    were first made.
+    """
+
+    name: str
+    size_bytes: int
+    modified: float
+
+
+class Backend(Protocol):
+    """A place that keeps bytes by name.
+
+    A name is a relative path of parts that neither are empty nor begin with a dot. A name
+    appears whole or not at all. Raises BackendError and its children, never OSError.
+    """
+
+    def read(self, name: str) -> bytes | None:
+        """Return the bytes, or None if nothing has this name."""
+
+    def write(
+        self, name: str, data: bytes, *, if_absent: bool = False, durable: bool = True
+    ) -> bool:
+        """Give the bytes this name; False if `if_absent` and the name is taken.
+
+        With `durable=False` they outlive this process but perhaps not a power cut.
+        """
+
+    def exists(self, names: Sequence[str]) -> list[bool]:
+        """Tell for each name whether it is taken."""
+
+    def list(self, prefix: str) -> Iterator[Found]:
+        """Yield what lies in the folder `prefix` and below, in no order; "" means everything.
+
+        What comes or goes meanwhile may be there or not.
+        """
+
+    def delete(self, names: Sequence[str]) -> None:
+        """Free the names; an absent one is fine."""
+
+    def open(self, name: str) -> BinaryIO | None:
+        """Return a seekable reader, or None if nothing has this name."""
+
+    def write_from(
+        self,
+        name: str,
+        source: Path | Iterable[bytes | memoryview],
+        *,
+        if_absent: bool = False,
+        durable: bool = True,
+    ) -> bool:
+        """Write what a file holds or an iterable yields; an error raised by it leaves nothing."""
+
+    def adopt(self, name: str, source: Path) -> bool:
+        """Give a file of this machine a second name here, without its bytes if that can be.
+
+        Whoever owns `source` must never write into it. False if the name is taken.
+        """
+
+    def path(self, name: str) -> Path | None:
+        """Return where a file of this name lies on this machine; None if bytes lie elsewhere."""
+
+    def tidy(self, *, before: float) -> int:
+        """Remove what dead writers began before that time; return how many pieces of litter."""
+
+
+def check_name(name: str) -> str:
+    """Return the name; RequestError if it could leave the backend or hide in it."""
+    if "\0" in name or any(not part or part.startswith(".") for part in name.split("/")):
+        raise RequestError(f"{name!r} cannot name anything in a backend")
+    return name
+
+
+def folder(prefix: str) -> str:
+    """Return the prefix as a folder: "" or ending in one slash."""
+    return f"{check_name(prefix)}/" if prefix else ""

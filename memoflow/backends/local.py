@@ -1,0 +1,272 @@
+"""Local: a backend in a directory of this machine."""
+
+from __future__ import annotations
+
+import errno
+import os
+import stat
+import uuid
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import suppress
+from io import FileIO
+from pathlib import Path
+from typing import BinaryIO
+
+from memoflow.backends.backend import Found, check_name, folder
+from memoflow.backends.failures import translated
+from memoflow.errors import NotFoundError
+
+_Paths = list[str]  # Said here: inside the class, `list` is one of its verbs.
+_CHUNK_BYTES = 1 << 20
+_TEMPORARY = ".tmp-"
+_ABSENT = (FileNotFoundError, NotADirectoryError, IsADirectoryError)
+# Not every file system can link, and none across devices or beyond its limit of links.
+_NO_LINK = {errno.EXDEV, errno.EPERM, errno.EMLINK, errno.ENOTSUP, errno.ENOSYS}
+
+
+class Local:
+    """Keep each name as a file under `root`, which the first write creates.
+
+    Files are read-only and never written in place. New folders are private (0700), or as open
+    as a root that somebody made before: `chmod g+rwxs` on it shares the store with a group.
+    """
+
+    def __init__(self, root: Path) -> None:
+        self.root = Path(os.path.abspath(root))
+        self._prefix = f"{self.root}/"
+
+    def __repr__(self) -> str:
+        return f"Local({str(self.root)!r})"
+
+    def path(self, name: str) -> Path:
+        return Path(self._path(name))
+
+    def read(self, name: str) -> bytes | None:
+        path = self._path(name)
+        with translated("read", path):
+            try:
+                with open(path, "rb", buffering=0) as file:
+                    return file.readall()
+            except _ABSENT:
+                return None
+
+    def open(self, name: str) -> BinaryIO | None:
+        path = self._path(name)
+        with translated("read", path):
+            try:
+                return open(path, "rb")
+            except _ABSENT:
+                return None
+
+    def exists(self, names: Sequence[str]) -> list[bool]:
+        return [self._is_file(self._path(name)) for name in names]
+
+    def list(self, prefix: str) -> Iterator[Found]:
+        start = folder(prefix)
+        return self._walk(f"{self._prefix}{start}", start)
+
+    def write(
+        self, name: str, data: bytes, *, if_absent: bool = False, durable: bool = True
+    ) -> bool:
+        return self.write_from(name, (data,), if_absent=if_absent, durable=durable)
+
+    def write_from(
+        self,
+        name: str,
+        source: Path | Iterable[bytes | memoryview],
+        *,
+        if_absent: bool = False,
+        durable: bool = True,
+    ) -> bool:
+        path = self._path(name)
+        if isinstance(source, Path):
+            # Opened before anything is made here, and told apart from failures of this backend.
+            with translated("read", source), open(source, "rb", buffering=0) as file:
+                return self._write(path, _chunks(file), if_absent=if_absent, durable=durable)
+        return self._write(path, source, if_absent=if_absent, durable=durable)
+
+    def adopt(self, name: str, source: Path) -> bool:
+        path = self._path(name)
+        with translated("write", path):
+            try:
+                self._in_folder(path, lambda: os.link(os.path.realpath(source), path))
+            except FileExistsError:
+                return False
+            except FileNotFoundError:
+                raise NotFoundError(f"{source} went away before it could be adopted") from None
+            except OSError as error:
+                if error.errno not in _NO_LINK:
+                    raise
+                return self.write_from(name, source, if_absent=True)
+        return True
+
+    def delete(self, names: Sequence[str]) -> None:
+        folders = set()
+        for name in names:
+            path = self._path(name)
+            with translated("delete", path), suppress(*_ABSENT):
+                os.unlink(path)
+            folders.add(os.path.dirname(path))
+        for left in folders:
+            self._drop_empty(left)
+
+    def tidy(self, *, before: float) -> int:
+        removed = 0
+        for path in self._litter(str(self.root)):
+            with translated("delete", path), suppress(FileNotFoundError):
+                if os.stat(path, follow_symlinks=False).st_ctime < before:
+                    os.unlink(path)
+                    removed += 1
+        return removed
+
+    def _path(self, name: str) -> str:
+        return self._prefix + check_name(name)
+
+    def _is_file(self, path: str) -> bool:
+        with translated("read", path):
+            try:
+                return stat.S_ISREG(os.stat(path).st_mode)
+            except _ABSENT:
+                return False
+
+    def _walk(self, directory: str, prefix: str) -> Iterator[Found]:
+        with translated("list", directory):
+            try:
+                entries = list(os.scandir(directory))
+            except _ABSENT:
+                return
+        for entry in entries:
+            if entry.name.startswith("."):
+                continue
+            if entry.is_dir(follow_symlinks=False):
+                yield from self._walk(entry.path, f"{prefix}{entry.name}/")
+                continue
+            with translated("list", entry.path):
+                try:
+                    info = entry.stat(follow_symlinks=False)
+                except FileNotFoundError:
+                    continue
+            if stat.S_ISREG(info.st_mode):
+                # ctime: an adopted file was written long before it became a blob.
+                yield Found(prefix + entry.name, info.st_size, info.st_ctime)
+
+    def _litter(self, directory: str) -> Iterator[str]:
+        with translated("list", directory):
+            try:
+                entries = list(os.scandir(directory))
+            except _ABSENT:
+                return
+        for entry in entries:
+            if entry.is_dir(follow_symlinks=False):
+                yield from self._litter(entry.path)
+            elif entry.name.startswith(_TEMPORARY):
+                yield entry.path
+
+    def _write(
+        self, path: str, source: Iterable[bytes | memoryview], *, if_absent: bool, durable: bool
+    ) -> bool:
+        directory = os.path.dirname(path)
+        # In the same directory: a rename is whole only within one file system.
+        temporary = f"{directory}/{_TEMPORARY}{uuid.uuid4().hex}"
+        flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC
+        with translated("write", path):
+            made: _Paths = []
+            file = self._in_folder(path, lambda: os.open(temporary, flags, 0o444), made)
+            try:
+                try:
+                    for chunk in source:
+                        _write_all(file, chunk)
+                    if durable:
+                        os.fsync(file)
+                finally:
+                    os.close(file)
+                if not self._give_name(temporary, path, if_absent=if_absent):
+                    return False
+            finally:
+                with suppress(OSError):
+                    os.unlink(temporary)
+            if durable:
+                for changed in (directory, *map(os.path.dirname, made)):
+                    _fsync_folder(changed)
+        return True
+
+    def _give_name(self, temporary: str, path: str, *, if_absent: bool) -> bool:
+        if if_absent:
+            try:
+                os.link(temporary, path)
+                return True
+            except FileExistsError:
+                return False
+            except OSError as error:
+                if error.errno not in _NO_LINK:
+                    raise
+            # Without links two writers may both win; their bytes for one name are as good.
+            if os.path.lexists(path):
+                return False
+        os.rename(temporary, path)
+        return True
+
+    def _in_folder(
+        self, path: str, act: Callable[[], int | None], made: _Paths | None = None
+    ) -> int:
+        """Do what needs the folder of `path`, making it first if it is not there."""
+        for _ in range(100):
+            try:
+                return act() or 0
+            except FileNotFoundError:
+                # Again and again, because `delete` drops folders that it finds empty.
+                self._make_folder(os.path.dirname(path), [] if made is None else made)
+        return act() or 0
+
+    def _make_folder(self, directory: str, made: _Paths) -> None:
+        root = str(self.root)
+        if len(directory) <= len(root):
+            os.makedirs(os.path.dirname(root), exist_ok=True)
+        try:
+            os.mkdir(directory, 0o700)
+        except FileExistsError:
+            return
+        except FileNotFoundError:
+            self._make_folder(os.path.dirname(directory), made)
+            with suppress(FileExistsError):
+                os.mkdir(directory, 0o700)
+        made.append(directory)
+        mode = stat.S_IMODE(os.stat(root).st_mode)
+        if mode & 0o7077:
+            with suppress(FileNotFoundError, PermissionError):
+                os.chmod(directory, mode)
+
+    def _drop_empty(self, directory: str) -> None:
+        while len(directory) > len(str(self.root)):
+            try:
+                os.rmdir(directory)
+            except OSError:
+                return  # Not empty, or somebody else's: an empty folder costs nothing.
+            directory = os.path.dirname(directory)
+
+
+def _write_all(file: int, chunk: bytes | memoryview) -> None:
+    rest = memoryview(chunk)
+    while rest:
+        rest = rest[os.write(file, rest) :]
+
+
+def _chunks(file: FileIO) -> Iterator[memoryview]:
+    buffer = bytearray(_CHUNK_BYTES)
+    view = memoryview(buffer)
+    while length := file.readinto(buffer):
+        yield view[:length]
+
+
+def _fsync_folder(directory: str) -> None:
+    try:
+        file = os.open(directory, os.O_RDONLY | os.O_DIRECTORY)
+    except (FileNotFoundError, PermissionError):
+        return  # Dropped meanwhile, or the parent of our root and not ours to sync.
+    try:
+        os.fsync(file)
+    except OSError as error:
+        if error.errno != errno.EINVAL:  # Some file systems cannot sync a folder.
+            raise
+    finally:
+        os.close(file)

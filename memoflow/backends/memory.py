@@ -1,0 +1,79 @@
+"""Memory: a backend that forgets everything when the process ends, for tests and dry runs."""
+
+from __future__ import annotations
+
+import io
+import threading
+import time
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from pathlib import Path
+from typing import BinaryIO
+
+from memoflow.backends.backend import Found, check_name, folder
+from memoflow.backends.failures import translated
+
+
+class Memory:
+    """Keep bytes in a dict; safe to share between threads."""
+
+    def __init__(self, *, clock: Callable[[], float] = time.time) -> None:
+        self._clock = clock
+        self._files: dict[str, tuple[bytes, float]] = {}
+        self._lock = threading.Lock()
+
+    def read(self, name: str) -> bytes | None:
+        with self._lock:
+            file = self._files.get(check_name(name))
+        return None if file is None else file[0]
+
+    def write(
+        self, name: str, data: bytes, *, if_absent: bool = False, durable: bool = True
+    ) -> bool:
+        with self._lock:
+            if if_absent and check_name(name) in self._files:
+                return False
+            self._files[check_name(name)] = (bytes(data), self._clock())
+        return True
+
+    def exists(self, names: Sequence[str]) -> list[bool]:
+        with self._lock:
+            return [check_name(name) in self._files for name in names]
+
+    def list(self, prefix: str) -> Iterator[Found]:
+        start = folder(prefix)
+        with self._lock:
+            files = [item for item in self._files.items() if item[0].startswith(start)]
+        return iter([Found(name, len(data), modified) for name, (data, modified) in files])
+
+    def delete(self, names: Sequence[str]) -> None:
+        with self._lock:
+            for name in names:
+                self._files.pop(check_name(name), None)
+
+    def open(self, name: str) -> BinaryIO | None:
+        data = self.read(name)
+        return None if data is None else io.BytesIO(data)
+
+    def write_from(
+        self,
+        name: str,
+        source: Path | Iterable[bytes | memoryview],
+        *,
+        if_absent: bool = False,
+        durable: bool = True,
+    ) -> bool:
+        if isinstance(source, Path):
+            with translated("read", source):
+                data = source.read_bytes()
+        else:
+            data = b"".join(source)
+        return self.write(name, data, if_absent=if_absent)
+
+    def adopt(self, name: str, source: Path) -> bool:
+        return self.write_from(name, source, if_absent=True)
+
+    def path(self, name: str) -> Path | None:
+        return None
+
+    def tidy(self, *, before: float) -> int:
+        return 0

@@ -1,0 +1,55 @@
+"""Errors: one family tree; each class says who must act."""
+
+from __future__ import annotations
+
+
+class MemoflowError(Exception):
+    """Anything memoflow raises on purpose."""
+
+
+class RequestError(MemoflowError):
+    """You asked for something that cannot be: fix the call."""
+
+
+class BadKeyError(RequestError):
+    """A key that cannot name anything."""
+
+
+class NotFoundError(RequestError):
+    """A named ref, file or blob is not in the store."""
+
+
+class NoFingerprintError(RequestError):
+    """A value or function has no stable digest.
+
+    `path` leads to the culprit, such as `inputs.model.hook`.
+    """
+
+    def __init__(self, path: str, reason: str) -> None:
+        super().__init__(f"{path} has no stable fingerprint: {reason}")
+        self.path = path
+        self.reason = reason
+
+
+class IntegrityError(MemoflowError):
+    """Stored bytes are not what their name says: never retried, never served."""
+
+
+class BackendError(MemoflowError):
+    """The place where bytes are kept failed."""
+
+
+class BackendDeniedError(BackendError):
+    """The backend refuses: retrying will not help."""
+
+
+class BackendUnavailableError(BackendError):
+    """The backend failed for now: retrying may help."""
+
+
+class LeaseLostError(MemoflowError):
+    """Another process took this key over."""
+
+
+class FormatError(MemoflowError):
+    """The store was written by a newer memoflow."""

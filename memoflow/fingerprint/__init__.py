@@ -1,0 +1,1 @@
+"""Fingerprints: what determines a result."""

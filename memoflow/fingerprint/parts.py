@@ -1,0 +1,63 @@
+"""Parts: the things that together determine a result, and the fingerprint they add up to."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+from xxhash import xxh3_128_hexdigest
+
+from memoflow.names import Digest
+
+
+@dataclass(frozen=True, slots=True)
+class Part:
+    """One thing that determines a result.
+
+    Only `kind`, `name` and `digest` count; `where` and `summary` are there for people. The
+    digest of a package is its version, as text.
+    """
+
+    kind: str
+    name: str
+    digest: str
+    where: str = ""
+    summary: str = ""
+
+    def to_json(self) -> list[str]:
+        return [self.kind, self.name, self.digest, self.where, self.summary]
+
+    @classmethod
+    def from_json(cls, fields: Iterable[str]) -> Part:
+        return cls(*fields)
+
+
+class Fingerprint(Digest):
+    """The digest of what determines a result, which remembers its parts."""
+
+    __slots__ = ("parts",)
+
+    parts: tuple[Part, ...]
+
+    @classmethod
+    def of(cls, parts: Iterable[Part]) -> Fingerprint:
+        """Add parts up; their order and repetitions do not count."""
+        unique = {(part.kind, part.name, part.digest): part for part in parts}
+        keys = sorted(unique)
+        self = cls(digest_of(*(field for key in keys for field in key)))
+        self.parts = tuple(unique[key] for key in keys)
+        return self
+
+    def __reduce__(self) -> tuple[object, ...]:
+        return Fingerprint.of, (self.parts,)
+
+    __copy__ = __deepcopy__ = lambda self, _memo=None: self
+
+
+def digest_of(*texts: str) -> Digest:
+    """Digest texts so that moving a character from one to the next makes another digest."""
+    pieces: list[bytes] = []
+    for text in texts:
+        data = text.encode("utf-8", "surrogatepass")
+        pieces += (b"%d:" % len(data), data)
+    return Digest("xxh3:" + xxh3_128_hexdigest(b"".join(pieces)))

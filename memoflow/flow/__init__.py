@@ -1,0 +1,1 @@
+"""Flow: Metaflow's decorators, scheduler and command line."""

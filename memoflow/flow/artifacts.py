@@ -1,0 +1,125 @@
+"""Metaflow's artifacts on disk: taken into the store, and given back."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+from pathlib import Path
+from typing import Any
+
+from memoflow.errors import IntegrityError
+from memoflow.kinds.memo import Artifact
+from memoflow.names import Digest
+from memoflow.objects import prove
+from memoflow.store import Store
+
+# Metaflow writes this beside an artifact that it packed with gzip; all but a few are.
+_PACKED = {"cas_raw": False, "cas_version": 1}
+
+# Up to this size a hit reads its outputs again; a larger one is trusted while its inode, size
+# and time of change are what they were when it was last read.
+_READ_AGAIN = 64 << 20
+
+State = tuple[int, int, int]
+
+
+class Artifacts:
+    """The content-addressed files of one flow in a local datastore.
+
+    Layout (Metaflow 2.19): <root>/<Flow>/data/<first two of SHA-1>/<SHA-1>, gzip of a pickle,
+    and beside it <SHA-1>_meta, without which it cannot be loaded.
+    """
+
+    def __init__(self, flow_datastore: Any, store: Store) -> None:
+        self._data = Path(flow_datastore.datastore_root) / flow_datastore.flow_name / "data"
+        self._store = store
+        self._proven: dict[str, State] = {}
+
+    def path(self, sha1: str) -> Path:
+        return self._data / sha1[:2] / sha1
+
+    def packed(self, sha1: str, info: dict[str, Any]) -> tuple[Artifact, Path]:
+        """Return an artifact that Metaflow has written, and the file that holds it."""
+        path = self.path(sha1)
+        try:
+            cas = json.loads(_meta(path).read_text())
+        except FileNotFoundError:
+            cas = {}
+        return Artifact(sha1, info, {} if cas == _PACKED else cas), path
+
+    def restore(self, artifact: Artifact) -> None:
+        """Make the artifact loadable from this flow, out of the store if it is not there.
+
+        Raises IntegrityError if no good copy is left. A damaged file is set aside by then:
+        Metaflow never writes an artifact whose file exists, so it would stay for ever.
+        """
+        path = self.path(artifact.sha1)
+        state = _state(path)
+        if state is not None and self._proven.get(artifact.sha1) == state:
+            return
+        if state is None or not self._is_whole(path, state, artifact):
+            if state is not None:
+                path.replace(path.with_name(path.name + ".damaged"))
+            self._take_back(artifact, path)
+            state = _state(path)
+        expected = json.dumps(artifact.cas or _PACKED)
+        meta = _meta(path)
+        if not meta.exists() or meta.read_text() != expected:
+            _write_whole(meta, expected.encode())
+        if state is not None:
+            self._proven[artifact.sha1] = state
+
+    def _take_back(self, artifact: Artifact, path: Path) -> None:
+        digest = Digest(f"sha1:{artifact.sha1}")
+        blob = self._store.blob_path(digest)
+        state = None if blob is None else _state(blob)
+        if blob is None or state is None:
+            raise IntegrityError(f"the bytes of artifact {digest} are gone")
+        if not self._is_whole(blob, state, artifact):
+            self._store.quarantine(digest)
+            raise IntegrityError(f"the bytes of artifact {digest} are damaged")
+        path.parent.mkdir(parents=True, exist_ok=True)
+        _link(blob, path)
+
+    def _is_whole(self, path: Path, state: State, artifact: Artifact) -> bool:
+        fact = f"proven:{path}"
+        large = state[1] > _READ_AGAIN
+        if large and self._store.index.recall([fact]).get(fact) == json.dumps(state):
+            return True
+        digest = Digest(f"sha1:{artifact.sha1}")
+        if not prove(path, digest=digest, xxh3=artifact.xxh3, size_bytes=artifact.packed_size):
+            return False
+        if large:
+            self._store.index.remember({fact: json.dumps(state)})
+        return True
+
+
+def _state(path: Path) -> State | None:
+    try:
+        found = path.stat()
+    except FileNotFoundError:
+        return None
+    # Not the time of the inode's last change: each new hard link sets it.
+    return found.st_ino, found.st_size, found.st_mtime_ns
+
+
+def _meta(path: Path) -> Path:
+    return path.with_name(path.name + "_meta")
+
+
+def _link(source: Path, target: Path) -> None:
+    try:
+        os.link(source, target)
+    except FileExistsError:
+        return
+    except OSError:  # Another file system, or one without hard links.
+        temporary = target.with_name(f"{target.name}.{os.getpid()}.tmp")
+        shutil.copyfile(source, temporary)
+        temporary.replace(target)
+
+
+def _write_whole(path: Path, data: bytes) -> None:
+    temporary = path.with_name(f"{path.name}.{os.getpid()}.tmp")
+    temporary.write_bytes(data)
+    temporary.replace(path)

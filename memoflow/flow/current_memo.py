@@ -1,0 +1,31 @@
+"""`current.memo`: what a running task can know of its own memo."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from memoflow.errors import NoFingerprintError
+from memoflow.flow.lookup import Memoized, Verdict
+
+
+@dataclass(frozen=True)
+class CurrentMemo:
+    """Whether this task is a hit, under which key, and which task computed its results.
+
+    `key` is that of the scope until the step has run, since what a step reads is part of the
+    whole key; None if the step cannot be memoized. `origin` is None on a miss.
+    """
+
+    hit: bool
+    key: str | None
+    origin: str | None
+
+    @classmethod
+    def of(cls, verdict: Verdict, memoized: Memoized) -> CurrentMemo:
+        entry = verdict.entry
+        if entry is not None:
+            return cls(True, str(entry.ref.key), entry.origin)
+        try:
+            return cls(False, str(memoized.scope_key), None)
+        except NoFingerprintError:
+            return cls(False, None, None)

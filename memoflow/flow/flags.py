@@ -1,0 +1,96 @@
+"""Flags of `run` and `resume`: --memo and --memo-refresh, for the command line and Runner.
+
+Imported while Metaflow loads its plugins, so it stays light.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+from metaflow._vendor import click
+from metaflow.cli_components.utils import LazyGroup
+from metaflow.exception import CommandException
+
+MODES = ("on", "off", "read-only", "only")
+
+# What the command line of this process asked for; the worker is told through its environment.
+given: dict[str, Any] = {"mode": None, "refresh": ()}
+
+
+def steps_to_refresh(wanted: tuple[str, ...], graph: Any) -> frozenset[str]:
+    """Return the steps that `fit`, `fit+` (and all after it) and `all` stand for.
+
+    Raises CommandException for a step that the graph does not have.
+    """
+    chosen: set[str] = set()
+    for text in wanted:
+        if text == "all":
+            chosen.update(graph.nodes)
+            continue
+        name = text.removesuffix("+")
+        if name not in graph.nodes:
+            raise CommandException(
+                f"--memo-refresh {text}: there is no step {name!r}; "
+                f"the steps are {', '.join(graph.sorted_nodes)} (or: all)"
+            )
+        chosen.add(name)
+        frontier = [name] if text.endswith("+") else []
+        while frontier:
+            for after in graph[frontier.pop()].out_funcs:
+                if after not in chosen:
+                    chosen.add(after)
+                    frontier.append(after)
+    return frozenset(chosen)
+
+
+def _keep(option: str) -> Callable[[Any, Any, Any], Any]:
+    def callback(ctx: Any, param: Any, value: Any) -> Any:
+        if option == "refresh" and value:
+            steps_to_refresh(value, ctx.obj.graph)  # An unknown step stops the run here.
+        given[option] = value
+        return value
+
+    return callback
+
+
+def _add_options(command: Any) -> None:
+    options = [
+        click.Option(
+            ("--memo", "memo"),
+            type=click.Choice(MODES),
+            default=None,
+            expose_value=False,
+            callback=_keep("mode"),
+            help="Memoized steps: use and record results (on), neither (off), use only "
+            "(read-only), or fail on a miss (only).",
+        ),
+        click.Option(
+            ("--memo-refresh", "memo_refresh"),
+            multiple=True,
+            default=None,
+            metavar="STEP",
+            expose_value=False,
+            callback=_keep("refresh"),
+            help="Run this memoized step anew and record its result: a step, STEP+ for it and "
+            "all after it, or all. Can be given several times.",
+        ),
+    ]
+    for attribute in ("params", "original_params"):
+        params = getattr(command, attribute, None)
+        if params is not None and not any(param.name == "memo" for param in params):
+            params.extend(options)
+
+
+_lazy_load = LazyGroup._lazy_load
+
+
+def _lazy_load_with_options(self: Any, name: str) -> Any:
+    # Not earlier: importing run_cmds before the flow class exists would lose its Parameters.
+    command = _lazy_load(self, name)
+    if name in ("run", "resume"):
+        _add_options(command)
+    return command
+
+
+LazyGroup._lazy_load = _lazy_load_with_options

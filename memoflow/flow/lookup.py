@@ -1,0 +1,214 @@
+"""The lookup: is there a result for this task, and if not, why."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import Any
+
+from metaflow import metaflow_config
+
+from memoflow import fingerprint
+from memoflow.errors import IntegrityError, NoFingerprintError, NotFoundError
+from memoflow.fingerprint import Fingerprint, Part
+from memoflow.flow import scope, watch
+from memoflow.flow.flags import given, steps_to_refresh
+from memoflow.flow.options import MODES, Options, choice
+from memoflow.flow.parents import FlowShape, Parents, UndecidedError
+from memoflow.flow.session import Session
+from memoflow.kinds import memo
+from memoflow.kinds.memo import Entry
+from memoflow.names import Key
+from memoflow.store import Store
+
+_SHARED = "*"  # in place of a flow's name, for scope="global"
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """What a lookup came to.
+
+    `entry` is the result to use, or None: then `reason` says why the step runs. `undecided` means
+    that the worker should look again. `record` is False if nothing the step leaves can be found
+    again.
+    """
+
+    entry: Entry | None = None
+    reason: str = ""
+    undecided: bool = False
+    record: bool = True
+
+
+class Memoized:
+    """One memoized step of a flow, as its class was before Metaflow prepared it to run."""
+
+    def __init__(self, flow: Any, graph: Any, step: str, options: Options) -> None:
+        self.step = step
+        self.options = options
+        self.shape = FlowShape.of(flow)
+        self.node = graph[step]
+        self.join_type = None
+        if self.node.type == "join":
+            self.join_type = graph[self.node.split_parents[-1]].type
+        self.mode = choice(
+            "mode",
+            given["mode"] or metaflow_config.MEMOFLOW_MODE or options.mode or "on",
+            MODES,
+        )
+        asked = tuple(given["refresh"]) or tuple(
+            filter(None, (metaflow_config.MEMOFLOW_REFRESH or "").split(","))
+        )
+        self.refresh = options.refresh or step in steps_to_refresh(asked, graph)
+        self._scope: Fingerprint | NoFingerprintError | None = None
+
+    @property
+    def scope(self) -> Fingerprint:
+        """The fingerprint of code and environment; NoFingerprintError if there is none."""
+        if self._scope is None:
+            try:
+                self._scope = scope.of_step(self.shape.flow, self.step, self.options)
+            except NoFingerprintError as error:
+                self._scope = error
+        if isinstance(self._scope, NoFingerprintError):
+            raise self._scope
+        return self._scope
+
+    @property
+    def step_key(self) -> Key:
+        flow = self.shape.flow.__name__ if self.options.scope == "flow" else _SHARED
+        return memo.step_key(flow, self.step)
+
+    @property
+    def scope_key(self) -> Key:
+        return self.step_key / self.scope.hex
+
+    def ignores(self, name: str) -> bool:
+        ignore = self.options.ignore
+        return name in ignore or (
+            name.startswith("inputs") and name.rpartition(".")[2] in ignore
+        )
+
+    def listed(self) -> tuple[str, ...] | None:
+        """Return the names in `inputs=[...]`, None if what the step reads decides."""
+        if self.options.inputs is None:
+            return None
+        return tuple(name for name in self.options.inputs if not self.ignores(name))
+
+
+def look_up(memoized: Memoized, parents: Parents, session: Session) -> Verdict:
+    """Find the result of a task that would start from `parents`."""
+    store = session.store
+    if store is None or memoized.mode == "off":
+        return Verdict(reason="off", record=False)
+    try:
+        scope_key = memoized.scope_key
+    except NoFingerprintError as error:
+        session.say_once(f"{memoized.step} is not memoized: {error}")
+        return Verdict(reason=f"not memoized: {error}", record=False)
+    if memoized.refresh:
+        return Verdict(reason="refresh asked for")
+    listed = memoized.listed()
+    sets = list(memo.read_sets(store, scope_key)) if listed is None else [listed]
+    seen: list[tuple[Part, ...]] = []
+    damage = ""
+    undecided: UndecidedError | None = None
+    for names in sets:
+        try:
+            inputs = tuple(parents.read(name) for name in names)
+        except UndecidedError as error:
+            undecided = error
+            continue
+        seen.append(inputs)
+        entry, trouble = _usable(store, scope_key, inputs, memoized, session)
+        if entry is not None:
+            return Verdict(entry)
+        damage = damage or trouble
+    if undecided is not None:
+        return Verdict(reason=f"{undecided}", undecided=True)
+    return Verdict(reason=damage or _why(memoized, store, session, seen))
+
+
+def _usable(
+    store: Store, scope_key: Key, inputs: Iterable[Part], memoized: Memoized, session: Session
+) -> tuple[Entry | None, str]:
+    """Return an entry whose outputs are there and whole, else what was wrong with it."""
+    try:
+        entry = memo.find(store, scope_key, inputs)
+    except (IntegrityError, NotFoundError) as error:
+        return None, f"the entry was damaged and is set aside ({error})"
+    if entry is None:
+        return None, ""
+    ttl = memoized.options.ttl
+    if ttl is not None and entry.ref.created + ttl.total_seconds() <= time.time():
+        return None, f"the result of {entry.origin} is older than {ttl}"
+    try:
+        for artifact in entry.artifacts.values():
+            session.artifacts.restore(artifact)
+    except IntegrityError as error:
+        store.forget(entry.ref.key)
+        return None, str(error)
+    return entry, ""
+
+
+def _why(
+    memoized: Memoized, store: Store, session: Session, seen: list[tuple[Part, ...]]
+) -> str:
+    """Return why there is no result, from what the last recorded task of the step was."""
+    told = session.reasons.get(memoized.step)
+    if told is not None:
+        return told
+    scope_key = memoized.scope_key
+    here = store.newest(scope_key / "results")
+    try:
+        if here is None:
+            last = store.newest(memoized.step_key)
+            if last is None or "results" not in last.key.parts:
+                reason = "first run"
+            else:
+                before = memo.code_parts(store, store.manifest(last))
+                reason = _line(fingerprint.explain(before, memoized.scope.parts))
+            session.reasons[memoized.step] = reason  # The same for each task of the run.
+            return reason
+        before = memo.read(store, here).inputs
+    except (IntegrityError, NotFoundError):
+        return "first run since an entry was lost"
+    return _why_inputs(before, seen)
+
+
+def _why_inputs(before: tuple[Part, ...], seen: list[tuple[Part, ...]]) -> str:
+    names = [part.name for part in before]
+    for inputs in seen:
+        if sorted(part.name for part in inputs) == sorted(names):
+            changed = {part.name: part for part in inputs if part not in before}
+            item = changed.pop("input", None)
+            changed.pop("index", None)
+            if item is not None and not changed:
+                return f"no result yet for input {item.summary}"
+            return _line(fingerprint.explain(before, inputs)) or "its result was evicted"
+    return "no result yet for these inputs"
+
+
+def _line(differences: list[str]) -> str:
+    if not differences:
+        return ""
+    more = len(differences) - 1
+    return differences[0] + (f", and {more} more" if more else "")
+
+
+def never(reads: dict[str, None], blind: dict[str, None], memoized: Memoized) -> str:
+    """Return why a task that read these can never be found again, or nothing."""
+    unstable = [name for name in watch.unstable(reads) if not memoized.ignores(name)]
+    if unstable:
+        names = ", ".join(unstable)
+        quoted = ", ".join(f'"{name}"' for name in unstable)
+        return (
+            f"{memoized.step} reads {names}, which differs in each run, so it never hits; "
+            f"@memoize(ignore=[{quoted}]) if it does not matter"
+        )
+    if blind:
+        return (
+            f"{memoized.step} uses {', '.join(blind)}, so its inputs cannot be told and it never "
+            "hits; name them with @memoize(inputs=[...])"
+        )
+    return ""

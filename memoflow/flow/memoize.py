@@ -1,0 +1,193 @@
+"""@memoize: the one place that turns trouble into a miss.
+
+Imported whenever Metaflow is, so nothing here imports more than Metaflow until a step is
+memoized: a package that is missing must not break flows without @memoize.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from metaflow.decorators import StepDecorator
+from metaflow.exception import MetaflowException
+
+if TYPE_CHECKING:
+    from memoflow.flow.lookup import Memoized
+    from memoflow.flow.session import Session
+    from memoflow.flow.worker import Task
+
+
+class MemoizeException(MetaflowException):
+    headline = "@memoize"
+
+
+class MemoizeDecorator(StepDecorator):
+    """Run a step once for the same code and inputs; later runs take its results from the store.
+
+    MF Add To Current
+    -----------------
+    memo -> memoflow.flow.current_memo.CurrentMemo
+        `hit`, `key` and `origin` of the running task.
+
+    Parameters
+    ----------
+    inputs : List[str], optional, default None
+        Names that decide the result; "input" and "index" are those of the foreach. None: what
+        the step actually reads.
+    outputs : List[str], optional, default None
+        Names to keep. None: all that the step sets or changes.
+    ignore : List[str], optional, default None
+        Reads that do not decide the result, such as "current.run_id".
+    ttl : str or timedelta, optional, default None
+        How long a result may be used: "30d", "12h", "90m". None: until it is evicted.
+    version : str, optional, default None
+        Part of the key; change it to start afresh.
+    environment : bool, default True
+        Whether Python's minor version and the versions of packages are part of the key.
+    scope : str, default "flow"
+        "flow", or "global" to share results with equal steps of other flows.
+    refresh : bool, default False
+        Run and record again, whatever is stored.
+    mode : str, optional, default None
+        "on" (None means that), "off", "read-only" or "only".
+    next : str, optional, default None
+        The step that follows, checked against the graph; nothing depends on it.
+    """
+
+    name = "memoize"
+    defaults = {
+        "inputs": None,
+        "outputs": None,
+        "ignore": None,
+        "ttl": None,
+        "version": None,
+        "environment": True,
+        "scope": "flow",
+        "refresh": False,
+        "mode": None,
+        "next": None,
+    }
+
+    _memoized: Memoized | None = None
+    _session: Session | None = None
+    _task: Task | None = None
+    _run_id = ""
+
+    def step_init(
+        self,
+        flow: Any,
+        graph: Any,
+        step_name: str,
+        decorators: Any,
+        environment: Any,
+        flow_datastore: Any,
+        logger: Any,
+    ) -> None:
+        from memoflow.errors import RequestError
+        from memoflow.flow.lookup import Memoized
+        from memoflow.flow.options import Options
+        from memoflow.flow.session import session_of
+
+        try:
+            options = Options.parse(self.attributes)
+            if self.system_ctx.is_launch:
+                options.check(type(flow), graph, step_name)
+            memoized = Memoized(type(flow), graph, step_name, options)
+        except RequestError as error:
+            raise MemoizeException(str(error)) from error
+        self._session = session_of(flow_datastore, logger)
+        if graph[step_name].parallel_step:
+            if self.system_ctx.is_launch:
+                self._session.say_once(f"{step_name} is @parallel: not memoized")
+            return
+        self._memoized = memoized
+
+    def runtime_init(self, flow: Any, graph: Any, package: Any, run_id: str) -> None:
+        self._run_id = run_id
+
+    def runtime_step_cli(
+        self, cli_args: Any, retry_count: int, max_user_code_retries: int, ubf_context: Any
+    ) -> None:
+        if self._memoized is None or self._session is None or ubf_context is not None:
+            return
+        from memoflow.flow import scheduler
+
+        try:
+            scheduler.prepare(cli_args, retry_count, self._memoized, self._session)
+        except scheduler.MissError as error:
+            raise MemoizeException(str(error)) from error
+
+    def runtime_finished(self, exception: Any) -> None:
+        if self._session is not None:
+            from memoflow.flow import summary
+
+            summary.show(self._session, self._run_id)
+
+    def task_pre_step(
+        self,
+        step_name: str,
+        task_datastore: Any,
+        metadata: Any,
+        run_id: str,
+        task_id: str,
+        flow: Any,
+        graph: Any,
+        retry_count: int,
+        max_user_code_retries: int,
+        ubf_context: Any,
+        inputs: Any,
+    ) -> None:
+        if self._memoized is None or self._session is None or ubf_context is not None:
+            return
+        from memoflow.flow import worker
+        from memoflow.flow.scheduler import MissError
+
+        try:
+            self._task = worker.Task(
+                self._memoized,
+                self._session,
+                flow=flow,
+                output=task_datastore,
+                metadata=metadata,
+                datastores=inputs,
+                attempt=retry_count,
+            )
+        except MissError as error:
+            raise MemoizeException(str(error)) from error
+        except Exception as error:
+            self._give_up("lookup", error)
+            return
+        # Last in the list is outermost: the user's own step decorators read and set, too.
+        getattr(flow, step_name).wrappers.append(self._task)
+
+    def task_exception(
+        self,
+        exception: Exception,
+        step_name: str,
+        flow: Any,
+        graph: Any,
+        retry_count: int,
+        max_user_code_retries: int,
+    ) -> None:
+        if self._task is not None:
+            self._task.failed()
+
+    def task_finished(
+        self,
+        step_name: str,
+        flow: Any,
+        graph: Any,
+        is_task_ok: bool,
+        retry_count: int,
+        max_user_code_retries: int,
+    ) -> None:
+        if self._task is None:
+            return
+        try:
+            self._task.finished(is_task_ok)
+        except Exception as error:
+            self._give_up("recording", error)
+
+    def _give_up(self, what: str, error: Exception) -> None:
+        # Any error at all: a memo that cannot be found or stored never fails its step.
+        print(f"[memoize] {what} failed: {type(error).__name__}: {error}", flush=True)

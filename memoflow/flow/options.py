@@ -1,0 +1,178 @@
+"""Options of @memoize: parsed from Python or from `--with memoize:...`, and checked."""
+
+from __future__ import annotations
+
+import ast
+import difflib
+import inspect
+import re
+import sys
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from datetime import timedelta
+from typing import Any
+
+from memoflow.errors import RequestError
+
+MODES = ("on", "off", "read-only", "only")
+SCOPES = ("flow", "global")
+
+_UNITS = {"s": "seconds", "m": "minutes", "h": "hours", "d": "days", "w": "weeks"}
+_SIZES = {"": 1, "K": 10**3, "M": 10**6, "G": 10**9, "T": 10**12}
+_ALWAYS_THERE = {"input", "index", "foreach_stack"}
+
+
+@dataclass(frozen=True)
+class Options:
+    """What one @memoize asks for; None for `inputs` means what the step actually reads."""
+
+    inputs: tuple[str, ...] | None = None
+    outputs: tuple[str, ...] | None = None
+    ignore: frozenset[str] = frozenset()
+    next: str | None = None
+    ttl: timedelta | None = None
+    version: str = ""
+    environment: bool = True
+    scope: str = "flow"
+    refresh: bool = False
+    mode: str | None = None
+
+    @classmethod
+    def parse(cls, attributes: Mapping[str, Any]) -> Options:
+        """Read a decorator's attributes; RequestError names the one that cannot be."""
+        inputs = attributes["inputs"]
+        outputs = attributes["outputs"]
+        version = attributes["version"]
+        return cls(
+            inputs=None if inputs is None else names("inputs", inputs),
+            outputs=None if outputs is None else names("outputs", outputs),
+            ignore=frozenset(names("ignore", attributes["ignore"] or ())),
+            next=attributes["next"],
+            ttl=None if attributes["ttl"] is None else duration("ttl", attributes["ttl"]),
+            version="" if version is None else str(version),
+            environment=flag("environment", attributes["environment"]),
+            scope=choice("scope", attributes["scope"], SCOPES),
+            refresh=flag("refresh", attributes["refresh"]),
+            mode=None if attributes["mode"] is None else choice("mode", attributes["mode"], MODES),
+        )
+
+    def check(self, flow: type, graph: Any, step: str) -> None:
+        """Raise RequestError for names that this flow does not have."""
+        if self.next is not None and self.next not in graph[step].out_funcs:
+            raise RequestError(
+                f"@memoize(next={self.next!r}) on step {step}: it goes on to "
+                f"{', '.join(graph[step].out_funcs) or 'no other step'}"
+            )
+        known = mentioned(flow, step)
+        if known is None:
+            return
+        for option, wanted in (("inputs", self.inputs), ("outputs", self.outputs)):
+            extra = _ALWAYS_THERE if option == "inputs" else set()
+            for name in wanted or ():
+                if name in known or name in extra or name.startswith("current."):
+                    continue
+                close = difflib.get_close_matches(name, sorted(known | extra), n=1)
+                hint = f"; did you mean {close[0]!r}?" if close else ""
+                raise RequestError(
+                    f"@memoize({option}=[{name!r}]) on step {step}: nothing in "
+                    f"{flow.__name__} is called {name}{hint}"
+                )
+
+
+def names(option: str, value: Any) -> tuple[str, ...]:
+    """Return a list of names; `--with memoize:inputs=a,b` passes them as one text."""
+    if isinstance(value, str):
+        value = [part.strip() for part in value.split(",") if part.strip()]
+    if not isinstance(value, (list, tuple, set, frozenset)) or not all(
+        isinstance(name, str) and name for name in value
+    ):
+        raise RequestError(f"@memoize({option}=...) takes a list of names, not {value!r}")
+    return tuple(dict.fromkeys(sorted(value) if isinstance(value, (set, frozenset)) else value))
+
+
+def flag(option: str, value: Any) -> bool:
+    if isinstance(value, bool):
+        return value
+    text = str(value).strip().lower()
+    if text in ("true", "1", "yes", "on"):
+        return True
+    if text in ("false", "0", "no", "off", "none"):
+        return False
+    raise RequestError(f"@memoize({option}=...) takes True or False, not {value!r}")
+
+
+def choice(option: str, value: Any, allowed: Iterable[str]) -> str:
+    text = str(value)
+    if text not in allowed:
+        raise RequestError(f"{option} is one of {', '.join(allowed)}, not {value!r}")
+    return text
+
+
+def duration(option: str, value: Any) -> timedelta:
+    """Return a time span: `30d`, `12h`, `90m`, `45s`, `2w` or a positive timedelta."""
+    if isinstance(value, timedelta):
+        span = value
+    else:
+        match = re.fullmatch(r"\s*(\d+(?:\.\d+)?)\s*([smhdw])\s*", str(value))
+        if match is None or isinstance(value, bool):
+            raise RequestError(
+                f"{option} is a time such as 30d, 12h, 90m or a timedelta, not {value!r}"
+            )
+        try:
+            span = timedelta(**{_UNITS[match[2]]: float(match[1])})
+        except OverflowError:
+            raise RequestError(f"{option}={value!r} is longer than Python can count") from None
+    if span <= timedelta(0):
+        raise RequestError(f"{option} must be longer than no time at all, not {value!r}")
+    return span
+
+
+def size(option: str, value: Any) -> int:
+    """Return a number of bytes: `50GB`, `500MB`, `1.5T` or plain bytes."""
+    match = re.fullmatch(r"\s*(\d+(?:\.\d+)?)\s*([KMGT]?)i?B?\s*", str(value), re.IGNORECASE)
+    if match is None:
+        raise RequestError(f"{option} is a size such as 50GB or 500MB, not {value!r}")
+    return int(float(match[1]) * _SIZES[match[2].upper()])
+
+
+def mentioned(flow: type, step: str) -> set[str] | None:
+    """Return every name that a flow's source could bind to an artifact, None if it cannot tell.
+
+    A typo in `inputs` should stop a run before it starts, yet artifacts are only names until
+    then. So this takes all attributes and texts in the modules of the flow's classes, but not
+    the texts in `@memoize(...)` itself.
+    """
+    if getattr(getattr(flow, step), "wrappers", None):
+        return None  # A step decorator of the user's may set artifacts from any module.
+    names = _Mentioned()
+    for cls in flow.__mro__:
+        if cls is object or cls.__module__.partition(".")[0] == "metaflow":
+            continue
+        names.found.update(name for name in vars(cls) if not name.startswith("__"))
+        try:
+            names.visit(ast.parse(inspect.getsource(sys.modules[cls.__module__])))
+        except (OSError, TypeError, SyntaxError, KeyError):
+            return None
+    return None if names.dynamic else names.found
+
+
+class _Mentioned(ast.NodeVisitor):
+    def __init__(self) -> None:
+        self.found: set[str] = set()
+        self.dynamic = False
+
+    def visit_Attribute(self, node: ast.Attribute) -> None:
+        self.found.add(node.attr)
+        self.generic_visit(node)
+
+    def visit_Constant(self, node: ast.Constant) -> None:
+        if isinstance(node.value, str):
+            self.found.add(node.value)
+
+    def visit_Call(self, node: ast.Call) -> None:
+        callee = getattr(node.func, "attr", getattr(node.func, "id", None))
+        if callee == "memoize":
+            return
+        if callee in ("setattr", "__setattr__"):
+            self.dynamic = True
+        self.generic_visit(node)

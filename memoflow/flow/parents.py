@@ -1,0 +1,257 @@
+"""The finished tasks that a task starts from, and the digests of what it reads of them.
+
+Reads are named as people write them: `x`, `input`, `index`, `foreach_stack`, `current.username`,
+and in a join `inputs[*].x`, `inputs[3].x`, `inputs.branch.x`. Two more stand for a whole:
+`inputs`, which inputs there are, and `merge_artifacts(...)`, all that it could take.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from dataclasses import dataclass
+from itertools import islice
+from types import FunctionType, MethodType
+from typing import Any
+
+from metaflow.flowspec import INTERNAL_ARTIFACTS_SET
+
+from memoflow import fingerprint
+from memoflow.errors import NoFingerprintError
+from memoflow.fingerprint import Part
+from memoflow.index import Index
+
+# What Metaflow itself sets on a flow; none of it is a result or an input of the user's.
+INTERNAL = frozenset(INTERNAL_ARTIFACTS_SET) | {
+    "_cached_input",
+    "_catch_exception",
+    "_current_step",
+    "_datastore",
+    "_exception",
+    "_flow_state",
+    "_foreach_num_splits",
+    "_foreach_stack",
+    "_foreach_var",
+    "_graph",
+    "_graph_info",
+    "_iteration_stack",
+    "_steps",
+    "_success",
+    "_task_ok",
+    "_transition",
+    "name",
+}
+
+# `current.x` that is another one in each run: a step that reads it depends on its run.
+OF_ONE_RUN = frozenset(
+    "origin_run_id parallel pathspec retry_count run run_id task task_id trigger".split()
+)
+# `current.x` that is a tool and no input.
+TOOLS = frozenset(
+    "card checkpoint get huggingface_hub is_running_flow memo model tempdir".split()
+)
+
+# Up to this pickled size a value is known by its meaning, above by its bytes alone: walking
+# millions of Python objects would cost more than many a step. Metaflow keeps the size beside the
+# artifact, so the choice needs no byte of it.
+MEANING_LIMIT = 1 << 20
+
+ABSENT = "absent"
+
+
+class UndecidedError(Exception):
+    """This process cannot tell the digest of a read; the worker may."""
+
+
+class Parents:
+    """The tasks that a task starts from, opened for reading."""
+
+    def __init__(
+        self,
+        datastores: list[Any],
+        *,
+        shape: FlowShape,
+        join_type: str | None,
+        frames: list[Any],
+        current: Callable[[str], Any],
+        facts: Index,
+        lists: dict[str, Any],
+        load_limit_bytes: int,
+    ) -> None:
+        self.datastores = datastores
+        self.join_type = join_type
+        self.frames = frames
+        self._shape = shape
+        self._current = current
+        self._facts = facts
+        self._lists = lists
+        self._load_limit_bytes = load_limit_bytes
+        self._by_label: dict[str, Any] | None = None
+
+    @property
+    def by_label(self) -> dict[str, Any]:
+        """The inputs of a join by branch or foreach index: they come in no fixed order."""
+        if self._by_label is None:
+            self._by_label = {label(ds, self.join_type): ds for ds in self.datastores}
+        return self._by_label
+
+    def read(self, name: str) -> Part:
+        """Return a read and the digest of what it would see now.
+
+        Raises UndecidedError if only the worker can tell.
+        """
+        try:
+            digest, summary = self._digest(name)
+        except NoFingerprintError as error:
+            raise UndecidedError(str(error)) from error
+        kind = "parameter" if name in self._shape.parameters else "input"
+        return Part(kind, name, digest, summary=summary)
+
+    def _digest(self, name: str) -> tuple[str, str]:
+        if name.startswith("current."):
+            value = self._current(name.removeprefix("current."))
+            return fingerprint.of_value(value, name=name), fingerprint.summary(value)
+        if name == "index":
+            value = self.frames[-1].index if self.frames else None
+            return fingerprint.of_value(value), fingerprint.summary(value)
+        if name == "input":
+            return self._item(len(self.frames) - 1)
+        if name == "foreach_stack":
+            return self._stack()
+        if self.join_type is not None and name not in self._shape.parameters:
+            return self._joined(name)
+        return self._artifact(self.datastores[0], name)
+
+    def _artifact(self, ds: Any, name: str) -> tuple[str, str]:
+        sha1 = ds._objects.get(name)
+        if sha1 is None or name in INTERNAL:
+            return self._class_attribute(name)
+        info = ds._info.get(name, {})
+        digest = self._value_digest(ds, name, sha1, info.get("size", 0))
+        parser = self._shape.parsers.get(name)
+        if parser is not None:
+            return f"{digest[0]} {fingerprint.of_function(parser)}", digest[1]
+        return digest
+
+    def _class_attribute(self, name: str) -> tuple[str, str]:
+        # Attributes that begin with an underscore never become artifacts.
+        value = getattr(self._shape.flow, name, None) if name.startswith("_") else None
+        if value is None or callable(value) or isinstance(value, property) or name in INTERNAL:
+            return ABSENT, ABSENT
+        return fingerprint.of_value(value, name=name), fingerprint.summary(value)
+
+    def _value_digest(self, ds: Any, name: str, sha1: str, size_bytes: int) -> tuple[str, str]:
+        if size_bytes > MEANING_LIMIT:
+            return f"sha1:{sha1}", f"sha1:{sha1[:12]}"
+        return self._remembered(f"value:{sha1}", lambda: load(ds, name), f"sha1:{sha1}", name)
+
+    def _remembered(
+        self, fact: str, value: Callable[[], Any], bytes_digest: str, name: str
+    ) -> tuple[str, str]:
+        known = self._facts.recall([fact]).get(fact)
+        if known is not None:
+            digest, summary = json.loads(known)
+            return digest, summary
+        loaded = value()
+        summary = fingerprint.summary(loaded)
+        try:
+            digest = str(fingerprint.of_value(loaded, name=name))
+        except NoFingerprintError:
+            digest = bytes_digest  # No stable meaning; equal bytes still mean equal values.
+        self._facts.remember({fact: json.dumps([digest, summary])})
+        return digest, summary
+
+    def _item(self, level: int) -> tuple[str, str]:
+        """Return the digest of `self.input`: the item of the foreach, wherever it came from."""
+        if level < 0 or self.join_type is not None:
+            return ABSENT, ABSENT
+        frame = self.frames[level]
+        ds = self.datastores[0]
+        sha1 = ds._objects.get(frame.var)
+        if sha1 is None:
+            return ABSENT, ABSENT
+        size_bytes = ds._info.get(frame.var, {}).get("size", 0)
+
+        def item() -> Any:
+            if sha1 not in self._lists:
+                if size_bytes > self._load_limit_bytes:
+                    raise UndecidedError(f"{frame.var} is too large to load in the scheduler")
+                self._lists.clear()  # One is enough: the splits of a foreach come in a row.
+                self._lists[sha1] = load(ds, frame.var)
+            values = self._lists[sha1]
+            try:
+                return values[frame.index]
+            except TypeError:  # As FlowSpec._find_input does it for sets and the like.
+                return next(islice(values, frame.index, frame.index + 1))
+
+        place = f"{sha1}[{frame.index}]"
+        return self._remembered(f"value:{place}", item, f"sha1:{place}", "input")
+
+    def _stack(self) -> tuple[str, str]:
+        levels = [
+            [frame.index, frame.num_splits, self._item(level)[0]]
+            for level, frame in enumerate(self.frames)
+        ]
+        return fingerprint.of_value(levels), fingerprint.summary([one[:2] for one in levels])
+
+    def _joined(self, name: str) -> tuple[str, str]:
+        if name == "inputs":
+            labels = sorted(self.by_label)
+            return fingerprint.of_value(labels), f"{len(labels)} inputs"
+        if name.startswith("merge_artifacts("):
+            exclude = set(name[len("merge_artifacts(") : -1].split(","))
+            exclude |= INTERNAL | self._shape.parameters  # The flow has these already.
+            found = [
+                (one, sorted((n, sha1) for n, sha1 in ds.items() if n not in exclude))
+                for one, ds in sorted(self.by_label.items())
+            ]
+            return fingerprint.of_value(found), f"{len(found)} inputs"
+        inner = name.removeprefix("inputs[*].")
+        if inner != name or not name.startswith("inputs"):  # the second is `inputs=["x"]`
+            every = [
+                (one, self._artifact(ds, inner)[0]) for one, ds in sorted(self.by_label.items())
+            ]
+            return fingerprint.of_value(every), f"{len(every)} values"
+        for one, ds in self.by_label.items():
+            if name.startswith(f"{one}."):
+                return self._artifact(ds, name.removeprefix(f"{one}."))
+        return ABSENT, ABSENT
+
+
+def label(datastore: Any, join_type: str | None) -> str:
+    if join_type == "foreach":
+        return f"inputs[{datastore['_foreach_stack'][-1].index}]"
+    return f"inputs.{datastore.step_name}"
+
+
+def load(datastore: Any, name: str) -> Any:
+    try:
+        return datastore[name]
+    except Exception as error:
+        # Whatever a user's class does when it is unpickled; the worker has its environment.
+        raise UndecidedError(f"{name} cannot be loaded here: {error}") from error
+
+
+@dataclass(frozen=True)
+class FlowShape:
+    """What is known of a flow's class before Metaflow turns its attributes into properties."""
+
+    flow: type
+    parameters: frozenset[str]  # what each task is handed unchanged: constants and configs too
+    parsers: dict[str, Callable[[Any], Any]]  # of IncludeFile: what makes a value of the file
+
+    @classmethod
+    def of(cls, flow: Any) -> FlowShape:
+        parsers = {}
+        parameters = set()
+        for name, parameter in flow._get_parameters():
+            parameters.add(name)
+            if callable(getattr(parameter, "_parser", None)):
+                parsers[name] = parameter._parser
+        for name in dir(flow):
+            if name[0] == "_" or name in flow._NON_PARAMETERS:
+                continue
+            # The test by which Metaflow (MetaflowTask._init_parameters) tells constants.
+            if not isinstance(getattr(flow, name), (MethodType, FunctionType, property, type)):
+                parameters.add(name)
+        return cls(flow, frozenset(parameters), parsers)

@@ -1,0 +1,132 @@
+"""The scheduler's side: hits decided in the launching process, before a worker exists."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+from metaflow.datastore.exceptions import DataException
+from metaflow.metaflow_current import current
+from metaflow.util import get_username, resolve_identity
+
+from memoflow.errors import MemoflowError
+from memoflow.flow import task_record
+from memoflow.flow.lookup import Memoized, Verdict, look_up
+from memoflow.flow.parents import OF_ONE_RUN, Parents, UndecidedError
+from memoflow.flow.session import TOLD, Session, span
+
+_LOAD_LIMIT_BYTES = 64 << 20
+
+
+def prepare(cli_args: Any, attempt: int, memoized: Memoized, session: Session) -> None:
+    """Answer a task from the store, or tell its worker what was found.
+
+    Raises MissError under `--memo only`. Other trouble never fails the run: the step runs.
+    """
+    task = cli_args.task
+    try:
+        verdict = _decide(task, attempt, memoized, session)
+    except _TROUBLE as error:
+        session.say_once(f"lookup failed, steps run as usual: {type(error).__name__}: {error}")
+        verdict = Verdict(reason="lookup failed")
+    if verdict.entry is not None:
+        line = f"hit: {verdict.entry.origin}, {span(verdict.entry.run_time_s)} saved"
+        # All of the command: @kubernetes and @batch rewrite its parts after us.
+        cli_args.get_args = lambda: ["echo", f"[memoize] {line}"]
+        session.hits[memoized.step] += 1
+        session.saved_s += verdict.entry.run_time_s
+        return
+    if verdict.undecided:
+        told = {"look": True}
+    else:
+        if memoized.mode == "only":
+            raise MissError(memoized.step, verdict.reason)
+        session.misses[memoized.step] += 1
+        told = {"look": False, "reason": verdict.reason, "record": verdict.record}
+    told["mode"] = memoized.mode
+    told["refresh"] = memoized.refresh
+    cli_args.env[TOLD] = json.dumps(told)
+
+
+class MissError(MemoflowError):
+    """A miss, where only hits are allowed."""
+
+    def __init__(self, step: str, reason: str) -> None:
+        super().__init__(
+            f"step {step} has no stored result ({reason}) and --memo only forbids to run it; "
+            "run with --memo on"
+        )
+
+
+def _decide(task: Any, attempt: int, memoized: Memoized, session: Session) -> Verdict:
+    if session.store is None or memoized.mode == "off" or not task.input_paths:
+        return look_up(memoized, _NO_PARENTS, session)
+    paths = task.input_paths
+    single = len(paths) == 1
+    datastores = [session.task(path) if single else _open(session, path) for path in paths]
+    split_index = None if task.split_index is None else int(task.split_index)
+    standin = task_record.frames(
+        memoized.shape.flow, memoized.step, datastores, memoized.join_type, split_index
+    )
+    parents = Parents(
+        datastores,
+        shape=memoized.shape,
+        join_type=memoized.join_type,
+        frames=standin._foreach_stack,
+        current=_CurrentOf(task),
+        facts=session.store.index,
+        lists=session.lists,
+        load_limit_bytes=_LOAD_LIMIT_BYTES,
+    )
+    verdict = look_up(memoized, parents, session)
+    if verdict.entry is not None:
+        task_record.write(
+            task,
+            verdict.entry,
+            shape=memoized.shape,
+            datastores=datastores,
+            standin=standin,
+            join_type=memoized.join_type,
+            attempt=attempt,
+            flow_datastore=session.flow_datastore,
+            metadata=task.metadata,
+        )
+        session.store.touch(verdict.entry.ref)
+    return verdict
+
+
+def _open(session: Session, path: str) -> Any:
+    run, step, task_id = path.split("/")[:3]
+    return session.reader.get_task_datastore(run, step, task_id)
+
+
+class _CurrentOf:
+    """The values that `current` would have in the task's worker."""
+
+    def __init__(self, task: Any) -> None:
+        self._task = task
+
+    def __call__(self, name: str) -> Any:
+        if name in OF_ONE_RUN:
+            raise UndecidedError(f"current.{name} is another one in each run")
+        if name == "flow_name":
+            return self._task.flow_name
+        if name == "step_name":
+            return self._task.step
+        if name == "username":
+            return get_username()
+        if name == "namespace":
+            return resolve_identity()
+        if name == "tags":
+            return sorted(self._task.metadata.sticky_tags)
+        try:
+            # What flow decorators such as @project set, they set in each process.
+            return getattr(current, name)
+        except Exception as error:  # A property may raise whatever it likes.
+            raise UndecidedError(f"current.{name} is known in the task only") from error
+
+
+# Anything of Metaflow's or of a user's class may be met here, and none of it may fail the run.
+_TROUBLE = (Exception,) if not __debug__ else (Exception,)
+_NO_PARENTS: Any = None
+_ = DataException

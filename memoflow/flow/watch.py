@@ -1,0 +1,279 @@
+"""The watch on a running step: which names it reads and which it sets.
+
+Nothing is copied or compared: the flow's class answers attribute access through hooks while the
+step runs. What a step has set before is no input; what it looked for and did not find is one.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import sys
+import tempfile
+import threading
+from collections.abc import Callable, Iterator
+from types import FunctionType
+from typing import Any
+
+from metaflow.metaflow_current import Current
+
+from memoflow.flow.parents import INTERNAL, OF_ONE_RUN, TOOLS
+
+_MISSING = object()
+
+
+class Watch:
+    """Reads and writes of one task, between `start` and `stop`.
+
+    `reads` holds names as in `parents`; `blind` what makes the step's reads unknowable, such as
+    `vars(self)`; `refs` the classes and functions that the values it loaded are made of.
+    """
+
+    def __init__(self, flow: Any, inputs: dict[str, Any], parameters: frozenset[str]) -> None:
+        self.reads: dict[str, None] = {}
+        self.writes: set[str] = set()
+        self.blind: dict[str, None] = {}
+        self.refs: set[tuple[str, str]] = set()
+        self._flow = flow
+        self._labels = {id(one): f"{label}." for label, one in inputs.items()} | {id(flow): ""}
+        self._keep = inputs  # ids stay valid only while the objects live
+        self._parameters = parameters
+        self._quiet = threading.local()
+        self._watching = False
+        self._hooked: list[tuple[type, str, Any]] = []
+        self._children: str | None = None
+        self._parent = os.getpid()
+        self._preset: frozenset[str] = frozenset()
+
+    def start(self) -> None:
+        global _watch
+        if self._watching:
+            return
+        self._watching = True
+        _watch = self
+        self._preset = frozenset(vars_quietly(self._flow)) - INTERNAL
+        _hook_once()
+        self._hook_flow(type(self._flow))
+        self._hook_current()
+
+    def stop_reads(self) -> None:
+        """No longer count reads; sets go on, since other decorators may set artifacts yet."""
+        if self._watching:
+            self._watching = False
+            self._merge_children()
+
+    def stop(self) -> None:
+        global _watch
+        self.stop_reads()
+        _watch = None
+        while self._hooked:
+            cls, name, before = self._hooked.pop()
+            if before is _MISSING:
+                delattr(cls, name)
+            else:
+                setattr(cls, name, before)
+
+    @contextlib.contextmanager
+    def quiet(self, *, loading: bool = False) -> Iterator[None]:
+        before = getattr(self._quiet, "depth", 0), getattr(self._quiet, "loading", False)
+        self._quiet.depth = before[0] + 1
+        self._quiet.loading = before[1] or loading
+        try:
+            yield
+        finally:
+            self._quiet.depth, self._quiet.loading = before
+
+    def note(self, name: str) -> None:
+        if name not in self.reads:
+            self.reads[name] = None
+            self._tell_parent("reads", name)
+
+    def _note_blind(self, what: str) -> None:
+        if what not in self.blind:
+            self.blind[what] = None
+            self._tell_parent("blind", what)
+
+    def _note_ref(self, module: str, name: str) -> None:
+        if (module, name) not in self.refs:
+            self.refs.add((module, name))
+            self._tell_parent("refs", module, name)
+
+    def _note_access(self, obj: Any, name: str) -> bool:
+        """Return whether this is an input; if so it is noted."""
+        label = self._labels.get(id(obj))
+        if label is None:
+            return False
+        if name in ("__dict__", "_datastore"):
+            self._note_blind(f"{label[:-1] or 'self'}.{name}")
+            return False
+        if name in INTERNAL or name.startswith("__"):
+            return False
+        if not label and name in self.writes:
+            return False
+        if name not in self._parameters and _is_code(type(obj), name):
+            return False
+        if not label and name in self._preset:
+            self._note_blind(f"self.{name}, set by a decorator")
+            return False
+        self.note(f"{label}{name}")
+        return True
+
+    def _hook_flow(self, cls: type) -> None:
+        get = cls.__getattribute__
+        get_missing: Callable[[Any, str], Any] = cls.__getattr__  # type: ignore[attr-defined]
+        set_ = cls.__setattr__
+        watch = self
+
+        def __getattribute__(obj: Any, name: str) -> Any:
+            if not watch._watching or getattr(watch._quiet, "depth", 0):
+                return get(obj, name)
+            if name in _WHOLE:
+                return watch._whole(obj, name, get)
+            if watch._note_access(obj, name) and name in watch._parameters:
+                with watch.quiet(loading=True):  # A property that loads at first use.
+                    return get(obj, name)
+            return get(obj, name)
+
+        def __getattr__(obj: Any, name: str) -> Any:
+            with watch.quiet(loading=True):
+                return get_missing(obj, name)
+
+        def __setattr__(obj: Any, name: str, value: Any) -> None:
+            if obj is watch._flow and not getattr(watch._quiet, "depth", 0):
+                watch.writes.add(name)
+            set_(obj, name, value)
+
+        for hook in (__getattribute__, __getattr__, __setattr__):
+            self._replace(cls, hook.__name__, hook)
+
+    def _whole(self, obj: Any, name: str, get: Callable[[Any, str], Any]) -> Any:
+        """Answer what reads more, or other, than the attribute of its name."""
+        if self._labels.get(id(obj)) is None:
+            return get(obj, name)
+        if name == "merge_artifacts":
+            return self._merge
+        if self._labels[id(obj)]:
+            self._note_blind(f"{self._labels[id(obj)]}{name}")
+            return get(obj, name)
+        if name == "foreach_stack":
+
+            def foreach_stack() -> Any:
+                self.note("foreach_stack")
+                with self.quiet(loading=True):
+                    return get(obj, name)()
+
+            return foreach_stack
+        self.note(name)
+        with self.quiet(loading=True):
+            return get(obj, name)
+
+    def _merge(
+        self, inputs: Any, exclude: list[str] | None = None, include: list[str] | None = None
+    ) -> None:
+        flow = self._flow
+        there = {name for name in vars_quietly(flow) if name not in INTERNAL} | self.writes
+        for name in include or ():
+            if name not in there:
+                self.note(f"inputs[*].{name}")
+        if not include:
+            self.note(f"merge_artifacts({','.join(sorted({*there, *(exclude or ())}))})")
+        self.note("inputs")
+        with self.quiet():
+            type(flow).merge_artifacts(flow, inputs, exclude=exclude, include=include)
+
+    def _hook_current(self) -> None:
+        get = Current.__getattribute__
+        watch = self
+
+        def __getattribute__(obj: Any, name: str) -> Any:
+            if (
+                watch._watching
+                and not getattr(watch._quiet, "depth", 0)
+                and not name.startswith("_")
+                and name not in TOOLS
+            ):
+                watch.note(f"current.{name}")
+                with watch.quiet():  # `pathspec` and the like are made of others.
+                    return get(obj, name)
+            return get(obj, name)
+
+        self._replace(Current, "__getattribute__", __getattribute__)
+
+    def _replace(self, cls: type, name: str, hook: Any) -> None:
+        self._hooked.append((cls, name, cls.__dict__.get(name, _MISSING)))
+        setattr(cls, name, hook)
+
+    def _before_fork(self) -> None:
+        if self._children is None:
+            handle, self._children = tempfile.mkstemp(prefix="memoflow-reads-")
+            os.close(handle)
+
+    def _tell_parent(self, *note: str) -> None:
+        if self._children is not None and os.getpid() != self._parent:
+            with open(self._children, "a") as log:  # A child's memory is lost with it.
+                log.write(json.dumps(note) + "\n")
+
+    def _merge_children(self) -> None:
+        if self._children is None or os.getpid() != self._parent:
+            return
+        with open(self._children) as log:
+            for line in log:
+                field, *what = json.loads(line)
+                if field == "refs":
+                    self.refs.add((what[0], what[1]))
+                else:
+                    getattr(self, field)[what[0]] = None
+        os.unlink(self._children)
+        self._children = None
+
+
+_WHOLE = frozenset(("input", "index", "foreach_stack", "merge_artifacts", "script_name"))
+_watch: Watch | None = None
+_hooked = False
+
+
+def _hook_once() -> None:
+    """Hook what Python never lets go: forks, and the classes that unpickling looks up."""
+    global _hooked
+    if not _hooked:
+        _hooked = True
+        os.register_at_fork(before=_on_fork)
+        sys.addaudithook(_on_audit)
+
+
+def _on_fork() -> None:
+    if _watch is not None and _watch._watching:
+        _watch._before_fork()
+
+
+def _on_audit(event: str, arguments: tuple[Any, ...]) -> None:
+    if (
+        event == "pickle.find_class"
+        and _watch is not None
+        and getattr(_watch._quiet, "loading", False)
+    ):
+        _watch._note_ref(str(arguments[0]), str(arguments[1]))
+
+
+def _is_code(cls: type, name: str) -> bool:
+    """Return whether an attribute is a method or property, which the scope accounts for."""
+    for base in cls.__mro__:
+        if name in base.__dict__:
+            found = base.__dict__[name]
+            return isinstance(found, (FunctionType, classmethod, staticmethod, property, type))
+    return False
+
+
+def vars_quietly(flow: Any) -> list[str]:
+    return list(object.__getattribute__(flow, "__dict__"))
+
+
+def unstable(reads: dict[str, None]) -> list[str]:
+    """Return the reads that are another value in each run."""
+    return [
+        name
+        for name in reads
+        if name == "script_name"
+        or (name.startswith("current.") and name.removeprefix("current.") in OF_ONE_RUN)
+    ]

@@ -1,0 +1,307 @@
+"""The worker's side: watches a step that runs, records what it leaves, decides late hits."""
+
+from __future__ import annotations
+
+import json
+import os
+import time
+from collections.abc import Callable
+from typing import Any
+
+from metaflow.metadata_provider import MetaDatum
+from metaflow.metaflow_current import current
+
+from memoflow.flow import task_record
+from memoflow.flow.current_memo import CurrentMemo
+from memoflow.flow.lookup import Memoized, Verdict, look_up, never
+from memoflow.flow.parents import INTERNAL, Parents, UndecidedError, label
+from memoflow.flow.scheduler import MissError
+from memoflow.flow.session import TOLD, Session, span
+from memoflow.flow.watch import Watch
+from memoflow.kinds import memo
+
+_NO_LIMIT = 1 << 62
+
+
+class Task:
+    """One attempt of a memoized task, in the process that runs it."""
+
+    skip_step = False  # The rest of what Metaflow asks of a wrapper around a step.
+
+    def __init__(
+        self,
+        memoized: Memoized,
+        session: Session,
+        *,
+        flow: Any,
+        output: Any,
+        metadata: Any,
+        datastores: list[Any],
+        attempt: int,
+    ) -> None:
+        self._memoized = memoized
+        self._session = session
+        self._flow = flow
+        self._output = output
+        self._metadata = metadata
+        self._datastores = datastores
+        self._attempt = attempt
+        self._failed = False
+        self._watch: Watch | None = None
+        self._parents: Parents | None = None
+        self._began = time.monotonic()
+        self._run_time_s = 0.0
+        told = json.loads(os.environ.pop(TOLD, '{"look": true}'))
+        memoized.mode = told.get("mode", memoized.mode)
+        memoized.refresh = told.get("refresh", memoized.refresh)
+        self._verdict = Verdict(reason=told.get("reason", ""), record=told.get("record", True))
+        if session.store is not None and memoized.mode != "off":
+            self._parents = Parents(
+                datastores,
+                shape=memoized.shape,
+                join_type=memoized.join_type,
+                frames=list(flow._foreach_stack),
+                current=_current,
+                facts=session.store.index,
+                lists=session.lists,
+                load_limit_bytes=_NO_LIMIT,
+            )
+            if told["look"]:
+                self._verdict = look_up(memoized, self._parents, session)
+        elif told["look"]:
+            self._verdict = Verdict(reason="off", record=False)
+        entry = self._verdict.entry
+        if entry is None and memoized.mode == "only":
+            raise MissError(memoized.step, self._verdict.reason)
+        current._update_env({"memo": CurrentMemo.of(self._verdict, memoized)})
+        if entry is not None:
+            print(f"[memoize] hit: {entry.origin}, {span(entry.run_time_s)} saved", flush=True)
+        elif self._verdict.reason != "off":
+            print(f"[memoize] miss: {self._verdict.reason or 'no result yet'}", flush=True)
+
+    @property
+    def records(self) -> bool:
+        return (
+            self._parents is not None
+            and self._memoized.mode == "on"
+            and self._verdict.entry is None
+            and self._verdict.record
+        )
+
+    # Metaflow calls these around all of a step: its body and the user's own step decorators.
+
+    def pre_step(self, step: str, flow: Any, inputs: Any) -> Callable[..., None] | None:
+        if self._verdict.entry is not None:
+            return self._replay
+        if self.records:
+            by_label = {}
+            if inputs is not None:
+                by_label = {
+                    label(one._datastore, self._memoized.join_type): one for one in inputs
+                }
+            self._watch = Watch(flow, by_label, self._memoized.shape.parameters)
+            if self._memoized.join_type is not None:
+                self._watch.note("inputs")
+            self._watch.start()
+        self._began = time.monotonic()
+        return None
+
+    def post_step(self, step: str, flow: Any, exception: Exception | None) -> Exception | None:
+        self._run_time_s = time.monotonic() - self._began
+        if self._watch is not None:
+            self._watch.stop_reads()
+        return exception
+
+    def failed(self) -> None:
+        """The step raised; whether @catch caught it or not, nothing of it is recorded."""
+        self._failed = True
+
+    def finished(self, task_ok: bool) -> None:
+        """All artifacts are written: record them, if the step went well."""
+        if self._watch is not None:
+            self._watch.stop()
+        entry = self._verdict.entry
+        if entry is not None and task_ok:
+            self._register({"hit": True, "key": str(entry.ref.key), "origin": entry.origin})
+            self._tally(hit=True, saved_s=entry.run_time_s)
+        elif self._watch is not None and task_ok and not self._failed:
+            key = self._record(self._watch)
+            self._register({"hit": False, "key": key, "reason": self._verdict.reason})
+
+    def _replay(self, flow: Any, *inputs: Any) -> None:
+        """Bind the results of a hit in place of running the step."""
+        entry = self._verdict.entry
+        assert entry is not None
+        # Whatever the flow's datastore holds, `persist` carries over without loading it.
+        target = flow._datastore
+        for name, artifact in entry.artifacts.items():
+            if name not in task_record.TRANSITION:
+                target._objects[name] = artifact.sha1
+                target._info[name] = artifact.info
+        values = self._output_values(entry)
+        for name, value in values.items():
+            setattr(flow, name, value)
+
+    def _output_values(self, entry: memo.Entry) -> dict[str, Any]:
+        reader = self._session.reader.get_task_datastore("0", "memo", "0", mode="w")
+        for name in task_record.TRANSITION:
+            if name in entry.artifacts:
+                reader._objects[name] = entry.artifacts[name].sha1
+                reader._info[name] = entry.artifacts[name].info
+        return dict(reader.load_artifacts(list(reader._objects)))
+
+    def _record(self, watch: Watch) -> str | None:
+        memoized, session = self._memoized, self._session
+        store, parents = session.store, self._parents
+        assert store is not None
+        assert parents is not None
+        reads = _collapse(watch.reads, parents)
+        listed = memoized.listed()
+        if listed is not None:
+            self._warn_unlisted_reads(reads, listed)
+            names: tuple[str, ...] = listed
+        else:
+            trouble = never(reads, watch.blind, memoized)
+            if trouble:
+                print(f"[memoize] not recorded: {trouble}", flush=True)
+                return None
+            names = tuple(name for name in reads if not memoized.ignores(name))
+        try:
+            inputs = tuple(parents.read(name) for name in names)
+        except UndecidedError as error:
+            print(f"[memoize] not recorded: {error}", flush=True)
+            return None
+        ttl = memoized.options.ttl
+        ref = memo.record(
+            store,
+            memoized.scope_key,
+            memoized.scope.parts,
+            memo.Result(
+                origin=f"{current.flow_name}/{self._output.pathspec}",
+                run_time_s=round(self._run_time_s, 3),
+                artifacts=self._outputs(watch),
+                inputs=inputs,
+                refs=tuple(sorted(watch.refs)),
+            ),
+            expires=None if ttl is None else time.time() + ttl.total_seconds(),
+        )
+        self._tally(hit=False, saved_s=0.0)
+        return str(ref.key)
+
+    def _outputs(self, watch: Watch) -> dict[str, Any]:
+        """Return what the step set or changed, as far as `outputs=` wants it."""
+        output, memoized = self._output, self._memoized
+        if memoized.join_type is None:
+            before = self._datastores[0]._objects
+        else:
+            before = {name: output._objects.get(name) for name in memoized.shape.parameters}
+        changed = {
+            name
+            for name, sha1 in output._objects.items()
+            if name not in INTERNAL and (name in watch.writes or before.get(name) != sha1)
+        }
+        wanted = memoized.options.outputs
+        if wanted is not None:
+            unlisted = sorted(changed - set(wanted))
+            if unlisted:
+                print(
+                    f"[memoize] {memoized.step} also sets {', '.join(unlisted)}, which "
+                    "outputs=[...] does not list: a hit will not have it",
+                    flush=True,
+                )
+            unset = sorted(set(wanted) - changed)
+            if unset:
+                print(
+                    f"[memoize] {memoized.step} did not set {', '.join(unset)}, which "
+                    "outputs=[...] lists",
+                    flush=True,
+                )
+            changed &= set(wanted)
+        names = changed | set(task_record.TRANSITION[:3])
+        if memoized.node.type == "foreach":
+            names.add("_foreach_values")
+        return {
+            name: self._session.artifacts.packed(output._objects[name], output._info[name])
+            for name in sorted(names & set(output._objects))
+        }
+
+    def _warn_unlisted_reads(self, reads: dict[str, None], listed: tuple[str, ...]) -> None:
+        known = {name.rpartition(".")[2] for name in listed} | set(listed) | {"inputs"}
+        known |= self._memoized.options.ignore
+        also = [
+            name
+            for name in reads
+            if name not in known
+            and not (name.startswith("inputs") and name.rpartition(".")[2] in known)
+        ]
+        if also:
+            print(
+                f"[memoize] {self._memoized.step} also reads {', '.join(also)}, which "
+                "inputs=[...] does not list: a change in it will not be noticed",
+                flush=True,
+            )
+
+    def _register(self, value: dict[str, Any]) -> None:
+        output = self._output
+        fields = {"memo": json.dumps(value)}
+        if value["hit"]:
+            flow, run, _, task = value["origin"].split("/")
+            if flow == current.flow_name:
+                fields |= {"origin-run-id": run, "origin-task-id": task}
+        self._metadata.register_metadata(
+            output.run_id,
+            output.step_name,
+            output.task_id,
+            [
+                MetaDatum(name, text, name, [f"attempt_id:{self._attempt}"])
+                for name, text in fields.items()
+            ],
+        )
+
+    def _tally(self, *, hit: bool, saved_s: float) -> None:
+        store, output = self._session.store, self._output
+        if store is not None:
+            store.index.record_outcomes(
+                [
+                    (
+                        str(current.flow_name),
+                        output.run_id,
+                        output.step_name,
+                        output.task_id,
+                        hit,
+                        saved_s,
+                        time.time(),
+                    )
+                ]
+            )
+
+
+def _current(name: str) -> Any:
+    value = getattr(current, name)
+    return sorted(value) if name == "tags" and value is not None else value
+
+
+def _collapse(reads: dict[str, None], parents: Parents) -> dict[str, None]:
+    """Return the reads with `inputs[*].x` for what was read of every input of a join.
+
+    So that a foreach of one item more has the same read-set.
+    """
+    if parents.join_type is None:
+        return reads
+    labels = list(parents.by_label)
+    by_name: dict[str, set[str]] = {}
+    for name in reads:
+        for one in labels:
+            if name.startswith(f"{one}."):
+                by_name.setdefault(name.removeprefix(f"{one}."), set()).add(one)
+    whole = {name for name, seen in by_name.items() if len(seen) == len(labels)}
+    kept: dict[str, None] = {}
+    for name in reads:
+        for one in labels:
+            inner = name.removeprefix(f"{one}.")
+            if inner != name and inner in whole:
+                kept[f"inputs[*].{inner}"] = None
+                break
+        else:
+            kept[name] = None
+    return kept

@@ -1,0 +1,1 @@
+"""The index: this machine's memory of what the store holds."""

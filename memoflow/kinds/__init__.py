@@ -1,0 +1,1 @@
+"""Kinds: a key and a payload each."""

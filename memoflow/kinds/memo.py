@@ -1,0 +1,201 @@
+"""Memos: the key of a memoized step's result, and the result as payload.
+
+    memo/<flow>/<step>/<scope>/reads/<read-set>             the names a step read
+    memo/<flow>/<step>/<scope>/results/<inputs>/<refs>/<n>  what it left, numbered
+
+`scope` is the fingerprint of the code and its environment. `inputs` is the digest of the values
+of one read-set. `refs` is the fingerprint of the classes and functions that those values are
+instances of, which nothing in the step's code need mention.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from memoflow.errors import IntegrityError, NotFoundError
+from memoflow.fingerprint import Fingerprint, Part, of_references
+from memoflow.names import Digest, Key, Ref
+from memoflow.objects.manifest import Manifest
+from memoflow.store import Adoption, Payload, Store
+
+SCHEMA = "1"  # part of every scope: a change in what goes into a key abandons older entries
+
+Refs = tuple[tuple[str, str], ...]
+
+
+@dataclass(frozen=True)
+class Artifact:
+    """One output: the SHA-1 that Metaflow gave it, and what Metaflow needs to load it."""
+
+    sha1: str
+    info: dict[str, Any]
+    cas: dict[str, Any]  # contents of the `_meta` file beside the packed bytes
+    packed_size: int = 0
+    xxh3: str = ""
+
+
+@dataclass(frozen=True)
+class Entry:
+    """What a task left, as it was recorded."""
+
+    ref: Ref
+    origin: str  # Flow/run/step/task
+    run_time_s: float
+    artifacts: dict[str, Artifact]
+    inputs: tuple[Part, ...]
+    refs: Refs
+
+
+@dataclass(frozen=True)
+class Result:
+    """What a task has just left, to be recorded."""
+
+    origin: str
+    run_time_s: float
+    artifacts: dict[str, tuple[Artifact, Path]]  # with the file that holds the packed bytes
+    inputs: tuple[Part, ...]
+    refs: Refs = ()
+    notes: dict[str, Any] = field(default_factory=dict)
+
+
+def step_key(flow: str, step: str) -> Key:
+    return Key.of("memo", flow, step)
+
+
+def scope_key(flow: str, step: str, scope: Fingerprint) -> Key:
+    return step_key(flow, step) / scope.hex
+
+
+def read_sets(store: Store, scope: Key) -> Iterator[tuple[str, ...]]:
+    """Yield the read-sets that steps of this scope were seen with; nearly always one."""
+    for key in store.keys(scope / "reads"):
+        ref = store.find(key)
+        if ref is None:
+            continue
+        try:
+            names = store.manifest(ref).meta["names"]
+        except (NotFoundError, IntegrityError):
+            continue  # Whatever was found under it is a miss now, and will be recorded again.
+        yield tuple(names)
+
+
+def find(store: Store, scope: Key, inputs: Iterable[Part]) -> Entry | None:
+    """Return the latest entry for these input values, or None.
+
+    Raises IntegrityError if what was found is damaged; it is quarantined by then.
+    """
+    results = _results(scope, inputs)
+    ref = store.latest(results / _NO_REFS.hex)
+    if ref is not None:
+        return read(store, ref)
+    # Rarely more than one: a value's class was edited while the value's bytes stayed equal.
+    for folder in {Key.of(*key.parts[:-1]) for key in store.keys(results)}:
+        ref = store.latest(folder)
+        if ref is None:
+            continue
+        entry = read(store, ref)
+        if of_references(entry.refs).hex == folder.parts[-1]:
+            return entry
+    return None
+
+
+def read(store: Store, ref: Ref) -> Entry:
+    """Return the entry behind a ref; NotFoundError or IntegrityError if it is gone or damaged."""
+    manifest = store.manifest(ref)
+    meta = manifest.meta
+    packed = {adopted.name: adopted for adopted in manifest.adopted}
+    return Entry(
+        ref=ref,
+        origin=meta["origin"],
+        run_time_s=meta["run_time_s"],
+        artifacts={
+            name: Artifact(
+                sha1=packed[name].blob.hex,
+                info=info,
+                cas=cas,
+                packed_size=packed[name].size_bytes,
+                xxh3=packed[name].xxh3,
+            )
+            for name, (info, cas) in meta["artifacts"].items()
+        },
+        inputs=tuple(map(Part.from_json, meta["inputs"])),
+        refs=tuple((module, name) for module, name in meta["refs"]),
+    )
+
+
+def code_parts(store: Store, manifest: Manifest) -> tuple[Part, ...]:
+    """Return the parts of the fingerprint that an entry was recorded under."""
+    text = store.read_file(manifest, "parts.json")
+    return tuple(map(Part.from_json, json.loads(text)))
+
+
+def record(
+    store: Store,
+    scope: Key,
+    parts: Iterable[Part],
+    result: Result,
+    *,
+    expires: float | None = None,
+) -> Ref:
+    """Store a result as the next entry of its series, then drop the entries it replaces."""
+    names = sorted(part.name for part in result.inputs)
+    text = json.dumps(names)
+    reads = scope / "reads" / Digest.of(text.encode()).hex[:32]
+    if store.find(reads) is None:
+        store.save(reads, Payload(), meta={"names": names}, durable=False)
+    series = _results(scope, result.inputs) / of_references(result.refs).hex
+    ref = store.append(
+        series,
+        Payload(
+            files={"parts.json": json.dumps([part.to_json() for part in parts]).encode()},
+            adopted={
+                name: Adoption(Digest(f"sha1:{artifact.sha1}"), path)
+                for name, (artifact, path) in result.artifacts.items()
+            },
+        ),
+        meta={
+            "origin": result.origin,
+            "run_time_s": result.run_time_s,
+            "artifacts": {
+                name: [artifact.info, artifact.cas]
+                for name, (artifact, _) in result.artifacts.items()
+            },
+            "inputs": [part.to_json() for part in result.inputs],
+            "refs": list(map(list, result.refs)),
+            **result.notes,
+        },
+        expires=expires,
+        durable=False,
+    )
+    for key in store.keys(series):
+        if str(key) < str(ref.key):
+            store.forget(key)
+    return ref
+
+
+def prune(store: Store) -> int:
+    """Forget the read-sets of scopes that have no results left; return how many."""
+    with_results: set[tuple[str, ...]] = set()
+    reads: list[Key] = []
+    for key in store.keys(Key.of("memo")):
+        if len(key.parts) > 4 and key.parts[4] == "results":
+            with_results.add(key.parts[:4])
+        else:
+            reads.append(key)
+    orphans = [key for key in reads if key.parts[:4] not in with_results]
+    for key in orphans:
+        store.forget(key)
+    return len(orphans)
+
+
+_NO_REFS = Fingerprint.of(())
+Recalled = Mapping[str, str]
+Explain = Callable[[Iterable[Part], Iterable[Part]], list[str]]
+
+
+def _results(scope: Key, inputs: Iterable[Part]) -> Key:
+    return scope / "results" / Fingerprint.of(inputs).hex

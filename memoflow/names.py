@@ -1,0 +1,110 @@
+"""Names: Digest for bytes, Key for what is wanted, Ref for what was found."""
+
+from __future__ import annotations
+
+import hashlib
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass
+from urllib.parse import quote, unquote
+
+from memoflow.errors import BadKeyError
+
+_DIGEST = re.compile(r"(?:sha256|sha1|xxh3):[0-9a-f]{32,64}")
+_LONGEST_PART = 240  # bytes; file systems allow 255 a name, and a temporary file needs a suffix
+
+
+class Digest(str):
+    """A hash written with its algorithm: `sha256:...`, `sha1:...` or `xxh3:...`."""
+
+    __slots__ = ()
+
+    @classmethod
+    def parse(cls, text: str) -> Digest:
+        """Return the digest that `text` spells; ValueError if it spells none."""
+        if not _DIGEST.fullmatch(text):
+            raise ValueError(f"{text!r} is no digest: expected algorithm:hex")
+        return cls(text)
+
+    @classmethod
+    def of(cls, data: bytes | memoryview) -> Digest:
+        """Name bytes the way blobs are named, by SHA-256."""
+        return cls(f"sha256:{hashlib.sha256(data).hexdigest()}")
+
+    @property
+    def algorithm(self) -> str:
+        return self.partition(":")[0]
+
+    @property
+    def hex(self) -> str:
+        return self.partition(":")[2]
+
+
+@dataclass(frozen=True, slots=True)
+class Key:
+    """What is wanted, found or not: a kind and the parts that tell one of it from another.
+
+    Any text may be a part; `str(key)` quotes what a file name or an S3 key cannot hold.
+    """
+
+    parts: tuple[str, ...]
+
+    @classmethod
+    def of(cls, *parts: str) -> Key:
+        """Return the key of these parts; BadKeyError for none, an empty or an overlong one."""
+        if not parts:
+            raise BadKeyError("a key needs at least its kind")
+        for part in parts:
+            if not part:
+                raise BadKeyError(f"a key has an empty part: {parts}")
+            if len(_quote(part)) > _LONGEST_PART:
+                raise BadKeyError(
+                    f"a part of a key is longer than {_LONGEST_PART} bytes when quoted: "
+                    f"{part[:60]!r}..."
+                )
+        return cls(parts)
+
+    @classmethod
+    def parse(cls, text: str) -> Key:
+        """Return the key that `str(key)` wrote; BadKeyError if nothing wrote it."""
+        key = cls.of(*(unquote(part) for part in text.split("/")))
+        if str(key) != text:
+            raise BadKeyError(f"{text!r} is no key")
+        return key
+
+    @property
+    def kind(self) -> str:
+        return self.parts[0]
+
+    def __truediv__(self, part: str) -> Key:
+        return Key.of(*self.parts, part)
+
+    def __str__(self) -> str:
+        return "/".join(map(_quote, self.parts))
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self.parts)
+
+
+@dataclass(frozen=True, slots=True)
+class Ref:
+    """What a key resolves to: small enough to pass between steps.
+
+    `digest` is the SHA-256 of the stored ref, so whoever holds a Ref can prove what it reads.
+    `size_bytes` is the logical size of the payload. Times are Unix seconds; `expires` None
+    means never.
+    """
+
+    key: Key
+    digest: Digest
+    size_bytes: int
+    created: float
+    expires: float | None = None
+
+
+def _quote(part: str) -> str:
+    if part.isalnum() and part.isascii():
+        return part
+    quoted = quote(part, safe="")
+    # A leading dot would make "..", ".", or a hidden temporary file of the local backend.
+    return "%2E" + quoted[1:] if quoted.startswith(".") else quoted

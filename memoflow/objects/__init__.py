@@ -1,0 +1,1 @@
+"""Objects: bytes by content."""
