@@ -1,1 +1,16 @@
-"""Fingerprints: what determines a result."""
+"""Fingerprints: what determines a result, known before the result exists."""
+
+from memoflow.fingerprint.explain import explain, summary
+from memoflow.fingerprint.parts import Fingerprint, Part
+from memoflow.fingerprint.reach import of_function, of_references, of_step, of_value
+
+__all__ = [
+    "Fingerprint",
+    "Part",
+    "explain",
+    "of_function",
+    "of_references",
+    "of_step",
+    "of_value",
+    "summary",
+]

@@ -3,13 +3,20 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable, Iterator
-from typing import TYPE_CHECKING, Any
-
-if TYPE_CHECKING:
-    from memoflow.fingerprint.values import Encoder
+from collections.abc import Callable, Iterable, Iterator
+from typing import Any, Protocol
 
 _CHUNK = 1 << 24  # bytes copied at a time from an array that is not contiguous
+
+
+class Encoder(Protocol):
+    """What of `values.Encoder` an array needs."""
+
+    def encode(self, value: Any) -> bytes: ...
+    def node(self, tag: bytes, pieces: Iterable[bytes]) -> bytes: ...
+    def sequence(self, tag: bytes, items: Any) -> bytes: ...
+    def attributes(self, state: dict[Any, Any]) -> bytes: ...
+    def named(self, cls: type) -> bytes: ...
 
 
 def array_handler(kind: type) -> Callable[[Encoder, Any], bytes] | None:
@@ -40,7 +47,7 @@ def array_handler(kind: type) -> Callable[[Encoder, Any], bytes] | None:
 
 
 def _ndarray(encoder: Encoder, value: Any) -> bytes:
-    import numpy as np
+    np: Any = sys.modules["numpy"]
 
     kind = type(value)
     plain = value.view(np.ndarray)
@@ -71,7 +78,7 @@ def _ndarray_content(encoder: Encoder, plain: Any) -> bytes:
 
 def _raw(plain: Any) -> Iterator[Any]:
     """Yield the bytes of an array in C order, without a copy if they lie that way."""
-    import numpy as np
+    np: Any = sys.modules["numpy"]
 
     if not plain.size or not plain.dtype.itemsize:
         return
@@ -91,13 +98,13 @@ def _raw(plain: Any) -> Iterator[Any]:
 
 
 def _numpy_scalar(encoder: Encoder, value: Any) -> bytes:
-    import numpy as np
+    np: Any = sys.modules["numpy"]
 
     return encoder.node(b"scalar", (_ndarray_content(encoder, np.asarray(value)),))
 
 
 def _masked(encoder: Encoder, value: Any) -> bytes:
-    import numpy as np
+    np: Any = sys.modules["numpy"]
 
     mask = np.ma.getmaskarray(value)
     data = np.array(value.data, copy=True)
@@ -150,11 +157,11 @@ def _multi_index(encoder: Encoder, value: Any) -> bytes:
 
 
 def _column(encoder: Encoder, value: Any) -> bytes:
-    import pandas as pd
+    pd: Any = sys.modules["pandas"]
 
     arrays = pd.arrays
     dtype = encoder.encode(str(value.dtype))
-    if isinstance(value, arrays.NumpyExtensionArray):
+    if type(value) is arrays.NumpyExtensionArray:
         return encoder.node(b"column", (encoder.encode(value.to_numpy()),))
     if isinstance(value, pd.Categorical):
         pieces = encoder.encode(value.categories), encoder.encode(bool(value.ordered))
@@ -165,19 +172,21 @@ def _column(encoder: Encoder, value: Any) -> bytes:
     if isinstance(value, arrays.IntervalArray):
         pieces = encoder.encode(value.left), encoder.encode(value.right)
         return encoder.node(b"intervals", (dtype, *pieces))
+    if isinstance(value, arrays.SparseArray):
+        return encoder.node(b"sparse", (dtype, encoder.encode(value.to_dense())))
     missing = value.isna()
-    pieces = encoder.named(type(value.dtype)), dtype, encoder.encode(missing)
+    header = encoder.named(type(value.dtype)), dtype, encoder.encode(missing)
     if isinstance(value, (arrays.IntegerArray, arrays.FloatingArray, arrays.BooleanArray)):
         data = value.to_numpy(dtype=value.dtype.numpy_dtype, na_value=0)
     else:
         data = value.astype(object)
         data = data[~missing] if missing.ndim == 1 else data
         data = data.tolist() if hasattr(data, "tolist") else list(data)
-    return encoder.node(b"extension", (*pieces, encoder.encode(data)))
+    return encoder.node(b"extension", (*header, encoder.encode(data)))
 
 
 def _tensor(encoder: Encoder, value: Any) -> bytes:
-    import torch
+    torch: Any = sys.modules["torch"]
 
     plain = value.detach().cpu().contiguous()
     header = encoder.encode([str(value.dtype), tuple(value.shape), bool(value.requires_grad)])

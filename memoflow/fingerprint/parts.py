@@ -40,7 +40,7 @@ class Fingerprint(Digest):
     parts: tuple[Part, ...]
 
     @classmethod
-    def of(cls, parts: Iterable[Part]) -> Fingerprint:
+    def of(cls, parts: Iterable[Part]) -> Fingerprint:  # type: ignore[override]
         """Add parts up; their order and repetitions do not count."""
         unique = {(part.kind, part.name, part.digest): part for part in parts}
         keys = sorted(unique)

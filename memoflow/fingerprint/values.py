@@ -25,7 +25,7 @@ from xxhash import xxh3_128, xxh3_128_digest
 from memoflow.errors import NoFingerprintError
 from memoflow.fingerprint.arrays import array_handler
 
-_DEEPEST = 400  # levels; Python allows about a thousand frames, and ours are not the only ones
+_DEEPEST = 200  # levels of three frames; Python allows a thousand, and not all are ours
 _REVISITS = 100_000  # of values on cycles, whose encodings cannot be remembered
 _NOWHERE = sys.maxsize
 
@@ -134,9 +134,10 @@ class Encoder:
         if flat is not None:
             return self.node(tag + b"*", flat)
         hasher = xxh3_128(tag + b"\0" + struct.pack("<q", len(items)))
-        i = 0
+        i = -1
         try:
-            for i, item in enumerate(items):
+            for item in items:
+                i += 1
                 hasher.update(self.encode(item))
         except Unstable as error:
             error.steps.append(f"[{i}]")
@@ -319,8 +320,6 @@ def _reduced(encoder: Encoder, value: Any) -> bytes:
     try:
         reducer = copyreg.dispatch_table.get(kind)
         reduced: Any = reducer(value) if reducer else value.__reduce_ex__(4)
-    except Unstable:
-        raise
     except RecursionError:
         raise
     except Exception as error:
@@ -328,7 +327,7 @@ def _reduced(encoder: Encoder, value: Any) -> bytes:
     if isinstance(reduced, str):
         module = getattr(value, "__module__", None) or kind.__module__
         return encoder.node(b"global", (encoder.named(kind), _text(f"{module}:{reduced}")))
-    make, arguments, state, items, pairs, *_ = (*reduced, None, None, None)
+    make, arguments, state, items, pairs = [*reduced, None, None, None][:5]
     pieces = [encoder.named(kind), _maker(encoder, make)]
     pieces += [_argument(encoder, argument) for argument in arguments]
     pieces.append(_state(encoder, state))
@@ -383,7 +382,7 @@ def _find(kind: type) -> Callable[[Encoder, Any], bytes]:
     for base, content in _BUILTINS.items():
         if issubclass(kind, base):
             plain = (base.__reduce_ex__, base.__reduce__, getattr(base, "__getstate__", None))
-            return content if reduces == plain else _reduced
+            return content if list(reduces) == list(plain) else _reduced
     if hasattr(kind, "__next__") and kind.__module__ in _ITERATORS:
         return _refuse
     return _reduced

@@ -10,7 +10,7 @@ from typing import Any
 from metaflow import metaflow_config
 
 from memoflow import fingerprint
-from memoflow.errors import IntegrityError, NoFingerprintError, NotFoundError
+from memoflow.errors import IntegrityError, MemoflowError, NoFingerprintError, NotFoundError
 from memoflow.fingerprint import Fingerprint, Part
 from memoflow.flow import scope, watch
 from memoflow.flow.flags import given, steps_to_refresh
@@ -40,6 +40,16 @@ class Verdict:
     record: bool = True
 
 
+class MissError(MemoflowError):
+    """A miss, where only hits are allowed."""
+
+    def __init__(self, step: str, reason: str) -> None:
+        super().__init__(
+            f"step {step} has no stored result ({reason}) and --memo only forbids to run it; "
+            "run with --memo on"
+        )
+
+
 class Memoized:
     """One memoized step of a flow, as its class was before Metaflow prepared it to run."""
 
@@ -65,14 +75,18 @@ class Memoized:
     @property
     def scope(self) -> Fingerprint:
         """The fingerprint of code and environment; NoFingerprintError if there is none."""
+        self.fix_scope()
+        if not isinstance(self._scope, Fingerprint):
+            raise self._scope or NoFingerprintError(self.step, "it was never computed")
+        return self._scope
+
+    def fix_scope(self) -> None:
+        """Compute the scope, once, from the flow's class as it is now."""
         if self._scope is None:
             try:
                 self._scope = scope.of_step(self.shape.flow, self.step, self.options)
             except NoFingerprintError as error:
                 self._scope = error
-        if isinstance(self._scope, NoFingerprintError):
-            raise self._scope
-        return self._scope
 
     @property
     def step_key(self) -> Key:
@@ -85,9 +99,7 @@ class Memoized:
 
     def ignores(self, name: str) -> bool:
         ignore = self.options.ignore
-        return name in ignore or (
-            name.startswith("inputs") and name.rpartition(".")[2] in ignore
-        )
+        return name in ignore or (name.startswith("inputs") and name.rpartition(".")[2] in ignore)
 
     def listed(self) -> tuple[str, ...] | None:
         """Return the names in `inputs=[...]`, None if what the step reads decides."""
@@ -151,9 +163,7 @@ def _usable(
     return entry, ""
 
 
-def _why(
-    memoized: Memoized, store: Store, session: Session, seen: list[tuple[Part, ...]]
-) -> str:
+def _why(memoized: Memoized, store: Store, session: Session, seen: list[tuple[Part, ...]]) -> str:
     """Return why there is no result, from what the last recorded task of the step was."""
     told = session.reasons.get(memoized.step)
     if told is not None:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+from metaflow._vendor import click
 from metaflow.decorators import StepDecorator
 from metaflow.exception import MetaflowException
 
@@ -101,6 +102,9 @@ class MemoizeDecorator(StepDecorator):
                 self._session.say_once(f"{step_name} is @parallel: not memoized")
             return
         self._memoized = memoized
+        if step_name in _arguments_of_step():
+            # Now, while parameters are still what the class says, as in the scheduler.
+            memoized.fix_scope()
 
     def runtime_init(self, flow: Any, graph: Any, package: Any, run_id: str) -> None:
         self._run_id = run_id
@@ -111,17 +115,21 @@ class MemoizeDecorator(StepDecorator):
         if self._memoized is None or self._session is None or ubf_context is not None:
             return
         from memoflow.flow import scheduler
+        from memoflow.flow.lookup import MissError
 
         try:
             scheduler.prepare(cli_args, retry_count, self._memoized, self._session)
-        except scheduler.MissError as error:
+        except MissError as error:
             raise MemoizeException(str(error)) from error
 
     def runtime_finished(self, exception: Any) -> None:
         if self._session is not None:
             from memoflow.flow import summary
 
-            summary.show(self._session, self._run_id)
+            try:
+                summary.show(self._session, self._run_id)
+            except Exception as error:
+                self._give_up("summary", error)
 
     def task_pre_step(
         self,
@@ -140,7 +148,7 @@ class MemoizeDecorator(StepDecorator):
         if self._memoized is None or self._session is None or ubf_context is not None:
             return
         from memoflow.flow import worker
-        from memoflow.flow.scheduler import MissError
+        from memoflow.flow.lookup import MissError
 
         try:
             self._task = worker.Task(
@@ -191,3 +199,10 @@ class MemoizeDecorator(StepDecorator):
     def _give_up(self, what: str, error: Exception) -> None:
         # Any error at all: a memo that cannot be found or stored never fails its step.
         print(f"[memoize] {what} failed: {type(error).__name__}: {error}", flush=True)
+
+
+def _arguments_of_step() -> list[str]:
+    """Return what follows `step` on the command line of a worker; nothing in other processes."""
+    ctx = click.get_current_context(silent=True)
+    saved: list[str] = getattr(ctx, "saved_args", None) or [""]
+    return saved[1:] if saved[0] == "step" else []

@@ -5,7 +5,6 @@ from __future__ import annotations
 import ast
 import difflib
 import inspect
-import re
 import sys
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
@@ -13,12 +12,11 @@ from datetime import timedelta
 from typing import Any
 
 from memoflow.errors import RequestError
+from memoflow.units import duration
 
 MODES = ("on", "off", "read-only", "only")
 SCOPES = ("flow", "global")
 
-_UNITS = {"s": "seconds", "m": "minutes", "h": "hours", "d": "days", "w": "weeks"}
-_SIZES = {"": 1, "K": 10**3, "M": 10**6, "G": 10**9, "T": 10**12}
 _ALWAYS_THERE = {"input", "index", "foreach_stack"}
 
 
@@ -106,33 +104,6 @@ def choice(option: str, value: Any, allowed: Iterable[str]) -> str:
     if text not in allowed:
         raise RequestError(f"{option} is one of {', '.join(allowed)}, not {value!r}")
     return text
-
-
-def duration(option: str, value: Any) -> timedelta:
-    """Return a time span: `30d`, `12h`, `90m`, `45s`, `2w` or a positive timedelta."""
-    if isinstance(value, timedelta):
-        span = value
-    else:
-        match = re.fullmatch(r"\s*(\d+(?:\.\d+)?)\s*([smhdw])\s*", str(value))
-        if match is None or isinstance(value, bool):
-            raise RequestError(
-                f"{option} is a time such as 30d, 12h, 90m or a timedelta, not {value!r}"
-            )
-        try:
-            span = timedelta(**{_UNITS[match[2]]: float(match[1])})
-        except OverflowError:
-            raise RequestError(f"{option}={value!r} is longer than Python can count") from None
-    if span <= timedelta(0):
-        raise RequestError(f"{option} must be longer than no time at all, not {value!r}")
-    return span
-
-
-def size(option: str, value: Any) -> int:
-    """Return a number of bytes: `50GB`, `500MB`, `1.5T` or plain bytes."""
-    match = re.fullmatch(r"\s*(\d+(?:\.\d+)?)\s*([KMGT]?)i?B?\s*", str(value), re.IGNORECASE)
-    if match is None:
-        raise RequestError(f"{option} is a size such as 50GB or 500MB, not {value!r}")
-    return int(float(match[1]) * _SIZES[match[2].upper()])
 
 
 def mentioned(flow: type, step: str) -> set[str] | None:

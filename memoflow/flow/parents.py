@@ -44,11 +44,21 @@ INTERNAL = frozenset(INTERNAL_ARTIFACTS_SET) | {
 
 # `current.x` that is another one in each run: a step that reads it depends on its run.
 OF_ONE_RUN = frozenset(
-    "origin_run_id parallel pathspec retry_count run run_id task task_id trigger".split()
+    [
+        "origin_run_id",
+        "parallel",
+        "pathspec",
+        "retry_count",
+        "run",
+        "run_id",
+        "task",
+        "task_id",
+        "trigger",
+    ]
 )
 # `current.x` that is a tool and no input.
 TOOLS = frozenset(
-    "card checkpoint get huggingface_hub is_running_flow memo model tempdir".split()
+    ["card", "checkpoint", "get", "huggingface_hub", "is_running_flow", "memo", "model", "tempdir"]
 )
 
 # Up to this pickled size a value is known by its meaning, above by its bytes alone: walking
@@ -115,12 +125,25 @@ class Parents:
             value = self.frames[-1].index if self.frames else None
             return fingerprint.of_value(value), fingerprint.summary(value)
         if name == "input":
-            return self._item(len(self.frames) - 1)
+            if self.join_type is not None or not self.frames:
+                return ABSENT, ABSENT
+            return self._item(self.datastores[0], self.frames[-1])
         if name == "foreach_stack":
             return self._stack()
         if self.join_type is not None and name not in self._shape.parameters:
             return self._joined(name)
         return self._artifact(self.datastores[0], name)
+
+    def _of_input(self, ds: Any, name: str) -> tuple[str, str]:
+        """Return what `inputs[i].name` is, where `input` and `index` are those of its foreach."""
+        if name not in ("input", "index"):
+            return self._artifact(ds, name)
+        frames = ds["_foreach_stack"]
+        if not frames:
+            return ABSENT, ABSENT
+        if name == "input":
+            return self._item(ds, frames[-1])
+        return fingerprint.of_value(frames[-1].index), fingerprint.summary(frames[-1].index)
 
     def _artifact(self, ds: Any, name: str) -> tuple[str, str]:
         sha1 = ds._objects.get(name)
@@ -161,12 +184,8 @@ class Parents:
         self._facts.remember({fact: json.dumps([digest, summary])})
         return digest, summary
 
-    def _item(self, level: int) -> tuple[str, str]:
+    def _item(self, ds: Any, frame: Any) -> tuple[str, str]:
         """Return the digest of `self.input`: the item of the foreach, wherever it came from."""
-        if level < 0 or self.join_type is not None:
-            return ABSENT, ABSENT
-        frame = self.frames[level]
-        ds = self.datastores[0]
         sha1 = ds._objects.get(frame.var)
         if sha1 is None:
             return ABSENT, ABSENT
@@ -189,8 +208,8 @@ class Parents:
 
     def _stack(self) -> tuple[str, str]:
         levels = [
-            [frame.index, frame.num_splits, self._item(level)[0]]
-            for level, frame in enumerate(self.frames)
+            [frame.index, frame.num_splits, self._item(self.datastores[0], frame)[0]]
+            for frame in self.frames
         ]
         return fingerprint.of_value(levels), fingerprint.summary([one[:2] for one in levels])
 
@@ -209,12 +228,12 @@ class Parents:
         inner = name.removeprefix("inputs[*].")
         if inner != name or not name.startswith("inputs"):  # the second is `inputs=["x"]`
             every = [
-                (one, self._artifact(ds, inner)[0]) for one, ds in sorted(self.by_label.items())
+                (one, self._of_input(ds, inner)[0]) for one, ds in sorted(self.by_label.items())
             ]
             return fingerprint.of_value(every), f"{len(every)} values"
         for one, ds in self.by_label.items():
             if name.startswith(f"{one}."):
-                return self._artifact(ds, name.removeprefix(f"{one}."))
+                return self._of_input(ds, name.removeprefix(f"{one}."))
         return ABSENT, ABSENT
 
 

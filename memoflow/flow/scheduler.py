@@ -5,15 +5,14 @@ from __future__ import annotations
 import json
 from typing import Any
 
-from metaflow.datastore.exceptions import DataException
 from metaflow.metaflow_current import current
 from metaflow.util import get_username, resolve_identity
 
-from memoflow.errors import MemoflowError
 from memoflow.flow import task_record
-from memoflow.flow.lookup import Memoized, Verdict, look_up
+from memoflow.flow.lookup import Memoized, MissError, Verdict, look_up
 from memoflow.flow.parents import OF_ONE_RUN, Parents, UndecidedError
-from memoflow.flow.session import TOLD, Session, span
+from memoflow.flow.session import TOLD, Session
+from memoflow.units import span
 
 _LOAD_LIMIT_BYTES = 64 << 20
 
@@ -26,36 +25,28 @@ def prepare(cli_args: Any, attempt: int, memoized: Memoized, session: Session) -
     task = cli_args.task
     try:
         verdict = _decide(task, attempt, memoized, session)
-    except _TROUBLE as error:
+    except Exception as error:
+        # Anything of Metaflow's or of a user's class may be met here; none may fail the run.
         session.say_once(f"lookup failed, steps run as usual: {type(error).__name__}: {error}")
         verdict = Verdict(reason="lookup failed")
     if verdict.entry is not None:
         line = f"hit: {verdict.entry.origin}, {span(verdict.entry.run_time_s)} saved"
         # All of the command: @kubernetes and @batch rewrite its parts after us.
         cli_args.get_args = lambda: ["echo", f"[memoize] {line}"]
-        session.hits[memoized.step] += 1
-        session.saved_s += verdict.entry.run_time_s
+        session.hits.append(
+            (task.flow_name, task.run_id, task.step, task.task_id, verdict.entry.run_time_s)
+        )
         return
     if verdict.undecided:
-        told = {"look": True}
+        told: dict[str, Any] = {"look": True}
     else:
         if memoized.mode == "only":
             raise MissError(memoized.step, verdict.reason)
-        session.misses[memoized.step] += 1
+        session.misses.add(task.task_id)
         told = {"look": False, "reason": verdict.reason, "record": verdict.record}
     told["mode"] = memoized.mode
     told["refresh"] = memoized.refresh
     cli_args.env[TOLD] = json.dumps(told)
-
-
-class MissError(MemoflowError):
-    """A miss, where only hits are allowed."""
-
-    def __init__(self, step: str, reason: str) -> None:
-        super().__init__(
-            f"step {step} has no stored result ({reason}) and --memo only forbids to run it; "
-            "run with --memo on"
-        )
 
 
 def _decide(task: Any, attempt: int, memoized: Memoized, session: Session) -> Verdict:
@@ -126,7 +117,4 @@ class _CurrentOf:
             raise UndecidedError(f"current.{name} is known in the task only") from error
 
 
-# Anything of Metaflow's or of a user's class may be met here, and none of it may fail the run.
-_TROUBLE = (Exception,) if not __debug__ else (Exception,)
 _NO_PARENTS: Any = None
-_ = DataException

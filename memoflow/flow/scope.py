@@ -35,7 +35,7 @@ _MATTERS = {
 }
 
 
-def of_step(flow: type, step: str, options: Options) -> Fingerprint:
+def of_step(flow: Any, step: str, options: Options) -> Fingerprint:
     """Return the fingerprint of a step's code and environment.
 
     Raises NoFingerprintError if the code depends on something without a stable digest.

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections import Counter, OrderedDict
+from collections import OrderedDict
 from collections.abc import Callable
 from datetime import timedelta
 from functools import cached_property
@@ -13,8 +13,8 @@ from typing import Any
 from metaflow import metaflow_config
 from metaflow.datastore import FlowDataStore
 
+from memoflow import units
 from memoflow.errors import MemoflowError, RequestError
-from memoflow.flow import options
 from memoflow.flow.artifacts import Artifacts
 from memoflow.kinds import memo
 from memoflow.store import Store, open_store
@@ -31,11 +31,11 @@ class Session:
     def __init__(self, flow_datastore: Any, logger: Callable[..., None]) -> None:
         self.flow_datastore = flow_datastore
         self.logger = logger
-        self.hits: Counter[str] = Counter()
-        self.misses: Counter[str] = Counter()
-        self.saved_s = 0.0
+        self.hits: list[tuple[str, str, str, str, float]] = []  # flow, run, step, task, saved
+        self.misses: set[str] = set()  # ids of the tasks whose workers do not look again
         self.reasons: dict[str, str] = {}
         self.lists: dict[str, Any] = {}
+        self.ended = False
         self._said: set[str] = set()
 
     def say(self, line: str) -> None:
@@ -94,7 +94,7 @@ class Session:
         budget = metaflow_config.MEMOFLOW_MAX_SIZE
         memo.prune(store)
         evicted = store.evict(
-            max_size_bytes=None if not budget else options.size("METAFLOW_MEMOFLOW_MAX_SIZE", budget)
+            max_size_bytes=None if not budget else units.size("METAFLOW_MEMOFLOW_MAX_SIZE", budget)
         )
         store.sweep(keep_newer=timedelta(hours=1))
         if evicted.refs:
@@ -133,17 +133,6 @@ def store_root(flow_datastore: Any) -> Path:
             "only, all steps run as usual"
         )
     return Path(flow_datastore.datastore_root) / "memoflow"
-
-
-def span(seconds: float) -> str:
-    """Return a time for people: `0.4 s`, `12 s`, `61 min`, `3.5 h`."""
-    if seconds < 10:
-        return f"{seconds:.1f} s"
-    if seconds < 120:
-        return f"{seconds:.0f} s"
-    if seconds < 2 * 3600:
-        return f"{seconds / 60:.0f} min"
-    return f"{seconds / 3600:.1f} h"
 
 
 _sessions: dict[int, Session] = {}

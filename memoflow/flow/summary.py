@@ -5,29 +5,34 @@ from __future__ import annotations
 import time
 
 from memoflow.errors import MemoflowError
-from memoflow.flow.session import Session, span
+from memoflow.flow.session import Session
+from memoflow.units import span
 
 
 def show(session: Session, run_id: str) -> None:
     """Say what the run's memoized steps came to, once a run, and collect garbage."""
-    hits, misses = session.hits, session.misses
-    session.hits, session.misses = type(hits)(), type(misses)()
+    if session.ended:
+        return
+    session.ended = True
     store = session.store
     if store is None:
         return
     flow = session.flow_datastore.flow_name
-    decided_late = [one for one in store.index.outcomes(flow, run_id) if one.hit]
-    total_hits = hits.total() + len(decided_late)
-    # A worker that found a hit itself was counted as neither by the scheduler.
-    saved_s = session.saved_s + sum(one.saved_s for one in decided_late)
-    if total_hits or misses.total():
-        session.say(
-            f"{total_hits} hit{'s' * (total_hits != 1)}, {misses.total()} "
-            f"miss{'es' * (misses.total() != 1)}, {span(saved_s)} saved"
-        )
-    store.index.record_outcomes(
-        [(flow, run_id, step, "", True, 0.0, time.time()) for step in ()]
-    )
+    now = time.time()
+    store.index.record_outcomes([(*hit[:4], True, hit[4], now) for hit in session.hits])
+    # Where the scheduler could not tell, the workers did, and left it in the index.
+    saved_s = {hit[3]: hit[4] for hit in session.hits}
+    missed = set(session.misses)
+    for outcome in store.index.outcomes(flow, run_id):
+        if outcome.hit:
+            saved_s[outcome.task] = outcome.saved_s
+        else:
+            missed.add(outcome.task)
+    if saved_s or missed:
+        hits = f"{len(saved_s)} hit{'s' * (len(saved_s) != 1)}"
+        misses = f"{len(missed)} miss{'es' * (len(missed) != 1)}"
+        saved = f", {span(sum(saved_s.values()))} saved" if saved_s else ""
+        session.say(f"{hits}, {misses}{saved}")
     try:
         session.collect()
     except (MemoflowError, OSError) as error:

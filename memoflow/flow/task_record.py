@@ -17,7 +17,8 @@ from memoflow.flow.parents import INTERNAL, FlowShape
 from memoflow.kinds.memo import Entry
 
 # What a step decides about where the flow goes on; comes from the entry like its outputs.
-TRANSITION = ("_transition", "_foreach_var", "_foreach_num_splits", "_foreach_values")
+TRANSITION = ("_transition", "_foreach_var", "_foreach_num_splits")
+SPLIT = ("_foreach_values", "_unbounded_foreach", "_parallel_ubf_iter")  # of a foreach besides
 
 
 def frames(

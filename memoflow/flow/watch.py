@@ -84,6 +84,9 @@ class Watch:
         finally:
             self._quiet.depth, self._quiet.loading = before
 
+    def _is_quiet(self) -> bool:
+        return getattr(self._quiet, "depth", 0) > 0
+
     def note(self, name: str) -> None:
         if name not in self.reads:
             self.reads[name] = None
@@ -119,14 +122,12 @@ class Watch:
         self.note(f"{label}{name}")
         return True
 
-    def _hook_flow(self, cls: type) -> None:
-        get = cls.__getattribute__
-        get_missing: Callable[[Any, str], Any] = cls.__getattr__  # type: ignore[attr-defined]
-        set_ = cls.__setattr__
+    def _hook_flow(self, cls: Any) -> None:
+        get, get_missing, set_ = cls.__getattribute__, cls.__getattr__, cls.__setattr__
         watch = self
 
         def __getattribute__(obj: Any, name: str) -> Any:
-            if not watch._watching or getattr(watch._quiet, "depth", 0):
+            if not watch._watching or watch._is_quiet():
                 return get(obj, name)
             if name in _WHOLE:
                 return watch._whole(obj, name, get)
@@ -140,7 +141,7 @@ class Watch:
                 return get_missing(obj, name)
 
         def __setattr__(obj: Any, name: str, value: Any) -> None:
-            if obj is watch._flow and not getattr(watch._quiet, "depth", 0):
+            if obj is watch._flow and not watch._is_quiet():
                 watch.writes.add(name)
             set_(obj, name, value)
 
@@ -153,8 +154,9 @@ class Watch:
             return get(obj, name)
         if name == "merge_artifacts":
             return self._merge
-        if self._labels[id(obj)]:
-            self._note_blind(f"{self._labels[id(obj)]}{name}")
+        label = self._labels[id(obj)]
+        if label and name not in ("input", "index"):
+            self._note_blind(f"{label}{name}")
             return get(obj, name)
         if name == "foreach_stack":
 
@@ -164,7 +166,7 @@ class Watch:
                     return get(obj, name)()
 
             return foreach_stack
-        self.note(name)
+        self.note(f"{label}{name}")
         with self.quiet(loading=True):
             return get(obj, name)
 
@@ -189,7 +191,7 @@ class Watch:
         def __getattribute__(obj: Any, name: str) -> Any:
             if (
                 watch._watching
-                and not getattr(watch._quiet, "depth", 0)
+                and not watch._is_quiet()
                 and not name.startswith("_")
                 and name not in TOOLS
             ):

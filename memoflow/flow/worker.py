@@ -13,14 +13,15 @@ from metaflow.metaflow_current import current
 
 from memoflow.flow import task_record
 from memoflow.flow.current_memo import CurrentMemo
-from memoflow.flow.lookup import Memoized, Verdict, look_up, never
+from memoflow.flow.lookup import Memoized, MissError, Verdict, look_up, never
 from memoflow.flow.parents import INTERNAL, Parents, UndecidedError, label
-from memoflow.flow.scheduler import MissError
-from memoflow.flow.session import TOLD, Session, span
+from memoflow.flow.session import TOLD, Session
 from memoflow.flow.watch import Watch
 from memoflow.kinds import memo
+from memoflow.units import span
 
 _NO_LIMIT = 1 << 62
+_GOING_ON = (*task_record.TRANSITION, *task_record.SPLIT)
 
 
 class Task:
@@ -96,9 +97,7 @@ class Task:
         if self.records:
             by_label = {}
             if inputs is not None:
-                by_label = {
-                    label(one._datastore, self._memoized.join_type): one for one in inputs
-                }
+                by_label = {label(one._datastore, self._memoized.join_type): one for one in inputs}
             self._watch = Watch(flow, by_label, self._memoized.shape.parameters)
             if self._memoized.join_type is not None:
                 self._watch.note("inputs")
@@ -135,7 +134,7 @@ class Task:
         # Whatever the flow's datastore holds, `persist` carries over without loading it.
         target = flow._datastore
         for name, artifact in entry.artifacts.items():
-            if name not in task_record.TRANSITION:
+            if name not in _GOING_ON:
                 target._objects[name] = artifact.sha1
                 target._info[name] = artifact.info
         values = self._output_values(entry)
@@ -144,7 +143,7 @@ class Task:
 
     def _output_values(self, entry: memo.Entry) -> dict[str, Any]:
         reader = self._session.reader.get_task_datastore("0", "memo", "0", mode="w")
-        for name in task_record.TRANSITION:
+        for name in _GOING_ON:
             if name in entry.artifacts:
                 reader._objects[name] = entry.artifacts[name].sha1
                 reader._info[name] = entry.artifacts[name].info
@@ -217,9 +216,9 @@ class Task:
                     flush=True,
                 )
             changed &= set(wanted)
-        names = changed | set(task_record.TRANSITION[:3])
+        names = changed | set(task_record.TRANSITION)
         if memoized.node.type == "foreach":
-            names.add("_foreach_values")
+            names |= set(task_record.SPLIT)
         return {
             name: self._session.artifacts.packed(output._objects[name], output._info[name])
             for name in sorted(names & set(output._objects))

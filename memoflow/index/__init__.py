@@ -1,1 +1,6 @@
-"""The index: this machine's memory of what the store holds."""
+"""Index: this machine's SQLite memory of a store; delete it at any time."""
+
+from memoflow.index.index import Entry, Index, Outcome, Place
+from memoflow.index.location import private_directory
+
+__all__ = ["Entry", "Index", "Outcome", "Place", "private_directory"]

@@ -11,7 +11,7 @@ instances of, which nothing in the step's code need mention.
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -193,8 +193,6 @@ def prune(store: Store) -> int:
 
 
 _NO_REFS = Fingerprint.of(())
-Recalled = Mapping[str, str]
-Explain = Callable[[Iterable[Part], Iterable[Part]], list[str]]
 
 
 def _results(scope: Key, inputs: Iterable[Part]) -> Key:

@@ -1,1 +1,25 @@
-"""Objects: bytes by content."""
+"""Objects: bytes by content, and the manifests that say what they make up."""
+
+from memoflow.objects.blobs import blob_name, blob_of, is_whole, measure, prove
+from memoflow.objects.manifest import Adopted, File, Manifest, Piece
+from memoflow.objects.packing import pack
+from memoflow.objects.tree import Tree
+from memoflow.objects.unpacking import DamagedBlobError, LostBlobError, read_file, unpack
+
+__all__ = [
+    "Adopted",
+    "DamagedBlobError",
+    "File",
+    "LostBlobError",
+    "Manifest",
+    "Piece",
+    "Tree",
+    "blob_name",
+    "blob_of",
+    "is_whole",
+    "measure",
+    "pack",
+    "prove",
+    "read_file",
+    "unpack",
+]

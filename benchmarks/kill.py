@@ -1,0 +1,145 @@
+"""Kill a process with SIGKILL while it saves, again and again; count what was lost or torn.
+
+    python benchmarks/kill.py --kills 200
+
+Each child saves to one store in a loop and says so after each save has returned. It is killed at
+a random moment. Then a new store object, with a new index, must load equal bytes for whatever was
+acknowledged, and all that it lists must be whole.
+"""
+
+from __future__ import annotations
+
+import argparse
+import hashlib
+import os
+import platform
+import random
+import signal
+import subprocess
+import sys
+import tempfile
+import time
+from dataclasses import dataclass
+from datetime import timedelta
+from pathlib import Path
+
+from memoflow.errors import MemoflowError
+from memoflow.names import Key
+from memoflow.store import Payload, Store, open_store
+
+SERIES = Key.of("checkpoint", "Flow", "train")
+
+
+@dataclass
+class Tally:
+    kills: int = 0
+    acknowledged: int = 0
+    lost: int = 0
+    torn: int = 0
+    litter: int = 0
+
+
+def child(root: Path, seed: int, *, tidy: bool) -> None:
+    """Save until killed; acknowledge each save with its key and the SHA-256 of its file."""
+    chance = random.Random(seed)
+    store = open_store(root / "store", cache_dir=root / "cache")
+    print("READY", flush=True)
+    while True:
+        data = chance.randbytes(chance.choice([100, 5_000, 300_000, 5 << 20]))
+        ref = store.append(
+            SERIES,
+            Payload(files={"data": data, "constant": b"c" * 50_000}),
+            durable=chance.random() < 0.5,
+        )
+        print("ACK", ref.key, hashlib.sha256(data).hexdigest(), flush=True)
+        if tidy and chance.random() < 0.3:
+            oldest = store.keys(SERIES)[0]
+            print("FORGETS", oldest, flush=True)
+            store.forget(oldest)
+            store.sweep(now=True)
+            store.evict(older_than=timedelta(days=1))
+
+
+def kill_one(root: Path, seed: int, *, tidy: bool) -> dict[Key, str]:
+    """Start a child, kill it at a random moment, and return what it acknowledged."""
+    command = [sys.executable, "-m", "benchmarks.kill", "--child", str(root), "--seed", str(seed)]
+    process = subprocess.Popen(
+        [*command, *(["--tidy"] if tidy else [])],
+        stdout=subprocess.PIPE,
+        text=True,
+        cwd=Path(__file__).parent.parent,
+    )
+    assert process.stdout is not None
+    assert process.stdout.readline() == "READY\n"
+    time.sleep(random.Random(seed).uniform(0, 0.15))
+    process.send_signal(signal.SIGKILL)
+    acknowledged: dict[Key, str] = {}
+    for line in process.stdout.read().splitlines():
+        word, key, *digest = line.split()
+        if word == "ACK":
+            acknowledged[Key.parse(key)] = digest[0]
+        elif word == "FORGETS":
+            acknowledged.pop(Key.parse(key), None)
+    process.wait()
+    process.stdout.close()
+    return acknowledged
+
+
+def check(store: Store, acknowledged: dict[Key, str], root: Path, tally: Tally) -> None:
+    """Load everything that was acknowledged, and everything that is listed."""
+    listed = store.keys(SERIES)
+    for key in {*listed, *acknowledged}:
+        ref = store.find(key)
+        if ref is None:
+            tally.lost += key in acknowledged
+            continue
+        try:
+            out = store.load(ref, root / "out")
+        except MemoflowError:
+            tally.torn += 1
+            continue
+        digest = hashlib.sha256((out / "data").read_bytes()).hexdigest()
+        tally.torn += acknowledged.get(key, digest) != digest
+    tally.acknowledged += len(acknowledged)
+
+
+def run(kills: int, *, seed: int = 0, tidy: bool = False) -> Tally:
+    """Kill so many children, check after each, and return the figures."""
+    tally = Tally()
+    with tempfile.TemporaryDirectory() as scratch:
+        root = Path(scratch)
+        for n in range(kills):
+            acknowledged = kill_one(root, seed + n, tidy=tidy)
+            store = open_store(root / "store", cache_dir=root / f"fresh-{n}")
+            check(store, acknowledged, root, tally)
+            tally.torn += len(store.verify())
+            for key in store.keys(SERIES):
+                store.forget(key)
+            store.sweep(now=True)
+            store.close()
+            tally.kills += 1
+        tally.litter = sum(1 for _ in (root / "store").rglob(".tmp-*"))
+    return tally
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description="kill -9 during saves")
+    parser.add_argument("--kills", type=int, default=200)
+    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--tidy", action="store_true", help="also forget, sweep and evict")
+    parser.add_argument("--child", type=Path, help=argparse.SUPPRESS)
+    args = parser.parse_args()
+    if args.child is not None:
+        child(args.child, args.seed, tidy=args.tidy)
+    tally = run(args.kills, seed=args.seed, tidy=args.tidy)
+    print(f"python {platform.python_version()}, {os.cpu_count()} cpus")
+    print(f"kills               {tally.kills:>8}")
+    print(f"acknowledged saves  {tally.acknowledged:>8}")
+    print(f"lost                {tally.lost:>8}")
+    print(f"torn                {tally.torn:>8}")
+    print(f"temporary files left{tally.litter:>8}")
+    sys.exit(1 if tally.lost or tally.torn else 0)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,117 @@
+"""The `memoflow` command."""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Callable
+from datetime import timedelta
+from pathlib import Path
+from typing import Any
+
+import click
+from metaflow import metaflow_config
+
+from memoflow import __version__
+from memoflow.errors import MemoflowError, RequestError
+from memoflow.kinds import memo
+from memoflow.store import Store, open_store
+from memoflow.units import duration, readable, size
+
+
+class _Parsed(click.ParamType[Any]):
+    """A click type made of a parser from `units`."""
+
+    def __init__(self, name: str, parse: Callable[[str, Any], Any]) -> None:
+        self.name = name
+        self._parse = parse
+
+    def convert(self, value: Any, param: Any, ctx: Any) -> Any:
+        try:
+            return self._parse(f"--{self.name}", value)
+        except RequestError as error:
+            self.fail(str(error), param, ctx)
+
+
+@click.group()
+@click.version_option(__version__, prog_name="memoflow")
+@click.option(
+    "--root",
+    type=click.Path(file_okay=False, path_type=Path),
+    help="The store's directory; by default that of Metaflow's local datastore.",
+)
+@click.pass_context
+def main(ctx: click.Context, root: Path | None) -> None:
+    """Look after the store of memoized results."""
+    ctx.obj = root
+
+
+@main.command()
+@click.option(
+    "--older-than",
+    type=_Parsed("older-than", duration),
+    help="Evict what was not used for so long: 30d, 12h.",
+)
+@click.option(
+    "--max-size",
+    type=_Parsed("max-size", size),
+    help="Evict the least recently used above it: 50GB.",
+)
+@click.option("--dry-run", is_flag=True, help="Say what would go, remove nothing.")
+@click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
+@click.pass_obj
+def gc(
+    root: Path | None,
+    *,
+    older_than: timedelta | None,
+    max_size: int | None,
+    dry_run: bool,
+    as_json: bool,
+) -> None:
+    """Evict expired entries, then delete bytes that nothing refers to.
+
+    Past runs keep their artifacts: they are files of Metaflow's own.
+    """
+    try:
+        store = _open(root)
+        evicted = store.evict(older_than=older_than, max_size_bytes=max_size, dry_run=dry_run)
+        if not dry_run:
+            memo.prune(store)
+        swept = store.sweep(now=True, dry_run=dry_run)
+    except MemoflowError as error:
+        raise click.ClickException(str(error)) from error
+    done = {
+        "dry_run": dry_run,
+        "entries": len(evicted.refs),
+        "blobs": swept.blobs,
+        "freed_bytes": swept.size_bytes,
+    }
+    if as_json:
+        click.echo(json.dumps(done))
+        return
+    verb = "would evict" if dry_run else "evicted"
+    click.echo(
+        f"{verb} {done['entries']} entries; {done['blobs']} blobs, {readable(swept.size_bytes)} "
+        f"{'would be ' * dry_run}deleted"
+    )
+
+
+def _open(root: Path | None) -> Store:
+    if root is None and metaflow_config.MEMOFLOW_ROOT:
+        root = Path(metaflow_config.MEMOFLOW_ROOT)
+    if root is None:
+        from metaflow.plugins.datastores.local_storage import LocalStorage
+
+        datastore = LocalStorage.get_datastore_root_from_config(click.echo, create_on_absent=False)
+        if datastore is None:
+            raise click.ClickException(
+                "there is no .metaflow directory here or above; name the store with --root"
+            )
+        root = Path(datastore) / "memoflow"
+    if not (root / "format.json").is_file():
+        raise click.ClickException(f"{root} is no memoflow store")
+    return open_store(root)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

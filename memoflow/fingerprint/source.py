@@ -1,0 +1,288 @@
+"""Sources: files of Python code, parsed once, and the proof that they are what was loaded."""
+
+from __future__ import annotations
+
+import ast
+import functools
+import linecache
+import os
+import time
+import tokenize
+from collections.abc import Iterator
+from types import CodeType
+
+from xxhash import xxh3_128_hexdigest
+
+from memoflow.fingerprint.reads import bound_by
+
+_LOADED = time.time()
+_HARMLESS = frozenset({"logging", "print", "sys", "warnings"})  # they do not change results
+_SKIPPED = frozenset({"ctx", "type_comment", "kind", "type_ignores"})
+_DEFINITIONS = (ast.FunctionDef, ast.AsyncFunctionDef, ast.Lambda)
+
+Function = ast.FunctionDef | ast.AsyncFunctionDef | ast.Lambda
+Annotated = ast.AnnAssign
+
+
+class Source:
+    """One file as it was when it was read.
+
+    `changed` says that it was written after this process began, so that what was imported from
+    it may be older.
+    """
+
+    def __init__(self, path: str, text: str, stamp: tuple[int, int] | None) -> None:
+        self.path = path
+        self.stamp = stamp
+        self.changed = stamp is not None and stamp[0] > _LOADED * 1e9
+        self.tree = ast.parse(text, path)
+        self._functions: dict[tuple[str, int], list[Function]] | None = None
+        self._codes: dict[tuple[str, int], list[CodeType]] = {}
+
+    def function(self, code: CodeType) -> Function | None:
+        """Return the syntax that a loaded function was made from, or None unless it is certain."""
+        if self._functions is None:
+            self._functions = {}
+            for node in ast.walk(self.tree):
+                if isinstance(node, _DEFINITIONS):
+                    key = getattr(node, "name", "<lambda>"), _first_line(node)
+                    self._functions.setdefault(key, []).append(node)
+            module = compile(self.tree, self.path, "exec", dont_inherit=True)
+            for inner in _codes(module):
+                key = inner.co_name, inner.co_firstlineno
+                self._codes.setdefault(key, []).append(inner)
+        key = code.co_name, code.co_firstlineno
+        nodes = self._functions.get(key, [])
+        if len(nodes) == 1 and any(other == code for other in self._codes.get(key, ())):
+            return nodes[0]
+        return None
+
+    def class_(self, qualname: str) -> ast.ClassDef | None:
+        """Return the one class statement of this name, `Outer.Inner` for a nested one."""
+        body: list[ast.stmt] = self.tree.body
+        found: ast.ClassDef | None = None
+        for name in qualname.split("."):
+            classes = [
+                node
+                for statement in body
+                for node in _flat(statement)
+                if isinstance(node, ast.ClassDef) and node.name == name
+            ]
+            if len(classes) != 1:
+                return None
+            found = classes[0]
+            body = found.body
+        return found
+
+    @functools.cached_property
+    def imported(self) -> frozenset[str]:
+        """The top-level names that an import statement binds."""
+        names: set[str] = set()
+        for statement in self.tree.body:
+            for inner in _flat(statement):
+                if isinstance(inner, (ast.Import, ast.ImportFrom)):
+                    names |= bound_by(inner)
+        return frozenset(names)
+
+    @functools.cached_property
+    def bindings(self) -> dict[str, list[ast.stmt]]:
+        """Top-level name -> the statements that bind or change it, in their order."""
+        bindings: dict[str, list[ast.stmt]] = {}
+        for statement in self.tree.body:
+            if is_main_guard(statement):
+                continue
+            names = bound_by(statement)
+            for inner in _flat(statement):
+                root = _called_on(inner)
+                if root and root not in self.imported:
+                    names.add(root)
+            for name in names:
+                bindings.setdefault(name, []).append(statement)
+        return bindings
+
+    @functools.cached_property
+    def effects(self) -> list[ast.stmt]:
+        """The top-level statements that act on something other than the names of this module.
+
+        `np.random.seed(0)` or `os.environ["X"] = "1"`; not what only tells or logs.
+        """
+        return [
+            statement
+            for statement in self.tree.body
+            if not is_main_guard(statement)
+            and any(self._is_effect(inner) for inner in _flat(statement))
+        ]
+
+    def _is_effect(self, statement: ast.stmt) -> bool:
+        if isinstance(statement, ast.Expr) and isinstance(statement.value, ast.Call):
+            root = _root(statement.value)
+            on_itself = root in self.bindings and _called_on(statement) is not None
+            return root not in _HARMLESS and (root in self.imported or not on_itself)
+        if isinstance(statement, (ast.Assign, ast.AugAssign, ast.AnnAssign, ast.Delete)):
+            targets = getattr(statement, "targets", None) or [getattr(statement, "target", None)]
+            for target in targets:
+                root = _root(target) if isinstance(target, (ast.Attribute, ast.Subscript)) else ""
+                if root in self.imported and root not in _HARMLESS:
+                    return True
+        return False
+
+
+def _root(node: ast.AST) -> str:
+    """Return the name that a chain of attributes, items and calls starts from, or ""."""
+    while True:
+        if isinstance(node, ast.Call):
+            node = node.func
+        elif isinstance(node, (ast.Attribute, ast.Subscript)):
+            node = node.value
+        else:
+            return str(node.id) if isinstance(node, ast.Name) else ""
+
+
+def _called_on(statement: ast.stmt) -> str | None:
+    """Return NAME for a statement `NAME.method(...)`."""
+    if (
+        isinstance(statement, ast.Expr)
+        and isinstance(statement.value, ast.Call)
+        and isinstance(statement.value.func, ast.Attribute)
+    ):
+        return _root(statement.value) or None
+    return None
+
+
+def _flat(statement: ast.stmt) -> Iterator[ast.stmt]:
+    """Yield a statement and those in its blocks, but nothing inside functions and classes."""
+    yield statement
+    if not isinstance(statement, (*_DEFINITIONS, ast.ClassDef)):
+        for child in ast.iter_child_nodes(statement):
+            if isinstance(child, ast.stmt):
+                yield from _flat(child)
+            elif isinstance(child, ast.ExceptHandler):
+                for inner in child.body:
+                    yield from _flat(inner)
+
+
+def _first_line(node: Function) -> int:
+    decorators = getattr(node, "decorator_list", ())
+    first: int = min([node.lineno, *(decorator.lineno for decorator in decorators)])
+    return first
+
+
+def _codes(code: CodeType) -> Iterator[CodeType]:
+    for constant in code.co_consts:
+        if isinstance(constant, CodeType):
+            yield constant
+            yield from _codes(constant)
+
+
+def is_main_guard(statement: ast.stmt) -> bool:
+    """Say whether this is `if __name__ == "__main__":`."""
+    return (
+        isinstance(statement, ast.If)
+        and isinstance(statement.test, ast.Compare)
+        and any(
+            isinstance(side, ast.Name) and side.id == "__name__"
+            for side in (statement.test.left, *statement.test.comparators)
+        )
+    )
+
+
+_SOURCES: dict[str, Source | None] = {}
+
+
+def loaded(path: str) -> Source | None:
+    """Return the source at `path` as first read in this process, or None if there is none."""
+    return _SOURCES[path] if path in _SOURCES else current(path)
+
+
+def current(path: str) -> Source | None:
+    """Return the source at `path` as it is now, or None if it cannot be read or parsed."""
+    stamp = _stamp(path)
+    known = _SOURCES.get(path)
+    if known is not None and known.stamp == stamp:
+        return known
+    try:
+        if stamp is None:
+            # What a notebook ran; linecache is where it leaves the text for tracebacks.
+            lines = linecache.cache.get(path, ())
+            source = Source(path, "".join(lines[2]), None) if len(lines) == 4 else None
+        else:
+            with tokenize.open(path) as file:
+                source = Source(path, file.read(), stamp)
+    except (OSError, SyntaxError, ValueError, UnicodeError):
+        source = None
+    _SOURCES[path] = source
+    return source
+
+
+def _stamp(path: str) -> tuple[int, int] | None:
+    try:
+        status = os.stat(path)
+    except OSError:
+        return None
+    return status.st_mtime_ns, status.st_size
+
+
+def function_source(path: str, code: CodeType) -> Function | None:
+    """Return the syntax at `path` that `code` was made from, or None unless it is certain."""
+    source = loaded(path)
+    node = source.function(code) if source else None
+    if node is None and source is not None and source.stamp != _stamp(path):
+        source = current(path)
+        node = source.function(code) if source else None
+    return node
+
+
+def syntax_digest(
+    *nodes: ast.AST,
+    decorators: bool = True,
+    shallow: bool = False,
+    without: frozenset[str] = frozenset(),
+) -> str:
+    """Digest syntax: no positions, no comments, no docstrings.
+
+    `shallow` leaves out the functions in a class body, and the values that its body gives to
+    the names in `without`: those are parts of their own.
+    """
+    out: list[str] = []
+    for node in nodes:
+        if shallow and isinstance(node, ast.ClassDef):
+            _write_class(node, out, without)
+        elif not decorators and isinstance(node, (ast.FunctionDef, ast.AsyncFunctionDef)):
+            _write(node, out, skip="decorator_list")
+        else:
+            _write(node, out)
+    return xxh3_128_hexdigest("".join(out).encode("utf-8", "surrogatepass"))
+
+
+def _write(node: object, out: list[str], *, skip: str = "") -> None:
+    if isinstance(node, ast.AST):
+        out.append(type(node).__name__)
+        out.append("(")
+        for name in node._fields:
+            if name not in _SKIPPED and name != skip:
+                _write(getattr(node, name, None), out)
+        out.append(")")
+    elif isinstance(node, list):
+        out.append("[")
+        for child in node:
+            # A text or number that stands alone is a docstring or a comment.
+            if not (isinstance(child, ast.Expr) and isinstance(child.value, ast.Constant)):
+                _write(child, out)
+        out.append("]")
+    else:
+        out.append(repr(node) if not isinstance(node, frozenset) else repr(sorted(node)))
+        out.append(",")
+
+
+def _write_class(node: ast.ClassDef, out: list[str], without: frozenset[str]) -> None:
+    _write([node.name, *node.bases, *node.keywords, *node.decorator_list], out)
+    for statement in node.body:
+        if isinstance(statement, (ast.FunctionDef, ast.AsyncFunctionDef)):
+            continue
+        if isinstance(statement, ast.Expr) and isinstance(statement.value, ast.Constant):
+            continue
+        if isinstance(statement, (ast.Assign, ast.AnnAssign)) and bound_by(statement) <= without:
+            targets = getattr(statement, "targets", None) or [getattr(statement, "target", None)]
+            _write([*targets, getattr(statement, "annotation", None)], out)
+        else:
+            _write(statement, out)

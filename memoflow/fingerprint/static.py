@@ -1,0 +1,285 @@
+"""Static code: what an import inside a function would reach, told from the files alone.
+
+Such a module is never imported for this: importing early could change what the step sees, and
+two processes must agree whether or not something else has imported it already.
+"""
+
+from __future__ import annotations
+
+import ast
+import builtins
+import os
+from collections.abc import Iterable
+
+from memoflow.errors import NoFingerprintError
+from memoflow.fingerprint import source
+from memoflow.fingerprint.modules import Place, absolute, locate, package_of
+from memoflow.fingerprint.packages import providers
+from memoflow.fingerprint.parts import Part, digest_of
+from memoflow.fingerprint.reads import Chain, Import, Reads, imports_in, reads_of
+from memoflow.fingerprint.source import Source, syntax_digest
+
+_SIMPLE = (ast.Assign, ast.AnnAssign)
+_FUNCTIONS = (ast.FunctionDef, ast.AsyncFunctionDef)
+
+
+class StaticCode:
+    """Collects the parts that names of modules reach."""
+
+    def __init__(self) -> None:
+        self.parts: list[Part] = []
+        self._seen: set[tuple[str, ...]] = set()
+        self._todo: list[tuple[Place, str, Chain]] = []
+
+    def follow(self, reads: Reads, package: str, who: str) -> None:
+        """Follow the imports among what a function of `package` reads."""
+        for ran in sorted(reads.ran, key=repr):
+            self._run(absolute(ran.module, ran.level, package))
+        for target in sorted(reads.imports, key=repr):
+            self._import(target, package)
+        for prefix in sorted(reads.guesses):
+            self._guess(prefix, who)
+        self._work()
+
+    def name(self, module: str, name: str) -> None:
+        """Follow one top-level name of a module."""
+        self._name(locate(module), name, ())
+        self._work()
+
+    def whole(self, place: Place) -> None:
+        """Follow all that a module defines or imports."""
+        self._whole(place)
+        self._work()
+
+    def package(self, place: Place) -> None:
+        """Add the distributions that provide an installed module."""
+        for name, version in providers(place.name.partition(".")[0], place.path):
+            self.parts.append(Part("package", name, version))
+
+    def _work(self) -> None:
+        while self._todo:
+            self._bound(*self._todo.pop())
+
+    def _import(self, target: Import, package: str) -> None:
+        module = absolute(target.module, target.level, package)
+        if target.name is None:
+            self._chain(locate(module), target.chain)
+        elif target.name == "*":
+            self._whole(locate(module))
+        else:
+            self._name(locate(module), target.name, target.chain)
+
+    def _run(self, module: str) -> None:
+        """Add what importing a module and its packages does to other things."""
+        names = module.split(".")
+        for i in range(1, len(names) + 1):
+            place = locate(".".join(names[:i]))
+            if place.owner == "installed":
+                # A namespace package has no file: what provides it is told further down.
+                if place.path:
+                    self.package(place)
+                    return
+            elif place.owner == "user":
+                self._effects(place)
+            elif place.owner == "missing":
+                self._missing(place.name)
+                return
+
+    def _missing(self, name: str) -> None:
+        # Defining it later must make another fingerprint.
+        self.parts.append(Part("code", name, "missing"))
+
+    def _guess(self, prefix: str, who: str) -> None:
+        place = locate(prefix) if prefix else None
+        if place is None or place.owner == "missing":
+            raise NoFingerprintError(who, "it imports a module whose name only the run knows")
+        if place.owner == "installed":
+            self.package(place)
+        for directory in place.search if place.owner == "user" else ():
+            for root, _, files in os.walk(directory):
+                inner = os.path.relpath(root, directory).replace(os.sep, ".").strip(".")
+                for file in sorted(files):
+                    if file.endswith(".py"):
+                        stem = "" if file == "__init__.py" else file[:-3]
+                        names = [name for name in (prefix, inner, stem) if name]
+                        self._whole(locate(".".join(names)))
+
+    def _chain(self, place: Place, chain: Chain) -> None:
+        if place.owner == "installed" and (place.path or not chain):
+            self.package(place)
+        elif place.owner == "missing":
+            self._missing(place.name)
+        elif place.owner in ("user", "installed"):
+            if chain:
+                self._name(place, chain[0], chain[1:])
+            else:
+                self._whole(place)
+
+    def _source(self, place: Place) -> Source | None:
+        found = source.current(place.path) if place.path.endswith(".py") else None
+        if found is None and place.path and ("file", place.path) not in self._seen:
+            self._seen.add(("file", place.path))
+            for name, version in providers(place.name, place.path):
+                self.parts.append(Part("code", name, version, os.path.basename(place.path)))
+        return found
+
+    def _name(self, place: Place, name: str, chain: Chain) -> None:
+        """Follow `name` of a module: what its file binds, or the submodule of that name."""
+        if place.owner not in ("user", "installed") or (place.path and place.owner != "user"):
+            self._chain(place, ())
+            return
+        found = self._source(place)
+        bound = found is not None and self._binds(found, place, name, set())
+        if bound:
+            self._effects(place)
+            self._todo.append((place, name, chain))
+        inner = locate(f"{place.name}.{name}") if place.search else None
+        if inner is not None and inner.owner != "missing":
+            self._chain(inner, chain)
+        elif not bound and found is not None:
+            if "__getattr__" in found.bindings:
+                self._whole(place)
+            elif not name.startswith("__"):
+                self._missing(f"{place.name}.{name}")
+
+    def _binds(self, found: Source, place: Place, name: str, seen: set[str]) -> bool:
+        if name in found.bindings:
+            return True
+        seen.add(place.name)
+        for target in self._stars(found):
+            star = locate(absolute(target.module, target.level, package_of(place)))
+            if star.owner != "user":
+                return True  # It may come from there; the package stands for it.
+            inner = self._source(star)
+            if star.name not in seen and inner and self._binds(inner, star, name, seen):
+                return True
+        return False
+
+    def _stars(self, found: Source) -> list[Import]:
+        statements = found.bindings.get("*", ())
+        targets = (target for each in statements for target in imports_in(each, "*"))
+        return [target for target in targets if target.name == "*"]
+
+    def _bound(self, place: Place, name: str, chain: Chain) -> None:
+        """Add the statements that bind or change a top-level name, and follow what they read."""
+        if (place.path, name, *chain) in self._seen:
+            return
+        self._seen.add((place.path, name, *chain))
+        found = self._source(place)
+        if found is None:
+            return
+        package = package_of(place)
+        others: list[ast.stmt] = []
+        for statement in found.bindings.get(name, ()):
+            for target in imports_in(statement, name):
+                if target.name != "*":
+                    chained = Import(target.module, target.level, target.name, chain)
+                    self._import(chained, package)
+            if isinstance(statement, _FUNCTIONS):
+                self._function(statement, place)
+            elif isinstance(statement, ast.ClassDef):
+                self._class(statement, place)
+            elif not isinstance(statement, (ast.Import, ast.ImportFrom)):
+                others.append(statement)
+                self._reads(reads_of([statement]), place)
+        if others:
+            digest = digest_of("static", place.name, name, syntax_digest(*others))
+            where, summary = os.path.basename(place.path), _written(others)
+            self.parts.append(Part("constant", _named(place, name), digest, where, summary))
+        if name not in found.bindings:
+            for target in self._stars(found):
+                star = locate(absolute(target.module, target.level, package))
+                inner = self._source(star) if star.owner == "user" else None
+                if star.owner == "installed":
+                    self.package(star)
+                elif inner is not None and self._binds(inner, star, name, set()):
+                    self._name(star, name, chain)
+
+    def _code(self, place: Place, name: str, node: ast.stmt, syntax: str) -> None:
+        where = f"{os.path.basename(place.path)}:{node.lineno}"
+        digest = digest_of("static", place.name, name, syntax)
+        self.parts.append(Part("code", name, digest, where))
+
+    def _function(self, node: ast.stmt, place: Place, prefix: str = "") -> None:
+        name: str = node.name  # type: ignore[attr-defined]
+        self._code(place, f"{prefix}{name}()", node, syntax_digest(node))
+        if not prefix:
+            self._reads(reads_of([node]), place)
+
+    def _class(self, node: ast.ClassDef, place: Place) -> None:
+        self._code(place, f"class {node.name}", node, syntax_digest(node, shallow=True))
+        for statement in node.body:
+            if isinstance(statement, _FUNCTIONS):
+                self._function(statement, place, prefix=f"{node.name}.")
+        self._reads(reads_of([node]), place)
+
+    def _reads(self, reads: Reads, place: Place) -> None:
+        found = self._source(place)
+        if found is None:
+            return
+        for name, *chain in sorted(reads.names):
+            if self._binds(found, place, name, set()):
+                self._todo.append((place, name, tuple(chain)))
+            elif not hasattr(builtins, name) and not _is_dunder(name):
+                self._missing(_named(place, name))
+        for ran in sorted(reads.ran, key=repr):
+            self._run(absolute(ran.module, ran.level, package_of(place)))
+        for target in sorted(reads.imports, key=repr):
+            self._import(target, package_of(place))
+        for prefix in sorted(reads.guesses):
+            self._guess(prefix, place.name)
+        if reads.dynamic:
+            self._whole(place)
+
+    def _whole(self, place: Place) -> None:
+        if place.owner != "user":
+            self._chain(place, ())
+            return
+        if (place.path, "*whole*") in self._seen:
+            return
+        self._seen.add((place.path, "*whole*"))
+        found = self._source(place)
+        if found is not None:
+            self._effects(place)
+            for name in found.bindings:
+                self._todo.append((place, name, ()))
+            for target in self._stars(found):
+                self._whole(locate(absolute(target.module, target.level, package_of(place))))
+
+    def _effects(self, place: Place) -> None:
+        if (place.path, "*effects*") in self._seen:
+            return
+        self._seen.add((place.path, "*effects*"))
+        found = self._source(place)
+        if found is not None and found.effects:
+            self.parts.append(effects_part(found, place.name, loaded=False))
+            self._reads(reads_of(found.effects), place)
+
+
+def effects_part(found: Source, module: str, *, loaded: bool) -> Part:
+    """Return the part for what importing a module does to other things.
+
+    What a `loaded` module did cannot be compared with its file; if that was written since, the
+    part is another than that of a process which certainly ran these lines.
+    """
+    origin = "changed since" if loaded and found.changed else "as written"
+    syntax = syntax_digest(*found.effects)
+    where = f"{os.path.basename(found.path)}:{found.effects[0].lineno}"
+    return Part("code", f"import {module}", digest_of(origin, module, syntax), where)
+
+
+def _named(place: Place, name: str) -> str:
+    return name if place.name == "__main__" else f"{place.name}.{name}"
+
+
+def _written(statements: Iterable[ast.stmt]) -> str:
+    """Return a short text of what is assigned, or "" if it is not one short value."""
+    values = [each.value for each in statements if isinstance(each, _SIMPLE) and each.value]
+    if len(values) != 1 or sum(1 for _ in ast.walk(values[0])) > 20:
+        return ""
+    text = ast.unparse(values[0])
+    return text if len(text) <= 60 else ""
+
+
+def _is_dunder(name: str) -> bool:
+    return name.startswith("__") and name.endswith("__")

@@ -1,0 +1,280 @@
+"""Database: one SQLite file that may be lost, locked, damaged or forked, and never raises."""
+
+from __future__ import annotations
+
+import logging
+import os
+import random
+import sqlite3
+import threading
+import time
+import weakref
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import suppress
+from datetime import timedelta
+from importlib import resources
+from itertools import islice
+from pathlib import Path
+from typing import Any, TypeVar
+
+from memoflow.index.location import locate, mounts_of_this_machine
+
+log = logging.getLogger("memoflow")
+T = TypeVar("T")
+
+_APPLICATION = 0x6D656D6F  # "memo"
+_VERSION = 1
+_ROWS_A_TRANSACTION = 200
+_REST = timedelta(seconds=30)
+_NOT_OURS = "not an index that this memoflow wrote"
+_open: weakref.WeakSet[Database] = weakref.WeakSet()
+# A connection must not be used, nor even closed, in a process forked from the one that opened it.
+_inherited: list[sqlite3.Connection] = []
+
+
+class Database:
+    """Run SQL on the index file; what fails is answered as if nothing were there.
+
+    `patience` bounds how long one call waits for other processes. After that the index rests:
+    for half a minute every call gives up at once.
+    """
+
+    def __init__(
+        self,
+        path: Path,
+        *,
+        patience: timedelta = timedelta(seconds=5),
+        mounts: Callable[[], str] = mounts_of_this_machine,
+    ) -> None:
+        self.path: Path | None = path
+        self.warnings: list[str] = []
+        self._wanted = path
+        self._mounts = mounts
+        self._patience = patience
+        self._rests_until = 0.0
+        self._lock = threading.RLock()
+        self._db: sqlite3.Connection | None = None
+        self._inode: tuple[int, int] | None = None
+        _open.add(self)
+
+    def query(self, sql: str, values: Iterable[object] = ()) -> list[tuple[Any, ...]]:
+        """Return all rows; none if the index cannot be read now."""
+        rows: list[tuple[Any, ...]] = self._run(
+            lambda db: db.execute(sql, tuple(values)).fetchall(), default=[]
+        )
+        return rows
+
+    def first(self, sql: str, values: tuple[object, ...]) -> tuple[Any, ...] | None:
+        """Return the first row or None: the hot path, without a retry unless it is needed."""
+        with self._lock:
+            if self._db is not None:
+                try:
+                    row: tuple[Any, ...] | None = self._db.execute(sql, values).fetchone()
+                    if row is not None or not self._was_replaced():
+                        return row
+                except sqlite3.Error:
+                    pass
+        rows = self.query(sql, values)
+        return rows[0] if rows else None
+
+    def change(self, sql: str, rows: Iterable[tuple[object, ...]]) -> None:
+        """Run the statement once per row, in short transactions; forget it if that fails."""
+        remaining = iter(rows)
+        while batch := list(islice(remaining, _ROWS_A_TRANSACTION)):
+            self._run(lambda db, batch=batch: _commit(db, sql, batch), default=None)  # type: ignore[misc]
+
+    def batches(self, values: Iterable[T], size: int = 500) -> Iterator[list[T]]:
+        """Split what goes into one `IN (...)`."""
+        remaining = iter(values)
+        while batch := list(islice(remaining, size)):
+            yield batch
+
+    def inspect(self) -> dict[str, int]:
+        """Return the number of rows of each table."""
+        # Here, because importing it takes longer than everything else that a run asks of us.
+        import sqlite_utils
+
+        def count(db: sqlite3.Connection) -> dict[str, int]:
+            return {table.name: table.count for table in sqlite_utils.Database(db).tables}
+
+        return self._run(count, default={})
+
+    def close(self) -> None:
+        with self._lock:
+            if self._db is not None:
+                with suppress(sqlite3.Error):
+                    self._db.close()
+            self._db = None
+
+    def after_fork(self) -> None:
+        """Start afresh in a child: lock and connection belong to the parent."""
+        self._lock = threading.RLock()
+        if self._db is not None:
+            _inherited.append(self._db)
+        self._db = None
+
+    def _run(self, act: Callable[[sqlite3.Connection], T], *, default: T) -> T:
+        if time.monotonic() < self._rests_until:
+            return default
+        deadline = time.monotonic() + self._patience.total_seconds()
+        pause, rebuilt = 0.001, False
+        while True:
+            try:
+                with self._lock:
+                    if self._db is not None and self._was_replaced():
+                        self.close()
+                    return act(self._connection())
+            except sqlite3.Error as error:
+                if _damaged(error) and not rebuilt and self._set_aside(str(error)):
+                    rebuilt = True
+                    continue
+                if not _busy(error) or time.monotonic() + pause > deadline:
+                    return self._give_up(error, default)
+                # Our own loop: SQLite's timeout alone still fails when many open a new file.
+                time.sleep(pause * random.uniform(0.5, 1.5))
+                pause = min(pause * 2, 0.1)
+            except OSError as error:
+                return self._give_up(error, default)
+            except ValueError as error:
+                # Text or numbers that SQLite cannot hold: it is the row that is odd, not the index.
+                self._warn(f"the index cannot hold a row ({error})")
+                return default
+
+    def _connection(self) -> sqlite3.Connection:
+        if self._db is None:
+            self._db = self._connect()
+        return self._db
+
+    def _connect(self) -> sqlite3.Connection:
+        self.path, warning = locate(self._wanted, mounts=self._mounts)
+        if warning:
+            self._warn(warning)
+        # Made by us, to be private from the start: it tells what a user computes.
+        if self.path is not None:
+            os.close(os.open(self.path, os.O_RDWR | os.O_CREAT, 0o600))
+        db = sqlite3.connect(
+            ":memory:" if self.path is None else self.path,
+            timeout=0.05,
+            isolation_level=None,
+            check_same_thread=False,
+            cached_statements=64,
+        )
+        try:
+            db.execute("PRAGMA journal_mode = WAL")
+            db.execute("PRAGMA synchronous = NORMAL")
+            _ensure_schema(db)
+        except BaseException:
+            db.close()
+            raise
+        self._inode = self._inode_now()
+        return db
+
+    def _inode_now(self) -> tuple[int, int] | None:
+        if self.path is None:
+            return None
+        try:
+            info = os.stat(self.path)
+        except OSError:
+            return (0, 0)
+        return (info.st_dev, info.st_ino)
+
+    def _was_replaced(self) -> bool:
+        return self._inode != self._inode_now()
+
+    def _set_aside(self, reason: str) -> bool:
+        """Move a file that is no index of ours out of the way; False if that cannot be."""
+        with self._lock:
+            self.close()
+            if self.path is None:
+                return False
+            aside = self.path.with_name(f"{self.path.name}.damaged")
+            try:
+                os.replace(self.path, aside)
+            except FileNotFoundError:
+                return True  # Another process was faster.
+            except OSError:
+                return False
+            for suffix in ("-wal", "-shm"):
+                with suppress(OSError):
+                    os.unlink(f"{self.path}{suffix}")
+            self._warn(
+                f"the index {self.path} is unusable ({reason}); moved to {aside.name}, rebuilding"
+            )
+            return True
+
+    def _give_up(self, error: Exception, default: T) -> T:
+        self._rests_until = time.monotonic() + _REST.total_seconds()
+        self._warn(f"cannot use the index {self._wanted} now ({error}); going on without it")
+        return default
+
+    def _warn(self, text: str) -> None:
+        if text not in self.warnings:
+            self.warnings.append(text)
+            log.warning("%s", text)
+
+
+def _commit(db: sqlite3.Connection, sql: str, rows: list[tuple[object, ...]]) -> None:
+    db.execute("BEGIN IMMEDIATE")
+    try:
+        db.executemany(sql, rows)
+        db.execute("COMMIT")
+    except BaseException:
+        with suppress(sqlite3.Error):
+            db.execute("ROLLBACK")
+        raise
+
+
+def _ensure_schema(db: sqlite3.Connection) -> None:
+    if _is_ours(db):
+        return
+    db.execute("BEGIN IMMEDIATE")
+    try:
+        # Asked again: another process may have been faster.
+        if not _is_ours(db):
+            for statement in _schema().split(";\n"):
+                db.execute(statement)
+            db.execute(f"PRAGMA application_id = {_APPLICATION}")
+            db.execute(f"PRAGMA user_version = {_VERSION}")
+        db.execute("COMMIT")
+    except BaseException:
+        with suppress(sqlite3.Error):
+            db.execute("ROLLBACK")
+        raise
+
+
+def _is_ours(db: sqlite3.Connection) -> bool:
+    """Tell a finished index from an empty file; DatabaseError for anything else."""
+    version = db.execute("PRAGMA user_version").fetchone()[0]
+    application = db.execute("PRAGMA application_id").fetchone()[0]
+    tables = db.execute("SELECT COUNT(*) FROM sqlite_master").fetchone()[0]
+    if (version, application, tables) == (0, 0, 0):
+        return False
+    if (version, application) != (_VERSION, _APPLICATION):
+        raise sqlite3.DatabaseError(f"{_NOT_OURS}: version {version} of {application:#x}")
+    return True
+
+
+def _schema() -> str:
+    schema = resources.files("memoflow.index").joinpath("schema.sql").read_text()
+    # STRICT came with SQLite 3.37; without it the same tables work, only less checked.
+    return schema if sqlite3.sqlite_version_info >= (3, 37) else schema.replace("STRICT, ", "")
+
+
+def _busy(error: sqlite3.Error) -> bool:
+    return "locked" in str(error) or "busy" in str(error)
+
+
+def _damaged(error: sqlite3.Error) -> bool:
+    # By its words: the codes are there only from Python 3.11 on.
+    return any(
+        words in str(error)
+        for words in ("malformed", "not a database", "no such table", "no such column", _NOT_OURS)
+    )
+
+
+def _after_fork() -> None:
+    for database in list(_open):
+        database.after_fork()
+
+
+os.register_at_fork(after_in_child=_after_fork)

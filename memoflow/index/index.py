@@ -1,0 +1,270 @@
+"""Index: what this machine remembers of a store's refs, pieces, facts and outcomes."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import timedelta
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from memoflow.index.database import Database
+from memoflow.index.location import mounts_of_this_machine
+from memoflow.names import Digest, Key, Ref
+
+_TOUCH_AT_ONCE_SECONDS = 1.0
+_TOUCHES_KEPT = 200
+_COLUMNS = "digest, size, created, expires"
+
+
+@dataclass(frozen=True, slots=True)
+class Entry:
+    """A ref, and when this machine last used it."""
+
+    ref: Ref
+    used: float
+
+
+class Place(NamedTuple):
+    """Where a piece lies in which blob."""
+
+    blob: Digest
+    offset: int
+    length: int
+
+
+class Outcome(NamedTuple):
+    """How a memoized task went: a hit saved the seconds that it took when it ran."""
+
+    flow: str
+    run: str
+    step: str
+    task: str
+    hit: bool
+    saved_s: float
+    at: float
+
+
+class Index:
+    """Remember, never know better: nothing here raises, an index that fails has forgotten.
+
+    `warnings` says in words what went wrong. Safe over threads, processes and forks.
+    """
+
+    def __init__(
+        self,
+        path: Path,
+        *,
+        clock: Callable[[], float] = time.time,
+        patience: timedelta = timedelta(seconds=5),
+        mounts: Callable[[], str] = mounts_of_this_machine,
+    ) -> None:
+        self._clock = clock
+        self._db = Database(path, patience=patience, mounts=mounts)
+        self._touched: dict[str, int] = {}
+        self._wrote_touches = 0.0
+
+    @property
+    def path(self) -> Path | None:
+        """Where the file is; None if no directory would do and it is in memory."""
+        return self._db.path
+
+    @property
+    def warnings(self) -> list[str]:
+        return self._db.warnings
+
+    def record(self, refs: Iterable[Ref]) -> None:
+        """Remember refs as used now."""
+        used = int(self._clock())
+        self._db.change(
+            "INSERT OR REPLACE INTO entries (key, digest, size, created, expires, used)"
+            " VALUES (?, ?, ?, ?, ?, ?)",
+            (
+                (
+                    str(ref.key),
+                    bytes.fromhex(ref.digest.hex),
+                    ref.size_bytes,
+                    _milliseconds(ref.created),
+                    None if ref.expires is None else _milliseconds(ref.expires),
+                    used,
+                )
+                for ref in refs
+            ),
+        )
+
+    def lookup(self, key: Key) -> Ref | None:
+        """Return the ref, expired or not; None if it is not remembered."""
+        row = self._db.first(
+            "SELECT digest, size, created, expires FROM entries WHERE key = ?", (str(key),)
+        )
+        return None if row is None else _ref(key, row)
+
+    def touch(self, key: Key) -> None:
+        """Note that the ref was used; the last few notes before a crash may be lost."""
+        self._touched[str(key)] = int(self._clock())
+        due = time.monotonic() - self._wrote_touches > _TOUCH_AT_ONCE_SECONDS
+        if due or len(self._touched) >= _TOUCHES_KEPT:
+            self.flush()
+
+    def flush(self) -> None:
+        """Write down what `touch` noted."""
+        touched, self._touched = self._touched, {}
+        self._wrote_touches = time.monotonic()
+        self._db.change(
+            "UPDATE entries SET used = ? WHERE key = ?",
+            [(used, key) for key, used in touched.items()],
+        )
+
+    def drop(self, keys: Iterable[Key]) -> None:
+        """Forget refs."""
+        self._db.change("DELETE FROM entries WHERE key = ?", ((str(key),) for key in keys))
+
+    def keys(self, prefix: Key) -> list[Key]:
+        """Return what is remembered below the prefix, in order."""
+        rows = self._db.query(
+            "SELECT key FROM entries WHERE key > ? AND key < ? ORDER BY key", _below(prefix)
+        )
+        return [Key.parse(text) for (text,) in rows]
+
+    def entries(self, prefix: Key | None = None) -> dict[str, Entry]:
+        """Return all that is remembered, below the prefix if there is one, by key."""
+        self.flush()
+        rows = self._db.query(
+            f"SELECT key, used, {_COLUMNS} FROM entries WHERE key > ? AND key < ?",
+            ("", "\x7f") if prefix is None else _below(prefix),
+        )
+        return {row[0]: Entry(_ref(Key.parse(row[0]), row[2:]), row[1]) for row in rows}
+
+    def newest(self, prefix: Key) -> Ref | None:
+        """Return the most recently created ref below the prefix."""
+        row = self._db.first(
+            f"SELECT key, {_COLUMNS} FROM entries WHERE key > ? AND key < ?"
+            " ORDER BY created DESC, key DESC LIMIT 1",
+            _below(prefix),
+        )
+        return None if row is None else _ref(Key.parse(row[0]), row[1:])
+
+    def last(self, series: Key) -> Ref | None:
+        """Return the ref with the highest number directly below `series`."""
+        row = self._db.first(
+            f"SELECT key, {_COLUMNS} FROM entries"
+            " WHERE key BETWEEN ? AND ? AND length(key) = ? AND key GLOB ?"
+            " ORDER BY key DESC LIMIT 1",
+            (
+                f"{series}/00000000",
+                f"{series}/99999999",
+                len(f"{series}/00000000"),
+                "*/[0-9][0-9][0-9][0-9][0-9][0-9][0-9][0-9]",
+            ),
+        )
+        return None if row is None else _ref(Key.parse(row[0]), row[1:])
+
+    def find_pieces(self, digests: Iterable[Digest]) -> dict[Digest, Place]:
+        """Return where the pieces lie that are remembered, by their SHA-256."""
+        places = {}
+        for batch in self._db.batches(digests):
+            marks = ",".join("?" * len(batch))
+            for sha256, blob, offset, length in self._db.query(
+                f"SELECT sha256, blob, offset, length FROM pieces WHERE sha256 IN ({marks})",
+                [bytes.fromhex(digest.hex) for digest in batch],
+            ):
+                places[_sha256(sha256)] = Place(_sha256(blob), offset, length)
+        return places
+
+    def record_pieces(self, pieces: Mapping[Digest, Place]) -> None:
+        """Remember where pieces lie, by their SHA-256."""
+        self._db.change(
+            "INSERT OR REPLACE INTO pieces (sha256, blob, offset, length) VALUES (?, ?, ?, ?)",
+            (
+                (
+                    bytes.fromhex(digest.hex),
+                    bytes.fromhex(place.blob.hex),
+                    place.offset,
+                    place.length,
+                )
+                for digest, place in pieces.items()
+            ),
+        )
+
+    def drop_blobs(self, blobs: Iterable[Digest]) -> None:
+        """Forget every piece that lies in one of these blobs."""
+        for batch in self._db.batches(blobs):
+            marks = ",".join("?" * len(batch))
+            self._db.change(
+                f"DELETE FROM pieces WHERE blob IN ({marks})",
+                [tuple(bytes.fromhex(blob.hex) for blob in batch)],
+            )
+
+    def recall(self, names: Sequence[str]) -> dict[str, str]:
+        """Return the remembered text of each name; unknown ones are left out."""
+        facts: dict[str, str] = {}
+        for batch in self._db.batches(names):
+            marks = ",".join("?" * len(batch))
+            facts.update(
+                (name, value)
+                for name, value in self._db.query(
+                    f"SELECT name, value FROM facts WHERE name IN ({marks})", batch
+                )
+            )
+        return facts
+
+    def remember(self, facts: Mapping[str, str]) -> None:
+        """Keep a text for each name, in place of what was there."""
+        self._db.change("INSERT OR REPLACE INTO facts (name, value) VALUES (?, ?)", facts.items())
+
+    def record_outcomes(
+        self, outcomes: Iterable[tuple[str, str, str, str, bool, float, float]]
+    ) -> None:
+        """Note how tasks went; a later note of the same task replaces the earlier one."""
+        self._db.change(
+            "INSERT OR REPLACE INTO outcomes (flow, run, step, task, hit, saved_s, at)"
+            " VALUES (?, ?, ?, ?, ?, ?, ?)",
+            outcomes,
+        )
+
+    def outcomes(self, flow: str, run: str) -> list[Outcome]:
+        """Return how the tasks of a run went, in the order in which they ended."""
+        rows = self._db.query(
+            "SELECT flow, run, step, task, hit, saved_s, at FROM outcomes"
+            " WHERE flow = ? AND run = ? ORDER BY at, step, task",
+            (flow, run),
+        )
+        return [
+            Outcome(flow, run, step, task, bool(hit), saved, at)
+            for flow, run, step, task, hit, saved, at in rows
+        ]
+
+    def inspect(self) -> dict[str, int]:
+        """Return how many rows each table has, for people who look into a store."""
+        return self._db.inspect()
+
+    def close(self) -> None:
+        """Write down what is pending and let go of the file; any later call opens it again."""
+        if self._touched:
+            self.flush()
+        self._db.close()
+
+
+def _ref(key: Key, row: Sequence[Any]) -> Ref:
+    digest, size, created, expires = row
+    return Ref(
+        key,
+        _sha256(digest),
+        size,
+        created / 1000,
+        None if expires is None else expires / 1000,
+    )
+
+
+def _sha256(raw: bytes) -> Digest:
+    return Digest("sha256:" + raw.hex())
+
+
+def _milliseconds(seconds: float) -> int:
+    return round(seconds * 1000)
+
+
+def _below(prefix: Key) -> tuple[str, str]:
+    # "0" is the character after "/".
+    return f"{prefix}/", f"{prefix}0"

@@ -1,0 +1,108 @@
+"""Blobs: immutable bytes under their digest, and the proof that they are what it says."""
+
+from __future__ import annotations
+
+import gzip
+import hashlib
+import zlib
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any, BinaryIO
+
+import xxhash
+
+from memoflow.backends import Backend
+from memoflow.errors import NotFoundError
+from memoflow.names import Digest
+
+FOLDER = "blobs"
+_CHUNK_BYTES = 1 << 20
+_HEX_LENGTHS = {"sha256": 64, "sha1": 40}
+
+
+def blob_name(digest: Digest) -> str:
+    """Return the name of a blob in a backend.
+
+    One named by SHA-1 was adopted from Metaflow: a gzip file whose unpacked content has that
+    SHA-1, or, where Metaflow stored it raw, that content itself.
+    """
+    if _HEX_LENGTHS.get(digest.algorithm) != len(digest.hex):
+        raise ValueError(f"{digest} cannot name a blob")
+    if digest.algorithm == "sha1":
+        return f"{FOLDER}/sha1/{digest.hex[:2]}/{digest.hex}"
+    return f"{FOLDER}/{digest.hex[:2]}/{digest.hex}"
+
+
+def blob_of(name: str) -> Digest | None:
+    """Return the digest that a backend's name stands for; None if it names no blob."""
+    parts = name.split("/")
+    try:
+        digest = Digest.parse(f"{'sha1' if parts[1:2] == ['sha1'] else 'sha256'}:{parts[-1]}")
+        return digest if blob_name(digest) == name else None
+    except ValueError:
+        return None
+
+
+def xxh3_of(data: bytes | memoryview) -> str:
+    """Return the XXH3-128 in hex."""
+    return str(xxhash.xxh3_128_hexdigest(data))
+
+
+def measure(file: BinaryIO) -> tuple[int, str]:
+    """Return how many bytes follow in an open file, and their XXH3-128."""
+    size, xxh3 = 0, xxhash.xxh3_128()
+    for chunk in chunks(file):
+        size += len(chunk)
+        xxh3.update(chunk)
+    return size, xxh3.hexdigest()
+
+
+def prove(path: Path, *, digest: Digest, xxh3: str, size_bytes: int) -> bool:
+    """Tell whether a file is the blob: the same bytes, or else the same content packed anew.
+
+    Packing twice gives other bytes for the same content, since gzip writes the time down.
+    """
+    try:
+        with open(path, "rb", buffering=0) as file:
+            if measure(file) == (size_bytes, xxh3):
+                return True
+            file.seek(0)
+            return _has_content(file, digest)
+    except FileNotFoundError:
+        return False
+
+
+def is_whole(backend: Backend, digest: Digest) -> bool:
+    """Hash a stored blob by its name: True if it is what it says; NotFoundError if absent."""
+    file = backend.open(blob_name(digest))
+    if file is None:
+        raise NotFoundError(f"blob {digest} is not in the store")
+    with file:
+        return _has_content(file, digest)
+
+
+def chunks(file: BinaryIO | gzip.GzipFile) -> Iterator[memoryview]:
+    """Yield what follows in a file, each time in the same memory."""
+    buffer = bytearray(_CHUNK_BYTES)
+    view = memoryview(buffer)
+    while length := file.readinto(buffer):  # type: ignore[union-attr]
+        yield view[:length]
+
+
+def _has_content(file: BinaryIO, digest: Digest) -> bool:
+    if digest.algorithm == "sha256":
+        return _hash(file, hashlib.sha256()) == digest.hex
+    try:
+        with gzip.GzipFile(fileobj=file) as unpacked:
+            if _hash(unpacked, hashlib.sha1(usedforsecurity=False)) == digest.hex:
+                return True
+    except (OSError, EOFError, zlib.error):
+        pass  # Not packed, or damaged: as raw bytes it has that SHA-1 or it does not.
+    file.seek(0)
+    return _hash(file, hashlib.sha1(usedforsecurity=False)) == digest.hex
+
+
+def _hash(file: BinaryIO | gzip.GzipFile, algorithm: Any) -> str:
+    for chunk in chunks(file):
+        algorithm.update(chunk)
+    return str(algorithm.hexdigest())

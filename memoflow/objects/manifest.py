@@ -1,0 +1,214 @@
+"""Manifest: the list of the files and pieces of one saved thing."""
+
+from __future__ import annotations
+
+import base64
+import binascii
+import json
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from memoflow.errors import IntegrityError
+from memoflow.names import Digest
+from memoflow.objects.paths import check_tree
+
+INLINE_BYTES = 1024  # below this a file lies in the manifest itself
+LONGEST_PIECE_BYTES = 64 << 20
+_MOST = 1_000_000  # of files, folders, adopted blobs or pieces in one manifest
+_LARGEST = 1 << 60
+_XXH3 = re.compile(r"[0-9a-f]{32}")
+_BLOB = re.compile(r"sha256:[0-9a-f]{64}")
+_ADOPTED = re.compile(r"sha1:[0-9a-f]{40}")
+
+
+@dataclass(frozen=True, slots=True)
+class Piece:
+    """Consecutive bytes of a file: where they lie, and the XXH3-128 that proves them, in hex."""
+
+    blob: Digest
+    offset: int
+    length: int
+    xxh3: str
+
+
+@dataclass(frozen=True, slots=True)
+class File:
+    """A file as pieces, as `inline` bytes, or as a symbolic link to `target`."""
+
+    path: str
+    size_bytes: int
+    executable: bool = False
+    pieces: tuple[Piece, ...] = ()
+    inline: bytes | None = None
+    target: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Adopted:
+    """A blob that Metaflow wrote: SHA-1 of what is packed in it, size and XXH3-128 as packed."""
+
+    name: str
+    blob: Digest
+    size_bytes: int
+    xxh3: str
+
+
+@dataclass(frozen=True, slots=True)
+class Manifest:
+    """What was saved. `folders` are the empty ones; others follow from the paths of the files."""
+
+    files: tuple[File, ...] = ()
+    folders: tuple[str, ...] = ()
+    adopted: tuple[Adopted, ...] = ()
+    meta: dict[str, Any] = field(default_factory=dict)
+
+    @property
+    def size_bytes(self) -> int:
+        """The logical size: what a load writes."""
+        files = sum(file.size_bytes for file in self.files)
+        return files + sum(adopted.size_bytes for adopted in self.adopted)
+
+    @property
+    def blobs(self) -> set[Digest]:
+        """The blobs without which this cannot be loaded."""
+        pieces = {piece.blob for file in self.files for piece in file.pieces}
+        return pieces | {adopted.blob for adopted in self.adopted}
+
+    def to_json(self) -> dict[str, Any]:
+        """Return this as JSON-able data; pieces name blobs by their position in a list."""
+        numbers: dict[Digest, int] = {}
+        files = []
+        for file in self.files:
+            row: dict[str, Any] = {"path": file.path}
+            if file.executable:
+                row["executable"] = True
+            if file.target is not None:
+                row["target"] = file.target
+            elif file.inline is not None:
+                row["inline"] = base64.b64encode(file.inline).decode()
+            else:
+                row["pieces"] = [
+                    [
+                        numbers.setdefault(piece.blob, len(numbers)),
+                        piece.offset,
+                        piece.length,
+                        piece.xxh3,
+                    ]
+                    for piece in file.pieces
+                ]
+            files.append(row)
+        return {
+            "blobs": list(numbers),
+            "files": files,
+            "folders": list(self.folders),
+            "adopted": [[a.name, a.blob, a.size_bytes, a.xxh3] for a in self.adopted],
+            "meta": self.meta,
+        }
+
+    @classmethod
+    def from_json(cls, data: object) -> Manifest:
+        """Return the manifest that `to_json` described; IntegrityError for anything else."""
+        try:
+            return _manifest(data)
+        except (ValueError, binascii.Error) as error:
+            raise IntegrityError(f"this is no manifest: {error}") from None
+
+    def to_bytes(self) -> bytes:
+        return json.dumps(self.to_json(), separators=(",", ":"), allow_nan=False).encode()
+
+    @classmethod
+    def from_bytes(cls, data: bytes) -> Manifest:
+        try:
+            parsed = json.loads(data)
+        except (ValueError, RecursionError) as error:
+            raise IntegrityError(f"this is no manifest: {error}") from None
+        return cls.from_json(parsed)
+
+
+def _manifest(data: object) -> Manifest:
+    fields = _row(data, {"blobs", "files", "folders", "adopted", "meta"})
+    blobs = [_digest(blob, _BLOB) for blob in _list(fields["blobs"])]
+    files = tuple(_file(row, blobs) for row in _list(fields["files"]))
+    if sum(len(file.pieces) for file in files) > _MOST:
+        raise ValueError(f"more than {_MOST} pieces")
+    folders = tuple(_text(folder) for folder in _list(fields["folders"]))
+    adopted = tuple(_adoption(row) for row in _list(fields["adopted"]))
+    if len({each.name for each in adopted}) < len(adopted):
+        raise ValueError("an adopted name is there twice")
+    if not isinstance(fields["meta"], dict):
+        raise ValueError("meta is no mapping")
+    check_tree(
+        [file.path for file in files if file.target is None],
+        folders,
+        {file.path: file.target for file in files if file.target is not None},
+    )
+    return Manifest(files, folders, adopted, fields["meta"])
+
+
+def _file(data: object, blobs: list[Digest]) -> File:
+    fields = _row(data, {"path"}, {"executable", "target", "inline", "pieces"})
+    path = _text(fields["path"])
+    executable = fields.get("executable", False)
+    if not isinstance(executable, bool):
+        raise ValueError(f"{path!r}: executable is neither true nor false")
+    if len(fields.keys() & {"target", "inline", "pieces"}) != 1:
+        raise ValueError(f"{path!r} has no content, or two")
+    if "target" in fields:
+        return File(path, 0, executable, target=_text(fields["target"]))
+    if "inline" in fields:
+        inline = base64.b64decode(_text(fields["inline"]), validate=True)
+        return File(path, len(inline), executable, inline=inline)
+    pieces = tuple(_piece(row, blobs) for row in _list(fields["pieces"]))
+    return File(path, sum(piece.length for piece in pieces), executable, pieces)
+
+
+def _piece(data: object, blobs: list[Digest]) -> Piece:
+    number, offset, length, xxh3 = _list(data, exactly=4)
+    if _number(number) >= len(blobs):
+        raise ValueError(f"there is no blob {number}")
+    if not 0 < _number(length) <= LONGEST_PIECE_BYTES:
+        raise ValueError(f"a piece of {length} bytes")
+    return Piece(blobs[number], _number(offset), length, _xxh3(xxh3))
+
+
+def _adoption(data: object) -> Adopted:
+    name, blob, size_bytes, xxh3 = _list(data, exactly=4)
+    return Adopted(_text(name), _digest(blob, _ADOPTED), _number(size_bytes), _xxh3(xxh3))
+
+
+def _row(data: object, needed: set[str], allowed: set[str] | None = None) -> Mapping[str, Any]:
+    if not isinstance(data, dict) or not needed <= data.keys() <= needed | (allowed or set()):
+        raise ValueError(f"expected {sorted(needed)}")
+    return data
+
+
+def _list(data: object, *, exactly: int | None = None) -> list[Any]:
+    if not isinstance(data, list) or len(data) > _MOST or exactly not in (None, len(data)):
+        raise ValueError("a list of another shape than expected")
+    return data
+
+
+def _text(data: object) -> str:
+    if not isinstance(data, str):
+        raise ValueError(f"{data!r} is no text")
+    return data
+
+
+def _number(data: object) -> int:
+    if type(data) is not int or not 0 <= data <= _LARGEST:
+        raise ValueError(f"{data!r} is no size")
+    return data
+
+
+def _xxh3(data: object) -> str:
+    if not _XXH3.fullmatch(_text(data)):
+        raise ValueError(f"{data!r} is no XXH3-128")
+    return _text(data)
+
+
+def _digest(data: object, pattern: re.Pattern[str]) -> Digest:
+    if not pattern.fullmatch(_text(data)):
+        raise ValueError(f"{data!r} is no digest that can be here")
+    return Digest(_text(data))

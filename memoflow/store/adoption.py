@@ -1,0 +1,49 @@
+"""Adoption: a file that Metaflow wrote becomes a blob, without its bytes where that can be."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from memoflow.backends import Backend
+from memoflow.errors import BackendUnavailableError, RequestError
+from memoflow.objects import Adopted, blob_name, is_whole, measure
+from memoflow.store.payload import Adoption
+
+_TRIES = 3
+
+
+def adopt(backend: Backend, name: str, adoption: Adoption) -> Adopted:
+    """Make Metaflow's file a blob, if it is none yet; a damaged one is replaced by it."""
+    digest, source = adoption.digest, adoption.source
+    if digest.algorithm != "sha1":
+        raise RequestError(f"{digest} is no SHA-1, so {source} cannot be adopted under it")
+    blob = blob_name(digest)
+    for _ in range(_TRIES):
+        mine = _measure(source)
+        if backend.adopt(blob, source) or _same_file(backend.path(blob), source):
+            return Adopted(name, digest, *mine)
+        stored = backend.open(blob)
+        if stored is None:
+            continue  # A sweep took it; ours will be adopted now.
+        with stored:
+            theirs = measure(stored)
+        if theirs != mine and not is_whole(backend, digest):
+            backend.write_from(blob, source)
+            theirs = mine
+        return Adopted(name, digest, *theirs)
+    raise BackendUnavailableError(f"blob {digest} went away {_TRIES} times while it was adopted")
+
+
+def _measure(source: Path) -> tuple[int, str]:
+    try:
+        with open(source, "rb", buffering=0) as file:
+            return measure(file)
+    except OSError as error:
+        raise RequestError(f"cannot adopt {source}: {error.strerror}") from error
+
+
+def _same_file(path: Path | None, source: Path) -> bool:
+    try:
+        return path is not None and path.samefile(source)
+    except OSError:
+        return False

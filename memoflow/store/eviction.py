@@ -1,0 +1,104 @@
+"""Eviction: dropping refs because a rule says so: expired, long unused, over budget."""
+
+from __future__ import annotations
+
+from collections import Counter
+from dataclasses import dataclass
+from datetime import timedelta
+
+from memoflow.backends import Found
+from memoflow.names import Key, Ref
+from memoflow.objects import blob_name
+from memoflow.store.refs import Refs
+
+
+@dataclass(frozen=True)
+class Evicted:
+    """The refs that were dropped, and their logical size: `sweep` says what that freed."""
+
+    refs: tuple[Ref, ...]
+    size_bytes: int
+
+
+@dataclass(frozen=True)
+class _Held:
+    ref: Ref
+    used: float
+    file: Found
+
+
+def evict(
+    refs: Refs,
+    *,
+    now: float,
+    older_than: timedelta | None,
+    max_size_bytes: int | None,
+    prefix: Key | None,
+    dry_run: bool,
+) -> Evicted:
+    """Drop refs by the rules; see `Store.evict`."""
+    held = _held(refs, prefix)
+    out = [each.ref for each in held.values() if _expired(refs, each.ref, now)]
+    for ref in out:
+        del held[ref.key]
+    if older_than is not None:
+        oldest = now - older_than.total_seconds()
+        unused = [each.ref for each in held.values() if each.used < oldest]
+        out += unused
+        for ref in unused:
+            del held[ref.key]
+    if max_size_bytes is not None:
+        out += _over_budget(refs, held, max_size_bytes)
+    if not dry_run:
+        refs.drop([ref.key for ref in out])
+    return Evicted(tuple(out), sum(ref.size_bytes for ref in out))
+
+
+def _held(refs: Refs, prefix: Key | None) -> dict[Key, _Held]:
+    """Return what the backend lists, with what this machine knows about its use."""
+    known = refs.index.entries(prefix)
+    held = {}
+    for key, file in refs.listed(prefix):
+        entry = known.pop(str(key), None)
+        if entry is not None:
+            held[key] = _Held(entry.ref, max(entry.used, entry.ref.created), file)
+            continue
+        stored = refs.read_or_warn(key)
+        if stored is not None:
+            # Seen here for the first time: elsewhere it may be in use, but not before it was made.
+            held[key] = _Held(stored.ref, stored.ref.created, file)
+    refs.index.drop(Key.parse(text) for text in known)
+    return held
+
+
+def _expired(refs: Refs, ref: Ref, now: float) -> bool:
+    if ref.expires is None or ref.expires > now:
+        return False
+    # The index may remember one that was made anew elsewhere.
+    stored = refs.read_or_warn(ref.key)
+    return stored is not None and stored.ref.expires is not None and stored.ref.expires <= now
+
+
+def _over_budget(refs: Refs, held: dict[Key, _Held], max_size_bytes: int) -> list[Ref]:
+    """Return the least recently used, so that the rest and the blobs it reaches fit."""
+    sizes = {file.name: file.size_bytes for file in refs.backend.list("blobs")}
+    reached: dict[Key, set[str]] = {}
+    uses: Counter[str] = Counter()
+    for key in held:
+        stored = refs.read_or_warn(key)
+        blobs = refs.blobs(stored) if stored is not None else set()
+        reached[key] = {blob_name(blob) for blob in blobs}
+        uses.update(reached[key])
+    total = sum(sizes.get(name, 0) for name in uses)
+    total += sum(each.file.size_bytes for each in held.values())
+    out = []
+    for each in sorted(held.values(), key=lambda each: (each.used, each.ref.created)):
+        if total <= max_size_bytes:
+            break
+        out.append(each.ref)
+        total -= each.file.size_bytes
+        for name in reached[each.ref.key]:
+            uses[name] -= 1
+            if not uses[name]:
+                total -= sizes.get(name, 0)
+    return out

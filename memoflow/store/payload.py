@@ -1,0 +1,35 @@
+"""Payload: what a save takes in."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from memoflow.names import Digest
+
+
+@dataclass(frozen=True)
+class Adoption:
+    """A file of Metaflow's that becomes a blob as it is.
+
+    `digest` is the SHA-1 by which Metaflow knows what is packed in `source`, a file of this
+    machine that nobody writes to again.
+    """
+
+    digest: Digest
+    source: Path
+
+
+@dataclass(frozen=True)
+class Payload:
+    """A file or directory, files by relative path, and adopted blobs by name; any may be empty.
+
+    A `tree` that is a file is saved under its own name. `whole` keeps each file of a megabyte
+    or more as one blob, named by its SHA-256.
+    """
+
+    tree: Path | None = None
+    files: Mapping[str, bytes | Path] = field(default_factory=dict)
+    adopted: Mapping[str, Adoption] = field(default_factory=dict)
+    whole: bool = False

@@ -1,0 +1,139 @@
+"""Saving: blobs, then the manifest, then the ref, then the index; and outliving a sweep."""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Callable, Mapping
+from typing import Any
+
+from memoflow.backends import Backend
+from memoflow.errors import BackendUnavailableError, RequestError
+from memoflow.index import Place
+from memoflow.names import Digest, Key, Ref
+from memoflow.objects import Manifest, Tree, blob_name, pack
+from memoflow.store.adoption import adopt
+from memoflow.store.payload import Payload
+from memoflow.store.ref_file import LARGEST_INLINE_BYTES, encode
+from memoflow.store.refs import Refs, ref_name
+
+SWEEPING = "gc/sweeping"
+_TRIES = 3
+_STALE_SECONDS = 3.0
+
+# Given the key that was taken, or None at first: the next one, or None to leave it at that.
+NextKey = Callable[[Key | None], Key | None]
+
+
+def save(
+    refs: Refs,
+    next_key: NextKey,
+    payload: Payload,
+    *,
+    meta: Mapping[str, Any],
+    created: float,
+    expires: float | None,
+    previous: Manifest | None,
+    durable: bool,
+) -> Ref:
+    """Save under the first key that is free; see `Store.save` and `Store.append`."""
+    times = (_whole_milliseconds(created), expires and _whole_milliseconds(expires))
+    for _ in range(_TRIES):
+        manifest, pieces = _put(refs, payload, meta, previous, durable=durable)
+        listed = _put_manifest(refs.backend, manifest, durable=durable)
+        ref = _write_ref(refs, next_key, listed, manifest.size_bytes, times, durable=durable)
+        _outlive_sweep(refs.backend)
+        blobs = manifest.blobs | ({listed} if isinstance(listed, Digest) else set())
+        if all(refs.backend.exists([blob_name(blob) for blob in blobs])):
+            refs.index.record([ref])
+            refs.index.record_pieces(pieces)
+            return ref
+        # Swept between being found and being reached by this ref: write all of it anew.
+        refs.drop([ref.key])
+        refs.index.drop_blobs(blob for blob in blobs if blob.algorithm == "sha256")
+        previous = None
+    raise BackendUnavailableError(
+        f"the bytes of {ref.key} vanished {_TRIES} times while they were saved; "
+        "is something else deleting blobs?"
+    )
+
+
+def _put(
+    refs: Refs,
+    payload: Payload,
+    meta: Mapping[str, Any],
+    previous: Manifest | None,
+    *,
+    durable: bool,
+) -> tuple[Manifest, dict[Digest, Place]]:
+    """Write a payload's bytes; return its manifest, and where its new pieces lie."""
+    try:
+        plain = json.loads(json.dumps(dict(meta), allow_nan=False))
+    except (TypeError, ValueError, RecursionError) as error:
+        raise RequestError(f"meta must be plain JSON data: {error}") from None
+    packed = pack(
+        refs.backend,
+        Tree.survey(payload.tree, payload.files),
+        whole=payload.whole,
+        known=refs.index.find_pieces,
+        previous=previous,
+        durable=durable,
+    )
+    adopted = tuple(
+        adopt(refs.backend, name, adoption) for name, adoption in sorted(payload.adopted.items())
+    )
+    manifest = Manifest(packed.files, packed.folders, adopted, plain)
+    return manifest, {digest: Place(*located) for digest, located in packed.new.items()}
+
+
+def _put_manifest(backend: Backend, manifest: Manifest, *, durable: bool) -> Manifest | Digest:
+    """Return what the ref is to hold: the manifest while it is small, else its digest."""
+    data = manifest.to_bytes()
+    if len(data) <= LARGEST_INLINE_BYTES:
+        return manifest
+    digest = Digest.of(data)
+    backend.write(blob_name(digest), data, durable=durable)
+    return digest
+
+
+def _write_ref(
+    refs: Refs,
+    next_key: NextKey,
+    listed: Manifest | Digest,
+    size_bytes: int,
+    times: tuple[float, float | None],
+    *,
+    durable: bool,
+) -> Ref:
+    taken: Key | None = None
+    while (key := next_key(taken)) is not None:
+        ref, data = encode(key, listed, size_bytes=size_bytes, created=times[0], expires=times[1])
+        # Last, so that a ref never names blobs that were not there.
+        if refs.backend.write(ref_name(key), data, if_absent=True, durable=durable):
+            return ref
+        taken = key
+    assert taken is not None
+    stored = refs.read_or_warn(taken)
+    if stored is not None:
+        return stored.ref
+    # Whoever took it let it go again, or it was damaged and is set aside now.
+    return _write_ref(refs, next_key, listed, size_bytes, times, durable=durable)
+
+
+def _outlive_sweep(backend: Backend) -> None:
+    """Return once no sweep is deleting that may not have seen a ref that is written by now."""
+    since, seen = time.monotonic(), backend.read(SWEEPING)
+    while seen is not None:
+        time.sleep(0.02)
+        now = backend.read(SWEEPING)
+        if now != seen:
+            since, seen = time.monotonic(), now
+        elif time.monotonic() - since > _STALE_SECONDS:
+            # It died: a live one writes again and again, and stops if its mark is gone.
+            backend.delete([SWEEPING])
+            return
+
+
+def _whole_milliseconds(seconds: float) -> float:
+    # As the index keeps them: a ref is the same wherever it was found.
+    return round(seconds * 1000) / 1000

@@ -1,0 +1,330 @@
+"""Store: the one door to saved things: find, save, load, forget, evict, sweep, verify."""
+
+from __future__ import annotations
+
+import re
+import time
+from collections.abc import Callable, Mapping
+from datetime import timedelta
+from pathlib import Path
+from typing import Any
+
+from memoflow.backends import Backend
+from memoflow.errors import (
+    BackendDeniedError,
+    IntegrityError,
+    NotFoundError,
+)
+from memoflow.index import Index
+from memoflow.names import Digest, Key, Ref
+from memoflow.objects import (
+    DamagedBlobError,
+    LostBlobError,
+    Manifest,
+    blob_name,
+    is_whole,
+    read_file,
+    unpack,
+)
+from memoflow.store.eviction import Evicted, evict
+from memoflow.store.payload import Payload
+from memoflow.store.refs import Refs
+from memoflow.store.saving import save
+from memoflow.store.sweeping import Swept, sweep
+from memoflow.store.verification import Problem, verify
+
+_NUMBER = re.compile(r"[0-9]{8}")
+_HOUSEKEEPING = "gc/housekeeping"
+
+
+class Store:
+    """Saved things of all kinds, by key. `open_store` makes one.
+
+    `index` is what this machine remembers: it makes `find` quick and may be out of date;
+    `manifest` and `load` ask the backend and find out.
+    """
+
+    def __init__(
+        self, id: str, backend: Backend, index: Index, *, clock: Callable[[], float] = time.time
+    ) -> None:
+        self.id = id
+        self.backend = backend
+        self.index = index
+        self._clock = clock
+        self._refs = Refs(backend, index)
+
+    def find(self, key: Key) -> Ref | None:
+        """Return what the key resolves to, or None.
+
+        May be out of date if another machine forgot it since; `load` finds out. A damaged ref
+        is set aside with a warning, and None.
+        """
+        ref = self.index.lookup(key)
+        if ref is None:
+            stored = self._refs.read_or_warn(key)
+            if stored is None:
+                return None
+            ref = stored.ref
+        return None if self._is_expired(ref) else ref
+
+    def latest(self, series: Key, *, fresh: bool = False) -> Ref | None:
+        """Return the ref with the highest number directly below `series`, or None.
+
+        With `fresh` the backend is asked, not only the index: another machine may have added to
+        the series. Expired and damaged ones are passed over.
+        """
+        ref = None if fresh else self.index.last(series)
+        if ref is not None and not self._is_expired(ref):
+            return ref
+        for number in sorted(self._numbers(series), reverse=True):
+            ref = self.find(series / _numeral(number))
+            if ref is not None:
+                return ref
+        return None
+
+    def newest(self, prefix: Key) -> Ref | None:
+        """Return the most recently created ref anywhere below the prefix, expired or not."""
+        ref = self.index.newest(prefix)
+        if ref is not None:
+            return ref
+        for key, _ in sorted(self._refs.listed(prefix), key=lambda pair: -pair[1].modified):
+            stored = self._refs.read_or_warn(key)
+            if stored is not None:
+                return stored.ref
+        return None
+
+    def save(
+        self,
+        key: Key,
+        payload: Payload,
+        *,
+        meta: Mapping[str, Any] | None = None,
+        expires: float | None = None,
+        durable: bool = True,
+    ) -> Ref:
+        """Save under a key; if something is saved there already, return that instead.
+
+        When it returns, the payload outlives this process; with `durable` a power cut, too.
+        `meta` is plain JSON data for the manifest, `expires` a time in Unix seconds.
+        """
+        there = self._refs.read_or_warn(key)
+        if there is not None:
+            if not self._is_expired(there.ref):
+                return there.ref
+            self._refs.drop([key])
+        return save(
+            self._refs,
+            lambda taken: None if taken else key,
+            payload,
+            meta=meta or {},
+            created=self._clock(),
+            expires=expires,
+            previous=None,
+            durable=durable,
+        )
+
+    def append(
+        self,
+        series: Key,
+        payload: Payload,
+        *,
+        meta: Mapping[str, Any] | None = None,
+        expires: float | None = None,
+        durable: bool = True,
+    ) -> Ref:
+        """Save under the next number of a series; see `save`."""
+        last = self.index.last(series)
+        previous = self._unchanged_since(last) if last and payload.tree else None
+
+        def next_key(taken: Key | None) -> Key:
+            if taken is None and last is not None:
+                return series / _numeral(int(last.key.parts[-1]) + 1)
+            numbers = [0, *self._numbers(series)] + ([int(taken.parts[-1])] if taken else [])
+            return series / _numeral(max(numbers) + 1)
+
+        return save(
+            self._refs,
+            next_key,
+            payload,
+            meta=meta or {},
+            created=self._clock(),
+            expires=expires,
+            previous=previous,
+            durable=durable,
+        )
+
+    def manifest(self, ref: Ref) -> Manifest:
+        """Return the list of what was saved; its `meta` is what `save` was given.
+
+        NotFoundError if it is gone, IntegrityError if it is damaged: forgotten in both cases,
+        so that the next `find` is a miss.
+        """
+        stored = self._refs.read_same(ref)
+        try:
+            return self._refs.manifest(stored)
+        except (NotFoundError, IntegrityError):
+            self._refs.forget_lost(ref.key)
+            raise
+
+    def load(self, ref: Ref, into: Path) -> Path:
+        """Write the saved files into a directory, proven, and return it.
+
+        Files of the same names are replaced, others stay. Raises like `manifest`, and leaves
+        the directory as it was then.
+        """
+        manifest = self.manifest(ref)
+        try:
+            unpack(self.backend, manifest, into)
+        except (DamagedBlobError, LostBlobError) as error:
+            self._give_up_on(error)
+            self._refs.forget_lost(ref.key)
+            raise
+        self.touch(ref)
+        return into
+
+    def read_file(self, manifest: Manifest, path: str) -> bytes:
+        """Return the content of one file of a manifest, proven; NotFoundError if it has none."""
+        for file in manifest.files:
+            if file.path == path:
+                try:
+                    return read_file(self.backend, file)
+                except (DamagedBlobError, LostBlobError) as error:
+                    self._give_up_on(error)
+                    raise
+        raise NotFoundError(f"there is no file {path!r} in what was saved")
+
+    def blob_path(self, digest: Digest) -> Path | None:
+        """Return where a blob lies, if it is there, on this machine; None if bytes lie elsewhere.
+
+        To read and to link to, never to write to.
+        """
+        return self.backend.path(blob_name(digest))
+
+    def quarantine(self, digest: Digest) -> None:
+        """Set a damaged blob aside; what needs it becomes a miss when it is next used."""
+        self._refs.set_blob_aside(digest)
+
+    def keys(self, prefix: Key) -> list[Key]:
+        """Return every key below the prefix, in order, as the backend lists them."""
+        return sorted((key for key, _ in self._refs.listed(prefix)), key=str)
+
+    def forget(self, key: Key) -> None:
+        """Drop what the key resolves to; `sweep` frees its bytes. Absent is fine."""
+        self._refs.drop([key])
+
+    def touch(self, ref: Ref) -> None:
+        """Note that the ref was used, for `evict` on this machine."""
+        self.index.touch(ref.key)
+
+    def evict(
+        self,
+        *,
+        now: float | None = None,
+        older_than: timedelta | None = None,
+        max_size_bytes: int | None = None,
+        prefix: Key | None = None,
+        dry_run: bool = False,
+    ) -> Evicted:
+        """Drop expired refs, then those unused for `older_than`, then the least recently used.
+
+        The last until the rest is within `max_size_bytes`: its refs, and the blobs that they
+        reach, each counted once. When a ref was used is what this machine knows; a ref that it
+        never used counts as used when it was created.
+        """
+        return evict(
+            self._refs,
+            now=self._clock() if now is None else now,
+            older_than=older_than,
+            max_size_bytes=max_size_bytes,
+            prefix=prefix,
+            dry_run=dry_run,
+        )
+
+    def sweep(
+        self,
+        *,
+        keep_newer: timedelta = timedelta(hours=1),
+        now: bool = False,
+        dry_run: bool = False,
+    ) -> Swept:
+        """Delete blobs that no ref reaches; safe beside others that save and load.
+
+        What is older than `keep_newer` is condemned, and deleted by a pass that long after.
+        With `now`, both at once: a save that runs meanwhile may have to write its bytes again.
+        Also removes what dead writers left a day ago, and what was in quarantine for 30 days.
+        """
+        return sweep(self._refs, keep_newer=keep_newer, now=now, dry_run=dry_run)
+
+    def verify(self, *, read_data: bool = True, repair: bool = False) -> list[Problem]:
+        """Read all refs, and all blobs unless told not to, and return what is wrong.
+
+        With `repair`, what is damaged goes to quarantine/ and what depends on it is forgotten.
+        """
+        return verify(self._refs, read_data=read_data, repair=repair)
+
+    def reindex(self) -> int:
+        """Bring the index in line with the backend; return how many refs it had not known."""
+        known = self.index.entries()
+        unknown = [key for key, _ in self._refs.listed() if known.pop(str(key), None) is None]
+        self.index.drop(Key.parse(text) for text in known)
+        for key in unknown:
+            self._refs.read_or_warn(key)  # Which remembers it.
+        return len(unknown)
+
+    def housekeeping_due(self, every: timedelta = timedelta(hours=1)) -> bool:
+        """Tell whether to tidy up, and claim it: True to one caller `every` so long."""
+        now, seconds = self._clock(), every.total_seconds()
+        mine = f"{_HOUSEKEEPING}/{int(now // seconds)}"
+        try:
+            claims = [file.name for file in self.backend.list(_HOUSEKEEPING)]
+            if any(0 <= now - _seconds(self.backend.read(name)) < seconds for name in claims):
+                return False
+            # By time slots, so that of two callers at once only one can make the claim.
+            self.backend.delete(claims)
+            return self.backend.write(mine, repr(now).encode(), if_absent=True, durable=False)
+        except BackendDeniedError:
+            return False  # Whoever may write here will do it.
+
+    def close(self) -> None:
+        """Write down what the index still holds; the store can be used again."""
+        self.index.close()
+
+    def _is_expired(self, ref: Ref) -> bool:
+        return ref.expires is not None and ref.expires <= self._clock()
+
+    def _numbers(self, series: Key) -> list[int]:
+        """Return the numbers directly below a series, as the backend lists them."""
+        depth = len(series.parts) + 1
+        return [
+            int(key.parts[-1])
+            for key, _ in self._refs.listed(series)
+            if len(key.parts) == depth and _NUMBER.fullmatch(key.parts[-1])
+        ]
+
+    def _unchanged_since(self, ref: Ref) -> Manifest | None:
+        """Return the manifest of the last save, to compare with; None if it is lost."""
+        try:
+            return self._refs.manifest(self._refs.read_same(ref))
+        except (NotFoundError, IntegrityError):
+            return None
+
+    def _give_up_on(self, error: DamagedBlobError | LostBlobError) -> None:
+        """Set the blob aside that spoiled a load, or forget that it was there."""
+        try:
+            # Proven by its name: it may be the manifest that claims what is not so.
+            if is_whole(self.backend, error.blob):
+                return
+        except NotFoundError:
+            pass
+        self._refs.set_blob_aside(error.blob)
+
+
+def _numeral(number: int) -> str:
+    return f"{number:08d}"
+
+
+def _seconds(stamp: bytes | None) -> float:
+    try:
+        return float(stamp or b"-inf")
+    except ValueError:
+        return float("-inf")

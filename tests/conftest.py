@@ -1,0 +1,48 @@
+"""What tests of several rooms share: a clock, and things that break on request."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+
+import pytest
+
+from memoflow.backends import Backend
+from tests.faults import Faulty, SystemFaults
+
+
+class Clock:
+    """Time that moves when a test says so."""
+
+    def __init__(self) -> None:
+        self.now = 1_700_000_000.0
+
+    def __call__(self) -> float:
+        return self.now
+
+    def pass_(self, seconds: float) -> None:
+        self.now += seconds
+
+
+@pytest.fixture
+def clock() -> Clock:
+    return Clock()
+
+
+@pytest.fixture
+def faulty_around() -> Iterator[Callable[[Backend], Faulty]]:
+    """Wrap backends; a fault that was planned and never fired fails the test."""
+    made: list[Faulty] = []
+
+    def wrap(backend: Backend) -> Faulty:
+        made.append(Faulty(backend))
+        return made[-1]
+
+    yield wrap
+    for faulty in made:
+        assert not faulty.pending, f"these faults never fired: {faulty.pending}"
+
+
+@pytest.fixture
+def system_faults() -> Iterator[SystemFaults]:
+    with pytest.MonkeyPatch.context() as patch:
+        yield SystemFaults(patch)

@@ -1,0 +1,148 @@
+"""Contracts: what every backend must do. A backend's tests subclass this and give `backend`."""
+
+from __future__ import annotations
+
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import pytest
+
+from memoflow.backends import Backend
+from memoflow.errors import RequestError
+
+
+class BackendContract:
+    def test_what_was_written_is_read(self, backend: Backend) -> None:
+        backend.write("a/b", b"data")
+        assert backend.read("a/b") == b"data"
+
+    def test_nothing_is_written_whole_too(self, backend: Backend) -> None:
+        backend.write("empty", b"")
+        assert backend.read("empty") == b""
+
+    def test_absence_is_none(self, backend: Backend) -> None:
+        assert backend.read("no/such") is None
+        assert backend.open("no/such") is None
+
+    def test_a_folder_is_absent(self, backend: Backend) -> None:
+        backend.write("a/b", b"data")
+        assert backend.read("a") is None
+        assert backend.exists(["a"]) == [False]
+
+    def test_below_a_file_everything_is_absent(self, backend: Backend) -> None:
+        backend.write("a", b"data")
+        assert backend.read("a/b") is None
+        assert backend.exists(["a/b"]) == [False]
+
+    def test_a_write_replaces(self, backend: Backend) -> None:
+        backend.write("a", b"old")
+        assert backend.write("a", b"new") is True
+        assert backend.read("a") == b"new"
+
+    def test_if_absent_leaves_what_is_there(self, backend: Backend) -> None:
+        assert backend.write("a", b"first", if_absent=True) is True
+        assert backend.write("a", b"second", if_absent=True) is False
+        assert backend.read("a") == b"first"
+
+    def test_of_many_writers_if_absent_one_wins(self, backend: Backend) -> None:
+        with ThreadPoolExecutor(8) as pool:
+            won = list(
+                pool.map(lambda n: backend.write("x/y", b"%d" % n, if_absent=True), range(16))
+            )
+        assert sum(won) == 1
+        assert backend.read("x/y") == b"%d" % won.index(True)
+
+    def test_exists_answers_in_order(self, backend: Backend) -> None:
+        backend.write("b", b"")
+        assert backend.exists(["a", "b", "c/d"]) == [False, True, False]
+
+    def test_a_listing_is_of_a_folder_and_below(self, backend: Backend) -> None:
+        for name in ("a/1", "a/b/2", "ab/3", "c"):
+            backend.write(name, b"xy")
+        assert sorted(found.name for found in backend.list("a")) == ["a/1", "a/b/2"]
+        assert {found.name for found in backend.list("")} == {"a/1", "a/b/2", "ab/3", "c"}
+        assert {found.size_bytes for found in backend.list("")} == {2}
+
+    def test_a_listing_of_nothing_is_empty(self, backend: Backend) -> None:
+        assert list(backend.list("no/such")) == []
+
+    def test_a_listing_tells_later_from_earlier(self, backend: Backend) -> None:
+        backend.write("a", b"")
+        backend.write("b", b"")
+        times = {found.name: found.modified for found in backend.list("")}
+        assert times["a"] <= times["b"]
+
+    def test_deleted_is_absent(self, backend: Backend) -> None:
+        backend.write("a/b", b"")
+        backend.delete(["a/b", "no/such"])
+        assert backend.exists(["a/b"]) == [False]
+        assert list(backend.list("")) == []
+
+    def test_a_name_can_come_back_in_an_emptied_folder(self, backend: Backend) -> None:
+        backend.write("a/b/c", b"")
+        backend.delete(["a/b/c"])
+        assert backend.write("a/b/c", b"again", if_absent=True) is True
+        assert backend.read("a/b/c") == b"again"
+
+    def test_an_open_reader_seeks(self, backend: Backend) -> None:
+        backend.write("a", b"0123456789")
+        file = backend.open("a")
+        assert file is not None
+        with file:
+            file.seek(4)
+            assert file.read(3) == b"456"
+
+    def test_a_stream_is_written(self, backend: Backend) -> None:
+        assert backend.write_from("a", iter([b"one", memoryview(b"two")])) is True
+        assert backend.read("a") == b"onetwo"
+
+    def test_a_file_is_written(self, backend: Backend, tmp_path: Path) -> None:
+        source = tmp_path / "source"
+        source.write_bytes(b"x" * 3_000_000)
+        assert backend.write_from("a", source) is True
+        assert backend.read("a") == source.read_bytes()
+
+    def test_a_stream_if_absent_leaves_what_is_there(self, backend: Backend) -> None:
+        backend.write("a", b"first")
+        assert backend.write_from("a", [b"second"], if_absent=True) is False
+        assert backend.read("a") == b"first"
+
+    def test_a_stream_that_breaks_leaves_nothing(self, backend: Backend) -> None:
+        def broken():
+            yield b"half"
+            raise KeyError("on purpose")
+
+        with pytest.raises(KeyError):
+            backend.write_from("a/b", broken())
+        assert backend.read("a/b") is None
+        assert list(backend.list("")) == []
+
+    def test_an_adopted_file_is_read(self, backend: Backend, tmp_path: Path) -> None:
+        source = tmp_path / "source"
+        source.write_bytes(b"data")
+        assert backend.adopt("a/b", source) is True
+        source.unlink()
+        assert backend.read("a/b") == b"data"
+
+    def test_adoption_leaves_what_is_there(self, backend: Backend, tmp_path: Path) -> None:
+        source = tmp_path / "source"
+        source.write_bytes(b"second")
+        backend.write("a", b"first")
+        assert backend.adopt("a", source) is False
+        assert backend.read("a") == b"first"
+
+    @pytest.mark.parametrize(
+        "name", ["", "/a", "a//b", "a/", "../a", "a/../b", ".a", "a/.b", "a\0"]
+    )
+    def test_a_name_that_could_leave_or_hide_is_refused(self, backend: Backend, name: str) -> None:
+        with pytest.raises(RequestError):
+            backend.write(name, b"")
+        with pytest.raises(RequestError):
+            backend.read(name)
+
+    def test_odd_names_are_kept(self, backend: Backend) -> None:
+        names = ["a b", "ü/%2F", "x" * 240, "new\nline", "~", "-"]
+        for name in names:
+            backend.write(name, name.encode())
+        assert [backend.read(name) for name in names] == [name.encode() for name in names]
+        assert {found.name for found in backend.list("")} == set(names)

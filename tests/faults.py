@@ -1,0 +1,150 @@
+"""Faults: what breaks at the nth call, and fails the test if it never broke."""
+
+from __future__ import annotations
+
+import errno
+import os
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from pathlib import Path
+from typing import Any, BinaryIO
+
+import pytest
+
+from memoflow.backends import Backend, Found
+from memoflow.errors import BackendUnavailableError
+
+
+class Died(BaseException):
+    """The process ended here, as far as the code under test can tell."""
+
+
+class Faulty:
+    """A backend that fails, dies or truncates at the nth call of a verb, counting from now."""
+
+    def __init__(self, backend: Backend) -> None:
+        self.backend = backend
+        self.calls: dict[str, int] = {}
+        self._planned: dict[str, tuple[int, str]] = {}
+
+    def fail_at(self, verb: str, *, nth: int = 1) -> None:
+        """Raise BackendUnavailableError before anything is done."""
+        self._plan(verb, nth, "fail")
+
+    def die_at(self, verb: str, *, nth: int = 1) -> None:
+        """Raise Died before anything is done."""
+        self._plan(verb, nth, "die")
+
+    def die_after(self, verb: str, *, nth: int = 1) -> None:
+        """Raise Died when it is done, but before the caller learns of it."""
+        self._plan(verb, nth, "die after")
+
+    def truncate_at(self, verb: str, *, nth: int = 1) -> None:
+        """Keep or return only the first half of the bytes."""
+        self._plan(verb, nth, "truncate")
+
+    @property
+    def pending(self) -> dict[str, tuple[int, str]]:
+        """The faults that have not fired yet."""
+        return dict(self._planned)
+
+    def relent(self) -> None:
+        """Take back what has not fired yet."""
+        self._planned.clear()
+
+    def read(self, name: str) -> bytes | None:
+        return self._call("read", lambda half: half(self.backend.read(name)))
+
+    def write(
+        self, name: str, data: bytes, *, if_absent: bool = False, durable: bool = True
+    ) -> bool:
+        return self._call(
+            "write",
+            lambda half: self.backend.write(name, half(data), if_absent=if_absent, durable=durable),
+        )
+
+    def exists(self, names: Sequence[str]) -> list[bool]:
+        return self._call("exists", lambda half: self.backend.exists(names))
+
+    def list(self, prefix: str) -> Iterator[Found]:
+        return self._call("list", lambda half: self.backend.list(prefix))
+
+    def delete(self, names: Sequence[str]) -> None:
+        return self._call("delete", lambda half: self.backend.delete(names))
+
+    def open(self, name: str) -> BinaryIO | None:
+        return self._call("open", lambda half: self.backend.open(name))
+
+    def write_from(
+        self,
+        name: str,
+        source: Path | Iterable[bytes | memoryview],
+        *,
+        if_absent: bool = False,
+        durable: bool = True,
+    ) -> bool:
+        def write(half: Callable[[Any], Any]) -> bool:
+            data = source if isinstance(source, Path) else [half(bytes(s)) for s in source]
+            return self.backend.write_from(name, data, if_absent=if_absent, durable=durable)
+
+        return self._call("write", write)
+
+    def adopt(self, name: str, source: Path) -> bool:
+        return self._call("write", lambda half: self.backend.adopt(name, source))
+
+    def path(self, name: str) -> Path | None:
+        return self.backend.path(name)
+
+    def tidy(self, *, before: float) -> int:
+        return self._call("tidy", lambda half: self.backend.tidy(before=before))
+
+    def _plan(self, verb: str, nth: int, how: str) -> None:
+        self._planned[verb] = (self.calls.get(verb, 0) + nth, how)
+
+    def _call(self, verb: str, act: Callable[[Callable[[Any], Any]], Any]) -> Any:
+        self.calls[verb] = self.calls.get(verb, 0) + 1
+        nth, how = self._planned.get(verb, (0, ""))
+        if self.calls[verb] != nth:
+            return act(lambda data: data)
+        del self._planned[verb]
+        if how == "fail":
+            raise BackendUnavailableError(f"{verb} failed on purpose")
+        if how == "die":
+            raise Died
+        result = act(_half if how == "truncate" else lambda data: data)
+        if how == "die after":
+            raise Died
+        return result
+
+
+class SystemFaults:
+    """System calls that fail with an errno at the nth call, counting from now."""
+
+    def __init__(self, patch: pytest.MonkeyPatch) -> None:
+        self._patch = patch
+        self.fired = True
+
+    def fail_at(self, call: str, *, nth: int, code: int) -> None:
+        """Let the nth `os.<call>` fail; a write that fails for want of space writes half first."""
+        real = getattr(os, call)
+        seen = 0
+        self.fired = False
+
+        def faulty(*args: Any, **kwargs: Any) -> Any:
+            nonlocal seen
+            seen += 1
+            if seen != nth:
+                return real(*args, **kwargs)
+            self.fired = True
+            if call == "write" and code == errno.ENOSPC:
+                real(args[0], bytes(args[1])[: len(args[1]) // 2])
+            raise OSError(code, os.strerror(code), "on purpose")
+
+        self._patch.setattr(os, call, faulty)
+
+    def relent(self) -> None:
+        """Let every call work again."""
+        self._patch.undo()
+
+
+def _half(data: Any) -> Any:
+    return data if data is None else data[: len(data) // 2]

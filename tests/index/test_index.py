@@ -1,0 +1,181 @@
+"""The index remembers refs, pieces, facts and outcomes."""
+
+from __future__ import annotations
+
+import multiprocessing
+import os
+import threading
+from pathlib import Path
+
+import pytest
+
+from memoflow.index import Index, Outcome, Place
+from memoflow.names import Digest, Key, Ref
+from tests.conftest import Clock
+
+SERIES = Key.of("memo", "F", "s")
+DIGEST = Digest.of(b"ref")
+
+
+def ref(key: Key, *, created: float = 1.5, expires: float | None = None) -> Ref:
+    return Ref(key, Digest.of(str(key).encode()), 7, created, expires)
+
+
+@pytest.fixture
+def index(tmp_path: Path, clock: Clock):
+    index = Index(tmp_path / "cache" / "index.sqlite", clock=clock)
+    yield index
+    index.close()
+
+
+def test_a_recorded_ref_is_looked_up_equal(index: Index) -> None:
+    known = ref(SERIES / "a", created=1_700_000_000.123, expires=1_800_000_000.456)
+    index.record([known])
+    assert index.lookup(known.key) == known
+
+
+def test_an_unknown_key_is_none(index: Index) -> None:
+    assert index.lookup(SERIES) is None
+
+
+def test_a_later_record_replaces(index: Index) -> None:
+    index.record([ref(SERIES, created=1.0)])
+    index.record([ref(SERIES, created=2.0)])
+    assert index.lookup(SERIES) == ref(SERIES, created=2.0)
+
+
+def test_a_dropped_ref_is_forgotten(index: Index) -> None:
+    index.record([ref(SERIES)])
+    index.drop([SERIES])
+    assert index.lookup(SERIES) is None
+
+
+def test_more_rows_than_a_transaction_takes_are_recorded(index: Index) -> None:
+    index.record(ref(SERIES / str(n)) for n in range(1001))
+    assert len(index.keys(SERIES)) == 1001
+
+
+def test_keys_are_those_below_the_prefix_in_order(index: Index) -> None:
+    keys = [SERIES / "b", SERIES / "a" / "x", Key.of("memo", "F", "s2"), SERIES, SERIES / "a~"]
+    index.record(map(ref, keys))
+    assert index.keys(SERIES) == [SERIES / "a" / "x", SERIES / "a~", SERIES / "b"]
+
+
+def test_newest_is_by_creation(index: Index) -> None:
+    index.record([ref(SERIES / "a", created=3.0), ref(SERIES / "b", created=2.0)])
+    assert index.newest(SERIES) == ref(SERIES / "a", created=3.0)
+    assert index.newest(SERIES / "a") is None
+
+
+def test_last_is_the_highest_number_directly_below(index: Index) -> None:
+    for parts in (("00000002",), ("00000010",), ("9",), ("00000099", "00000100"), ("x",)):
+        index.record([ref(Key((*SERIES.parts, *parts)))])
+    assert index.last(SERIES) == ref(SERIES / "00000010")
+
+
+def test_entries_tell_when_a_ref_was_used(index: Index, clock: Clock) -> None:
+    index.record([ref(SERIES)])
+    clock.pass_(100)
+    index.touch(SERIES)
+    assert index.entries()[str(SERIES)].used == int(clock.now)
+
+
+def test_a_touch_brings_no_forgotten_ref_back(index: Index) -> None:
+    index.record([ref(SERIES)])
+    index.drop([SERIES])
+    index.touch(SERIES)
+    index.flush()
+    assert index.lookup(SERIES) is None
+
+
+def test_touches_are_kept_by_close(index: Index, clock: Clock) -> None:
+    index.record([ref(SERIES / str(n)) for n in range(3)])
+    clock.pass_(100)
+    for n in range(3):
+        index.touch(SERIES / str(n))
+    index.close()
+    assert {entry.used for entry in index.entries().values()} == {int(clock.now)}
+
+
+def test_pieces_are_found_by_their_digest(index: Index) -> None:
+    places = {Digest.of(b"%d" % n): Place(Digest.of(b"blob"), n, 5) for n in range(700)}
+    index.record_pieces(places)
+    assert index.find_pieces([*places, Digest.of(b"other")]) == places
+
+
+def test_a_dropped_blob_takes_its_pieces_along(index: Index) -> None:
+    index.record_pieces({Digest.of(b"1"): Place(Digest.of(b"A"), 0, 5)})
+    index.record_pieces({Digest.of(b"2"): Place(Digest.of(b"B"), 0, 5)})
+    index.drop_blobs([Digest.of(b"A")])
+    found = index.find_pieces([Digest.of(b"1"), Digest.of(b"2")])
+    assert found == {Digest.of(b"2"): Place(Digest.of(b"B"), 0, 5)}
+
+
+def test_facts_are_recalled(index: Index) -> None:
+    index.remember({f"sha1[{n}]": str(n) for n in range(700)})
+    assert index.recall(["sha1[5]", "sha1[699]", "unknown"]) == {"sha1[5]": "5", "sha1[699]": "699"}
+
+
+def test_outcomes_are_those_of_a_run(index: Index) -> None:
+    outcome = Outcome("F", "1", "s", "2", True, 3.5, 10.0)
+    index.record_outcomes([outcome, ("F", "2", "s", "1", False, 0.0, 11.0)])
+    assert index.outcomes("F", "1") == [outcome]
+
+
+def test_a_text_that_sqlite_cannot_hold_is_not_remembered(index: Index) -> None:
+    index.remember({"\udc80": "x"})
+    assert index.recall(["\udc80"]) == {}
+    index.remember({"a": "x"})
+    assert index.recall(["a"]) == {"a": "x"}
+
+
+def test_threads_share_an_index(index: Index) -> None:
+    def work(n: int) -> None:
+        for m in range(50):
+            index.record([ref(SERIES / f"{n}-{m}")])
+            assert index.lookup(SERIES / f"{n}-{m}") is not None
+
+    threads = [threading.Thread(target=work, args=(n,)) for n in range(4)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert len(index.keys(SERIES)) == 200
+
+
+def test_a_forked_child_and_its_parent_both_go_on(index: Index) -> None:
+    index.record([ref(SERIES / "before")])
+    child = os.fork()
+    if child == 0:
+        known = index.lookup(SERIES / "before") is not None
+        index.record([ref(SERIES / "child")])
+        os._exit(0 if known and index.lookup(SERIES / "child") else 1)
+    assert os.waitpid(child, 0)[1] == 0
+    index.record([ref(SERIES / "parent")])
+    assert len(index.keys(SERIES)) == 3
+
+
+def _open_and_write(path: Path, n: int, ready: object) -> None:
+    ready.wait()  # type: ignore[attr-defined]
+    index = Index(path)
+    index.record([ref(SERIES / str(n))])
+    assert index.lookup(SERIES / str(n)) is not None
+    assert index.warnings == []
+
+
+def test_sixteen_processes_open_one_new_index_at_once(tmp_path: Path) -> None:
+    context = multiprocessing.get_context("fork")
+    ready = context.Barrier(16)
+    path = tmp_path / "index.sqlite"
+    children = [context.Process(target=_open_and_write, args=(path, n, ready)) for n in range(16)]
+    for child in children:
+        child.start()
+    for child in children:
+        child.join()
+    assert [child.exitcode for child in children] == [0] * 16
+    assert len(Index(path).keys(SERIES)) == 16
+
+
+def test_a_look_inside_counts_rows(index: Index) -> None:
+    index.record([ref(SERIES)])
+    assert index.inspect() == {"entries": 1, "pieces": 0, "facts": 0, "outcomes": 0}

@@ -1,0 +1,349 @@
+"""A tree goes into blobs and comes back equal, or is refused with a reason."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import socket
+import tempfile
+import threading
+from pathlib import Path
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from memoflow.backends import Local, Memory
+from memoflow.errors import BackendError, NotFoundError, RequestError
+from memoflow.names import Digest
+from memoflow.objects import (
+    DamagedBlobError,
+    LostBlobError,
+    Manifest,
+    Tree,
+    blob_name,
+    pack,
+    read_file,
+    unpack,
+)
+
+MIB = 1 << 20
+
+
+def snapshot(root: Path) -> dict[bytes, object]:
+    """What a tree holds, as far as it is kept."""
+    held: dict[bytes, object] = {}
+    for folder, folders, files in os.walk(os.fsencode(root)):
+        for name in folders + files:
+            path = os.path.join(folder, name)
+            where = os.path.relpath(path, os.fsencode(root))
+            if os.path.islink(path):
+                held[where] = os.readlink(path)
+            elif os.path.isdir(path):
+                held[where] = None
+            else:
+                with open(path, "rb") as file:
+                    held[where] = (file.read(), bool(os.stat(path).st_mode & 0o100))
+    return held
+
+
+def save(backend: Memory, root: Path | None, **options: object) -> Manifest:
+    files = options.pop("files", {})
+    packed = pack(backend, Tree.survey(root, files), **options)  # type: ignore[arg-type]
+    return Manifest.from_bytes(Manifest(packed.files, packed.folders).to_bytes())
+
+
+def size(backend: Memory) -> int:
+    return sum(found.size_bytes for found in backend.list("blobs"))
+
+
+@pytest.fixture
+def backend() -> Memory:
+    return Memory()
+
+
+@pytest.fixture
+def tree(tmp_path: Path) -> Path:
+    root = tmp_path / "tree"
+    (root / "sub" / "empty").mkdir(parents=True)
+    (root / "ünï\ncode").write_bytes(b"odd name")
+    (root / ("x" * 200)).write_bytes(b"long name")
+    (root / "empty").write_bytes(b"")
+    (root / "run.sh").write_bytes(b"#!/bin/sh\n")
+    (root / "run.sh").chmod(0o755)
+    (root / "sub" / "big").write_bytes(os.urandom(9 * MIB + 17))
+    (root / "sub" / "mid").write_bytes(os.urandom(5000))
+    (root / "sub" / "link").symlink_to("../empty")
+    (root / "sub" / "dangling").symlink_to("nowhere")
+    os.mkdir(os.fsencode(root) + b"/latin-\xe9")
+    return root
+
+
+def test_a_tree_comes_back_equal(backend: Memory, tree: Path, tmp_path: Path) -> None:
+    unpack(backend, save(backend, tree), tmp_path / "out")
+    assert snapshot(tmp_path / "out") == snapshot(tree)
+
+
+def test_a_tree_kept_whole_comes_back_equal(backend: Memory, tree: Path, tmp_path: Path) -> None:
+    manifest = save(backend, tree, whole=True)
+    unpack(backend, manifest, tmp_path / "out")
+    assert snapshot(tmp_path / "out") == snapshot(tree)
+    assert Digest.of((tree / "sub" / "big").read_bytes()) in manifest.blobs
+
+
+NAMES = st.text(
+    st.characters(exclude_characters="/\0", exclude_categories=["Cs"]), min_size=1, max_size=20
+).filter(lambda name: name not in (".", "..") and len(os.fsencode(name)) < 200)
+TREES = st.recursive(
+    st.binary(max_size=3000), lambda inner: st.dictionaries(NAMES, inner, max_size=4)
+).filter(lambda tree: isinstance(tree, dict))
+
+
+@settings(max_examples=60, deadline=None)
+@given(TREES, st.booleans())
+def test_any_tree_comes_back_equal(tree: dict[str, object], whole: bool) -> None:
+    def build(where: Path, node: dict[str, object]) -> None:
+        where.mkdir()
+        for name, child in node.items():
+            if isinstance(child, dict):
+                build(where / name, child)
+            else:
+                (where / name).write_bytes(child)  # type: ignore[arg-type]
+
+    with tempfile.TemporaryDirectory() as scratch:
+        root = Path(scratch)
+        build(root / "in", tree)
+        backend = Memory()
+        unpack(backend, save(backend, root / "in", whole=whole), root / "out")
+        assert snapshot(root / "out") == snapshot(root / "in")
+
+
+def test_a_file_is_saved_under_its_name(backend: Memory, tree: Path, tmp_path: Path) -> None:
+    unpack(backend, save(backend, tree / "sub" / "mid"), tmp_path / "out")
+    assert (tmp_path / "out" / "mid").read_bytes() == (tree / "sub" / "mid").read_bytes()
+
+
+def test_files_can_be_given_by_path_and_as_bytes(
+    backend: Memory, tree: Path, tmp_path: Path
+) -> None:
+    files = {"a/b": b"x" * 2000, "c": tree / "run.sh"}
+    unpack(backend, save(backend, None, files=files), tmp_path / "out")
+    assert (tmp_path / "out" / "a" / "b").read_bytes() == b"x" * 2000
+    assert os.access(tmp_path / "out" / "c", os.X_OK)
+
+
+def test_small_files_need_no_blob(backend: Memory) -> None:
+    save(backend, None, files={"a": b"x" * 1023})
+    assert size(backend) == 0
+
+
+def test_a_thousand_small_files_share_a_blob(backend: Memory) -> None:
+    save(backend, None, files={str(n): os.urandom(1500) for n in range(1000)})
+    assert len(list(backend.list("blobs"))) == 1
+
+
+def test_equal_pieces_of_one_save_are_stored_once(backend: Memory) -> None:
+    data = os.urandom(5000)
+    save(backend, None, files={"a": data, "b": data})
+    assert size(backend) == 5000
+
+
+def test_what_has_not_changed_since_the_previous_save_is_not_stored_again(
+    backend: Memory,
+) -> None:
+    first, second = os.urandom(4 * MIB), os.urandom(4 * MIB)
+    previous = save(backend, None, files={"a": first})
+    save(backend, None, files={"a": first + second}, previous=previous)
+    assert size(backend) == 8 * MIB
+
+
+def test_what_is_known_to_be_there_is_not_stored_again(backend: Memory) -> None:
+    data = os.urandom(2 * MIB)
+    packed = pack(backend, Tree.survey(None, {"a": data}))
+    pack(backend, Tree.survey(None, {"b": data, "c": b"x" * 5000}), known=lambda _: packed.new)
+    assert size(backend) == 2 * MIB + 5000
+
+
+def test_what_is_known_but_gone_is_stored_again(backend: Memory) -> None:
+    data = os.urandom(5000)
+    packed = pack(backend, Tree.survey(None, {"a": data}))
+    backend.delete([found.name for found in backend.list("blobs")])
+    pack(backend, Tree.survey(None, {"a": data}), known=lambda _: packed.new)
+    assert size(backend) == 5000
+
+
+def test_a_large_save_makes_few_blobs_of_bounded_size(backend: Memory) -> None:
+    save(backend, None, files={"a": os.urandom(60 * MIB)})
+    sizes = [found.size_bytes for found in backend.list("blobs")]
+    assert len(sizes) == 3
+    assert max(sizes) <= 64 * MIB
+
+
+@pytest.mark.parametrize("target", ["/etc/passwd", "../outside", "sub/../../outside"])
+def test_a_link_that_leads_outside_is_refused(backend: Memory, tree: Path, target: str) -> None:
+    (tree / "bad").symlink_to(target)
+    with pytest.raises(RequestError, match="'bad' links to"):
+        save(backend, tree)
+
+
+def test_a_missing_path_is_refused(backend: Memory, tmp_path: Path) -> None:
+    with pytest.raises(NotFoundError, match="is not there"):
+        save(backend, tmp_path / "no")
+
+
+def test_a_fifo_is_refused(backend: Memory, tree: Path) -> None:
+    os.mkfifo(tree / "fifo")
+    with pytest.raises(RequestError, match="it is a fifo"):
+        save(backend, tree)
+
+
+def test_a_socket_is_refused(backend: Memory) -> None:
+    with tempfile.TemporaryDirectory() as folder, socket.socket(socket.AF_UNIX) as listener:
+        listener.bind(f"{folder}/s")
+        with pytest.raises(RequestError, match="it is a socket"):
+            save(backend, Path(folder))
+
+
+def test_a_device_is_refused(backend: Memory) -> None:
+    with pytest.raises(RequestError, match="it is a character device"):
+        save(backend, Path("/dev/null"))
+
+
+@pytest.mark.parametrize("path", ["../a", "/a", "a/../b", ""])
+def test_a_given_path_that_leads_outside_is_refused(backend: Memory, path: str) -> None:
+    with pytest.raises(RequestError):
+        save(backend, None, files={path: b""})
+
+
+def test_a_tree_too_deep_to_handle_is_refused(backend: Memory, tmp_path: Path) -> None:
+    deep = tmp_path / "deep"
+    (deep / "/".join("d" * 300)).mkdir(parents=True)
+    with pytest.raises(RequestError, match="deeper"):
+        save(backend, deep)
+
+
+class Disturbed(Memory):
+    """A backend during whose first write something happens."""
+
+    def __init__(self, act) -> None:
+        super().__init__()
+        self._act = act
+
+    def write_from(self, *args, **kwargs):
+        if self._act is not None:
+            act, self._act = self._act, None
+            act()
+        return super().write_from(*args, **kwargs)
+
+
+@pytest.mark.parametrize("whole", [False, True])
+@pytest.mark.parametrize(
+    "change",
+    [
+        lambda tree: (tree / "sub" / "big").write_bytes(os.urandom(9 * MIB + 17)),
+        lambda tree: (tree / "sub" / "big").write_bytes(b"shorter"),
+        lambda tree: (tree / "sub" / "mid").unlink(),
+        lambda tree: (tree / "sub" / "new").write_bytes(b""),
+        lambda tree: shutil.rmtree(tree),
+    ],
+    ids=["rewritten", "truncated", "removed", "added", "all removed"],
+)
+def test_what_changes_while_it_is_saved_is_an_error(tree: Path, change, whole: bool) -> None:
+    with pytest.raises(RequestError, match=r"changed while it was being saved|No such file"):
+        save(Disturbed(lambda: change(tree)), tree, whole=whole)
+
+
+@pytest.mark.parametrize("whole", [False, True])
+def test_a_file_that_is_written_all_the_time_is_never_a_mixture(
+    tmp_path: Path, whole: bool
+) -> None:
+    path, stop = tmp_path / "file", threading.Event()
+    path.write_bytes(b"\0" * 8 * MIB)
+
+    def write() -> None:
+        with open(path, "r+b", buffering=0) as file:
+            n = 0
+            while not stop.wait(0.002):
+                n = (n + 1) % 256
+                file.seek(0)
+                file.write(bytes([n]) * 8 * MIB)
+
+    writer = threading.Thread(target=write)
+    writer.start()
+    try:
+        for _ in range(20):
+            backend = Memory()
+            try:
+                manifest = save(backend, path, whole=whole)
+            except RequestError:
+                continue
+            assert len(set(read_file(backend, manifest.files[0]))) == 1
+    finally:
+        stop.set()
+        writer.join()
+
+
+def test_loading_again_replaces_files_and_leaves_others(
+    backend: Memory, tree: Path, tmp_path: Path
+) -> None:
+    manifest = save(backend, tree)
+    out = tmp_path / "out"
+    unpack(backend, manifest, out)
+    (out / "mine").write_bytes(b"mine")
+    (out / "run.sh").write_bytes(b"changed")
+    unpack(backend, manifest, out)
+    assert snapshot(out) == snapshot(tree) | {b"mine": (b"mine", False)}
+
+
+def test_loading_does_not_follow_links_that_are_there(
+    backend: Memory, tree: Path, tmp_path: Path
+) -> None:
+    outside = tmp_path / "outside"
+    outside.mkdir()
+    out = tmp_path / "out"
+    out.mkdir()
+    (out / "sub").symlink_to(outside)
+    unpack(backend, save(backend, tree), out)
+    assert list(outside.iterdir()) == []
+    assert snapshot(out) == snapshot(tree)
+
+
+def test_what_is_loaded_can_be_written_without_changing_the_store(
+    tree: Path, tmp_path: Path
+) -> None:
+    backend = Local(tmp_path / "store")
+    manifest = save(backend, tree, whole=True)  # type: ignore[arg-type]
+    unpack(backend, manifest, tmp_path / "out")
+    (tmp_path / "out" / "sub" / "big").write_bytes(b"changed")
+    unpack(backend, manifest, tmp_path / "again")
+    assert snapshot(tmp_path / "again") == snapshot(tree)
+
+
+@pytest.mark.parametrize("data", [b"", b"short", b"\0" * (9 * MIB + 17 + 5000)])
+def test_a_damaged_blob_is_named_and_nothing_is_written(
+    backend: Memory, tree: Path, tmp_path: Path, data: bytes
+) -> None:
+    manifest = save(backend, tree)
+    (blob,) = manifest.blobs
+    backend.write(blob_name(blob), data)
+    with pytest.raises(DamagedBlobError) as raised:
+        unpack(backend, manifest, tmp_path / "out")
+    assert raised.value.blob == blob
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["tree"]
+
+
+def test_a_lost_blob_is_named_and_nothing_is_written(
+    backend: Memory, tree: Path, tmp_path: Path
+) -> None:
+    manifest = save(backend, tree)
+    (blob,) = manifest.blobs
+    backend.delete([blob_name(blob)])
+    with pytest.raises(LostBlobError) as raised:
+        unpack(backend, manifest, tmp_path / "out")
+    assert raised.value.blob == blob
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["tree"]
+
+
+def test_a_place_that_cannot_be_written_is_said(backend: Memory, tree: Path) -> None:
+    with pytest.raises(BackendError, match="cannot write"):
+        unpack(backend, save(backend, tree), tree / "run.sh" / "below")
