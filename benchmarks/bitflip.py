@@ -12,6 +12,7 @@ from __future__ import annotations
 import argparse
 import gzip
 import hashlib
+import logging
 import os
 import platform
 import random
@@ -109,6 +110,7 @@ def main() -> None:
     parser.add_argument("--flips", type=int, default=200)
     parser.add_argument("--seed", type=int, default=0)
     args = parser.parse_args()
+    logging.disable(logging.WARNING)  # Each flip that a find notices is one.
     counts = run(args.flips, seed=args.seed)
     print(f"python {platform.python_version()}, {os.cpu_count()} cpus")
     for name in sorted(counts):

@@ -109,7 +109,7 @@ def _open(root: Path | None) -> Store:
             )
         root = Path(datastore) / "memoflow"
     if not (root / "format.json").is_file():
-        raise click.ClickException(f"{root} is no memoflow store")
+        raise click.ClickException(f"{root} is no memoflow store; name one with --root")
     return open_store(root)
 
 

@@ -25,7 +25,7 @@ def bytecode_digest(code: CodeType, constant: Callable[[Any], str]) -> str:
 def _texts(code: CodeType, constant: Callable[[Any], str]) -> list[str]:
     kept = _instructions(code)
     ordinals = {instruction.offset: i for i, instruction in enumerate(kept)}
-    flags = code.co_flags & ~0x20000000  # no more than how docstrings are kept
+    flags = code.co_flags & ~0x4000000  # whether there is a docstring, since Python 3.14
     counts = code.co_argcount, code.co_posonlyargcount, code.co_kwonlyargcount, flags
     arguments = sum(counts[:3:2]) + bool(flags & 4) + bool(flags & 8)
     texts = [repr((code.co_name, counts, code.co_varnames[:arguments], code.co_freevars))]

@@ -9,9 +9,11 @@ bytecode otherwise.
 from __future__ import annotations
 
 import builtins
+import contextlib
 import dataclasses
 import enum
 import functools
+import importlib
 import os
 import platform
 import sys
@@ -26,7 +28,7 @@ from xxhash import xxh3_128_hexdigest
 from memoflow.errors import NoFingerprintError
 from memoflow.fingerprint import modules, source
 from memoflow.fingerprint.explain import summary
-from memoflow.fingerprint.modules import Place, place_named
+from memoflow.fingerprint.modules import Place, place_named, place_of
 from memoflow.fingerprint.packages import OURS, is_stdlib, site_of
 from memoflow.fingerprint.parts import Fingerprint, Part, digest_of
 from memoflow.fingerprint.reads import (
@@ -38,7 +40,7 @@ from memoflow.fingerprint.reads import (
     reads_of_function,
 )
 from memoflow.fingerprint.source import function_source, syntax_digest
-from memoflow.fingerprint.static import StaticCode, effects_part
+from memoflow.fingerprint.static import StaticCode, candidates, effects_part
 from memoflow.fingerprint.values import CODE_TYPES, Encoder, Unstable
 from memoflow.names import Digest
 
@@ -50,8 +52,8 @@ _BOOKKEEPING = frozenset(
         "__annotations_cache__", "__attrs_own_setattr__", "__classcell__",
         "__dataclass_fields__", "__dataclass_params__", "__dict__", "__doc__",
         "__firstlineno__", "__match_args__", "__module__", "__non_callable_proto_members__",
-        "__orig_bases__", "__parameters__", "__protocol_attrs__", "__qualname__", "__slots__",
-        "__static_attributes__", "__type_params__", "__weakref__", "_abc_impl",
+        "__orig_bases__", "__parameters__", "__protocol_attrs__", "__qualname__", "__slotnames__",
+        "__slots__", "__static_attributes__", "__type_params__", "__weakref__", "_abc_impl",
         "_is_protocol", "_is_runtime_protocol",
     }
 )  # fmt: skip
@@ -146,7 +148,8 @@ class Flow:
         mro = list(self.cls.__mro__)
         for each in mro[mro.index(after) + 1 :] if after else mro:
             if name in each.__dict__:
-                return each.__dict__[name] if each in self.classes else None
+                known = place_named(each.__module__).owner in ("user", "installed")
+                return each.__dict__[name] if known else None
         return _MISSING
 
     def owner(self, f: types.FunctionType) -> type | None:
@@ -182,17 +185,34 @@ class Walk:
         self._todo: deque[Callable[[], object]] = deque()
         self._ran: set[str] = set()
         self._escaped = False
+        self._subclasses = False
+        self._classes: dict[str, type] = {}
 
     def finish(self, start: Callable[[], object], name: str) -> Fingerprint:
         """Follow everything from `start` and add it up."""
         try:
             token = start()
             self._add("names", name, digest_of("root", str(token)))
-            while self._todo:
-                self._todo.popleft()()
+            self._work()
+            while self._subclasses and self._derived():
+                self._work()
         except RecursionError as error:
             raise NoFingerprintError(name, "its code is nested too deeply") from error
         return Fingerprint.of([*self._parts, *self.static.parts])
+
+    def _work(self) -> None:
+        while self._todo:
+            self._todo.popleft()()
+
+    def _derived(self) -> bool:
+        """Follow the classes made from those that are reached, for code that asks for them.
+
+        Return whether there is more to do then.
+        """
+        for token, cls in list(self._classes.items()):
+            derived = sorted(map(self.code, type.__subclasses__(cls)))
+            self._add("names", f"{token} subclasses", digest_of(token, *derived))
+        return bool(self._todo)
 
     def python(self) -> None:
         version = "{}.{}".format(*sys.version_info)
@@ -318,6 +338,8 @@ class Walk:
         elif hasattr(builtins, root):
             return None
         else:
+            if root in f.within:
+                return None  # `@prop.setter`: what a class defines counts with the class.
             if not f.lenient:
                 self._add("code", f.named(root), "missing", f.where)
             return "missing"
@@ -345,15 +367,34 @@ class Walk:
             name, value = _dotted(value.__name__, first), namespace[first]
         if self.flow and any(value is each for each in self.flow.classes):
             return self._flow_class(value, rest, f)
+        if value is importlib.import_module and not name.endswith("import_module"):
+            raise NoFingerprintError(f.shown, "it imports by another name of import_module")
         if isinstance(value, CODE_TYPES):
             attribute = getattr(value, "__dict__", {}).get(rest[0]) if rest else None
             if rest and rest[0] == "__doc__":
                 attribute = value.__doc__
-            if attribute is None or isinstance(value, type) or isinstance(attribute, CODE_TYPES):
+            known = isinstance(value, type) and rest[:1] != ["__doc__"]
+            if attribute is None or known or isinstance(attribute, CODE_TYPES):
                 return self.code(value)
             inner = self._constant(attribute, f"{name}.{rest[0]}", namespace, f.file)
             return f"{self.code(value)} {inner}"
+        wrapped = self._decorated(value)
+        if wrapped is not None:
+            return wrapped
         return self._constant(value, name, namespace, f.file)
+
+    def _decorated(self, value: Any) -> str | None:
+        """Return the token of the user's code that an object of a library wraps, or None."""
+        cls = type(value)
+        if place_named(cls.__module__).owner != "installed":
+            return None
+        try:
+            wrapped = value.__wrapped__
+        except Exception:  # Proxies raise whatever they like.
+            return None
+        if not isinstance(wrapped, (types.FunctionType, type)):
+            return None
+        return f"{self.code(cls)}({self.code(wrapped)})"
 
     def _origin(self, name: str, value: Any, f: _Body) -> tuple[str, str] | None:
         """Return (owner, dotted name) of a constant that the module of `f` imported."""
@@ -383,11 +424,22 @@ class Walk:
         self._ran.add(module)
         path = namespace.get("__file__")
         found = source.loaded(path) if isinstance(path, str) else None
-        if found is not None and found.effects:
+        if found is None:
+            return
+        if found.effects:
             part = effects_part(found, module, loaded=True)
             self._parts.append(part)
             body = _Body(f"import {module}", module, namespace, {}, str(path), part.where, True)
-            self._names(reads_of(found.effects), body)
+            for chain in sorted(reads_of(found.effects).names):
+                # Their text counts already; what they were given need not have a meaning.
+                with contextlib.suppress(NoFingerprintError):
+                    self._chain(chain, body)
+        # What these define does not matter unless it is read, but they ran as well.
+        for ran in found.imports:
+            for name in candidates(ran, str(namespace.get("__package__") or "")):
+                inner = sys.modules.get(name)
+                if inner is not None and place_of(inner).owner == "user":
+                    self._todo.append(functools.partial(self._import, name, vars(inner)))
 
     # Functions
 
@@ -452,7 +504,9 @@ class Walk:
         where = f"{os.path.basename(path)}:{code.co_firstlineno}"
         owner = self.flow.owner(f) if self.flow else None
         bound = owner is not None and not isinstance(owner.__dict__.get(f.__name__), staticmethod)
-        body = _Body(shown, module, f.__globals__, _cells(f), path, where)
+        cls = _find(f.__module__, f.__qualname__.rpartition(".")[0])
+        within: Mapping[str, Any] = vars(cls) if isinstance(cls, type) else {}
+        body = _Body(shown, module, f.__globals__, _cells(f), path, where, within=within)
         node = function_source(path, code)
         if node is not None:
             decorators = not (self.flow and self.flow.is_body(f))
@@ -466,6 +520,7 @@ class Walk:
             reads = bytecode_reads(code)
         self._add("code", f"{shown}()", digest_of(token, syntax), where)
         self._import(module, f.__globals__)
+        self._subclasses |= reads.subclasses
         package = str(f.__globals__.get("__package__") or "")
         self.static.follow(reads, package, shown)
         held = self._names(reads, body)
@@ -476,10 +531,8 @@ class Walk:
             held["__wrapped__"] = self.code(f.__wrapped__)  # type: ignore[attr-defined]
         if owner is not None and bound:
             self._self(reads, owner, body, held)
-        elif owner is None:
-            cls = _find(f.__module__, f.__qualname__.rpartition(".")[0])
-            if isinstance(cls, type):
-                held["<class>"] = self.code(cls)
+        elif owner is None and isinstance(cls, type):
+            held["<class>"] = self.code(cls)
         names = digest_of(token, *(text for pair in sorted(held.items()) for text in pair))
         if held:
             self._add("names", f"{shown}()", names, where)
@@ -526,6 +579,7 @@ class Walk:
 
     def _class_body(self, cls: type, token: str) -> str:
         """Add the parts of a user's class; return a digest of it with what it holds."""
+        self._classes[token] = cls
         home = sys.modules.get(cls.__module__)
         namespace: Mapping[str, Any] = vars(home) if home is not None else {}
         path = str(namespace.get("__file__") or "")
@@ -586,11 +640,12 @@ class Walk:
             if is_enum and isinstance(value, type) and name.startswith("_"):
                 continue
             if isinstance(value, CODE_TYPES):
-                made = getattr(getattr(value, "__code__", None), "co_filename", "")
+                inner = getattr(value, "__func__", value)
+                made = getattr(getattr(inner, "__code__", None), "co_filename", "")
                 if not (generated and made.startswith(_GENERATED)):
                     held[name] = self.code(value)
                 continue
-            if type(value).__module__ == "collections" and "getter" in type(value).__name__:
+            if type(value).__name__ == "_tuplegetter":
                 continue  # the field of a named tuple
             try:
                 held[name] = self._constant(value, f"{shown}.{name}", body.namespace, body.file)
@@ -606,7 +661,9 @@ class Walk:
         fields: dict[str, dataclasses.Field[Any]] = getattr(cls, "__dataclass_fields__", {})
         for i, (name, field) in enumerate(fields.items()):
             kind = (
-                field.type if isinstance(field.type, str) else getattr(field.type, "__name__", "")
+                field.type
+                if isinstance(field.type, str)
+                else getattr(field.type, "__name__", type(field.type).__name__)
             )
             flags = (field.init, field.repr, field.hash, field.compare)
             texts = [str(i), str(kind), repr(flags), repr(getattr(field, "kw_only", None))]
@@ -695,6 +752,9 @@ class _Body:
     path: str
     where: str
     lenient: bool = False  # about names that mean nothing
+    within: Mapping[str, Any] = dataclasses.field(
+        default_factory=dict
+    )  # what the class around it defines
 
     @property
     def file(self) -> str:

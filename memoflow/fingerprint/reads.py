@@ -48,6 +48,7 @@ class Reads:
     escapes: bool = False
     dynamic: bool = False
     guesses: set[str] = field(default_factory=set)
+    subclasses: bool = False  # whether classes are asked for those made from them
 
 
 def reads_of(nodes: Iterable[ast.AST]) -> Reads:
@@ -203,6 +204,11 @@ class _Reader:
                 # `import a.b` binds a, and runs a.b as well.
                 whole = isinstance(node, ast.Import)
                 self.reads.ran.add(Import(alias.name) if whole else target)
+        elif isinstance(node, ast.Subscript) and _dotted(node.value) == ("sys", "modules"):
+            if isinstance(node.slice, ast.Name) and node.slice.id == "__name__":
+                self.reads.dynamic = True
+            else:
+                self.import_by_name(node.slice)
         elif isinstance(node, ast.AugAssign) and isinstance(node.target, ast.Name):
             self.name(node.target.id, (), scope)
             self.visit(node.value, scope)
@@ -284,8 +290,12 @@ class _Reader:
         storing = not isinstance(node.ctx, ast.Load)  # type: ignore[attr-defined]
         while isinstance(root, ast.Attribute):
             attributes.append(root.attr)
+            self.reads.subclasses |= root.attr == "__subclasses__"
             root = root.value
         if storing and attributes:
+            if isinstance(root, ast.Name) and self.is_first(root, scope):
+                # A property of the class may have a setter.
+                self.reads.own.add(tuple(reversed(attributes)))
             attributes = attributes[1:]
         elif storing:
             return

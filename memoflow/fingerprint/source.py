@@ -13,11 +13,12 @@ from types import CodeType
 
 from xxhash import xxh3_128_hexdigest
 
-from memoflow.fingerprint.reads import bound_by
+from memoflow.fingerprint.reads import Import, bound_by, reads_of
 
 _LOADED = time.time()
 _HARMLESS = frozenset({"logging", "print", "sys", "warnings"})  # they do not change results
 _SKIPPED = frozenset({"ctx", "type_comment", "kind", "type_ignores"})
+_DECORATED = (ast.FunctionDef, ast.AsyncFunctionDef, ast.ClassDef)
 _DEFINITIONS = (ast.FunctionDef, ast.AsyncFunctionDef, ast.Lambda)
 
 Function = ast.FunctionDef | ast.AsyncFunctionDef | ast.Lambda
@@ -85,6 +86,13 @@ class Source:
         return frozenset(names)
 
     @functools.cached_property
+    def imports(self) -> list[Import]:
+        """The modules that importing this one imports; perhaps, if it stands in a block."""
+        statements = (inner for statement in self.tree.body for inner in _flat(statement))
+        imports = [each for each in statements if isinstance(each, (ast.Import, ast.ImportFrom))]
+        return sorted(reads_of(imports).ran, key=repr)
+
+    @functools.cached_property
     def bindings(self) -> dict[str, list[ast.stmt]]:
         """Top-level name -> the statements that bind or change it, in their order."""
         bindings: dict[str, list[ast.stmt]] = {}
@@ -99,6 +107,19 @@ class Source:
             for name in names:
                 bindings.setdefault(name, []).append(statement)
         return bindings
+
+    def registered(self, name: str) -> list[str]:
+        """Return the functions and classes whose decorators may put them into `name`."""
+        definitions = [each for each in self.tree.body if isinstance(each, _DECORATED)]
+        fillers = {name}
+        for each in definitions:
+            if any(chain[0] == name for chain in reads_of([each]).names):
+                fillers.add(each.name)
+        return [
+            each.name
+            for each in definitions
+            if any(_root(decorator) in fillers for decorator in each.decorator_list)
+        ]
 
     @functools.cached_property
     def effects(self) -> list[ast.stmt]:

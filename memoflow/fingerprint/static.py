@@ -9,7 +9,8 @@ from __future__ import annotations
 import ast
 import builtins
 import os
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
+from functools import partial
 
 from memoflow.errors import NoFingerprintError
 from memoflow.fingerprint import source
@@ -29,7 +30,7 @@ class StaticCode:
     def __init__(self) -> None:
         self.parts: list[Part] = []
         self._seen: set[tuple[str, ...]] = set()
-        self._todo: list[tuple[Place, str, Chain]] = []
+        self._todo: list[Callable[[], None]] = []
 
     def follow(self, reads: Reads, package: str, who: str) -> None:
         """Follow the imports among what a function of `package` reads."""
@@ -58,7 +59,7 @@ class StaticCode:
 
     def _work(self) -> None:
         while self._todo:
-            self._bound(*self._todo.pop())
+            self._todo.pop()()
 
     def _import(self, target: Import, package: str) -> None:
         module = absolute(target.module, target.level, package)
@@ -132,7 +133,7 @@ class StaticCode:
         bound = found is not None and self._binds(found, place, name, set())
         if bound:
             self._effects(place)
-            self._todo.append((place, name, chain))
+            self._todo.append(partial(self._bound, place, name, chain))
         inner = locate(f"{place.name}.{name}") if place.search else None
         if inner is not None and inner.owner != "missing":
             self._chain(inner, chain)
@@ -186,6 +187,8 @@ class StaticCode:
             digest = digest_of("static", place.name, name, syntax_digest(*others))
             where, summary = os.path.basename(place.path), _written(others)
             self.parts.append(Part("constant", _named(place, name), digest, where, summary))
+            for other in found.registered(name):
+                self._todo.append(partial(self._bound, place, other, ()))
         if name not in found.bindings:
             for target in self._stars(found):
                 star = locate(absolute(target.module, target.level, package))
@@ -219,7 +222,7 @@ class StaticCode:
             return
         for name, *chain in sorted(reads.names):
             if self._binds(found, place, name, set()):
-                self._todo.append((place, name, tuple(chain)))
+                self._todo.append(partial(self._bound, place, name, tuple(chain)))
             elif not hasattr(builtins, name) and not _is_dunder(name):
                 self._missing(_named(place, name))
         for ran in sorted(reads.ran, key=repr):
@@ -228,7 +231,7 @@ class StaticCode:
             self._import(target, package_of(place))
         for prefix in sorted(reads.guesses):
             self._guess(prefix, place.name)
-        if reads.dynamic:
+        if reads.dynamic or reads.subclasses:
             self._whole(place)
 
     def _whole(self, place: Place) -> None:
@@ -242,7 +245,7 @@ class StaticCode:
         if found is not None:
             self._effects(place)
             for name in found.bindings:
-                self._todo.append((place, name, ()))
+                self._todo.append(partial(self._bound, place, name, ()))
             for target in self._stars(found):
                 self._whole(locate(absolute(target.module, target.level, package_of(place))))
 
@@ -251,9 +254,26 @@ class StaticCode:
             return
         self._seen.add((place.path, "*effects*"))
         found = self._source(place)
-        if found is not None and found.effects:
+        if found is None:
+            return
+        if found.effects:
             self.parts.append(effects_part(found, place.name, loaded=False))
             self._reads(reads_of(found.effects), place)
+        # What these define does not matter unless it is read, but they run as well.
+        for ran in found.imports:
+            for module in candidates(ran, package_of(place)):
+                inner = locate(module)
+                if inner.owner == "user":
+                    self._todo.append(partial(self._effects, inner))
+
+
+def candidates(ran: Import, package: str) -> list[str]:
+    """Return the modules that an import statement may run: `from a import b` a, and perhaps a.b."""
+    module = absolute(ran.module, ran.level, package)
+    names = module.split(".")
+    packages = [".".join(names[:i]) for i in range(1, len(names) + 1)]
+    inner = [f"{module}.{ran.name}"] if ran.name and ran.name != "*" else []
+    return [*packages, *inner]
 
 
 def effects_part(found: Source, module: str, *, loaded: bool) -> Part:

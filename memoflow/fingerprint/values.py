@@ -16,7 +16,6 @@ import logging
 import struct
 import sys
 import types
-import zoneinfo
 from collections.abc import Callable, Iterable
 from typing import Any
 
@@ -373,7 +372,8 @@ def _find(kind: type) -> Callable[[Encoder, Any], bytes]:
         return Encoder.code
     if issubclass(kind, (logging.Logger, logging.Handler)):
         return _by_name
-    if issubclass(kind, zoneinfo.ZoneInfo):
+    zones = sys.modules.get("zoneinfo")
+    if zones is not None and issubclass(kind, zones.ZoneInfo):
         return _zone
     special = array_handler(kind)
     if special is not None:

@@ -15,6 +15,7 @@ from types import FunctionType, MethodType
 from typing import Any
 
 from metaflow.flowspec import INTERNAL_ARTIFACTS_SET
+from metaflow.includefile import IncludeFile
 
 from memoflow import fingerprint
 from memoflow.errors import NoFingerprintError
@@ -103,6 +104,8 @@ class Parents:
         """The inputs of a join by branch or foreach index: they come in no fixed order."""
         if self._by_label is None:
             self._by_label = {label(ds, self.join_type): ds for ds in self.datastores}
+            if len(self._by_label) != len(self.datastores):
+                raise UndecidedError("the inputs of this join cannot be told apart")
         return self._by_label
 
     def read(self, name: str) -> Part:
@@ -265,7 +268,7 @@ class FlowShape:
         parameters = set()
         for name, parameter in flow._get_parameters():
             parameters.add(name)
-            if callable(getattr(parameter, "_parser", None)):
+            if isinstance(parameter, IncludeFile) and callable(parameter._parser):
                 parsers[name] = parameter._parser
         for name in dir(flow):
             if name[0] == "_" or name in flow._NON_PARAMETERS:

@@ -13,12 +13,9 @@ from typing import Any
 from metaflow.metadata_provider import MetaDatum
 from metaflow.task import MAX_FOREACH_PATH_LENGTH, MetaflowTask
 
-from memoflow.flow.parents import INTERNAL, FlowShape
+from memoflow.flow import transition
+from memoflow.flow.parents import FlowShape
 from memoflow.kinds.memo import Entry
-
-# What a step decides about where the flow goes on; comes from the entry like its outputs.
-TRANSITION = ("_transition", "_foreach_var", "_foreach_num_splits")
-SPLIT = ("_foreach_values", "_unbounded_foreach", "_parallel_ubf_iter")  # of a foreach besides
 
 
 def frames(
@@ -63,6 +60,7 @@ def write(
                 "_iteration_stack": standin._iteration_stack,
                 "_success": True,
                 "_task_ok": True,
+                **transition.restore(entry.going_on),
             }.items()
         )
     )
@@ -85,10 +83,6 @@ def bind(
     for name, artifact in entry.artifacts.items():
         output._objects[name] = artifact.sha1
         output._info[name] = artifact.info
-
-
-def is_output(name: str) -> bool:
-    return name not in INTERNAL
 
 
 def _metadata(

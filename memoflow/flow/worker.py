@@ -11,7 +11,7 @@ from typing import Any
 from metaflow.metadata_provider import MetaDatum
 from metaflow.metaflow_current import current
 
-from memoflow.flow import task_record
+from memoflow.flow import transition
 from memoflow.flow.current_memo import CurrentMemo
 from memoflow.flow.lookup import Memoized, MissError, Verdict, look_up, never
 from memoflow.flow.parents import INTERNAL, Parents, UndecidedError, label
@@ -21,7 +21,6 @@ from memoflow.kinds import memo
 from memoflow.units import span
 
 _NO_LIMIT = 1 << 62
-_GOING_ON = (*task_record.TRANSITION, *task_record.SPLIT)
 
 
 class Task:
@@ -52,6 +51,7 @@ class Task:
         self._parents: Parents | None = None
         self._began = time.monotonic()
         self._run_time_s = 0.0
+        self._going_on: dict[str, Any] = {}
         told = json.loads(os.environ.pop(TOLD, '{"look": true}'))
         memoized.mode = told.get("mode", memoized.mode)
         memoized.refresh = told.get("refresh", memoized.refresh)
@@ -107,6 +107,8 @@ class Task:
 
     def post_step(self, step: str, flow: Any, exception: Exception | None) -> Exception | None:
         self._run_time_s = time.monotonic() - self._began
+        if exception is None:
+            self._going_on = transition.keep(flow, self._memoized.node)
         if self._watch is not None:
             self._watch.stop_reads()
         return exception
@@ -132,22 +134,11 @@ class Task:
         entry = self._verdict.entry
         assert entry is not None
         # Whatever the flow's datastore holds, `persist` carries over without loading it.
-        target = flow._datastore
         for name, artifact in entry.artifacts.items():
-            if name not in _GOING_ON:
-                target._objects[name] = artifact.sha1
-                target._info[name] = artifact.info
-        values = self._output_values(entry)
-        for name, value in values.items():
+            flow._datastore._objects[name] = artifact.sha1
+            flow._datastore._info[name] = artifact.info
+        for name, value in transition.restore(entry.going_on).items():
             setattr(flow, name, value)
-
-    def _output_values(self, entry: memo.Entry) -> dict[str, Any]:
-        reader = self._session.reader.get_task_datastore("0", "memo", "0", mode="w")
-        for name in _GOING_ON:
-            if name in entry.artifacts:
-                reader._objects[name] = entry.artifacts[name].sha1
-                reader._info[name] = entry.artifacts[name].info
-        return dict(reader.load_artifacts(list(reader._objects)))
 
     def _record(self, watch: Watch) -> str | None:
         memoized, session = self._memoized, self._session
@@ -179,6 +170,7 @@ class Task:
                 origin=f"{current.flow_name}/{self._output.pathspec}",
                 run_time_s=round(self._run_time_s, 3),
                 artifacts=self._outputs(watch),
+                going_on=self._going_on,
                 inputs=inputs,
                 refs=tuple(sorted(watch.refs)),
             ),
@@ -216,12 +208,9 @@ class Task:
                     flush=True,
                 )
             changed &= set(wanted)
-        names = changed | set(task_record.TRANSITION)
-        if memoized.node.type == "foreach":
-            names |= set(task_record.SPLIT)
         return {
             name: self._session.artifacts.packed(output._objects[name], output._info[name])
-            for name in sorted(names & set(output._objects))
+            for name in sorted(changed)
         }
 
     def _warn_unlisted_reads(self, reads: dict[str, None], listed: tuple[str, ...]) -> None:

@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -46,6 +46,7 @@ class Entry:
     origin: str  # Flow/run/step/task
     run_time_s: float
     artifacts: dict[str, Artifact]
+    going_on: dict[str, Any]
     inputs: tuple[Part, ...]
     refs: Refs
 
@@ -57,9 +58,9 @@ class Result:
     origin: str
     run_time_s: float
     artifacts: dict[str, tuple[Artifact, Path]]  # with the file that holds the packed bytes
+    going_on: dict[str, Any]  # plain JSON: where the flow goes on, as the step decided
     inputs: tuple[Part, ...]
     refs: Refs = ()
-    notes: dict[str, Any] = field(default_factory=dict)
 
 
 def step_key(flow: str, step: str) -> Key:
@@ -122,6 +123,7 @@ def read(store: Store, ref: Ref) -> Entry:
             )
             for name, (info, cas) in meta["artifacts"].items()
         },
+        going_on=meta["going_on"],
         inputs=tuple(map(Part.from_json, meta["inputs"])),
         refs=tuple((module, name) for module, name in meta["refs"]),
     )
@@ -166,7 +168,7 @@ def record(
             },
             "inputs": [part.to_json() for part in result.inputs],
             "refs": list(map(list, result.refs)),
-            **result.notes,
+            "going_on": result.going_on,
         },
         expires=expires,
         durable=False,

@@ -22,8 +22,9 @@ from memoflow.objects.tree import Source, Tree
 Located = tuple[Digest, int, int]  # blob, offset, length
 Known = Callable[[Sequence[Digest]], Mapping[Digest, Located]]
 
-# One pack is filled while another is written and four pieces are hashed: 64 MiB in all.
-_PACK_BYTES = 24 << 20
+# One pack is filled while another is written and four pieces are hashed: 56 MiB in all.
+_PACK_BYTES = 20 << 20
+_WRITTEN_AT_ONCE = 1
 _IN_FLIGHT = 4
 _WHOLE_BYTES = 1 << 20
 # A smaller piece is hashed sooner than a thread wakes up.
@@ -53,7 +54,8 @@ def pack(
     `whole` keeps each file of a megabyte or more as a blob of its own. `known` tells where
     pieces lie by their SHA-256, `previous` saves hashing what has not changed since.
     """
-    with ThreadPoolExecutor(_IN_FLIGHT, thread_name_prefix="memoflow-pack") as pool:
+    threads = _IN_FLIGHT + _WRITTEN_AT_ONCE
+    with ThreadPoolExecutor(threads, thread_name_prefix="memoflow-pack") as pool:
         packer = _Packer(backend, pool, known, previous, durable=durable)
         drafts = []
         for source in tree.sources:
@@ -123,7 +125,7 @@ class _Packer:
         self._present: dict[Digest, bool] = {}
         self._mine: dict[Digest, _Spot] = {}
         self._filling = _Pack()
-        self._writing: Future[None] | None = None
+        self._writing: deque[Future[None]] = deque()
         self._unchanged: dict[tuple[str, int], Located] = {
             (piece.xxh3, piece.length): (piece.blob, piece.offset, piece.length)
             for file in (previous.files if previous else ())
@@ -179,8 +181,8 @@ class _Packer:
     def finish(self) -> None:
         """Write what has gathered, and wait for it."""
         self._seal()
-        if self._writing is not None:
-            self._writing.result()
+        while self._writing:
+            self._writing.popleft().result()
 
     def new(self) -> dict[Digest, Located]:
         return {digest: spot.located() for digest, spot in self._mine.items()}
@@ -218,9 +220,9 @@ class _Packer:
         pack, self._filling = self._filling, _Pack()
         if not pack.pieces:
             return
-        if self._writing is not None:
-            self._writing.result()
-        self._writing = self._pool.submit(self._write, pack)
+        while len(self._writing) >= _WRITTEN_AT_ONCE:
+            self._writing.popleft().result()
+        self._writing.append(self._pool.submit(self._write, pack))
 
     def _write(self, pack: _Pack) -> None:
         sha256 = hashlib.sha256()

@@ -46,8 +46,11 @@ def _user_cache() -> Path:
     # Here, because its import is slow and most containers name the directory.
     from platformdirs import user_cache_path
 
-    path = user_cache_path()
+    # Without HOME and an entry in the list of users "~" stays what it is, or is an error.
+    try:
+        path = user_cache_path()
+    except RuntimeError:
+        path = Path()
     if path.is_absolute():
         return path
-    # Without HOME and an entry in the list of users "~" stays what it is.
     return private_directory() or Path(tempfile.gettempdir())

@@ -134,7 +134,10 @@ class Store:
     ) -> Ref:
         """Save under the next number of a series; see `save`."""
         last = self.index.last(series)
-        previous = self._unchanged_since(last) if last and payload.tree else None
+        previous = None
+        if payload.tree is not None:
+            last = last or self.latest(series)
+            previous = self._manifest_if_whole(last)
 
         def next_key(taken: Key | None) -> Key:
             if taken is None and last is not None:
@@ -301,8 +304,10 @@ class Store:
             if len(key.parts) == depth and _NUMBER.fullmatch(key.parts[-1])
         ]
 
-    def _unchanged_since(self, ref: Ref) -> Manifest | None:
-        """Return the manifest of the last save, to compare with; None if it is lost."""
+    def _manifest_if_whole(self, ref: Ref | None) -> Manifest | None:
+        """Return the manifest of the last save, to compare with; None if there is none."""
+        if ref is None:
+            return None
         try:
             return self._refs.manifest(self._refs.read_same(ref))
         except (NotFoundError, IntegrityError):

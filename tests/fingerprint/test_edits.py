@@ -382,7 +382,8 @@ CHANGES: dict[str, tuple[dict[str, str], tuple[str, str]]] = {
     ),
     "lru_cache": (
         {
-            "main.py": "import functools\n@functools.lru_cache\ndef g(): return 1\ndef f(): return g()"
+            "main.py": "import functools\n@functools.lru_cache\n"
+            "def g(): return 1\ndef f(): return g()"
         },
         ("1", "2"),
     ),
@@ -561,31 +562,36 @@ CHANGES: dict[str, tuple[dict[str, str], tuple[str, str]]] = {
     ),
     "method of an enum": (
         {
-            "main.py": "import enum\nclass E(enum.Enum):\n A = 0\n def m(self): return 1\ndef f(): return E.A.m()"
+            "main.py": "import enum\nclass E(enum.Enum):\n A = 0\n"
+            " def m(self): return 1\ndef f(): return E.A.m()"
         },
         ("1", "2"),
     ),
     "dataclass default": (
         {
-            "main.py": "import dataclasses\n@dataclasses.dataclass\nclass D:\n x: int = 1\ndef f(): return D()"
+            "main.py": "import dataclasses\n@dataclasses.dataclass\n"
+            "class D:\n x: int = 1\ndef f(): return D()"
         },
         ("1", "2"),
     ),
     "dataclass field": (
         {
-            "main.py": "import dataclasses\n@dataclasses.dataclass\nclass D:\n x: int\ndef f(): return D"
+            "main.py": "import dataclasses\n@dataclasses.dataclass\n"
+            "class D:\n x: int\ndef f(): return D"
         },
         ("x: int", "x: int\n y: int"),
     ),
     "order of dataclass fields": (
         {
-            "main.py": "import dataclasses\n@dataclasses.dataclass\nclass D:\n x: int\n y: int\ndef f(): return D"
+            "main.py": "import dataclasses\n@dataclasses.dataclass\n"
+            "class D:\n x: int\n y: int\ndef f(): return D"
         },
         ("x: int\n y: int", "y: int\n x: int"),
     ),
     "dataclass options": (
         {
-            "main.py": "import dataclasses\n@dataclasses.dataclass(order=True)\nclass D:\n x: int\ndef f(): return D"
+            "main.py": "import dataclasses\n@dataclasses.dataclass(order=True)\n"
+            "class D:\n x: int\ndef f(): return D"
         },
         ("True", "False"),
     ),
@@ -608,13 +614,15 @@ CHANGES: dict[str, tuple[dict[str, str], tuple[str, str]]] = {
     ),
     "method of a named tuple": (
         {
-            "main.py": "import typing\nclass T(typing.NamedTuple):\n x: int = 0\n def m(self): return 1\ndef f(): return T().m()"
+            "main.py": "import typing\nclass T(typing.NamedTuple):\n x: int = 0\n"
+            " def m(self): return 1\ndef f(): return T().m()"
         },
         ("1", "2"),
     ),
     "fields of a namedtuple": (
         {
-            "main.py": "import collections\nT = collections.namedtuple('T', 'a b')\ndef f(): return T(1, 2).a"
+            "main.py": "import collections\nT = collections.namedtuple('T', 'a b')\n"
+            "def f(): return T(1, 2).a"
         },
         ("'a b'", "'b a'"),
     ),
@@ -654,7 +662,8 @@ CHANGES: dict[str, tuple[dict[str, str], tuple[str, str]]] = {
     "generator": ({"main.py": "def g(): yield 1\ndef f(): return list(g())"}, ("1", "2")),
     "function behind try": (
         {
-            "main.py": "try:\n import nowhere as g\nexcept ImportError:\n def g(): return 1\ndef f(): return g()"
+            "main.py": "try:\n import nowhere as g\nexcept ImportError:\n"
+            " def g(): return 1\ndef f(): return g()"
         },
         ("1", "2"),
     ),
@@ -714,9 +723,98 @@ CHANGES: dict[str, tuple[dict[str, str], tuple[str, str]]] = {
     "setup called on import": (
         {
             "main.py": "import lib\ndef f(): return lib.g()",
-            "lib.py": "import random\ndef setup(): random.seed(1)\nsetup()\ndef g(): return random.random()",
+            "lib.py": "import random\ndef setup(): random.seed(1)\n"
+            "setup()\ndef g(): return random.random()",
         },
         ("1", "2"),
+    ),
+    "patch applied by an import that is not used": (
+        {
+            "main.py": "import patches\ndef f(): return 1",
+            "patches.py": "import string\ndef fix(x): return 1\nstring.capwords = fix",
+        },
+        ("x): return 1", "x): return 2"),
+    ),
+    "seed set deep in what is imported": (
+        {
+            "main.py": "from p.a import g\ndef f(): return g()",
+            "p/__init__.py": "from . import b",
+            "p/a.py": "def g(): return 0",
+            "p/b.py": "import c",
+            "c.py": "import random\nrandom.seed(1)",
+        },
+        ("1", "2"),
+    ),
+    "seed set deep in what a function imports": (
+        {
+            "main.py": "def f():\n from p.a import g\n return g()",
+            "p/__init__.py": "from . import b",
+            "p/a.py": "def g(): return 0",
+            "p/b.py": "import c",
+            "c.py": "import random\nrandom.seed(1)",
+        },
+        ("1", "2"),
+    ),
+    "module taken from sys.modules": (
+        {
+            "main.py": "import sys, lib\ndef f(): return sys.modules['lib'].g()",
+            "lib.py": "def g(): return 1",
+        },
+        ("return 1", "return 2"),
+    ),
+    "class found among the subclasses": (
+        {
+            "main.py": """
+            class B: pass
+            class A(B):
+                v = 1
+            def f(): return [each.v for each in B.__subclasses__()]
+            """
+        },
+        ("v = 1", "v = 2"),
+    ),
+    "class found among the subclasses in what a function imports": (
+        {
+            "main.py": "def f():\n import lib\n return lib.make()",
+            "lib.py": "class B: pass\nclass A(B):\n v = 1\n"
+            "def make(): return B.__subclasses__()[0].v",
+        },
+        ("v = 1", "v = 2"),
+    ),
+    "registry that a decorator fills where a function imports it": (
+        {
+            "main.py": "def f():\n from lib import R\n return R['a']()",
+            "lib.py": """
+            R = {}
+            def register(g):
+                R[g.__name__] = g
+                return g
+            @register
+            def a(): return 1
+            """,
+        },
+        ("return 1", "return 2"),
+    ),
+    "docstring of a class that is read": (
+        {"main.py": "class C:\n 'one'\ndef f(): return C.__doc__"},
+        ("one", "two"),
+    ),
+    "descriptor": (
+        {
+            "main.py": """
+            class D:
+                def __init__(self, n): self.n = n
+                def __get__(self, instance, owner): return self.n
+            class C:
+                d = D(1)
+            def f(): return C().d
+            """
+        },
+        ("D(1)", "D(2)"),
+    ),
+    "function in numpy.vectorize": (
+        {"main.py": "import numpy\nV = numpy.vectorize(lambda x: x + 1)\ndef f(): return V([1])"},
+        ("x + 1", "x + 2"),
     ),
     "import in a function": (
         {"main.py": "def f():\n import lib\n return lib.g()", "lib.py": "def g(): return 1"},
@@ -801,7 +899,8 @@ CHANGES: dict[str, tuple[dict[str, str], tuple[str, str]]] = {
     ),
     "optional import in a function": (
         {
-            "main.py": "def f():\n try:\n  from lib import g\n except ImportError:\n  g = None\n return g()",
+            "main.py": "def f():\n try:\n  from lib import g\n"
+            " except ImportError:\n  g = None\n return g()",
             "lib.py": "def g(): return 1",
         },
         ("1", "2"),
@@ -936,7 +1035,8 @@ def test_a_walrus_binds_around_its_comprehension(world: World) -> None:
 
 
 def test_a_capture_pattern_is_local(world: World) -> None:
-    text = "N = 1\ndef f(x):\n    match x:\n        case [N, *M]: return N, M\n        case {**M}: return M"
+    text = "N = 1\ndef f(x):\n    match x:\n        case [N, *M]: return N, M\n"
+    text += "        case {**M}: return M"
     before, after = world.both({"main.py": text}, {"main.py": text.replace("N = 1", "N = 2")})
     assert before.value == after.value
 

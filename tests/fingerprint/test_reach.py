@@ -100,6 +100,19 @@ def test_user_code_behind_a_decorator_of_a_package_counts(world: World, site: Pa
     assert look_with(world, site).value != before.value
 
 
+def test_user_code_wrapped_in_an_object_of_a_package_counts(world: World, site: Path) -> None:
+    kit = "import functools, threading\nclass jit:\n    def __init__(self, f):\n"
+    kit += "        functools.update_wrapper(self, f)\n        self.lock = threading.Lock()\n"
+    kit += "    def __call__(self): return self.__wrapped__()\n"
+    install(site, "kit", "1.0", {"kit/__init__.py": kit})
+    text = "import kit\n@kit.jit\ndef g(): return 1\ndef f(): return g()"
+    world.write(main=text)
+    before = look_with(world, site)
+    world.write(main=text.replace("1", "2"))
+    assert packages(before) == {"kit": "1.0"}
+    assert look_with(world, site).value != before.value
+
+
 def test_a_namespace_package_counts_by_who_provides_the_part(world: World, site: Path) -> None:
     install(site, "ns-a", "1.0", {"ns/a/__init__.py": "def run(): pass"})
     install(site, "ns-b", "2.0", {"ns/b/__init__.py": "def run(): pass"})

@@ -83,6 +83,13 @@ class Sweep(Base):
     @fits
     def wrapped(self):
         return 23
+    @step
+    def sets(self):
+        self.prop = 1
+    @property
+    def prop(self): return 0
+    @prop.setter
+    def prop(self, value): self.stored = 41
     def used(self): return self.__used_by_used()
     def __used_by_used(self): return 10
     def unused(self): return 11
@@ -141,6 +148,7 @@ def edit(flow: World, name: str, old: str, new: str) -> tuple[Answer, Answer]:
         ("dynamic", "return 14", "return 99"),
         ("dynamic", "*args) + 1", "*args) + 2"),
         ("wrapped", "return 23", "return 99"),
+        ("sets", "self.stored = 41", "self.stored = 99"),
         ("wrapped", "*args) + 1", "*args) + 2"),
     ],
 )

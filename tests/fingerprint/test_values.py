@@ -250,8 +250,7 @@ def loop() -> list[object]:
 
 
 def garbage(mask: int) -> np.ma.MaskedArray:
-    value = np.ma.array([1, 2, mask], mask=[0, 0, 1])
-    return value
+    return np.ma.array([1, 2, mask], mask=[0, 0, 1])
 
 
 def padded(fill: int) -> np.ndarray:
@@ -323,7 +322,7 @@ def test_a_set_of_tensors_of_one_value_is_seen_in_full() -> None:
 
 
 def _open() -> object:
-    return open("/dev/null")  # noqa: SIM115
+    return open("/dev/null")
 
 
 async def coroutine() -> None: ...

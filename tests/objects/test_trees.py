@@ -176,7 +176,7 @@ def test_a_large_save_makes_few_blobs_of_bounded_size(backend: Memory) -> None:
     save(backend, None, files={"a": os.urandom(60 * MIB)})
     sizes = [found.size_bytes for found in backend.list("blobs")]
     assert len(sizes) == 3
-    assert max(sizes) <= 64 * MIB
+    assert max(sizes) <= 20 * MIB
 
 
 @pytest.mark.parametrize("target", ["/etc/passwd", "../outside", "sub/../../outside"])

@@ -66,7 +66,8 @@ def test_reads_in_helper_methods_count(project):
     text = flow("self.answer = self.helper()", start="self.x = int(os.environ['X'])")
     text = text.replace(
         "        @step\n        def end",
-        "        def helper(self):\n            return self.x + 1\n\n        @step\n        def end",
+        "        def helper(self):\n            return self.x + 1\n\n"
+        "        @step\n        def end",
     )
     project.write("flow.py", text)
     project.run(X="1")
@@ -75,7 +76,10 @@ def test_reads_in_helper_methods_count(project):
 
 
 def test_reads_in_forked_children_count(project):
-    body = "from metaflow import parallel_map\nself.answer = parallel_map(lambda i: self.x + i, [1, 2])"
+    body = (
+        "from metaflow import parallel_map\n"
+        "self.answer = parallel_map(lambda i: self.x + i, [1, 2])"
+    )
     project.write("flow.py", flow(body, start="self.x = int(os.environ['X'])"))
     project.run(X="1")
     assert project.run(X="1").workers.count("work") == 0

@@ -76,7 +76,7 @@ def test_a_refresh_replaces_the_result(line):
 def test_a_refresh_that_fails_keeps_the_old_result(line):
     line.run(SEED="1")
     fail = 'if os.environ.get("SEED") == "bad": os._exit(1)'
-    line.edit("flow.py", "self.value = os", f"{fail}\n            self.value = os")
+    line.edit("flow.py", "self.value = os", f"{fail}\n        self.value = os")
     line.run(SEED="1")
     assert line.run("--memo-refresh", "one", SEED="bad", ok=False).code != 0
     after = line.run(SEED="3")

@@ -1,0 +1,38 @@
+"""The transition of a step: where it sent the flow on, as plain JSON."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from metaflow.flowspec import ParallelUBF
+
+_ALWAYS = ("_foreach_var", "_foreach_num_splits")
+_OF_A_FOREACH = ("_foreach_values", "_unbounded_foreach")
+
+
+def keep(flow: Any, node: Any) -> dict[str, Any]:
+    """Return what a step that has just run decided with `self.next`."""
+    kept = {name: getattr(flow, name, None) for name in _ALWAYS}
+    if flow._transition is not None:
+        steps, foreach = flow._transition
+        kept["_transition"] = [list(steps), foreach]
+    if node.type == "foreach":
+        for name in _OF_A_FOREACH:
+            if name in vars(flow):
+                kept[name] = vars(flow)[name]
+        if node.parallel_foreach:
+            kept["num_parallel"] = flow._parallel_ubf_iter.num_parallel
+    return kept
+
+
+def restore(kept: dict[str, Any]) -> dict[str, Any]:
+    """Return the artifacts by which Metaflow knows what `keep` was given."""
+    artifacts = dict(kept)
+    if "num_parallel" in artifacts:
+        artifacts["_parallel_ubf_iter"] = ParallelUBF(artifacts.pop("num_parallel"))
+    if "_transition" in artifacts:
+        steps, foreach = artifacts["_transition"]
+        artifacts["_transition"] = (steps, foreach)
+    else:
+        artifacts["_transition"] = None
+    return artifacts

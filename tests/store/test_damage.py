@@ -1,0 +1,234 @@
+"""Damaged bytes are never returned: set aside, forgotten, and healed by the next save."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from benchmarks.bitflip import run as flip_bits
+from memoflow.errors import FormatError, IntegrityError, NotFoundError
+from memoflow.names import Digest
+from memoflow.store import Adoption, Payload, Store
+from memoflow.store.ref_file import decode, encode
+from tests.faults import Faulty
+from tests.store.conftest import FILES, KEY, SERIES, blobs, contents
+
+
+@pytest.fixture
+def blob(store: Store) -> str:
+    """The name of the one blob of what is saved under KEY."""
+    store.save(KEY, FILES)
+    (name,) = blobs(store.backend)
+    return name
+
+
+@pytest.mark.parametrize("data", [None, b"", b"0" * 5000, b"0123"])
+def test_a_blob_lost_truncated_or_zeroed_is_a_miss_and_then_healed(
+    store: Store, there: Store, blob: str, tmp_path: Path, data: bytes | None
+) -> None:
+    if data is None:
+        store.backend.delete([blob])
+    else:
+        store.backend.write(blob, data)
+    ref = store.find(KEY)
+    assert ref is not None
+    with pytest.raises(NotFoundError if data is None else IntegrityError):
+        store.load(ref, tmp_path / "out")
+    assert not (tmp_path / "out").exists()
+    assert store.find(KEY) is None
+    assert there.find(KEY) is None
+    again = store.save(KEY, FILES)
+    assert contents(there.load(again, tmp_path / "out")) == FILES.files
+
+
+def test_a_damaged_blob_is_kept_in_quarantine(store: Store, blob: str, tmp_path: Path) -> None:
+    store.backend.write(blob, b"damaged")
+    with pytest.raises(IntegrityError):
+        store.load(store.find(KEY), tmp_path / "out")  # type: ignore[arg-type]
+    assert store.backend.read(f"quarantine/{blob}") == b"damaged"
+    assert blobs(store.backend) == []
+
+
+def test_a_good_blob_is_not_set_aside_for_one_bad_read(
+    store: Store, faulty: Faulty, blob: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    real = faulty.backend.open
+    monkeypatch.setattr(
+        faulty.backend, "open", lambda name: (monkeypatch.undo(), faulty.backend.open("short"))[1]
+    )
+    faulty.backend.write("short", b"0")
+    with pytest.raises(IntegrityError):
+        store.load(store.find(KEY), tmp_path / "out")  # type: ignore[arg-type]
+    assert real(blob) is not None
+
+
+def test_one_file_of_a_damaged_blob_is_not_read(store: Store, blob: str) -> None:
+    manifest = store.manifest(store.find(KEY))  # type: ignore[arg-type]
+    store.backend.write(blob, b"damaged")
+    with pytest.raises(IntegrityError):
+        store.read_file(manifest, "large")
+
+
+def test_every_flipped_bit_of_a_ref_is_noticed(store: Store) -> None:
+    ref, data = encode(KEY, Digest.of(b""), size_bytes=1, created=1.5, expires=None)
+    assert decode(KEY, data).ref == ref
+    for bit in range(len(data) * 8):
+        changed = bytearray(data)
+        changed[bit // 8] ^= 1 << bit % 8
+        with pytest.raises(IntegrityError):
+            decode(KEY, bytes(changed))
+
+
+@pytest.mark.parametrize("end", [b"", b"\n", b"x", b"\0" * 100])
+def test_a_ref_with_more_or_less_at_its_end_is_damaged(end: bytes) -> None:
+    _, data = encode(KEY, Digest.of(b""), size_bytes=1, created=1.5, expires=None)
+    with pytest.raises(IntegrityError):
+        decode(KEY, data[:-1] if not end else data + end)
+
+
+def test_a_ref_of_another_key_is_damaged() -> None:
+    _, data = encode(KEY, Digest.of(b""), size_bytes=1, created=1.5, expires=None)
+    with pytest.raises(IntegrityError, match="of another key"):
+        decode(SERIES, data)
+
+
+def test_a_ref_of_a_newer_memoflow_is_not_touched(store: Store, there: Store) -> None:
+    body = b'{"format":2}'
+    data = b"%b\n%b\n" % (body, Digest.of(body).encode())
+    store.backend.write(f"refs/{KEY}", data)
+    with pytest.raises(FormatError, match="upgrade memoflow"):
+        there.find(KEY)
+    with pytest.raises(FormatError):
+        there.sweep(now=True)
+    assert store.backend.read(f"refs/{KEY}") == data
+
+
+@pytest.mark.parametrize("elsewhere", [False, True])
+def test_a_damaged_ref_is_set_aside_and_a_miss(store: Store, there: Store, elsewhere: bool) -> None:
+    ref = store.save(KEY, FILES)
+    store.backend.write(f"refs/{KEY}", b"damaged")
+    if elsewhere:
+        assert there.find(KEY) is None
+    else:
+        with pytest.raises(IntegrityError):
+            store.manifest(ref)
+    assert store.backend.read(f"quarantine/refs/{KEY}") == b"damaged"
+    assert store.backend.read(f"refs/{KEY}") is None
+
+
+def test_latest_falls_back_on_the_previous_good_one(store: Store, there: Store) -> None:
+    good = store.append(SERIES, FILES)
+    bad = store.append(SERIES, FILES)
+    store.backend.write(f"refs/{bad.key}", b"damaged")
+    assert there.latest(SERIES) == good
+
+
+@pytest.mark.parametrize("data", [None, b"{}"])
+def test_a_manifest_lost_or_damaged_is_a_miss(
+    store: Store, there: Store, tmp_path: Path, data: bytes | None
+) -> None:
+    payload = Payload(files={str(n): b"x" * 1000 for n in range(100)})
+    ref = store.save(KEY, payload)
+    (name,) = blobs(store.backend)
+    if data is None:
+        store.backend.delete([name])
+    else:
+        store.backend.write(name, data)
+    with pytest.raises(NotFoundError if data is None else IntegrityError):
+        store.manifest(ref)
+    assert there.find(KEY) is None
+    assert contents(there.load(there.save(KEY, payload), tmp_path / "out")) == payload.files
+
+
+def test_verify_finds_nothing_in_a_good_store(store: Store, blob: str) -> None:
+    assert store.verify() == []
+
+
+@pytest.mark.parametrize("data", [None, b"", b"damaged"])
+def test_verify_lists_a_bad_blob_with_the_key_that_it_spoils(
+    store: Store, blob: str, data: bytes | None
+) -> None:
+    store.backend.delete([blob])
+    if data is not None:
+        store.backend.write(blob, data)
+    (problem,) = store.verify()
+    assert (problem.name, problem.key) == (blob, KEY)
+    assert ("is gone" if data is None else "is damaged") in problem.what
+    assert store.find(KEY) is not None
+
+
+def test_verify_without_data_finds_only_what_is_gone(store: Store, blob: str) -> None:
+    store.backend.write(blob, b"damaged")
+    assert store.verify(read_data=False) == []
+    store.backend.delete([blob])
+    assert len(store.verify(read_data=False)) == 1
+
+
+def test_verify_lists_a_bad_ref(store: Store) -> None:
+    store.save(KEY, Payload())
+    store.backend.write(f"refs/{KEY}", b"damaged")
+    (problem,) = store.verify()
+    assert (problem.name, problem.key) == (f"refs/{KEY}", KEY)
+
+
+def test_verify_lists_a_bad_blob_that_no_ref_reaches(store: Store, blob: str) -> None:
+    store.forget(KEY)
+    store.backend.write(blob, b"damaged")
+    (problem,) = store.verify()
+    assert (problem.name, problem.key) == (blob, None)
+
+
+@pytest.mark.parametrize("what", ["blob", "ref", "both"])
+def test_after_a_repair_nothing_is_wrong(store: Store, blob: str, what: str) -> None:
+    for name in {"blob": [blob], "ref": [f"refs/{KEY}"], "both": [blob, f"refs/{KEY}"]}[what]:
+        store.backend.write(name, b"damaged")
+    assert store.verify(repair=True) != []
+    assert store.verify() == []
+    assert store.find(KEY) is None
+
+
+def test_an_altered_packing_of_a_good_artifact_is_reported(
+    on_disk: Store, artifact: Callable[..., Adoption]
+) -> None:
+    adoption = artifact(b"content" * 100)
+    on_disk.save(KEY, Payload(adopted={"x": adoption}))
+    data = bytearray(adoption.source.read_bytes())
+    data[4] ^= 1  # The time in gzip's header.
+    adoption.source.write_bytes(data)
+    (problem,) = on_disk.verify()
+    assert "altered" in problem.what
+
+
+def test_a_quarantined_artifact_is_gone_from_its_name(
+    on_disk: Store, artifact: Callable[..., Adoption]
+) -> None:
+    adoption = artifact(b"content" * 100)
+    on_disk.save(KEY, Payload(adopted={"x": adoption}))
+    on_disk.quarantine(adoption.digest)
+    assert not on_disk.blob_path(adoption.digest).exists()  # type: ignore[union-attr]
+    assert adoption.source.exists()
+
+
+def test_a_damaged_store_that_may_not_be_written_still_only_misses(
+    store: Store, faulty: Faulty, blob: str, tmp_path: Path
+) -> None:
+    store.backend.write(blob, b"damaged")
+    faulty.fail_at("write")
+    faulty.fail_at("delete")
+    with pytest.raises(IntegrityError):
+        store.load(store.find(KEY), tmp_path / "out")  # type: ignore[arg-type]
+
+
+def test_a_flipped_bit_is_noticed_and_healed() -> None:
+    counts = flip_bits(40)
+    assert counts["verify missed"] == counts["not healed"] == 0
+    assert not any(name.endswith("wrong") for name in counts)
+
+
+@pytest.mark.stress
+def test_2000_flipped_bits_are_noticed_and_healed() -> None:
+    counts = flip_bits(2000, seed=10_000)
+    assert counts["verify missed"] == counts["not healed"] == 0
+    assert not any(name.endswith("wrong") for name in counts)

@@ -1,0 +1,294 @@
+"""Evicting drops refs by rule; sweeping deletes what no ref reaches, and nothing else."""
+
+from __future__ import annotations
+
+import os
+import threading
+from datetime import timedelta
+from pathlib import Path
+
+import pytest
+
+from memoflow.errors import MemoflowError
+from memoflow.names import Key
+from memoflow.store import Payload, Store, open_store
+from memoflow.store.saving import SWEEPING
+from tests.conftest import Clock
+from tests.faults import Died, Faulty
+from tests.store.conftest import FILES, KEY, SERIES, blobs, contents
+
+HOUR = timedelta(hours=1)
+NEVER = timedelta(0)
+
+
+def some(size_bytes: int) -> Payload:
+    return Payload(files={"data": os.urandom(size_bytes)})
+
+
+def test_expired_refs_are_evicted_everywhere(store: Store, there: Store, clock: Clock) -> None:
+    store.save(KEY, FILES, expires=clock.now + 10)
+    kept = store.append(SERIES, FILES)
+    clock.pass_(10)
+    assert [ref.key for ref in there.evict().refs] == [KEY]
+    assert there.keys(Key.of("model")) == []
+    assert store.find(kept.key) == kept
+
+
+def test_nothing_else_is_evicted_without_being_asked(store: Store, clock: Clock) -> None:
+    store.save(KEY, FILES)
+    clock.pass_(10 * 365 * 86400)
+    assert store.evict().refs == ()
+
+
+def test_a_ref_made_anew_elsewhere_is_not_evicted_for_its_old_end(
+    store: Store, there: Store, clock: Clock
+) -> None:
+    store.save(KEY, FILES, expires=clock.now + 10)
+    clock.pass_(10)
+    there.save(KEY, FILES)
+    assert store.evict().refs == ()
+
+
+def test_the_long_unused_are_evicted(store: Store, clock: Clock) -> None:
+    old, used = store.append(SERIES, FILES), store.append(SERIES, FILES)
+    clock.pass_(7200)
+    store.touch(used)
+    assert [ref.key for ref in store.evict(older_than=HOUR).refs] == [old.key]
+
+
+def test_a_load_is_a_use(store: Store, clock: Clock, tmp_path: Path) -> None:
+    ref = store.append(SERIES, FILES)
+    clock.pass_(7200)
+    store.load(ref, tmp_path / "out")
+    assert store.evict(older_than=HOUR).refs == ()
+
+
+def test_over_budget_the_least_recently_used_go_first(store: Store, clock: Clock) -> None:
+    refs = []
+    for _ in range(4):
+        refs.append(store.append(SERIES, some(10_000)))
+        clock.pass_(10)
+    store.touch(refs[0])
+    evicted = store.evict(max_size_bytes=25_000)
+    assert [ref.key for ref in evicted.refs] == [refs[1].key, refs[2].key]
+    assert evicted.size_bytes == 20_000
+
+
+def test_a_blob_that_many_reach_counts_once(store: Store) -> None:
+    for n in range(5):
+        store.save(SERIES / str(n), FILES)
+    assert store.evict(max_size_bytes=10_000).refs == ()
+
+
+def test_evicting_one_of_two_users_of_a_blob_does_not_free_it(store: Store, clock: Clock) -> None:
+    for n in range(2):
+        store.save(SERIES / str(n), FILES)
+        clock.pass_(10)
+    assert len(store.evict(max_size_bytes=4_000).refs) == 2
+
+
+def test_only_below_the_prefix_is_evicted(store: Store, clock: Clock) -> None:
+    store.save(KEY, FILES)
+    store.append(SERIES, FILES)
+    assert [ref.key for ref in store.evict(max_size_bytes=0, prefix=SERIES).refs] == [
+        SERIES / "00000001"
+    ]
+    assert store.find(KEY) is not None
+
+
+def test_a_dry_run_evicts_nothing(store: Store) -> None:
+    store.save(KEY, FILES)
+    assert len(store.evict(max_size_bytes=0, dry_run=True).refs) == 1
+    assert store.find(KEY) is not None
+
+
+def test_what_is_reached_is_never_swept(store: Store, clock: Clock, tmp_path: Path) -> None:
+    ref = store.save(KEY, FILES)
+    big = store.append(SERIES, Payload(files={str(n): b"x" * 1000 for n in range(100)}))
+    clock.pass_(86400)
+    for _ in range(3):
+        assert store.sweep(now=True).blobs == 0
+    assert contents(store.load(ref, tmp_path / "out")) == FILES.files
+    store.manifest(big)
+
+
+def test_what_is_lost_is_condemned_first_and_deleted_later(store: Store, clock: Clock) -> None:
+    store.save(KEY, FILES)
+    store.forget(KEY)
+    clock.pass_(3601)
+    assert (store.sweep().blobs, store.sweep().condemned) == (0, 1)
+    clock.pass_(3601)
+    swept = store.sweep()
+    assert (swept.blobs, swept.size_bytes, swept.condemned) == (1, 5000, 0)
+    assert blobs(store.backend) == []
+
+
+def test_what_is_new_is_not_even_condemned(store: Store, clock: Clock) -> None:
+    store.save(KEY, FILES)
+    store.forget(KEY)
+    clock.pass_(3599)
+    assert store.sweep().condemned == 0
+
+
+def test_a_condemned_blob_that_is_reached_again_is_kept(
+    store: Store, clock: Clock, tmp_path: Path
+) -> None:
+    store.save(KEY, FILES)
+    store.forget(KEY)
+    clock.pass_(3601)
+    store.sweep()
+    ref = store.save(KEY, FILES)
+    clock.pass_(3601)
+    store.sweep()
+    assert contents(store.load(ref, tmp_path / "out")) == FILES.files
+
+
+def test_now_is_one_pass(store: Store) -> None:
+    store.save(KEY, FILES)
+    store.forget(KEY)
+    assert store.sweep(now=True).blobs == 1
+
+
+def test_a_dry_sweep_deletes_and_writes_nothing(store: Store, faulty: Faulty) -> None:
+    store.save(KEY, FILES)
+    store.forget(KEY)
+    writes = faulty.calls["write"]
+    assert store.sweep(now=True, dry_run=True).blobs == 1
+    assert faulty.calls["write"] == writes
+    assert len(blobs(store.backend)) == 1
+
+
+def test_a_save_after_a_sweep_elsewhere_writes_its_bytes_again(
+    store: Store, there: Store, tmp_path: Path
+) -> None:
+    store.save(KEY, FILES)
+    there.forget(KEY)
+    there.sweep(now=True)
+    ref = store.save(KEY, FILES)
+    assert contents(there.load(ref, tmp_path / "out")) == FILES.files
+
+
+class Interrupted(Faulty):
+    """A backend that lets something happen just before a name is written."""
+
+    def __init__(self, backend, prefix: str, act) -> None:
+        super().__init__(backend)
+        self._prefix, self._act = prefix, act
+
+    def write(self, name, data, **options):
+        if name.startswith(self._prefix) and self._act is not None:
+            act, self._act = self._act, None
+            act()
+        return super().write(name, data, **options)
+
+
+def test_a_sweep_between_blobs_and_ref_of_a_save_loses_nothing(
+    store: Store, there: Store, tmp_path: Path, clock: Clock
+) -> None:
+    backend = Interrupted(store.backend, "refs/", lambda: there.sweep(now=True))
+    saver = open_store(backend, cache_dir=tmp_path / "saver", clock=clock)
+    ref = saver.save(KEY, FILES)
+    assert contents(there.load(ref, tmp_path / "out")) == FILES.files
+
+
+def test_a_ref_written_while_a_sweep_is_about_to_delete_is_seen(
+    store: Store, there: Store, tmp_path: Path, clock: Clock
+) -> None:
+    store.save(KEY, FILES)
+    store.forget(KEY)
+    saved = []
+    # The mark of the sweep is not there yet, so that the save does not wait for it.
+    backend = Interrupted(store.backend, SWEEPING, lambda: saved.append(there.save(KEY, FILES)))
+    sweeper = open_store(backend, cache_dir=tmp_path / "sweeper", clock=clock)
+    assert sweeper.sweep(now=True).blobs == 0
+    assert contents(there.load(saved[0], tmp_path / "out")) == FILES.files
+
+
+def test_a_mark_that_a_dead_sweep_left_does_not_stop_a_save(
+    store: Store, faulty: Faulty, tmp_path: Path
+) -> None:
+    store.save(KEY, FILES)
+    store.forget(KEY)
+    faulty.die_at("delete")
+    with pytest.raises(Died):
+        store.sweep(now=True)
+    store.backend.write(SWEEPING, b"dead 1")
+    ref = store.save(KEY, FILES)
+    assert contents(store.load(ref, tmp_path / "out")) == FILES.files
+    assert store.backend.read(SWEEPING) is None
+
+
+def test_a_sweep_that_breaks_anywhere_loses_nothing(
+    store: Store, there: Store, faulty: Faulty, tmp_path: Path
+) -> None:
+    kept = store.save(KEY, FILES)
+    for verb in ("write", "delete", "list", "read"):
+        for nth in range(1, 6):
+            store.save(SERIES / f"{verb}{nth}", some(5000))
+            store.forget(SERIES / f"{verb}{nth}")
+            faulty.die_at(verb, nth=nth)
+            try:
+                store.sweep(now=True)
+            except Died:
+                there.backend.delete([SWEEPING])
+            faulty.relent()
+    assert contents(there.load(kept, tmp_path / "out")) == FILES.files
+    there.sweep(now=True)
+    assert len(blobs(there.backend)) == 1
+
+
+def test_writers_readers_and_sweeps_side_by_side_lose_nothing(tmp_path: Path) -> None:
+    root = tmp_path / "store"
+    stop = threading.Event()
+    errors: list[BaseException] = []
+    saved: dict[int, int] = {}
+
+    def work(n: int) -> None:
+        store = open_store(root, cache_dir=tmp_path / str(n))
+        series = SERIES / str(n)
+        try:
+            count = 0
+            while not stop.is_set():
+                count += 1
+                payload = Payload(files={"data": b"%d" % (count % 5) * 3000})
+                ref = store.append(series, payload, durable=False)
+                out = store.load(ref, tmp_path / f"out-{n}")
+                assert contents(out) == payload.files
+                if count % 3 == 0:
+                    store.forget(ref.key)
+            saved[n] = count
+        except BaseException as error:
+            errors.append(error)
+
+    def sweep() -> None:
+        store = open_store(root, cache_dir=tmp_path / "sweeper")
+        try:
+            while not stop.is_set():
+                store.sweep(now=True)
+        except BaseException as error:
+            errors.append(error)
+
+    threads = [threading.Thread(target=work, args=(n,)) for n in range(3)]
+    threads.append(threading.Thread(target=sweep))
+    for thread in threads:
+        thread.start()
+    stop.wait(3)
+    stop.set()
+    for thread in threads:
+        thread.join()
+    assert errors == []
+    assert min(saved.values()) > 3
+    store = open_store(root, cache_dir=tmp_path / "last")
+    assert store.verify() == []
+    for key in store.keys(SERIES):
+        store.forget(key)
+    store.sweep(now=True)
+    assert blobs(store.backend) == []
+
+
+def test_forgetting_breaks_off_cleanly(store: Store, there: Store, faulty: Faulty) -> None:
+    store.save(KEY, FILES)
+    faulty.fail_at("delete")
+    with pytest.raises(MemoflowError):
+        store.forget(KEY)
+    assert there.find(KEY) is not None

@@ -1,0 +1,286 @@
+"""A key resolves to a ref, and a ref to what was saved."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable
+from datetime import timedelta
+from pathlib import Path
+
+import pytest
+
+from memoflow.errors import NotFoundError, RequestError
+from memoflow.names import Digest, Ref
+from memoflow.store import Adoption, Payload, Store
+from tests.conftest import Clock
+from tests.faults import Faulty
+from tests.store.conftest import FILES, KEY, SERIES, blobs, contents
+
+HOUR = timedelta(hours=1)
+
+
+def test_what_was_saved_is_found_and_loaded(store: Store, tmp_path: Path) -> None:
+    ref = store.save(KEY, FILES)
+    assert store.find(KEY) == ref
+    assert contents(store.load(ref, tmp_path / "out")) == FILES.files
+
+
+def test_an_unknown_key_is_none(store: Store) -> None:
+    assert store.find(KEY) is None
+    assert store.latest(SERIES) is None
+    assert store.newest(SERIES) is None
+
+
+def test_another_machine_finds_the_same_ref(store: Store, there: Store, tmp_path: Path) -> None:
+    ref = store.save(KEY, FILES)
+    assert there.find(KEY) == ref
+    assert contents(there.load(ref, tmp_path / "out")) == FILES.files
+
+
+def test_a_second_find_does_not_ask_the_backend(store: Store, faulty: Faulty) -> None:
+    store.save(KEY, FILES)
+    before = dict(faulty.calls)
+    store.find(KEY)
+    assert faulty.calls == before
+
+
+def test_the_first_find_elsewhere_reads_once(
+    store: Store, there: Store, faulty: Faulty, tmp_path: Path
+) -> None:
+    store.save(KEY, FILES)
+    store.index.drop([KEY])
+    before = faulty.calls["read"]
+    store.find(KEY)
+    store.find(KEY)
+    assert faulty.calls["read"] == before + 1
+
+
+def test_meta_comes_back_with_the_manifest(store: Store) -> None:
+    ref = store.save(KEY, Payload(), meta={"a": [1, None, "ü"]})
+    assert store.manifest(ref).meta == {"a": [1, None, "ü"]}
+
+
+@pytest.mark.parametrize("meta", [{"a": object()}, {"a": float("nan")}, {"a": b""}])
+def test_meta_that_is_not_plain_is_refused(store: Store, meta: dict[str, object]) -> None:
+    with pytest.raises(RequestError, match="meta must be plain JSON"):
+        store.save(KEY, Payload(), meta=meta)
+
+
+def test_a_ref_knows_the_logical_size(store: Store) -> None:
+    assert store.save(KEY, FILES).size_bytes == 5005
+
+
+def test_saving_under_a_key_that_is_taken_returns_what_is_there(store: Store, there: Store) -> None:
+    first = store.save(KEY, FILES)
+    assert there.save(KEY, Payload()) == first
+
+
+def test_an_expired_ref_is_not_found(store: Store, there: Store, clock: Clock) -> None:
+    store.append(SERIES, FILES, expires=clock.now + 10)
+    clock.pass_(10)
+    assert store.find(SERIES / "00000001") is None
+    assert there.find(SERIES / "00000001") is None
+    assert store.latest(SERIES) is None
+
+
+def test_an_expired_key_can_be_saved_anew(store: Store, clock: Clock) -> None:
+    store.save(KEY, Payload(), expires=clock.now + 10)
+    clock.pass_(10)
+    ref = store.save(KEY, FILES)
+    assert store.find(KEY) == ref
+
+
+def test_a_series_counts(store: Store, there: Store) -> None:
+    keys = [each.append(SERIES, Payload()).key for each in (store, there, store, there)]
+    assert keys == [SERIES / f"{n:08d}" for n in range(1, 5)]
+
+
+def test_a_series_goes_on_past_what_the_index_knows(store: Store, there: Store) -> None:
+    store.append(SERIES, Payload())
+    for _ in range(3):
+        there.append(SERIES, Payload())
+    assert store.append(SERIES, Payload()).key == SERIES / "00000005"
+
+
+def test_latest_is_the_highest_number(store: Store) -> None:
+    for _ in range(12):
+        last = store.append(SERIES, Payload())
+    assert store.latest(SERIES) == last
+
+
+def test_latest_fresh_sees_what_another_machine_added(store: Store, there: Store) -> None:
+    store.append(SERIES, Payload())
+    newer = there.append(SERIES, Payload())
+    assert store.latest(SERIES, fresh=True) == newer
+
+
+def test_latest_without_an_index_asks_the_backend(store: Store, there: Store) -> None:
+    ref = store.append(SERIES, Payload())
+    assert there.latest(SERIES) == ref
+
+
+def test_latest_passes_over_expired_ones(store: Store, clock: Clock) -> None:
+    kept = store.append(SERIES, Payload())
+    store.append(SERIES, Payload(), expires=clock.now + 1)
+    clock.pass_(1)
+    assert store.latest(SERIES) == kept
+
+
+def test_latest_looks_directly_below_only(store: Store) -> None:
+    store.append(SERIES / "deeper", Payload())
+    store.save(SERIES / "other", Payload())
+    assert store.latest(SERIES) is None
+
+
+@pytest.mark.parametrize("elsewhere", [False, True])
+def test_newest_is_the_last_created_anywhere_below(
+    store: Store, there: Store, clock: Clock, elsewhere: bool
+) -> None:
+    store.save(SERIES / "z", Payload())
+    clock.pass_(1)
+    last = store.append(SERIES / "a" / "b", Payload())
+    assert (there if elsewhere else store).newest(SERIES) == last
+
+
+def test_keys_are_what_the_backend_lists(store: Store, there: Store) -> None:
+    odd = SERIES / "a/b ü.."
+    for key in (KEY, SERIES / "b", odd):
+        there.save(key, Payload())
+    assert store.keys(SERIES) == sorted([odd, SERIES / "b"], key=str)
+
+
+def test_a_forgotten_key_is_a_miss(store: Store, there: Store) -> None:
+    store.save(KEY, FILES)
+    store.forget(KEY)
+    assert store.find(KEY) is None
+    assert there.find(KEY) is None
+    store.forget(KEY)
+
+
+def test_what_another_machine_forgot_is_found_once_and_then_a_miss(
+    store: Store, there: Store, tmp_path: Path
+) -> None:
+    ref = store.save(KEY, FILES)
+    there.forget(KEY)
+    assert store.find(KEY) == ref
+    with pytest.raises(NotFoundError, match="forgotten"):
+        store.load(ref, tmp_path / "out")
+    assert store.find(KEY) is None
+
+
+def test_what_another_machine_made_anew_is_not_taken_for_the_old(
+    store: Store, there: Store, clock: Clock
+) -> None:
+    old = store.save(KEY, FILES)
+    there.forget(KEY)
+    clock.pass_(1)
+    new = there.save(KEY, Payload())
+    with pytest.raises(NotFoundError, match="made anew"):
+        store.manifest(old)
+    assert store.find(KEY) == new
+
+
+def test_a_large_manifest_is_a_blob(store: Store, there: Store, tmp_path: Path) -> None:
+    payload = Payload(files={str(n): b"x" * 1000 for n in range(100)})
+    ref = store.save(KEY, payload)
+    assert len(blobs(store.backend)) == 1
+    assert contents(there.load(ref, tmp_path / "out")) == payload.files
+
+
+def test_an_unchanged_tree_is_stored_once(store: Store, tmp_path: Path) -> None:
+    (tmp_path / "tree").mkdir()
+    (tmp_path / "tree" / "file").write_bytes(os.urandom(50_000))
+    store.append(SERIES, Payload(tree=tmp_path / "tree"))
+    before = blobs(store.backend)
+    store.append(SERIES, Payload(tree=tmp_path / "tree"))
+    store.save(KEY, Payload(tree=tmp_path / "tree"))
+    assert blobs(store.backend) == before
+
+
+def test_without_an_index_the_previous_checkpoint_tells_what_is_there(
+    store: Store, there: Store, tmp_path: Path
+) -> None:
+    tree = tmp_path / "tree"
+    tree.mkdir()
+    (tree / "a").write_bytes(os.urandom(50_000))
+    (tree / "b").write_bytes(os.urandom(50_000))
+    store.append(SERIES, Payload(tree=tree))
+    (tree / "b").write_bytes(os.urandom(2_000))
+    there.append(SERIES, Payload(tree=tree))
+    sizes = sorted(found.size_bytes for found in store.backend.list("blobs"))
+    assert sizes == [2_000, 100_000]
+
+
+def test_one_file_is_read_without_loading_the_rest(store: Store) -> None:
+    manifest = store.manifest(store.save(KEY, FILES))
+    assert store.read_file(manifest, "small") == b"small"
+    assert store.read_file(manifest, "large") == FILES.files["large"]
+    with pytest.raises(NotFoundError):
+        store.read_file(manifest, "other")
+
+
+def test_reindexing_knows_everything_that_is_there(store: Store, there: Store) -> None:
+    kept = [store.append(SERIES, Payload()) for _ in range(5)]
+    gone = Ref(KEY, kept[0].digest, 1, 1.0)
+    there.index.record([gone])
+    assert there.reindex() == 5
+    assert [there.index.lookup(ref.key) for ref in kept] == kept
+    assert there.index.lookup(KEY) is None
+
+
+def test_housekeeping_is_due_once_an_hour_for_all(store: Store, there: Store, clock: Clock) -> None:
+    assert [store.housekeeping_due(HOUR), there.housekeeping_due(HOUR)] == [True, False]
+    clock.pass_(3599)
+    assert not there.housekeeping_due(HOUR)
+    clock.pass_(1)
+    assert [there.housekeeping_due(HOUR), store.housekeeping_due(HOUR)] == [True, False]
+
+
+def test_a_damaged_claim_does_not_stop_housekeeping(store: Store, clock: Clock) -> None:
+    store.housekeeping_due(HOUR)
+    (claim,) = store.backend.list("gc/housekeeping")
+    store.backend.write(claim.name, b"\0\xff")
+    clock.pass_(3600)
+    assert store.housekeeping_due(HOUR)
+
+
+def test_an_adopted_artifact_is_linked(on_disk: Store, artifact: Callable[..., Adoption]) -> None:
+    adoption = artifact(b"content" * 100)
+    ref = on_disk.append(SERIES, Payload(adopted={"x": adoption}))
+    (adopted,) = on_disk.manifest(ref).adopted
+    path = on_disk.blob_path(adopted.blob)
+    assert path is not None
+    assert path.samefile(adoption.source)
+    assert adopted.size_bytes == adoption.source.stat().st_size == ref.size_bytes
+
+
+def test_an_artifact_packed_twice_keeps_the_first_packing(
+    on_disk: Store, artifact: Callable[..., Adoption]
+) -> None:
+    first = artifact(b"content" * 100, name="1", mtime=1.0)
+    second = artifact(b"content" * 100, name="2", mtime=2.0)
+    one = on_disk.append(SERIES, Payload(adopted={"x": first}))
+    two = on_disk.append(SERIES, Payload(adopted={"x": second}))
+    assert on_disk.manifest(one).adopted == on_disk.manifest(two).adopted
+    assert on_disk.verify() == []
+
+
+def test_a_damaged_blob_is_replaced_by_a_good_artifact(
+    on_disk: Store, artifact: Callable[..., Adoption]
+) -> None:
+    first = artifact(b"content" * 100, name="1")
+    on_disk.append(SERIES, Payload(adopted={"x": first}))
+    first.source.write_bytes(b"damaged")
+    second = artifact(b"content" * 100, name="2")
+    ref = on_disk.append(SERIES, Payload(adopted={"x": second}))
+    path = on_disk.blob_path(second.digest)
+    assert path is not None
+    assert path.read_bytes() == second.source.read_bytes()
+    assert on_disk.latest(SERIES) == ref
+    assert on_disk.verify() == []
+
+
+def test_adopting_what_is_not_there_is_refused(on_disk: Store, tmp_path: Path) -> None:
+    adoption = Adoption(Digest("sha1:" + "a" * 40), tmp_path / "gone")
+    with pytest.raises(RequestError, match="cannot adopt"):
+        on_disk.append(SERIES, Payload(adopted={"x": adoption}))
