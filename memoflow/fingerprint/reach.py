@@ -88,7 +88,7 @@ def of_step(cls: type, name: str, *, is_step: Callable[[object], bool]) -> Finge
     step = walk.flow.find(name) if walk.flow else _MISSING
     if step is _MISSING:
         raise NoFingerprintError(f"{cls.__qualname__}.{name}", "there is no such step")
-    return walk.finish(lambda: walk.member(step), f"{cls.__qualname__}.{name}")
+    return walk.finish(lambda: walk.member(step), f"self.{name}")
 
 
 def of_references(refs: Iterable[tuple[str, str]]) -> Fingerprint:
@@ -142,6 +142,13 @@ class Flow:
             each for each in cls.__mro__ if place_named(each.__module__).owner == "user"
         ]
         self.names = {(each.__module__, each.__qualname__): each for each in self.classes}
+
+    def called(self, module: str, qualname: str) -> str:
+        """Return what a function counts as: equal flows may have other names."""
+        prefix = f"{self.cls.__qualname__}."
+        if module == self.cls.__module__ and qualname.startswith(prefix):
+            return f"self.{qualname.removeprefix(prefix)}"
+        return qualname
 
     def find(self, name: str, *, after: type | None = None) -> Any:
         """Return the raw attribute of the class, or _MISSING; `after` looks as `super` does."""
@@ -446,6 +453,8 @@ class Walk:
     def _function(self, f: types.FunctionType) -> str:
         module = str(f.__globals__.get("__name__", "?"))
         qualname = getattr(f.__code__, "co_qualname", f.__qualname__)
+        if self.flow:
+            qualname = self.flow.called(module, qualname)
         path = _path(f)
         if module.partition(".")[0] in OURS:
             self._tokens[id(f)] = f"ours:{qualname}"
@@ -458,7 +467,7 @@ class Walk:
             self._tokens[id(f)] = f"{module}:{qualname}"
             return self._wrapped(f, f"{module}:{qualname}")
         if _find(f.__module__, f.__qualname__) is f:
-            token = f"{f.__module__}:{f.__qualname__}"
+            token = f"{module}:{qualname}"
             self._tokens[id(f)] = token
             self._todo.append(lambda: self._body(f, token, module, qualname, path))
             return token

@@ -88,6 +88,17 @@ class Memoized:
             except NoFingerprintError as error:
                 self._scope = error
 
+    def is_unchanged(self) -> bool:
+        """Tell whether the scope, computed anew, is the same.
+
+        What a step imports in its body is read from files when the scope is computed, and
+        loaded when the step runs; it may have been edited in between. Call it at the end of a
+        task only, see `FlowShape.put_back`.
+        """
+        self.shape.put_back()
+        before, self._scope = self.scope, None
+        return before == self.scope
+
     @property
     def step_key(self) -> Key:
         flow = self.shape.flow.__name__ if self.options.scope == "flow" else _SHARED

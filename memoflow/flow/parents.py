@@ -261,6 +261,7 @@ class FlowShape:
     flow: type
     parameters: frozenset[str]  # what each task is handed unchanged: constants and configs too
     parsers: dict[str, Callable[[Any], Any]]  # of IncludeFile: what makes a value of the file
+    attributes: dict[str, Any]
 
     @classmethod
     def of(cls, flow: Any) -> FlowShape:
@@ -276,4 +277,12 @@ class FlowShape:
             # The test by which Metaflow (MetaflowTask._init_parameters) tells constants.
             if not isinstance(getattr(flow, name), (MethodType, FunctionType, property, type)):
                 parameters.add(name)
-        return cls(flow, frozenset(parameters), parsers)
+        return cls(flow, frozenset(parameters), parsers, dict(vars(flow)))
+
+    def put_back(self) -> None:
+        """Undo what Metaflow has made of the class since; nothing of the flow works after it."""
+        for name, value in list(vars(self.flow).items()):
+            if name not in self.attributes:
+                delattr(self.flow, name)
+            elif value is not self.attributes[name]:
+                setattr(self.flow, name, self.attributes[name])

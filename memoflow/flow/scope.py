@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import replace
 from typing import Any
 
 from metaflow.flowspec import FlowStateItems
@@ -49,9 +48,6 @@ def of_step(flow: Any, step: str, options: Options) -> Fingerprint:
     for deco in (*function.wrappers, *function.config_decorators, *mutators):
         parts += _user_decorator(deco)
     parts += _step_decorators(function)
-    if options.scope == "global":
-        prefix = f"{flow.__name__}."
-        parts = [replace(part, name=part.name.removeprefix(prefix)) for part in parts]
     if not options.environment:
         parts = [part for part in parts if part.kind not in ("package", "python")]
     parts.append(Part("option", "key schema", memo.SCHEMA))

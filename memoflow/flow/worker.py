@@ -161,6 +161,10 @@ class Task:
         except UndecidedError as error:
             print(f"[memoize] not recorded: {error}", flush=True)
             return None
+        getattr(memoized.shape.flow, memoized.step).wrappers.remove(self)
+        if not memoized.is_unchanged():
+            print("[memoize] not recorded: its code was edited while it ran", flush=True)
+            return None
         ttl = memoized.options.ttl
         ref = memo.record(
             store,
