@@ -11,6 +11,10 @@ from memoflow.store.payload import Adoption
 
 _TRIES = 3
 
+# Smaller files are copied: Metaflow binds many tasks to one file of a small value such as None,
+# and damage to one of two copies can be healed from the other.
+_LINK_FROM_BYTES = 64 << 10
+
 
 def adopt(backend: Backend, name: str, adoption: Adoption) -> Adopted:
     """Make Metaflow's file a blob, if it is none yet; a damaged one is replaced by it."""
@@ -20,7 +24,7 @@ def adopt(backend: Backend, name: str, adoption: Adoption) -> Adopted:
     blob = blob_name(digest)
     for _ in range(_TRIES):
         mine = _measure(source)
-        if backend.adopt(blob, source) or _same_file(backend.path(blob), source):
+        if _take(backend, blob, source, mine[0]) or _same_file(backend.path(blob), source):
             return Adopted(name, digest, *mine)
         stored = backend.open(blob)
         if stored is None:
@@ -32,6 +36,12 @@ def adopt(backend: Backend, name: str, adoption: Adoption) -> Adopted:
             theirs = mine
         return Adopted(name, digest, *theirs)
     raise BackendUnavailableError(f"blob {digest} went away {_TRIES} times while it was adopted")
+
+
+def _take(backend: Backend, blob: str, source: Path, size_bytes: int) -> bool:
+    if size_bytes < _LINK_FROM_BYTES:
+        return backend.write_from(blob, source, if_absent=True, durable=False)
+    return backend.adopt(blob, source)
 
 
 def _measure(source: Path) -> tuple[int, str]:
