@@ -74,7 +74,9 @@ def kill_one(root: Path, seed: int, *, tidy: bool) -> dict[Key, str]:
     time.sleep(random.Random(seed).uniform(0, 0.15))
     process.send_signal(signal.SIGKILL)
     acknowledged: dict[Key, str] = {}
-    for line in process.stdout.read().splitlines():
+    for line in process.stdout.read().splitlines(keepends=True):
+        if not line.endswith("\n"):
+            break  # It was killed while it spoke.
         word, key, *digest = line.split()
         if word == "ACK":
             acknowledged[Key.parse(key)] = digest[0]

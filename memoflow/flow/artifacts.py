@@ -2,17 +2,21 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
+import logging
 import os
 import shutil
 from pathlib import Path
 from typing import Any
 
-from memoflow.errors import IntegrityError
+from memoflow.errors import IntegrityError, MemoflowError
 from memoflow.kinds.memo import Artifact
 from memoflow.names import Digest
 from memoflow.objects import prove
-from memoflow.store import Store
+from memoflow.store import Adoption, Store
+
+logger = logging.getLogger("memoflow")
 
 # Metaflow writes this beside an artifact that it packed with gzip; all but a few are.
 _PACKED = {"cas_raw": False, "cas_version": 1}
@@ -34,7 +38,7 @@ class Artifacts:
     def __init__(self, flow_datastore: Any, store: Store) -> None:
         self._data = Path(flow_datastore.datastore_root) / flow_datastore.flow_name / "data"
         self._store = store
-        self._proven: dict[str, State] = {}
+        self._proven: set[tuple[str, State]] = set()  # within this process
 
     def path(self, sha1: str) -> Path:
         return self._data / sha1[:2] / sha1
@@ -52,37 +56,46 @@ class Artifacts:
         """Make the artifact loadable from this flow, out of the store if it is not there.
 
         Raises IntegrityError if no good copy is left. A damaged file is set aside by then:
-        Metaflow never writes an artifact whose file exists, so it would stay for ever.
+        Metaflow never writes an artifact whose file exists, so it would stay for ever. Where the
+        store has a copy of its own, each of the two is mended from the other.
         """
         path = self.path(artifact.sha1)
-        state = _state(path)
-        if state is not None and self._proven.get(artifact.sha1) == state:
-            return
-        if state is None or not self._is_whole(path, state, artifact):
-            if state is not None:
+        if not self._is_whole(path, artifact):
+            if path.exists():
                 path.replace(path.with_name(path.name + ".damaged"))
             self._take_back(artifact, path)
-            state = _state(path)
+        else:
+            self._mend_blob(artifact, path)
         expected = json.dumps(artifact.cas or _PACKED)
         meta = _meta(path)
         if not meta.exists() or meta.read_text() != expected:
             _write_whole(meta, expected.encode())
-        if state is not None:
-            self._proven[artifact.sha1] = state
 
     def _take_back(self, artifact: Artifact, path: Path) -> None:
         digest = Digest(f"sha1:{artifact.sha1}")
         blob = self._store.blob_path(digest)
-        state = None if blob is None else _state(blob)
-        if blob is None or state is None:
+        if blob is None:
             raise IntegrityError(f"the bytes of artifact {digest} are gone")
-        if not self._is_whole(blob, state, artifact):
+        if not self._is_whole(blob, artifact):
             self._store.quarantine(digest)
             raise IntegrityError(f"the bytes of artifact {digest} are damaged")
         path.parent.mkdir(parents=True, exist_ok=True)
         _link(blob, path)
 
-    def _is_whole(self, path: Path, state: State, artifact: Artifact) -> bool:
+    def _mend_blob(self, artifact: Artifact, path: Path) -> None:
+        digest = Digest(f"sha1:{artifact.sha1}")
+        blob = self._store.blob_path(digest)
+        if blob is None or not self._is_whole(blob, artifact):
+            with contextlib.suppress(MemoflowError):  # The hit needs only the flow's own file.
+                self._store.mend(Adoption(digest, path))
+                logger.warning("blob %s was lost or damaged, and is whole again", digest)
+
+    def _is_whole(self, path: Path, artifact: Artifact) -> bool:
+        state = _state(path)
+        if state is None:
+            return False
+        if (artifact.sha1, state) in self._proven:
+            return True
         fact = f"proven:{path}"
         large = state[1] > _READ_AGAIN
         if large and self._store.index.recall([fact]).get(fact) == json.dumps(state):
@@ -92,6 +105,7 @@ class Artifacts:
             return False
         if large:
             self._store.index.remember({fact: json.dumps(state)})
+        self._proven.add((artifact.sha1, state))
         return True
 
 

@@ -70,6 +70,12 @@ class Memoized:
             filter(None, (metaflow_config.MEMOFLOW_REFRESH or "").split(","))
         )
         self.refresh = options.refresh or step in steps_to_refresh(asked, graph)
+        # @user_step_decorator replaces its function by a running generator when the step starts.
+        self._generators = [
+            (wrapper, wrapper._generator)
+            for wrapper in getattr(flow, step).wrappers
+            if hasattr(wrapper, "_generator")
+        ]
         self._scope: Fingerprint | NoFingerprintError | None = None
 
     @property
@@ -96,6 +102,8 @@ class Memoized:
         task only, see `FlowShape.put_back`.
         """
         self.shape.put_back()
+        for wrapper, generator in self._generators:
+            wrapper._generator = generator
         before, self._scope = self.scope, None
         return before == self.scope
 

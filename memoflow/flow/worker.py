@@ -107,10 +107,10 @@ class Task:
 
     def post_step(self, step: str, flow: Any, exception: Exception | None) -> Exception | None:
         self._run_time_s = time.monotonic() - self._began
-        if exception is None:
-            self._going_on = transition.keep(flow, self._memoized.node)
         if self._watch is not None:
             self._watch.stop_reads()
+        if exception is None:
+            self._going_on = transition.keep(flow, self._memoized.node)
         return exception
 
     def failed(self) -> None:

@@ -26,8 +26,9 @@ from memoflow.objects import (
     read_file,
     unpack,
 )
+from memoflow.store.adoption import adopt
 from memoflow.store.eviction import Evicted, evict
-from memoflow.store.payload import Payload
+from memoflow.store.payload import Adoption, Payload
 from memoflow.store.refs import Refs
 from memoflow.store.saving import save
 from memoflow.store.sweeping import Swept, sweep
@@ -206,6 +207,10 @@ class Store:
     def quarantine(self, digest: Digest) -> None:
         """Set a damaged blob aside; what needs it becomes a miss when it is next used."""
         self._refs.set_blob_aside(digest)
+
+    def mend(self, adoption: Adoption) -> None:
+        """Make an adopted blob whole again from a file that holds the same; see `Payload`."""
+        adopt(self.backend, str(adoption.digest), adoption)
 
     def keys(self, prefix: Key) -> list[Key]:
         """Return every key below the prefix, in order, as the backend lists them."""

@@ -196,7 +196,10 @@ def test_an_altered_packing_of_a_good_artifact_is_reported(
     on_disk.save(KEY, Payload(adopted={"x": adoption}))
     data = bytearray(adoption.source.read_bytes())
     data[4] ^= 1  # The time in gzip's header.
-    adoption.source.write_bytes(data)
+    blob = on_disk.blob_path(adoption.digest)
+    assert blob is not None
+    blob.chmod(0o600)
+    blob.write_bytes(data)
     (problem,) = on_disk.verify()
     assert "altered" in problem.what
 

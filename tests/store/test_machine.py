@@ -64,8 +64,8 @@ class TwoMachines(RuleBasedStateMachine):
         if ref.key not in self.doubtful:
             self.saved[ref.key] = (ref, files)
         else:
-            out = self.stores[n].load(ref, Path(self.scratch.name) / "doubtful")
-            self.saved[ref.key] = (ref, contents(out))
+            with tempfile.TemporaryDirectory() as out:
+                self.saved[ref.key] = (ref, contents(self.stores[n].load(ref, Path(out))))
             self.doubtful.discard(ref.key)
         for forgotten in self.forgotten:
             forgotten.discard(ref.key)

@@ -244,13 +244,17 @@ def test_a_damaged_claim_does_not_stop_housekeeping(store: Store, clock: Clock) 
     assert store.housekeeping_due(HOUR)
 
 
-def test_an_adopted_artifact_is_linked(on_disk: Store, artifact: Callable[..., Adoption]) -> None:
-    adoption = artifact(b"content" * 100)
+@pytest.mark.parametrize(("size_bytes", "linked"), [(100, False), (100_000, True)])
+def test_an_artifact_is_adopted_by_link_if_it_is_large(
+    on_disk: Store, artifact: Callable[..., Adoption], size_bytes: int, linked: bool
+) -> None:
+    adoption = artifact(os.urandom(size_bytes))
     ref = on_disk.append(SERIES, Payload(adopted={"x": adoption}))
     (adopted,) = on_disk.manifest(ref).adopted
     path = on_disk.blob_path(adopted.blob)
     assert path is not None
-    assert path.samefile(adoption.source)
+    assert path.samefile(adoption.source) == linked
+    assert path.read_bytes() == adoption.source.read_bytes()
     assert adopted.size_bytes == adoption.source.stat().st_size == ref.size_bytes
 
 
@@ -265,13 +269,18 @@ def test_an_artifact_packed_twice_keeps_the_first_packing(
     assert on_disk.verify() == []
 
 
+@pytest.mark.parametrize("size_bytes", [100, 100_000])
 def test_a_damaged_blob_is_replaced_by_a_good_artifact(
-    on_disk: Store, artifact: Callable[..., Adoption]
+    on_disk: Store, artifact: Callable[..., Adoption], size_bytes: int
 ) -> None:
-    first = artifact(b"content" * 100, name="1")
+    content = os.urandom(size_bytes)
+    first = artifact(content, name="1")
     on_disk.append(SERIES, Payload(adopted={"x": first}))
-    first.source.write_bytes(b"damaged")
-    second = artifact(b"content" * 100, name="2")
+    blob = on_disk.blob_path(first.digest)
+    assert blob is not None
+    blob.chmod(0o600)
+    blob.write_bytes(b"damaged")
+    second = artifact(content, name="2")
     ref = on_disk.append(SERIES, Payload(adopted={"x": second}))
     path = on_disk.blob_path(second.digest)
     assert path is not None
