@@ -16,19 +16,9 @@ import time
 from pathlib import Path
 
 FLOW = """
-import json, os, sys, time
+import os, sys
 from metaflow import FlowSpec, Parameter, memoize, step
 
-if "BENCH_HITS" in os.environ and "step" not in sys.argv:
-    import atexit
-    from memoflow.flow import scheduler
-    prepare, times = scheduler.prepare, []
-    def timed(*arguments):
-        began = time.perf_counter()
-        prepare(*arguments)
-        times.append(time.perf_counter() - began)
-    scheduler.prepare = timed
-    atexit.register(lambda: open(os.environ["BENCH_HITS"], "w").write(json.dumps(times)))
 if "step" in sys.argv:
     with open(os.environ["BENCH_WORKERS"], "a") as log:
         log.write(sys.argv[sys.argv.index("step") + 1] + "\\n")
@@ -61,16 +51,18 @@ if __name__ == "__main__":
     Many()
 """
 
+INSTRUMENT = str(Path(__file__).with_name("instrument.py"))
+
 
 class Bench:
     def __init__(self, folder: Path) -> None:
         self.folder = folder
         (folder / "many.py").write_text(FLOW)
+        self.hits = str(folder / "hits.json")
         self.env = os.environ | {
             "METAFLOW_USER": "bench",
             "METAFLOW_DATASTORE_SYSROOT_LOCAL": str(folder),
             "METAFLOW_MEMOFLOW_CACHE_DIR": str(folder / "cache"),
-            "BENCH_HITS": str(folder / "hits.json"),
             "BENCH_WORKERS": str(folder / "workers"),
         }
 
@@ -81,7 +73,15 @@ class Bench:
             arguments.append(f"--splits={splits}")
         began = time.perf_counter()
         done = subprocess.run(
-            [sys.executable, "many.py", "--no-pylint", *arguments],
+            [
+                sys.executable,
+                INSTRUMENT,
+                self.hits,
+                "prepare",
+                "many.py",
+                "--no-pylint",
+                *arguments,
+            ],
             cwd=self.folder,
             env=self.env | ({"BENCH_FAIL": "1"} if fails else {}),
             capture_output=True,
@@ -97,7 +97,7 @@ class Bench:
         return (self.folder / "workers").read_text().split().count("work")
 
     def hits_ms(self) -> list[float]:
-        return [1000 * one for one in json.loads((self.folder / "hits.json").read_text())]
+        return [1000 * took for took, _ in json.loads(Path(self.hits).read_text())]
 
 
 def main() -> None:

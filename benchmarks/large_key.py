@@ -14,28 +14,8 @@ import tempfile
 from pathlib import Path
 
 FLOW = """
-import json, os, sys, time
+import os
 from metaflow import FlowSpec, memoize, step
-
-if "step" not in sys.argv:
-    from memoflow.flow import scheduler
-    look_up, seen, opened = scheduler.look_up, [], []
-    def hook(event, arguments):
-        if event == "open" and isinstance(arguments[0], (str, bytes, os.PathLike)):
-            opened.append(os.fspath(arguments[0]))
-    sys.addaudithook(hook)
-    def timed(memoized, parents, session):
-        scope = memoized.scope          # once a run, not once a key
-        del opened[:]
-        began = time.perf_counter()
-        verdict = look_up(memoized, parents, session)
-        took = time.perf_counter() - began
-        sha1 = parents.datastores[0]._objects["big"]
-        seen.append([took, sum(sha1 in str(path) for path in opened), verdict.entry is not None])
-        with open("seen.json", "w") as log:
-            json.dump(seen, log)
-        return verdict
-    scheduler.look_up = timed
 
 class Large(FlowSpec):
     @step
@@ -58,6 +38,13 @@ if __name__ == "__main__":
     Large()
 """
 
+INSTRUMENT = str(Path(__file__).with_name("instrument.py"))
+
+
+def largest(folder: Path) -> str:
+    """Return the SHA-1 of the largest artifact, which is the name of its file."""
+    return max((p for p in folder.rglob("*") if p.is_file()), key=lambda p: p.stat().st_size).name
+
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
@@ -74,14 +61,27 @@ def main() -> None:
         }
         times, opened = [], 0
         for round_ in range(given.rounds + 1):
-            subprocess.run(
-                [sys.executable, "large.py", "--no-pylint", "run"],
+            done = subprocess.run(
+                [
+                    sys.executable,
+                    INSTRUMENT,
+                    "log.json",
+                    "look_up",
+                    "large.py",
+                    "--no-pylint",
+                    "run",
+                ],
                 cwd=folder,
                 env=env,
                 check=True,
                 capture_output=True,
+                text=True,
             )
-            ((took, opens, hit),) = json.loads(Path(folder, "seen.json").read_text())
+            if not round_:
+                big = largest(Path(folder, ".metaflow", "Large", "data"))
+            ((took, paths),) = json.loads(Path(folder, "log.json").read_text())
+            hit = "[memoize] hit" in done.stdout
+            opens = sum(big in path for path in paths)
             if round_:
                 if not hit:
                     sys.exit("a later run missed")

@@ -12,7 +12,6 @@ import weakref
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import suppress
 from datetime import timedelta
-from importlib import resources
 from itertools import islice
 from pathlib import Path
 from typing import Any, TypeVar
@@ -255,7 +254,7 @@ def _is_ours(db: sqlite3.Connection) -> bool:
 
 
 def _schema() -> str:
-    schema = resources.files("memoflow.index").joinpath("schema.sql").read_text()
+    schema = Path(__file__).with_name("schema.sql").read_text()
     # STRICT came with SQLite 3.37; without it the same tables work, only less checked.
     return schema if sqlite3.sqlite_version_info >= (3, 37) else schema.replace("STRICT, ", "")
 
