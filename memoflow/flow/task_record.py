@@ -45,7 +45,8 @@ def write(
 ) -> None:
     """Write the records of `task` as if it had run and left what `entry` holds."""
     run, step, task_id = task.run_id, task.step, task.task_id
-    metadata.register_task_id(run, step, task_id, attempt)
+    if attempt:  # The runtime has registered the first one when it made the task.
+        metadata.register_task_id(run, step, task_id, attempt)
     # An own datastore: the runtime still saves logs through the task's, which must not be done.
     output = flow_datastore.get_task_datastore(run, step, task_id, attempt=attempt, mode="w")
     output.init_task()
@@ -67,7 +68,6 @@ def write(
     metadata.register_metadata(
         run, step, task_id, _metadata(entry, standin, flow_datastore, attempt)
     )
-    output.save_metadata({"task_begin": {"retry_count": attempt}, "task_end": {}})
     output.done()
 
 
