@@ -82,7 +82,7 @@ def gc(
         raise click.ClickException(str(error)) from error
     done = {
         "dry_run": dry_run,
-        "entries": len(evicted.refs),
+        "entries": sum(memo.is_result(ref.key) for ref in evicted.refs),
         "blobs": swept.blobs,
         "freed_bytes": swept.size_bytes,
     }

@@ -2,12 +2,19 @@
 
 from memoflow.fingerprint.explain import explain, summary
 from memoflow.fingerprint.parts import Fingerprint, Part
-from memoflow.fingerprint.reach import of_function, of_references, of_step, of_value
+from memoflow.fingerprint.reach import (
+    of_constant,
+    of_function,
+    of_references,
+    of_step,
+    of_value,
+)
 
 __all__ = [
     "Fingerprint",
     "Part",
     "explain",
+    "of_constant",
     "of_function",
     "of_references",
     "of_step",

@@ -41,7 +41,7 @@ from memoflow.fingerprint.reads import (
 )
 from memoflow.fingerprint.source import function_source, syntax_digest
 from memoflow.fingerprint.static import StaticCode, candidates, effects_part
-from memoflow.fingerprint.values import CODE_TYPES, Encoder, Unstable
+from memoflow.fingerprint.values import CODE_TYPES, Encoder, Unstable, class_name
 from memoflow.names import Digest
 
 _MISSING = object()
@@ -57,6 +57,20 @@ _BOOKKEEPING = frozenset(
         "_is_protocol", "_is_runtime_protocol",
     }
 )  # fmt: skip
+# What the metaclass of flows keeps on each.
+_METAFLOWS = frozenset(
+    {"_configs_processed", "_flow_decorators", "_flow_state", "_graph", "_steps"}
+)
+_HOLDERS = (functools.cached_property, functools.partialmethod, functools.singledispatchmethod)
+_CLASS_METHODS = frozenset({"__class_getitem__", "__init_subclass__", "__new__"})
+# Asked of an object or class, these tell anything.
+_TELLING = frozenset(
+    {
+        "__base__", "__bases__", "__dict__", "__dir__", "__getattr__", "__getattribute__",
+        "__getstate__", "__mro__", "__reduce__", "__reduce_ex__", "mro",
+    }
+)  # fmt: skip
+_NAMES_OF_CLASS = frozenset({"__module__", "__name__", "__qualname__"})
 _GENERATED = ("<string>", "<attrs generated", "<namedtuple")
 _MODULE_NAMES = frozenset(
     {
@@ -80,8 +94,8 @@ def of_step(cls: type, name: str, *, is_step: Callable[[object], bool]) -> Finge
     """Return the fingerprint of the step `name` of a flow class.
 
     `self` is known to be a `cls`, so only the methods that the step uses count; attributes of
-    the class that hold data do not, they are inputs. Nor do the step's own decorators. Take it
-    before anything of the class is replaced.
+    the class that hold data do not, they are inputs, unless they are read of the class and not
+    of `self`. Nor do the step's own decorators. Take it before anything of the class is replaced.
     """
     walk = Walk(Flow(cls, name, is_step))
     walk.python()
@@ -131,6 +145,19 @@ def of_value(v: Any, *, name: str = "value") -> Digest:
     return Digest("xxh3:" + xxh3_128_hexdigest(encoded))
 
 
+def of_constant(v: Any, *, name: str = "value") -> Digest:
+    """Return the digest of a value together with all code it holds.
+
+    As `of_value`, but the user's class of each instance in it counts with its code as well, as
+    those of a global constant do. Raises NoFingerprintError as `of_value` does.
+    """
+    walk = Walk()
+    digest = walk.constant(v, name)
+    # Most values hold no code: they count as for `of_value`.
+    parts = [*walk.parts, *walk.static.parts]
+    return Digest(Fingerprint.of([*parts, Part("constant", "", digest)])) if parts else digest
+
+
 class Flow:
     """A flow class whose instance `self` is known to be in a step."""
 
@@ -150,14 +177,40 @@ class Flow:
             return f"self.{qualname.removeprefix(prefix)}"
         return qualname
 
-    def find(self, name: str, *, after: type | None = None) -> Any:
-        """Return the raw attribute of the class, or _MISSING; `after` looks as `super` does."""
-        mro = list(self.cls.__mro__)
-        for each in mro[mro.index(after) + 1 :] if after else mro:
-            if name in each.__dict__:
-                known = place_named(each.__module__).owner in ("user", "installed")
-                return each.__dict__[name] if known else None
+    def find(self, name: str) -> Any:
+        """Return the raw attribute of the class, None for one of Metaflow's, or _MISSING."""
+        for each in self.homes(name)[:1]:
+            known = place_named(each.__module__).owner in ("user", "installed")
+            return each.__dict__[name] if known else None
         return _MISSING
+
+    def shown(self, cls: type, name: str) -> str:
+        """Return how an attribute of a class is called; alike in equal flows."""
+        own = f"_{cls.__name__.lstrip('_')}__"
+        plain = f"__{name.removeprefix(own)}" if name.startswith(own) else name
+        return self.called(cls.__module__, f"{cls.__qualname__}.{plain}")
+
+    def data(self, *, public: bool) -> Iterable[tuple[type, str, Any]]:
+        """Yield (class, name, value) of the data in the user's classes.
+
+        Public data of the flow class itself is made inputs by Metaflow before a step runs; that
+        of the classes it is made from is there to be found with `public`.
+        """
+        for cls in self.classes:
+            for name, value in sorted(cls.__dict__.items()):
+                known = name in _BOOKKEEPING or name in _METAFLOWS or name.startswith("_abc_")
+                dunder = name.startswith("__") and name.endswith("__")
+                ours = type(value).__module__.partition(".")[0] in OURS
+                if not (known or dunder or ours or isinstance(value, CODE_TYPES)) and (
+                    public or name.startswith("_")
+                ):
+                    yield cls, name, value
+
+    def homes(self, name: str, *, after: type | None = None) -> list[type]:
+        """Return the classes that have an attribute of their own of this name, nearest first."""
+        mro = list(self.cls.__mro__)
+        start = mro.index(after) + 1 if after else 0
+        return [each for each in mro[start:] if name in each.__dict__]
 
     def owner(self, f: types.FunctionType) -> type | None:
         """Return the class of the flow that a function is a method of."""
@@ -186,12 +239,13 @@ class Walk:
     def __init__(self, flow: Flow | None = None) -> None:
         self.flow = flow
         self.static = StaticCode()
-        self._parts: list[Part] = []
+        self.parts: list[Part] = []
         self._tokens: dict[int, str] = {}
         self._alive: list[object] = []
         self._todo: deque[Callable[[], object]] = deque()
         self._ran: set[str] = set()
         self._escaped = False
+        self._public = False
         self._subclasses = False
         self._classes: dict[str, type] = {}
 
@@ -205,7 +259,7 @@ class Walk:
                 self._work()
         except RecursionError as error:
             raise NoFingerprintError(name, "its code is nested too deeply") from error
-        return Fingerprint.of([*self._parts, *self.static.parts])
+        return Fingerprint.of([*self.parts, *self.static.parts])
 
     def _work(self) -> None:
         while self._todo:
@@ -221,6 +275,19 @@ class Walk:
             self._add("names", f"{token} subclasses", digest_of(token, *derived))
         return bool(self._todo)
 
+    def constant(self, value: Any, name: str) -> Digest:
+        """Return the digest of a value; follow the code in it."""
+        try:
+            encoded = Encoder(self.code, self._instance).encode(value)
+            self._work()
+            while self._subclasses and self._derived():
+                self._work()
+        except Unstable as error:
+            raise error.at(name) from error
+        except RecursionError as error:
+            raise NoFingerprintError(name, "it is nested too deeply") from error
+        return Digest("xxh3:" + xxh3_128_hexdigest(encoded))
+
     def python(self) -> None:
         version = "{}.{}".format(*sys.version_info)
         implementation = platform.python_implementation()
@@ -229,7 +296,7 @@ class Walk:
         self._add("python", "python", version + " -O" * bool(sys.flags.optimize))
 
     def _add(self, kind: str, name: str, digest: str, where: str = "", short: str = "") -> None:
-        self._parts.append(Part(kind, name, digest, where, short))
+        self.parts.append(Part(kind, name, digest, where, short))
 
     # What a name means
 
@@ -434,8 +501,8 @@ class Walk:
         if found is None:
             return
         if found.effects:
-            part = effects_part(found, module, loaded=True)
-            self._parts.append(part)
+            part = effects_part(found, module)
+            self.parts.append(part)
             body = _Body(f"import {module}", module, namespace, {}, str(path), part.where, True)
             for chain in sorted(reads_of(found.effects).names):
                 # Their text counts already; what they were given need not have a meaning.
@@ -539,7 +606,9 @@ class Walk:
         if isinstance(getattr(f, "__wrapped__", None), CODE_TYPES):
             held["__wrapped__"] = self.code(f.__wrapped__)  # type: ignore[attr-defined]
         if owner is not None and bound:
-            self._self(reads, owner, body, held)
+            found = owner.__dict__.get(f.__name__)
+            of_class = isinstance(found, classmethod) or f.__name__ in _CLASS_METHODS
+            self._self(reads, owner, body, held, of_class=of_class)
         elif owner is None and isinstance(cls, type):
             held["<class>"] = self.code(cls)
         names = digest_of(token, *(text for pair in sorted(held.items()) for text in pair))
@@ -577,7 +646,7 @@ class Walk:
         if self._home(cls.__module__).owner in ("ours", "stdlib", "installed"):
             return token
         if self.flow and cls in self.flow.classes:
-            self._escape()
+            self._escape(public=cls is not self.flow.cls)
             return token
         if _find(cls.__module__, cls.__qualname__) is cls:
             self._todo.append(lambda: self._class_body(cls, token))
@@ -690,6 +759,9 @@ class Walk:
         if isinstance(value, types.ModuleType) or value is None:
             return None
         if isinstance(value, CODE_TYPES):
+            if self.flow and any(self.flow.owner(f) is None for f in _methods(value)):
+                # Written elsewhere, so it cannot be told which of its parameters is `self`.
+                self._escape()
             return self.code(value)
         kind = type(value)
         if kind.__module__.partition(".")[0] in OURS:
@@ -698,24 +770,61 @@ class Walk:
             return self._digest(value, kind.__qualname__)
         return None
 
-    def _self(self, reads: Reads, owner: type, body: _Body, held: dict[str, str]) -> None:
-        """Follow what a method of the flow asks of `self`."""
+    def _attribute(self, home: type, name: str, chain: Chain, kind: str, body: _Body) -> str | None:
+        """Return the token of what a class of the flow holds by a name, or None for an input."""
         flow = self.flow
         assert flow is not None
-        for parents, chains in ((False, reads.own), (True, reads.parents)):
+        if place_named(home.__module__).owner not in ("user", "installed"):
+            return None
+        value = home.__dict__[name]
+        if isinstance(value, types.ModuleType):
+            return self._follow(value, name, list(chain[1:]), body)
+        if kind == "self" and flow.is_step(value):
+            return None
+        if isinstance(value, CODE_TYPES):
+            return self.member(value)
+        if kind == "self" and not name.startswith("__"):
+            return self.member(value)
+        return self._constant(value, flow.shown(home, name), body.namespace, body.file)
+
+    def _naming(self, name: str, kind: str, found: bool) -> None:
+        """Count the name of the flow class if asking `self` or its class for `name` tells it."""
+        flow = self.flow
+        assert flow is not None
+        if name in _TELLING:
+            self._escape(public=kind != "self")
+        # Metaflow sets `self.name` to the name of the class.
+        if (kind != "self" and name in _NAMES_OF_CLASS) or (name == "name" and not found):
+            self._name_of(flow.cls)
+
+    def _name_of(self, cls: type) -> None:
+        self._add("names", "self.__class__", digest_of("class", cls.__qualname__))
+
+    def _self(
+        self, reads: Reads, owner: type, body: _Body, held: dict[str, str], *, of_class: bool
+    ) -> None:
+        """Follow what a method of the flow asks of `self`, or one of its class of `cls`."""
+        flow = self.flow
+        assert flow is not None
+        for kind, chains in (
+            ("class" if of_class else "self", reads.own),
+            ("class", reads.of_class),
+            ("super", reads.parents | reads.any_parents),
+        ):
             for chain in sorted(chains):
                 name = chain[0]
                 if name.startswith("__") and not name.endswith("__"):
                     name = f"_{owner.__name__.lstrip('_')}{name}"
-                value = flow.find(name, after=owner if parents else None)
-                if isinstance(value, types.ModuleType):
-                    token = self._follow(value, name, list(chain[1:]), body)
-                elif value is _MISSING or (not parents and flow.is_step(value)):
-                    continue
-                else:
-                    token = self.member(value)
-                if token is not None:
-                    held[f"{'super' if parents else 'self'}.{name}"] = token
+                anywhere = kind == "super" and chain in reads.any_parents
+                after = owner if kind == "super" and not anywhere else None
+                homes = flow.homes(name, after=after)
+                for home in homes if anywhere else homes[:1]:
+                    token = self._attribute(home, name, chain, kind, body)
+                    if token is not None:
+                        held[f"{kind}.{chain[0]} {flow.shown(home, '')}"] = token
+                if not homes and kind == "class":
+                    held[f"class.{chain[0]}"] = "missing"
+                self._naming(name, kind, bool(homes))
         for hook in ("__getattr__", "__getattribute__", "__setattr__"):
             if flow.find(hook) not in (_MISSING, None):
                 held[f"self.{hook}"] = str(self.member(flow.find(hook)))
@@ -728,19 +837,49 @@ class Walk:
         if reads.escapes:
             self._escape()
 
-    def _escape(self) -> None:
-        """Take it that anything may be asked of the flow."""
-        if self._escaped or self.flow is None:
+    def _escape(self, *, public: bool = False) -> None:
+        """Take it that anything may be asked of the flow; with `public`, of its classes."""
+        flow = self.flow
+        if flow is None:
             return
-        self._escaped = True
-        for value in self.flow.methods():
-            self._todo.append(functools.partial(self.code, value))
+        if not self._escaped:
+            self._escaped = True
+            self._name_of(flow.cls)
+            for value in flow.methods():
+                self._todo.append(functools.partial(self.code, value))
+            self._todo.append(functools.partial(self._data, public=False))
+        if public and not self._public:
+            self._public = True
+            self._todo.append(functools.partial(self._data, public=True))
+
+    def _data(self, *, public: bool) -> None:
+        """Count the data of the flow's classes, as far as it has a meaning."""
+        flow = self.flow
+        assert flow is not None
+        for cls, name, value in flow.data(public=public):
+            # In a walk of its own, for what cannot be told to be left out as a whole.
+            walk = Walk(flow)
+            walk._escaped = walk._public = True
+            shown = flow.shown(cls, name)
+            try:
+                digest = walk.constant(value, shown)
+            except NoFingerprintError:
+                digest = digest_of("unstable", class_name(type(value)))
+            else:
+                self.parts += walk.parts
+                self.static.parts += walk.static.parts
+            where = os.path.basename(place_named(cls.__module__).path)
+            self._add("constant", shown, digest, where, summary(value))
 
     def _flow_class(self, cls: type, rest: list[str], f: _Body) -> str | None:
         """Follow what is asked of a flow class by its name."""
         assert self.flow is not None
         if not rest:
             return self.code(cls)
+        if rest[0] in _NAMES_OF_CLASS:
+            self._name_of(cls)
+        if rest[0] in _TELLING:
+            self._escape(public=True)
         for each in cls.__mro__:
             if rest[0] in each.__dict__ and each in self.flow.classes:
                 value = each.__dict__[rest[0]]
@@ -795,6 +934,16 @@ def _cells(f: types.FunctionType) -> dict[str, Any]:
         except ValueError:
             cells[name] = _MISSING
     return cells
+
+
+def _methods(value: Any) -> Iterable[types.FunctionType]:
+    """Return the functions to which `self` or its class is handed when an attribute is used."""
+    inner = getattr(value, "__func__", value) if isinstance(value, classmethod) else value
+    if isinstance(inner, property):
+        inners = [inner.fget, inner.fset, inner.fdel]
+    else:
+        inners = [inner.func if isinstance(inner, _HOLDERS) else inner]
+    return [each for each in inners if isinstance(each, types.FunctionType)]
 
 
 def _path(f: types.FunctionType) -> str:

@@ -32,9 +32,10 @@ class Reads:
     """What a piece of code takes from outside itself.
 
     `names` are chains such as ("np", "random", "rand"), longest known; `own` are chains of
-    attributes read of the first parameter, `parents` those read of `super()`. `ran` are import
-    statements, `imports` the uses of what they bind. `escapes` says that the first parameter
-    went where it cannot be followed, `passed_to` that a method of a named class got it;
+    attributes read of the first parameter, `of_class` those read of its class, `parents` those
+    read of `super()`, and `any_parents` of a `super(...)` that says from where to look. `ran` are
+    import statements, `imports` the uses of what they bind. `escapes` says that the first
+    parameter went where it cannot be followed, `passed_to` that a method of a named class got it;
     `dynamic` that names are looked up at run time; `guesses` are the packages that modules
     are then imported from ("" if any).
     """
@@ -43,7 +44,9 @@ class Reads:
     ran: set[Import] = field(default_factory=set)
     imports: set[Import] = field(default_factory=set)
     own: set[Chain] = field(default_factory=set)
+    of_class: set[Chain] = field(default_factory=set)
     parents: set[Chain] = field(default_factory=set)
+    any_parents: set[Chain] = field(default_factory=set)
     passed_to: set[Chain] = field(default_factory=set)
     escapes: bool = False
     dynamic: bool = False
@@ -305,11 +308,12 @@ class _Reader:
             self.name(root.id, chain, scope, stored=stored)
         elif isinstance(root, ast.Call) and self.is_super(root, scope):
             if chain:
-                self.reads.parents.add(chain)
+                asked = self.reads.any_parents if root.args else self.reads.parents
+                asked.add(chain)
             else:
                 self.reads.escapes = True
         elif isinstance(root, ast.Call) and self.is_type_of_first(root, scope) and chain:
-            self.reads.own.add(chain)
+            self.reads.of_class.add(chain)
         else:
             self.visit(root, scope)
 
@@ -324,9 +328,9 @@ class _Reader:
             for target in found.imports[name]:
                 reads.imports.add(Import(target.module, target.level, target.name, chain))
         elif name == found.first:
-            if chain and chain[0] == "__class__":
-                chain = chain[1:]
-            if chain:
+            if chain[:1] == ("__class__",) and chain[1:]:
+                reads.of_class.add(chain[1:])
+            elif chain and chain != ("__class__",):
                 reads.own.add(chain)
             elif not stored:
                 reads.escapes = True
@@ -355,6 +359,9 @@ class _Reader:
             and self.is_first(node.args[0], scope)
         )
 
+    def is_class_of_first(self, node: ast.Call, scope: _Scope) -> bool:
+        return self.is_super(node, scope) or self.is_type_of_first(node, scope)
+
     def call(self, node: ast.Call, scope: _Scope) -> None:
         function, arguments = node.func, list(node.args)
         keywords: list[ast.AST] = list(node.keywords)
@@ -369,7 +376,10 @@ class _Reader:
             constant = attribute.value if isinstance(attribute, ast.Constant) else None
             if named in ("setattr", "delattr") and self.is_first(target, scope):
                 arguments = [attribute, *others]
-            elif isinstance(constant, str) and isinstance(target, (ast.Name, ast.Attribute)):
+            elif isinstance(constant, str) and (
+                isinstance(target, (ast.Name, ast.Attribute))
+                or (isinstance(target, ast.Call) and self.is_class_of_first(target, scope))
+            ):
                 self.chain(ast.Attribute(value=target, attr=constant, ctx=ast.Load()), scope)
                 arguments = others
         elif self.is_super(node, scope):

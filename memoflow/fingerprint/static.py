@@ -14,14 +14,16 @@ from functools import partial
 
 from memoflow.errors import NoFingerprintError
 from memoflow.fingerprint import source
+from memoflow.fingerprint.acts import acts_of
 from memoflow.fingerprint.modules import Place, absolute, locate, package_of
 from memoflow.fingerprint.packages import providers
 from memoflow.fingerprint.parts import Part, digest_of
-from memoflow.fingerprint.reads import Chain, Import, Reads, imports_in, reads_of
-from memoflow.fingerprint.source import Source, syntax_digest
+from memoflow.fingerprint.reads import Chain, Import, Reads, bound_by, imports_in, reads_of
+from memoflow.fingerprint.source import Source, is_main_guard, syntax_digest
 
 _SIMPLE = (ast.Assign, ast.AnnAssign)
 _FUNCTIONS = (ast.FunctionDef, ast.AsyncFunctionDef)
+_DEFINITIONS = (*_FUNCTIONS, ast.ClassDef)
 
 
 class StaticCode:
@@ -31,6 +33,7 @@ class StaticCode:
         self.parts: list[Part] = []
         self._seen: set[tuple[str, ...]] = set()
         self._todo: list[Callable[[], None]] = []
+        self._known_acts: dict[str, list[ast.stmt]] = {}  # by path
 
     def follow(self, reads: Reads, package: str, who: str) -> None:
         """Follow the imports among what a function of `package` reads."""
@@ -140,6 +143,8 @@ class StaticCode:
         elif not bound and found is not None:
             if "__getattr__" in found.bindings:
                 self._whole(place)
+            elif name == "__doc__":
+                self._doc(place, "", found.tree)
             elif not name.startswith("__"):
                 self._missing(f"{place.name}.{name}")
 
@@ -172,6 +177,8 @@ class StaticCode:
         package = package_of(place)
         others: list[ast.stmt] = []
         for statement in found.bindings.get(name, ()):
+            if "__doc__" in chain:
+                self._docs(place, statement)
             for target in imports_in(statement, name):
                 if target.name != "*":
                     chained = Import(target.module, target.level, target.name, chain)
@@ -223,6 +230,8 @@ class StaticCode:
         for name, *chain in sorted(reads.names):
             if self._binds(found, place, name, set()):
                 self._todo.append(partial(self._bound, place, name, tuple(chain)))
+            elif name == "__doc__":
+                self._doc(place, "", found.tree)
             elif not hasattr(builtins, name) and not _is_dunder(name):
                 self._missing(_named(place, name))
         for ran in sorted(reads.ran, key=repr):
@@ -250,21 +259,112 @@ class StaticCode:
                 self._whole(locate(absolute(target.module, target.level, package_of(place))))
 
     def _effects(self, place: Place) -> None:
+        """Add what running a module may do besides binding its names, and what that takes."""
         if (place.path, "*effects*") in self._seen:
             return
         self._seen.add((place.path, "*effects*"))
         found = self._source(place)
         if found is None:
             return
-        if found.effects:
-            self.parts.append(effects_part(found, place.name, loaded=False))
-            self._reads(reads_of(found.effects), place)
+        acts = self._acts(found, place)
+        if acts:
+            self.parts.append(self._acts_part(found, place, acts))
+            for act in acts:
+                if isinstance(act, _DEFINITIONS):
+                    self._todo.append(partial(self._bound, place, act.name, ()))
+            self._reads(reads_of(acts), place)
         # What these define does not matter unless it is read, but they run as well.
         for ran in found.imports:
             for module in candidates(ran, package_of(place)):
                 inner = locate(module)
                 if inner.owner == "user":
                     self._todo.append(partial(self._effects, inner))
+
+    def _acts(self, found: Source, place: Place) -> list[ast.stmt]:
+        acts = self._known_acts.get(place.path)
+        if acts is None:
+            body = [each for each in found.tree.body if not is_main_guard(each)]
+            acts = list(acts_of(body, partial(self._resolve, found, place)))
+            self._known_acts[place.path] = acts
+        return acts
+
+    def _resolve(self, found: Source, place: Place, node: ast.expr) -> tuple[str, str]:
+        """Return the owner of what an expression names, and its dotted name."""
+        attributes: list[str] = []
+        while isinstance(node, ast.Attribute):
+            attributes.insert(0, node.attr)
+            node = node.value
+        if not isinstance(node, ast.Name):
+            return "", ""
+        written = ".".join([node.id, *attributes])
+        statements = found.bindings.get(node.id)
+        if statements is None:
+            builtin = hasattr(builtins, node.id) and not self._stars(found)
+            return ("builtin" if builtin else ""), written
+        owners: set[str] = set()
+        dotted = written
+        for statement in statements:
+            targets = [each for each in imports_in(statement, node.id) if each.name != "*"]
+            if not targets:
+                return "user", written
+            for target in targets:
+                module = absolute(target.module, target.level, package_of(place))
+                names = [module, *([target.name] if target.name else []), *attributes]
+                dotted = ".".join(names)
+                owners.add(locate(module).owner)
+        return (owners.pop() if len(owners) == 1 else "user"), dotted
+
+    def _acts_part(self, found: Source, place: Place, acts: list[ast.stmt]) -> Part:
+        """Return the part for the acts of a module, in their order and that of its imports."""
+        texts: list[str] = []
+        positions = {id(act) for act in acts}
+        bound: dict[str, int] = {}
+        for statement in found.tree.body:
+            if id(statement) in positions:
+                if isinstance(statement, _DEFINITIONS):
+                    texts.append(f"define {statement.name}")
+                else:
+                    texts.append(syntax_digest(statement))
+                # `act(N)` before or after `N = 2`.
+                roots = {chain[0] for chain in reads_of([statement]).names}
+                texts += [f"{name} {bound[name]}" for name in sorted(roots) if name in bound]
+            for name in bound_by(statement):
+                bound[name] = bound.get(name, 0) + 1
+            if isinstance(statement, (ast.Import, ast.ImportFrom)):
+                for ran in reads_of([statement]).ran:
+                    modules = candidates(ran, package_of(place))
+                    texts += [f"import {each}" for each in modules if self._is_active(each, set())]
+        where = f"{os.path.basename(found.path)}:{acts[0].lineno}"
+        return Part("code", f"import {place.name}", digest_of("static", place.name, *texts), where)
+
+    def _is_active(self, module: str, seen: set[str]) -> bool:
+        """Say whether a module or what it imports acts on anything when it runs."""
+        place = locate(module) if module not in seen else None
+        seen.add(module)
+        found = self._source(place) if place is not None and place.owner == "user" else None
+        if place is None or found is None:
+            return False
+        return bool(self._acts(found, place)) or any(
+            self._is_active(inner, seen)
+            for ran in found.imports
+            for inner in candidates(ran, package_of(place))
+        )
+
+    def _doc(self, place: Place, name: str, node: ast.AST) -> None:
+        text = ast.get_docstring(node, clean=False)  # type: ignore[arg-type]
+        digest = digest_of("doc", place.name, name, repr(text))
+        shown = _named(place, f"{name}.__doc__" if name else "__doc__")
+        self.parts.append(Part("constant", shown, digest, os.path.basename(place.path)))
+
+    def _docs(self, place: Place, statement: ast.stmt) -> None:
+        """Add the docstrings that what a statement binds may have."""
+        if isinstance(statement, _DEFINITIONS):
+            for each in ast.walk(statement):
+                if isinstance(each, _DEFINITIONS):
+                    self._doc(place, each.name, each)
+        else:
+            for name, *_ in sorted(reads_of([statement]).names):
+                self._todo.append(partial(self._bound, place, name, ("__doc__",)))
 
 
 def candidates(ran: Import, package: str) -> list[str]:
@@ -276,13 +376,13 @@ def candidates(ran: Import, package: str) -> list[str]:
     return [*packages, *inner]
 
 
-def effects_part(found: Source, module: str, *, loaded: bool) -> Part:
-    """Return the part for what importing a module does to other things.
+def effects_part(found: Source, module: str) -> Part:
+    """Return the part for what importing a loaded module did to other things.
 
-    What a `loaded` module did cannot be compared with its file; if that was written since, the
-    part is another than that of a process which certainly ran these lines.
+    What it did cannot be compared with its file; if that was written since, the part is another
+    than that of a process which certainly ran these lines.
     """
-    origin = "changed since" if loaded and found.changed else "as written"
+    origin = "changed since" if found.changed else "as written"
     syntax = syntax_digest(*found.effects)
     where = f"{os.path.basename(found.path)}:{found.effects[0].lineno}"
     return Part("code", f"import {module}", digest_of(origin, module, syntax), where)

@@ -36,7 +36,7 @@ class Artifacts:
     """
 
     def __init__(self, flow_datastore: Any, store: Store) -> None:
-        self._data = Path(flow_datastore.datastore_root) / flow_datastore.flow_name / "data"
+        self._data: Path = Path(flow_datastore.datastore_root) / flow_datastore.flow_name / "data"
         self._store = store
         self._proven: set[tuple[str, State]] = set()  # within this process
 

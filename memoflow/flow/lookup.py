@@ -70,12 +70,7 @@ class Memoized:
             filter(None, (metaflow_config.MEMOFLOW_REFRESH or "").split(","))
         )
         self.refresh = options.refresh or step in steps_to_refresh(asked, graph)
-        # @user_step_decorator replaces its function by a running generator when the step starts.
-        self._generators = [
-            (wrapper, wrapper._generator)
-            for wrapper in getattr(flow, step).wrappers
-            if hasattr(wrapper, "_generator")
-        ]
+        self.looked_at = 0.0
         self._scope: Fingerprint | NoFingerprintError | None = None
 
     @property
@@ -89,23 +84,11 @@ class Memoized:
     def fix_scope(self) -> None:
         """Compute the scope, once, from the flow's class as it is now."""
         if self._scope is None:
+            self.looked_at = time.time()
             try:
                 self._scope = scope.of_step(self.shape.flow, self.step, self.options)
             except NoFingerprintError as error:
                 self._scope = error
-
-    def is_unchanged(self) -> bool:
-        """Tell whether the scope, computed anew, is the same.
-
-        What a step imports in its body is read from files when the scope is computed, and
-        loaded when the step runs; it may have been edited in between. Call it at the end of a
-        task only, see `FlowShape.put_back`.
-        """
-        self.shape.put_back()
-        for wrapper, generator in self._generators:
-            wrapper._generator = generator
-        before, self._scope = self.scope, None
-        return before == self.scope
 
     @property
     def step_key(self) -> Key:

@@ -87,13 +87,14 @@ class MemoizeDecorator(StepDecorator):
         from memoflow.errors import RequestError
         from memoflow.flow.lookup import Memoized
         from memoflow.flow.options import Options
-        from memoflow.flow.session import session_of
+        from memoflow.flow.session import budget_bytes, session_of
 
         try:
+            budget_bytes()
             options = Options.parse(self.attributes)
             if self.system_ctx.is_launch:
                 options.check(type(flow), graph, step_name)
-            memoized = Memoized(type(flow), graph, step_name, options)
+            memoized = Memoized(flow, graph, step_name, options)
         except RequestError as error:
             raise MemoizeException(str(error)) from error
         self._session = session_of(flow_datastore, logger)

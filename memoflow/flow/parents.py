@@ -14,7 +14,7 @@ from itertools import islice
 from types import FunctionType, MethodType
 from typing import Any
 
-from metaflow.flowspec import INTERNAL_ARTIFACTS_SET
+from metaflow.flowspec import INTERNAL_ARTIFACTS_SET, FlowSpec
 from metaflow.includefile import IncludeFile
 
 from memoflow import fingerprint
@@ -26,6 +26,7 @@ from memoflow.index import Index
 INTERNAL = frozenset(INTERNAL_ARTIFACTS_SET) | {
     "_cached_input",
     "_catch_exception",
+    "_configs_processed",
     "_current_step",
     "_datastore",
     "_exception",
@@ -128,11 +129,11 @@ class Parents:
             value = self.frames[-1].index if self.frames else None
             return fingerprint.of_value(value), fingerprint.summary(value)
         if name == "input":
-            if self.join_type is not None or not self.frames:
-                return ABSENT, ABSENT
-            return self._item(self.datastores[0], self.frames[-1])
+            return self._items(self.frames[-1]) if self.frames else (ABSENT, ABSENT)
         if name == "foreach_stack":
             return self._stack()
+        if name in self._shape.constants:
+            return self._constant(name)
         if self.join_type is not None and name not in self._shape.parameters:
             return self._joined(name)
         return self._artifact(self.datastores[0], name)
@@ -149,22 +150,20 @@ class Parents:
         return fingerprint.of_value(frames[-1].index), fingerprint.summary(frames[-1].index)
 
     def _artifact(self, ds: Any, name: str) -> tuple[str, str]:
+        if name in self._shape.constants:
+            return self._constant(name)
         sha1 = ds._objects.get(name)
         if sha1 is None or name in INTERNAL:
-            return self._class_attribute(name)
-        info = ds._info.get(name, {})
-        digest = self._value_digest(ds, name, sha1, info.get("size", 0))
-        parser = self._shape.parsers.get(name)
-        if parser is not None:
-            return f"{digest[0]} {fingerprint.of_function(parser)}", digest[1]
-        return digest
-
-    def _class_attribute(self, name: str) -> tuple[str, str]:
-        # Attributes that begin with an underscore never become artifacts.
-        value = getattr(self._shape.flow, name, None) if name.startswith("_") else None
-        if value is None or callable(value) or isinstance(value, property) or name in INTERNAL:
             return ABSENT, ABSENT
-        return fingerprint.of_value(value, name=name), fingerprint.summary(value)
+        size_bytes = ds._info.get(name, {}).get("size", 0)
+        digest, summary = self._value_digest(ds, name, sha1, size_bytes)
+        parser = self._shape.parsers.get(name)
+        return (digest, summary) if parser is None else (f"{digest} {parser}", summary)
+
+    def _constant(self, name: str) -> tuple[str, str]:
+        # Never by the artifact of that name: a step sees what the class says in this process.
+        value = self._shape.constants[name]
+        return fingerprint.of_constant(value, name=name), fingerprint.summary(value)
 
     def _value_digest(self, ds: Any, name: str, sha1: str, size_bytes: int) -> tuple[str, str]:
         if size_bytes > MEANING_LIMIT:
@@ -201,19 +200,27 @@ class Parents:
                 self._lists.clear()  # One is enough: the splits of a foreach come in a row.
                 self._lists[sha1] = load(ds, frame.var)
             values = self._lists[sha1]
+            if isinstance(values, (set, frozenset)):
+                raise UndecidedError(f"{frame.var} is a set, whose order each process makes anew")
             try:
                 return values[frame.index]
-            except TypeError:  # As FlowSpec._find_input does it for sets and the like.
+            except TypeError:  # As FlowSpec._find_input does it.
                 return next(islice(values, frame.index, frame.index + 1))
+            except LookupError as error:
+                raise UndecidedError(f"{frame.var} has no item {frame.index}") from error
 
         place = f"{sha1}[{frame.index}]"
         return self._remembered(f"value:{place}", item, f"sha1:{place}", "input")
 
+    def _items(self, frame: Any) -> tuple[str, str]:
+        """Return the item of a foreach as every parent has it: a join may merge it from any."""
+        items = [self._item(ds, frame) for ds in self.datastores]
+        if len(items) == 1:
+            return items[0]
+        return fingerprint.of_value(sorted({digest for digest, _ in items})), items[0][1]
+
     def _stack(self) -> tuple[str, str]:
-        levels = [
-            [frame.index, frame.num_splits, self._item(self.datastores[0], frame)[0]]
-            for frame in self.frames
-        ]
+        levels = [[frame.index, frame.num_splits, self._items(frame)[0]] for frame in self.frames]
         return fingerprint.of_value(levels), fingerprint.summary([one[:2] for one in levels])
 
     def _joined(self, name: str) -> tuple[str, str]:
@@ -222,7 +229,8 @@ class Parents:
             return fingerprint.of_value(labels), f"{len(labels)} inputs"
         if name.startswith("merge_artifacts("):
             exclude = set(name[len("merge_artifacts(") : -1].split(","))
-            exclude |= INTERNAL | self._shape.parameters  # The flow has these already.
+            # The flow has these already.
+            exclude |= INTERNAL | self._shape.parameters | self._shape.constants.keys()
             found = [
                 (one, sorted((n, sha1) for n, sha1 in ds.items() if n not in exclude))
                 for one, ds in sorted(self.by_label.items())
@@ -256,33 +264,33 @@ def load(datastore: Any, name: str) -> Any:
 
 @dataclass(frozen=True)
 class FlowShape:
-    """What is known of a flow's class before Metaflow turns its attributes into properties."""
+    """What is known of a flow before Metaflow prepares it to run a step."""
 
     flow: type
     parameters: frozenset[str]  # what each task is handed unchanged: constants and configs too
-    parsers: dict[str, Callable[[Any], Any]]  # of IncludeFile: what makes a value of the file
-    attributes: dict[str, Any]
+    constants: dict[str, Any]  # data on the class or set by its `__init__`: wins over artifacts
+    parsers: dict[str, str]  # of IncludeFile: digest of what makes a value of the file
 
     @classmethod
-    def of(cls, flow: Any) -> FlowShape:
+    def of(cls, instance: Any) -> FlowShape:
+        flow = type(instance)
         parsers = {}
         parameters = set()
         for name, parameter in flow._get_parameters():
             parameters.add(name)
             if isinstance(parameter, IncludeFile) and callable(parameter._parser):
-                parsers[name] = parameter._parser
+                parsers[name] = str(fingerprint.of_function(parameter._parser))
+        constants = {}
         for name in dir(flow):
-            if name[0] == "_" or name in flow._NON_PARAMETERS:
+            if name in parameters or name.startswith("__") or name in _OF_FLOWSPEC:
                 continue
+            value = getattr(flow, name)
             # The test by which Metaflow (MetaflowTask._init_parameters) tells constants.
-            if not isinstance(getattr(flow, name), (MethodType, FunctionType, property, type)):
-                parameters.add(name)
-        return cls(flow, frozenset(parameters), parsers, dict(vars(flow)))
+            if not isinstance(value, (MethodType, FunctionType, property, type)):
+                constants[name] = value
+        parameters |= {name for name in constants if name[0] != "_"}
+        set_by_init = {n: v for n, v in vars(instance).items() if n not in INTERNAL}
+        return cls(flow, frozenset(parameters), constants | set_by_init, parsers)
 
-    def put_back(self) -> None:
-        """Undo what Metaflow has made of the class since; nothing of the flow works after it."""
-        for name, value in list(vars(self.flow).items()):
-            if name not in self.attributes:
-                delattr(self.flow, name)
-            elif value is not self.attributes[name]:
-                setattr(self.flow, name, self.attributes[name])
+
+_OF_FLOWSPEC = frozenset(dir(FlowSpec)) | frozenset(FlowSpec._NON_PARAMETERS) | INTERNAL

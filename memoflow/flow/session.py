@@ -91,14 +91,12 @@ class Session:
         store = self.store
         if store is None or not store.housekeeping_due(timedelta(hours=1)):
             return
-        budget = metaflow_config.MEMOFLOW_MAX_SIZE
+        evicted = store.evict(max_size_bytes=budget_bytes())
         memo.prune(store)
-        evicted = store.evict(
-            max_size_bytes=None if not budget else units.size("METAFLOW_MEMOFLOW_MAX_SIZE", budget)
-        )
         store.sweep(keep_newer=timedelta(hours=1))
-        if evicted.refs:
-            self.say(f"evicted {len(evicted.refs)} entries")
+        count = sum(memo.is_result(ref.key) for ref in evicted.refs)
+        if count:
+            self.say(f"evicted {count} {'entry' if count == 1 else 'entries'}")
 
 
 class _SmallBlobs:
@@ -115,6 +113,12 @@ class _SmallBlobs:
             self._blobs[key] = blob
             if len(self._blobs) > 64:
                 self._blobs.popitem(last=False)
+
+
+def budget_bytes() -> int | None:
+    """Return the budget of the store; RequestError if what is set for it is no size."""
+    text = metaflow_config.MEMOFLOW_MAX_SIZE
+    return units.size("METAFLOW_MEMOFLOW_MAX_SIZE", text) if text else None
 
 
 def store_root(flow_datastore: Any) -> Path:

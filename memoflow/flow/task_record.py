@@ -6,7 +6,6 @@ API, whose origin is the task that computed its results.
 
 from __future__ import annotations
 
-import json
 from types import SimpleNamespace
 from typing import Any
 
@@ -54,7 +53,7 @@ def write(
     output.save_artifacts(
         iter(
             {
-                "name": task.flow_name,
+                **({} if "name" in entry.artifacts else {"name": task.flow_name}),
                 "_current_step": step,
                 "_exception": None,
                 "_foreach_stack": standin._foreach_stack,
@@ -79,26 +78,32 @@ def bind(
         output._objects.update(parent._objects)
         output._info.update(parent._info)
     else:
-        output.passdown_partial(parent, [*sorted(shape.parameters), "_graph_info"])
+        passed = {"_graph_info", *shape.parameters, *shape.constants}
+        output.passdown_partial(parent, sorted(passed))
     for name, artifact in entry.artifacts.items():
         output._objects[name] = artifact.sha1
         output._info[name] = artifact.info
 
 
+def origin(entry: Entry) -> dict[str, str]:
+    """Return the metadata of a hit that say where its results come from.
+
+    Not `origin-task-id`, as `resume` writes it: the Client API then reads the origin's metadata
+    in place of the task's, which fails once the origin's run was cleaned up.
+    """
+    return {"memo-origin": entry.origin, "memo-key": str(entry.ref.key)}
+
+
 def _metadata(
     entry: Entry, standin: SimpleNamespace, flow_datastore: Any, attempt: int
 ) -> list[MetaDatum]:
-    flow, origin_run, _, origin_task = entry.origin.split("/")
     values: dict[str, Any] = {
         "attempt": str(attempt),
         "ds-type": flow_datastore.TYPE,
         "ds-root": flow_datastore.datastore_root,
-        "memo": json.dumps({"hit": True, "key": str(entry.ref.key), "origin": entry.origin}),
         "attempt_ok": "True",
+        **origin(entry),
     }
-    if flow == flow_datastore.flow_name:
-        values["origin-run-id"] = origin_run
-        values["origin-task-id"] = origin_task
     stack = []
     length = 0
     for frame in standin._foreach_stack:

@@ -16,9 +16,10 @@ from collections.abc import Callable, Iterator
 from types import FunctionType
 from typing import Any
 
+from metaflow.flowspec import FlowSpec
 from metaflow.metaflow_current import Current
 
-from memoflow.flow.parents import INTERNAL, OF_ONE_RUN, TOOLS
+from memoflow.flow.parents import INTERNAL, OF_ONE_RUN, TOOLS, FlowShape
 
 _MISSING = object()
 
@@ -30,7 +31,7 @@ class Watch:
     `vars(self)`; `refs` the classes and functions that the values it loaded are made of.
     """
 
-    def __init__(self, flow: Any, inputs: dict[str, Any], parameters: frozenset[str]) -> None:
+    def __init__(self, flow: Any, inputs: dict[str, Any], shape: FlowShape) -> None:
         self.reads: dict[str, None] = {}
         self.writes: set[str] = set()
         self.blind: dict[str, None] = {}
@@ -38,13 +39,15 @@ class Watch:
         self._flow = flow
         self._labels = {id(one): f"{label}." for label, one in inputs.items()} | {id(flow): ""}
         self._keep = inputs  # ids stay valid only while the objects live
-        self._parameters = parameters
+        self._parameters = shape.parameters
+        self._constants = shape.constants.keys()
         self._quiet = threading.local()
         self._watching = False
         self._hooked: list[tuple[type, str, Any]] = []
         self._children: str | None = None
         self._parent = os.getpid()
         self._preset: frozenset[str] = frozenset()
+        self._loaded: set[str] = set()
 
     def start(self) -> None:
         global _watch
@@ -52,7 +55,7 @@ class Watch:
             return
         self._watching = True
         _watch = self
-        self._preset = frozenset(vars_quietly(self._flow)) - INTERNAL
+        self._preset = frozenset(_names_in(self._flow)) - INTERNAL - self._constants
         _hook_once()
         self._hook_flow(type(self._flow))
         self._hook_current()
@@ -61,6 +64,9 @@ class Watch:
         """No longer count reads; sets go on, since other decorators may set artifacts yet."""
         if self._watching:
             self._watching = False
+            # What is set around `__setattr__`, through `object` or the instance's dictionary.
+            there = set(_names_in(self._flow)) - INTERNAL - self._constants
+            self.writes |= there - self._preset - self._loaded
             self._merge_children()
 
     def stop(self) -> None:
@@ -110,6 +116,8 @@ class Watch:
         if name in ("__dict__", "_datastore"):
             self._note_blind(f"{label[:-1] or 'self'}.{name}")
             return False
+        if name == "name" and name not in self.writes:
+            self.note("current.flow_name")
         if name in INTERNAL or name.startswith("__"):
             return False
         if not label and name in self.writes:
@@ -123,7 +131,10 @@ class Watch:
         return True
 
     def _hook_flow(self, cls: Any) -> None:
-        get, get_missing, set_ = cls.__getattribute__, cls.__getattr__, cls.__setattr__
+        get, set_, delete = cls.__getattribute__, cls.__setattr__, cls.__delattr__
+        load = FlowSpec.__getattr__
+        if get is not object.__getattribute__:
+            self._note_blind("a __getattribute__ of its own")
         watch = self
 
         def __getattribute__(obj: Any, name: str) -> Any:
@@ -138,22 +149,33 @@ class Watch:
 
         def __getattr__(obj: Any, name: str) -> Any:
             with watch.quiet(loading=True):
-                return get_missing(obj, name)
+                value = load(obj, name)
+            if obj is watch._flow:
+                watch._loaded.add(name)
+            return value
 
         def __setattr__(obj: Any, name: str, value: Any) -> None:
             if obj is watch._flow and not watch._is_quiet():
                 watch.writes.add(name)
             set_(obj, name, value)
 
-        for hook in (__getattribute__, __getattr__, __setattr__):
+        def __delattr__(obj: Any, name: str) -> None:
+            delete(obj, name)
+            if obj is watch._flow and watch._watching:
+                watch.writes.discard(name)  # A read after this sees the parent's again.
+
+        for hook in (__getattribute__, __setattr__, __delattr__):
             self._replace(cls, hook.__name__, hook)
+        # Where artifacts are loaded; a `__getattr__` of the user's calls it, and reads besides.
+        self._replace(FlowSpec, "__getattr__", __getattr__)
 
     def _whole(self, obj: Any, name: str, get: Callable[[Any, str], Any]) -> Any:
         """Answer what reads more, or other, than the attribute of its name."""
         if self._labels.get(id(obj)) is None:
             return get(obj, name)
         if name == "merge_artifacts":
-            return self._merge
+            own = type(obj).merge_artifacts is not FlowSpec.merge_artifacts
+            return get(obj, name) if own else self._merge
         label = self._labels[id(obj)]
         if label and name not in ("input", "index"):
             self._note_blind(f"{label}{name}")
@@ -174,7 +196,7 @@ class Watch:
         self, inputs: Any, exclude: list[str] | None = None, include: list[str] | None = None
     ) -> None:
         flow = self._flow
-        there = {name for name in vars_quietly(flow) if name not in INTERNAL} | self.writes
+        there = {name for name in _names_in(flow) if name not in INTERNAL} | self.writes
         for name in include or ():
             if name not in there:
                 self.note(f"inputs[*].{name}")
@@ -267,7 +289,7 @@ def _is_code(cls: type, name: str) -> bool:
     return False
 
 
-def vars_quietly(flow: Any) -> list[str]:
+def _names_in(flow: Any) -> list[str]:
     return list(object.__getattribute__(flow, "__dict__"))
 
 

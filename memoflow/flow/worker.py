@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
+import sys
 import time
 from collections.abc import Callable
 from typing import Any
@@ -11,7 +13,7 @@ from typing import Any
 from metaflow.metadata_provider import MetaDatum
 from metaflow.metaflow_current import current
 
-from memoflow.flow import transition
+from memoflow.flow import task_record, transition
 from memoflow.flow.current_memo import CurrentMemo
 from memoflow.flow.lookup import Memoized, MissError, Verdict, look_up, never
 from memoflow.flow.parents import INTERNAL, Parents, UndecidedError, label
@@ -98,7 +100,7 @@ class Task:
             by_label = {}
             if inputs is not None:
                 by_label = {label(one._datastore, self._memoized.join_type): one for one in inputs}
-            self._watch = Watch(flow, by_label, self._memoized.shape.parameters)
+            self._watch = Watch(flow, by_label, self._memoized.shape)
             if self._memoized.join_type is not None:
                 self._watch.note("inputs")
             self._watch.start()
@@ -123,11 +125,12 @@ class Task:
             self._watch.stop()
         entry = self._verdict.entry
         if entry is not None and task_ok:
-            self._register({"hit": True, "key": str(entry.ref.key), "origin": entry.origin})
+            self._register(task_record.origin(entry))
             self._tally(hit=True, saved_s=entry.run_time_s)
         elif self._watch is not None and task_ok and not self._failed:
             key = self._record(self._watch)
-            self._register({"hit": False, "key": key, "reason": self._verdict.reason})
+            if key is not None:
+                self._register({"memo-key": key})
 
     def _replay(self, flow: Any, *inputs: Any) -> None:
         """Bind the results of a hit in place of running the step."""
@@ -161,9 +164,9 @@ class Task:
         except UndecidedError as error:
             print(f"[memoize] not recorded: {error}", flush=True)
             return None
-        getattr(memoized.shape.flow, memoized.step).wrappers.remove(self)
-        if not memoized.is_unchanged():
-            print("[memoize] not recorded: its code was edited while it ran", flush=True)
+        edited = _edited_since(memoized.looked_at)
+        if edited:
+            print(f"[memoize] not recorded: {edited} was edited while the task ran", flush=True)
             return None
         ttl = memoized.options.ttl
         ref = memo.record(
@@ -190,10 +193,13 @@ class Task:
             before = self._datastores[0]._objects
         else:
             before = {name: output._objects.get(name) for name in memoized.shape.parameters}
-        changed = {
+        changed = watch.writes & output._objects.keys() - (INTERNAL - {"name"})
+        changed |= {
             name
             for name, sha1 in output._objects.items()
-            if name not in INTERNAL and (name in watch.writes or before.get(name) != sha1)
+            if before.get(name) != sha1
+            and name not in INTERNAL
+            and name not in memoized.shape.constants
         }
         wanted = memoized.options.outputs
         if wanted is not None:
@@ -233,21 +239,14 @@ class Task:
                 flush=True,
             )
 
-    def _register(self, value: dict[str, Any]) -> None:
+    def _register(self, fields: dict[str, Any]) -> None:
         output = self._output
-        fields = {"memo": json.dumps(value)}
-        if value["hit"]:
-            flow, run, _, task = value["origin"].split("/")
-            if flow == current.flow_name:
-                fields |= {"origin-run-id": run, "origin-task-id": task}
+        tags = [f"attempt_id:{self._attempt}"]
         self._metadata.register_metadata(
             output.run_id,
             output.step_name,
             output.task_id,
-            [
-                MetaDatum(name, text, name, [f"attempt_id:{self._attempt}"])
-                for name, text in fields.items()
-            ],
+            [MetaDatum(field, value, field, tags) for field, value in fields.items()],
         )
 
     def _tally(self, *, hit: bool, saved_s: float) -> None:
@@ -268,8 +267,25 @@ class Task:
             )
 
 
+def _edited_since(moment: float) -> str | None:
+    """Return the file of a loaded module of the user's that was written after a moment.
+
+    The scope was computed from the files of what a step imports in its body, and the step
+    loaded them later; likewise the classes of what it read.
+    """
+    libraries = (sys.prefix, sys.base_prefix)
+    for module in list(sys.modules.values()):
+        path = getattr(module, "__file__", None)
+        if isinstance(path, str) and not path.startswith(libraries):
+            with contextlib.suppress(OSError):
+                # Less than the moment by as much as the clock of a file system is coarse.
+                if os.stat(path).st_mtime > moment - 0.02:
+                    return os.path.basename(path)
+    return None
+
+
 def _current(name: str) -> Any:
-    value = getattr(current, name)
+    value = getattr(current, name, None)
     return sorted(value) if name == "tags" and value is not None else value
 
 

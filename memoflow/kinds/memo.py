@@ -11,8 +11,10 @@ instances of, which nothing in the step's code need mention.
 from __future__ import annotations
 
 import json
+import time
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
@@ -81,6 +83,7 @@ def read_sets(store: Store, scope: Key) -> Iterator[tuple[str, ...]]:
             names = store.manifest(ref).meta["names"]
         except (NotFoundError, IntegrityError):
             continue  # Whatever was found under it is a miss now, and will be recorded again.
+        store.touch(ref)  # Or it would seem unused, and be evicted before what it leads to.
         yield tuple(names)
 
 
@@ -179,19 +182,27 @@ def record(
     return ref
 
 
-def prune(store: Store) -> int:
-    """Forget the read-sets of scopes that have no results left; return how many."""
-    with_results: set[tuple[str, ...]] = set()
-    reads: list[Key] = []
-    for key in store.keys(Key.of("memo")):
-        if len(key.parts) > 4 and key.parts[4] == "results":
-            with_results.add(key.parts[:4])
-        else:
-            reads.append(key)
-    orphans = [key for key in reads if key.parts[:4] not in with_results]
-    for key in orphans:
-        store.forget(key)
-    return len(orphans)
+def is_result(key: Key) -> bool:
+    """Tell whether a key is that of a result; others say how to find results."""
+    return key.kind == "memo" and len(key.parts) > 4 and key.parts[4] == "results"
+
+
+def prune(store: Store, *, keep_newer: timedelta = timedelta(hours=1)) -> int:
+    """Forget the read-sets of scopes that have no results left; return how many.
+
+    Not those newer than `keep_newer`: a result may be on its way.
+    """
+    keys = store.keys(Key.of("memo"))
+    with_results = {key.parts[:4] for key in keys if is_result(key)}
+    orphans = 0
+    for key in keys:
+        if is_result(key) or key.parts[:4] in with_results:
+            continue
+        ref = store.find(key)
+        if ref is None or ref.created < time.time() - keep_newer.total_seconds():
+            store.forget(key)
+            orphans += 1
+    return orphans
 
 
 _NO_REFS = Fingerprint.of(())

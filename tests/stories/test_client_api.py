@@ -109,12 +109,27 @@ def test_tags_are_those_of_the_current_run(runs):
 
 def test_the_origin_task_is_in_the_metadata(runs):
     question = """
-    answer = sorted(t.origin_pathspec for t in Step(SECOND + "/fit"))
+    answer = sorted(t.metadata_dict["memo-origin"] for t in Step(SECOND + "/fit"))
     expected = sorted(t.pathspec for t in Step(FIRST + "/fit"))
     answer = [answer, expected]
     """
     origins, expected = ask(runs, question)
     assert origins == expected
+
+
+def test_metadata_and_logs_survive_the_clean_up_of_the_origin(runs):
+    project, first, _ = runs
+    hidden = project.folder / "hidden"
+    origin = project.folder / ".metaflow" / "Sweep" / first
+    origin.rename(hidden)
+    try:
+        question = """
+        tasks = list(Step(SECOND + "/fit"))
+        answer = [("hit" in t.stdout, "memo-origin" in t.metadata_dict) for t in tasks]
+        """
+        assert ask(runs, question) == [[True, True]] * 2
+    finally:
+        hidden.rename(origin)
 
 
 def test_a_hit_has_every_name_that_the_origin_has(runs):

@@ -106,3 +106,28 @@ def test_results_are_not_shared_between_flows_unasked(project):
     project.write("other.py", FLOW.replace("Keep", "Other"))
     project.run()
     assert project.run(flow="other.py").workers.count("work") == 1
+
+
+def test_a_run_evicts_what_has_expired(project):
+    project.write("flow.py", FLOW.replace("@memoize", "@memoize(ttl='1s')"))
+    project.run()
+    (project.store / "gc" / "housekeeping").rename(project.folder / "an hour later")
+    project.python("-c", "import time; time.sleep(1.1)")
+    ran = project.run("--memo", "off")
+    assert "evicted 1 entry" in ran.memo_lines
+    assert "evicted" not in project.run("--memo", "off").text, "once an hour is enough"
+
+
+def test_a_run_keeps_the_store_within_its_budget(project):
+    project.write("flow.py", FLOW)
+    project.run()
+    (project.store / "gc" / "housekeeping").rename(project.folder / "an hour later")
+    ran = project.run("--memo", "read-only", METAFLOW_MEMOFLOW_MAX_SIZE="100B")
+    assert "evicted 1 entry" in ran.memo_lines
+
+
+def test_a_budget_that_is_no_size_stops_a_run_before_it_starts(project):
+    project.write("flow.py", FLOW)
+    ran = project.run(ok=False, METAFLOW_MEMOFLOW_MAX_SIZE="much")
+    assert "METAFLOW_MEMOFLOW_MAX_SIZE is a size such as 50GB or 500MB, not 'much'" in ran.text
+    assert ran.workers == []

@@ -9,6 +9,9 @@ from pathlib import Path
 
 import pytest
 
+# Root reads and writes where it likes, unless it gives that up.
+AS_OWNER = ["setpriv", "--bounding-set", "-dac_override,-dac_read_search"] * (os.geteuid() == 0)
+
 FLOW = """
     import os
     from metaflow import FlowSpec, catch, memoize, retry, step
@@ -98,9 +101,7 @@ def test_a_store_that_cannot_be_written_fails_no_step(flow):
     flow.run()
     folders = [flow.store, *(path for path in flow.store.rglob("*") if path.is_dir())]
     flow.edit("flow.py", "self.x = 20", "self.x = 30")
-    # Root writes where it likes, unless it gives that up.
-    as_owner = ["setpriv", "--bounding-set", "-dac_override,-dac_read_search"]
-    command = [*as_owner * (os.geteuid() == 0), sys.executable, "flow.py", "--no-pylint", "run"]
+    command = [*AS_OWNER, sys.executable, "flow.py", "--no-pylint", "run"]
     for folder in folders:
         folder.chmod(0o500)
     try:
@@ -113,6 +114,26 @@ def test_a_store_that_cannot_be_written_fails_no_step(flow):
     assert "sum 1500" in done.stdout, done.stdout + done.stderr
     assert done.returncode == 0
     assert done.stdout.count("[memoize] recording failed") == 1
+
+
+def test_a_store_that_cannot_be_read_turns_memoization_off(flow):
+    flow.run()
+    flow.store.chmod(0o000)
+    try:
+        done = subprocess.run(
+            [*AS_OWNER, sys.executable, "flow.py", "--no-pylint", "run"],
+            cwd=flow.folder,
+            env=flow.env,
+            capture_output=True,
+            text=True,
+            timeout=300,
+        )
+    finally:
+        flow.store.chmod(0o700)
+    assert "sum 1000" in done.stdout, done.stdout + done.stderr
+    assert "[memoize] off: " in done.stdout
+    assert "ermission" in done.stdout
+    assert flow.run().workers.count("work") == 0
 
 
 def test_a_store_that_is_a_file_turns_memoization_off_with_one_line(flow):
