@@ -22,7 +22,7 @@ def packed(*, mtime: float = 1.0) -> bytes:
     return gzip.compress(CONTENT, 3, mtime=mtime)
 
 
-@pytest.mark.parametrize("digest", [Digest.of(b""), SHA1])
+@pytest.mark.parametrize("digest", [Digest.of(b""), SHA1], ids=["sha256", "sha1"])
 def test_a_name_leads_back_to_its_digest(digest: Digest) -> None:
     assert blob_of(blob_name(digest)) == digest
 
@@ -40,7 +40,9 @@ def test_a_blob_of_metaflows_is_whole_if_its_content_is(data: bytes) -> None:
 
 
 @pytest.mark.parametrize(
-    "data", [b"", packed()[:-1], packed()[:500], CONTENT[1:], packed()[:9] + b"\xff" * 999]
+    "data",
+    [b"", packed()[:-1], packed()[:500], CONTENT[1:], packed()[:9] + b"\xff" * 999],
+    ids=["empty", "cut", "cut short", "other", "garbled"],
 )
 def test_a_blob_of_metaflows_with_other_content_is_not(data: bytes) -> None:
     backend = Memory()
