@@ -9,8 +9,6 @@ from __future__ import annotations
 import ast
 from collections.abc import Callable, Iterable, Iterator
 
-from memoflow.fingerprint.reads import bound_by
-
 # Given the dotted name of what is called, as written: ("stdlib", "dataclasses.field"), or "user",
 # "installed", "builtin" or "" as owner.
 Resolve = Callable[[ast.expr], tuple[str, str]]
@@ -34,11 +32,12 @@ def acts_of(body: Iterable[ast.stmt], resolve: Resolve) -> Iterator[ast.stmt]:
     for statement in body:
         if not _plain(statement, resolve, frozenset(known)):
             yield statement
-        known |= bound_by(statement)
+        if isinstance(statement, _FUNCTIONS):
+            known.add(statement.name)
 
 
 def _plain(statement: ast.stmt, resolve: Resolve, known: frozenset[str]) -> bool:
-    """Say whether a statement only binds names; `known` are those bound around it before."""
+    """Say whether a statement only binds names; `known` are the functions before it."""
     if isinstance(statement, (ast.Import, ast.ImportFrom, ast.Pass, ast.Global)):
         return True
     if isinstance(statement, _FUNCTIONS):

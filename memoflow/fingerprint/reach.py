@@ -8,6 +8,7 @@ bytecode otherwise.
 
 from __future__ import annotations
 
+import ast
 import builtins
 import contextlib
 import dataclasses
@@ -168,6 +169,8 @@ class Flow:
         self.classes = [
             each for each in cls.__mro__ if place_named(each.__module__).owner == "user"
         ]
+        step = _wrapped(getattr(cls, name, None))
+        self.joins = step is not None and step.__code__.co_argcount > 1
         self.names = {(each.__module__, each.__qualname__): each for each in self.classes}
 
     def called(self, module: str, qualname: str) -> str:
@@ -248,6 +251,7 @@ class Walk:
         self._public = False
         self._subclasses = False
         self._classes: dict[str, type] = {}
+        self._closures: dict[str, frozenset[str]] = {}
 
     def finish(self, start: Callable[[], object], name: str) -> Fingerprint:
         """Follow everything from `start` and add it up."""
@@ -508,6 +512,12 @@ class Walk:
                 # Their text counts already; what they were given need not have a meaning.
                 with contextlib.suppress(NoFingerprintError):
                     self._chain(chain, body)
+        for node in found.definitions:
+            if any(self._registers(each, namespace) for each in node.decorator_list):
+                value = namespace.get(node.name)
+                self._add("code", _dotted(module, node.name), syntax_digest(node))
+                if isinstance(value, CODE_TYPES):
+                    self.code(value)
         # What these define does not matter unless it is read, but they ran as well.
         for ran in found.imports:
             for name in candidates(ran, str(namespace.get("__package__") or "")):
@@ -599,7 +609,7 @@ class Walk:
         self._subclasses |= reads.subclasses
         package = str(f.__globals__.get("__package__") or "")
         self.static.follow(reads, package, shown)
-        held = self._names(reads, body)
+        held = self._names(reads, body) | self._loaded(reads, body, package)
         if reads.dynamic:
             self.static.whole(place_named(module))
         self._defaults(f, body, held)
@@ -609,6 +619,8 @@ class Walk:
             found = owner.__dict__.get(f.__name__)
             of_class = isinstance(found, classmethod) or f.__name__ in _CLASS_METHODS
             self._self(reads, owner, body, held, of_class=of_class)
+        if self.flow and self.flow.joins:
+            held |= self._asked_of_inputs(node)
         elif owner is None and isinstance(cls, type):
             held["<class>"] = self.code(cls)
         names = digest_of(token, *(text for pair in sorted(held.items()) for text in pair))
@@ -624,6 +636,70 @@ class Walk:
             if token is not None:
                 held[".".join(chain)] = token
         return held
+
+    def _asked_of_inputs(self, node: ast.AST | None) -> dict[str, str]:
+        """Follow the methods that a join may call on its inputs, which are flows as well."""
+        flow = self.flow
+        assert flow is not None
+        if node is None:
+            self._escape()
+            return {}
+        asked = {each.attr for each in ast.walk(node) if isinstance(each, ast.Attribute)}
+        texts = (each.value for each in ast.walk(node) if isinstance(each, ast.Constant))
+        asked |= {text for text in texts if isinstance(text, str)}
+        held = {}
+        for name in sorted(asked):
+            value = flow.find(name)
+            if isinstance(value, CODE_TYPES) and not flow.is_step(value):
+                held[f"inputs.{name}"] = str(self.member(value))
+        return held
+
+    def _loaded(self, reads: Reads, body: _Body, package: str) -> dict[str, str]:
+        """Follow what a function imports again that its module has certainly loaded.
+
+        What others have put there by then is in no file that it names.
+        """
+        held: dict[str, str] = {}
+        for target in sorted(reads.imports, key=repr):
+            module = modules.absolute(target.module, target.level, package)
+            if target.name == "*" or module not in self._closure(body.module):
+                continue
+            rest = [*([target.name] if target.name else []), *target.chain]
+            # The file counts already; what is loaded need not have a meaning.
+            with contextlib.suppress(NoFingerprintError):
+                token = self._follow(sys.modules[module], module, rest, body)
+                if token is not None:
+                    held[f"import {module}.{'.'.join(rest)}"] = token
+        return held
+
+    def _closure(self, module: str) -> frozenset[str]:
+        """Return the user's modules that a loaded one has loaded, however deep."""
+        known = self._closures.get(module)
+        if known is not None:
+            return known
+        seen: set[str] = set()
+        todo = [module, *([self.flow.cls.__module__] if self.flow else [])]
+        while todo:
+            home = sys.modules.get(name := todo.pop())
+            if name in seen or home is None or place_of(home).owner != "user":
+                continue
+            seen.add(name)
+            path = vars(home).get("__file__")
+            found = source.loaded(path) if isinstance(path, str) else None
+            package = str(vars(home).get("__package__") or "")
+            for ran in found.certain_imports if found else ():
+                todo += candidates(ran, package)
+        self._closures[module] = frozenset(seen)
+        return self._closures[module]
+
+    def _registers(self, decorator: ast.expr, namespace: Mapping[str, Any]) -> bool:
+        """Say whether a decorator hands what it decorates to a library, which keeps it."""
+        if "regist" not in ast.unparse(decorator).lower():
+            return False
+        value = namespace.get(source.root_of(decorator))
+        home = value.__name__ if isinstance(value, types.ModuleType) else None
+        home = home or getattr(value, "__module__", None) or type(value).__module__
+        return place_named(str(home)).owner == "installed"
 
     def _defaults(self, f: types.FunctionType, body: _Body, held: dict[str, str]) -> None:
         code = f.__code__
@@ -936,11 +1012,18 @@ def _cells(f: types.FunctionType) -> dict[str, Any]:
     return cells
 
 
+def _wrapped(f: Any) -> types.FunctionType | None:
+    """Return the function at the bottom of a stack of `functools.wraps`, or None."""
+    while isinstance(f, types.FunctionType) and hasattr(f, "__wrapped__"):
+        f = f.__wrapped__
+    return f if isinstance(f, types.FunctionType) else None
+
+
 def _methods(value: Any) -> Iterable[types.FunctionType]:
     """Return the functions to which `self` or its class is handed when an attribute is used."""
     inner = getattr(value, "__func__", value) if isinstance(value, classmethod) else value
     if isinstance(inner, property):
-        inners = [inner.fget, inner.fset, inner.fdel]
+        inners: list[Any] = [inner.fget, inner.fset, inner.fdel]
     else:
         inners = [inner.func if isinstance(inner, _HOLDERS) else inner]
     return [each for each in inners if isinstance(each, types.FunctionType)]

@@ -93,6 +93,18 @@ class Source:
         return sorted(reads_of(imports).ran, key=repr)
 
     @functools.cached_property
+    def certain_imports(self) -> list[Import]:
+        """The modules that importing this one imports whatever is the case."""
+        plain = (each for each in self.tree.body if isinstance(each, (ast.Import, ast.ImportFrom)))
+        return sorted(reads_of(plain).ran, key=repr)
+
+    @functools.cached_property
+    def definitions(self) -> list[ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef]:
+        """The functions and classes at the top level that have decorators."""
+        found = (each for each in self.tree.body if isinstance(each, _DECORATED))
+        return [each for each in found if each.decorator_list]
+
+    @functools.cached_property
     def bindings(self) -> dict[str, list[ast.stmt]]:
         """Top-level name -> the statements that bind or change it, in their order."""
         bindings: dict[str, list[ast.stmt]] = {}
@@ -118,7 +130,7 @@ class Source:
         return [
             each.name
             for each in definitions
-            if any(_root(decorator) in fillers for decorator in each.decorator_list)
+            if any(root_of(decorator) in fillers for decorator in each.decorator_list)
         ]
 
     @functools.cached_property
@@ -136,19 +148,19 @@ class Source:
 
     def _is_effect(self, statement: ast.stmt) -> bool:
         if isinstance(statement, ast.Expr) and isinstance(statement.value, ast.Call):
-            root = _root(statement.value)
+            root = root_of(statement.value)
             on_itself = root in self.bindings and _called_on(statement) is not None
             return root not in _HARMLESS and (root in self.imported or not on_itself)
         if isinstance(statement, (ast.Assign, ast.AugAssign, ast.AnnAssign, ast.Delete)):
             targets = getattr(statement, "targets", None) or [getattr(statement, "target", None)]
             for target in targets:
-                root = _root(target) if isinstance(target, (ast.Attribute, ast.Subscript)) else ""
+                root = root_of(target) if isinstance(target, (ast.Attribute, ast.Subscript)) else ""
                 if root in self.imported and root not in _HARMLESS:
                     return True
         return False
 
 
-def _root(node: ast.AST) -> str:
+def root_of(node: ast.AST) -> str:
     """Return the name that a chain of attributes, items and calls starts from, or ""."""
     while True:
         if isinstance(node, ast.Call):
@@ -166,7 +178,7 @@ def _called_on(statement: ast.stmt) -> str | None:
         and isinstance(statement.value, ast.Call)
         and isinstance(statement.value.func, ast.Attribute)
     ):
-        return _root(statement.value) or None
+        return root_of(statement.value) or None
     return None
 
 

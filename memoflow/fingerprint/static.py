@@ -18,7 +18,7 @@ from memoflow.fingerprint.acts import acts_of
 from memoflow.fingerprint.modules import Place, absolute, locate, package_of
 from memoflow.fingerprint.packages import providers
 from memoflow.fingerprint.parts import Part, digest_of
-from memoflow.fingerprint.reads import Chain, Import, Reads, bound_by, imports_in, reads_of
+from memoflow.fingerprint.reads import Chain, Import, Reads, imports_in, reads_of
 from memoflow.fingerprint.source import Source, is_main_guard, syntax_digest
 
 _SIMPLE = (ast.Assign, ast.AnnAssign)
@@ -34,6 +34,8 @@ class StaticCode:
         self._seen: set[tuple[str, ...]] = set()
         self._todo: list[Callable[[], None]] = []
         self._known_acts: dict[str, list[ast.stmt]] = {}  # by path
+        self._active: dict[str, bool] = {}  # by module
+        self._located: dict[str, Place] = {}
 
     def follow(self, reads: Reads, package: str, who: str) -> None:
         """Follow the imports among what a function of `package` reads."""
@@ -47,7 +49,7 @@ class StaticCode:
 
     def name(self, module: str, name: str) -> None:
         """Follow one top-level name of a module."""
-        self._name(locate(module), name, ())
+        self._name(self._locate(module), name, ())
         self._work()
 
     def whole(self, place: Place) -> None:
@@ -64,20 +66,26 @@ class StaticCode:
         while self._todo:
             self._todo.pop()()
 
+    def _locate(self, name: str) -> Place:
+        place = self._located.get(name)
+        if place is None:
+            place = self._located[name] = locate(name)
+        return place
+
     def _import(self, target: Import, package: str) -> None:
         module = absolute(target.module, target.level, package)
         if target.name is None:
-            self._chain(locate(module), target.chain)
+            self._chain(self._locate(module), target.chain)
         elif target.name == "*":
-            self._whole(locate(module))
+            self._whole(self._locate(module))
         else:
-            self._name(locate(module), target.name, target.chain)
+            self._name(self._locate(module), target.name, target.chain)
 
     def _run(self, module: str) -> None:
         """Add what importing a module and its packages does to other things."""
         names = module.split(".")
         for i in range(1, len(names) + 1):
-            place = locate(".".join(names[:i]))
+            place = self._locate(".".join(names[:i]))
             if place.owner == "installed":
                 # A namespace package has no file: what provides it is told further down.
                 if place.path:
@@ -94,7 +102,7 @@ class StaticCode:
         self.parts.append(Part("code", name, "missing"))
 
     def _guess(self, prefix: str, who: str) -> None:
-        place = locate(prefix) if prefix else None
+        place = self._locate(prefix) if prefix else None
         if place is None or place.owner == "missing":
             raise NoFingerprintError(who, "it imports a module whose name only the run knows")
         if place.owner == "installed":
@@ -106,7 +114,7 @@ class StaticCode:
                     if file.endswith(".py"):
                         stem = "" if file == "__init__.py" else file[:-3]
                         names = [name for name in (prefix, inner, stem) if name]
-                        self._whole(locate(".".join(names)))
+                        self._whole(self._locate(".".join(names)))
 
     def _chain(self, place: Place, chain: Chain) -> None:
         if place.owner == "installed" and (place.path or not chain):
@@ -137,7 +145,7 @@ class StaticCode:
         if bound:
             self._effects(place)
             self._todo.append(partial(self._bound, place, name, chain))
-        inner = locate(f"{place.name}.{name}") if place.search else None
+        inner = self._locate(f"{place.name}.{name}") if place.search else None
         if inner is not None and inner.owner != "missing":
             self._chain(inner, chain)
         elif not bound and found is not None:
@@ -153,7 +161,7 @@ class StaticCode:
             return True
         seen.add(place.name)
         for target in self._stars(found):
-            star = locate(absolute(target.module, target.level, package_of(place)))
+            star = self._locate(absolute(target.module, target.level, package_of(place)))
             if star.owner != "user":
                 return True  # It may come from there; the package stands for it.
             inner = self._source(star)
@@ -198,7 +206,7 @@ class StaticCode:
                 self._todo.append(partial(self._bound, place, other, ()))
         if name not in found.bindings:
             for target in self._stars(found):
-                star = locate(absolute(target.module, target.level, package))
+                star = self._locate(absolute(target.module, target.level, package))
                 inner = self._source(star) if star.owner == "user" else None
                 if star.owner == "installed":
                     self.package(star)
@@ -256,7 +264,7 @@ class StaticCode:
             for name in found.bindings:
                 self._todo.append(partial(self._bound, place, name, ()))
             for target in self._stars(found):
-                self._whole(locate(absolute(target.module, target.level, package_of(place))))
+                self._whole(self._locate(absolute(target.module, target.level, package_of(place))))
 
     def _effects(self, place: Place) -> None:
         """Add what running a module may do besides binding its names, and what that takes."""
@@ -267,8 +275,9 @@ class StaticCode:
         if found is None:
             return
         acts = self._acts(found, place)
-        if acts:
-            self.parts.append(self._acts_part(found, place, acts))
+        part = self._acts_part(found, place, acts)
+        if part is not None:
+            self.parts.append(part)
             for act in acts:
                 if isinstance(act, _DEFINITIONS):
                     self._todo.append(partial(self._bound, place, act.name, ()))
@@ -276,7 +285,7 @@ class StaticCode:
         # What these define does not matter unless it is read, but they run as well.
         for ran in found.imports:
             for module in candidates(ran, package_of(place)):
-                inner = locate(module)
+                inner = self._locate(module)
                 if inner.owner == "user":
                     self._todo.append(partial(self._effects, inner))
 
@@ -311,35 +320,38 @@ class StaticCode:
                 module = absolute(target.module, target.level, package_of(place))
                 names = [module, *([target.name] if target.name else []), *attributes]
                 dotted = ".".join(names)
-                owners.add(locate(module).owner)
+                owners.add(self._locate(module).owner)
         return (owners.pop() if len(owners) == 1 else "user"), dotted
 
-    def _acts_part(self, found: Source, place: Place, acts: list[ast.stmt]) -> Part:
+    def _acts_part(self, found: Source, place: Place, acts: list[ast.stmt]) -> Part | None:
         """Return the part for the acts of a module, in their order and that of its imports."""
         texts: list[str] = []
-        positions = {id(act) for act in acts}
-        bound: dict[str, int] = {}
-        for statement in found.tree.body:
-            if id(statement) in positions:
+        wanted = {id(act) for act in acts}
+        lines = {id(statement): i for i, statement in enumerate(found.tree.body)}
+        for i, statement in enumerate(found.tree.body):
+            if id(statement) in wanted:
                 if isinstance(statement, _DEFINITIONS):
                     texts.append(f"define {statement.name}")
                 else:
                     texts.append(syntax_digest(statement))
                 # `act(N)` before or after `N = 2`.
-                roots = {chain[0] for chain in reads_of([statement]).names}
-                texts += [f"{name} {bound[name]}" for name in sorted(roots) if name in bound]
-            for name in bound_by(statement):
-                bound[name] = bound.get(name, 0) + 1
+                for name in sorted({chain[0] for chain in reads_of([statement]).names}):
+                    earlier = [lines[id(each)] < i for each in found.bindings.get(name, ())]
+                    texts += [f"{name} {sum(earlier)}"] if any(earlier) else []
             if isinstance(statement, (ast.Import, ast.ImportFrom)):
-                for ran in reads_of([statement]).ran:
-                    modules = candidates(ran, package_of(place))
-                    texts += [f"import {each}" for each in modules if self._is_active(each, set())]
-        where = f"{os.path.basename(found.path)}:{acts[0].lineno}"
+                for ran in sorted(reads_of([statement]).ran, key=repr):
+                    for module in candidates(ran, package_of(place)):
+                        if module not in self._active:
+                            self._active[module] = self._is_active(module, set())
+                        texts += [f"import {module}"] * self._active[module]
+        if not acts and len(texts) < 2:
+            return None
+        where = os.path.basename(found.path) + (f":{acts[0].lineno}" if acts else "")
         return Part("code", f"import {place.name}", digest_of("static", place.name, *texts), where)
 
     def _is_active(self, module: str, seen: set[str]) -> bool:
         """Say whether a module or what it imports acts on anything when it runs."""
-        place = locate(module) if module not in seen else None
+        place = self._locate(module) if module not in seen else None
         seen.add(module)
         found = self._source(place) if place is not None and place.owner == "user" else None
         if place is None or found is None:

@@ -12,7 +12,14 @@ import time
 
 def answer(request: dict) -> str:
     from memoflow.errors import NoFingerprintError
-    from memoflow.fingerprint import of_function, of_references, of_step, of_value, source
+    from memoflow.fingerprint import (
+        of_constant,
+        of_function,
+        of_references,
+        of_step,
+        of_value,
+        source,
+    )
 
     sys.dont_write_bytecode, sys.stdout = True, sys.stderr
     # As if this process had begun after the files were written.
@@ -20,6 +27,7 @@ def answer(request: dict) -> str:
     os.chdir(request["directory"])
     sys.path[:0] = [*request.get("path", ()), request["directory"]]
     scope = {
+        "of_constant": of_constant,
         "of_function": of_function,
         "of_references": of_references,
         "of_step": of_step,

@@ -100,6 +100,19 @@ def test_user_code_behind_a_decorator_of_a_package_counts(world: World, site: Pa
     assert look_with(world, site).value != before.value
 
 
+def test_user_code_registered_with_a_package_counts(world: World, site: Path) -> None:
+    kit = "T = {}\ndef register(name):\n    def deco(c):\n        T[name] = c\n"
+    kit += "        return c\n    return deco\ndef make(name): return T[name]()"
+    install(site, "kit", "1.0", {"kit/__init__.py": kit})
+    text = "import kit\n@kit.register('x')\nclass X:\n    def m(self): return 1\n"
+    text += "def f(): return kit.make('x').m()"
+    world.write(main=text)
+    before = look_with(world, site)
+    world.write(main=text.replace("1", "2"))
+    assert before.error is None, before.reason
+    assert look_with(world, site).value != before.value
+
+
 def test_user_code_wrapped_in_an_object_of_a_package_counts(world: World, site: Path) -> None:
     kit = "import functools, threading\nclass jit:\n    def __init__(self, f):\n"
     kit += "        functools.update_wrapper(self, f)\n        self.lock = threading.Lock()\n"

@@ -183,7 +183,7 @@ DIFFERENT: dict[str, list[object]] = {
     "frames": [
         frame(), frame(index=[1, 2]), frame(index=["0", "1"]), frame().astype({"a": float}),
         frame()[["b", "a"]], frame().rename(columns={"a": "c"}), frame().iloc[::-1],
-        frame().astype({"b": "category"}), frame().astype({"b": object}), frame().iloc[:1],
+        frame().astype({"b": "category"}), frame().astype({"b": "string"}), frame().iloc[:1],
         frame().rename_axis("i"), frame().rename_axis(columns="c"),
         changed(frame, lambda value: value.attrs.update(a=1)), frame().set_flags(
             allows_duplicate_labels=False
@@ -198,7 +198,7 @@ DIFFERENT: dict[str, list[object]] = {
         pd.arrays.SparseArray([1, 2]),
     ],
     "texts of pandas": [
-        pd.Series(["a", None], dtype=kind) for kind in ("string", "str", object, "category")
+        pd.Series(["a", None], dtype=kind) for kind in ("string", object, "category")
     ],
     "missing values": [pd.NA, pd.NaT, float("nan"), None, np.datetime64("NaT")],
     "categories": [

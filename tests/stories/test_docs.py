@@ -51,20 +51,24 @@ def line_of(text: str) -> int:
     return text[: text.index("def train(")].count("\n") + 1
 
 
-def test_each_option_of_memoize_is_documented():
+def test_each_option_of_memoize_is_documented(project):
+    question = """
     from memoflow.flow.memoize import MemoizeDecorator
-
+    answer = {name: str(value) for name, value in MemoizeDecorator.defaults.items()}
+    """
     rows = re.findall(r"^\| `(\w+)` \| (.*?) \|", MEMOIZE, re.MULTILINE)
     documented = {name: default.strip("`").strip('"') for name, default in rows}
-    assert documented == {n: str(value) for n, value in MemoizeDecorator.defaults.items()}
+    assert documented == project.ask(question)
 
 
-def test_each_verb_of_the_command_line_is_documented():
+def test_each_verb_of_the_command_line_is_documented(project):
+    question = """
     from memoflow.cli.main import main
-
-    for verb, command in main.commands.items():
+    answer = {verb: command.help for verb, command in main.commands.items()}
+    """
+    for verb, text in project.ask(question).items():
         assert f"memoflow {verb}" in MEMOIZE
-        assert command.help
+        assert text
 
 
 def test_each_setting_is_documented():
