@@ -8,7 +8,7 @@ import os
 import sys
 from dataclasses import dataclass
 from types import ModuleType
-from typing import Literal
+from typing import Any, Literal
 
 from memoflow.fingerprint.packages import OURS, is_stdlib, site_of
 
@@ -105,3 +105,11 @@ def absolute(module: str, level: int, package: str) -> str:
     names = package.split(".") if package else []
     base = ".".join(names[: len(names) - level + 1])
     return f"{base}.{module}" if base and module else base or module
+
+
+def find(module: str | None, qualname: str) -> Any:
+    """Return what is loaded under a name, unwrapped from staticmethod and classmethod, or None."""
+    value: Any = sys.modules.get(module or "")
+    for name in qualname.split("."):
+        value = getattr(value, "__dict__", {}).get(name)
+    return value.__func__ if isinstance(value, (staticmethod, classmethod)) else value

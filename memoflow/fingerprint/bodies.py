@@ -1,0 +1,48 @@
+"""Bodies: pieces of code that are reached, each with where it looks its names up."""
+
+from __future__ import annotations
+
+import dataclasses
+import os
+import types
+from collections.abc import Mapping
+from typing import Any
+
+MISSING = object()
+
+
+@dataclasses.dataclass(frozen=True)
+class Body:
+    """Where a piece of code looks its names up, and how it is shown."""
+
+    shown: str
+    module: str
+    namespace: Mapping[str, Any]
+    cells: Mapping[str, Any]
+    path: str
+    where: str
+    lenient: bool = False  # about names that mean nothing
+    within: Mapping[str, Any] = dataclasses.field(
+        default_factory=dict
+    )  # what the class around it defines
+
+    @property
+    def file(self) -> str:
+        return os.path.basename(self.path)
+
+    def named(self, name: str) -> str:
+        return dotted(self.module, name)
+
+
+def dotted(module: str, name: str) -> str:
+    return name if module == "__main__" else f"{module}.{name}"
+
+
+def cells_of(f: types.FunctionType) -> dict[str, Any]:
+    cells = {}
+    for name, cell in zip(f.__code__.co_freevars, f.__closure__ or (), strict=True):
+        try:
+            cells[name] = cell.cell_contents
+        except ValueError:
+            cells[name] = MISSING
+    return cells

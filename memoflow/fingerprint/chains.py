@@ -1,0 +1,241 @@
+"""Chains of names: what they mean to the code that reads them."""
+
+from __future__ import annotations
+
+import ast
+import builtins
+import contextlib
+import functools
+import importlib
+import sys
+import types
+from collections.abc import Mapping
+from typing import Any
+
+from memoflow.errors import NoFingerprintError
+from memoflow.fingerprint import modules, source
+from memoflow.fingerprint.bodies import MISSING, Body, dotted
+from memoflow.fingerprint.flows import NAMES_OF_CLASS, TELLING
+from memoflow.fingerprint.modules import place_named, place_of
+from memoflow.fingerprint.reads import Chain, Reads, imports_in, reads_of
+from memoflow.fingerprint.source import syntax_digest
+from memoflow.fingerprint.static import candidates, effects_part
+from memoflow.fingerprint.values import CODE_TYPES
+from memoflow.fingerprint.walk import Walk
+
+_MODULE_NAMES = frozenset(
+    {
+        "__annotations__", "__builtins__", "__cached__", "__file__", "__loader__", "__name__",
+        "__package__", "__path__", "__spec__",
+    }
+)  # fmt: skip
+
+
+def follow_names(walk: Walk, reads: Reads, body: Body) -> dict[str, str]:
+    """Follow the names that are read; return their tokens."""
+    held: dict[str, str] = {}
+    for chain in sorted(reads.names):
+        token = _meaning(walk, chain, body)
+        if token is not None:
+            held[".".join(chain)] = token
+    return held
+
+
+def _meaning(walk: Walk, chain: Chain, f: Body) -> str | None:
+    """Return the token of what a chain of names means to a function; follow it."""
+    root, *rest = chain
+    if root in f.cells:
+        value, name = f.cells[root], f"{f.shown}.{root}"
+        if value is MISSING:
+            return "empty"
+    elif root in f.namespace:
+        if root in _MODULE_NAMES:
+            return None
+        value, name = f.namespace[root], f.named(root)
+        origin = None if isinstance(value, CODE_TYPES) else _origin(walk, root, value, f)
+        if origin is not None:
+            owner, name = origin
+            if owner != "user":
+                return f"{name}.{'.'.join(rest)}"
+    elif hasattr(builtins, root):
+        return None
+    else:
+        if root in f.within:
+            return None  # `@prop.setter`: what a class defines counts with the class.
+        if not f.lenient:
+            walk.add("code", f.named(root), "missing", f.where)
+        return "missing"
+    return follow(walk, value, name, rest, f)
+
+
+def follow(walk: Walk, value: Any, name: str, rest: list[str], f: Body) -> str | None:
+    """Return the token of what `rest` means, asked of a value of this name; follow it."""
+    namespace = f.namespace
+    while isinstance(value, types.ModuleType):
+        place = walk.home(value.__name__)
+        inside = rest and rest[0] in vars(value)
+        if place.owner != "user" and not (place.owner == "installed" and not place.path and inside):
+            return f"{value.__name__}.{'.'.join(rest)}"
+        follow_import(walk, place.name, vars(value))
+        namespace = vars(value)
+        if not rest:
+            return walk.code(value)
+        if rest[0] not in namespace:
+            walk.static.name(value.__name__, rest[0])
+            return f"{value.__name__}.{'.'.join(rest)}"
+        first, *rest = rest
+        if first in _MODULE_NAMES:
+            return None
+        name, value = dotted(value.__name__, first), namespace[first]
+    if walk.flow and any(value is each for each in walk.flow.classes):
+        return _flow_class(walk, value, rest, f)
+    if value is importlib.import_module and not name.endswith("import_module"):
+        raise NoFingerprintError(f.shown, "it imports by another name of import_module")
+    if isinstance(value, CODE_TYPES):
+        attribute = getattr(value, "__dict__", {}).get(rest[0]) if rest else None
+        if rest and rest[0] == "__doc__":
+            attribute = value.__doc__
+        known = isinstance(value, type) and rest[:1] != ["__doc__"]
+        if attribute is None or known or isinstance(attribute, CODE_TYPES):
+            return walk.code(value)
+        inner = walk.constant_part(attribute, f"{name}.{rest[0]}", namespace, f.file)
+        return f"{walk.code(value)} {inner}"
+    wrapped = _decorated(walk, value)
+    if wrapped is not None:
+        return wrapped
+    return walk.constant_part(value, name, namespace, f.file)
+
+
+def _decorated(walk: Walk, value: Any) -> str | None:
+    """Return the token of the user's code that an object of a library wraps, or None."""
+    cls = type(value)
+    if place_named(cls.__module__).owner != "installed":
+        return None
+    try:
+        wrapped = value.__wrapped__
+    except Exception:  # Proxies raise whatever they like.
+        return None
+    if not isinstance(wrapped, (types.FunctionType, type)):
+        return None
+    return f"{walk.code(cls)}({walk.code(wrapped)})"
+
+
+def _origin(walk: Walk, name: str, value: Any, f: Body) -> tuple[str, str] | None:
+    """Return (owner, dotted name) of a constant that the module of `f` imported."""
+    found = source.loaded(f.path) if f.path else None
+    if found is None or name not in found.imported:
+        return None
+    for statement in found.bindings.get(name, ()):
+        for target in imports_in(statement, name):
+            package = str(f.namespace.get("__package__") or "")
+            module = modules.absolute(target.module, target.level, package)
+            home = sys.modules.get(module)
+            attribute = name if target.name == "*" else target.name
+            if home is None or attribute is None:
+                continue
+            if vars(home).get(attribute, MISSING) is value:
+                place = walk.home(module)
+                # A number is what it is; an object of a library is the library's to know.
+                if place.owner != "user" and type(value).__module__ == "builtins":
+                    return None
+                return place.owner, dotted(module, attribute)
+    return None
+
+
+def _flow_class(walk: Walk, cls: type, rest: list[str], f: Body) -> str | None:
+    """Follow what is asked of a flow class by its name."""
+    assert walk.flow is not None
+    if not rest:
+        return walk.code(cls)
+    if rest[0] in NAMES_OF_CLASS:
+        walk.name_flow(cls)
+    if rest[0] in TELLING:
+        walk.escape(public=True)
+    for each in cls.__mro__:
+        if rest[0] in each.__dict__ and each in walk.flow.classes:
+            value = each.__dict__[rest[0]]
+            if isinstance(value, CODE_TYPES):
+                return walk.code(value)
+            return walk.constant_part(value, f"{cls.__qualname__}.{rest[0]}", f.namespace, f.file)
+    return None
+
+
+def follow_loaded(walk: Walk, reads: Reads, body: Body, package: str) -> dict[str, str]:
+    """Follow what a function imports again that its module has certainly loaded.
+
+    What others have put there by then is in no file that it names.
+    """
+    held: dict[str, str] = {}
+    for target in sorted(reads.imports, key=repr):
+        module = modules.absolute(target.module, target.level, package)
+        if target.name == "*" or module not in _closure(walk, body.module):
+            continue
+        rest = [*([target.name] if target.name else []), *target.chain]
+        # The file counts already; what is loaded need not have a meaning.
+        with contextlib.suppress(NoFingerprintError):
+            token = follow(walk, sys.modules[module], module, rest, body)
+            if token is not None:
+                held[f"import {module}.{'.'.join(rest)}"] = token
+    return held
+
+
+def _closure(walk: Walk, module: str) -> frozenset[str]:
+    """Return the user's modules that a loaded one has loaded, however deep."""
+    known = walk.closures.get(module)
+    if known is not None:
+        return known
+    seen: set[str] = set()
+    todo = [module, *([walk.flow.cls.__module__] if walk.flow else [])]
+    while todo:
+        home = sys.modules.get(name := todo.pop())
+        if name in seen or home is None or place_of(home).owner != "user":
+            continue
+        seen.add(name)
+        path = vars(home).get("__file__")
+        found = source.loaded(path) if isinstance(path, str) else None
+        package = str(vars(home).get("__package__") or "")
+        for ran in found.certain_imports if found else ():
+            todo += candidates(ran, package)
+    walk.closures[module] = frozenset(seen)
+    return walk.closures[module]
+
+
+def follow_import(walk: Walk, module: str, namespace: Mapping[str, Any]) -> None:
+    """Add what importing a user's module did to other things."""
+    if module in walk.ran:
+        return
+    walk.ran.add(module)
+    path = namespace.get("__file__")
+    found = source.loaded(path) if isinstance(path, str) else None
+    if found is None:
+        return
+    if found.effects:
+        part = effects_part(found, module)
+        walk.parts.append(part)
+        body = Body(f"import {module}", module, namespace, {}, str(path), part.where, True)
+        for chain in sorted(reads_of(found.effects).names):
+            # Their text counts already; what they were given need not have a meaning.
+            with contextlib.suppress(NoFingerprintError):
+                _meaning(walk, chain, body)
+    for node in found.definitions:
+        if any(_registers(each, namespace) for each in node.decorator_list):
+            value = namespace.get(node.name)
+            walk.add("code", dotted(module, node.name), syntax_digest(node))
+            if isinstance(value, CODE_TYPES):
+                walk.code(value)
+    # What these define does not matter unless it is read, but they ran as well.
+    for ran in found.imports:
+        for name in candidates(ran, str(namespace.get("__package__") or "")):
+            inner = sys.modules.get(name)
+            if inner is not None and place_of(inner).owner == "user":
+                walk.todo.append(functools.partial(follow_import, walk, name, vars(inner)))
+
+
+def _registers(decorator: ast.expr, namespace: Mapping[str, Any]) -> bool:
+    """Say whether a decorator hands what it decorates to a library, which keeps it."""
+    if "regist" not in ast.unparse(decorator).lower():
+        return False
+    value = namespace.get(source.root_of(decorator))
+    home = value.__name__ if isinstance(value, types.ModuleType) else None
+    home = home or getattr(value, "__module__", None) or type(value).__module__
+    return place_named(str(home)).owner == "installed"

@@ -1,0 +1,151 @@
+"""Functions: what one that is reached reads, holds and is handed."""
+
+from __future__ import annotations
+
+import os
+import types
+from collections.abc import Mapping
+from typing import Any
+
+from memoflow.fingerprint.bodies import Body, cells_of
+from memoflow.fingerprint.chains import follow_import, follow_loaded, follow_names
+from memoflow.fingerprint.modules import Place, find, place_named
+from memoflow.fingerprint.packages import OURS, is_stdlib, site_of
+from memoflow.fingerprint.parts import digest_of
+from memoflow.fingerprint.reads import reads_of_function
+from memoflow.fingerprint.selves import asked_of_inputs, follow_self
+from memoflow.fingerprint.source import function_source, syntax_digest
+from memoflow.fingerprint.values import CODE_TYPES
+from memoflow.fingerprint.walk import Walk
+
+_CLASS_METHODS = frozenset({"__class_getitem__", "__init_subclass__", "__new__"})
+
+
+def follow_function(walk: Walk, f: types.FunctionType) -> str:
+    """Return the token of a function; follow it, now or when its turn comes."""
+    module = str(f.__globals__.get("__name__", "?"))
+    qualname = getattr(f.__code__, "co_qualname", f.__qualname__)
+    if walk.flow:
+        qualname = walk.flow.called(module, qualname)
+    path = _path(f)
+    if module.partition(".")[0] in OURS:
+        walk.tokens[id(f)] = f"ours:{qualname}"
+        return _of_library(walk, f, f"ours:{qualname}")
+    if path and not path.startswith("<") and is_stdlib(module, path):
+        walk.tokens[id(f)] = f"{module}:{qualname}"
+        return _of_library(walk, f, f"{module}:{qualname}")
+    if path and site_of(path):
+        walk.package(Place(module, "installed", path))
+        walk.tokens[id(f)] = f"{module}:{qualname}"
+        return _of_library(walk, f, f"{module}:{qualname}")
+    if find(f.__module__, f.__qualname__) is f:
+        token = f"{module}:{qualname}"
+        walk.tokens[id(f)] = token
+        walk.todo.append(lambda: _body(walk, f, token, module, qualname, path))
+        return token
+    # Two closures share a name: what is in them has to tell them apart.
+    token = f"{module}:{qualname}"
+    walk.tokens[id(f)] = f"cycle {token}"
+    token = f"{token}#{_body(walk, f, token, module, qualname, path)}"
+    walk.tokens[id(f)] = token
+    return token
+
+
+def _of_library(walk: Walk, f: types.FunctionType, name: str) -> str:
+    """Return the token of a library's function, with the user's code that it holds."""
+    held = [getattr(f, "__wrapped__", None), *cells_of(f).values()]
+    held += [getattr(f, "registry", None), *(f.__defaults__ or ())]
+    tokens = [_held(walk, value) for value in held]
+    if not any(tokens):
+        return name
+    token = walk.tokens[id(f)] = f"{name}({','.join(tokens)})"
+    return token
+
+
+def _held(walk: Walk, value: Any) -> str:
+    if isinstance(value, types.ModuleType):
+        return ""
+    if isinstance(value, CODE_TYPES):
+        return walk.code(value)
+    if isinstance(value, (dict, types.MappingProxyType)):
+        items = sorted((_held(walk, k), _held(walk, v)) for k, v in list(value.items()))
+        return repr(items) if any(held for _, held in items) else ""
+    if isinstance(value, (list, tuple)):
+        held = [_held(walk, each) for each in value]
+        return repr(held) if any(held) else ""
+    module = type(value).__module__
+    if module != "builtins" and place_named(module).owner == "user":
+        return walk.digest(value, type(value).__qualname__)
+    return ""
+
+
+def _body(
+    walk: Walk, f: types.FunctionType, token: str, module: str, qualname: str, path: str
+) -> str:
+    """Add the parts of a user's function; return a digest of it with what it holds."""
+    code = f.__code__
+    shown = qualname.replace("<locals>.", "")
+    where = f"{os.path.basename(path)}:{code.co_firstlineno}"
+    owner = walk.flow.owner(f) if walk.flow else None
+    bound = owner is not None and not isinstance(owner.__dict__.get(f.__name__), staticmethod)
+    cls = find(f.__module__, f.__qualname__.rpartition(".")[0])
+    within: Mapping[str, Any] = vars(cls) if isinstance(cls, type) else {}
+    body = Body(shown, module, f.__globals__, cells_of(f), path, where, within=within)
+    node = function_source(path, code)
+    if node is not None:
+        decorators = not (walk.flow and walk.flow.is_body(f))
+        syntax = syntax_digest(node, decorators=decorators)
+        reads = reads_of_function(node, first=bound, decorators=decorators)
+    else:
+        # Not needed in most processes, and `dis` takes a while to import.
+        from memoflow.fingerprint.bytecode import bytecode_digest, bytecode_reads
+
+        syntax = bytecode_digest(code, lambda value: walk.digest(value, shown))
+        reads = bytecode_reads(code)
+    walk.add("code", f"{shown}()", digest_of(token, syntax), where)
+    follow_import(walk, module, f.__globals__)
+    walk.subclasses |= reads.subclasses
+    package = str(f.__globals__.get("__package__") or "")
+    walk.static.follow(reads, package, shown)
+    held = follow_names(walk, reads, body) | follow_loaded(walk, reads, body, package)
+    if reads.dynamic:
+        walk.static.whole(place_named(module))
+    _defaults(walk, f, body, held)
+    if isinstance(getattr(f, "__wrapped__", None), CODE_TYPES):
+        held["__wrapped__"] = walk.code(f.__wrapped__)  # type: ignore[attr-defined]
+    if owner is not None and bound:
+        found = owner.__dict__.get(f.__name__)
+        of_class = isinstance(found, classmethod) or f.__name__ in _CLASS_METHODS
+        follow_self(walk, reads, owner, body, held, of_class=of_class)
+    if walk.flow and walk.flow.joins:
+        held |= asked_of_inputs(walk, node)
+    elif owner is None and isinstance(cls, type):
+        held["<class>"] = walk.code(cls)
+    names = digest_of(token, *(text for pair in sorted(held.items()) for text in pair))
+    if held:
+        walk.add("names", f"{shown}()", names, where)
+    return digest_of(syntax, names).hex
+
+
+def _defaults(walk: Walk, f: types.FunctionType, body: Body, held: dict[str, str]) -> None:
+    code = f.__code__
+    values = f.__defaults__ or ()
+    names = code.co_varnames[code.co_argcount - len(values) : code.co_argcount]
+    for name, value in [*zip(names, values, strict=True), *(f.__kwdefaults__ or {}).items()]:
+        if isinstance(value, CODE_TYPES):
+            held[f"{name}="] = walk.code(value)
+        elif type(value) not in (bool, int, float, str, type(None)):
+            shown = f"{body.shown}.{name}"
+            held[f"{name}="] = walk.constant_part(value, shown, body.namespace, body.file)
+        else:
+            held[f"{name}="] = repr(value)
+
+
+def _path(f: types.FunctionType) -> str:
+    path = f.__code__.co_filename
+    if path.startswith("<") or os.path.isabs(path):
+        return path
+    home = f.__globals__.get("__file__")
+    if isinstance(home, str) and os.path.basename(home) == os.path.basename(path):
+        return home
+    return os.path.abspath(path)

@@ -1,0 +1,244 @@
+"""The walk: what has been reached, by which token code refers to it, and what is left to do."""
+
+from __future__ import annotations
+
+import functools
+import os
+import platform
+import sys
+import types
+from collections import deque
+from collections.abc import Callable, Mapping
+from pathlib import PurePath
+from typing import Any
+
+from xxhash import xxh3_128_hexdigest
+
+from memoflow.errors import NoFingerprintError
+from memoflow.fingerprint.explain import summary
+from memoflow.fingerprint.flows import Flow
+from memoflow.fingerprint.modules import Place, place_named
+from memoflow.fingerprint.packages import OURS
+from memoflow.fingerprint.parts import Fingerprint, Part, digest_of
+from memoflow.fingerprint.static import StaticCode
+from memoflow.fingerprint.values import CODE_TYPES, Encoder, Unstable, class_name
+from memoflow.names import Digest
+
+
+class Walk:
+    """Collects parts. A token is the text by which code refers to other code.
+
+    `function` and `class_` return the token of one and follow it; they know the walk, and the
+    walk not them.
+    """
+
+    def __init__(
+        self,
+        function: Callable[[Walk, types.FunctionType], str],
+        class_: Callable[[Walk, type], str],
+        *,
+        flow: Flow | None = None,
+    ) -> None:
+        self.flow = flow
+        self._function = function
+        self._class = class_
+        self.static = StaticCode()
+        self.parts: list[Part] = []
+        self.tokens: dict[int, str] = {}
+        self._alive: list[object] = []
+        self.todo: deque[Callable[[], object]] = deque()
+        self.ran: set[str] = set()
+        self._escaped = False
+        self._public = False
+        self.subclasses = False
+        self.classes: dict[str, type] = {}
+        self.closures: dict[str, frozenset[str]] = {}
+
+    def finish(self, start: Callable[[], object], name: str) -> Fingerprint:
+        """Follow everything from `start` and add it up."""
+        try:
+            token = start()
+            self.add("names", name, digest_of("root", str(token)))
+            self._work()
+            while self.subclasses and self._derived():
+                self._work()
+        except RecursionError as error:
+            raise NoFingerprintError(name, "its code is nested too deeply") from error
+        return Fingerprint.of([*self.parts, *self.static.parts])
+
+    def _work(self) -> None:
+        while self.todo:
+            self.todo.popleft()()
+
+    def _derived(self) -> bool:
+        """Follow the classes made from those that are reached, for code that asks for them.
+
+        Return whether there is more to do then.
+        """
+        for token, cls in list(self.classes.items()):
+            derived = sorted(map(self.code, type.__subclasses__(cls)))
+            self.add("names", f"{token} subclasses", digest_of(token, *derived))
+        return bool(self.todo)
+
+    def constant(self, value: Any, name: str) -> Digest:
+        """Return the digest of a value; follow the code in it."""
+        try:
+            encoded = Encoder(self.code, self._instance).encode(value)
+            self._work()
+            while self.subclasses and self._derived():
+                self._work()
+        except Unstable as error:
+            raise error.at(name) from error
+        except RecursionError as error:
+            raise NoFingerprintError(name, "it is nested too deeply") from error
+        return Digest("xxh3:" + xxh3_128_hexdigest(encoded))
+
+    def python(self) -> None:
+        version = "{}.{}".format(*sys.version_info)
+        implementation = platform.python_implementation()
+        version = version if implementation == "CPython" else f"{implementation} {version}"
+        # -O takes assertions out, and -OO docstrings.
+        self.add("python", "python", version + " -O" * bool(sys.flags.optimize))
+
+    def add(self, kind: str, name: str, digest: str, where: str = "", short: str = "") -> None:
+        self.parts.append(Part(kind, name, digest, where, short))
+
+    def code(self, value: Any) -> str:
+        """Return the token of a function, class, module or the like; follow it."""
+        token = self.tokens.get(id(value))
+        if token is not None:
+            return token
+        self._alive.append(value)
+        if isinstance(value, types.FunctionType):
+            return self._function(self, value)
+        if isinstance(value, type):
+            return self._class(self, value)
+        self.tokens[id(value)] = f"cycle:{type(value).__name__}"
+        token = self.tokens[id(value)] = self._wrapper(value)
+        return token
+
+    def _wrapper(self, value: Any) -> str:
+        """Return the token of what holds code without being a Python function or class."""
+        kind = type(value).__name__
+        if isinstance(value, types.ModuleType):
+            return self._module(value)
+        if isinstance(value, types.MethodType):
+            return f"bound({self.code(value.__func__)},{self.value(value.__self__, kind)})"
+        if isinstance(value, (functools.partial, functools.partialmethod)):
+            arguments = self.value((value.args, value.keywords), f"{kind} arguments")
+            return f"partial({self.value(value.func, kind)},{arguments})"
+        if isinstance(value, (staticmethod, classmethod)):
+            return f"{kind}({self.value(value.__func__, kind)})"
+        if isinstance(value, property):
+            accessors = (value.fget, value.fset, value.fdel)
+            return f"property({','.join(self.value(each, kind) for each in accessors)})"
+        if isinstance(value, functools.cached_property):
+            return f"cached({self.value(value.func, kind)})"
+        if isinstance(value, functools.singledispatchmethod):
+            registry = self.value(dict(value.dispatcher.registry), kind)
+            return f"dispatch({self.value(value.func, kind)},{registry})"
+        if hasattr(value, "__wrapped__"):
+            return f"{kind}({self.value(value.__wrapped__, kind)})"
+        owner = getattr(value, "__self__", None)
+        name = getattr(value, "__qualname__", kind)
+        if owner is not None and not isinstance(owner, (types.ModuleType, type)):
+            return f"{name} of {self.value(owner, name)}"
+        home = getattr(value, "__module__", None) or getattr(
+            getattr(value, "__objclass__", owner), "__module__", None
+        )
+        if isinstance(home, str):
+            self.home(home)
+        return f"{home}:{name}"
+
+    def home(self, module: str) -> Place:
+        """Return the place of a module; add its package, or its file if it is no Python."""
+        place = place_named(module)
+        if place.owner == "installed":
+            self.package(place)
+        elif place.owner == "user" and place.path and not place.path.endswith(".py"):
+            self.static.whole(place)
+        return place
+
+    def package(self, place: Place) -> None:
+        top = sys.modules.get(place.name.partition(".")[0])
+        path = getattr(top, "__dict__", {}).get("__file__") or place.path
+        if path:
+            self.static.package(Place(place.name, place.owner, path))
+
+    def _module(self, module: types.ModuleType) -> str:
+        place = self.home(module.__name__)
+        if place.owner == "user":
+            self.static.whole(place)
+        return f"module {module.__name__}"
+
+    def value(self, value: Any, path: str) -> str:
+        """Return the token of a value: of code, or the digest of anything else."""
+        if isinstance(value, CODE_TYPES):
+            return self.code(value)
+        return self.digest(value, path)
+
+    def digest(self, value: Any, path: str) -> str:
+        try:
+            return xxh3_128_hexdigest(Encoder(self.code, self._instance).encode(value))
+        except Unstable as error:
+            raise error.at(path) from error
+
+    def _instance(self, cls: type) -> None:
+        if cls.__module__ != "builtins":
+            self.code(cls)
+
+    def constant_part(self, value: Any, name: str, namespace: Mapping[str, Any], where: str) -> str:
+        """Add a value as a part, and return its token."""
+        top = type(value).__module__.partition(".")[0]
+        if top in OURS:
+            return "ours"
+        digest = self.digest(_beside(value, namespace), name)
+        self.add("constant", name, digest, where, summary(value))
+        return f"constant {name} {digest}"
+
+    def escape(self, *, public: bool = False) -> None:
+        """Take it that anything may be asked of the flow; with `public`, of its classes."""
+        flow = self.flow
+        if flow is None:
+            return
+        if not self._escaped:
+            self._escaped = True
+            self.name_flow(flow.cls)
+            for value in flow.methods():
+                self.todo.append(functools.partial(self.code, value))
+            self.todo.append(functools.partial(self._data, public=False))
+        if public and not self._public:
+            self._public = True
+            self.todo.append(functools.partial(self._data, public=True))
+
+    def name_flow(self, cls: type) -> None:
+        self.add("names", "self.__class__", digest_of("class", cls.__qualname__))
+
+    def _data(self, *, public: bool) -> None:
+        """Count the data of the flow's classes, as far as it has a meaning."""
+        flow = self.flow
+        assert flow is not None
+        for cls, name, value in flow.data(public=public):
+            # In a walk of its own, for what cannot be told to be left out as a whole.
+            walk = Walk(self._function, self._class, flow=flow)
+            walk._escaped = walk._public = True
+            shown = flow.shown(cls, name)
+            try:
+                digest = walk.constant(value, shown)
+            except NoFingerprintError:
+                digest = digest_of("unstable", class_name(type(value)))
+            else:
+                self.parts += walk.parts
+                self.static.parts += walk.static.parts
+            where = os.path.basename(place_named(cls.__module__).path)
+            self.add("constant", shown, digest, where, summary(value))
+
+
+def _beside(value: Any, namespace: Mapping[str, Any]) -> Any:
+    """Return a value; for a path beside the code that uses it, one that moves along with it."""
+    directory = os.path.dirname(str(namespace.get("__file__") or ""))
+    if directory and isinstance(value, (str, PurePath)):
+        text = str(value)
+        if text == directory or text.startswith(directory + os.sep):
+            return "beside", type(value).__name__, os.path.relpath(text, directory)
+    return value
