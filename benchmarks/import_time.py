@@ -7,15 +7,22 @@ import sys
 import time
 
 WITHOUT = """
-import os, sys
-ours = os.path.join("metaflow_extensions", "memoflow")
-sys.path = [p for p in sys.path if not os.path.isdir(os.path.join(p, ours))]
+import importlib.abc, importlib.metadata, sys
+
+# As if it were not installed: neither its distribution nor its folder is to be found.
+found = importlib.metadata.distributions
+importlib.metadata.distributions = lambda **given: (
+    one for one in found(**given) if one.metadata["Name"] != "memoflow"
+)
+import metaflow_extensions
+metaflow_extensions.__path__ = []
+sys.modules["metaflow_extensions"].__spec__.submodule_search_locations = []
 import metaflow
 assert not hasattr(metaflow, "memoize")
 """
 WITH = """
-import os, sys
-sys.path = [p for p in sys.path if os.path.isdir(p) or p]
+import importlib.abc, importlib.metadata, sys
+import metaflow_extensions
 import metaflow
 assert hasattr(metaflow, "memoize")
 """

@@ -84,6 +84,9 @@ class MemoizeDecorator(StepDecorator):
         flow_datastore: Any,
         logger: Any,
     ) -> None:
+        running = _arguments_of_step()
+        if running and step_name not in running:
+            return  # The worker of another step.
         from memoflow.errors import RequestError
         from memoflow.flow.lookup import Memoized
         from memoflow.flow.options import Options
@@ -103,7 +106,7 @@ class MemoizeDecorator(StepDecorator):
                 self._session.say_once(f"{step_name} is @parallel: not memoized")
             return
         self._memoized = memoized
-        if step_name in _arguments_of_step():
+        if running:
             # Now, while parameters are still what the class says, as in the scheduler.
             memoized.fix_scope()
 
