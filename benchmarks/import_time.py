@@ -7,26 +7,31 @@ import sys
 import tempfile
 import time
 
-WITHOUT = """
-import importlib.abc, importlib.metadata, sys
-
-# As if it were not installed: neither its distribution nor its folder is to be found.
+# The same for both, but for the name of what is hidden: looking for it takes time itself.
+HIDE = """
+import importlib.metadata, sys
 found = importlib.metadata.distributions
 importlib.metadata.distributions = lambda **given: (
-    one for one in found(**given) if one.metadata["Name"] != "memoflow"
+    one for one in found(**given) if one.metadata["Name"] != {name!r}
 )
 import metaflow_extensions
-metaflow_extensions.__path__ = []
-sys.modules["metaflow_extensions"].__spec__.submodule_search_locations = []
-import metaflow
-assert not hasattr(metaflow, "memoize")
 """
-WITH = """
-import importlib.abc, importlib.metadata, sys
-import metaflow_extensions
+WITH = (
+    HIDE.format(name="nothing")
+    + """
 import metaflow
 assert hasattr(metaflow, "memoize")
 """
+)
+WITHOUT = (
+    HIDE.format(name="memoflow")
+    + """
+metaflow_extensions.__path__ = []
+metaflow_extensions.__spec__.submodule_search_locations = []
+import metaflow
+assert not hasattr(metaflow, "memoize")
+"""
+)
 
 
 def run(code: str) -> float:
