@@ -87,6 +87,16 @@ class MemoizeDecorator(StepDecorator):
         running = _arguments_of_step()
         if running and step_name not in running:
             return  # The worker of another step.
+        try:
+            self._prepare(flow, graph, step_name, flow_datastore, logger)
+        except MetaflowException:
+            raise  # Asked for something that cannot be.
+        except Exception as error:
+            self._give_up("preparing", error)
+
+    def _prepare(
+        self, flow: Any, graph: Any, step_name: str, flow_datastore: Any, logger: Any
+    ) -> None:
         from memoflow.errors import RequestError
         from memoflow.flow.lookup import Memoized
         from memoflow.flow.options import Options
@@ -106,7 +116,7 @@ class MemoizeDecorator(StepDecorator):
                 self._session.say_once(f"{step_name} is @parallel: not memoized")
             return
         self._memoized = memoized
-        if running:
+        if _arguments_of_step():
             # Now, while parameters are still what the class says, as in the scheduler.
             memoized.fix_scope()
 

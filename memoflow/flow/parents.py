@@ -158,6 +158,8 @@ class Parents:
         size_bytes = ds._info.get(name, {}).get("size", 0)
         digest, summary = self._value_digest(ds, name, sha1, size_bytes)
         parser = self._shape.parsers.get(name)
+        if parser == "":
+            raise UndecidedError(f"the parser of {name} has no stable fingerprint")
         return (digest, summary) if parser is None else (f"{digest} {parser}", summary)
 
     def _constant(self, name: str) -> tuple[str, str]:
@@ -269,7 +271,7 @@ class FlowShape:
     flow: type
     parameters: frozenset[str]  # what each task is handed unchanged: constants and configs too
     constants: dict[str, Any]  # data on the class or set by its `__init__`: wins over artifacts
-    parsers: dict[str, str]  # of IncludeFile: digest of what makes a value of the file
+    parsers: dict[str, str]  # of IncludeFile: digest of what parses the file, empty for none
 
     @classmethod
     def of(cls, instance: Any) -> FlowShape:
@@ -279,7 +281,10 @@ class FlowShape:
         for name, parameter in flow._get_parameters():
             parameters.add(name)
             if isinstance(parameter, IncludeFile) and callable(parameter._parser):
-                parsers[name] = str(fingerprint.of_function(parameter._parser))
+                try:
+                    parsers[name] = str(fingerprint.of_function(parameter._parser))
+                except NoFingerprintError:
+                    parsers[name] = ""
         constants = {}
         for name in dir(flow):
             if name in parameters or name.startswith("__") or name in _OF_FLOWSPEC:

@@ -107,6 +107,12 @@ def test_an_unknown_step_is_an_error_that_lists_the_steps(line):
     assert ran.workers == []
 
 
+def test_an_unknown_step_in_the_environment_is_the_same_error(line):
+    ran = line.run(METAFLOW_MEMOFLOW_REFRESH="tow", ok=False)
+    assert "no step 'tow'" in ran.text
+    assert ran.workers == []
+
+
 def test_off_neither_uses_nor_records(line):
     line.run("--memo", "off")
     assert memoized(line.run()) == ["one", "two"]

@@ -242,6 +242,13 @@ def test_a_locked_index_loses_nothing(flow):
     assert flow.run().workers.count("work") == 0
 
 
+def test_a_package_that_is_missing_fails_no_step(flow):
+    flow.write("xxhash.py", "raise ImportError('no xxhash here')")
+    ran = flow.run()
+    assert "sum 1000" in ran.text
+    assert any("preparing failed: ImportError: no xxhash" in line for line in ran.memo_lines)
+
+
 def test_a_value_without_a_fingerprint_runs_and_says_why(flow):
     flow.edit("flow.py", "class F", "import threading\nLOCK = threading.Lock()\n\nclass F")
     flow.edit("flow.py", "self.value = ", "LOCK.locked()\n        self.value = ")
