@@ -13,8 +13,8 @@ from memoflow import fingerprint
 from memoflow.errors import IntegrityError, MemoflowError, NoFingerprintError, NotFoundError
 from memoflow.fingerprint import Fingerprint, Part
 from memoflow.flow import scope, watch
-from memoflow.flow.flags import given, steps_to_refresh
-from memoflow.flow.options import MODES, Options, choice
+from memoflow.flow.flags import MODES, given, steps_to_refresh
+from memoflow.flow.options import Options, choice
 from memoflow.flow.parents import FlowShape, Parents, UndecidedError
 from memoflow.flow.session import Session
 from memoflow.kinds import memo

@@ -12,9 +12,9 @@ from datetime import timedelta
 from typing import Any
 
 from memoflow.errors import RequestError
+from memoflow.flow.flags import MODES
 from memoflow.units import duration
 
-MODES = ("on", "off", "read-only", "only")
 SCOPES = ("flow", "global")
 
 _ALWAYS_THERE = {"input", "index", "foreach_stack"}
