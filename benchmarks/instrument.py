@@ -2,8 +2,8 @@
 
 What a flow's file does to other modules is part of its fingerprint, so the flow must not do it.
     python instrument.py LOG NAME flow.py run ...
-writes one JSON list to LOG: for each call of `memoflow.flow.scheduler.NAME` the seconds it took
-and the files that were opened meanwhile.
+writes one JSON list to LOG: for each call of NAME in the scheduler's module the seconds it took and
+the files that were opened meanwhile.
 """
 
 import importlib.util
@@ -13,7 +13,7 @@ import runpy
 import sys
 import time
 
-MODULE = "memoflow.flow.scheduler"
+MODULE = "memoflow.flow.memo.scheduler"
 log, name, *sys.argv = sys.argv[1:]
 calls, opened = [], []
 

@@ -1,4 +1,4 @@
-"""Units: times and sizes as people write and read them."""
+"""Units: times, sizes and flags as people write and read them."""
 
 from __future__ import annotations
 
@@ -37,6 +37,18 @@ def size(option: str, value: Any) -> int:
     if match is None:
         raise RequestError(f"{option} is a size such as 50GB or 500MB, not {value!r}")
     return int(float(match[1]) * _SIZES[match[2].upper()])
+
+
+def flag(option: str, value: Any) -> bool:
+    """Return yes or no: a bool, or a text as a command line has it."""
+    if isinstance(value, bool):
+        return value
+    text = str(value).strip().lower()
+    if text in ("true", "1", "yes", "on"):
+        return True
+    if text in ("false", "0", "no", "off", "none"):
+        return False
+    raise RequestError(f"{option} is True or False, not {value!r}")
 
 
 def span(seconds: float) -> str:

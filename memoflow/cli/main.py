@@ -14,7 +14,7 @@ from metaflow import metaflow_config
 
 from memoflow import __version__
 from memoflow.errors import MemoflowError, RequestError
-from memoflow.kinds import memo
+from memoflow.kinds import upkeep
 from memoflow.store import Store, open_store
 from memoflow.units import duration, readable, size
 
@@ -74,15 +74,14 @@ def gc(
     """
     try:
         store = _open(root)
-        evicted = store.evict(older_than=older_than, max_size_bytes=max_size, dry_run=dry_run)
-        if not dry_run:
-            memo.prune(store)
-        swept = store.sweep(now=True, dry_run=dry_run)
+        evicted, swept = upkeep.tidy(
+            store, older_than=older_than, max_size_bytes=max_size, now=True, dry_run=dry_run
+        )
     except MemoflowError as error:
         raise click.ClickException(str(error)) from error
     done = {
         "dry_run": dry_run,
-        "entries": sum(memo.is_result(ref.key) for ref in evicted.refs),
+        "entries": sum(upkeep.is_entry(ref.key) for ref in evicted.refs),
         "blobs": swept.blobs,
         "freed_bytes": swept.size_bytes,
     }

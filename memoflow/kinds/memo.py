@@ -51,6 +51,7 @@ class Entry:
     going_on: dict[str, Any]
     inputs: tuple[Part, ...]
     refs: Refs
+    refers_to: tuple[str, ...]  # keys of the checkpoints and models that its outputs name
 
 
 @dataclass(frozen=True)
@@ -63,6 +64,7 @@ class Result:
     going_on: dict[str, Any]  # plain JSON: where the flow goes on, as the step decided
     inputs: tuple[Part, ...]
     refs: Refs = ()
+    refers_to: tuple[str, ...] = ()
 
 
 def step_key(flow: str, step: str) -> Key:
@@ -129,6 +131,7 @@ def read(store: Store, ref: Ref) -> Entry:
         going_on=meta["going_on"],
         inputs=tuple(map(Part.from_json, meta["inputs"])),
         refs=tuple((module, name) for module, name in meta["refs"]),
+        refers_to=tuple(meta.get("refers_to", ())),
     )
 
 
@@ -171,6 +174,7 @@ def record(
             },
             "inputs": [part.to_json() for part in result.inputs],
             "refs": list(map(list, result.refs)),
+            "refers_to": list(result.refers_to),
             "going_on": result.going_on,
         },
         expires=expires,
@@ -185,6 +189,19 @@ def record(
 def is_result(key: Key) -> bool:
     """Tell whether a key is that of a result; others say how to find results."""
     return key.kind == "memo" and len(key.parts) > 4 and key.parts[4] == "results"
+
+
+def references(store: Store) -> set[str]:
+    """Return the keys of what the outputs of live entries refer to."""
+    found: set[str] = set()
+    for key in store.keys(Key.of("memo")):
+        ref = store.find(key) if is_result(key) else None
+        if ref is not None:
+            try:
+                found.update(store.meta(ref).get("refers_to", ()))
+            except (NotFoundError, IntegrityError):
+                continue  # Forgotten meanwhile, or damaged: no entry.
+    return found
 
 
 def prune(store: Store, *, keep_newer: timedelta = timedelta(hours=1)) -> int:

@@ -53,7 +53,7 @@ def line_of(text: str) -> int:
 
 def test_each_option_of_memoize_is_documented(project):
     question = """
-    from memoflow.flow.memoize import MemoizeDecorator
+    from memoflow.flow.memo.memoize import MemoizeDecorator
     answer = {name: str(value) for name, value in MemoizeDecorator.defaults.items()}
     """
     rows = re.findall(r"^\| `(\w+)` \| (.*?) \|", MEMOIZE, re.MULTILINE)

@@ -1,5 +1,12 @@
 """Signpost: what memoflow adds to Metaflow."""
 
-import memoflow.flow.flags  # noqa: F401  adds --memo and --memo-refresh when `run` is loaded
+import memoflow.flow.memo.flags  # noqa: F401  adds --memo and --memo-refresh when `run` is loaded
 
-STEP_DECORATORS_DESC = [("memoize", "memoflow.flow.memoize.MemoizeDecorator")]
+STEP_DECORATORS_DESC = [
+    ("memoize", "memoflow.flow.memo.memoize.MemoizeDecorator"),
+    ("checkpoint", "memoflow.flow.checkpoint.CheckpointDecorator"),
+    ("model", "memoflow.flow.model.ModelDecorator"),
+]
+FLOW_DECORATORS_DESC = [
+    ("with_artifact_store", "memoflow.flow.artifact_store.ArtifactStoreDecorator"),
+]

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from memoflow.errors import NoFingerprintError
-from memoflow.flow.lookup import Memoized, Verdict
+from memoflow.flow.memo.lookup import Memoized, Verdict
 
 
 @dataclass(frozen=True)

@@ -39,7 +39,10 @@ INTERNAL = frozenset(INTERNAL_ARTIFACTS_SET) | {
     "_iteration_stack",
     "_steps",
     "_success",
+    "_task_checkpoints",
+    "_task_latest_checkpoint",
     "_task_ok",
+    "_task_stored_models",
     "_transition",
     "name",
 }

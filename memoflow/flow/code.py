@@ -1,4 +1,4 @@
-"""The scope of a step: what its code and environment are, whatever its inputs."""
+"""Code: what determines a step's result, whatever its inputs: its functions and its decorators."""
 
 from __future__ import annotations
 
@@ -8,9 +8,7 @@ from typing import Any
 from metaflow.flowspec import FlowStateItems
 
 from memoflow import fingerprint
-from memoflow.fingerprint import Fingerprint, Part
-from memoflow.flow.options import Options
-from memoflow.kinds import memo
+from memoflow.fingerprint import Part
 
 # They decide where, when or how often a step runs, or show what it did; not what it computes.
 _NO_MATTER = {
@@ -35,8 +33,8 @@ _MATTERS = {
 }
 
 
-def of_step(flow: Any, step: str, options: Options) -> Fingerprint:
-    """Return the fingerprint of a step's code and environment.
+def parts_of(flow: Any, step: str) -> list[Part]:
+    """Return the parts of the code of a step of a flow's class, and of its environment.
 
     Raises NoFingerprintError if the code depends on something without a stable digest.
     """
@@ -48,15 +46,7 @@ def of_step(flow: Any, step: str, options: Options) -> Fingerprint:
     for deco in (*function.wrappers, *function.config_decorators, *mutators):
         parts += _user_decorator(deco)
     parts += _step_decorators(function)
-    if not options.environment:
-        parts = [part for part in parts if part.kind not in ("package", "python")]
-    parts.append(Part("option", "key schema", memo.SCHEMA))
-    if options.version:
-        parts.append(Part("option", "version", options.version, summary=options.version))
-    if options.outputs is not None:
-        listed = ", ".join(sorted(options.outputs))
-        parts.append(Part("option", "outputs", listed, summary=listed))
-    return Fingerprint.of(parts)
+    return parts
 
 
 def _step_decorators(function: Any) -> Iterator[Part]:

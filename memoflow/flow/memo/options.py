@@ -12,8 +12,8 @@ from datetime import timedelta
 from typing import Any
 
 from memoflow.errors import RequestError
-from memoflow.flow.flags import MODES
-from memoflow.units import duration
+from memoflow.flow.memo.flags import MODES
+from memoflow.units import duration, flag
 
 SCOPES = ("flow", "global")
 
@@ -48,9 +48,9 @@ class Options:
             next=attributes["next"],
             ttl=None if attributes["ttl"] is None else duration("ttl", attributes["ttl"]),
             version="" if version is None else str(version),
-            environment=flag("environment", attributes["environment"]),
+            environment=flag("@memoize(environment=...)", attributes["environment"]),
             scope=choice("scope", attributes["scope"], SCOPES),
-            refresh=flag("refresh", attributes["refresh"]),
+            refresh=flag("@memoize(refresh=...)", attributes["refresh"]),
             mode=None if attributes["mode"] is None else choice("mode", attributes["mode"], MODES),
         )
 
@@ -86,17 +86,6 @@ def names(option: str, value: Any) -> tuple[str, ...]:
     ):
         raise RequestError(f"@memoize({option}=...) takes a list of names, not {value!r}")
     return tuple(dict.fromkeys(sorted(value) if isinstance(value, (set, frozenset)) else value))
-
-
-def flag(option: str, value: Any) -> bool:
-    if isinstance(value, bool):
-        return value
-    text = str(value).strip().lower()
-    if text in ("true", "1", "yes", "on"):
-        return True
-    if text in ("false", "0", "no", "off", "none"):
-        return False
-    raise RequestError(f"@memoize({option}=...) takes True or False, not {value!r}")
 
 
 def choice(option: str, value: Any, allowed: Iterable[str]) -> str:

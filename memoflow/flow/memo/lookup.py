@@ -12,11 +12,11 @@ from metaflow import metaflow_config
 from memoflow import fingerprint
 from memoflow.errors import IntegrityError, MemoflowError, NoFingerprintError, NotFoundError
 from memoflow.fingerprint import Fingerprint, Part
-from memoflow.flow import scope, watch
-from memoflow.flow.flags import MODES, given, steps_to_refresh
-from memoflow.flow.options import Options, choice
-from memoflow.flow.parents import FlowShape, Parents, UndecidedError
-from memoflow.flow.session import Session
+from memoflow.flow.memo import scope, watch
+from memoflow.flow.memo.flags import MODES, given, steps_to_refresh
+from memoflow.flow.memo.options import Options, choice
+from memoflow.flow.memo.parents import FlowShape, Parents, UndecidedError
+from memoflow.flow.memo.session import Session
 from memoflow.kinds import memo
 from memoflow.kinds.memo import Entry
 from memoflow.names import Key
@@ -70,6 +70,12 @@ class Memoized:
             filter(None, (metaflow_config.MEMOFLOW_REFRESH or "").split(","))
         )
         self.refresh = options.refresh or step in steps_to_refresh(asked, graph)
+        # What other decorators read for the step, before it starts.
+        self.loads = [
+            name
+            for deco in getattr(flow, step).decorators
+            for name in getattr(deco, "artifacts_read", list)()
+        ]
         self.looked_at = 0.0
         self._scope: Fingerprint | NoFingerprintError | None = None
 
@@ -156,6 +162,10 @@ def _usable(
     ttl = memoized.options.ttl
     if ttl is not None and entry.ref.created + ttl.total_seconds() <= time.time():
         return None, f"the result of {entry.origin} is older than {ttl}"
+    dead = _dead_reference(entry)
+    if dead is not None:
+        store.forget(entry.ref.key)
+        return None, f"{dead}, which its result refers to, is gone"
     try:
         for artifact in entry.artifacts.values():
             session.artifacts.restore(artifact)
@@ -163,6 +173,16 @@ def _usable(
         store.forget(entry.ref.key)
         return None, str(error)
     return entry, ""
+
+
+def _dead_reference(entry: Entry) -> str | None:
+    """Return the first checkpoint or model that the outputs refer to and nobody can load."""
+    if not entry.refers_to:
+        return None
+    from memoflow.flow import artifact_store, saved  # Here, since most results refer to nothing.
+
+    where = artifact_store.current_store()
+    return next((key for key in entry.refers_to if not saved.is_there(where, key)), None)
 
 
 def _why(memoized: Memoized, store: Store, session: Session, seen: list[tuple[Part, ...]]) -> str:

@@ -13,12 +13,13 @@ from typing import Any
 from metaflow.metadata_provider import MetaDatum
 from metaflow.metaflow_current import current
 
-from memoflow.flow import task_record, transition
-from memoflow.flow.current_memo import CurrentMemo
-from memoflow.flow.lookup import Memoized, MissError, Verdict, look_up, never
-from memoflow.flow.parents import INTERNAL, Parents, UndecidedError, label
-from memoflow.flow.session import TOLD, Session
-from memoflow.flow.watch import Watch
+from memoflow.flow.memo import task_record, transition
+from memoflow.flow.memo.current_memo import CurrentMemo
+from memoflow.flow.memo.lookup import Memoized, MissError, Verdict, look_up, never
+from memoflow.flow.memo.parents import INTERNAL, Parents, UndecidedError, label
+from memoflow.flow.memo.session import TOLD, Session
+from memoflow.flow.memo.watch import Watch
+from memoflow.flow.reference import find_in
 from memoflow.kinds import memo
 from memoflow.units import span
 
@@ -54,6 +55,7 @@ class Task:
         self._began = time.monotonic()
         self._run_time_s = 0.0
         self._going_on: dict[str, Any] = {}
+        self._refers_to: set[str] = set()
         told = json.loads(os.environ.pop(TOLD, '{"look": true}'))
         memoized.mode = told.get("mode", memoized.mode)
         memoized.refresh = told.get("refresh", memoized.refresh)
@@ -103,6 +105,8 @@ class Task:
             self._watch = Watch(flow, by_label, self._memoized.shape)
             if self._memoized.join_type is not None:
                 self._watch.note("inputs")
+            for name in self._memoized.loads:
+                self._watch.note(name)
             self._watch.start()
         self._began = time.monotonic()
         return None
@@ -113,6 +117,10 @@ class Task:
             self._watch.stop_reads()
         if exception is None:
             self._going_on = transition.keep(flow, self._memoized.node)
+            if self._watch is not None:
+                # Now, while what was set is still in memory.
+                held = [value for name, value in vars(flow).items() if name not in INTERNAL]
+                self._refers_to = find_in(held)
         return exception
 
     def failed(self) -> None:
@@ -180,6 +188,7 @@ class Task:
                 going_on=self._going_on,
                 inputs=inputs,
                 refs=tuple(sorted(watch.refs)),
+                refers_to=tuple(sorted(self._refers_to)),
             ),
             expires=None if ttl is None else time.time() + ttl.total_seconds(),
         )

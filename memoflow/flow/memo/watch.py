@@ -19,7 +19,7 @@ from typing import Any
 from metaflow.flowspec import FlowSpec
 from metaflow.metaflow_current import Current
 
-from memoflow.flow.parents import INTERNAL, OF_ONE_RUN, TOOLS, FlowShape
+from memoflow.flow.memo.parents import INTERNAL, OF_ONE_RUN, TOOLS, FlowShape
 
 _MISSING = object()
 

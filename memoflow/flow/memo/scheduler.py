@@ -8,10 +8,10 @@ from typing import Any
 from metaflow.metaflow_current import current
 from metaflow.util import get_username, resolve_identity
 
-from memoflow.flow import task_record
-from memoflow.flow.lookup import Memoized, MissError, Verdict, look_up
-from memoflow.flow.parents import OF_ONE_RUN, Parents, UndecidedError
-from memoflow.flow.session import TOLD, Session
+from memoflow.flow.memo import task_record
+from memoflow.flow.memo.lookup import Memoized, MissError, Verdict, look_up
+from memoflow.flow.memo.parents import OF_ONE_RUN, Parents, UndecidedError
+from memoflow.flow.memo.session import TOLD, Session
 from memoflow.units import span
 
 _LOAD_LIMIT_BYTES = 64 << 20

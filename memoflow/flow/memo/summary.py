@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 
 from memoflow.errors import MemoflowError
-from memoflow.flow.session import Session
+from memoflow.flow.memo.session import Session
 from memoflow.units import span
 
 

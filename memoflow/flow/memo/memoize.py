@@ -8,14 +8,15 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from metaflow._vendor import click
 from metaflow.decorators import StepDecorator
 from metaflow.exception import MetaflowException
 
+from memoflow.flow.process import arguments_of_step
+
 if TYPE_CHECKING:
-    from memoflow.flow.lookup import Memoized
-    from memoflow.flow.session import Session
-    from memoflow.flow.worker import Task
+    from memoflow.flow.memo.lookup import Memoized
+    from memoflow.flow.memo.session import Session
+    from memoflow.flow.memo.worker import Task
 
 
 class MemoizeException(MetaflowException):
@@ -27,7 +28,7 @@ class MemoizeDecorator(StepDecorator):
 
     MF Add To Current
     -----------------
-    memo -> memoflow.flow.current_memo.CurrentMemo
+    memo -> memoflow.flow.memo.current_memo.CurrentMemo
         `hit`, `key` and `origin` of the running task.
 
     Parameters
@@ -84,7 +85,7 @@ class MemoizeDecorator(StepDecorator):
         flow_datastore: Any,
         logger: Any,
     ) -> None:
-        running = _arguments_of_step()
+        running = arguments_of_step()
         if running and step_name not in running:
             return  # The worker of another step.
         try:
@@ -98,12 +99,13 @@ class MemoizeDecorator(StepDecorator):
         self, flow: Any, graph: Any, step_name: str, flow_datastore: Any, logger: Any
     ) -> None:
         from memoflow.errors import RequestError
-        from memoflow.flow.lookup import Memoized
-        from memoflow.flow.options import Options
-        from memoflow.flow.session import budget_bytes, session_of
+        from memoflow.flow import housekeeping
+        from memoflow.flow.memo.lookup import Memoized
+        from memoflow.flow.memo.options import Options
+        from memoflow.flow.memo.session import session_of
 
         try:
-            budget_bytes()
+            housekeeping.budget_bytes()
             options = Options.parse(self.attributes)
             if self.system_ctx.is_launch:
                 options.check(type(flow), graph, step_name)
@@ -116,7 +118,7 @@ class MemoizeDecorator(StepDecorator):
                 self._session.say_once(f"{step_name} is @parallel: not memoized")
             return
         self._memoized = memoized
-        if _arguments_of_step():
+        if arguments_of_step():
             # Now, while parameters are still what the class says, as in the scheduler.
             memoized.fix_scope()
 
@@ -128,8 +130,8 @@ class MemoizeDecorator(StepDecorator):
     ) -> None:
         if self._memoized is None or self._session is None or ubf_context is not None:
             return
-        from memoflow.flow import scheduler
-        from memoflow.flow.lookup import MissError
+        from memoflow.flow.memo import scheduler
+        from memoflow.flow.memo.lookup import MissError
 
         try:
             scheduler.prepare(cli_args, retry_count, self._memoized, self._session)
@@ -138,7 +140,7 @@ class MemoizeDecorator(StepDecorator):
 
     def runtime_finished(self, exception: Any) -> None:
         if self._session is not None:
-            from memoflow.flow import summary
+            from memoflow.flow.memo import summary
 
             try:
                 summary.show(self._session, self._run_id)
@@ -161,8 +163,8 @@ class MemoizeDecorator(StepDecorator):
     ) -> None:
         if self._memoized is None or self._session is None or ubf_context is not None:
             return
-        from memoflow.flow import worker
-        from memoflow.flow.lookup import MissError
+        from memoflow.flow.memo import worker
+        from memoflow.flow.memo.lookup import MissError
 
         try:
             self._task = worker.Task(
@@ -213,10 +215,3 @@ class MemoizeDecorator(StepDecorator):
     def _give_up(self, what: str, error: Exception) -> None:
         # Any error at all: a memo that cannot be found or stored never fails its step.
         print(f"[memoize] {what} failed: {type(error).__name__}: {error}", flush=True)
-
-
-def _arguments_of_step() -> list[str]:
-    """Return what follows `step` on the command line of a worker; nothing in other processes."""
-    ctx = click.get_current_context(silent=True)
-    saved: list[str] = getattr(ctx, "saved_args", None) or [""]
-    return saved[1:] if saved[0] == "step" else []

@@ -5,19 +5,15 @@ from __future__ import annotations
 import os
 from collections import OrderedDict
 from collections.abc import Callable
-from datetime import timedelta
 from functools import cached_property
-from pathlib import Path
 from typing import Any
 
-from metaflow import metaflow_config
 from metaflow.datastore import FlowDataStore
 
-from memoflow import units
-from memoflow.errors import MemoflowError, RequestError
-from memoflow.flow.artifacts import Artifacts
-from memoflow.kinds import memo
-from memoflow.store import Store, open_store
+from memoflow.errors import MemoflowError
+from memoflow.flow import artifact_store, housekeeping
+from memoflow.flow.memo.artifacts import Artifacts
+from memoflow.store import Store
 
 # Told to workers by the scheduler: what it decided, so that they need not look again.
 TOLD = "MEMOFLOW_TOLD"
@@ -50,7 +46,10 @@ class Session:
     def store(self) -> Store | None:
         """The store, or None if there is none to be had; that is said once."""
         try:
-            return open_store(store_root(self.flow_datastore))
+            where = artifact_store.of_datastore(
+                self.flow_datastore.TYPE, self.flow_datastore.datastore_root
+            )
+            return where.store
         except (MemoflowError, OSError) as error:
             self.say_once(f"off: {error}")
             return None
@@ -87,16 +86,9 @@ class Session:
         return found
 
     def collect(self) -> None:
-        """Evict and sweep, at most once an hour however many runs end."""
-        store = self.store
-        if store is None or not store.housekeeping_due(timedelta(hours=1)):
-            return
-        evicted = store.evict(max_size_bytes=budget_bytes())
-        memo.prune(store)
-        store.sweep(keep_newer=timedelta(hours=1))
-        count = sum(memo.is_result(ref.key) for ref in evicted.refs)
-        if count:
-            self.say(f"evicted {count} {'entry' if count == 1 else 'entries'}")
+        """Evict and sweep, if nobody has within the hour."""
+        if self.store is not None:
+            housekeeping.collect(self.store, self.say)
 
 
 class _SmallBlobs:
@@ -113,30 +105,6 @@ class _SmallBlobs:
             self._blobs[key] = blob
             if len(self._blobs) > 64:
                 self._blobs.popitem(last=False)
-
-
-def budget_bytes() -> int | None:
-    """Return the budget of the store; RequestError if what is set for it is no size."""
-    text = metaflow_config.MEMOFLOW_MAX_SIZE
-    return units.size("METAFLOW_MEMOFLOW_MAX_SIZE", text) if text else None
-
-
-def store_root(flow_datastore: Any) -> Path:
-    """Return where the store of a datastore is; RequestError if it cannot be there."""
-    root = metaflow_config.MEMOFLOW_ROOT
-    if root:
-        if "://" in root:
-            raise RequestError(
-                f"METAFLOW_MEMOFLOW_ROOT={root} is not a local directory; "
-                "this version keeps its store on local disks only"
-            )
-        return Path(root)
-    if flow_datastore.TYPE != "local":
-        raise RequestError(
-            f"the datastore is {flow_datastore.TYPE}; this version memoizes local datastores "
-            "only, all steps run as usual"
-        )
-    return Path(flow_datastore.datastore_root) / "memoflow"
 
 
 _sessions: dict[int, Session] = {}

@@ -1,0 +1,212 @@
+"""Artifact store: where checkpoints, models and snapshots are kept, and how to switch it.
+
+Imported whenever Metaflow is, so what a store is made of is imported when one is opened.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+from collections.abc import Iterator
+from dataclasses import asdict, dataclass
+from functools import cache
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from metaflow import metaflow_config
+from metaflow._vendor import click
+from metaflow.decorators import FlowDecorator
+from metaflow.exception import MetaflowException
+from metaflow.metadata_provider.metadata import MetaDatum
+
+if TYPE_CHECKING:
+    from memoflow.kinds.legacy import Legacy
+    from memoflow.store import Store
+
+# Told to the subprocesses of a task: only where the store is, since the rest can hold secrets.
+VARIABLE = "METAFLOW_CHECKPOINT_ARTIFACT_STORE"
+
+# As metaflow-checkpoint names them, in the tags of a run and the metadata of a task.
+_TYPE, _ROOT = "artifact-store-ds-type", "artifact-store-ds-root"
+
+
+class ArtifactStoreException(MetaflowException):
+    headline = "Artifact store"
+
+
+@dataclass(frozen=True)
+class ArtifactStore:
+    """A datastore by type and root, and the folder that its store is."""
+
+    type: str
+    root: str
+    folder: str
+
+    @property
+    def store(self) -> Store:
+        """The store; MemoflowError if there is none to be had."""
+        return _open(self)[0]
+
+    @property
+    def legacy(self) -> Legacy:
+        """What metaflow-checkpoint left in the datastore."""
+        return _open(self)[1]
+
+
+@cache
+def _open(where: ArtifactStore) -> tuple[Store, Legacy]:
+    from memoflow.backends import Local
+    from memoflow.kinds.legacy import Legacy
+    from memoflow.store import open_store
+
+    _check_local(where.type, where.folder)
+    return open_store(where.folder), Legacy(Local(Path(where.root)))
+
+
+def _check_local(type: str, folder: str) -> None:
+    from memoflow.errors import RequestError
+
+    if "://" in folder or type != "local":
+        what = f"{folder} is not a local directory" if "://" in folder else f"datastore is {type}"
+        raise RequestError(f"the {what}; this version keeps its store on local disks only")
+
+
+def of_datastore(type: str, root: str) -> ArtifactStore:
+    """Return the store of a datastore of Metaflow's; METAFLOW_MEMOFLOW_ROOT puts it elsewhere."""
+    named = metaflow_config.MEMOFLOW_ROOT
+    if named:
+        return ArtifactStore("local", root, str(named))
+    return ArtifactStore(type, root, f"{root.rstrip('/')}/memoflow")
+
+
+def default() -> ArtifactStore:
+    """Return the store of the datastore that Metaflow is configured to use.
+
+    In a task and in its subprocesses that is the task's.
+    """
+    from memoflow.errors import NotFoundError
+
+    ctx = click.get_current_context(silent=True)
+    datastore = getattr(getattr(ctx, "obj", None), "flow_datastore", None)
+    if datastore is not None:
+        return of_datastore(datastore.TYPE, datastore.datastore_root)
+    if VARIABLE in os.environ:
+        return ArtifactStore(**json.loads(os.environ[VARIABLE]))
+    type = metaflow_config.DEFAULT_DATASTORE
+    from metaflow.plugins import DATASTORES
+
+    (storage,) = (each for each in DATASTORES if type == each.TYPE)
+    root = storage.get_datastore_root_from_config(lambda *_: None, create_on_absent=False)
+    if root is None:
+        raise NotFoundError(
+            "there is no .metaflow directory here or above; run this where the flow was run, or "
+            "set METAFLOW_DATASTORE_SYSROOT_LOCAL"
+        )
+    return of_datastore(type, root)
+
+
+_switched: list[ArtifactStore] = []
+_of_flow: ArtifactStore | None = None
+
+
+def current_store() -> ArtifactStore:
+    """Return the store in force: of an `artifact_store_from`, of the flow, or the default."""
+    return (_switched[-1] if _switched else None) or _of_flow or default()
+
+
+def tell_subprocesses() -> None:
+    os.environ[VARIABLE] = json.dumps(asdict(current_store()))
+
+
+def metadata_of_flow(attempt: int) -> list[MetaDatum]:
+    """Return what a task notes about a store of its flow's own, for `artifact_store_from`."""
+    if _of_flow is None:
+        return []
+    tags = [f"attempt_id:{attempt}"]
+    return [
+        MetaDatum(field, value, "mf-checkpoint-artifact-store", tags)
+        for field, value in ((_TYPE, _of_flow.type), (_ROOT, _of_flow.root))
+    ]
+
+
+class ArtifactStoreDecorator(FlowDecorator):
+    """Keep a flow's checkpoints, models and snapshots in another datastore than its artifacts.
+
+    Parameters
+    ----------
+    type : str
+        A type of datastore, such as "local".
+    config : Dict[str, Any] or Callable[[], Dict[str, Any]]
+        "root", the datastore's root; a function is called in each process that needs it, so that
+        a secret is read where it is used. Nothing but type and root is ever written down.
+    """
+
+    name = "with_artifact_store"
+    defaults = {"type": None, "config": None}
+
+    def flow_init(
+        self,
+        flow: Any,
+        graph: Any,
+        environment: Any,
+        flow_datastore: Any,
+        metadata: Any,
+        logger: Any,
+        echo: Any,
+        options: Any,
+    ) -> None:
+        global _of_flow
+        _of_flow = self._where()
+        metadata.add_sticky_tags(sys_tags=[f"{_TYPE}:{_of_flow.type}", f"{_ROOT}:{_of_flow.root}"])
+
+    def _where(self) -> ArtifactStore:
+        from memoflow.errors import MemoflowError
+
+        type, config = self.attributes["type"], self.attributes["config"]
+        if callable(config):
+            config = config()
+        if not isinstance(type, str) or not isinstance(config, dict) or not config.get("root"):
+            raise ArtifactStoreException(
+                "@with_artifact_store takes a type, such as 'local', and a config with the 'root' "
+                "of that datastore: a dict, or a function that returns one"
+            )
+        where = _at(type, str(config["root"]))
+        try:
+            _check_local(where.type, where.folder)
+        except MemoflowError as error:
+            raise ArtifactStoreException(f"@with_artifact_store: {error}") from error
+        return where
+
+
+@contextlib.contextmanager
+def artifact_store_from(
+    run: Any = None, task: Any = None, config: dict[str, Any] | None = None
+) -> Iterator[None]:
+    """Use the store that a run or task kept its checkpoints and models in, within the block.
+
+    `config` overrides parts of its configuration, such as "root". For a run without
+    `@with_artifact_store` that is the default store. ValueError unless one of both is given.
+    """
+    if (run is None) == (task is None):
+        raise ValueError("artifact_store_from takes either run= or task=, and not both")
+    noted = _tags(run) if run is not None else dict(task.metadata_dict)
+    if _TYPE in noted and _ROOT in noted:
+        where = _at(noted[_TYPE], str((config or {}).get("root", noted[_ROOT])))
+    else:
+        where = default()
+    _switched.append(where)
+    try:
+        yield
+    finally:
+        _switched.pop()
+
+
+def _at(type: str, root: str) -> ArtifactStore:
+    if type == "local":
+        root = os.path.abspath(os.path.expanduser(root))
+    return ArtifactStore(type, root, f"{root.rstrip('/')}/memoflow")
+
+
+def _tags(run: Any) -> dict[str, str]:
+    return dict(tag.partition(":")[::2] for tag in run.system_tags)

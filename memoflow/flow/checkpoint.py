@@ -1,0 +1,233 @@
+"""@checkpoint: save within a task, and go on from the last save when it runs again.
+
+Imported whenever Metaflow is, so nothing here imports more than Metaflow until a step with
+@checkpoint runs.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from metaflow.decorators import StepDecorator
+from metaflow.flowspec import INTERNAL_ARTIFACTS_SET
+from metaflow.metadata_provider.metadata import MetaDatum
+from metaflow.metaflow_current import current
+
+from memoflow.flow.process import arguments_of_step
+
+if TYPE_CHECKING:
+    from memoflow.fingerprint import Fingerprint
+    from memoflow.flow.checkpointer import Checkpointer
+    from memoflow.flow.current_checkpoint import CurrentCheckpoint
+
+POLICIES = ("eager", "fresh", "none")
+_ON_CODE_CHANGE = ("warn", "load", "skip")
+
+# Artifacts that metaflow-checkpoint set: runs of it that are resumed have them still.
+_HIDDEN = ("_task_checkpoints", "_task_latest_checkpoint")
+
+
+class CheckpointDecorator(StepDecorator):
+    """Save and resume inside a task: a retry goes on from the last save.
+
+    MF Add To Current
+    -----------------
+    checkpoint -> memoflow.flow.current_checkpoint.CurrentCheckpoint
+        Saves, lists and loads checkpoints of the running task.
+
+    Parameters
+    ----------
+    load_policy : str, optional, default "fresh"
+        What to load before the step starts: "fresh", the latest that this very task saved, so
+        only on a retry; "eager", that or else the latest of any run in the same scope; "none" or
+        None, nothing.
+    temp_dir_root : str, optional, default None
+        Where `current.checkpoint.directory` is made. None: where temporary files go.
+    show_card : bool, default True
+        Whether the task gets a card of what it loaded and saved.
+    keep_last : int, optional, default None
+        How many checkpoints of each name to keep. None: all.
+    ttl : str or timedelta, optional, default None
+        How long a checkpoint is kept at least: "30d", "12h". The newest is kept whatever its age.
+    on_code_change : str, default "warn"
+        What "eager" does where other code made the checkpoint: "warn" and load it, "load" it, or
+        "skip" it for one that the same code made.
+    """
+
+    name = "checkpoint"
+    defaults = {
+        "load_policy": "fresh",
+        "temp_dir_root": None,
+        "show_card": True,
+        "keep_last": None,
+        "ttl": None,
+        "on_code_change": "warn",
+    }
+
+    _code: Fingerprint | None = None
+    _checkpointer: Checkpointer | None = None
+    _current: CurrentCheckpoint | None = None
+
+    def step_init(
+        self,
+        flow: Any,
+        graph: Any,
+        step_name: str,
+        decorators: Any,
+        environment: Any,
+        flow_datastore: Any,
+        logger: Any,
+    ) -> None:
+        INTERNAL_ARTIFACTS_SET.update(_HIDDEN)
+        self._check(step_name)
+        self._graph = graph
+        self._flow_datastore = flow_datastore
+        self._logger = logger
+        if step_name in arguments_of_step():
+            # Now, while parameters are still what the class says.
+            self._code = self._fingerprint(type(flow), step_name)
+
+    def _check(self, step_name: str) -> None:
+        from memoflow.errors import RequestError
+        from memoflow.flow.failures import CheckpointException
+        from memoflow.units import duration, flag
+
+        asked = self.attributes
+        where = f"on step {step_name}"
+        for option, value in asked.items():
+            if value == "None":  # As `--with checkpoint:ttl=None` has it.
+                asked[option] = None
+        for option, allowed, also in (
+            ("load_policy", POLICIES, (None,)),
+            ("on_code_change", _ON_CODE_CHANGE, ()),
+        ):
+            if asked[option] not in allowed + also:
+                raise CheckpointException(
+                    f"@checkpoint({option}={asked[option]!r}) {where}: it is one of "
+                    f"{', '.join(map(repr, allowed))}"
+                )
+        count = asked["keep_last"]
+        if count is not None and (type(count) is not int or count < 1):
+            raise CheckpointException(
+                f"@checkpoint(keep_last={count!r}) {where}: it is a number from 1 on"
+            )
+        try:
+            asked["show_card"] = flag("show_card", asked["show_card"])
+            self._ttl = None if asked["ttl"] is None else duration("ttl", asked["ttl"])
+        except RequestError as error:
+            raise CheckpointException(f"@checkpoint {where}: {error}") from error
+
+    def _fingerprint(self, flow: type, step_name: str) -> Fingerprint | None:
+        from memoflow.errors import NoFingerprintError
+        from memoflow.fingerprint import Fingerprint
+        from memoflow.flow import code
+
+        try:
+            return Fingerprint.of(code.parts_of(flow, step_name))
+        except NoFingerprintError:
+            return None  # Then nobody can tell whether it changed.
+
+    def runtime_finished(self, exception: Any) -> None:
+        from memoflow.errors import MemoflowError
+        from memoflow.flow import artifact_store, housekeeping
+
+        def say(line: str) -> None:
+            self._logger(f"[@checkpoint] {line}", system_msg=True)
+
+        try:
+            housekeeping.collect(artifact_store.current_store().store, say)
+        except MemoflowError as error:
+            say(f"the store could not be tidied: {error}")
+
+    def task_pre_step(
+        self,
+        step_name: str,
+        task_datastore: Any,
+        metadata: Any,
+        run_id: str,
+        task_id: str,
+        flow: Any,
+        graph: Any,
+        retry_count: int,
+        max_user_code_retries: int,
+        ubf_context: Any,
+        inputs: Any,
+    ) -> None:
+        from memoflow.flow import artifact_store, identity
+        from memoflow.flow.checkpointer import Checkpointer, Options
+        from memoflow.flow.current_checkpoint import CurrentCheckpoint
+        from memoflow.flow.failures import CheckpointException, told_as
+
+        parallel = bool(graph[step_name].parallel_step)
+        with told_as(CheckpointException):
+            mine, notes = identity.of_task(flow, parallel=parallel)
+            for note in notes:
+                self._say(note)
+            self._checkpointer = Checkpointer(
+                artifact_store.current_store(),
+                mine,
+                Options(
+                    keep_last=self.attributes["keep_last"],
+                    ttl=self._ttl,
+                    code="" if self._code is None else self._code.hex,
+                ),
+            )
+            self._checkpointer.tell_subprocesses()
+            self._current = CurrentCheckpoint(
+                self._checkpointer,
+                temp_dir_root=self.attributes["temp_dir_root"],
+                code=self._code,
+                say=self._say,
+                noticed=lambda: None,
+            )
+        current._update_env({"checkpoint": self._current})
+        policy = self.attributes["load_policy"] or "none"
+        loaded = None
+        if policy != "none":
+            loaded = self._current.load_latest(policy, self.attributes["on_code_change"])
+        lineage = artifact_store.metadata_of_flow(retry_count)
+        if loaded is not None:
+            lineage += [
+                MetaDatum(f"checkpoint-load-{field}", value, "checkpoint", [_attempt(retry_count)])
+                for field, value in (
+                    ("key", loaded.key),
+                    ("pathspec", loaded.pathspec),
+                    ("attempt", loaded.attempt),
+                    ("name", loaded.name),
+                )
+            ]
+        if lineage:
+            metadata.register_metadata(run_id, step_name, task_id, lineage)
+
+    def task_exception(
+        self,
+        exception: Exception,
+        step_name: str,
+        flow: Any,
+        graph: Any,
+        retry_count: int,
+        max_user_code_retries: int,
+    ) -> None:
+        self._finish()
+
+    def task_post_step(
+        self,
+        step_name: str,
+        flow: Any,
+        graph: Any,
+        retry_count: int,
+        max_user_code_retries: int,
+    ) -> None:
+        self._finish()
+
+    def _finish(self) -> None:
+        if self._current is not None:
+            self._current.clean_up()
+            self._current = None
+
+    def _say(self, line: str) -> None:
+        print(f"[@checkpoint] {line}", flush=True)
+
+
+def _attempt(number: int) -> str:
+    return f"attempt_id:{number}"

@@ -1,0 +1,256 @@
+"""Checkpointer: saves, lists and loads the checkpoints of one task identity, in any process."""
+
+from __future__ import annotations
+
+import json
+import os
+import time
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from datetime import timedelta
+from pathlib import Path
+from typing import Any
+
+from memoflow.errors import RequestError
+from memoflow.flow import saved
+from memoflow.flow.artifact_store import ArtifactStore, current_store, tell_subprocesses
+from memoflow.flow.identity import Identity
+from memoflow.flow.journal import Act, Journal
+from memoflow.flow.metadata import plain
+from memoflow.kinds import checkpoint, memo
+from memoflow.kinds.checkpoint import About, Checkpoint
+from memoflow.names import Key
+
+DEFAULT_NAME = "mfchckpt"
+STORAGE_FORMATS = ("files", "tar")
+
+# What a subprocess needs to save for the task that started it.
+UID = "METAFLOW_CHECKPOINT_UID"
+_IDENTIFIER = "METAFLOW_CHECKPOINT_TASK_IDENTIFIER"
+_OPTIONS = "METAFLOW_CHECKPOINT_OPTIONS"
+
+# Bytes that `keep_last` lets go are freed by sweeps this far apart, and kept this long at least,
+# since another save may be about to refer to them.
+_SWEEP_EVERY = timedelta(minutes=5)
+
+
+@dataclass(frozen=True)
+class Options:
+    """What `@checkpoint` was told about each save."""
+
+    keep_last: int | None = None
+    ttl: timedelta | None = None
+    code: str = ""
+
+
+@dataclass
+class Checkpointer:
+    """What one process does with the checkpoints of a task."""
+
+    where: ArtifactStore
+    identity: Identity
+    options: Options = Options()
+    journal: Journal = field(default_factory=Journal)
+    _swept: float = field(default_factory=time.monotonic)
+
+    @classmethod
+    def from_environment(cls) -> Checkpointer | None:
+        """Return that of the task that started this process; None if none did."""
+        uid = os.environ.get(UID)
+        if uid is None:
+            return None
+        try:
+            flow, run, step, task, identifier, scope, attempt = uid.split("/")
+            told = json.loads(os.environ.get(_OPTIONS, "{}"))
+            ttl = told.pop("ttl_s", None)
+            options = Options(**told, ttl=None if ttl is None else timedelta(seconds=ttl))
+            pathspec = f"{flow}/{run}/{step}/{task}"
+            identity = Identity(flow, step, scope, identifier, pathspec, pathspec, int(attempt))
+        except (TypeError, ValueError) as error:
+            raise RequestError(
+                f"{UID}={uid!r} is not what a task with @checkpoint sets ({error}); pass it on to "
+                "subprocesses as it is"
+            ) from None
+        return cls(current_store(), identity, options)
+
+    def tell_subprocesses(self) -> None:
+        """Set the environment variables from which a subprocess makes its own."""
+        one = self.identity
+        fields = (one.task, one.identifier, one.scope, str(one.attempt))
+        os.environ[UID] = "/".join(fields)
+        os.environ[_IDENTIFIER] = one.identifier
+        ttl = self.options.ttl
+        os.environ[_OPTIONS] = json.dumps(
+            {
+                "keep_last": self.options.keep_last,
+                "ttl_s": None if ttl is None else ttl.total_seconds(),
+                "code": self.options.code,
+            }
+        )
+        tell_subprocesses()
+
+    @property
+    def series(self) -> Key:
+        one = self.identity
+        return checkpoint.series(one.flow, one.step, one.scope, one.identifier)
+
+    def key(self, number: int | None = None) -> str:
+        """Return the key of a save by its number, by default that of the next one."""
+        if number is None:
+            last = self.where.store.latest(self.series, fresh=True, even_expired=True)
+            number = 1 if last is None else int(last.key.parts[-1]) + 1
+        return str(self.series / f"{number:08d}")
+
+    def save(
+        self,
+        path: str | os.PathLike[str],
+        *,
+        name: str,
+        metadata: Mapping[str, Any] | None,
+        latest: bool,
+        storage_format: str,
+    ) -> dict[str, Any]:
+        """Save a file or directory and return its reference; see `current.checkpoint.save`."""
+        if storage_format not in STORAGE_FORMATS:
+            raise ValueError(f"storage_format is 'files' or 'tar', not {storage_format!r}")
+        if not isinstance(name, str) or not name:
+            raise RequestError(f"a checkpoint's name is a text, not {name!r}")
+        began, clock = time.time(), time.monotonic()
+        one = checkpoint.save(
+            self.where.store,
+            self.series,
+            Path(path),
+            About(
+                task=self.identity.task,
+                attempt=self.identity.attempt,
+                name=name,
+                latest=bool(latest),
+                metadata=plain(metadata),
+                storage_format=storage_format,
+                code=self.options.code,
+            ),
+            ttl=self.options.ttl,
+        )
+        self.note("saved", one, began=began, took_s=time.monotonic() - clock)
+        self._keep_last()
+        return saved.of_checkpoint(self.where, one)
+
+    def note(
+        self, verb: str, one: Checkpoint, *, began: float, took_s: float, why: str = ""
+    ) -> None:
+        """Write a load or save down in the journal."""
+        self.journal.add(
+            Act(
+                verb=verb,
+                kind=checkpoint.KIND,
+                name=one.about.name,
+                key=str(one.ref.key),
+                origin=one.about.task,
+                began=began,
+                took_s=took_s,
+                size_bytes=one.ref.size_bytes,
+                new_bytes=one.ref.new_bytes if verb == "saved" else None,
+                why=why,
+                metadata=dict(one.about.metadata or {}),
+            )
+        )
+
+    def note_reference(
+        self, reference: dict[str, Any], *, began: float, took_s: float, why: str = ""
+    ) -> None:
+        """Write the load of any checkpoint or model down in the journal."""
+        self.journal.add(
+            Act(
+                verb="loaded",
+                kind=str(reference.get("type")),
+                name=str(reference.get("name") or reference.get("label") or ""),
+                key=str(reference["key"]),
+                origin=str(reference.get("pathspec") or ""),
+                began=began,
+                took_s=took_s,
+                size_bytes=int(reference.get("size") or 0),
+                why=why,
+                metadata=dict(reference.get("metadata") or {}),
+            )
+        )
+
+    def of_task(self) -> Iterator[Checkpoint]:
+        """Yield what this task saved in any attempt, newest first."""
+        for one in checkpoint.newest_first(self.where.store, self.series):
+            if one.about.task == self.identity.task:
+                yield one
+
+    def of_scope(self) -> Iterator[Checkpoint]:
+        """Yield what tasks of this identity saved in any run, newest first."""
+        return checkpoint.newest_first(self.where.store, self.series)
+
+    def list(self, *, full_namespace: bool) -> list[dict[str, Any]]:
+        """Return references, newest first, with what metaflow-checkpoint left after them."""
+        one, legacy = self.identity, self.where.legacy
+        found = self.of_scope() if full_namespace else self.of_task()
+        listed = [saved.of_checkpoint(self.where, each) for each in found]
+        if full_namespace:
+            return listed + legacy.of_scope(one.flow, one.step, one.scope, one.identifier)
+        return listed + legacy.of_task(one.task)
+
+    def _keep_last(self) -> None:
+        count = self.options.keep_last
+        if count is None:
+            return
+        store = self.where.store
+        if len(store.keys(self.series)) <= count:
+            return
+        kept = {Key.parse(key) for key in memo.references(store)}
+        gone = checkpoint.keep_last(store, self.series, count, keep=kept)
+        if gone and time.monotonic() - self._swept > _SWEEP_EVERY.total_seconds():
+            self._swept = time.monotonic()
+            store.sweep(keep_newer=_SWEEP_EVERY)
+
+
+def matching(
+    listed: list[dict[str, Any]],
+    *,
+    name: str | None,
+    attempt: int | str | None,
+    metadata: Mapping[str, Any] | None,
+) -> list[dict[str, Any]]:
+    """Return the references with this name, attempt, and all of these items of metadata."""
+    if attempt is not None:
+        try:
+            attempt = int(attempt)
+        except (TypeError, ValueError):
+            raise ValueError(f"attempt is a number, not {attempt!r}") from None
+    wanted = plain(metadata).items()
+    return [
+        each
+        for each in listed
+        if name in (None, each.get("name"))
+        and attempt in (None, each.get("attempt"))
+        and all(
+            key in (each.get("metadata") or {}) and each["metadata"][key] == value
+            for key, value in wanted
+        )
+    ]
+
+
+def list_of_task(where: ArtifactStore, task: Any) -> list[dict[str, Any]]:
+    """Return what a finished or running task saved, newest first; `task` is one or its pathspec.
+
+    Of a task that `resume` cloned, what its origin saved.
+    """
+    from metaflow import Task
+
+    if isinstance(task, str):
+        task = Task(task, _namespace_check=False)
+    elif not isinstance(task, Task):
+        raise RequestError(f"task is a Task or its pathspec, not {task!r}")
+    for pathspec in (task.pathspec, task.origin_pathspec):
+        if pathspec is None:
+            continue
+        flow, _, step, _ = pathspec.split("/")
+        found = checkpoint.of_task(where.store, flow, step, pathspec)
+        listed = [saved.of_checkpoint(where, each) for each in found]
+        listed += where.legacy.of_task(pathspec)
+        if listed:
+            return listed
+    return []

@@ -1,0 +1,258 @@
+"""`current.checkpoint`: what a task does with its checkpoints."""
+
+from __future__ import annotations
+
+import glob
+import os
+import shutil
+import tempfile
+import time
+from collections.abc import Callable, Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+from memoflow import fingerprint
+from memoflow.errors import IntegrityError, NotFoundError
+from memoflow.fingerprint import Fingerprint
+from memoflow.flow import saved
+from memoflow.flow.checkpointer import DEFAULT_NAME, Checkpointer, list_of_task, matching
+from memoflow.flow.failures import CheckpointException, told_as
+from memoflow.flow.reference import Reference
+from memoflow.kinds import checkpoint
+from memoflow.kinds.checkpoint import Checkpoint
+from memoflow.kinds.legacy_identity import pathspec_hash
+
+
+class CurrentCheckpoint:
+    """Saves, lists and loads checkpoints of the running task."""
+
+    def __init__(
+        self,
+        checkpointer: Checkpointer,
+        *,
+        temp_dir_root: str | None,
+        code: Fingerprint | None,
+        say: Callable[[str], None],
+        noticed: Callable[[], None],
+    ) -> None:
+        self._checkpointer = checkpointer
+        self._temp_dir_root = temp_dir_root
+        self._code = code
+        self._say = say
+        self._noticed = noticed
+        self._info: Reference | None = None
+        self._code_recorded = False
+        self._prefix = f"metaflow_checkpoint_{_machine_wide(checkpointer)}_"
+        self._remove_directories_of_earlier_attempts()
+        self._directory = self._new_directory()
+
+    @property
+    def directory(self) -> str:
+        """A directory of this attempt's own; what was loaded unasked, or by `load`, is in it."""
+        return self._directory.name
+
+    @property
+    def is_loaded(self) -> bool:
+        """Whether the load policy found a checkpoint, which is in `directory` now."""
+        return self._info is not None
+
+    @property
+    def info(self) -> Reference | None:
+        """What the load policy loaded; None if nothing."""
+        return self._info
+
+    @property
+    def task_identifier(self) -> str:
+        """Twelve hex digits, the same for the tasks that share checkpoints across runs."""
+        return self._checkpointer.identity.identifier
+
+    def save(
+        self,
+        path: str | os.PathLike[str] | None = None,
+        name: str = DEFAULT_NAME,
+        metadata: Mapping[str, Any] | None = None,
+        latest: bool = True,
+        storage_format: str = "files",
+    ) -> dict[str, Any]:
+        """Save a file or directory, and return a reference to it when it is safely stored.
+
+        `path` None saves `directory`. With `latest` False no load policy ever takes it.
+        `storage_format` "files" or "tar" is what the reference says; either is stored in pieces,
+        and pieces that are there already are not stored again. Raises CheckpointException if it
+        cannot be saved whole; earlier checkpoints are as they were.
+        """
+        with told_as(CheckpointException):
+            found = self._checkpointer.save(
+                self.directory if path is None else path,
+                name=name,
+                metadata=metadata,
+                latest=latest,
+                storage_format=storage_format,
+            )
+            self._record_code()
+        self._noticed()
+        return found
+
+    def list(
+        self,
+        name: str | None = None,
+        task: Any = None,
+        attempt: int | None = None,
+        full_namespace: bool = False,
+        metadata: Mapping[str, Any] | None = None,
+    ) -> list[dict[str, Any]]:
+        """Return references, newest first: of this task in all its attempts, unless told otherwise.
+
+        `task` is a Task or its pathspec. `full_namespace` takes in what tasks of the same identity
+        saved in any run. `metadata` keeps those that were saved with all of its items.
+        """
+        with told_as(CheckpointException):
+            if task is not None:
+                listed = list_of_task(self._checkpointer.where, task)
+            else:
+                listed = self._checkpointer.list(full_namespace=full_namespace)
+            return matching(listed, name=name, attempt=attempt, metadata=metadata)
+
+    def load(self, reference: Any, path: str | os.PathLike[str] | None = None) -> None:
+        """Load a checkpoint by its dict, key or info object, proven, into a directory.
+
+        `path` None is a new `directory`. Files of the same names are replaced, others stay.
+        """
+        with told_as(CheckpointException):
+            began, clock = time.time(), time.monotonic()
+            where = self._checkpointer.where
+            if path is None:
+                self._directory.cleanup()
+                self._directory = self._new_directory()
+            saved.load(where, reference, Path(path or self.directory), writable=True)
+            self._checkpointer.note_reference(
+                saved.describe(where, reference), began=began, took_s=time.monotonic() - clock
+            )
+
+    def load_latest(self, policy: str, on_code_change: str) -> Reference | None:
+        """Load what the policy finds, and return it; None if there is nothing to resume from.
+
+        One that is damaged is passed over for the one before.
+        """
+        with told_as(CheckpointException):
+            for one in self._candidates(policy):
+                if policy == "eager" and not self._fits(one, on_code_change):
+                    continue
+                if self._take(one):
+                    return self._info
+            for old in self._candidates_of_metaflow_checkpoint(policy):
+                if self._take_old(old):
+                    return self._info
+        return None
+
+    def clean_up(self) -> None:
+        self._directory.cleanup()
+
+    def _candidates(self, policy: str) -> Iterator[Checkpoint]:
+        mine = self._checkpointer.identity
+        if mine.attempt > 0:  # Or there can be none of this task.
+            for one in self._checkpointer.of_task():
+                # Not of this attempt: in a gang another node may have begun, and all nodes are
+                # to start from the same.
+                if one.about.latest and one.about.attempt < mine.attempt:
+                    yield one
+        if policy == "eager":
+            for one in self._checkpointer.of_scope():
+                if one.about.latest and one.about.task != mine.task:
+                    yield one
+
+    def _fits(self, one: Checkpoint, on_code_change: str) -> bool:
+        """Tell whether a checkpoint may be loaded, with a line if other code made it."""
+        now, before = self._code, one.about.code
+        if now is None or not before or before == now.hex or on_code_change == "load":
+            return True
+        identity = self._checkpointer.identity
+        parts = checkpoint.code_parts(
+            self._checkpointer.where.store, identity.flow, identity.step, before
+        )
+        changed = fingerprint.explain(parts, now.parts) if parts else []
+        what = f" ({changed[0]}{f', and {len(changed) - 1} more' * (len(changed) > 1)})" * bool(
+            changed
+        )
+        if on_code_change == "skip":
+            self._say(f"Passing over {one.ref.key}: the code has changed since it was saved{what}")
+            return False
+        self._say(
+            f"The code has changed since {one.ref.key} was saved{what}; it is loaded all the same, "
+            'on_code_change="skip" passes it over and "load" says nothing'
+        )
+        return True
+
+    def _take(self, one: Checkpoint) -> bool:
+        began, clock = time.time(), time.monotonic()
+        where = self._checkpointer.where
+        try:
+            where.store.load(one.ref, Path(self.directory))
+        except (IntegrityError, NotFoundError) as error:
+            self._say(f"Checkpoint {one.ref.key} is damaged ({error}); trying the one before")
+            return False
+        self._info = Reference(saved.of_checkpoint(where, one))
+        self._checkpointer.note(
+            "loaded", one, began=began, took_s=time.monotonic() - clock, why="load policy"
+        )
+        self._tell()
+        return True
+
+    def _candidates_of_metaflow_checkpoint(self, policy: str) -> Iterator[dict[str, Any]]:
+        one, legacy = self._checkpointer.identity, self._checkpointer.where.legacy
+        found = [legacy.latest(one.flow, one.step, one.scope, one.identifier, task=one.task)]
+        if policy == "eager":
+            found.append(legacy.latest(one.flow, one.step, one.scope, one.identifier))
+        for old in found:
+            if old is not None:
+                yield old
+
+    def _take_old(self, old: dict[str, Any]) -> bool:
+        began, clock = time.time(), time.monotonic()
+        try:
+            self._checkpointer.where.legacy.load(old, Path(self.directory))
+        except (IntegrityError, NotFoundError) as error:
+            self._say(f"Checkpoint {old['key']} is damaged ({error}); starting without it")
+            return False
+        self._info = Reference(old)
+        self._checkpointer.note_reference(
+            old, began=began, took_s=time.monotonic() - clock, why="load policy"
+        )
+        self._tell()
+        return True
+
+    def _tell(self) -> None:
+        info = self._info
+        assert info is not None
+        self._say(
+            f"Loading the following checkpoint:\n\t[pathspec] {info.pathspec}\n\t[key] {info.key}"
+            f"\n\t[created on] {info.created_on}\n\t[url] {info.url}"
+        )
+
+    def _record_code(self) -> None:
+        if self._code is not None and not self._code_recorded:
+            self._code_recorded = True
+            one = self._checkpointer.identity
+            store = self._checkpointer.where.store
+            checkpoint.record_code(store, one.flow, one.step, self._code)
+
+    def _new_directory(self) -> tempfile.TemporaryDirectory[str]:
+        if self._temp_dir_root is not None:
+            os.makedirs(self._temp_dir_root, exist_ok=True)
+        attempt = self._checkpointer.identity.attempt
+        return tempfile.TemporaryDirectory(
+            prefix=f"{self._prefix}{attempt}_", dir=self._temp_dir_root
+        )
+
+    def _remove_directories_of_earlier_attempts(self) -> None:
+        # An attempt that was killed cannot remove its own, and one may be as large as a model.
+        root = glob.escape(self._temp_dir_root or tempfile.gettempdir())
+        for left in glob.glob(f"{root}/{self._prefix}*"):
+            attempt = os.path.basename(left).removeprefix(self._prefix).partition("_")[0]
+            if attempt.isdigit() and int(attempt) < self._checkpointer.identity.attempt:
+                shutil.rmtree(left, ignore_errors=True)
+
+
+def _machine_wide(checkpointer: Checkpointer) -> str:
+    """Return what no other task on this machine has: run 1 is there in each datastore."""
+    return pathspec_hash(f"{checkpointer.where.folder} {checkpointer.identity.own}")

@@ -1,0 +1,226 @@
+"""`current.model`: what a task does with models."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import tempfile
+import time
+import uuid
+from collections.abc import Callable, Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+from memoflow.errors import RequestError
+from memoflow.flow import saved
+from memoflow.flow.artifact_store import ArtifactStore
+from memoflow.flow.failures import ModelException, told_as
+from memoflow.flow.journal import Act, Journal
+from memoflow.flow.metadata import plain
+from memoflow.flow.peek import untouched
+from memoflow.flow.wanted import parse
+from memoflow.kinds import model
+from memoflow.units import span
+
+STORAGE_FORMATS = ("tar", "files")
+
+
+class Loaded(Mapping[str, "str | None"]):
+    """Where the models are that were loaded, by the name of their artifact.
+
+    None for one that `best_effort_load` did without. What `current.model.load` loaded is there
+    by its key.
+    """
+
+    def __init__(self) -> None:
+        self._paths: dict[str, str | None] = {}
+        self._info: dict[str, dict[str, Any]] = {}
+        self._temporary: dict[str, tempfile.TemporaryDirectory[str]] = {}
+
+    @property
+    def info(self) -> dict[str, dict[str, Any]]:
+        """The reference dicts of what was loaded, by the same names."""
+        return self._info
+
+    def __getitem__(self, name: str) -> str | None:
+        if name not in self._paths:
+            known = ", ".join(self._paths) or "none"
+            raise KeyError(f"no model was loaded as {name!r}; loaded: {known}")
+        return self._paths[name]
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._paths)
+
+    def __len__(self) -> int:
+        return len(self._paths)
+
+    def add(
+        self,
+        name: str,
+        path: str | None,
+        info: dict[str, Any],
+        temporary: tempfile.TemporaryDirectory[str] | None = None,
+    ) -> None:
+        """Note what was loaded; a temporary directory of the same name goes."""
+        self._temporary.pop(name, None)
+        if temporary is not None:
+            self._temporary[name] = temporary
+        self._paths[name] = path
+        self._info[name] = info
+
+    def cleanup(self, name: str) -> None:
+        """Delete the files of a loaded model; KeyError if there is none of that name."""
+        path = self[name]
+        if name in self._temporary:
+            self._temporary.pop(name).cleanup()
+        elif path is not None:
+            shutil.rmtree(path, ignore_errors=True)
+        del self._paths[name]
+        self._info.pop(name, None)
+
+
+class CurrentModel:
+    """Saves and loads models in the running task."""
+
+    def __init__(
+        self,
+        where: ArtifactStore,
+        *,
+        task: str,
+        attempt: int,
+        temp_dir_root: str | None,
+        say: Callable[[str], None],
+        journal: Journal,
+    ) -> None:
+        self._where = where
+        self._task = task
+        self._attempt = attempt
+        self._temp_dir_root = temp_dir_root
+        self._say = say
+        self._journal = journal
+        self._loaded = Loaded()
+
+    @property
+    def loaded(self) -> Loaded:
+        """What `@model(load=...)` and `load` have loaded: paths by name."""
+        return self._loaded
+
+    def save(
+        self,
+        path: str | os.PathLike[str],
+        label: str | None = None,
+        metadata: Mapping[str, Any] | None = None,
+        storage_format: str = "tar",
+    ) -> dict[str, Any]:
+        """Save a file or directory as a model, and return a reference to it.
+
+        `label` None names it after flow and step. `storage_format` "tar" or "files" is what the
+        reference says; files are stored as they are in either case. Raises ModelException if it
+        cannot be saved whole.
+        """
+        if storage_format not in STORAGE_FORMATS:
+            raise ValueError(f"storage_format is 'tar' or 'files', not {storage_format!r}")
+        flow, _, step, _ = self._task.split("/")
+        began, clock = time.time(), time.monotonic()
+        with told_as(ModelException):
+            if path is None:
+                raise RequestError("a model needs a path to save")
+            label = f"{flow}_{step}" if label is None else str(label)
+            about = model.About(
+                task=self._task,
+                attempt=self._attempt,
+                uuid=f"{label}_{uuid.uuid4().hex}",
+                label=label,
+                metadata=plain(metadata),
+                storage_format=storage_format,
+            )
+            key = model.key(flow, step, uuid.uuid4().hex)
+            one = model.save(self._where.store, key, Path(path), about)
+        reference = saved.of_model(self._where, one)
+        self._note("saved", reference, began, clock, new_bytes=one.ref.new_bytes)
+        return reference
+
+    def load(
+        self, reference: Any, path: str | os.PathLike[str] | None = None, writable: bool = False
+    ) -> str:
+        """Load what a dict, key or object refers to, of any of the three decorators.
+
+        Returns the directory: `path`, or a temporary one. Its files are read-only, and links into
+        the store where the file system can; `writable` makes copies. Raises ModelException if it
+        cannot be loaded whole.
+        """
+        if reference is None:
+            raise ValueError("current.model.load needs a reference, not None")
+        with told_as(ModelException):
+            key = saved.key_of(reference)
+            return self._load(key, reference, path, writable=writable)
+
+    def load_artifacts(self, flow: Any, wanted: Any, *, best_effort: bool) -> None:
+        """Load what artifacts of the flow refer to: `load=` of the decorator."""
+        with told_as(ModelException):
+            for name, path in parse(wanted):
+                with untouched(flow):
+                    reference = getattr(flow, name, None)
+                if reference is None and not best_effort:
+                    raise RequestError(
+                        f"@model(load={name!r}): self.{name} is not set; set it in an earlier step "
+                        "to what `save` returned"
+                    )
+                try:
+                    if reference is None:
+                        raise RequestError(f"self.{name} is not set")
+                    self._load(name, reference, path, writable=False)
+                except RequestError as error:
+                    if not best_effort:
+                        raise RequestError(f"@model(load={name!r}): {error}") from error
+                    self._say(f"Going on without `{name}`: {error}")
+                    self._loaded.add(name, None, {})
+
+    def _load(
+        self, name: str, reference: Any, path: str | os.PathLike[str] | None, *, writable: bool
+    ) -> str:
+        began, clock = time.time(), time.monotonic()
+        found = saved.describe(self._where, reference)
+        self._say(f"Loading Artifact with name `{name}` [type:{found['type']}] key: {found['key']}")
+        temporary = None
+        if path is None:
+            temporary = self._new_directory()
+            path = temporary.name
+        into = os.fspath(path)
+        saved.load(self._where, reference, Path(into), writable=writable)
+        self._loaded.add(name, into, found, temporary)
+        self._loaded._info[name] = found
+        took = self._note("loaded", found, began, clock)
+        self._say(f"Loaded artifact `{name}[type:{found['type']}]` in {span(took)}")
+        return into
+
+    def _new_directory(self) -> tempfile.TemporaryDirectory[str]:
+        if self._temp_dir_root is not None:
+            os.makedirs(self._temp_dir_root, exist_ok=True)
+        return tempfile.TemporaryDirectory(prefix="metaflow_models_", dir=self._temp_dir_root)
+
+    def _note(
+        self,
+        verb: str,
+        reference: dict[str, Any],
+        began: float,
+        clock: float,
+        *,
+        new_bytes: int | None = None,
+    ) -> float:
+        took_s = time.monotonic() - clock
+        self._journal.add(
+            Act(
+                verb=verb,
+                kind=str(reference["type"]),
+                name=str(reference.get("label") or reference.get("name") or ""),
+                key=str(reference["key"]),
+                origin=str(reference.get("pathspec") or ""),
+                began=began,
+                took_s=took_s,
+                size_bytes=int(reference.get("size") or 0),
+                new_bytes=new_bytes,
+                metadata=dict(reference.get("metadata") or {}),
+            )
+        )
+        return took_s

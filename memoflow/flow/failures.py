@@ -1,0 +1,27 @@
+"""Failures: errors of memoflow's, told as Metaflow tells its own."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Iterator
+
+from metaflow.exception import MetaflowException
+
+from memoflow.errors import MemoflowError
+
+
+class CheckpointException(MetaflowException):
+    headline = "@checkpoint"
+
+
+class ModelException(MetaflowException):
+    headline = "@model"
+
+
+@contextlib.contextmanager
+def told_as(exception: type[MetaflowException]) -> Iterator[None]:
+    """Raise what goes wrong in the block as this, with the same message."""
+    try:
+        yield
+    except MemoflowError as error:
+        raise exception(str(error)) from error

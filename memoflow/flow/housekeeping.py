@@ -1,0 +1,28 @@
+"""Housekeeping: tidying the store when a run ends, at most once an hour."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from datetime import timedelta
+
+from metaflow import metaflow_config
+
+from memoflow import units
+from memoflow.kinds import upkeep
+from memoflow.store import Store
+
+
+def budget_bytes() -> int | None:
+    """Return the budget of the store; RequestError if what is set for it is no size."""
+    text = metaflow_config.MEMOFLOW_MAX_SIZE
+    return units.size("METAFLOW_MEMOFLOW_MAX_SIZE", text) if text else None
+
+
+def collect(store: Store, say: Callable[[str], None]) -> None:
+    """Evict and sweep, at most once an hour however many runs end."""
+    if not store.housekeeping_due(timedelta(hours=1)):
+        return
+    evicted, _ = upkeep.tidy(store, max_size_bytes=budget_bytes())
+    count = sum(upkeep.is_entry(ref.key) for ref in evicted.refs)
+    if count:
+        say(f"evicted {count} {'entry' if count == 1 else 'entries'}")

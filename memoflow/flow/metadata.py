@@ -1,0 +1,40 @@
+"""Metadata: what users note about a checkpoint or model, as plain JSON data."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from datetime import date, time
+from typing import Any
+
+from memoflow.errors import RequestError
+
+
+def plain(metadata: Mapping[str, Any] | None) -> dict[str, Any]:
+    """Return metadata as it will be read back: numbers of numpy and torch as numbers.
+
+    What JSON has no form for becomes text. RequestError if it is no mapping, or has keys that
+    are no text.
+    """
+    if metadata is None:
+        return {}
+    if not isinstance(metadata, Mapping):
+        raise RequestError(f"metadata is a dict, not {type(metadata).__name__}: {metadata!r:.80}")
+    try:
+        # Not sorted, and with NaN: what was noted comes back as it was.
+        found: dict[str, Any] = json.loads(json.dumps(dict(metadata), default=_plain))
+    except (TypeError, ValueError, RecursionError) as error:
+        raise RequestError(f"metadata cannot be written as JSON: {error}") from None
+    return found
+
+
+def _plain(value: Any) -> Any:
+    if isinstance(value, (date, time)):
+        return value.isoformat()
+    if isinstance(value, (set, frozenset)):
+        return sorted(value, key=repr)
+    if isinstance(value, Mapping):
+        return dict(value)
+    if callable(getattr(value, "tolist", None)):  # of numpy, torch, pandas and jax
+        return value.tolist()
+    return str(value)

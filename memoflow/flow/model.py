@@ -1,0 +1,141 @@
+"""@model: save models, and load them by reference.
+
+Imported whenever Metaflow is, so nothing here imports more than Metaflow until a step with @model
+runs.
+"""
+
+from __future__ import annotations
+
+import json
+from functools import partial
+from typing import TYPE_CHECKING, Any
+
+from metaflow.decorators import StepDecorator
+from metaflow.flowspec import INTERNAL_ARTIFACTS_SET
+from metaflow.metadata_provider.metadata import MetaDatum
+from metaflow.metaflow_current import current
+
+from memoflow.flow.wanted import parse
+from memoflow.units import flag
+
+if TYPE_CHECKING:
+    from memoflow.flow.current_model import CurrentModel
+    from memoflow.flow.journal import Journal
+
+# Its keys in a task's metadata: the last so many, as a line of metadata should stay one.
+_MOST_KEYS = 20
+
+
+class ModelDecorator(StepDecorator):
+    """Save models and load them by reference, across steps, flows and users.
+
+    MF Add To Current
+    -----------------
+    model -> memoflow.flow.current_model.CurrentModel
+        Saves and loads models in the running task.
+
+    Parameters
+    ----------
+    load : str or List[str] or List[Tuple[str, Optional[str]]], optional, default None
+        Artifacts or Parameters that hold references to models, checkpoints or snapshots, loaded
+        before the step starts; with a path each, or to a temporary directory.
+    temp_dir_root : str, optional, default None
+        Where temporary directories are made. None: where temporary files go.
+    best_effort_load : bool, default False
+        Go on without what cannot be found; `current.model.loaded` has None for it.
+    """
+
+    name = "model"
+    defaults = {"load": None, "best_effort_load": False, "temp_dir_root": None}
+
+    _current: CurrentModel | None = None
+    _journal: Journal | None = None
+
+    def step_init(
+        self,
+        flow: Any,
+        graph: Any,
+        step_name: str,
+        decorators: Any,
+        environment: Any,
+        flow_datastore: Any,
+        logger: Any,
+    ) -> None:
+        from memoflow.flow.failures import ModelException, told_as
+
+        # metaflow-checkpoint set it: runs of it that are resumed have it still.
+        INTERNAL_ARTIFACTS_SET.add("_task_stored_models")
+        asked = self.attributes
+        for option, value in asked.items():
+            if value == "None":  # As `--with model:load=None` has it.
+                asked[option] = None
+        with told_as(ModelException):
+            parse(asked["load"])
+            asked["best_effort_load"] = flag("best_effort_load", asked["best_effort_load"])
+
+    def artifacts_read(self) -> list[str]:
+        """Return the artifacts that decide what is loaded, for a key of the step's result."""
+        return [name for name, _ in parse(self.attributes["load"])]
+
+    def task_pre_step(
+        self,
+        step_name: str,
+        task_datastore: Any,
+        metadata: Any,
+        run_id: str,
+        task_id: str,
+        flow: Any,
+        graph: Any,
+        retry_count: int,
+        max_user_code_retries: int,
+        ubf_context: Any,
+        inputs: Any,
+    ) -> None:
+        from memoflow.flow import artifact_store
+        from memoflow.flow.current_model import CurrentModel
+        from memoflow.flow.failures import ModelException, told_as
+        from memoflow.flow.journal import Journal
+
+        self._register = partial(metadata.register_metadata, run_id, step_name, task_id)
+        self._attempt = retry_count
+        self._journal = Journal()
+        with told_as(ModelException):
+            self._current = CurrentModel(
+                artifact_store.current_store(),
+                task=str(current.pathspec),
+                attempt=retry_count,
+                temp_dir_root=self.attributes["temp_dir_root"],
+                say=self._say,
+                journal=self._journal,
+            )
+        current._update_env({"model": self._current})
+        self._current.load_artifacts(
+            flow, self.attributes["load"], best_effort=self.attributes["best_effort_load"]
+        )
+        lineage = artifact_store.metadata_of_flow(retry_count)
+        if lineage:
+            self._register(lineage)
+
+    def task_post_step(
+        self,
+        step_name: str,
+        flow: Any,
+        graph: Any,
+        retry_count: int,
+        max_user_code_retries: int,
+    ) -> None:
+        journal = self._journal
+        if journal is None:
+            return
+        lineage = []
+        for field, verb in (("loaded-models", "loaded"), ("saved-models", "saved")):
+            keys = [act.key for act in journal.acts if act.verb == verb][-_MOST_KEYS:]
+            if keys:
+                tags = [f"attempt_id:{self._attempt}"]
+                value = json.dumps({"keys": keys})
+                lineage.append(MetaDatum(field, value, "model-registry", tags))
+        if lineage:
+            self._register(lineage)
+
+    def _say(self, line: str) -> None:
+        print(f"[@model] {line}", flush=True)

@@ -1,0 +1,176 @@
+"""Outside: checkpoints and models from scripts, notebooks and subprocesses of tasks.
+
+Imported whenever Metaflow is, so nothing here imports the store until it is used.
+"""
+
+from __future__ import annotations
+
+import os
+import tempfile
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from memoflow.flow.checkpointer import Checkpointer
+
+
+class Checkpoint:
+    """Checkpoints outside of `current.checkpoint`.
+
+    In a subprocess of a task with `@checkpoint` it saves for that task; elsewhere it lists and
+    loads. As a context manager it has a `directory`, which is removed on leaving.
+    """
+
+    def __init__(self, temp_dir_root: str | None = None, init_dir: bool = False) -> None:
+        self._temp_dir_root = temp_dir_root
+        self._temporary: tempfile.TemporaryDirectory[str] | None = None
+        if init_dir:
+            self._make_directory()
+
+    @property
+    def directory(self) -> str | None:
+        """The directory to load to and save from; None outside of a `with` block."""
+        return None if self._temporary is None else self._temporary.name
+
+    def __enter__(self) -> Checkpoint:
+        if self._temporary is None:
+            self._make_directory()
+        return self
+
+    def __exit__(self, *exception: object) -> None:
+        if self._temporary is not None:
+            self._temporary.cleanup()
+            self._temporary = None
+
+    def save(
+        self,
+        path: str | os.PathLike[str] | None = None,
+        metadata: Mapping[str, Any] | None = None,
+        latest: bool = True,
+        name: str = "mfchckpt",
+        storage_format: str = "files",
+    ) -> dict[str, Any]:
+        """Save for the task that started this process; see `current.checkpoint.save`.
+
+        Raises CheckpointException where no task did. Processes that save at the same time each
+        keep all that they saved.
+        """
+        from memoflow.flow.failures import CheckpointException, told_as
+
+        with told_as(CheckpointException):
+            return self._checkpointer().save(
+                self._path(path),
+                name=name,
+                metadata=metadata,
+                latest=latest,
+                storage_format=storage_format,
+            )
+
+    def load(self, reference: Any, path: str | os.PathLike[str] | None = None) -> None:
+        """Load a checkpoint by its dict, key or info object, proven, into a directory."""
+        from memoflow.flow import saved
+        from memoflow.flow.artifact_store import current_store
+        from memoflow.flow.failures import CheckpointException, told_as
+
+        with told_as(CheckpointException):
+            saved.load(current_store(), reference, Path(self._path(path)), writable=True)
+
+    def list(
+        self,
+        name: str | None = None,
+        task: Any = None,
+        attempt: int | None = None,
+        full_namespace: bool = False,
+        as_dict: bool = True,
+        metadata: Mapping[str, Any] | None = None,
+    ) -> list[Any]:
+        """Return references, newest first, as dicts or as objects; see `current.checkpoint.list`.
+
+        Outside of a task `task` is needed, a Task or its pathspec.
+        """
+        from memoflow.flow.artifact_store import current_store
+        from memoflow.flow.checkpointer import Checkpointer, list_of_task, matching
+        from memoflow.flow.failures import CheckpointException, told_as
+        from memoflow.flow.reference import Reference
+
+        with told_as(CheckpointException):
+            mine = Checkpointer.from_environment()
+            if mine is None and (task is None or full_namespace):
+                raise ValueError(
+                    "outside of a task, list needs task=, a Task or its pathspec, and knows no "
+                    "full_namespace"
+                )
+            if task is not None:
+                listed = list_of_task(current_store(), task)
+            else:
+                assert mine is not None
+                listed = mine.list(full_namespace=full_namespace)
+            found = matching(listed, name=name, attempt=attempt, metadata=metadata)
+        return found if as_dict else [Reference(each) for each in found]
+
+    def generate_key(self, name: str, version_id: int | None = None) -> str:
+        """Return the key of a save, by default that of the next one if nobody else saves first."""
+        from memoflow.flow.failures import CheckpointException, told_as
+
+        with told_as(CheckpointException):
+            return self._checkpointer().key(version_id)
+
+    def _checkpointer(self) -> Checkpointer:
+        from memoflow.errors import RequestError
+        from memoflow.flow.checkpointer import UID, Checkpointer
+
+        mine = Checkpointer.from_environment()
+        if mine is None:
+            raise RequestError(
+                "a checkpoint is saved for a task: call this in a step with @checkpoint or in a "
+                f"subprocess of one that has its environment variables, {UID} among them"
+            )
+        return mine
+
+    def _path(self, path: str | os.PathLike[str] | None) -> str | os.PathLike[str]:
+        found = self.directory if path is None else path
+        if found is None:
+            raise ValueError(
+                "name a path, or use `with Checkpoint() as ...`, which has a directory"
+            )
+        return found
+
+    def _make_directory(self) -> None:
+        if self._temp_dir_root is not None:
+            os.makedirs(self._temp_dir_root, exist_ok=True)
+        self._temporary = tempfile.TemporaryDirectory(
+            prefix="metaflow_checkpoint_", dir=self._temp_dir_root
+        )
+
+
+def load_model(reference: Any, path: str | os.PathLike[str] | None, writable: bool = False) -> None:
+    """Load a model or checkpoint by its dict, key or info object, proven, into a directory.
+
+    The files of a model are read-only, and links into the store where the file system can;
+    `writable` makes copies. Raises ModelException if it cannot be loaded whole, ValueError for a
+    reference or path of None.
+    """
+    from memoflow.flow import saved
+    from memoflow.flow.artifact_store import current_store
+    from memoflow.flow.failures import ModelException, told_as
+
+    if reference is None or path is None:
+        raise ValueError("load_model needs a reference, and a path to load it to")
+    with told_as(ModelException):
+        saved.load(current_store(), reference, Path(path), writable=writable)
+
+
+def delete_model(reference: Any) -> bool:
+    """Delete a model or checkpoint; True if it was there.
+
+    Its bytes are freed when memoflow next tidies up. ValueError for a reference of None.
+    """
+    from memoflow.flow import saved
+    from memoflow.flow.artifact_store import current_store
+    from memoflow.flow.failures import ModelException, told_as
+
+    if reference is None:
+        raise ValueError("delete_model needs a reference")
+    with told_as(ModelException):
+        return saved.delete(current_store(), reference)

@@ -1,0 +1,150 @@
+"""Saved: what references name in a store: described, loaded, deleted.
+
+A reference dict has the keys that metaflow-checkpoint gave it, so that flows read it as before.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from memoflow.errors import NotFoundError, RequestError
+from memoflow.flow.artifact_store import ArtifactStore
+from memoflow.flow.reference import Reference, is_key
+from memoflow.kinds import checkpoint, legacy, model
+from memoflow.kinds.checkpoint import Checkpoint
+from memoflow.kinds.legacy_identity import pathspec_hash
+from memoflow.kinds.model import Model
+from memoflow.names import Key
+
+
+def of_checkpoint(where: ArtifactStore, found: Checkpoint) -> dict[str, Any]:
+    """Return the reference dict of a checkpoint."""
+    about, key = found.about, str(found.ref.key)
+    return {
+        "size": found.ref.size_bytes,
+        "pathspec": about.task,
+        "pathspec_hash": pathspec_hash(about.task),
+        "attempt": about.attempt,
+        "key": key,
+        "type": checkpoint.KIND,
+        "url": _url(where, key),
+        "name": about.name,
+        "created_on": found.created_on,
+        "metadata": dict(about.metadata or {}),
+        "storage_format": about.storage_format,
+        "creation_context": "task",
+        "version_id": found.number,
+    }
+
+
+def of_model(where: ArtifactStore, found: Model) -> dict[str, Any]:
+    """Return the reference dict of a model."""
+    about, key = found.about, str(found.ref.key)
+    return {
+        "pathspec": about.task,
+        "attempt": about.attempt,
+        "key": key,
+        "created_on": found.created_on,
+        "type": model.KIND,
+        "url": _url(where, key),
+        "model_uuid": about.uuid,
+        "metadata": dict(about.metadata or {}),
+        "source": "task",
+        "storage_format": about.storage_format,
+        "serializer": about.storage_format,
+        "label": about.label,
+        "size": found.ref.size_bytes,
+    }
+
+
+def key_of(reference: Any) -> str:
+    """Return the key that a dict, key or object refers to; RequestError if it is none of them."""
+    key = reference
+    if isinstance(reference, Reference):
+        key = reference.key
+    elif isinstance(reference, dict):
+        key = reference.get("key")
+    elif not isinstance(reference, str):
+        # An object of metaflow-checkpoint's own, out of an older run.
+        key = getattr(reference, "key", None)
+    if isinstance(key, str) and (is_key(key) or legacy.is_key(key)):
+        return key
+    raise RequestError(
+        f"{_short(reference)} is no reference to a checkpoint or model; pass the dict that `save` "
+        "returned, its 'key', or an object from `info`"
+    )
+
+
+def describe(where: ArtifactStore, reference: Any) -> dict[str, Any]:
+    """Return the full dict of what is referred to; NotFoundError if it is not there."""
+    text = key_of(reference)
+    if legacy.is_key(text):
+        old = where.legacy.reference(text)
+        if old is None:
+            raise _gone(where, reference, text)
+        return old
+    key = Key.parse(text)
+    if key.kind == checkpoint.KIND:
+        saved = checkpoint.find(where.store, key)
+        if saved is not None:
+            return of_checkpoint(where, saved)
+    else:
+        stored = model.find(where.store, key)
+        if stored is not None:
+            return of_model(where, stored)
+    raise _gone(where, reference, text)
+
+
+def load(where: ArtifactStore, reference: Any, into: Path, *, writable: bool) -> None:
+    """Write the files referred to into a directory, proven.
+
+    Unless `writable`, those of a model are read-only, and links into the store where they can be.
+    """
+    text = key_of(reference)
+    if legacy.is_key(text):
+        where.legacy.load(text, into)
+        return
+    ref = where.store.find(Key.parse(text), even_expired=True)
+    if ref is None:
+        raise _gone(where, reference, text)
+    where.store.load(ref, into, linked=not writable and ref.key.kind == model.KIND)
+
+
+def delete(where: ArtifactStore, reference: Any) -> bool:
+    """Forget what is referred to; False if it was not there."""
+    text = key_of(reference)
+    if legacy.is_key(text):
+        raise RequestError(
+            f"{text} was saved by metaflow-checkpoint, which memoflow only reads from; delete it "
+            "with that package, or its files"
+        )
+    key = Key.parse(text)
+    there = where.store.find(key, even_expired=True) is not None
+    where.store.forget(key)
+    return there
+
+
+def _url(where: ArtifactStore, key: str) -> str:
+    return f"{where.folder}/refs/{key}"
+
+
+def _gone(where: ArtifactStore, reference: Any, key: str) -> NotFoundError:
+    url = reference.get("url") if isinstance(reference, dict) else None
+    if isinstance(reference, Reference):
+        url = reference.url
+    hint = "it was deleted or evicted"
+    if isinstance(url, str) and not url.startswith((where.folder, where.root)):
+        hint = f"it is kept at {url}: load it within `with artifact_store_from(run=...)`"
+    return NotFoundError(f"{key} is not in {where.folder}; {hint}")
+
+
+def _short(value: Any) -> str:
+    text = repr(value)
+    return text if len(text) <= 80 else f"{text[:77]}..."
+
+
+def is_there(where: ArtifactStore, key: str) -> bool:
+    """Tell whether what a key refers to can be loaded, as far as that shows without reading it."""
+    ref = where.store.find(Key.parse(key), even_expired=True)
+    return ref is not None and where.store.is_there(ref)

@@ -1,0 +1,191 @@
+"""Checkpoints: the saves of one task identity, numbered over all its runs.
+
+    checkpoint/<flow>/<step>/<scope>/<identity>/<number>   one save
+    checkpoint/<flow>/<step>/code/<fingerprint>            the code that made some of them
+
+`scope` says who shares them, `identity` which of a step's tasks they belong to. Numbers, not
+clocks, tell which is newer: two processes that save at once take two numbers.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+import time
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass
+from datetime import datetime, timedelta, timezone
+from pathlib import Path
+from typing import Any
+
+from memoflow.errors import IntegrityError, NotFoundError
+from memoflow.fingerprint import Fingerprint, Part
+from memoflow.names import Key, Ref
+from memoflow.store import Payload, Store
+
+KIND = "checkpoint"
+_NUMBER = re.compile(r"[0-9]{8}")
+
+
+@dataclass(frozen=True)
+class About:
+    """What is kept of a checkpoint beside its files.
+
+    `task` is the pathspec of the task that saved it. Of those with `latest` false none is ever
+    loaded unasked. `code` is the fingerprint of the code that made it, empty if it has none.
+    """
+
+    task: str
+    attempt: int
+    name: str
+    latest: bool = True
+    metadata: Mapping[str, Any] | None = None
+    storage_format: str = "files"
+    code: str = ""
+
+    def to_json(self) -> dict[str, Any]:
+        return {
+            "task": self.task,
+            "attempt": self.attempt,
+            "name": self.name,
+            "latest": self.latest,
+            # As text, since JSON proper has no NaN, which is what a loss can become.
+            "metadata": json.dumps(dict(self.metadata or {})),
+            "storage_format": self.storage_format,
+            "code": self.code,
+        }
+
+    @classmethod
+    def from_json(cls, fields: Mapping[str, Any]) -> About:
+        """Return what `to_json` described; IntegrityError for anything else."""
+        try:
+            return cls(**{**fields, "metadata": json.loads(fields["metadata"])})
+        except (TypeError, KeyError, ValueError) as error:
+            raise IntegrityError(f"this is no checkpoint's description: {error}") from None
+
+
+@dataclass(frozen=True)
+class Checkpoint:
+    """One save."""
+
+    ref: Ref
+    about: About
+
+    @property
+    def number(self) -> int:
+        return int(self.ref.key.parts[-1])
+
+    @property
+    def created_on(self) -> str:
+        """When it was saved, in ISO 8601 and UTC."""
+        return datetime.fromtimestamp(self.ref.created, timezone.utc).isoformat()
+
+
+def series(flow: str, step: str, scope: str, identity: str) -> Key:
+    return Key.of(KIND, flow, step, scope, identity)
+
+
+def is_save(key: Key) -> bool:
+    """Tell whether a key is that of a checkpoint; others say what code made them."""
+    return key.kind == KIND and len(key.parts) == 6 and bool(_NUMBER.fullmatch(key.parts[-1]))
+
+
+def save(
+    store: Store, series: Key, tree: Path, about: About, *, ttl: timedelta | None = None
+) -> Checkpoint:
+    """Save a file or directory under the next number; see `Store.append`."""
+    expires = None
+    if ttl is not None:
+        expires = time.time() + ttl.total_seconds()
+    ref = store.append(series, Payload(tree=tree), meta=about.to_json(), expires=expires)
+    return Checkpoint(ref, about)
+
+
+def read(store: Store, ref: Ref) -> Checkpoint:
+    """Return what a ref is of; NotFoundError or IntegrityError if it is gone or damaged."""
+    return Checkpoint(ref, About.from_json(store.meta(ref)))
+
+
+def find(store: Store, key: Key) -> Checkpoint | None:
+    """Return the checkpoint of a key, however old, or None."""
+    ref = store.find(key, even_expired=True)
+    return None if ref is None else read(store, ref)
+
+
+def newest_first(store: Store, series: Key) -> Iterator[Checkpoint]:
+    """Yield the checkpoints of a series that can be read."""
+    for ref in store.series(series):
+        try:
+            yield read(store, ref)
+        except (NotFoundError, IntegrityError):
+            continue  # Forgotten meanwhile, or damaged, which the store has said.
+
+
+def of_task(store: Store, flow: str, step: str, task: str) -> list[Checkpoint]:
+    """Return what one task saved, newest first, without knowing its series."""
+    every = {
+        Key.of(*key.parts[:-1]) for key in store.keys(Key.of(KIND, flow, step)) if is_save(key)
+    }
+    for one in every:
+        found = [each for each in newest_first(store, one) if each.about.task == task]
+        if found:
+            return found  # A task has one identity.
+    return []
+
+
+def keep_last(store: Store, series: Key, count: int, *, keep: Iterable[Key] = ()) -> list[Ref]:
+    """Forget all but the last `count` of each name in a series; return what went.
+
+    Never the newest that a policy would load, and none of `keep`.
+    """
+    spared = set(keep)
+    seen: dict[str, int] = {}
+    gone = []
+    to_resume = False
+    for checkpoint in list(newest_first(store, series)):
+        name = checkpoint.about.name
+        seen[name] = seen.get(name, 0) + 1
+        first = checkpoint.about.latest and not to_resume
+        to_resume = to_resume or checkpoint.about.latest
+        if seen[name] > count and not first and checkpoint.ref.key not in spared:
+            store.forget(checkpoint.ref.key)
+            gone.append(checkpoint.ref)
+    return gone
+
+
+def newest(store: Store) -> set[Key]:
+    """Return the newest key of each series, and the newest that a policy would load."""
+    by_series: dict[Key, list[Key]] = {}
+    for key in store.keys(Key.of(KIND)):
+        if is_save(key):
+            by_series.setdefault(Key.of(*key.parts[:-1]), []).append(key)
+    kept = {max(keys, key=str) for keys in by_series.values()}
+    for one, keys in by_series.items():
+        if len(keys) > 1:
+            to_resume = (each.ref.key for each in newest_first(store, one) if each.about.latest)
+            kept.update(key for key in [next(to_resume, None)] if key is not None)
+    return kept
+
+
+def record_code(store: Store, flow: str, step: str, code: Fingerprint) -> None:
+    """Keep the parts of a fingerprint, so that a later run can tell what changed."""
+    key = _code_key(flow, step, code.hex)
+    if store.find(key) is None:
+        parts = json.dumps([part.to_json() for part in code.parts])
+        store.save(key, Payload(files={"parts.json": parts.encode()}), durable=False)
+
+
+def code_parts(store: Store, flow: str, step: str, code: str) -> tuple[Part, ...] | None:
+    """Return the parts of the code that made a checkpoint, None if they are not known."""
+    ref = store.find(_code_key(flow, step, code))
+    if ref is None:
+        return None
+    try:
+        text = store.read_file(store.manifest(ref), "parts.json")
+    except (NotFoundError, IntegrityError):
+        return None
+    return tuple(map(Part.from_json, json.loads(text)))
+
+
+def _code_key(flow: str, step: str, code: str) -> Key:
+    return Key.of(KIND, flow, step, "code", code)

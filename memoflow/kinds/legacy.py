@@ -1,0 +1,228 @@
+"""Legacy: what metaflow-checkpoint left in a datastore, to read only.
+
+    mf.checkpoints/checkpoints/artifacts/<flow>/<step>/<scope>/<identifier>/<save>   tar or folder
+      .../artifact_metadata/<flow>/<step>/<scope>/<identifier>/<save>.metadata       its reference
+      .../metadata/<flow>/<run>/<step>/<task>/<save without hash>.metadata           the same again
+    mf.huggingface_hub/checkpoints/...                                               as above
+    mf.models/models/{artifacts/<id>, artifact_metadata/<id>.metadata}
+
+`<save>` is <pathspec hash>.<attempt>.<name>.<version>. Each folder of references also holds one
+called `latest`: that of the last save that a load policy may take.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+import os
+import re
+import shutil
+import uuid
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from memoflow.backends import Backend
+from memoflow.backends.failures import translated
+from memoflow.errors import BadKeyError, IntegrityError, NotFoundError, RequestError
+from memoflow.kinds.legacy_unpacking import write_files, write_tar
+from memoflow.objects.paths import check_path
+from memoflow.objects.unpacking import _move
+
+log = logging.getLogger(__name__)
+
+Reference = dict[str, Any]
+
+_SAVE = r"[0-9a-f]{8}\.(?P<attempt>[0-9]{1,9})\.(?P<name>.*)\.(?P<version>[0-9]{1,9})"
+# Whatever stands before `mf.` is dropped, as the url of a save is a key with the root before it.
+_KEY = re.compile(
+    r"(?:.*/)?(?P<place>"
+    rf"mf\.(?:checkpoints|huggingface_hub)/checkpoints/artifacts/(?:[^/]+/){{4}}{_SAVE}"
+    r"|mf\.models/models/artifacts/.+)"
+)
+_CHECKPOINTS = "mf.checkpoints/checkpoints"
+_WRITERS = {"tar": write_tar, "files": write_files}
+
+
+@dataclass(frozen=True)
+class _Save:
+    """What a key says: where the bytes lie below the root, and which save of its task it was."""
+
+    place: str
+    attempt: int = 0
+    name: str = ""  # none of a model
+    version: int = 0
+
+    @property
+    def note(self) -> str:
+        """Where the reference lies."""
+        return self.place.replace("/artifacts/", "/artifact_metadata/", 1) + ".metadata"
+
+
+def is_key(text: str) -> bool:
+    """Tell whether metaflow-checkpoint could have given this key to a checkpoint, hub or model."""
+    return _save(text) is not None
+
+
+class Legacy:
+    """Find and load what metaflow-checkpoint saved; never write.
+
+    `backend` is rooted where `mf.checkpoints` and its siblings lie. A reference is the dict that
+    `save` returned then, except that `attempt` is a number even where a subprocess saved.
+    """
+
+    def __init__(self, backend: Backend) -> None:
+        self.backend = backend
+
+    def reference(self, key: str) -> Reference | None:
+        """Return the reference of a key, or None: then no save under this key was ever finished.
+
+        Raises BadKeyError for what is no key, IntegrityError for a damaged reference.
+        """
+        save = _known(key)
+        data = self.backend.read(save.note)
+        return None if data is None else _parse(save.note, data)[1]
+
+    def load(self, reference: Reference | str, into: Path) -> Path:
+        """Write what was saved into a directory, whole or not at all, and return the directory.
+
+        Files of the same path are replaced, others stay. What is written belongs to the caller.
+        Raises NotFoundError if it is gone, IntegrityError if it is damaged or would leave `into`.
+        """
+        key = reference if isinstance(reference, str) else reference.get("key")
+        save = _known(key)
+        if isinstance(reference, str) or "storage_format" not in reference:
+            found = self.reference(save.place)
+            if found is None:
+                raise _missing(save)
+            reference = found
+        form = reference.get("storage_format")
+        write = _WRITERS.get(str(form))
+        if write is None:
+            raise RequestError(
+                f"{save.place} was saved as {form!r}; only {' and '.join(_WRITERS)} can be loaded"
+            )
+        size = reference.get("size")
+        into = Path(os.path.abspath(into))
+        draft = into.with_name(f".memoflow-{uuid.uuid4().hex}")
+        with translated("write", into):
+            draft.mkdir(parents=True)
+            try:
+                if not write(self.backend, save.place, size if type(size) is int else None, draft):
+                    raise _missing(save)
+                _move(draft, into)
+            finally:
+                shutil.rmtree(draft, ignore_errors=True)
+        return into
+
+    def latest(
+        self, flow: str, step: str, scope: str, identifier: str, *, task: str | None = None
+    ) -> Reference | None:
+        """Return the newest checkpoint that a load policy may take, or None.
+
+        With `task`, a pathspec Flow/run/step/task, the newest of that task, in whatever scope.
+        """
+        folder = _task_folder(task) if task else _scope_folder(flow, step, scope, identifier)
+        data = self.backend.read(f"{folder}/latest")
+        if data is None:
+            return None  # Nothing was saved, or nothing with latest=True.
+        try:
+            save, reference = _parse(f"{folder}/latest", data)
+            if self.backend.exists([save.note])[0]:
+                return reference
+            log.warning("%s was deleted and is still the latest; taking the newest", save.place)
+        except IntegrityError as error:
+            log.warning("%s; taking the newest instead", error)
+        # A save writes its own reference first, so a `latest` cut short was to name the newest.
+        found = self.of_task(task) if task else self.of_scope(flow, step, scope, identifier)
+        return next(iter(found), None)
+
+    def of_scope(self, flow: str, step: str, scope: str, identifier: str) -> list[Reference]:
+        """Return the checkpoints of a scope and task identifier over all runs, newest first.
+
+        By the clocks of those who saved: they noted no time zone.
+        """
+        found = list(self._references(_scope_folder(flow, step, scope, identifier)))
+        found.sort(key=lambda each: (_created(each[1]), each[0].attempt, each[0].version))
+        return [reference for _, reference in reversed(found)]
+
+    def of_task(self, task: str) -> list[Reference]:
+        """Return the checkpoints of a task (Flow/run/step/task) in all attempts, newest first."""
+        found = list(self._references(_task_folder(task)))
+        # Attempts run one after another, whatever the clocks of their machines say.
+        found.sort(key=lambda each: (each[0].attempt, _created(each[1]), each[0].version))
+        return [reference for _, reference in reversed(found)]
+
+    def _references(self, folder: str) -> Iterator[tuple[_Save, Reference]]:
+        for found in self.backend.list(folder):
+            if not found.name.endswith(".metadata"):
+                continue
+            data = self.backend.read(found.name)
+            if data is None:
+                continue  # Deleted since it was listed.
+            try:
+                yield _parse(found.name, data)
+            except IntegrityError as error:
+                log.warning("%s; it is left out", error)
+
+
+def _save(key: object) -> _Save | None:
+    match = _KEY.fullmatch(key) if isinstance(key, str) else None
+    if match is None:
+        return None
+    try:
+        check_path(match["place"])
+    except ValueError:
+        return None
+    if match["version"] is None:
+        return _Save(match["place"])
+    return _Save(match["place"], int(match["attempt"]), match["name"], int(match["version"]))
+
+
+def _known(key: object) -> _Save:
+    save = _save(key)
+    if save is None:
+        raise BadKeyError(
+            f"{key!r} is no key of metaflow-checkpoint; pass a reference that it returned, "
+            "or the reference's `key`"
+        )
+    return save
+
+
+def _parse(name: str, data: bytes) -> tuple[_Save, Reference]:
+    try:
+        reference = json.loads(data)
+    except (ValueError, RecursionError) as error:
+        raise IntegrityError(f"{name} holds no reference: {error}") from None
+    save = _save(reference.get("key")) if isinstance(reference, dict) else None
+    if save is None:
+        raise IntegrityError(f"{name} holds no reference of metaflow-checkpoint")
+    held = name.rpartition("/")[2].removesuffix(".metadata")
+    if held != "latest" and not save.place.endswith(held):
+        raise IntegrityError(f"{name} holds the reference of {save.place}")
+    if isinstance(reference.get("attempt"), str):
+        reference["attempt"] = save.attempt  # A subprocess knew it as text.
+    return save, reference
+
+
+def _created(reference: Reference) -> str:
+    created = reference.get("created_on")
+    return created if isinstance(created, str) else ""
+
+
+def _scope_folder(flow: str, step: str, scope: str, identifier: str) -> str:
+    return f"{_CHECKPOINTS}/artifact_metadata/{flow}/{step}/{scope}/{identifier}"
+
+
+def _task_folder(pathspec: str) -> str:
+    if pathspec.count("/") != 3:
+        raise RequestError(f"{pathspec!r} is no task; name it as Flow/run/step/task")
+    return f"{_CHECKPOINTS}/metadata/{pathspec}"
+
+
+def _missing(save: _Save) -> NotFoundError:
+    return NotFoundError(
+        f"metaflow-checkpoint's {save.place} is not here: it was deleted, never finished, or saved "
+        "to another datastore; load another one, or use the datastore that it was saved to"
+    )

@@ -1,0 +1,3 @@
+"""Signpost: where the names are that `from metaflow import ...` finds."""
+
+toplevel = "toplevel"

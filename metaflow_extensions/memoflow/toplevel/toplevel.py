@@ -1,0 +1,9 @@
+"""Signpost: names of memoflow's that `from metaflow import ...` finds."""
+
+from memoflow import __version__ as __version__
+from memoflow.flow.artifact_store import artifact_store_from
+from memoflow.flow.outside import Checkpoint, delete_model, load_model
+
+# By these two Metaflow tells the version of an extension.
+__mf_extensions__ = "memoflow"
+__all__ = ["Checkpoint", "artifact_store_from", "delete_model", "load_model"]
