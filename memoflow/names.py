@@ -91,8 +91,8 @@ class Ref:
     """What a key resolves to: small enough to pass between steps.
 
     `digest` is the SHA-256 of the stored ref, so whoever holds a Ref can prove what it reads.
-    `size_bytes` is the logical size of the payload. Times are Unix seconds; `expires` None
-    means never.
+    `size_bytes` is the logical size of the payload, `new_bytes` how many of them the store did
+    not hold yet when it was saved. Times are Unix seconds; `expires` None means never.
     """
 
     key: Key
@@ -100,6 +100,7 @@ class Ref:
     size_bytes: int
     created: float
     expires: float | None = None
+    new_bytes: int = 0
 
 
 def _quote(part: str) -> str:

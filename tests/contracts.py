@@ -96,6 +96,16 @@ class BackendContract:
         assert backend.write_from("a", iter([b"one", memoryview(b"two")])) is True
         assert backend.read("a") == b"onetwo"
 
+    def test_a_stream_may_use_the_same_memory_again(self, backend: Backend) -> None:
+        def chunks():
+            memory = bytearray(3)
+            for data in (b"one", b"two"):
+                memory[:] = data
+                yield memoryview(memory)
+
+        backend.write_from("a", chunks())
+        assert backend.read("a") == b"onetwo"
+
     def test_a_file_is_written(self, backend: Backend, tmp_path: Path) -> None:
         source = tmp_path / "source"
         source.write_bytes(b"x" * 3_000_000)

@@ -64,7 +64,10 @@ class Backend(Protocol):
         if_absent: bool = False,
         durable: bool = True,
     ) -> bool:
-        """Write what a file holds or an iterable yields; an error raised by it leaves nothing."""
+        """Write what a file holds or an iterable yields; an error raised by it leaves nothing.
+
+        Each chunk is used up before the next is asked for: it may come in the same memory.
+        """
 
     def adopt(self, name: str, source: Path) -> bool:
         """Give a file of this machine a second name here, without its bytes if that can be.

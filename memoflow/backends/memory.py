@@ -66,7 +66,10 @@ class Memory:
             with translated("read", source):
                 data = source.read_bytes()
         else:
-            data = b"".join(source)
+            gathered = bytearray()
+            for chunk in source:
+                gathered += chunk
+            data = bytes(gathered)
         return self.write(name, data, if_absent=if_absent)
 
     def adopt(self, name: str, source: Path) -> bool:

@@ -22,7 +22,7 @@ log = logging.getLogger("memoflow")
 T = TypeVar("T")
 
 _APPLICATION = 0x6D656D6F  # "memo"
-_VERSION = 1
+_VERSION = 3
 _ROWS_A_TRANSACTION = 200
 _REST = timedelta(seconds=30)
 _NOT_OURS = "not an index that this memoflow wrote"

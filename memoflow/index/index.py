@@ -15,7 +15,7 @@ from memoflow.names import Digest, Key, Ref
 
 _TOUCH_AT_ONCE_SECONDS = 1.0
 _TOUCHES_KEPT = 200
-_COLUMNS = "digest, size, created, expires"
+_COLUMNS = "digest, size, created, expires, new"
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,8 +78,8 @@ class Index:
         """Remember refs as used now."""
         used = int(self._clock())
         self._db.change(
-            "INSERT OR REPLACE INTO entries (key, digest, size, created, expires, used)"
-            " VALUES (?, ?, ?, ?, ?, ?)",
+            "INSERT OR REPLACE INTO entries (key, digest, size, created, expires, new, used)"
+            " VALUES (?, ?, ?, ?, ?, ?, ?)",
             (
                 (
                     str(ref.key),
@@ -87,6 +87,7 @@ class Index:
                     ref.size_bytes,
                     _milliseconds(ref.created),
                     None if ref.expires is None else _milliseconds(ref.expires),
+                    ref.new_bytes,
                     used,
                 )
                 for ref in refs
@@ -95,9 +96,7 @@ class Index:
 
     def lookup(self, key: Key) -> Ref | None:
         """Return the ref, expired or not; None if it is not remembered."""
-        row = self._db.first(
-            "SELECT digest, size, created, expires FROM entries WHERE key = ?", (str(key),)
-        )
+        row = self._db.first(f"SELECT {_COLUMNS} FROM entries WHERE key = ?", (str(key),))
         return None if row is None else _ref(key, row)
 
     def touch(self, key: Key) -> None:
@@ -160,30 +159,28 @@ class Index:
         )
         return None if row is None else _ref(Key.parse(row[0]), row[1:])
 
-    def find_pieces(self, digests: Iterable[Digest]) -> dict[Digest, Place]:
-        """Return where the pieces lie that are remembered, by their SHA-256."""
+    def find_pieces(self, xxh3s: Iterable[str]) -> dict[str, Place]:
+        """Return where the pieces lie that are remembered, by their XXH3-128 in hex.
+
+        Equal hashes are no proof of equal bytes.
+        """
         places = {}
-        for batch in self._db.batches(digests):
+        for batch in self._db.batches(xxh3s):
             marks = ",".join("?" * len(batch))
-            for sha256, blob, offset, length in self._db.query(
-                f"SELECT sha256, blob, offset, length FROM pieces WHERE sha256 IN ({marks})",
-                [bytes.fromhex(digest.hex) for digest in batch],
+            for xxh3, blob, offset, length in self._db.query(
+                f"SELECT xxh3, blob, offset, length FROM pieces WHERE xxh3 IN ({marks})",
+                map(bytes.fromhex, batch),
             ):
-                places[_sha256(sha256)] = Place(_sha256(blob), offset, length)
+                places[xxh3.hex()] = Place(_sha256(blob), offset, length)
         return places
 
-    def record_pieces(self, pieces: Mapping[Digest, Place]) -> None:
-        """Remember where pieces lie, by their SHA-256."""
+    def record_pieces(self, pieces: Mapping[str, tuple[Digest, int, int]]) -> None:
+        """Remember where pieces lie (blob, offset, length), by their XXH3-128 in hex."""
         self._db.change(
-            "INSERT OR REPLACE INTO pieces (sha256, blob, offset, length) VALUES (?, ?, ?, ?)",
+            "INSERT OR REPLACE INTO pieces (xxh3, blob, offset, length) VALUES (?, ?, ?, ?)",
             (
-                (
-                    bytes.fromhex(digest.hex),
-                    bytes.fromhex(place.blob.hex),
-                    place.offset,
-                    place.length,
-                )
-                for digest, place in pieces.items()
+                (bytes.fromhex(xxh3), bytes.fromhex(blob.hex), offset, length)
+                for xxh3, (blob, offset, length) in pieces.items()
             ),
         )
 
@@ -247,13 +244,14 @@ class Index:
 
 
 def _ref(key: Key, row: Sequence[Any]) -> Ref:
-    digest, size, created, expires = row
+    digest, size, created, expires, new = row
     return Ref(
         key,
         _sha256(digest),
         size,
         created / 1000,
         None if expires is None else expires / 1000,
+        new,
     )
 
 

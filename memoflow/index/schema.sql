@@ -7,11 +7,12 @@ CREATE TABLE entries (
     size INTEGER NOT NULL,
     created INTEGER NOT NULL,
     expires INTEGER,            -- NULL: never
+    new INTEGER NOT NULL,       -- bytes that the store did not hold before
     used INTEGER NOT NULL
 ) STRICT, WITHOUT ROWID;
 
 CREATE TABLE pieces (
-    sha256 BLOB PRIMARY KEY,    -- of the piece, 32 bytes
+    xxh3 BLOB PRIMARY KEY,      -- of the piece, 16 bytes
     blob BLOB NOT NULL,         -- SHA-256 that names the blob it lies in, 32 bytes
     offset INTEGER NOT NULL,
     length INTEGER NOT NULL

@@ -1,8 +1,9 @@
 """Objects: bytes by content, and the manifests that say what they make up."""
 
 from memoflow.objects.blobs import blob_name, blob_of, is_whole, measure, prove
+from memoflow.objects.linking import Proofs, State, state_of, whole_blob
 from memoflow.objects.manifest import Adopted, File, Manifest, Piece
-from memoflow.objects.packing import pack
+from memoflow.objects.packing import Packed, pack
 from memoflow.objects.tree import Tree
 from memoflow.objects.unpacking import DamagedBlobError, LostBlobError, read_file, unpack
 
@@ -12,7 +13,10 @@ __all__ = [
     "File",
     "LostBlobError",
     "Manifest",
+    "Packed",
     "Piece",
+    "Proofs",
+    "State",
     "Tree",
     "blob_name",
     "blob_of",
@@ -21,5 +25,7 @@ __all__ = [
     "pack",
     "prove",
     "read_file",
+    "state_of",
     "unpack",
+    "whole_blob",
 ]

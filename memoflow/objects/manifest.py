@@ -6,9 +6,9 @@ import base64
 import binascii
 import json
 import re
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, NamedTuple
 
 from memoflow.errors import IntegrityError
 from memoflow.names import Digest
@@ -16,15 +16,15 @@ from memoflow.objects.paths import check_tree
 
 INLINE_BYTES = 1024  # below this a file lies in the manifest itself
 LONGEST_PIECE_BYTES = 64 << 20
-_MOST = 1_000_000  # of files, folders, adopted blobs or pieces in one manifest
+MOST = 1_000_000  # of files, folders, adopted blobs or pieces in one manifest
 _LARGEST = 1 << 60
 _XXH3 = re.compile(r"[0-9a-f]{32}")
+_XXH3S = re.compile(r"[0-9a-f]*")
 _BLOB = re.compile(r"sha256:[0-9a-f]{64}")
 _ADOPTED = re.compile(r"sha1:[0-9a-f]{40}")
 
 
-@dataclass(frozen=True, slots=True)
-class Piece:
+class Piece(NamedTuple):
     """Consecutive bytes of a file: where they lie, and the XXH3-128 that proves them, in hex."""
 
     blob: Digest
@@ -77,7 +77,11 @@ class Manifest:
         return pieces | {adopted.blob for adopted in self.adopted}
 
     def to_json(self) -> dict[str, Any]:
-        """Return this as JSON-able data; pieces name blobs by their position in a list."""
+        """Return this as JSON-able data.
+
+        A run is pieces of one length that follow each other in a blob, which is named by its
+        position in a list; the XXH3-128 of all pieces of a file are one text.
+        """
         numbers: dict[Digest, int] = {}
         files = []
         for file in self.files:
@@ -89,23 +93,19 @@ class Manifest:
             elif file.inline is not None:
                 row["inline"] = base64.b64encode(file.inline).decode()
             else:
-                row["pieces"] = [
-                    [
-                        numbers.setdefault(piece.blob, len(numbers)),
-                        piece.offset,
-                        piece.length,
-                        piece.xxh3,
-                    ]
-                    for piece in file.pieces
+                row["runs"] = [
+                    [numbers.setdefault(run.blob, len(numbers)), run.offset, run.length, run.count]
+                    for run in _runs(file.pieces)
                 ]
+                row["xxh3"] = "".join(piece.xxh3 for piece in file.pieces)
             files.append(row)
-        return {
+        described: dict[str, Any] = {
             "blobs": list(numbers),
             "files": files,
             "folders": list(self.folders),
             "adopted": [[a.name, a.blob, a.size_bytes, a.xxh3] for a in self.adopted],
-            "meta": self.meta,
         }
+        return described | {"meta": self.meta} if self.meta else described
 
     @classmethod
     def from_json(cls, data: object) -> Manifest:
@@ -127,41 +127,90 @@ class Manifest:
         return cls.from_json(parsed)
 
 
+@dataclass(slots=True)
+class _Run:
+    blob: Digest
+    offset: int
+    length: int
+    count: int
+
+
+def _runs(pieces: Iterable[Piece]) -> list[_Run]:
+    runs: list[_Run] = []
+    blob, length, end = None, 0, 0
+    for piece in pieces:
+        if piece.length == length and piece.offset == end and piece.blob == blob:
+            runs[-1].count += 1
+        else:
+            blob, length = piece.blob, piece.length
+            runs.append(_Run(blob, piece.offset, length, 1))
+        end = piece.offset + length
+    return runs
+
+
 def _manifest(data: object) -> Manifest:
-    fields = _row(data, {"blobs", "files", "folders", "adopted", "meta"})
+    fields = _row(data, {"blobs", "files", "folders", "adopted"}, {"meta"})
     blobs = [_digest(blob, _BLOB) for blob in _list(fields["blobs"])]
     files = tuple(_file(row, blobs) for row in _list(fields["files"]))
-    if sum(len(file.pieces) for file in files) > _MOST:
-        raise ValueError(f"more than {_MOST} pieces")
+    if sum(len(file.pieces) for file in files) > MOST:
+        raise ValueError(f"more than {MOST} pieces")
     folders = tuple(_text(folder) for folder in _list(fields["folders"]))
     adopted = tuple(_adoption(row) for row in _list(fields["adopted"]))
     if len({each.name for each in adopted}) < len(adopted):
         raise ValueError("an adopted name is there twice")
-    if not isinstance(fields["meta"], dict):
+    meta = fields.get("meta", {})
+    if not isinstance(meta, dict):
         raise ValueError("meta is no mapping")
     check_tree(
         [file.path for file in files if file.target is None],
         folders,
         {file.path: file.target for file in files if file.target is not None},
     )
-    return Manifest(files, folders, adopted, fields["meta"])
+    return Manifest(files, folders, adopted, meta)
 
 
 def _file(data: object, blobs: list[Digest]) -> File:
-    fields = _row(data, {"path"}, {"executable", "target", "inline", "pieces"})
+    fields = _row(data, {"path"}, {"executable", "target", "inline", "runs", "xxh3", "pieces"})
     path = _text(fields["path"])
     executable = fields.get("executable", False)
     if not isinstance(executable, bool):
         raise ValueError(f"{path!r}: executable is neither true nor false")
-    if len(fields.keys() & {"target", "inline", "pieces"}) != 1:
+    if len(fields.keys() & {"target", "inline", "runs", "pieces"}) != 1:
         raise ValueError(f"{path!r} has no content, or two")
+    if ("xxh3" in fields) != ("runs" in fields):
+        raise ValueError(f"{path!r} has pieces without XXH3-128, or the other way round")
     if "target" in fields:
         return File(path, 0, executable, target=_text(fields["target"]))
     if "inline" in fields:
         inline = base64.b64decode(_text(fields["inline"]), validate=True)
         return File(path, len(inline), executable, inline=inline)
-    pieces = tuple(_piece(row, blobs) for row in _list(fields["pieces"]))
+    if "runs" in fields:
+        pieces = _unfold(fields["runs"], fields.get("xxh3"), blobs)
+    else:  # As the first manifests had them.
+        pieces = tuple(_piece(row, blobs) for row in _list(fields["pieces"]))
     return File(path, sum(piece.length for piece in pieces), executable, pieces)
+
+
+def _unfold(runs: object, xxh3: object, blobs: list[Digest]) -> tuple[Piece, ...]:
+    hexes = _text(xxh3)
+    pieces: list[Piece] = []
+    for row in _list(runs):
+        number, offset, length, count = map(_number, _list(row, exactly=4))
+        if number >= len(blobs):
+            raise ValueError(f"there is no blob {number}")
+        if not 0 < length <= LONGEST_PIECE_BYTES:
+            raise ValueError(f"a piece of {length} bytes")
+        at = 32 * len(pieces)
+        if not 0 < count <= (len(hexes) - at) // 32:
+            raise ValueError(f"a run of {count} pieces")
+        blob = blobs[number]
+        pieces += [
+            Piece(blob, offset + n * length, length, hexes[at + 32 * n : at + 32 * (n + 1)])
+            for n in range(count)
+        ]
+    if len(hexes) != 32 * len(pieces) or not _XXH3S.fullmatch(hexes):
+        raise ValueError("not one XXH3-128 for each piece")
+    return tuple(pieces)
 
 
 def _piece(data: object, blobs: list[Digest]) -> Piece:
@@ -185,7 +234,7 @@ def _row(data: object, needed: set[str], allowed: set[str] | None = None) -> Map
 
 
 def _list(data: object, *, exactly: int | None = None) -> list[Any]:
-    if not isinstance(data, list) or len(data) > _MOST or exactly not in (None, len(data)):
+    if not isinstance(data, list) or len(data) > MOST or exactly not in (None, len(data)):
         raise ValueError("a list of another shape than expected")
     return data
 

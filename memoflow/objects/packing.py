@@ -1,43 +1,60 @@
-"""Packing: files into blobs, taking what is there already and packing the rest together."""
+"""Packing: files into blobs, taking what is there already and packing the rest together.
+
+A few threads, each with a pack of its own, read pieces to the end of their pack, hash them, keep
+those that are new, and hand the pack on when it is full. So each byte is read once, hashed once
+for its name, and not copied. Others wait for the disk, which then has much to do at once.
+"""
 
 from __future__ import annotations
 
 import hashlib
-import os
+import mmap
+import threading
 from collections import deque
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field
-from pathlib import Path
-from typing import BinaryIO
+from functools import partial
+from itertools import accumulate, groupby, pairwise
+from typing import TypeVar
 
 from memoflow.backends import Backend
 from memoflow.errors import RequestError
 from memoflow.names import Digest
 from memoflow.objects.blobs import blob_name, xxh3_of
-from memoflow.objects.cutting import cut
-from memoflow.objects.manifest import INLINE_BYTES, File, Manifest, Piece
+from memoflow.objects.cutting import PIECE_BYTES, Region, piece_bytes, regions, text
+from memoflow.objects.manifest import INLINE_BYTES, MOST, File, Manifest, Piece
+from memoflow.objects.reading import Reader, same_bytes
 from memoflow.objects.tree import Source, Tree
 
 Located = tuple[Digest, int, int]  # blob, offset, length
-Known = Callable[[Sequence[Digest]], Mapping[Digest, Located]]
+T = TypeVar("T")
+Known = Callable[[Sequence[str]], Mapping[str, Located]]
 
-# One pack is filled while another is written and four pieces are hashed: 56 MiB in all.
-_PACK_BYTES = 20 << 20
-_WRITTEN_AT_ONCE = 1
-_IN_FLIGHT = 4
+_PACK_BYTES = 16 << 20
+_THREADS = 3  # and as many packs in memory
+_WRITERS = 4
+_JOB_BYTES = 8 << 20
+_TEXT_JOB_BYTES = 64 << 20  # where a job ends, text is cut wherever that is
+_STEP_BYTES = 1 << 20  # what is read is hashed while it is still in the processor's cache
+_ALONE_BYTES = 2 << 20  # less is done sooner than a thread is started
 _WHOLE_BYTES = 1 << 20
-# A smaller piece is hashed sooner than a thread wakes up.
-_THREAD_BYTES = 128 << 10
+_WHOLE_PIECE_BYTES = 4 << 20
 
 
 @dataclass(frozen=True)
 class Packed:
-    """What a save put into blobs, and where pieces that were new can be found from now on."""
+    """What a save put into blobs.
+
+    `new` tells where pieces that were new can be found from now on, by their XXH3-128, and
+    `whole` which files became blobs by themselves.
+    """
 
     files: tuple[File, ...]
     folders: tuple[str, ...]
-    new: dict[Digest, Located]
+    new: dict[str, Located]
+    whole: tuple[Digest, ...]
+    new_bytes: int
 
 
 def pack(
@@ -45,236 +62,382 @@ def pack(
     tree: Tree,
     *,
     whole: bool = False,
-    known: Known = lambda digests: {},
+    known: Known = lambda xxh3s: {},
     previous: Manifest | None = None,
     durable: bool = True,
 ) -> Packed:
     """Write the tree's bytes as blobs; RequestError if it changes meanwhile.
 
-    `whole` keeps each file of a megabyte or more as a blob of its own. `known` tells where
-    pieces lie by their SHA-256, `previous` saves hashing what has not changed since.
+    `whole` keeps each file of a megabyte or more as a blob of its own. A piece that `previous`
+    has by its XXH3-128 is taken for the same; one that `known` finds anywhere else only if its
+    bytes are equal, since that hash does not withstand forgery.
     """
-    threads = _IN_FLIGHT + _WRITTEN_AT_ONCE
-    with ThreadPoolExecutor(threads, thread_name_prefix="memoflow-pack") as pool:
-        packer = _Packer(backend, pool, known, previous, durable=durable)
-        drafts = []
-        for source in tree.sources:
-            if source.size_bytes < INLINE_BYTES:
-                drafts.append(_Draft(source, inline=_read_small(source)))
-            elif whole and source.size_bytes >= _WHOLE_BYTES:
-                drafts.append(_Draft(source, packer.keep_whole(source)))
-            else:
-                drafts.append(_Draft(source, packer.add(source)))
-        packer.finish()
+    if len(tree.sources) + len(tree.links) > MOST:
+        raise RequestError(f"cannot save more than {MOST:,} files at once; put them in an archive")
+    packer = _Packer(backend, known, previous, durable=durable)
+    drafts = [_Draft(source, whole=whole) for source in tree.sources]
+    packer.run(drafts)
     tree.check()
     files = [draft.finished() for draft in drafts]
     files += [File(path, 0, target=target) for path, target in tree.links.items()]
     return Packed(
-        tuple(sorted(files, key=lambda file: file.path)), tuple(tree.folders), packer.new()
+        tuple(sorted(files, key=lambda file: file.path)),
+        tuple(tree.folders),
+        {spot.xxh3: spot.piece()[:3] for spot in packer.mine.values()},
+        tuple(packer.whole),
+        sum(spot.length for spot in packer.mine.values()) + packer.whole_bytes,
     )
 
 
-@dataclass(eq=False)
+@dataclass(eq=False, slots=True)
 class _Pack:
     """Pieces on their way into one blob, whose digest is known once it is written."""
 
-    pieces: list[bytes] = field(default_factory=list)
-    size_bytes: int = 0
     digest: Digest | None = None
+    begins_at: int = 0
 
 
-@dataclass
+@dataclass(eq=False, slots=True)
 class _Spot:
-    """Where a piece lies, or will lie when its pack is written."""
+    """Where a new piece will lie when its pack is written."""
 
     pack: _Pack
     offset: int
     length: int
+    xxh3: str
 
-    def located(self) -> Located:
+    def piece(self) -> Piece:
         assert self.pack.digest is not None
-        return self.pack.digest, self.offset, self.length
+        return Piece(self.pack.digest, self.pack.begins_at + self.offset, self.length, self.xxh3)
 
 
-@dataclass
-class _Draft:
+_Placed = list["Piece | _Spot"]
+
+
+@dataclass(eq=False, slots=True)
+class _Span:
+    """A part of a source, and what became of it."""
+
     source: Source
-    pieces: list[tuple[_Spot, str]] = field(default_factory=list)
-    inline: bytes | None = None
+    region: Region
+    placed: _Placed = field(default_factory=list)
+
+
+class _Draft:
+    """A file of the manifest, while its pieces are placed."""
+
+    def __init__(self, source: Source, *, whole: bool) -> None:
+        self.source = source
+        self.spans: list[_Span] = []
+        self.whole: list[Piece] = []
+        self.inline: bytes | None = None
+        self.is_whole = whole and source.size_bytes >= _WHOLE_BYTES
+        if source.size_bytes < INLINE_BYTES:
+            with Reader(source) as reader:
+                self.inline = reader.read(0, source.size_bytes)
+
+    def plan(self, *, by_format: bool) -> list[_Span]:
+        """Return what is to be done for what is neither small nor kept whole."""
+        source = self.source
+        if self.is_whole or self.inline is not None:
+            return []
+        found = [Region(0, source.size_bytes)]
+        if by_format and source.size_bytes > PIECE_BYTES:
+            with Reader(source) as reader:
+                found = regions(reader.peek, source.size_bytes)
+        self.spans = [
+            _Span(source, part)
+            for region in found
+            for part in region.split(_TEXT_JOB_BYTES if region.text else _JOB_BYTES)
+        ]
+        return self.spans
 
     def finished(self) -> File:
-        pieces = tuple(Piece(*spot.located(), xxh3) for spot, xxh3 in self.pieces)
+        pieces = [
+            each if isinstance(each, Piece) else each.piece()
+            for span in self.spans
+            for each in span.placed
+        ]
         source = self.source
-        return File(source.path, source.size_bytes, source.executable, pieces, self.inline)
+        return File(
+            source.path,
+            source.size_bytes,
+            source.executable,
+            tuple(self.whole or pieces),
+            self.inline,
+        )
 
 
 class _Packer:
     def __init__(
-        self,
-        backend: Backend,
-        pool: ThreadPoolExecutor,
-        known: Known,
-        previous: Manifest | None,
-        *,
-        durable: bool,
+        self, backend: Backend, known: Known, previous: Manifest | None, *, durable: bool
     ) -> None:
-        self._backend = backend
-        self._pool = pool
-        self._known = known
+        self.backend = backend
+        self.known = known
+        self.mine: dict[tuple[str, int], _Spot] = {}
+        self.whole: list[Digest] = []
+        self.whole_bytes = 0
+        self.unchanged = _present_pieces(backend, previous)
+        self.piece_bytes = 0
         self._durable = durable
-        self._present: dict[Digest, bool] = {}
-        self._mine: dict[Digest, _Spot] = {}
-        self._filling = _Pack()
-        self._writing: deque[Future[None]] = deque()
-        self._unchanged: dict[tuple[str, int], Located] = {
-            (piece.xxh3, piece.length): (piece.blob, piece.offset, piece.length)
-            for file in (previous.files if previous else ())
-            for piece in file.pieces
-        }
+        self._jobs: deque[Callable[[_Worker], None]] = deque()
+        self._writing: list[Future[None]] = []
+        self._written: set[Digest] = set()
+        self._lock = threading.Lock()
 
-    def add(self, source: Source) -> list[tuple[_Spot, str]]:
-        """Take in a file piece by piece; return where each lies and its XXH3-128."""
-        pieces: list[tuple[_Spot, str]] = []
-        hashing: deque[tuple[bytes, Future[tuple[str, Digest | None]]]] = deque()
+    def run(self, drafts: list[_Draft]) -> None:
+        """Place all pieces."""
+        total = sum(draft.source.size_bytes for draft in drafts)
+        self.piece_bytes = piece_bytes(total)
+        spans = _planned(drafts, self.piece_bytes)
+        for draft in drafts:
+            if draft.is_whole:
+                self._jobs.append(partial(self._keep_whole, draft))
+        self._jobs.extend(partial(_Worker.pack, spans=job) for job in _jobs(spans))
+        count = 1 if total < _ALONE_BYTES else min(_THREADS, len(self._jobs))
+        workers = [_Worker(self) for _ in range(count)]
+        with ThreadPoolExecutor(_WRITERS, thread_name_prefix="memoflow-write") as self._writers:
+            _in_threads(self._work, workers)
+        for written in self._writing:
+            written.result()
+        _in_threads(self._write_joined, _joined([worker.rest() for worker in workers]))
 
-        def take() -> None:
-            data, future = hashing.popleft()
-            xxh3, digest = future.result()
-            pieces.append((self._place(data, xxh3, digest), xxh3))
+    def _work(self, worker: _Worker) -> None:
+        try:
+            while self._jobs:
+                try:
+                    job = self._jobs.popleft()
+                except IndexError:
+                    break  # Another thread was faster.
+                job(worker)
+        except BaseException:
+            self._jobs.clear()  # What the others would still do is in vain.
+            raise
 
-        for data in _pieces(source):
-            if len(data) < _THREAD_BYTES:
-                future: Future[tuple[str, Digest | None]] = Future()
-                future.set_result(self._hash(data))
-            else:
-                future = self._pool.submit(self._hash, data)
-            hashing.append((data, future))
-            if len(hashing) >= _IN_FLIGHT:
-                take()
-        while hashing:
-            take()
-        return pieces
+    def _write_joined(self, rests: Sequence[_Rest]) -> None:
+        sha256 = hashlib.sha256()
+        begins_at = 0
+        for rest in rests:
+            sha256.update(rest.view)
+            rest.pack.begins_at = begins_at
+            begins_at += len(rest.view)
+        digest = Digest(f"sha256:{sha256.hexdigest()}")
+        for rest in rests:
+            rest.pack.digest = digest
+        self._write(digest, [rest.view for rest in rests])
 
-    def keep_whole(self, source: Source) -> list[tuple[_Spot, str]]:
+    def hand_on(self, view: memoryview) -> Digest:
+        """Have a full pack written; return when its memory is free again."""
+        digest = Digest.of(view)
+        taken = threading.Event()
+
+        def chunks() -> Iterator[memoryview]:
+            yield view
+            taken.set()  # The backend asks for more, so it has what there was.
+
+        written = self._writers.submit(self._write, digest, chunks())
+        written.add_done_callback(lambda _: taken.set())
+        self._writing.append(written)
+        taken.wait()
+        if written.done():
+            written.result()
+        return digest
+
+    def _write(self, digest: Digest, chunks: Iterable[memoryview]) -> None:
+        # Over one of that name, if there is one: the same bytes if it is whole, healed if not.
+        self.backend.write_from(blob_name(digest), chunks, durable=self._durable)
+
+    def _keep_whole(self, draft: _Draft, _: _Worker) -> None:
         """Take in a file as one blob, which has the file's own SHA-256."""
         sha256, found = hashlib.sha256(), []
-        for data in _pieces(source):
-            sha256.update(data)
-            found.append((len(data), xxh3_of(data)))
-        digest = Digest(f"sha256:{sha256.hexdigest()}")
-        if not self._is_present(digest):
-
-            def proven() -> Iterator[bytes]:
-                for (_, xxh3), data in zip(found, _pieces(source), strict=True):
-                    if xxh3_of(data) != xxh3:
-                        raise _changed(source)
-                    yield data
-
-            self._backend.write_from(blob_name(digest), proven(), durable=self._durable)
-            self._present[digest] = True
-        blob, offset, pieces = _Pack(digest=digest), 0, []
+        source = draft.source
+        with Reader(source) as reader:
+            for data in reader.chunks(_WHOLE_PIECE_BYTES):
+                sha256.update(data)
+                found.append((len(data), xxh3_of(data)))
+        blob = Digest(f"sha256:{sha256.hexdigest()}")
+        with self._lock:
+            is_first = blob not in self._written
+            self._written.add(blob)
+        if is_first and not self.backend.exists([blob_name(blob)])[0]:
+            with Reader(source) as reader:
+                proven = reader.proven_chunks(_WHOLE_PIECE_BYTES, [xxh3 for _, xxh3 in found])
+                self.backend.write_from(blob_name(blob), proven, durable=self._durable)
+            with self._lock:
+                self.whole.append(blob)
+                self.whole_bytes += source.size_bytes
+        offset = 0
         for length, xxh3 in found:
-            pieces.append((_Spot(blob, offset, length), xxh3))
+            draft.whole.append(Piece(blob, offset, length, xxh3))
             offset += length
-        return pieces
 
-    def finish(self) -> None:
-        """Write what has gathered, and wait for it."""
-        self._seal()
-        while self._writing:
-            self._writing.popleft().result()
 
-    def new(self) -> dict[Digest, Located]:
-        return {digest: spot.located() for digest, spot in self._mine.items()}
+@dataclass(eq=False, slots=True)
+class _Rest:
+    """A pack that was not filled."""
 
-    def _hash(self, data: bytes) -> tuple[str, Digest | None]:
-        """Return XXH3-128 and SHA-256; None for that if the piece has not changed."""
-        xxh3 = xxh3_of(data)
-        return xxh3, None if (xxh3, len(data)) in self._unchanged else Digest.of(data)
+    pack: _Pack
+    view: memoryview
 
-    def _place(self, data: bytes, xxh3: str, digest: Digest | None) -> _Spot:
-        if digest is None:
-            located = self._unchanged[xxh3, len(data)]
-            if self._is_present(located[0]):
-                return _spot(located)
-            digest = Digest.of(data)
-        if digest in self._mine:
-            return self._mine[digest]
-        there = self._known([digest]).get(digest)
-        if there is not None and there[2] == len(data) and self._is_present(there[0]):
-            return _spot(there)
-        if self._filling.size_bytes + len(data) > _PACK_BYTES:
-            self._seal()
-        filling = self._filling
-        spot = self._mine[digest] = _Spot(filling, filling.size_bytes, len(data))
-        filling.pieces.append(data)
-        filling.size_bytes += len(data)
+
+class _Worker:
+    """One thread's pack: what is in it is kept up to `tail`, what was read lies behind that."""
+
+    def __init__(self, packer: _Packer) -> None:
+        self._packer = packer
+        # Its memory is taken only as far as it is filled.
+        self._view = memoryview(mmap.mmap(-1, _PACK_BYTES))
+        self._pack = _Pack()
+        self._tail = 0
+        # Of the pieces behind the tail, which are not placed yet.
+        self._spans: list[_Span] = []
+        self._lengths: list[int] = []
+        self._filled = 0
+        self._sliced: tuple[int, list[int], list[memoryview]] = (0, [], [])
+
+    def flush(self) -> None:
+        """Write what is in the pack, and begin another."""
+        self._pack.digest = self._packer.hand_on(self._view[: self._tail])
+        self._pack, self._tail = _Pack(), 0
+
+    def rest(self) -> _Rest:
+        """Return what is left in the pack at the end."""
+        return _Rest(self._pack, self._view[: self._tail])
+
+    def pack(self, spans: Sequence[_Span]) -> None:
+        """Place the pieces of some spans."""
+        for _, group in groupby(spans, key=lambda span: id(span.source)):
+            of_one = list(group)
+            with Reader(of_one[0].source) as reader:
+                for span in of_one:
+                    self._take(span, reader)
+        self._place()
+
+    def _take(self, span: _Span, reader: Reader) -> None:
+        """Read a span, a step at a time."""
+        at, end = span.region.start, span.region.end
+        # Of text it takes more than the longest piece to tell where that ends.
+        longest = text.LONGEST_BYTES + 1 if span.region.text else self._packer.piece_bytes
+        while at < end:
+            ahead = min(end - at, self._room(min(end - at, longest)))
+            view = self._view[self._tail + self._filled :][:ahead]
+            reader.read_into(view, at)
+            lengths = self._cut(span.region, view, is_end=at + ahead == end)
+            self._spans += [span] * len(lengths)
+            self._lengths += lengths
+            self._filled += sum(lengths)
+            at += sum(lengths)
+
+    def _room(self, needed: int) -> int:
+        """Return how many bytes to read at most; place and write what is in the way of more."""
+        if self._filled + needed > min(_STEP_BYTES, _PACK_BYTES - self._tail):
+            self._place()
+        if needed > _PACK_BYTES - self._tail:
+            self.flush()
+        return min(max(_STEP_BYTES, needed), _PACK_BYTES - self._tail) - self._filled
+
+    def _cut(self, region: Region, view: memoryview, *, is_end: bool) -> list[int]:
+        if region.text:
+            return text.cut(view, is_end=is_end)
+        length = self._packer.piece_bytes
+        count, rest = divmod(len(view), length)
+        return [length] * count + ([rest] if rest and is_end else [])
+
+    def _place(self) -> None:
+        """Decide for each piece that was read where it lies, and keep it if it is new."""
+        keys = list(zip(map(xxh3_of, self._slices(self._lengths)), self._lengths, strict=True))
+        unchanged = list(map(self._packer.unchanged.get, keys))
+        unknown = [key[0] for key, piece in zip(keys, unchanged, strict=True) if piece is None]
+        known = self._packer.known(unknown) if unknown else {}
+        at = self._tail
+        for span, key, piece in zip(self._spans, keys, unchanged, strict=True):
+            span.placed.append(piece or self._find(key, known, at) or self._keep(key, at))
+            at += key[1]
+        self._spans, self._lengths, self._filled = [], [], 0
+
+    def _slices(self, lengths: list[int]) -> list[memoryview]:
+        # Nearly always those of the last time, while nothing is new.
+        if self._sliced[:2] != (self._tail, lengths):
+            ends = list(accumulate(lengths, initial=self._tail))
+            slices = [self._view[start:end] for start, end in pairwise(ends)]
+            self._sliced = (self._tail, lengths, slices)
+        return self._sliced[2]
+
+    def _find(self, key: tuple[str, int], known: Mapping[str, Located], at: int) -> Piece | None:
+        located = known.get(key[0])
+        if located is None or located[2] != key[1] or key in self._packer.mine:
+            return None
+        piece = Piece(*located, key[0])
+        view = self._view[at : at + key[1]]
+        return piece if same_bytes(self._packer.backend, piece, view) else None
+
+    def _keep(self, key: tuple[str, int], at: int) -> _Spot:
+        xxh3, length = key
+        mine = _Spot(self._pack, self._tail, length, xxh3)
+        # In one step, since another thread may have found the same.
+        spot = self._packer.mine.setdefault(key, mine)
+        if spot is mine:
+            if at != self._tail:
+                self._view[self._tail : self._tail + length] = self._view[at : at + length]
+            self._tail += length
         return spot
 
-    def _is_present(self, blob: Digest) -> bool:
-        if blob not in self._present:
-            self._present[blob] = self._backend.exists([blob_name(blob)])[0]
-        return self._present[blob]
 
-    def _seal(self) -> None:
-        pack, self._filling = self._filling, _Pack()
-        if not pack.pieces:
-            return
-        while len(self._writing) >= _WRITTEN_AT_ONCE:
-            self._writing.popleft().result()
-        self._writing.append(self._pool.submit(self._write, pack))
-
-    def _write(self, pack: _Pack) -> None:
-        sha256 = hashlib.sha256()
-        for data in pack.pieces:
-            sha256.update(data)
-        pack.digest = Digest(f"sha256:{sha256.hexdigest()}")
-        # Over one of that name, if there is one: the same bytes if it is whole, healed if not.
-        self._backend.write_from(blob_name(pack.digest), pack.pieces, durable=self._durable)
-        pack.pieces = []
+def _present_pieces(backend: Backend, previous: Manifest | None) -> dict[tuple[str, int], Piece]:
+    if previous is None:
+        return {}
+    blobs = sorted({piece.blob for file in previous.files for piece in file.pieces})
+    there = backend.exists([blob_name(blob) for blob in blobs])
+    gone = {blob for blob, is_there in zip(blobs, there, strict=True) if not is_there}
+    return {
+        (piece.xxh3, piece.length): piece
+        for file in previous.files
+        for piece in file.pieces
+        if piece.blob not in gone
+    }
 
 
-def _spot(located: Located) -> _Spot:
-    blob, offset, length = located
-    return _Spot(_Pack(digest=blob), offset, length)
+def _joined(rests: Iterable[_Rest]) -> list[list[_Rest]]:
+    """Put together what fits in one blob."""
+    joined: list[list[_Rest]] = []
+    for rest in rests:
+        if not rest.view:
+            continue
+        for others in joined:
+            if sum(len(other.view) for other in others) + len(rest.view) <= _PACK_BYTES:
+                others.append(rest)
+                break
+        else:
+            joined.append([rest])
+    return joined
 
 
-def _pieces(source: Source) -> Iterator[bytes]:
-    """Yield a source piece by piece; RequestError unless it has just the size that was found."""
-    if isinstance(source.content, bytes):
-        offset = 0
-        for length in cut(source.size_bytes):
-            yield source.content[offset : offset + length]
-            offset += length
+def _in_threads(act: Callable[[T], None], each: Sequence[T]) -> None:
+    if len(each) < 2:
+        for one in each:
+            act(one)
         return
-    with _opened(source.content) as file:
-        try:
-            for length in cut(source.size_bytes):
-                data = file.read(length)
-                if len(data) != length:
-                    raise _changed(source)
-                yield data
-            if file.read(1):
-                raise _changed(source)
-        except OSError as error:
-            raise RequestError(f"cannot save {source.content}: {error.strerror}") from error
+    with ThreadPoolExecutor(len(each), thread_name_prefix="memoflow-pack") as pool:
+        for _ in pool.map(act, each):
+            pass
 
 
-def _read_small(source: Source) -> bytes:
-    return b"".join(_pieces(source))
+def _planned(drafts: Sequence[_Draft], length: int) -> list[_Span]:
+    """Return what is to be done for all files, in fewer pieces than a manifest can have."""
+    spans = [span for draft in drafts for span in draft.plan(by_format=True)]
+    if sum(span.region.most_pieces(length) for span in spans) > MOST:
+        spans = [span for draft in drafts for span in draft.plan(by_format=False)]
+    return spans
 
 
-def _opened(path: Path) -> BinaryIO:
-    # Not blocking, should a fifo have taken the file's place.
-    try:
-        return open(
-            path, "rb", buffering=0, opener=lambda name, flags: os.open(name, flags | os.O_NONBLOCK)
-        )
-    except OSError as error:
-        raise RequestError(f"cannot save {path}: {error.strerror}") from error
-
-
-def _changed(source: Source) -> RequestError:
-    return RequestError(
-        f"{source.path} changed while it was being saved; save when nothing writes to it"
-    )
+def _jobs(spans: Sequence[_Span]) -> list[list[_Span]]:
+    """Put spans together to what is worth a turn of a thread."""
+    jobs: list[list[_Span]] = []
+    size_bytes = _JOB_BYTES
+    for span in spans:
+        if size_bytes >= _JOB_BYTES:
+            jobs.append([])
+            size_bytes = 0
+        jobs[-1].append(span)
+        size_bytes += span.region.end - span.region.start
+    return jobs

@@ -20,10 +20,10 @@ State = tuple[int, int, int]
 
 @dataclass(frozen=True)
 class Source:
-    """A file to save: bytes in memory, or a path and the state it was found in."""
+    """A file to save: bytes in memory, or where it lies and the state it was found in."""
 
     path: str
-    content: bytes | Path
+    content: bytes | str
     size_bytes: int
     executable: bool = False
     state: State | None = None
@@ -36,7 +36,7 @@ class Tree:
     sources: list[Source] = field(default_factory=list)
     links: dict[str, str] = field(default_factory=dict)
     folders: list[str] = field(default_factory=list)  # the empty ones
-    _visited: dict[Path, State] = field(default_factory=dict)
+    _visited: dict[str, State] = field(default_factory=dict)
 
     @classmethod
     def survey(cls, root: Path | None, files: Mapping[str, bytes | Path]) -> Tree:
@@ -46,21 +46,21 @@ class Tree:
         """
         tree = cls()
         if root is not None:
-            root = Path(os.path.abspath(root))
+            where = os.path.abspath(root)
             try:
-                info = root.stat()
+                info = os.stat(where)
                 if stat.S_ISDIR(info.st_mode):
-                    tree._walk(root, "")
+                    tree._walk(where, "")
                 else:
-                    tree._add(root.name, root, info)
+                    tree._add(os.path.basename(where), where, info)
             except OSError as error:
-                raise _unreadable(root, error) from error
+                raise _unreadable(where, error) from error
         for path, content in sorted(files.items()):
             if isinstance(content, Path):
                 try:
-                    tree._add(path, content, content.stat())
+                    tree._add(path, os.fspath(content), content.stat())
                 except OSError as error:
-                    raise _unreadable(content, error) from error
+                    raise _unreadable(os.fspath(content), error) from error
             else:
                 tree.sources.append(Source(path, content, len(content)))
         try:
@@ -73,14 +73,14 @@ class Tree:
     def check(self) -> None:
         """Raise RequestError if anything changed since the survey."""
         for source in self.sources:
-            if isinstance(source.content, Path):
+            if isinstance(source.content, str):
                 self._check_one(source.content, source.state)
         for folder, state in self._visited.items():
             self._check_one(folder, state)
 
-    def _check_one(self, path: Path, state: State | None) -> None:
+    def _check_one(self, path: str, state: State | None) -> None:
         try:
-            same = _state(path.stat()) == state
+            same = _state(os.stat(path)) == state
         except OSError:
             same = False
         if not same:
@@ -88,13 +88,13 @@ class Tree:
                 f"{path} changed while it was being saved; save when nothing writes to it"
             )
 
-    def _walk(self, directory: Path, prefix: str) -> None:
+    def _walk(self, directory: str, prefix: str) -> None:
         if prefix:
             try:
                 check_path(prefix[:-1])  # Now, because it also bounds how deep we go.
             except ValueError as error:
                 raise RequestError(f"cannot save {directory}: {error}") from None
-        self._visited[directory] = _state(directory.stat())
+        self._visited[directory] = _state(os.stat(directory))
         with os.scandir(directory) as found:
             entries = sorted(found, key=lambda entry: entry.name)
         if not entries and prefix:
@@ -104,11 +104,11 @@ class Tree:
             if entry.is_symlink():
                 self.links[path] = os.readlink(entry.path)
             elif entry.is_dir(follow_symlinks=False):
-                self._walk(Path(entry.path), f"{path}/")
+                self._walk(entry.path, f"{path}/")
             else:
-                self._add(path, Path(entry.path), entry.stat(follow_symlinks=False))
+                self._add(path, entry.path, entry.stat(follow_symlinks=False))
 
-    def _add(self, path: str, file: Path, info: os.stat_result) -> None:
+    def _add(self, path: str, file: str, info: os.stat_result) -> None:
         if not stat.S_ISREG(info.st_mode):
             raise RequestError(
                 f"cannot save {file}: it is a {_kind(info.st_mode)}; "
@@ -143,7 +143,7 @@ def _kind(mode: int) -> str:
     return "special file"
 
 
-def _unreadable(path: Path, error: OSError) -> RequestError:
+def _unreadable(path: str, error: OSError) -> RequestError:
     if isinstance(error, FileNotFoundError):
         return NotFoundError(f"cannot save {path}: {error.filename or path} is not there")
     return RequestError(f"cannot save {path}: {error.strerror} ({error.filename})")

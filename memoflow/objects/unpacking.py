@@ -5,19 +5,26 @@ from __future__ import annotations
 import os
 import shutil
 import uuid
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
+from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
+from typing import BinaryIO
 
 from memoflow.backends import Backend
 from memoflow.backends.failures import translated
 from memoflow.errors import IntegrityError, NotFoundError
 from memoflow.names import Digest
 from memoflow.objects.blobs import blob_name, xxh3_of
+from memoflow.objects.linking import Proofs, linkable
 from memoflow.objects.manifest import File, Manifest, Piece
 
 _THREADS = 4
-_JOB_BYTES = 64 << 20  # so that one large file keeps all threads busy
+_JOB_BYTES = 16 << 20
+_FILE_BYTES = 64 << 10  # what making a file costs, as if it were so many bytes more
+_STEP_BYTES = 1 << 20  # what is read is hashed and written while it is in the processor's cache
 
 
 class DamagedBlobError(IntegrityError):
@@ -36,18 +43,22 @@ class LostBlobError(NotFoundError):
         self.blob = blob
 
 
-def unpack(backend: Backend, manifest: Manifest, into: Path) -> None:
+def unpack(
+    backend: Backend, manifest: Manifest, into: Path, *, linked: Proofs | None = None
+) -> None:
     """Write the manifest's files into a directory, whole or not at all.
 
     Files of the same path are replaced, others stay. What is written belongs to the caller:
-    no byte of it is shared with the store.
+    no byte of it is shared with the store. With `linked` all files are read-only, and those
+    that are a blob by themselves share it where that is safe; a blob that those proofs vouch
+    for is not read.
     """
     into = Path(os.path.abspath(into))
     draft = into.with_name(f".memoflow-{uuid.uuid4().hex}")
     with translated("write", into):
         draft.mkdir(parents=True)
         try:
-            _write_all(backend, manifest, draft)
+            _write_all(backend, manifest, draft, linked)
             _move(draft, into)
         finally:
             shutil.rmtree(draft, ignore_errors=True)
@@ -60,96 +71,176 @@ def read_file(backend: Backend, file: File) -> bytes:
     if file.inline is not None:
         return file.inline
     data = bytearray()
-    for _, chunk in _read(backend, list(file.pieces)):
-        data += chunk
+    for view in _read(backend, file.pieces):
+        data += view
     return bytes(data)
 
 
-def _write_all(backend: Backend, manifest: Manifest, root: Path) -> None:
-    jobs: list[Callable[[], None]] = []
-    for folder in manifest.folders:
-        (root / folder).mkdir(parents=True, exist_ok=True)
-    made = {root}
-    for file in manifest.files:
-        path = root / file.path
-        if path.parent not in made:
-            path.parent.mkdir(parents=True, exist_ok=True)
-            made.add(path.parent)
-        if file.target is None:
-            jobs.extend(_create(backend, file, path))
-    if len(jobs) < 2:
-        for job in jobs:
-            job()
-    else:
-        with ThreadPoolExecutor(_THREADS, thread_name_prefix="memoflow-unpack") as pool:
-            for _ in pool.map(lambda job: job(), jobs):
-                pass
+def _write_all(backend: Backend, manifest: Manifest, root: Path, linked: Proofs | None) -> None:
+    _make_folders(manifest, root)
+    files = [file for file in manifest.files if file.target is None]
+    if linked is not None:
+        done = _link_all(backend, files, root, linked)
+        files = [file for file in files if file.path not in done]
+    _do([partial(_fill, backend, job) for job in _jobs(files, str(root))])
+    if linked is not None:
+        for file in files:
+            os.chmod(root / file.path, 0o555 if file.executable else 0o444)
     # Last, so that nothing above can have been written through one.
     for file in manifest.files:
         if file.target is not None:
             os.symlink(file.target, root / file.path)
 
 
-def _create(backend: Backend, file: File, path: Path) -> Iterator[Callable[[], None]]:
-    """Make the file, and yield what fills it if that is more than a few bytes."""
-    flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW
-    descriptor = os.open(path, flags, 0o777 if file.executable else 0o666)
-    with os.fdopen(descriptor, "wb") as opened:
-        if file.inline is not None:
-            opened.write(file.inline)
-            return
-        opened.truncate(file.size_bytes)
-    pieces: list[Piece] = []
-    start = length = 0
-    for piece in file.pieces:
-        pieces.append(piece)
-        length += piece.length
-        if length >= _JOB_BYTES:
-            yield _fill(backend, pieces, path, start)
-            pieces, start, length = [], start + length, 0
-    if pieces:
-        yield _fill(backend, pieces, path, start)
+def _make_folders(manifest: Manifest, root: Path) -> None:
+    made = {""}
+    for folder in (*manifest.folders, *(file.path.rpartition("/")[0] for file in manifest.files)):
+        if folder not in made:
+            os.makedirs(root / folder, exist_ok=True)
+            made.add(folder)
 
 
-def _fill(backend: Backend, pieces: list[Piece], path: Path, start: int) -> Callable[[], None]:
-    def fill() -> None:
-        with open(path, "r+b", buffering=0) as opened:
-            opened.seek(start)
-            for _, data in _read(backend, pieces):
-                rest = data
-                while rest:
-                    rest = rest[opened.write(rest) :]
+def _link_all(backend: Backend, files: list[File], root: Path, proofs: Proofs) -> set[str]:
+    """Link what can be linked, proven; return the paths of that."""
+    found = [(file, link) for file in files if (link := linkable(backend, file)) is not None]
+    known = proofs.recall({link.blob for _, link in found})
+    unproven = {
+        link.blob: (file, link) for file, link in found if known.get(link.blob) != link.state
+    }
+    _do([partial(_check, backend, file) for file, _ in unproven.values()])
+    proofs.remember({blob: link.state for blob, (_, link) in unproven.items()})
+    done = set()
+    for file, link in found:
+        # Not every file system can link, nor each file any number of times.
+        with suppress(OSError):
+            os.link(link.source, root / file.path)
+            done.add(file.path)
+    return done
 
-    return fill
+
+def _check(backend: Backend, file: File) -> None:
+    for _ in _read(backend, file.pieces):
+        pass
 
 
-def _read(backend: Backend, pieces: list[Piece]) -> Iterator[tuple[Piece, memoryview]]:
-    """Yield the pieces with their bytes, each time in the same memory."""
-    buffer = bytearray(max((piece.length for piece in pieces), default=0))
+def _do(jobs: list[Callable[[], None]]) -> None:
+    if len(jobs) < 2:
+        for job in jobs:
+            job()
+        return
+    with ThreadPoolExecutor(_THREADS, thread_name_prefix="memoflow-unpack") as pool:
+        for _ in pool.map(lambda job: job(), jobs):
+            pass
+
+
+@dataclass(slots=True)
+class _Part:
+    """What one thread writes of a file, in one go; all of it if the file is not large."""
+
+    path: str
+    file: File
+    start: int
+    pieces: Sequence[Piece]
+
+    def opened(self) -> int:
+        flags = os.O_WRONLY | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC
+        return os.open(self.path, flags, 0o777 if self.file.executable else 0o666)
+
+
+def _jobs(files: Iterable[File], root: str) -> list[list[_Part]]:
+    """Divide what is to be written into what is worth a turn of a thread."""
+    jobs: list[list[_Part]] = []
+    left = 0
+    for file in files:
+        start = first = 0
+        path = f"{root}/{file.path}"
+        for count, length in enumerate([piece.length for piece in file.pieces] or [0], start=1):
+            if left <= 0:
+                if count > first + 1:
+                    jobs[-1].append(_Part(path, file, start, file.pieces[first : count - 1]))
+                    start += sum(piece.length for piece in file.pieces[first : count - 1])
+                    first = count - 1
+                jobs.append([])
+                left = _JOB_BYTES
+            left -= length
+        left -= _FILE_BYTES
+        jobs[-1].append(_Part(path, file, start, file.pieces[first:]))
+    return jobs
+
+
+def _fill(backend: Backend, parts: list[_Part]) -> None:
+    """Write some parts of files; whoever comes first makes the file."""
+    views = _read(backend, [piece for part in parts for piece in part.pieces])
+    for part in parts:
+        opened = part.opened()
+        try:
+            if part.file.inline is not None:
+                os.write(opened, part.file.inline)
+            at, end = part.start, part.start + sum(piece.length for piece in part.pieces)
+            while at < end:
+                at = _write(opened, next(views), at)
+        finally:
+            os.close(opened)
+
+
+def _write(opened: int, view: memoryview, at: int) -> int:
+    while view:
+        count = os.pwrite(opened, view, at)
+        view, at = view[count:], at + count
+    return at
+
+
+def _read(backend: Backend, pieces: Sequence[Piece]) -> Iterator[memoryview]:
+    """Yield the bytes of each piece, proven, each time in the same memory."""
+    memory = memoryview(bytearray(max(_STEP_BYTES, *(piece.length for piece in pieces), 0)))
     blob, file = None, None
     try:
-        for piece in pieces:
-            if piece.blob != blob:
+        for run in _runs(pieces):
+            if run[0].blob != blob:
                 if file is not None:
                     file.close()
-                blob, file = piece.blob, backend.open(blob_name(piece.blob))
+                blob, file = run[0].blob, backend.open(blob_name(run[0].blob))
             if file is None:
-                raise LostBlobError(piece.blob)
-            view = memoryview(buffer)[: piece.length]
-            with translated("read", blob_name(piece.blob)):
-                file.seek(piece.offset)
-                filled = 0
-                while filled < piece.length:
-                    count = file.readinto(view[filled:])  # type: ignore[attr-defined]
-                    if not count:
-                        raise DamagedBlobError(piece.blob)
-                    filled += count
-            if xxh3_of(view) != piece.xxh3:
-                raise DamagedBlobError(piece.blob)
-            yield piece, view
+                raise LostBlobError(run[0].blob)
+            _read_run(file, run, memory)
+            at = 0
+            for piece in run:
+                view = memory[at : at + piece.length]
+                if xxh3_of(view) != piece.xxh3:
+                    raise DamagedBlobError(piece.blob)
+                yield view
+                at += piece.length
     finally:
         if file is not None:
             file.close()
+
+
+def _runs(pieces: Iterable[Piece]) -> Iterator[list[Piece]]:
+    """Yield together what follows each other in a blob, as far as it is read at once."""
+    run: list[Piece] = []
+    blob, end, length = None, 0, 0
+    for piece in pieces:
+        if piece.offset != end or length + piece.length > _STEP_BYTES or piece.blob != blob:
+            if run:
+                yield run
+            run, length = [], 0
+        run.append(piece)
+        length += piece.length
+        blob, end = piece.blob, piece.offset + piece.length
+    if run:
+        yield run
+
+
+def _read_run(file: BinaryIO, run: list[Piece], memory: memoryview) -> None:
+    length = sum(piece.length for piece in run)
+    with translated("read", blob_name(run[0].blob)):
+        file.seek(run[0].offset)
+        filled = 0
+        while filled < length:
+            count = file.readinto(memory[filled:length])  # type: ignore[attr-defined]
+            if not count:
+                raise DamagedBlobError(run[0].blob)
+            filled += count
 
 
 def _move(draft: Path, into: Path) -> None:

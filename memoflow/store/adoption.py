@@ -16,16 +16,21 @@ _TRIES = 3
 _LINK_FROM_BYTES = 64 << 10
 
 
-def adopt(backend: Backend, name: str, adoption: Adoption) -> Adopted:
-    """Make Metaflow's file a blob, if it is none yet; a damaged one is replaced by it."""
+def adopt(backend: Backend, name: str, adoption: Adoption) -> tuple[Adopted, int]:
+    """Make Metaflow's file a blob, if it is none yet; a damaged one is replaced by it.
+
+    Returns what was adopted, and how many bytes of it are new in the store.
+    """
     digest, source = adoption.digest, adoption.source
     if digest.algorithm != "sha1":
         raise RequestError(f"{digest} is no SHA-1, so {source} cannot be adopted under it")
     blob = blob_name(digest)
     for _ in range(_TRIES):
         mine = _measure(source)
-        if _take(backend, blob, source, mine[0]) or _same_file(backend.path(blob), source):
-            return Adopted(name, digest, *mine)
+        if _take(backend, blob, source, mine[0]):
+            return Adopted(name, digest, *mine), mine[0]
+        if _same_file(backend.path(blob), source):
+            return Adopted(name, digest, *mine), 0
         stored = backend.open(blob)
         if stored is None:
             continue  # A sweep took it; ours will be adopted now.
@@ -33,8 +38,8 @@ def adopt(backend: Backend, name: str, adoption: Adoption) -> Adopted:
             theirs = measure(stored)
         if theirs != mine and not is_whole(backend, digest):
             backend.write_from(blob, source)
-            theirs = mine
-        return Adopted(name, digest, *theirs)
+            return Adopted(name, digest, *mine), mine[0]
+        return Adopted(name, digest, *theirs), 0
     raise BackendUnavailableError(f"blob {digest} went away {_TRIES} times while it was adopted")
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Collection
 from dataclasses import dataclass
 from datetime import timedelta
 
@@ -34,21 +35,25 @@ def evict(
     older_than: timedelta | None,
     max_size_bytes: int | None,
     prefix: Key | None,
+    keep: Collection[Key],
     dry_run: bool,
 ) -> Evicted:
     """Drop refs by the rules; see `Store.evict`."""
     held = _held(refs, prefix)
-    out = [each.ref for each in held.values() if _expired(refs, each.ref, now)]
+    kept = frozenset(keep)
+    out = [
+        each.ref for key, each in held.items() if key not in kept and _expired(refs, each.ref, now)
+    ]
     for ref in out:
         del held[ref.key]
     if older_than is not None:
         oldest = now - older_than.total_seconds()
-        unused = [each.ref for each in held.values() if each.used < oldest]
+        unused = [each.ref for key, each in held.items() if key not in kept and each.used < oldest]
         out += unused
         for ref in unused:
             del held[ref.key]
     if max_size_bytes is not None:
-        out += _over_budget(refs, held, max_size_bytes)
+        out += _over_budget(refs, held, max_size_bytes, kept)
     if not dry_run:
         refs.drop([ref.key for ref in out])
     return Evicted(tuple(out), sum(ref.size_bytes for ref in out))
@@ -79,7 +84,9 @@ def _expired(refs: Refs, ref: Ref, now: float) -> bool:
     return stored is not None and stored.ref.expires is not None and stored.ref.expires <= now
 
 
-def _over_budget(refs: Refs, held: dict[Key, _Held], max_size_bytes: int) -> list[Ref]:
+def _over_budget(
+    refs: Refs, held: dict[Key, _Held], max_size_bytes: int, kept: Collection[Key]
+) -> list[Ref]:
     """Return the least recently used, so that the rest and the blobs it reaches fit."""
     sizes = {file.name: file.size_bytes for file in refs.backend.list("blobs")}
     reached: dict[Key, set[str]] = {}
@@ -92,7 +99,8 @@ def _over_budget(refs: Refs, held: dict[Key, _Held], max_size_bytes: int) -> lis
     total = sum(sizes.get(name, 0) for name in uses)
     total += sum(each.file.size_bytes for each in held.values())
     out = []
-    for each in sorted(held.values(), key=lambda each: (each.used, each.ref.created)):
+    loose = [each for key, each in held.items() if key not in kept]
+    for each in sorted(loose, key=lambda each: (each.used, each.ref.created)):
         if total <= max_size_bytes:
             break
         out.append(each.ref)

@@ -2,10 +2,12 @@
 
 One line of JSON, and one with its SHA-256:
 
-    {"format":1,"key":"memo/...","created":1.5,"expires":null,"size_bytes":9,"manifest":{...}}
+    {"format":1,"key":"memo/...","created":1.5,"expires":null,"size_bytes":9,"new_bytes":0,
+     "meta":{...},"manifest":{...}}
     sha256:...
 
-A manifest above 64 KiB is a blob, and "manifest" its digest.
+A manifest above 64 KiB is a blob, and "manifest" its digest. The first refs had no "new_bytes",
+and "meta" in their manifest.
 """
 
 from __future__ import annotations
@@ -16,19 +18,23 @@ from typing import Any
 
 from memoflow.errors import BadKeyError, FormatError, IntegrityError
 from memoflow.names import Digest, Key, Ref
-from memoflow.objects import Manifest
 
 FORMAT = 1
 LARGEST_INLINE_BYTES = 64 << 10
 _FIELDS = {"format", "key", "created", "expires", "size_bytes", "manifest"}
+_LATER_FIELDS = {"new_bytes", "meta"}
 
 
 @dataclass(frozen=True)
 class Stored:
-    """A ref as read: with its manifest, as JSON-able data or as the digest of a blob."""
+    """A ref as read: with its manifest, as JSON-able data or as the digest of a blob.
+
+    `meta` None means that it is in the manifest.
+    """
 
     ref: Ref
     manifest: dict[str, Any] | Digest
+    meta: dict[str, Any] | None = None
 
     @property
     def manifest_blob(self) -> Digest | None:
@@ -37,9 +43,11 @@ class Stored:
 
 def encode(
     key: Key,
-    manifest: Manifest | Digest,
+    manifest: dict[str, Any] | Digest,
     *,
+    meta: dict[str, Any],
     size_bytes: int,
+    new_bytes: int,
     created: float,
     expires: float | None,
 ) -> tuple[Ref, bytes]:
@@ -51,13 +59,15 @@ def encode(
             "created": created,
             "expires": expires,
             "size_bytes": size_bytes,
-            "manifest": manifest if isinstance(manifest, Digest) else manifest.to_json(),
+            "new_bytes": new_bytes,
+            "meta": meta,
+            "manifest": manifest,
         },
         separators=(",", ":"),
         allow_nan=False,
     ).encode()
     data = b"%b\n%b\n" % (body, Digest.of(body).encode())
-    return Ref(key, Digest.of(data), size_bytes, created, expires), data
+    return Ref(key, Digest.of(data), size_bytes, created, expires, new_bytes), data
 
 
 def decode(key: Key, data: bytes) -> Stored:
@@ -77,23 +87,30 @@ def decode(key: Key, data: bytes) -> Stored:
                 f"the ref of {key} has format {fields['format']}, this memoflow knows {FORMAT}; "
                 "upgrade memoflow"
             )
-        if fields.keys() != _FIELDS or Key.parse(fields["key"]) != key:
-            raise ValueError("it is of another key, or of none")
+        if not _FIELDS <= fields.keys() <= _FIELDS | _LATER_FIELDS:
+            raise ValueError("its fields are not what they should be")
+        if Key.parse(fields["key"]) != key:
+            raise ValueError("it is of another key")
         manifest = fields["manifest"]
         if isinstance(manifest, str):
             manifest = Digest.parse(manifest)
         elif not isinstance(manifest, dict):
             raise ValueError("it has no manifest")
+        meta = fields.get("meta")
+        if not isinstance(meta, dict | None):
+            raise ValueError("meta is no mapping")
+        size_bytes = _number(fields["size_bytes"], int)
         ref = Ref(
             key,
             Digest.of(data),
-            _number(fields["size_bytes"], int),
+            size_bytes,
             _number(fields["created"], int, float),
             None if fields["expires"] is None else _number(fields["expires"], int, float),
+            _number(fields.get("new_bytes", size_bytes), int),
         )
     except (ValueError, TypeError, AttributeError, RecursionError, BadKeyError) as error:
         raise IntegrityError(f"the ref of {key} is damaged: {error}") from None
-    return Stored(ref, manifest)
+    return Stored(ref, manifest, meta)
 
 
 def _number(value: Any, *types: type) -> Any:

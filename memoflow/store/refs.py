@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Iterable, Iterator
+from dataclasses import replace
 
 from memoflow.backends import Backend, Found
 from memoflow.errors import (
@@ -73,8 +74,12 @@ class Refs:
 
     def manifest(self, stored: Stored) -> Manifest:
         """Return the manifest; NotFoundError or IntegrityError if its blob is lost or damaged."""
+        manifest = self._manifest(stored)
+        return manifest if stored.meta is None else replace(manifest, meta=stored.meta)
+
+    def _manifest(self, stored: Stored) -> Manifest:
         blob = stored.manifest_blob
-        if not isinstance(stored.manifest, Digest) or blob is None:
+        if blob is None:
             return Manifest.from_json(stored.manifest)
         data = self.backend.read(blob_name(blob))
         if data is None:

@@ -4,14 +4,15 @@ from __future__ import annotations
 
 import json
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, replace
+from functools import partial
 from typing import Any
 
 from memoflow.backends import Backend
 from memoflow.errors import BackendUnavailableError, RequestError
-from memoflow.index import Place
 from memoflow.names import Digest, Key, Ref
-from memoflow.objects import Manifest, Tree, blob_name, pack
+from memoflow.objects import Manifest, Packed, Proofs, State, Tree, blob_name, pack, state_of
 from memoflow.store.adoption import adopt
 from memoflow.store.payload import Payload
 from memoflow.store.ref_file import LARGEST_INLINE_BYTES, encode
@@ -25,28 +26,47 @@ _STALE_SECONDS = 3.0
 NextKey = Callable[[Key | None], Key | None]
 
 
+@dataclass(frozen=True)
+class Previous:
+    """The last save of a series: its manifest, and what its ref holds of that."""
+
+    manifest: Manifest
+    listed: dict[str, Any] | Digest
+
+
 def save(
     refs: Refs,
+    proofs: Proofs,
     next_key: NextKey,
     payload: Payload,
     *,
     meta: Mapping[str, Any],
     created: float,
     expires: float | None,
-    previous: Manifest | None,
+    previous: Previous | None,
     durable: bool,
 ) -> Ref:
     """Save under the first key that is free; see `Store.save` and `Store.append`."""
-    times = (_whole_milliseconds(created), expires and _whole_milliseconds(expires))
+    plain = _plain(meta)
     for _ in range(_TRIES):
-        manifest, pieces = _put(refs, payload, meta, previous, durable=durable)
-        listed = _put_manifest(refs.backend, manifest, durable=durable)
-        ref = _write_ref(refs, next_key, listed, manifest.size_bytes, times, durable=durable)
+        manifest, packed, new_bytes = _put(refs, payload, previous, durable=durable)
+        listed = _put_manifest(refs.backend, manifest, previous, durable=durable)
+        encoded = partial(
+            encode,
+            manifest=listed,
+            meta=plain,
+            size_bytes=manifest.size_bytes,
+            new_bytes=new_bytes,
+            created=_whole_milliseconds(created),
+            expires=None if expires is None else _whole_milliseconds(expires),
+        )
+        ref = _write_ref(refs, next_key, encoded, durable=durable)
         _outlive_sweep(refs.backend)
         blobs = manifest.blobs | ({listed} if isinstance(listed, Digest) else set())
         if all(refs.backend.exists([blob_name(blob) for blob in blobs])):
             refs.index.record([ref])
-            refs.index.record_pieces(pieces)
+            refs.index.record_pieces(packed.new)
+            proofs.remember(_states(refs.backend, packed.whole))
             return ref
         # Swept between being found and being reached by this ref: write all of it anew.
         refs.drop([ref.key])
@@ -58,39 +78,49 @@ def save(
     )
 
 
-def _put(
-    refs: Refs,
-    payload: Payload,
-    meta: Mapping[str, Any],
-    previous: Manifest | None,
-    *,
-    durable: bool,
-) -> tuple[Manifest, dict[Digest, Place]]:
-    """Write a payload's bytes; return its manifest, and where its new pieces lie."""
+def _plain(meta: Mapping[str, Any]) -> dict[str, Any]:
     try:
-        plain = json.loads(json.dumps(dict(meta), allow_nan=False))
+        plain: dict[str, Any] = json.loads(json.dumps(dict(meta), allow_nan=False))
     except (TypeError, ValueError, RecursionError) as error:
         raise RequestError(f"meta must be plain JSON data: {error}") from None
+    return plain
+
+
+def _put(
+    refs: Refs, payload: Payload, previous: Previous | None, *, durable: bool
+) -> tuple[Manifest, Packed, int]:
+    """Write a payload's bytes; return its manifest, what was packed, and what of it was new."""
     packed = pack(
         refs.backend,
         Tree.survey(payload.tree, payload.files),
         whole=payload.whole,
         known=refs.index.find_pieces,
-        previous=previous,
+        previous=None if previous is None else previous.manifest,
         durable=durable,
     )
-    adopted = tuple(
+    taken = [
         adopt(refs.backend, name, adoption) for name, adoption in sorted(payload.adopted.items())
-    )
-    manifest = Manifest(packed.files, packed.folders, adopted, plain)
-    return manifest, {digest: Place(*located) for digest, located in packed.new.items()}
+    ]
+    manifest = Manifest(packed.files, packed.folders, tuple(adopted for adopted, _ in taken))
+    new_bytes = packed.new_bytes + sum(size_bytes for _, size_bytes in taken)
+    return manifest, packed, new_bytes
 
 
-def _put_manifest(backend: Backend, manifest: Manifest, *, durable: bool) -> Manifest | Digest:
+def _states(backend: Backend, blobs: Iterable[Digest]) -> dict[Digest, State]:
+    paths = {blob: backend.path(blob_name(blob)) for blob in blobs}
+    states = {blob: state_of(path) for blob, path in paths.items() if path is not None}
+    return {blob: state for blob, state in states.items() if state is not None}
+
+
+def _put_manifest(
+    backend: Backend, manifest: Manifest, previous: Previous | None, *, durable: bool
+) -> dict[str, Any] | Digest:
     """Return what the ref is to hold: the manifest while it is small, else its digest."""
+    if previous is not None and manifest == replace(previous.manifest, meta={}):
+        return previous.listed
     data = manifest.to_bytes()
     if len(data) <= LARGEST_INLINE_BYTES:
-        return manifest
+        return manifest.to_json()
     digest = Digest.of(data)
     backend.write(blob_name(digest), data, durable=durable)
     return digest
@@ -99,15 +129,13 @@ def _put_manifest(backend: Backend, manifest: Manifest, *, durable: bool) -> Man
 def _write_ref(
     refs: Refs,
     next_key: NextKey,
-    listed: Manifest | Digest,
-    size_bytes: int,
-    times: tuple[float, float | None],
+    encoded: Callable[[Key], tuple[Ref, bytes]],
     *,
     durable: bool,
 ) -> Ref:
     taken: Key | None = None
     while (key := next_key(taken)) is not None:
-        ref, data = encode(key, listed, size_bytes=size_bytes, created=times[0], expires=times[1])
+        ref, data = encoded(key)
         # Last, so that a ref never names blobs that were not there.
         if refs.backend.write(ref_name(key), data, if_absent=True, durable=durable):
             return ref
@@ -117,7 +145,7 @@ def _write_ref(
     if stored is not None:
         return stored.ref
     # Whoever took it let it go again, or it was damaged and is set aside now.
-    return _write_ref(refs, next_key, listed, size_bytes, times, durable=durable)
+    return _write_ref(refs, next_key, encoded, durable=durable)
 
 
 def _outlive_sweep(backend: Backend) -> None:

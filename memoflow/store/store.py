@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
@@ -29,8 +29,9 @@ from memoflow.objects import (
 from memoflow.store.adoption import adopt
 from memoflow.store.eviction import Evicted, evict
 from memoflow.store.payload import Adoption, Payload
+from memoflow.store.proofs import IndexedProofs
 from memoflow.store.refs import Refs
-from memoflow.store.saving import save
+from memoflow.store.saving import Previous, save
 from memoflow.store.sweeping import Swept, sweep
 from memoflow.store.verification import Problem, verify
 
@@ -53,8 +54,9 @@ class Store:
         self.index = index
         self._clock = clock
         self._refs = Refs(backend, index)
+        self._proofs = IndexedProofs(index, clock=clock)
 
-    def find(self, key: Key) -> Ref | None:
+    def find(self, key: Key, *, even_expired: bool = False) -> Ref | None:
         """Return what the key resolves to, or None.
 
         May be out of date if another machine forgot it since; `load` finds out. A damaged ref
@@ -66,22 +68,39 @@ class Store:
             if stored is None:
                 return None
             ref = stored.ref
-        return None if self._is_expired(ref) else ref
+        return None if self._is_expired(ref) and not even_expired else ref
 
-    def latest(self, series: Key, *, fresh: bool = False) -> Ref | None:
+    def latest(self, series: Key, *, fresh: bool = False, even_expired: bool = False) -> Ref | None:
         """Return the ref with the highest number directly below `series`, or None.
 
         With `fresh` the backend is asked, not only the index: another machine may have added to
-        the series. Expired and damaged ones are passed over.
+        the series. Damaged ones are passed over, and expired ones unless they are wanted.
         """
         ref = None if fresh else self.index.last(series)
-        if ref is not None and not self._is_expired(ref):
+        if ref is not None and (even_expired or not self._is_expired(ref)):
             return ref
         for number in sorted(self._numbers(series), reverse=True):
-            ref = self.find(series / _numeral(number))
+            ref = self.find(series / _numeral(number), even_expired=even_expired)
             if ref is not None:
                 return ref
         return None
+
+    def series(self, series: Key) -> list[Ref]:
+        """Return what the backend lists directly below `series`, the highest number first.
+
+        Expired ones are among them; a damaged one is set aside with a warning.
+        """
+        known = self.index.entries(series)
+        refs = []
+        for number in sorted(self._numbers(series), reverse=True):
+            key = series / _numeral(number)
+            entry = known.get(str(key))
+            stored = None if entry is not None else self._refs.read_or_warn(key)
+            if entry is not None:
+                refs.append(entry.ref)
+            elif stored is not None:
+                refs.append(stored.ref)
+        return refs
 
     def newest(self, prefix: Key) -> Ref | None:
         """Return the most recently created ref anywhere below the prefix, expired or not."""
@@ -115,6 +134,7 @@ class Store:
             self._refs.drop([key])
         return save(
             self._refs,
+            self._proofs,
             lambda taken: None if taken else key,
             payload,
             meta=meta or {},
@@ -137,8 +157,8 @@ class Store:
         last = self.index.last(series)
         previous = None
         if payload.tree is not None:
-            last = last or self.latest(series)
-            previous = self._manifest_if_whole(last)
+            last = last or self.latest(series, even_expired=True)
+            previous = self._previous(last)
 
         def next_key(taken: Key | None) -> Key:
             if taken is None and last is not None:
@@ -148,6 +168,7 @@ class Store:
 
         return save(
             self._refs,
+            self._proofs,
             next_key,
             payload,
             meta=meta or {},
@@ -170,15 +191,33 @@ class Store:
             self._refs.forget_lost(ref.key)
             raise
 
-    def load(self, ref: Ref, into: Path) -> Path:
+    def meta(self, ref: Ref) -> dict[str, Any]:
+        """Return what `save` was given as `meta`, without reading a large manifest.
+
+        Raises like `manifest`.
+        """
+        meta = self._refs.read_same(ref).meta
+        return self.manifest(ref).meta if meta is None else meta
+
+    def is_there(self, ref: Ref) -> bool:
+        """Tell whether the ref and all its blobs exist, as the backend says, unread."""
+        try:
+            stored = self._refs.read_same(ref)
+            blobs = self._refs.manifest(stored).blobs
+        except (NotFoundError, IntegrityError):
+            return False
+        return all(self.backend.exists([blob_name(blob) for blob in blobs]))
+
+    def load(self, ref: Ref, into: Path, *, linked: bool = False) -> Path:
         """Write the saved files into a directory, proven, and return it.
 
         Files of the same names are replaced, others stay. Raises like `manifest`, and leaves
-        the directory as it was then.
+        the directory as it was then. With `linked` the files are for reading only: those kept
+        `whole` share their bytes with the store where this process could not write to them.
         """
         manifest = self.manifest(ref)
         try:
-            unpack(self.backend, manifest, into)
+            unpack(self.backend, manifest, into, linked=self._proofs if linked else None)
         except (DamagedBlobError, LostBlobError) as error:
             self._give_up_on(error)
             self._refs.forget_lost(ref.key)
@@ -231,13 +270,15 @@ class Store:
         older_than: timedelta | None = None,
         max_size_bytes: int | None = None,
         prefix: Key | None = None,
+        keep: Collection[Key] = (),
         dry_run: bool = False,
     ) -> Evicted:
         """Drop expired refs, then those unused for `older_than`, then the least recently used.
 
         The last until the rest is within `max_size_bytes`: its refs, and the blobs that they
         reach, each counted once. When a ref was used is what this machine knows; a ref that it
-        never used counts as used when it was created.
+        never used counts as used when it was created. Whatever the rules say, the refs of
+        `keep` stay, and count.
         """
         return evict(
             self._refs,
@@ -245,6 +286,7 @@ class Store:
             older_than=older_than,
             max_size_bytes=max_size_bytes,
             prefix=prefix,
+            keep=keep,
             dry_run=dry_run,
         )
 
@@ -309,12 +351,13 @@ class Store:
             if len(key.parts) == depth and _NUMBER.fullmatch(key.parts[-1])
         ]
 
-    def _manifest_if_whole(self, ref: Ref | None) -> Manifest | None:
-        """Return the manifest of the last save, to compare with; None if there is none."""
+    def _previous(self, ref: Ref | None) -> Previous | None:
+        """Return the last save, to compare with; None if there is none."""
         if ref is None:
             return None
         try:
-            return self._refs.manifest(self._refs.read_same(ref))
+            stored = self._refs.read_same(ref)
+            return Previous(self._refs.manifest(stored), stored.manifest)
         except (NotFoundError, IntegrityError):
             return None
 

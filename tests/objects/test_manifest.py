@@ -33,6 +33,36 @@ def test_a_manifest_comes_back_equal() -> None:
     assert Manifest.from_bytes(WHOLE.to_bytes()) == WHOLE
 
 
+def test_pieces_that_follow_each_other_are_one_run() -> None:
+    xxh3s = [f"{n:032x}" for n in range(1000)]
+    pieces = [Piece(BLOB, 5 + 7 * n, 7, xxh3) for n, xxh3 in enumerate(xxh3s)]
+    manifest = Manifest((File("a", 7000, pieces=tuple(pieces)),))
+    (row,) = manifest.to_json()["files"]
+    assert row["runs"] == [[0, 5, 7, 1000]]
+    assert Manifest.from_bytes(manifest.to_bytes()) == manifest
+
+
+PIECES = st.builds(
+    Piece,
+    st.sampled_from([BLOB, Digest.of(b"2")]),
+    st.integers(0, 30),
+    st.integers(1, 10),
+    st.integers(0, 1 << 100).map(lambda n: f"{n:032x}"),
+)
+
+
+@given(st.lists(PIECES, max_size=30))
+def test_any_pieces_come_back_equal(pieces: list[Piece]) -> None:
+    file = File("a", sum(piece.length for piece in pieces), pieces=tuple(pieces))
+    manifest = Manifest((file,))
+    assert Manifest.from_bytes(manifest.to_bytes()) == manifest
+
+
+def test_pieces_as_the_first_manifests_had_them_are_read() -> None:
+    (file,) = Manifest.from_json(with_piece(0, 3, 5, XXH3)).files
+    assert file.pieces == (Piece(BLOB, 3, 5, XXH3),)
+
+
 def test_its_size_is_what_a_load_writes() -> None:
     assert WHOLE.size_bytes == 9 + 2 + 10
 
@@ -58,6 +88,10 @@ def with_links(**links: str) -> dict[str, Any]:
 
 def with_piece(*piece: Any) -> dict[str, Any]:
     return with_file(inline=None, pieces=[list(piece)])
+
+
+def with_run(*run: Any, xxh3: Any = XXH3) -> dict[str, Any]:
+    return with_file(inline=None, runs=[list(run)], xxh3=xxh3)
 
 
 BAD_PATHS = ["", "/etc/passwd", "..", "../a", "a/../../b", "a/..", ".", "./a", "a//b", "a/", "a\0b",
@@ -101,6 +135,19 @@ HOSTILE: dict[str, Any] = {
     "short xxh3": with_piece(0, 0, 5, "00"),
     "capital xxh3": with_piece(0, 0, 5, "A" * 32),
     "three fields": with_piece(0, 0, 5),
+    "run of no blob of that number": with_run(1, 0, 5, 1),
+    "run of a negative offset": with_run(0, -1, 5, 1),
+    "run of empty pieces": with_run(0, 0, 0, 1),
+    "run of huge pieces": with_run(0, 0, 1 << 40, 1),
+    "run of no pieces": with_run(0, 0, 5, 0, xxh3=""),
+    "run of more pieces than hashes": with_run(0, 0, 5, 1 << 59),
+    "run of fewer pieces than hashes": with_run(0, 0, 5, 1, xxh3=XXH3 * 2),
+    "run of five fields": with_run(0, 0, 5, 1, 1),
+    "run without hashes": with_run(0, 0, 5, 1, xxh3=None),
+    "run with half a hash": with_run(0, 0, 5, 1, xxh3=XXH3 + "00"),
+    "run with capital hashes": with_run(0, 0, 5, 1, xxh3="A" * 32),
+    "hashes without a run": with_file(xxh3=""),
+    "runs and pieces": with_file(inline=None, runs=[[0, 0, 5, 1]], xxh3=XXH3, pieces=[]),
     "blob that leads out": with_file() | {"blobs": ["sha256:../../etc/passwd"]},
     "blob of another hash": with_file() | {"blobs": ["xxh3:" + XXH3]},
     "short blob": with_file() | {"blobs": ["sha256:" + "a" * 40]},

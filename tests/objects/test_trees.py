@@ -7,6 +7,7 @@ import shutil
 import socket
 import tempfile
 import threading
+from collections.abc import Sequence
 from pathlib import Path
 
 import pytest
@@ -27,7 +28,7 @@ from memoflow.objects import (
     unpack,
 )
 
-MIB = 1 << 20
+KIB, MIB = 1 << 10, 1 << 20
 
 
 def snapshot(root: Path) -> dict[bytes, object]:
@@ -172,11 +173,42 @@ def test_what_is_known_but_gone_is_stored_again(backend: Memory) -> None:
     assert size(backend) == 5000
 
 
+def test_what_only_has_the_same_hash_is_stored_all_the_same(backend: Memory) -> None:
+    data, forged = os.urandom(5000), os.urandom(5000)
+    (located,) = pack(backend, Tree.survey(None, {"a": forged})).new.values()
+
+    def known(xxh3s: Sequence[str]) -> dict[str, tuple[Digest, int, int]]:
+        return dict.fromkeys(xxh3s, located)
+
+    (file,) = pack(backend, Tree.survey(None, {"a": data}), known=known).files
+    assert read_file(backend, file) == data
+
+
+def test_what_changed_in_a_large_file_is_all_that_is_stored_again(backend: Memory) -> None:
+    data = bytearray(os.urandom(40 * MIB))
+    previous = save(backend, None, files={"a": bytes(data)})
+    for at in range(0, 40 * MIB, 4 * MIB):
+        data[at + 1000] ^= 1
+    packed = pack(backend, Tree.survey(None, {"a": bytes(data)}), previous=previous)
+    assert packed.new_bytes == 10 * 256 * KIB
+    assert read_file(backend, packed.files[0]) == data
+
+
+@pytest.mark.parametrize("spoil", [lambda b: b[:-1], lambda b: b[:70] + b"x" + b[71:]])
+def test_a_piece_is_not_taken_from_a_damaged_blob(backend: Memory, spoil) -> None:
+    data = os.urandom(5000)
+    packed = pack(backend, Tree.survey(None, {"a": data}))
+    (name,) = (found.name for found in backend.list("blobs"))
+    backend.write(name, spoil(backend.read(name)))
+    (file,) = pack(backend, Tree.survey(None, {"a": data}), known=lambda _: packed.new).files
+    assert read_file(backend, file) == data
+
+
 def test_a_large_save_makes_few_blobs_of_bounded_size(backend: Memory) -> None:
     save(backend, None, files={"a": os.urandom(60 * MIB)})
     sizes = [found.size_bytes for found in backend.list("blobs")]
-    assert len(sizes) == 3
-    assert max(sizes) <= 20 * MIB
+    assert len(sizes) == 4
+    assert max(sizes) <= 16 * MIB
 
 
 @pytest.mark.parametrize("target", ["/etc/passwd", "../outside", "sub/../../outside"])

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import errno
+import os
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
@@ -92,6 +94,62 @@ def test_no_save_is_acknowledged_falsely_whichever_system_call_fails(
         if not fired:
             return
     pytest.fail(f"{call} is still called after {nth} times")
+
+
+@pytest.mark.parametrize("whole", [False, True])
+@pytest.mark.parametrize("call", ["write", "fsync", "preadv"])
+def test_a_large_save_that_breaks_in_the_middle_spoils_nothing(
+    tmp_path: Path, system_faults: SystemFaults, call: str, whole: bool
+) -> None:
+    tree = tmp_path / "tree"
+    tree.mkdir()
+    for n in range(4):
+        (tree / str(n)).write_bytes(os.urandom(9 << 20))
+    store = open_store(tmp_path / "store", cache_dir=tmp_path / "cache")
+    before = store.append(SERIES, Payload(files=FILES.files))
+    for nth in (1, 2, 3, 5, 8):
+        system_faults.fail_at(call, nth=nth, code=errno.ENOSPC)
+        with suppress(MemoflowError):
+            store.append(SERIES, Payload(tree=tree, whole=whole))
+        system_faults.relent()
+        assert store.verify() == []
+    *later, first = store.series(SERIES)
+    assert first == before
+    assert contents(store.load(before, tmp_path / "out")) == FILES.files
+    for ref in later:  # A save that broke is absent or whole.
+        assert contents(store.load(ref, tmp_path / "later")) == contents(tree)
+
+
+@pytest.mark.parametrize("call", ["write", "preadv"])
+def test_a_large_save_says_why_it_broke(
+    tmp_path: Path, on_disk: Store, system_faults: SystemFaults, call: str
+) -> None:
+    (tmp_path / "data").write_bytes(os.urandom(9 << 20))
+    system_faults.fail_at(call, nth=1, code=errno.ENOSPC)
+    with pytest.raises(MemoflowError, match="No space left"):
+        on_disk.append(SERIES, Payload(tree=tmp_path / "data"))
+    assert on_disk.keys(SERIES) == []
+
+
+@pytest.mark.parametrize("call", ["open", "pwrite", "symlink", "rename", "chmod", "link"])
+def test_a_load_that_breaks_leaves_nothing_behind(
+    on_disk: Store, tmp_path: Path, system_faults: SystemFaults, call: str
+) -> None:
+    tree = tmp_path / "tree"
+    tree.mkdir()
+    (tree / "data").write_bytes(os.urandom(3 << 20))
+    (tree / "link").symlink_to("data")
+    ref = on_disk.append(SERIES, Payload(tree=tree, whole=True))
+    before = sorted(path.name for path in tmp_path.iterdir())
+    system_faults.fail_at(call, nth=1, code=errno.ENOSPC)
+    try:
+        on_disk.load(ref, tmp_path / "out", linked=True)
+    except MemoflowError:
+        system_faults.relent()
+        assert sorted(path.name for path in tmp_path.iterdir()) == before
+        on_disk.load(ref, tmp_path / "out", linked=True)
+    system_faults.relent()
+    assert contents(tmp_path / "out") == contents(tree)
 
 
 def test_a_lost_acknowledgement_of_the_ref_is_no_second_execution(

@@ -9,7 +9,7 @@ import pytest
 
 from benchmarks.bitflip import run as flip_bits
 from memoflow.errors import FormatError, IntegrityError, NotFoundError
-from memoflow.names import Digest
+from memoflow.names import Digest, Ref
 from memoflow.store import Adoption, Payload, Store
 from memoflow.store.ref_file import decode, encode
 from tests.faults import Faulty
@@ -71,8 +71,13 @@ def test_one_file_of_a_damaged_blob_is_not_read(store: Store, blob: str) -> None
         store.read_file(manifest, "large")
 
 
+def encoded() -> tuple[Ref, bytes]:
+    blob = Digest.of(b"")
+    return encode(KEY, blob, meta={}, size_bytes=1, new_bytes=1, created=1.5, expires=None)
+
+
 def test_every_flipped_bit_of_a_ref_is_noticed(store: Store) -> None:
-    ref, data = encode(KEY, Digest.of(b""), size_bytes=1, created=1.5, expires=None)
+    ref, data = encoded()
     assert decode(KEY, data).ref == ref
     for bit in range(len(data) * 8):
         changed = bytearray(data)
@@ -83,13 +88,13 @@ def test_every_flipped_bit_of_a_ref_is_noticed(store: Store) -> None:
 
 @pytest.mark.parametrize("end", [b"", b"\n", b"x", b"\0" * 100])
 def test_a_ref_with_more_or_less_at_its_end_is_damaged(end: bytes) -> None:
-    _, data = encode(KEY, Digest.of(b""), size_bytes=1, created=1.5, expires=None)
+    _, data = encoded()
     with pytest.raises(IntegrityError):
         decode(KEY, data[:-1] if not end else data + end)
 
 
 def test_a_ref_of_another_key_is_damaged() -> None:
-    _, data = encode(KEY, Digest.of(b""), size_bytes=1, created=1.5, expires=None)
+    _, data = encoded()
     with pytest.raises(IntegrityError, match="of another key"):
         decode(SERIES, data)
 

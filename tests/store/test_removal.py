@@ -6,6 +6,7 @@ import os
 import threading
 from datetime import timedelta
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -54,6 +55,27 @@ def test_the_long_unused_are_evicted(store: Store, clock: Clock) -> None:
     clock.pass_(7200)
     store.touch(used)
     assert [ref.key for ref in store.evict(older_than=HOUR).refs] == [old.key]
+
+
+@pytest.mark.parametrize(
+    "rules", [{}, {"older_than": NEVER}, {"max_size_bytes": 0}], ids=["ttl", "unused", "size"]
+)
+def test_what_is_to_be_kept_stays_whatever_the_rules_say(
+    store: Store, clock: Clock, rules: dict[str, Any]
+) -> None:
+    kept, other = (store.append(SERIES, FILES, expires=clock.now + 10) for _ in range(2))
+    clock.pass_(20)
+    assert [ref.key for ref in store.evict(keep=[kept.key], **rules).refs] == [other.key]
+
+
+def test_what_is_kept_counts(store: Store, clock: Clock) -> None:
+    kept = store.append(SERIES, some(10_000))
+    for _ in range(2):
+        clock.pass_(10)
+        last = store.append(SERIES, some(10_000))
+    evicted = store.evict(max_size_bytes=25_000, keep=[kept.key])
+    assert [ref.key for ref in evicted.refs] == [SERIES / "00000002"]
+    assert store.find(last.key) == last
 
 
 def test_a_load_is_a_use(store: Store, clock: Clock, tmp_path: Path) -> None:

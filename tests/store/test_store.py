@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 from collections.abc import Callable
 from datetime import timedelta
@@ -293,3 +294,113 @@ def test_adopting_what_is_not_there_is_refused(on_disk: Store, tmp_path: Path) -
     adoption = Adoption(Digest("sha1:" + "a" * 40), tmp_path / "gone")
     with pytest.raises(RequestError, match="cannot adopt"):
         on_disk.append(SERIES, Payload(adopted={"x": adoption}))
+
+
+def test_expired_refs_are_found_if_they_are_wanted(
+    store: Store, there: Store, clock: Clock
+) -> None:
+    ref = store.append(SERIES, FILES, expires=clock.now + 10)
+    clock.pass_(10)
+    for each in (store, there):
+        assert each.find(ref.key, even_expired=True) == ref
+        assert each.latest(SERIES, even_expired=True) == ref
+
+
+@pytest.mark.parametrize("elsewhere", [False, True])
+def test_an_expired_checkpoint_is_still_compared_with(
+    store: Store, there: Store, clock: Clock, tmp_path: Path, elsewhere: bool
+) -> None:
+    (tmp_path / "tree").write_bytes(os.urandom(50_000))
+    store.append(SERIES, Payload(tree=tmp_path / "tree"), expires=clock.now + 10)
+    clock.pass_(10)
+    before = blobs(store.backend)
+    (there if elsewhere else store).append(SERIES, Payload(tree=tmp_path / "tree"))
+    assert blobs(store.backend) == before
+
+
+def test_a_series_is_listed_newest_first(store: Store, there: Store, clock: Clock) -> None:
+    refs = [store.append(SERIES, Payload(), expires=clock.now + 10) for _ in range(3)]
+    refs += [there.append(SERIES, Payload()) for _ in range(9)]
+    store.append(SERIES / "deeper", Payload())
+    clock.pass_(20)
+    assert store.series(SERIES) == refs[::-1]
+
+
+def test_a_series_leaves_out_what_is_damaged(store: Store, there: Store) -> None:
+    refs = [store.append(SERIES, Payload()) for _ in range(3)]
+    store.backend.write(f"refs/{refs[1].key}", b"damaged")
+    assert there.series(SERIES) == [refs[2], refs[0]]
+
+
+def test_a_series_costs_one_listing(store: Store, faulty: Faulty) -> None:
+    for _ in range(3):
+        store.append(SERIES, Payload())
+    before = dict(faulty.calls)
+    store.series(SERIES)
+    assert faulty.calls == before | {"list": before.get("list", 0) + 1}
+
+
+def test_a_ref_knows_how_many_bytes_were_new(store: Store, there: Store, tmp_path: Path) -> None:
+    (tmp_path / "a").write_bytes(os.urandom(50_000))
+    first = store.append(SERIES, Payload(tree=tmp_path / "a"))
+    again = store.append(SERIES, Payload(tree=tmp_path / "a"))
+    assert (first.new_bytes, again.new_bytes) == (50_000, 0)
+    assert [there.find(ref.key) for ref in (first, again)] == [first, again]
+
+
+def test_a_whole_file_or_an_artifact_is_new_once(
+    on_disk: Store, artifact: Callable[..., Adoption]
+) -> None:
+    data, adoption = os.urandom(2 << 20), artifact(os.urandom(100_000))
+    payload = Payload(files={"data": data}, adopted={"x": adoption}, whole=True)
+    size = len(data) + adoption.source.stat().st_size
+    assert [on_disk.append(SERIES, payload).new_bytes for _ in range(2)] == [size, 0]
+
+
+def test_what_is_there_is_told_without_reading_it(store: Store, faulty: Faulty) -> None:
+    ref = store.save(KEY, FILES)
+    opened = faulty.calls.get("open", 0)
+    assert store.is_there(ref)
+    store.backend.delete(blobs(store.backend))
+    assert not store.is_there(ref)
+    assert faulty.calls.get("open", 0) == opened
+
+
+def test_what_is_forgotten_or_made_anew_is_not_there(
+    store: Store, there: Store, clock: Clock
+) -> None:
+    ref = store.save(KEY, FILES)
+    there.forget(KEY)
+    assert not store.is_there(ref)
+    clock.pass_(1)
+    there.save(KEY, FILES)
+    assert not store.is_there(ref)
+
+
+def test_meta_is_read_without_a_large_manifest(store: Store, faulty: Faulty) -> None:
+    payload = Payload(files={str(n): b"x" * 1000 for n in range(100)})
+    ref = store.save(KEY, payload, meta={"step": 7})
+    store.backend.delete(blobs(store.backend))
+    assert store.meta(ref) == {"step": 7}
+
+
+def test_the_manifest_of_an_unchanged_large_tree_is_stored_once(store: Store) -> None:
+    payload = Payload(files={str(n): b"x" * 1000 for n in range(100)})
+    for step in range(2):
+        ref = store.append(SERIES, payload, meta={"step": step})
+    assert len(blobs(store.backend)) == 1
+    assert store.manifest(ref).meta == {"step": 1}
+
+
+def test_the_refs_of_the_first_memoflow_are_read(store: Store, there: Store) -> None:
+    ref = store.save(KEY, FILES, meta={"a": 1})
+    name = f"refs/{KEY}"
+    fields = json.loads((store.backend.read(name) or b"").splitlines()[0])
+    del fields["new_bytes"]
+    fields["manifest"]["meta"] = fields.pop("meta")
+    body = json.dumps(fields).encode()
+    store.backend.write(name, b"%b\n%b\n" % (body, Digest.of(body).encode()))
+    old = there.find(KEY)
+    assert old is not None
+    assert old.new_bytes == old.size_bytes == ref.size_bytes
+    assert there.meta(old) == there.manifest(old).meta == {"a": 1}

@@ -1,0 +1,77 @@
+"""Linking: a stored file under a second name, where nobody can write through that to the store."""
+
+from __future__ import annotations
+
+import os
+import stat
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Protocol
+
+from memoflow.backends import Backend
+from memoflow.names import Digest
+from memoflow.objects.blobs import blob_name
+from memoflow.objects.manifest import File
+
+State = tuple[int, int, int]  # inode, size, time of the last change of the content
+
+
+class Proofs(Protocol):
+    """The memory of which files of this machine were found to be what their names say."""
+
+    def recall(self, blobs: Iterable[Digest]) -> Mapping[Digest, State]:
+        """Return the state in which each blob was proven, if that was not too long ago."""
+
+    def remember(self, states: Mapping[Digest, State]) -> None:
+        """Note that these blobs are proven now."""
+
+
+def whole_blob(file: File) -> Digest | None:
+    """Return the blob that is this file and nothing else, as far as a manifest can tell."""
+    if not file.pieces or len({piece.blob for piece in file.pieces}) > 1:
+        return None
+    offset = 0
+    for piece in file.pieces:
+        if piece.offset != offset:
+            return None
+        offset += piece.length
+    return file.pieces[0].blob
+
+
+@dataclass(frozen=True, slots=True)
+class Link:
+    """A blob's file to link from, and the state it was found in."""
+
+    blob: Digest
+    source: Path
+    state: State
+
+
+def linkable(backend: Backend, file: File) -> Link | None:
+    """Return what to link a file from; None if it must be copied.
+
+    A link shares mode and bytes with the blob, so neither can an executable file be one, nor
+    anything that this process could write to: root can, whatever the mode says.
+    """
+    blob = None if file.executable else whole_blob(file)
+    path = None if blob is None else backend.path(blob_name(blob))
+    if blob is None or path is None:
+        return None
+    try:
+        info = os.stat(path, follow_symlinks=False)
+    except OSError:
+        return None  # Copying says what is wrong.
+    is_read_only = stat.S_ISREG(info.st_mode) and not info.st_mode & 0o333
+    if not is_read_only or info.st_size != file.size_bytes or os.access(path, os.W_OK):
+        return None
+    return Link(blob, path, (info.st_ino, info.st_size, info.st_mtime_ns))
+
+
+def state_of(path: Path) -> State | None:
+    """Return the state of a blob's file; None if there is none."""
+    try:
+        info = os.stat(path, follow_symlinks=False)
+    except OSError:
+        return None
+    return info.st_ino, info.st_size, info.st_mtime_ns
