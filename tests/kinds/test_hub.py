@@ -1,0 +1,219 @@
+"""What a snapshot's key is made of, who finds it, and the proof of each file."""
+
+from __future__ import annotations
+
+import hashlib
+import threading
+from pathlib import Path
+
+import pytest
+
+from memoflow.errors import IntegrityError, RequestError
+from memoflow.kinds import hub, hub_files
+from memoflow.kinds.hub import About, Resolved, Scope, Wanted
+from memoflow.kinds.hub_files import Announced
+from memoflow.names import Key
+from memoflow.store import Store, open_store
+
+COMMIT = "0123456789abcdef0123456789abcdef01234567"
+OTHER = "f" * 40
+FLOW = Scope(("flow", "Train"), "alice")
+GLOBAL = Scope(("global",), "alice")
+MINE = Scope(("checkpoint", "Train", "start", "3a12c0aa5bf7", "a92ae9615600"), "alice")
+WANTED = Wanted.of("org/name")
+GREETING = b"hello\n"
+# As `git hash-object` and `sha256sum` print them for that.
+GREETING_GIT = "git:ce013625030ba8dba906f756967f9e9ca394464a"
+GREETING_SHA256 = "sha256:5891b5b522d5df086d0ff0b110fbd9d21bb4fc7163af34d08286a2e846f6be03"
+
+
+@pytest.fixture
+def store(tmp_path: Path) -> Store:
+    return open_store(tmp_path / "store", cache_dir=tmp_path / "cache")
+
+
+def key(wanted: Wanted = WANTED, scope: Scope = MINE, commit: str = COMMIT) -> Key:
+    return hub.key(scope.of(restricted=False), wanted, commit)
+
+
+def about(wanted: Wanted = WANTED) -> About:
+    return About(
+        task="Train/1/start/1",
+        attempt=0,
+        repo_id=wanted.repo_id,
+        repo_type=wanted.repo_type,
+        revision=wanted.revision,
+        commit=COMMIT,
+        allow=wanted.allow,
+        ignore=wanted.ignore,
+    )
+
+
+@pytest.mark.parametrize(
+    "other",
+    [
+        Wanted.of("org/other"),
+        Wanted.of("org/name", repo_type="dataset"),
+        Wanted.of("org/name", allow_patterns="*.json"),
+        Wanted.of("org/name", ignore_patterns="*.json"),
+        Wanted.of("org/name", allow_patterns=[]),
+        Wanted.of("org/name", allow_patterns=["*.json"], ignore_patterns=["a*"]),
+    ],
+)
+def test_what_is_asked_for_is_in_the_key(other):  # bug 3
+    assert key(other) != key()
+
+
+def test_what_is_allowed_and_what_is_ignored_are_two_things():  # bug 3
+    allowed = Wanted.of("org/name", allow_patterns="*.json")
+    assert key(allowed) != key(Wanted.of("org/name", ignore_patterns="*.json"))
+
+
+def test_the_commit_is_in_the_key_and_the_branch_is_not():
+    assert key(Wanted.of("org/name", revision="v1")) == key()
+    assert key(commit=OTHER) != key()
+
+
+def test_patterns_are_the_same_in_any_order_and_as_a_single_text():
+    one = Wanted.of("org/name", allow_patterns=["*.json", "*.txt"])
+    assert key(one) == key(Wanted.of("org/name", allow_patterns=("*.txt", "*.json")))
+    assert key(Wanted.of("org/name", allow_patterns="*.txt")) == key(
+        Wanted.of("org/name", allow_patterns=["*.txt"])
+    )
+
+
+@pytest.mark.parametrize(
+    ("arguments", "told"),
+    [
+        ({"repo_id": None}, "repo_id"),
+        ({"repo_id": "a/b", "repo_type": "kernel"}, "model, dataset, space"),
+        ({"repo_id": "a/b", "revision": 7}, "branch, tag or commit"),
+        ({"repo_id": "a/b", "allow_patterns": [1]}, "allow_patterns"),
+        ({"repo_id": "a/b", "ignore_patterns": 5}, "ignore_patterns"),
+    ],
+)
+def test_what_cannot_be_asked_for_is_an_error(arguments, told):
+    with pytest.raises(RequestError, match=told):
+        Wanted.of(**arguments)
+
+
+@pytest.mark.parametrize("scope", [MINE, FLOW])
+def test_what_not_everybody_may_see_is_kept_for_its_user(scope):
+    alices = scope.of(restricted=True)
+    bobs = Scope(scope.parts, "bob")
+    assert alices not in bobs.readable()
+    assert scope.of(restricted=False) in bobs.readable()
+    assert alices in scope.readable()
+
+
+def test_in_the_global_scope_everybody_finds_everything():
+    assert GLOBAL.of(restricted=True) == GLOBAL.of(restricted=False)
+
+
+@pytest.mark.parametrize("scope", [MINE, FLOW, GLOBAL])
+@pytest.mark.parametrize("restricted", [False, True])
+def test_a_key_is_known_for_a_snapshots(scope, restricted):
+    made = hub.key(scope.of(restricted=restricted), WANTED, COMMIT)
+    assert hub.is_snapshot(Key.parse(str(made)))
+
+
+@pytest.mark.parametrize(
+    "other",
+    [
+        hub.revision_key(WANTED, "Train", "1"),
+        Key.of("hub", "global", "model", "org/name", COMMIT),
+        Key.of("model", "global", "model", "org/name", COMMIT, "0"),
+        Key.of("hub", "elsewhere", "model", "org/name", COMMIT, "0"),
+    ],
+)
+def test_other_keys_are_not(other):
+    assert not hub.is_snapshot(other)
+
+
+def test_a_snapshot_is_found_as_it_was_saved(store):
+    wanted = Wanted.of("org/name", revision="v1", allow_patterns=["*.json"])
+    saved = hub.save(store, key(wanted), {"a.json": b"{}"}, about(wanted))
+    found = hub.find(store, key(wanted))
+    assert found == saved
+    assert found.about.allow == ("*.json",)
+    assert found.about.ignore is None
+
+
+def test_a_file_of_a_megabyte_is_a_blob_by_itself(store, tmp_path):
+    data = b"\1" * (1 << 20)
+    (tmp_path / "weights").write_bytes(data)
+    hub.save(store, key(), {"weights": tmp_path / "weights"}, about())
+    digest = hashlib.sha256(data).hexdigest()
+    assert (tmp_path / "store" / "blobs" / digest[:2] / digest).read_bytes() == data
+
+
+def test_of_many_tasks_that_ask_at_once_all_go_by_one_commit(store):
+    asked = [Resolved(f"{number:040x}", False, 1.0) for number in range(8)]
+    got = []
+
+    def record(one: Resolved) -> None:
+        place = hub.revision_key(WANTED, "Train", "1")
+        got.append(hub.record_resolved(store, place, one, for_ever=False))
+
+    threads = [threading.Thread(target=record, args=(one,)) for one in asked]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert len(set(got)) == 1
+    assert len(got) == 8
+
+
+def test_the_last_answer_of_any_run_is_known(store):
+    assert hub.last_resolved(store, WANTED) is None
+    answer = Resolved(COMMIT, True, 5.0)
+    hub.record_resolved(store, hub.revision_key(WANTED, "A", "1"), answer, for_ever=False)
+    assert hub.last_resolved(store, WANTED) == answer
+    assert hub.last_resolved(store, Wanted.of("org/name", revision="v1")) is None
+
+
+@pytest.mark.parametrize("digest", [GREETING_GIT, GREETING_SHA256])
+@pytest.mark.parametrize("in_file", [False, True])
+def test_a_file_is_proven_by_what_the_hub_announces(digest, in_file, tmp_path):
+    content = tmp_path / "greeting"
+    content.write_bytes(GREETING)
+    announced = Announced("greeting", 6, digest)
+    assert hub_files.is_proven(announced, content if in_file else GREETING)
+    assert not hub_files.is_proven(announced, b"Hello\n")
+    assert not hub_files.is_proven(Announced("greeting", 7, digest), GREETING)
+
+
+@pytest.mark.parametrize("path", ["../x", "/etc/passwd", "a/../../x", "a//b", "x\0y", "."])
+def test_a_path_that_leaves_its_directory_is_an_error(path):
+    with pytest.raises(IntegrityError, match="org/name"):
+        hub_files.check_paths("model org/name", [Announced(path, 6, GREETING_GIT)])
+
+
+def test_files_are_known_by_their_digests_wherever_they_lie(store, tmp_path):
+    large = tmp_path / "large"
+    large.write_bytes(b"\2" * (1 << 20))
+    digest = "sha256:" + hashlib.sha256(large.read_bytes()).hexdigest()
+    files = [Announced("a/greeting", 6, GREETING_GIT), Announced("large", 1 << 20, digest)]
+    contents = {"a/greeting": GREETING, "large": large}
+    hub_files.remember(store, hub.save(store, key(), contents, about()), files)
+
+    asked = [Announced("b", 6, GREETING_GIT), Announced("c", 1 << 20, digest)]
+    found = hub_files.recall(store, [*asked, Announced("d", 6, GREETING_SHA256)])
+    assert found.keys() == {"b", "c"}
+    assert all(hub_files.is_proven(one, found[one.path]) for one in asked)
+
+
+def test_a_large_file_is_known_by_its_name_on_a_machine_that_never_saw_it(store, tmp_path):
+    large = tmp_path / "large"
+    large.write_bytes(b"\3" * (1 << 20))
+    hub.save(store, key(), {"large": large}, about())
+    elsewhere = open_store(tmp_path / "store", cache_dir=tmp_path / "other cache")
+    digest = "sha256:" + hashlib.sha256(large.read_bytes()).hexdigest()
+    assert hub_files.recall(elsewhere, [Announced("x", 1 << 20, digest)]).keys() == {"x"}
+
+
+def test_what_was_forgotten_is_no_longer_known(store):
+    files = [Announced("greeting", 6, GREETING_GIT)]
+    hub_files.remember(store, hub.save(store, key(), {"greeting": GREETING}, about()), files)
+    store.forget(key())
+    assert hub_files.recall(store, files) == {}
