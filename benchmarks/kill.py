@@ -1,10 +1,12 @@
 """Kill a process with SIGKILL while it saves, again and again; count what was lost or torn.
 
-    python benchmarks/kill.py --kills 200
+    python -m benchmarks.kill --kills 200
+    python -m benchmarks.kill --kills 200 --mib 48
 
 Each child saves to one store in a loop and says so after each save has returned. It is killed at
 a random moment. Then a new store object, with a new index, must load equal bytes for whatever was
-acknowledged, and all that it lists must be whole.
+acknowledged, and all that it lists must be whole. With --mib the child saves a directory of that
+size, of which a part changes from save to save, so that a save takes many blobs and threads.
 """
 
 from __future__ import annotations
@@ -14,11 +16,13 @@ import hashlib
 import os
 import platform
 import random
+import shutil
 import signal
 import subprocess
 import sys
 import tempfile
 import time
+from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import timedelta
 from pathlib import Path
@@ -27,6 +31,7 @@ from memoflow.errors import MemoflowError
 from memoflow.names import Key
 from memoflow.store import Payload, Store, open_store
 
+_SECONDS_A_MIB = 0.02  # to write the directory and save it a few times
 SERIES = Key.of("checkpoint", "Flow", "train")
 
 
@@ -39,18 +44,32 @@ class Tally:
     litter: int = 0
 
 
-def child(root: Path, seed: int, *, tidy: bool) -> None:
+def payloads(root: Path, chance: random.Random, mib: int) -> Iterator[tuple[bytes, Payload]]:
+    """Yield what to save, and what of it is compared."""
+    if not mib:
+        while True:
+            data = chance.randbytes(chance.choice([100, 5_000, 300_000, 5 << 20]))
+            yield data, Payload(files={"data": data, "constant": b"c" * 50_000})
+    tree = root / f"tree-{os.getpid()}"
+    tree.mkdir()
+    changing = bytearray(chance.randbytes(mib << 20))
+    for n in range(20):
+        (tree / f"small-{n}").write_bytes(chance.randbytes(50_000))
+    (tree / "lines").write_bytes(b"".join(b"%d\n" % chance.getrandbits(60) for _ in range(50_000)))
+    while True:
+        (tree / "data").write_bytes(changing)
+        yield bytes(changing), Payload(tree=tree, whole=chance.random() < 0.2)
+        at = chance.randrange(len(changing) // 2)
+        changing[at : at + len(changing) // 3] = chance.randbytes(len(changing) // 3)
+
+
+def child(root: Path, seed: int, *, tidy: bool, mib: int) -> None:
     """Save until killed; acknowledge each save with its key and the SHA-256 of its file."""
     chance = random.Random(seed)
     store = open_store(root / "store", cache_dir=root / "cache")
     print("READY", flush=True)
-    while True:
-        data = chance.randbytes(chance.choice([100, 5_000, 300_000, 5 << 20]))
-        ref = store.append(
-            SERIES,
-            Payload(files={"data": data, "constant": b"c" * 50_000}),
-            durable=chance.random() < 0.5,
-        )
+    for data, payload in payloads(root, chance, mib):
+        ref = store.append(SERIES, payload, durable=chance.random() < 0.5)
         print("ACK", ref.key, hashlib.sha256(data).hexdigest(), flush=True)
         if tidy and chance.random() < 0.3:
             oldest = store.keys(SERIES)[0]
@@ -60,18 +79,18 @@ def child(root: Path, seed: int, *, tidy: bool) -> None:
             store.evict(older_than=timedelta(days=1))
 
 
-def kill_one(root: Path, seed: int, *, tidy: bool) -> dict[Key, str]:
+def kill_one(root: Path, seed: int, *, tidy: bool, mib: int) -> dict[Key, str]:
     """Start a child, kill it at a random moment, and return what it acknowledged."""
     command = [sys.executable, "-m", "benchmarks.kill", "--child", str(root), "--seed", str(seed)]
     process = subprocess.Popen(
-        [*command, *(["--tidy"] if tidy else [])],
+        [*command, "--mib", str(mib), *(["--tidy"] if tidy else [])],
         stdout=subprocess.PIPE,
         text=True,
         cwd=Path(__file__).parent.parent,
     )
     assert process.stdout is not None
     assert process.stdout.readline() == "READY\n"
-    time.sleep(random.Random(seed).uniform(0, 0.15))
+    time.sleep(random.Random(seed).uniform(0, 0.15 + mib * _SECONDS_A_MIB))
     process.send_signal(signal.SIGKILL)
     acknowledged: dict[Key, str] = {}
     for line in process.stdout.read().splitlines(keepends=True):
@@ -105,13 +124,13 @@ def check(store: Store, acknowledged: dict[Key, str], root: Path, tally: Tally) 
     tally.acknowledged += len(acknowledged)
 
 
-def run(kills: int, *, seed: int = 0, tidy: bool = False) -> Tally:
+def run(kills: int, *, seed: int = 0, tidy: bool = False, mib: int = 0) -> Tally:
     """Kill so many children, check after each, and return the figures."""
     tally = Tally()
     with tempfile.TemporaryDirectory() as scratch:
         root = Path(scratch)
         for n in range(kills):
-            acknowledged = kill_one(root, seed + n, tidy=tidy)
+            acknowledged = kill_one(root, seed + n, tidy=tidy, mib=mib)
             store = open_store(root / "store", cache_dir=root / f"fresh-{n}")
             check(store, acknowledged, root, tally)
             tally.torn += len(store.verify())
@@ -120,6 +139,8 @@ def run(kills: int, *, seed: int = 0, tidy: bool = False) -> Tally:
             store.sweep(now=True)
             store.close()
             tally.kills += 1
+            for tree in root.glob("tree-*"):
+                shutil.rmtree(tree)
         tally.litter = sum(1 for _ in (root / "store").rglob(".tmp-*"))
     return tally
 
@@ -129,11 +150,12 @@ def main() -> None:
     parser.add_argument("--kills", type=int, default=200)
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--tidy", action="store_true", help="also forget, sweep and evict")
+    parser.add_argument("--mib", type=int, default=0, help="size of a directory to save instead")
     parser.add_argument("--child", type=Path, help=argparse.SUPPRESS)
     args = parser.parse_args()
     if args.child is not None:
-        child(args.child, args.seed, tidy=args.tidy)
-    tally = run(args.kills, seed=args.seed, tidy=args.tidy)
+        child(args.child, args.seed, tidy=args.tidy, mib=args.mib)
+    tally = run(args.kills, seed=args.seed, tidy=args.tidy, mib=args.mib)
     print(f"python {platform.python_version()}, {os.cpu_count()} cpus")
     print(f"kills               {tally.kills:>8}")
     print(f"acknowledged saves  {tally.acknowledged:>8}")

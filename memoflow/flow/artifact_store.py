@@ -68,8 +68,8 @@ def _check_local(type: str, folder: str) -> None:
     from memoflow.errors import RequestError
 
     if "://" in folder or type != "local":
-        what = f"{folder} is not a local directory" if "://" in folder else f"datastore is {type}"
-        raise RequestError(f"the {what}; this version keeps its store on local disks only")
+        where = f"{folder} is no local directory" if "://" in folder else f"the datastore is {type}"
+        raise RequestError(f"{where}; this version keeps its store on local disks only")
 
 
 def of_datastore(type: str, root: str) -> ArtifactStore:
@@ -113,6 +113,12 @@ _of_flow: ArtifactStore | None = None
 def current_store() -> ArtifactStore:
     """Return the store in force: of an `artifact_store_from`, of the flow, or the default."""
     return (_switched[-1] if _switched else None) or _of_flow or default()
+
+
+def check_usable() -> None:
+    """Raise RequestError if there can be no store where the flow's is to be."""
+    where = current_store()
+    _check_local(where.type, where.folder)
 
 
 def tell_subprocesses() -> None:

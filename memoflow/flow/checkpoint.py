@@ -6,6 +6,7 @@ Imported whenever Metaflow is, so nothing here imports more than Metaflow until 
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 from metaflow.decorators import StepDecorator
@@ -13,10 +14,15 @@ from metaflow.flowspec import INTERNAL_ARTIFACTS_SET
 from metaflow.metadata_provider.metadata import MetaDatum
 from metaflow.metaflow_current import current
 
+from memoflow.errors import MemoflowError, RequestError
+from memoflow.flow import artifact_store
+from memoflow.flow.failures import CheckpointException, told_as
 from memoflow.flow.process import arguments_of_step
+from memoflow.units import duration, flag
 
 if TYPE_CHECKING:
     from memoflow.fingerprint import Fingerprint
+    from memoflow.flow.card import TaskCard
     from memoflow.flow.checkpointer import Checkpointer
     from memoflow.flow.current_checkpoint import CurrentCheckpoint
 
@@ -67,6 +73,7 @@ class CheckpointDecorator(StepDecorator):
     _code: Fingerprint | None = None
     _checkpointer: Checkpointer | None = None
     _current: CurrentCheckpoint | None = None
+    _card: TaskCard | None = None
 
     def step_init(
         self,
@@ -80,6 +87,9 @@ class CheckpointDecorator(StepDecorator):
     ) -> None:
         INTERNAL_ARTIFACTS_SET.update(_HIDDEN)
         self._check(step_name)
+        if self.system_ctx.is_launch:
+            with told_as(CheckpointException):
+                artifact_store.check_usable()
         self._graph = graph
         self._flow_datastore = flow_datastore
         self._logger = logger
@@ -88,10 +98,6 @@ class CheckpointDecorator(StepDecorator):
             self._code = self._fingerprint(type(flow), step_name)
 
     def _check(self, step_name: str) -> None:
-        from memoflow.errors import RequestError
-        from memoflow.flow.failures import CheckpointException
-        from memoflow.units import duration, flag
-
         asked = self.attributes
         where = f"on step {step_name}"
         for option, value in asked.items():
@@ -128,8 +134,7 @@ class CheckpointDecorator(StepDecorator):
             return None  # Then nobody can tell whether it changed.
 
     def runtime_finished(self, exception: Any) -> None:
-        from memoflow.errors import MemoflowError
-        from memoflow.flow import artifact_store, housekeeping
+        from memoflow.flow import housekeeping
 
         def say(line: str) -> None:
             self._logger(f"[@checkpoint] {line}", system_msg=True)
@@ -153,11 +158,14 @@ class CheckpointDecorator(StepDecorator):
         ubf_context: Any,
         inputs: Any,
     ) -> None:
-        from memoflow.flow import artifact_store, identity
+        from memoflow.flow import identity
         from memoflow.flow.checkpointer import Checkpointer, Options
         from memoflow.flow.current_checkpoint import CurrentCheckpoint
-        from memoflow.flow.failures import CheckpointException, told_as
 
+        noticed: Callable[[], None] = _nothing
+        if self.attributes["show_card"]:
+            self._card = self._new_card(retry_count)
+            noticed = self._card.refresh
         parallel = bool(graph[step_name].parallel_step)
         with told_as(CheckpointException):
             mine, notes = identity.of_task(flow, parallel=parallel)
@@ -178,9 +186,18 @@ class CheckpointDecorator(StepDecorator):
                 temp_dir_root=self.attributes["temp_dir_root"],
                 code=self._code,
                 say=self._say,
-                noticed=lambda: None,
+                noticed=noticed,
             )
         current._update_env({"checkpoint": self._current})
+        if self._card is not None:
+            self._card.show(
+                self.name,
+                {
+                    "load policy": self.attributes["load_policy"] or "none",
+                    "scope": mine.scope,
+                    "identity": mine.identifier,
+                },
+            )
         policy = self.attributes["load_policy"] or "none"
         loaded = None
         if policy != "none":
@@ -208,25 +225,38 @@ class CheckpointDecorator(StepDecorator):
         retry_count: int,
         max_user_code_retries: int,
     ) -> None:
-        self._finish()
+        self._finish("failed")
 
-    def task_post_step(
+    def task_finished(
         self,
         step_name: str,
         flow: Any,
         graph: Any,
+        is_task_ok: bool,
         retry_count: int,
         max_user_code_retries: int,
     ) -> None:
-        self._finish()
+        self._finish("succeeded" if is_task_ok else "failed")
 
-    def _finish(self) -> None:
-        if self._current is not None:
-            self._current.clean_up()
-            self._current = None
+    def _new_card(self, attempt: int) -> TaskCard:
+        from memoflow.flow import card
+
+        return card.of_task(self._flow_datastore, str(current.pathspec), attempt)
+
+    def _finish(self, state: str) -> None:
+        if self._current is None or self._checkpointer is None:
+            return
+        self._current.clean_up()
+        self._current = None
+        if self._card is not None:
+            self._checkpointer.note_subprocesses()
+            self._card.finish(state)
 
     def _say(self, line: str) -> None:
         print(f"[@checkpoint] {line}", flush=True)
+
+
+def _nothing() -> None: ...
 
 
 def _attempt(number: int) -> str:

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import json
+import logging
+import math
 import os
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from datetime import timedelta
+from itertools import islice, takewhile
 from pathlib import Path
 from typing import Any
 
@@ -15,11 +18,13 @@ from memoflow.errors import RequestError
 from memoflow.flow import saved
 from memoflow.flow.artifact_store import ArtifactStore, current_store, tell_subprocesses
 from memoflow.flow.identity import Identity
-from memoflow.flow.journal import Act, Journal
+from memoflow.flow.journal import Act, Journal, of_this_process
 from memoflow.flow.metadata import plain
 from memoflow.kinds import checkpoint, memo
 from memoflow.kinds.checkpoint import About, Checkpoint
 from memoflow.names import Key
+
+log = logging.getLogger("memoflow")
 
 DEFAULT_NAME = "mfchckpt"
 STORAGE_FORMATS = ("files", "tar")
@@ -32,6 +37,8 @@ _OPTIONS = "METAFLOW_CHECKPOINT_OPTIONS"
 # Bytes that `keep_last` lets go are freed by sweeps this far apart, and kept this long at least,
 # since another save may be about to refer to them.
 _SWEEP_EVERY = timedelta(minutes=5)
+_LOOK_EVERY = timedelta(minutes=1)
+_MOST_NOTED = 1000
 
 
 @dataclass(frozen=True)
@@ -50,8 +57,9 @@ class Checkpointer:
     where: ArtifactStore
     identity: Identity
     options: Options = Options()
-    journal: Journal = field(default_factory=Journal)
+    journal: Journal = field(default_factory=of_this_process)
     _swept: float = field(default_factory=time.monotonic)
+    _referred: tuple[float, set[Key]] = (-math.inf, set())
 
     @classmethod
     def from_environment(cls) -> Checkpointer | None:
@@ -142,6 +150,7 @@ class Checkpointer:
         self.journal.add(
             Act(
                 verb=verb,
+                by=checkpoint.KIND,
                 kind=checkpoint.KIND,
                 name=one.about.name,
                 key=str(one.ref.key),
@@ -155,6 +164,15 @@ class Checkpointer:
             )
         )
 
+    def note_subprocesses(self) -> None:
+        """Write down what subprocesses saved in this attempt, as far as the store shows it."""
+        known = {act.key for act in self.journal.acts}
+        mine = islice(self.of_scope(), _MOST_NOTED)
+        for one in takewhile(lambda each: each.about.task == self.identity.task, mine):
+            if str(one.ref.key) not in known and one.about.attempt == self.identity.attempt:
+                self.note("saved", one, began=one.ref.created, took_s=0.0, why="by a subprocess")
+        self.journal.acts.sort(key=lambda act: act.began)
+
     def note_reference(
         self, reference: dict[str, Any], *, began: float, took_s: float, why: str = ""
     ) -> None:
@@ -162,6 +180,7 @@ class Checkpointer:
         self.journal.add(
             Act(
                 verb="loaded",
+                by=checkpoint.KIND,
                 kind=str(reference.get("type")),
                 name=str(reference.get("name") or reference.get("label") or ""),
                 key=str(reference["key"]),
@@ -174,15 +193,15 @@ class Checkpointer:
             )
         )
 
-    def of_task(self) -> Iterator[Checkpoint]:
+    def of_task(self, say: Callable[[str], None] = log.warning) -> Iterator[Checkpoint]:
         """Yield what this task saved in any attempt, newest first."""
-        for one in checkpoint.newest_first(self.where.store, self.series):
+        for one in self.of_scope(say):
             if one.about.task == self.identity.task:
                 yield one
 
-    def of_scope(self) -> Iterator[Checkpoint]:
+    def of_scope(self, say: Callable[[str], None] = log.warning) -> Iterator[Checkpoint]:
         """Yield what tasks of this identity saved in any run, newest first."""
-        return checkpoint.newest_first(self.where.store, self.series)
+        return checkpoint.newest_first(self.where.store, self.series, say)
 
     def list(self, *, full_namespace: bool) -> list[dict[str, Any]]:
         """Return references, newest first, with what metaflow-checkpoint left after them."""
@@ -200,11 +219,17 @@ class Checkpointer:
         store = self.where.store
         if len(store.keys(self.series)) <= count:
             return
-        kept = {Key.parse(key) for key in memo.references(store)}
-        gone = checkpoint.keep_last(store, self.series, count, keep=kept)
+        gone = checkpoint.keep_last(store, self.series, count, keep=self._referred_to())
         if gone and time.monotonic() - self._swept > _SWEEP_EVERY.total_seconds():
             self._swept = time.monotonic()
             store.sweep(keep_newer=_SWEEP_EVERY)
+
+    def _referred_to(self) -> set[Key]:
+        """Return what live memos refer to, as of a minute ago: it takes a look at each of them."""
+        now = time.monotonic()
+        if now - self._referred[0] > _LOOK_EVERY.total_seconds():
+            self._referred = now, set(map(Key.parse, memo.references(self.where.store)))
+        return self._referred[1]
 
 
 def matching(

@@ -151,13 +151,13 @@ class CurrentCheckpoint:
     def _candidates(self, policy: str) -> Iterator[Checkpoint]:
         mine = self._checkpointer.identity
         if mine.attempt > 0:  # Or there can be none of this task.
-            for one in self._checkpointer.of_task():
+            for one in self._checkpointer.of_task(self._say):
                 # Not of this attempt: in a gang another node may have begun, and all nodes are
                 # to start from the same.
                 if one.about.latest and one.about.attempt < mine.attempt:
                     yield one
         if policy == "eager":
-            for one in self._checkpointer.of_scope():
+            for one in self._checkpointer.of_scope(self._say):
                 if one.about.latest and one.about.task != mine.task:
                     yield one
 
@@ -200,19 +200,23 @@ class CurrentCheckpoint:
 
     def _candidates_of_metaflow_checkpoint(self, policy: str) -> Iterator[dict[str, Any]]:
         one, legacy = self._checkpointer.identity, self._checkpointer.where.legacy
-        found = [legacy.latest(one.flow, one.step, one.scope, one.identifier, task=one.task)]
+        place = (one.flow, one.step, one.scope, one.identifier)
+        latest = legacy.latest(*place, task=one.task)
+        if latest is not None:
+            yield latest
+            yield from (old for old in legacy.of_task(one.task) if old["key"] != latest["key"])
         if policy == "eager":
-            found.append(legacy.latest(one.flow, one.step, one.scope, one.identifier))
-        for old in found:
-            if old is not None:
-                yield old
+            latest = legacy.latest(*place)
+            if latest is not None:
+                yield latest
+                yield from (old for old in legacy.of_scope(*place) if old["key"] != latest["key"])
 
     def _take_old(self, old: dict[str, Any]) -> bool:
         began, clock = time.time(), time.monotonic()
         try:
             self._checkpointer.where.legacy.load(old, Path(self.directory))
         except (IntegrityError, NotFoundError) as error:
-            self._say(f"Checkpoint {old['key']} is damaged ({error}); starting without it")
+            self._say(f"Checkpoint {old['key']} is damaged ({error}); trying the one before")
             return False
         self._info = Reference(old)
         self._checkpointer.note_reference(

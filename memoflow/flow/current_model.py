@@ -212,6 +212,7 @@ class CurrentModel:
         self._journal.add(
             Act(
                 verb=verb,
+                by=model.KIND,
                 kind=str(reference["type"]),
                 name=str(reference.get("label") or reference.get("name") or ""),
                 key=str(reference["key"]),

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from dataclasses import dataclass, field
+from functools import cache
 from typing import Any
 
 
@@ -16,7 +17,7 @@ class Act:
     """
 
     verb: str  # "loaded" or "saved"
-    kind: str  # "checkpoint", "model" or "hub"
+    kind: str  # what it was done to: "checkpoint", "model" or "hub"
     name: str
     key: str
     origin: str  # pathspec of the task that saved it
@@ -26,6 +27,7 @@ class Act:
     new_bytes: int | None = None
     why: str = ""
     metadata: dict[str, Any] = field(default_factory=dict)
+    by: str = ""  # the decorator that did it: "checkpoint", "model"
 
 
 class Journal:
@@ -38,5 +40,8 @@ class Journal:
     def add(self, act: Act) -> None:
         self.acts.append(act)
 
-    def of(self, verb: str, kind: str) -> list[Act]:
-        return [act for act in self.acts if (act.verb, act.kind) == (verb, kind)]
+
+@cache
+def of_this_process() -> Journal:
+    """Return the journal of the attempt that this process runs, whoever writes in it."""
+    return Journal()

@@ -15,10 +15,13 @@ from metaflow.flowspec import INTERNAL_ARTIFACTS_SET
 from metaflow.metadata_provider.metadata import MetaDatum
 from metaflow.metaflow_current import current
 
+from memoflow.flow import artifact_store
+from memoflow.flow.failures import ModelException, told_as
 from memoflow.flow.wanted import parse
 from memoflow.units import flag
 
 if TYPE_CHECKING:
+    from memoflow.flow.card import TaskCard
     from memoflow.flow.current_model import CurrentModel
     from memoflow.flow.journal import Journal
 
@@ -50,6 +53,7 @@ class ModelDecorator(StepDecorator):
 
     _current: CurrentModel | None = None
     _journal: Journal | None = None
+    _card: TaskCard | None = None
 
     def step_init(
         self,
@@ -61,10 +65,14 @@ class ModelDecorator(StepDecorator):
         flow_datastore: Any,
         logger: Any,
     ) -> None:
-        from memoflow.flow.failures import ModelException, told_as
-
         # metaflow-checkpoint set it: runs of it that are resumed have it still.
         INTERNAL_ARTIFACTS_SET.add("_task_stored_models")
+        self._flow_datastore = flow_datastore
+        # One card for both, so that a step which wants none gets none.
+        self._show_card = not any(
+            deco.name == "checkpoint" and str(deco.attributes["show_card"]).lower() == "false"
+            for deco in decorators
+        )
         asked = self.attributes
         for option, value in asked.items():
             if value == "None":  # As `--with model:load=None` has it.
@@ -72,6 +80,8 @@ class ModelDecorator(StepDecorator):
         with told_as(ModelException):
             parse(asked["load"])
             asked["best_effort_load"] = flag("best_effort_load", asked["best_effort_load"])
+            if self.system_ctx.is_launch:
+                artifact_store.check_usable()
 
     def artifacts_read(self) -> list[str]:
         """Return the artifacts that decide what is loaded, for a key of the step's result."""
@@ -91,14 +101,12 @@ class ModelDecorator(StepDecorator):
         ubf_context: Any,
         inputs: Any,
     ) -> None:
-        from memoflow.flow import artifact_store
         from memoflow.flow.current_model import CurrentModel
-        from memoflow.flow.failures import ModelException, told_as
-        from memoflow.flow.journal import Journal
+        from memoflow.flow.journal import of_this_process
 
         self._register = partial(metadata.register_metadata, run_id, step_name, task_id)
         self._attempt = retry_count
-        self._journal = Journal()
+        self._journal = of_this_process()
         with told_as(ModelException):
             self._current = CurrentModel(
                 artifact_store.current_store(),
@@ -109,12 +117,43 @@ class ModelDecorator(StepDecorator):
                 journal=self._journal,
             )
         current._update_env({"model": self._current})
+        if self._show_card:
+            from memoflow.flow import card
+
+            self._card = card.of_task(self._flow_datastore, str(current.pathspec), retry_count)
+            self._card.show(self.name, {})
         self._current.load_artifacts(
             flow, self.attributes["load"], best_effort=self.attributes["best_effort_load"]
         )
         lineage = artifact_store.metadata_of_flow(retry_count)
         if lineage:
             self._register(lineage)
+
+    def task_exception(
+        self,
+        exception: Exception,
+        step_name: str,
+        flow: Any,
+        graph: Any,
+        retry_count: int,
+        max_user_code_retries: int,
+    ) -> None:
+        self._finish("failed")
+
+    def task_finished(
+        self,
+        step_name: str,
+        flow: Any,
+        graph: Any,
+        is_task_ok: bool,
+        retry_count: int,
+        max_user_code_retries: int,
+    ) -> None:
+        self._finish("succeeded" if is_task_ok else "failed")
+
+    def _finish(self, state: str) -> None:
+        if self._card is not None:
+            self._card.finish(state)
 
     def task_post_step(
         self,
@@ -129,7 +168,8 @@ class ModelDecorator(StepDecorator):
             return
         lineage = []
         for field, verb in (("loaded-models", "loaded"), ("saved-models", "saved")):
-            keys = [act.key for act in journal.acts if act.verb == verb][-_MOST_KEYS:]
+            acts = [act for act in journal.acts if act.verb == verb and act.by == "model"]
+            keys = [act.key for act in acts][-_MOST_KEYS:]
             if keys:
                 tags = [f"attempt_id:{self._attempt}"]
                 value = json.dumps({"keys": keys})

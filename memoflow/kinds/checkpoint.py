@@ -10,9 +10,10 @@ clocks, tell which is newer: two processes that save at once take two numbers.
 from __future__ import annotations
 
 import json
+import logging
 import re
 import time
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from datetime import datetime, timedelta, timezone
 from pathlib import Path
@@ -22,6 +23,8 @@ from memoflow.errors import IntegrityError, NotFoundError
 from memoflow.fingerprint import Fingerprint, Part
 from memoflow.names import Key, Ref
 from memoflow.store import Payload, Store
+
+log = logging.getLogger("memoflow")
 
 KIND = "checkpoint"
 _NUMBER = re.compile(r"[0-9]{8}")
@@ -112,13 +115,17 @@ def find(store: Store, key: Key) -> Checkpoint | None:
     return None if ref is None else read(store, ref)
 
 
-def newest_first(store: Store, series: Key) -> Iterator[Checkpoint]:
-    """Yield the checkpoints of a series that can be read."""
+def newest_first(
+    store: Store, series: Key, say: Callable[[str], None] = log.warning
+) -> Iterator[Checkpoint]:
+    """Yield the checkpoints of a series, and say which are passed over because of damage."""
     for ref in store.series(series):
         try:
             yield read(store, ref)
-        except (NotFoundError, IntegrityError):
-            continue  # Forgotten meanwhile, or damaged, which the store has said.
+        except NotFoundError:
+            continue  # Forgotten meanwhile.
+        except IntegrityError as error:
+            say(f"Checkpoint {ref.key} is damaged and set aside: {error}")
 
 
 def of_task(store: Store, flow: str, step: str, task: str) -> list[Checkpoint]:

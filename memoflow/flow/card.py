@@ -1,0 +1,180 @@
+"""Card: shows what an attempt of a task loaded and saved, beside Metaflow's own cards.
+
+It is kept where Metaflow's `card` commands, `get_cards` and its card server look, and rendered in
+the task's process: `@card` starts another one for that, which takes seconds at a task's end.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import threading
+import time
+from collections.abc import Mapping, Sequence
+from datetime import datetime, timedelta, timezone
+from functools import cache
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from types import SimpleNamespace
+from typing import Any
+
+from metaflow.cards import BlankCard
+from metaflow.datastore import FlowDataStore
+from metaflow.plugins.cards.card_datastore import CardDatastore
+from metaflow.plugins.datastores.local_storage import LocalStorage
+
+from memoflow.errors import NotFoundError
+from memoflow.flow.card_page import page
+from memoflow.flow.journal import Act, of_this_process
+
+# The id is that of the first decorator here that the step has, as metaflow-checkpoint had them.
+_IDS = {
+    "checkpoint": "task_checkpoints",
+    "model": "model_card",
+    "huggingface_hub": "huggingface_hub_models",
+}
+
+_REFRESH_EVERY = timedelta(seconds=30)
+# How long the end of a task waits for a refresh that has begun, which takes milliseconds.
+_PATIENCE = timedelta(seconds=2)
+
+
+class TaskCard:
+    """The card of one attempt of a task, which the decorators of its step share.
+
+    However often it is written, by later attempts too, it is one file, and the newest stands.
+    """
+
+    def __init__(
+        self,
+        flow_datastore: Any,
+        pathspec: str,
+        attempt: int,
+        *,
+        refresh_every: timedelta = _REFRESH_EVERY,
+    ) -> None:
+        self.journal = of_this_process()
+        self._pathspec = pathspec
+        self._facts = {"task": pathspec, "attempt": str(attempt)}
+        self._decorators: set[str] = set()
+        self._refresh_every = refresh_every
+        self._storage = type(flow_datastore._storage_impl)
+        # Now, since it may go by the working directory, and a step may change that.
+        self._root = _root_of_cards(flow_datastore)
+        self._lock = threading.Lock()
+        self._written = time.monotonic()
+        self._live = False
+        self._finished = False
+
+    def show(self, decorator: str, facts: Mapping[str, str]) -> None:
+        """Have a card written for a decorator, by its name; the facts are shown on top.
+
+        Unless one asks for it, `refresh` and `finish` do nothing.
+        """
+        self._decorators.add(decorator)
+        self._facts |= facts
+
+    def refresh(self) -> None:
+        """Write the card in the background, unless that was done a short while ago.
+
+        For after each save: nobody waits for it, and the process may end in the middle of it.
+        """
+        since = timedelta(seconds=time.monotonic() - self._written)
+        if not self._decorators or since < self._refresh_every:
+            return
+        self._written = time.monotonic()
+        acts = list(self.journal.acts)
+        threading.Thread(target=self._write_running, args=(acts,), daemon=True).start()
+
+    def finish(self, state: str) -> None:
+        """Write the card for good, with the state that the task ended in: "succeeded", "failed".
+
+        Only the first call does, so each decorator may. It never raises.
+        """
+        if not self._decorators or self._finished:
+            return
+        self._finished = True
+        if not self._lock.acquire(timeout=_PATIENCE.total_seconds()):
+            self._say("the one before is still being written")
+            return
+        try:
+            self._write(list(self.journal.acts), state)
+        finally:
+            self._lock.release()
+
+    def _write_running(self, acts: Sequence[Act]) -> None:
+        with self._lock:
+            if not self._finished:
+                self._live = True
+                self._write(acts, "running")
+
+    def _write(self, acts: Sequence[Act], state: str) -> None:
+        # Whatever goes wrong, in Metaflow or in here, a picture is no reason to fail a task.
+        try:
+            now = time.time()
+            began = self.journal.began
+            facts = self._facts | {
+                "state": state,
+                "began": f"{datetime.fromtimestamp(began, timezone.utc):%Y-%m-%d %H:%M:%S} UTC",
+            }
+            token = f"{state}-{now}" if state == "running" else "final"
+            html = BlankCard(
+                options={"title": "Checkpoints and models"},
+                components=page(acts, facts, began=began, ended=now),
+            ).render(SimpleNamespace(pathspec=self._pathspec), runtime=state == "running")
+            self._keep(html.replace(BlankCard.RELOAD_POLICY_TOKEN, token), token, now)
+        except Exception as error:
+            self._say(f"{type(error).__name__}: {error}")
+
+    def _keep(self, html: str, token: str, now: float) -> None:
+        if self._root is None:
+            raise NotFoundError(f"Metaflow keeps no cards in datastore {self._storage.TYPE}")
+        if not issubclass(self._storage, LocalStorage):
+            self._save(self._cards(self._root), html, token, now)
+            return
+        # Elsewhere first: a write that is cut short would leave there a torn card, or a temporary
+        # file, at which each listing of the task's cards stops.
+        os.makedirs(self._root, exist_ok=True)
+        with TemporaryDirectory(prefix=".writing-", dir=self._root) as scratch:
+            self._save(self._cards(scratch), html, token, now)
+            for path in Path(scratch).rglob("*"):
+                if path.is_file():
+                    target = Path(self._root, path.relative_to(scratch))
+                    target.parent.mkdir(parents=True, exist_ok=True)
+                    path.replace(target)
+
+    def _save(self, cards: CardDatastore, html: str, token: str, now: float) -> None:
+        id = _IDS[self._name]
+        uuid = hashlib.sha256(self._pathspec.encode()).hexdigest()[:32]
+        cards.save_card(uuid, BlankCard.type, html, card_id=id)
+        if self._live:
+            # By this the card server sees that the card it shows is not the newest.
+            news = {"reload_token": token, "data": {}, "created_on": now}
+            cards.save_data(uuid, BlankCard.type, news, card_id=id)
+
+    @property
+    def _name(self) -> str:
+        return next(name for name in _IDS if name in self._decorators)
+
+    def _say(self, why: str) -> None:
+        print(f"[@{self._name}] no card: {why}", flush=True)
+
+    def _cards(self, root: str) -> CardDatastore:
+        flow = self._pathspec.split("/")[0]
+        datastore = FlowDataStore(flow, None, storage_impl=self._storage, ds_root=root)
+        return CardDatastore(datastore, pathspec=self._pathspec)
+
+
+def _root_of_cards(flow_datastore: Any) -> str | None:
+    """Return where Metaflow keeps cards beside this datastore; None if nowhere."""
+    try:
+        root = CardDatastore.get_storage_root(flow_datastore.TYPE)
+    except (NotImplementedError, OSError):
+        return None
+    return str(root or flow_datastore.datastore_root)
+
+
+@cache
+def of_task(flow_datastore: Any, pathspec: str, attempt: int) -> TaskCard:
+    """Return the card of the attempt that runs in this process: the same for each decorator."""
+    return TaskCard(flow_datastore, pathspec, attempt)

@@ -1,0 +1,471 @@
+"""The card of what a task loaded and saved: whole, found by Metaflow, in nobody's way."""
+
+from __future__ import annotations
+
+import base64
+import json
+import re
+import textwrap
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.stories.conftest import Project
+from tests.stories.test_checkpoint_contract import once
+
+FLOW = """
+    from pathlib import Path
+    from metaflow import FlowSpec, Parameter, card, checkpoint, current, model, retry, step
+    from metaflow.cards import Markdown
+
+    class Train(FlowSpec):
+        fail = Parameter("fail", default=-1)
+
+        @card(id="mine", type="blank")
+        @model
+        @retry(times=1, minutes_between_retries=0)
+        @checkpoint
+        @step
+        def start(self):
+            current.card.append(Markdown("my own"))
+            Path("weights").write_bytes(bytes(range(256)) * 40)
+            current.checkpoint.save("weights", name="<b>a|b</b>", metadata={"epoch": 3})
+            if current.retry_count <= self.fail:
+                raise ValueError("diverged")
+            self.net = current.model.save("weights", label="net")
+            self.next(self.use, self.silent)
+
+        @model(load="net")
+        @step
+        def use(self):
+            self.next(self.join)
+
+        @checkpoint(show_card=False)
+        @step
+        def silent(self):
+            current.checkpoint.save("weights")
+            self.next(self.join)
+
+        @step
+        def join(self, inputs):
+            self.next(self.end)
+
+        @step
+        def end(self):
+            pass
+
+    if __name__ == "__main__":
+        Train()
+"""
+
+ALL_CARDS = """
+    from metaflow.cards import get_cards
+    answer = {}
+    for one in Flow("Train").latest_run:
+        for task in one:
+            try:
+                cards = list(get_cards(task))
+            except Exception as error:
+                if type(error).__name__ != "CardNotPresentException":
+                    raise
+                cards = []
+            answer[one.id] = [[card.id, card.get()] for card in cards]
+"""
+
+# A task as decorators see it, without a flow around it: `wait` is how long a write takes, and
+# the process dies in the middle of the write that is numbered `die_at`.
+TASK = """
+    import os, sys, threading, time
+    from datetime import timedelta
+    from metaflow.datastore import FlowDataStore
+    from metaflow.plugins.datastores.local_storage import LocalStorage
+    from memoflow.flow.card import TaskCard
+    from memoflow.flow.journal import Act
+
+    class Slow(LocalStorage):
+        wait, die_at, writes = 0, None, 0
+
+        def save_bytes(self, path_and_bytes_iter, overwrite=False, len_hint=0):
+            Slow.writes += 1
+            for path, data in path_and_bytes_iter:
+                whole = data.read()
+                target = self.full_uri(path)
+                os.makedirs(os.path.dirname(target), exist_ok=True)
+                with open(target, "wb") as file:
+                    file.write(whole[: len(whole) // 2])
+                    file.flush()
+                    if Slow.writes == Slow.die_at:
+                        os._exit(9)
+                    time.sleep(Slow.wait)
+                    file.write(whole[len(whole) // 2 :])
+
+    def of_task(storage=LocalStorage, attempt=0, asked=True, **options):
+        root = os.path.join(os.getcwd(), ".metaflow")
+        os.makedirs(root, exist_ok=True)
+        datastore = FlowDataStore("Train", None, storage_impl=storage, ds_root=root)
+        made = TaskCard(datastore, "Train/1/start/2", attempt, **options)
+        if asked:
+            made.show("checkpoint", {"load policy": "fresh"})
+        return made
+
+    def save(card, number, size=1000, new=100, name="mfchckpt", **metadata):
+        key = f"checkpoint/Train/start/scope/id/{number:08d}"
+        card.journal.add(Act("saved", "checkpoint", name, key, "Train/1/start/2",
+                             card.journal.began + number, 0.1, size, new, metadata=metadata))
+
+    def background():
+        for thread in threading.enumerate():
+            if thread is not threading.main_thread():
+                thread.join()
+"""
+
+
+def page(html: str) -> dict[str, Any]:
+    """Return the components of a card, which are in its page as Base64."""
+    found = re.search(r'__MF_DATA__\["[^"]*"\] = "([^"]*)"', html)
+    assert found
+    loaded: dict[str, Any] = json.loads(base64.b64decode(found[1]))
+    return loaded
+
+
+def components(html: str, type: str) -> list[dict[str, Any]]:
+    return [each for each in _flat(page(html)["components"]) if each["type"] == type]
+
+
+def _flat(contents: list[dict[str, Any]]) -> Iterator[dict[str, Any]]:
+    for each in contents:
+        yield each
+        yield from _flat(each.get("contents", []))
+
+
+def facts(html: str) -> dict[str, str]:
+    (first,) = rows(html, 0)
+    return first
+
+
+def boxes(html: str) -> dict[str, str]:
+    return {box["title"]: box["value"] for box in components(html, "table")[1]["data"][0]}
+
+
+def rows(html: str, table: int = -1) -> list[dict[str, str]]:
+    found = components(html, "table")[table]
+    plain = [[cell.replace("\xa0", " ") for cell in row] for row in found["data"]]
+    return [dict(zip(found["columns"], row, strict=True)) for row in plain]
+
+
+@once
+def ran(project: Project) -> dict[str, Any]:
+    project.write("flow.py", FLOW)
+    project.run()
+    return {
+        "cards": project.ask(ALL_CARDS),
+        "listed": project.python("flow.py", "card", "list", "start", "--as-json").stdout,
+        "got": project.python("flow.py", "card", "get", "start", "--id", "task_checkpoints").stdout,
+    }
+
+
+@pytest.fixture
+def cards(ran: dict[str, Any]) -> Any:
+    return ran["cards"]
+
+
+@pytest.fixture
+def project(tmp_path: Path) -> Project:
+    return Project(tmp_path)
+
+
+def test_a_step_has_one_card_for_both_decorators_beside_the_users_own(cards: Any) -> None:
+    assert sorted(id for id, _ in cards["start"]) == ["mine", "task_checkpoints"]
+
+
+def test_the_users_card_has_what_the_user_put_there(cards: Any) -> None:
+    mine = dict(cards["start"])["mine"]
+    assert [each["source"].strip() for each in components(mine, "markdown")] == ["my own"]
+
+
+def test_a_step_with_models_only_has_the_card_of_models(cards: Any) -> None:
+    assert [id for id, _ in cards["use"]] == ["model_card"]
+
+
+def test_show_card_false_is_no_card(cards: Any) -> None:
+    assert cards["silent"] == []
+
+
+def test_saves_are_listed_with_new_and_deduplicated_bytes(cards: Any) -> None:
+    model, checkpoint = rows(dict(cards["start"])["task_checkpoints"])
+    assert (checkpoint["size"], checkpoint["metadata"]) == ("10.2 kB", "epoch=3")
+    assert checkpoint["key"].startswith("checkpoint/Train/start/")
+    assert (model["name"], model["new"], model["deduplicated"]) == ("net", "0 B", "10.2 kB")
+
+
+def test_loads_say_which_task_saved_it(cards: Any) -> None:
+    ((_, html),) = cards["use"]
+    (load,) = rows(html)
+    assert re.fullmatch(r"Train/\d+/start/\d+", load["saved by"])
+    assert load["name"] == "net"
+
+
+def test_the_top_says_whose_card_it_is_and_how_it_ended(cards: Any) -> None:
+    top = facts(dict(cards["start"])["task_checkpoints"])
+    assert top["task"].startswith("Train/")
+    assert (top["attempt"], top["load policy"], top["state"]) == ("0", "fresh", "succeeded")
+
+
+def test_the_card_commands_find_it(ran: dict[str, Any]) -> None:
+    assert '"id": "task_checkpoints"' in ran["listed"]
+    assert "<!DOCTYPE html>" in ran["got"]
+
+
+def test_it_stands_beside_a_card_of_the_command_line(project: Project) -> None:
+    project.write("flow.py", FLOW.replace('@card(id="mine", type="blank")', ""))
+    project.edit("flow.py", "current.card.append", "current.card['x'].append")
+    project.run("--with", "card:id=x,type=blank")
+    cards: Any = project.ask(ALL_CARDS)
+    assert sorted(id for id, _ in cards["start"]) == ["task_checkpoints", "x"]
+    assert [id for id, _ in cards["silent"]] == ["x"]
+
+
+def test_a_failed_task_has_a_card_and_its_retry_replaces_it(project: Project) -> None:
+    project.write("flow.py", FLOW)
+    project.run("--fail", "1", ok=False)
+    cards: Any = project.ask(ALL_CARDS)
+    (html,) = (html for id, html in cards["start"] if id == "task_checkpoints")
+    assert (facts(html)["attempt"], facts(html)["state"]) == ("1", "failed")
+    loaded, saved = rows(html, -2), rows(html)
+    assert (len(loaded), loaded[0]["how"], len(saved)) == (1, "load policy", 1)
+
+
+def test_a_card_that_cannot_be_kept_costs_the_task_a_line(project: Project) -> None:
+    project.write("flow.py", FLOW.replace('@card(id="mine", type="blank")', ""))
+    project.edit("flow.py", 'current.card.append(Markdown("my own"))', "")
+    project.write(".metaflow/mf.cards", "a file where Metaflow has its cards")
+    ran = project.run()
+    assert len(re.findall(r"no card: ", ran.text)) == 2
+    assert "[@checkpoint] no card: FileExistsError" in ran.text
+
+
+class Task:
+    """The card of a task, written by scripts, and what Metaflow finds then."""
+
+    def __init__(self, project: Project) -> None:
+        self.project = project
+
+    def script(self, code: str, *, ends_with: int = 0) -> str:
+        done = self.project.python("-c", textwrap.dedent(TASK) + textwrap.dedent(code))
+        assert done.returncode == ends_with, done.stdout
+        return done.stdout
+
+    def cards(self) -> list[str]:
+        code = """
+            import json
+            from metaflow.plugins.cards.card_datastore import CardDatastore
+            root = os.path.join(os.getcwd(), ".metaflow", "mf.cards")
+            datastore = FlowDataStore("Train", None, storage_impl=LocalStorage, ds_root=root)
+            cards = CardDatastore(datastore, pathspec="Train/1/start/2")
+            print(json.dumps([cards.get_card_html(path) for path in cards.extract_card_paths()]))
+        """
+        listed: list[str] = json.loads(self.script(code))
+        return listed
+
+    @property
+    def card(self) -> str:
+        (html,) = self.cards()
+        return html
+
+    def files(self) -> set[str]:
+        root = Path(self.project.folder, ".metaflow", "mf.cards")
+        return {path.name for path in root.rglob("*") if path.is_file()}
+
+
+@pytest.fixture
+def task(project: Project) -> Task:
+    return Task(project)
+
+
+def test_hostile_names_and_metadata_are_text(task: Task) -> None:
+    hostile = ["<script>alert(1)</script>", "a|b", "two\nlines", "**bold** [x](javascript:1)"]
+    task.script(
+        f"""
+        card = of_task()
+        for number, name in enumerate({hostile!r}):
+            save(card, number, name=name, **{{name: name}})
+        card.finish("succeeded")
+        """
+    )
+    assert [row["name"] for row in reversed(rows(task.card))] == hostile
+    markdown = " ".join(each["source"] for each in components(task.card, "markdown"))
+    assert not any(name in markdown for name in hostile)
+    assert "<script>alert" not in task.card
+
+
+def test_sums_are_of_all_saves_where_only_some_are_shown(task: Task) -> None:
+    task.script(
+        """
+        card = of_task()
+        for number in range(3000):
+            save(card, number)
+        card.finish("succeeded")
+        """
+    )
+    assert boxes(task.card) == {
+        "Saved": "3000",
+        "In all": "3.0 MB",
+        "Stored": "300.0 kB",
+        "Ratio": "10.0 : 1",
+    }
+    assert len(rows(task.card)) == 500
+    assert rows(task.card)[0]["key"].endswith("00002999")
+    drawn = [len(each["spec"]["data"]["values"]) for each in components(task.card, "vegaChart")]
+    assert all(300 < count <= 502 for count in drawn)
+
+
+@pytest.mark.parametrize("count", [0, 1, 3])
+def test_a_chart_of_sums_comes_with_the_second_save(task: Task, count: int) -> None:
+    task.script(
+        f"""
+        card = of_task()
+        for number in range({count}):
+            save(card, number)
+        card.finish("succeeded")
+        """
+    )
+    assert len(components(task.card, "vegaChart")) == {0: 0, 1: 1, 3: 2}[count]
+
+
+def test_what_no_decorator_asked_for_is_not_written(task: Task) -> None:
+    task.script(
+        """
+        card = of_task(asked=False)
+        save(card, 1)
+        card.finish("succeeded")
+        """
+    )
+    assert task.files() == set()
+
+
+def test_a_long_task_has_a_card_before_it_ends(task: Task) -> None:
+    task.script(
+        """
+        card = of_task(refresh_every=timedelta(0))
+        for number in range(3):
+            save(card, number)
+            card.refresh()
+            background()
+        """
+    )
+    assert (facts(task.card)["state"], boxes(task.card)["Saved"]) == ("running", "3")
+
+
+def test_it_is_not_refreshed_at_each_save(task: Task) -> None:
+    task.script(
+        """
+        card = of_task()
+        save(card, 1)
+        card.refresh()
+        background()
+        """
+    )
+    assert task.files() == set()
+
+
+def test_attempts_and_refreshes_leave_one_file(task: Task) -> None:
+    task.script(
+        """
+        for attempt in range(2):
+            card = of_task(attempt=attempt, refresh_every=timedelta(0))
+            for number in range(3):
+                save(card, number)
+                card.refresh()
+                background()
+            card.finish("succeeded")
+        """
+    )
+    assert sum(name.endswith(".html") for name in task.files()) == 1
+    assert (facts(task.card)["attempt"], facts(task.card)["state"]) == ("1", "succeeded")
+
+
+def test_the_card_server_is_told_of_a_newer_card(task: Task) -> None:
+    task.script(
+        """
+        card = of_task(refresh_every=timedelta(0))
+        save(card, 1)
+        card.refresh()
+        background()
+        card.finish("succeeded")
+        """
+    )
+    (news,) = Path(task.project.folder, ".metaflow", "mf.cards").rglob("*.data.json")
+    assert json.loads(news.read_text())["reload_token"] == "final"
+    assert 'METAFLOW_RELOAD_TOKEN = "final"' in task.card
+
+
+def test_a_refresh_that_is_slow_does_not_come_after_the_end(task: Task) -> None:
+    task.script(
+        """
+        Slow.wait = 0.3
+        card = of_task(Slow, refresh_every=timedelta(0))
+        save(card, 1)
+        card.refresh()
+        while Slow.writes == 0:
+            time.sleep(0.01)
+        card.refresh()
+        card.finish("succeeded")
+        background()
+        """
+    )
+    assert facts(task.card)["state"] == "succeeded"
+
+
+def test_a_refresh_that_hangs_does_not_hold_the_task(task: Task) -> None:
+    said = task.script(
+        """
+        Slow.wait = 3600
+        card = of_task(Slow, refresh_every=timedelta(0))
+        save(card, 1)
+        card.refresh()
+        while Slow.writes == 0:
+            time.sleep(0.01)
+        card.finish("succeeded")
+        """
+    )
+    assert said == "[@checkpoint] no card: the one before is still being written\n"
+
+
+def test_a_process_that_dies_while_it_writes_leaves_the_card_before_it(task: Task) -> None:
+    task.script(
+        """
+        Slow.die_at = 3
+        card = of_task(Slow, refresh_every=timedelta(0))
+        for number in range(2):
+            save(card, number)
+            card.refresh()
+            background()
+        """,
+        ends_with=9,
+    )
+    assert boxes(task.card)["Saved"] == "1"
+
+
+def test_storage_that_is_not_local_is_written_through_metaflow(task: Task) -> None:
+    task.script(
+        """
+        from metaflow.datastore.datastore_storage import DataStoreStorage
+
+        class Bucket(DataStoreStorage):
+            TYPE = "local"  # As Metaflow knows where it keeps cards for a few types only.
+            kept = {}
+
+            def save_bytes(self, path_and_bytes_iter, overwrite=False, len_hint=0):
+                for path, data in path_and_bytes_iter:
+                    self.kept[self.datastore_root, path] = data.read()
+
+        card = of_task(Bucket)
+        save(card, 1)
+        card.finish("succeeded")
+        ((root, path),) = Bucket.kept
+        assert root == os.path.join(os.getcwd(), ".metaflow", "mf.cards"), root
+        assert path.startswith("Train/runs/1/steps/start/tasks/2/cards/blank-task_checkpoints-")
+        """
+    )

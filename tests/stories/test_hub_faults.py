@@ -1,0 +1,405 @@
+"""What a bad day at the Hub does to a download: nothing wrong is stored, and each error says why.
+
+In this process, not in a flow: the store, the code that downloads, and huggingface_hub are real.
+"""
+
+from __future__ import annotations
+
+import os
+import random
+import time
+from collections.abc import Iterator
+from itertools import product
+from pathlib import Path
+from typing import Any
+
+import pytest
+from huggingface_hub import constants
+
+from memoflow.errors import IntegrityError, MemoflowError
+from memoflow.flow.snapshots import Revalidate, Run, Snapshots
+from memoflow.flow.upstream import Transfer, Upstream
+from memoflow.kinds.hub import Scope, Snapshot, Wanted
+from memoflow.store import open_store
+from tests.hubs import Hub
+
+LARGE = random.Random(0).randbytes(1_500_000)
+FILES = {"config.json": b'{"layers": 2}', "model.safetensors": LARGE, "sub/notes.txt": b"notes"}
+REPO = "org/name"
+SECRET = "hf_secretsecretsecret"
+
+
+@pytest.fixture
+def hub() -> Iterator[Hub]:
+    with Hub() as hub:
+        yield hub
+
+
+@pytest.fixture
+def slept(monkeypatch: pytest.MonkeyPatch) -> list[float]:
+    """What was slept for: nobody waits for it."""
+    naps: list[float] = []
+    monkeypatch.setattr(time, "sleep", naps.append)
+    return naps
+
+
+class World:
+    """A store, a cache of huggingface_hub's, and tasks that load from a Hub."""
+
+    def __init__(self, folder: Path, hub: Hub) -> None:
+        self.folder = folder
+        self.hub = hub
+        self.said: list[str] = []
+        self.store = open_store(folder / "store", cache_dir=folder / "index")
+
+    def get(self, repo_id: str = REPO, *, force: bool = False, **options: Any) -> Snapshot:
+        transfer = {
+            "endpoint": self.hub.endpoint,
+            "cache_dir": str(self.folder / "hf"),
+            "etag_timeout": 0.5,
+        }
+        for name in Transfer.__dataclass_fields__:
+            if name in options:
+                transfer[name] = options.pop(name)
+        run = Run("Train", options.pop("run", "1"))
+        snapshots = Snapshots(
+            self.store,
+            Scope(("flow", "Train"), options.pop("user", "alice")),
+            run,
+            Revalidate.parse(options.pop("revalidate", "run")),
+            task=f"Train/{run.id}/start/1",
+            attempt=0,
+            say=self.said.append,
+        )
+        wanted = Wanted.of(repo_id, **options)
+        return snapshots.get(wanted, Upstream(Transfer(**transfer), self.said.append), force=force)[
+            0
+        ]
+
+    def load(self, snapshot: Snapshot) -> dict[str, bytes]:
+        into = self.store.load(snapshot.ref, self.folder / f"out{time.monotonic_ns()}")
+        return {
+            path.relative_to(into).as_posix(): path.read_bytes()
+            for path in sorted(into.rglob("*"))
+            if path.is_file()
+        }
+
+    def stored(self) -> set[str]:
+        """Return all that the store holds, but for what a branch stood for."""
+        root = self.folder / "store"
+        names = (path.relative_to(root).as_posix() for path in root.rglob("*") if path.is_file())
+        return {name for name in names if not name.startswith("refs/hub/revision")}
+
+
+@pytest.fixture
+def world(tmp_path: Path, hub: Hub, slept: list[float], monkeypatch: pytest.MonkeyPatch) -> World:
+    hub.add(REPO, FILES)
+    monkeypatch.setattr(constants, "HF_HUB_DOWNLOAD_TIMEOUT", 0.5)
+    monkeypatch.setattr(constants, "HF_HUB_DISABLE_XET", True)
+    monkeypatch.delenv("HF_TOKEN", raising=False)
+    return World(tmp_path, hub)
+
+
+@pytest.mark.parametrize(
+    ("what", "kind"),
+    [
+        *product(("info", "tree", "head", "get"), ("status 503", "status 429")),
+        *product(("info", "tree", "get"), ("stall", "truncate", "reset")),
+    ],
+)
+def test_what_passes_is_tried_again(world, hub, what, kind):
+    fault = hub.fault(kind, what, "model" if what in ("head", "get") else "")
+    assert world.load(world.get()) == FILES
+    assert fault.fired == 1
+
+
+@pytest.mark.parametrize("what", ["info", "tree", "head", "get"])
+def test_the_hub_says_how_long_to_wait(world, hub, slept, what):
+    # After the first answer to HEAD huggingface_hub asks once more at once.
+    path, times = ("model", 2) if what == "head" else ("", 1)
+    hub.fault("status 429", what, path, retry_after=7, times=times)
+    assert world.load(world.get()) == FILES
+    assert any(7 <= nap < 9 for nap in slept)
+
+
+def test_each_wait_is_longer_than_the_one_before(world, hub, slept):
+    hub.fault("status 503", "info", times=4)
+    world.get()
+    waits = [nap for nap in slept if nap >= 0.4]
+    assert len(waits) == 4
+    assert waits[-1] > 2 * waits[0]
+
+
+@pytest.mark.parametrize("kind", ["truncate", "stall"])
+def test_a_download_goes_on_where_it_stopped(world, hub, kind, monkeypatch):
+    monkeypatch.setattr(constants, "DOWNLOAD_CHUNK_SIZE", 50_000)
+    hub.fault(kind, "get", "model")
+    assert world.load(world.get()) == FILES
+    assert [one.range for one in hub.requests if one.what == "get" and "model" in one.path] == [
+        None,
+        f"bytes={len(LARGE) // 2}-",
+    ]
+
+
+def test_files_that_came_before_a_failure_do_not_come_again(world, hub):
+    hub.fault("status 404", "get", "model")
+    with pytest.raises(MemoflowError):
+        world.get(max_workers=1)
+    before = hub.count("get", "config.json")
+    assert world.load(world.get()) == FILES
+    assert hub.count("get", "config.json") == before == 1
+
+
+@pytest.mark.parametrize("path", ["config.json", "model.safetensors"])
+def test_a_wrong_file_is_fetched_again(world, hub, path):
+    hub.fault("flip", "get", path)
+    assert world.load(world.get()) == FILES
+    assert hub.count("get", path) == 2
+
+
+@pytest.mark.parametrize("path", ["config.json", "model.safetensors"])
+def test_a_file_that_stays_wrong_is_an_error_and_is_not_stored(world, hub, path):
+    hub.fault("flip", "get", path, times=9)
+    before = world.stored()
+    with pytest.raises(IntegrityError) as error:
+        world.get()
+    for part in (path, REPO, "should be", "what came was"):
+        assert part in str(error.value)
+    assert hub.count("get", path) == 2
+    assert world.stored() == before
+
+
+def test_a_wrong_file_in_the_cache_is_not_taken_from_there(world, hub):
+    hub.fault("flip", "get", "model", times=2)
+    with pytest.raises(IntegrityError):
+        world.get()
+    assert world.load(world.get()) == FILES
+
+
+@pytest.mark.parametrize("what", ["head", "tree"])
+def test_a_wrong_size_is_an_error_and_is_not_stored(world, hub, what):
+    hub.fault("size", what, "model" if what == "head" else "", times=9)
+    before = world.stored()
+    with pytest.raises(IntegrityError, match=r"model\.safetensors|config\.json"):
+        world.get()
+    assert world.stored() == before
+
+
+def test_a_path_that_leaves_the_directory_is_an_error_before_anything_is_fetched(world, hub):
+    hub.fault("path", "tree")
+    with pytest.raises(IntegrityError, match=r"\.\./x"):
+        world.get()
+    assert hub.count("get") == 0
+    assert not (world.folder / "x").exists()
+
+
+def test_a_hub_that_fails_and_fails_is_an_error_that_ends(world, hub):
+    hub.fault("status 503", "get", "model", times=99)
+    before = world.stored()
+    with pytest.raises(MemoflowError, match="answered 503"):
+        world.get()
+    assert world.stored() == before
+
+
+def test_a_branch_that_moves_while_it_is_loaded_is_one_commit(world, hub):
+    second = {**FILES, "config.json": b"of the next commit"}
+    hub.fault("move", "info", then=lambda: hub.add(REPO, second))
+    assert world.load(world.get()) == FILES
+    assert world.load(world.get()) == FILES
+    assert world.load(world.get(run="2")) == second
+
+
+def test_a_tree_of_many_pages_is_read_to_its_end(world, hub):
+    hub.page = 2
+    many = {f"{number:03d}.txt": b"%d" % number for number in range(7)}
+    hub.add("org/many", many)
+    assert world.load(world.get("org/many")) == many
+
+
+@pytest.mark.parametrize(
+    ("asked", "told"),
+    [
+        ({"repo_id": "org/unknown"}, "org/unknown"),
+        ({"repo_id": "not a name"}, "not a name"),
+        ({"revision": "v9"}, "no revision 'v9'"),
+        ({"revision": "0" * 40}, "no revision '0000"),
+        ({"allow_patterns": ["*.onnx"]}, r"\['\*\.onnx'\]"),
+        ({"repo_id": "org/private"}, "HF_TOKEN"),
+        ({"repo_id": "org/gated"}, "gated.*HF_TOKEN"),
+    ],
+)
+def test_bad_input_is_a_clear_error_and_leaves_the_store_as_it_was(world, hub, asked, told):
+    hub.add("org/private", FILES, private=True, tokens=(SECRET,))
+    hub.add("org/gated", FILES, gated=True, tokens=(SECRET,))
+    before = world.stored()
+    with pytest.raises(MemoflowError, match=f"(?s){told}"):
+        world.get(**asked)
+    assert world.stored() == before
+    assert hub.count("get") == 0
+
+
+def test_a_full_disk_is_a_clear_error_and_leaves_the_store_as_it_was(world, hub, monkeypatch):
+    real = os.write
+
+    def full(file: int, data: Any) -> int:
+        if len(data) > 100_000:
+            raise OSError(28, "No space left on device")
+        return real(file, data)
+
+    before = world.stored()
+    with monkeypatch.context() as patch:
+        patch.setattr(os, "write", full)
+        patch.setattr(os, "link", _no_link)
+        with pytest.raises(MemoflowError, match="No space left"):
+            world.get()
+    assert world.stored() == before
+    assert world.load(world.get()) == FILES
+
+
+def _no_link(*arguments: object, **options: object) -> None:
+    raise OSError(18, "Invalid cross-device link")
+
+
+def test_a_full_disk_at_the_cache_is_a_clear_error(world, hub, monkeypatch):
+    from huggingface_hub import file_download
+
+    def full(*arguments: Any, **options: Any) -> None:
+        raise OSError(28, "No space left on device", "/cache/blobs")
+
+    before = world.stored()
+    with monkeypatch.context() as patch:
+        patch.setattr(file_download, "http_get", full)
+        with pytest.raises(MemoflowError, match=r"No space left.*/cache/blobs"):
+            world.get()
+    assert world.stored() == before
+
+
+@pytest.mark.parametrize("kind", ["status 503", "status 403", "truncate"])
+def test_no_error_shows_an_address_or_a_token(world, hub, kind, caplog):
+    hub.add("org/private", FILES, private=True, tokens=(SECRET,))
+    hub.fault(kind, "get", times=99)
+    with pytest.raises(MemoflowError) as error:
+        world.get("org/private", token=SECRET)
+    told = f"{error.value!r} {error.value.__cause__!r} {world.said} {caplog.text}"
+    assert SECRET not in told
+    assert "127.0.0.1" not in f"{error.value}{world.said}"
+
+
+def test_a_token_is_passed_on_to_the_hub_alone(world, hub):
+    hub.add("org/private", FILES, private=True, tokens=(SECRET,))
+    assert world.load(world.get("org/private", token=SECRET)) == FILES
+    assert {one.token for one in hub.requests if "private" in one.path} == {SECRET, None}
+    held = [path.read_bytes() for path in (world.folder).rglob("*") if path.is_file()]
+    assert not any(SECRET.encode() in data for data in held)
+
+
+def test_files_shared_by_revisions_and_repositories_are_fetched_and_stored_once(world, hub):
+    world.get()
+    hub.add(REPO, {**FILES, "config.json": b"new"}, revision="v2")
+    hub.add("org/copy", {"renamed.safetensors": LARGE, "notes": b"notes"})
+    hub.forget()
+    second = world.get(revision="v2")
+    third = world.get("org/copy")
+    assert [one.path for one in hub.requests if one.what == "get"] == [f"{REPO}/config.json"]
+    assert world.load(second)["config.json"] == b"new"
+    assert world.load(third) == {"renamed.safetensors": LARGE, "notes": b"notes"}
+    assert second.ref.new_bytes < 1000
+    assert third.ref.new_bytes < 1000
+
+
+def test_what_the_cache_of_huggingface_hub_has_is_taken_from_there(world, hub):
+    from huggingface_hub import snapshot_download
+
+    snapshot_download(REPO, endpoint=hub.endpoint, cache_dir=world.folder / "hf")
+    hub.forget()
+    assert world.load(world.get()) == FILES
+    assert hub.count("get") == 0
+
+
+def test_what_was_damaged_in_the_store_is_fetched_again(world, hub):
+    snapshot = world.get()
+    (blob,) = (path for path in (world.folder / "store" / "blobs").rglob("*") if _is_large(path))
+    blob.chmod(0o600)
+    blob.write_bytes(b"damaged" + LARGE[7:])
+    with pytest.raises(MemoflowError):
+        world.load(snapshot)
+    hub.forget()
+    assert world.load(world.get()) == FILES
+
+
+def _is_large(path: Path) -> bool:
+    return path.is_file() and path.stat().st_size == len(LARGE)
+
+
+def test_force_downloads_again(world, hub):
+    world.get()
+    hub.forget()
+    assert world.load(world.get(force=True)) == FILES
+    assert hub.count("get") == len(FILES)
+
+
+@pytest.mark.parametrize("pinned", [False, True])
+def test_a_second_load_of_a_run_asks_the_hub_nothing(world, hub, pinned):
+    options = {"revision": world.get().about.commit} if pinned else {}
+    world.get(**options)
+    hub.forget()
+    world.get(**options, run="2" if pinned else "1")
+    assert hub.requests == []
+
+
+@pytest.mark.parametrize(
+    ("revalidate", "asked"), [("run", 1), ("never", 0), ("always", 1), ("7d", 0)]
+)
+def test_another_run_asks_as_it_was_told_to(world, hub, revalidate, asked):
+    world.get(revalidate=revalidate)
+    hub.forget()
+    world.get(revalidate=revalidate, run="2")
+    assert hub.count("info") == asked
+
+
+def test_after_a_time_the_hub_is_asked_again(world, hub, monkeypatch):
+    world.get(revalidate="7d")
+    hub.add(REPO, {"new": b"new"})
+    now = time.time()
+    monkeypatch.setattr(time, "time", lambda: now + 6 * 86400)
+    assert world.load(world.get(revalidate="7d", run="2")) == FILES
+    monkeypatch.setattr(time, "time", lambda: now + 8 * 86400)
+    assert world.load(world.get(revalidate="7d", run="3")) == {"new": b"new"}
+
+
+def test_always_asks_at_each_load(world, hub):
+    world.get(revalidate="always")
+    hub.add(REPO, {"new": b"new"})
+    assert world.load(world.get(revalidate="always")) == {"new": b"new"}
+
+
+def test_without_a_hub_the_store_serves_what_it_has(world, hub):
+    commit = world.get().about.commit
+    nowhere = "http://127.0.0.1:9"
+    assert world.load(world.get(endpoint=nowhere, run="2")) == FILES
+    assert world.load(world.get(endpoint=nowhere, revision=commit)) == FILES
+    assert world.load(world.get(local_files_only=True, run="3")) == FILES
+
+
+def test_without_a_hub_an_error_says_what_is_missing_and_what_is_there(world, hub):
+    commit = world.get(revision="main").about.commit
+    world.get(allow_patterns="*.json")
+    for options in ({"endpoint": "http://127.0.0.1:9"}, {"local_files_only": True}):
+        with pytest.raises(MemoflowError) as error:
+            world.get(revision="v2", **options)
+        told = str(error.value)
+        assert "revision v2 of model org/name is not in the store" in told
+        assert f"main ({commit})" in told
+        assert "allow_patterns=['*.json']" in told
+
+
+def test_what_is_private_is_served_to_nobody_else(world, hub):
+    hub.add("org/private", FILES, private=True, tokens=(SECRET,))
+    world.get("org/private", token=SECRET)
+    with pytest.raises(MemoflowError, match="org/private"):
+        world.get("org/private", user="bob", run="2")
+    with pytest.raises(MemoflowError):
+        world.get("org/private", user="bob", run="1")  # Not by way of what alice's run went by.
+    hub.forget()
+    assert world.load(world.get("org/private")) == FILES
+    assert hub.requests == []
