@@ -87,10 +87,14 @@ def default() -> ArtifactStore:
     """
     from memoflow.errors import NotFoundError
 
+    global _of_process
     ctx = click.get_current_context(silent=True)
     datastore = getattr(getattr(ctx, "obj", None), "flow_datastore", None)
     if datastore is not None:
-        return of_datastore(datastore.TYPE, datastore.datastore_root)
+        # For other threads, too, which have no context.
+        _of_process = of_datastore(datastore.TYPE, datastore.datastore_root)
+    if _of_process is not None:
+        return _of_process
     if VARIABLE in os.environ:
         return ArtifactStore(**json.loads(os.environ[VARIABLE]))
     type = metaflow_config.DEFAULT_DATASTORE
@@ -108,6 +112,7 @@ def default() -> ArtifactStore:
 
 _switched: list[ArtifactStore] = []
 _of_flow: ArtifactStore | None = None
+_of_process: ArtifactStore | None = None
 
 
 def current_store() -> ArtifactStore:

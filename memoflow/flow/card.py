@@ -10,7 +10,7 @@ import hashlib
 import os
 import threading
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from datetime import datetime, timedelta, timezone
 from functools import cache
 from pathlib import Path
@@ -57,6 +57,7 @@ class TaskCard:
         self._pathspec = pathspec
         self._facts = {"task": pathspec, "attempt": str(attempt)}
         self._decorators: set[str] = set()
+        self._gather: list[Callable[[], None]] = []
         self._refresh_every = refresh_every
         self._storage = type(flow_datastore._storage_impl)
         # Now, since it may go by the working directory, and a step may change that.
@@ -66,13 +67,22 @@ class TaskCard:
         self._live = False
         self._finished = False
 
-    def show(self, decorator: str, facts: Mapping[str, str]) -> None:
+    def show(
+        self,
+        decorator: str,
+        facts: Mapping[str, str],
+        *,
+        gather: Callable[[], None] | None = None,
+    ) -> None:
         """Have a card written for a decorator, by its name; the facts are shown on top.
 
-        Unless one asks for it, `refresh` and `finish` do nothing.
+        Unless one asks for it, `refresh` and `finish` do nothing. `gather` is called before the
+        last card is written, and completes the journal.
         """
         self._decorators.add(decorator)
         self._facts |= facts
+        if gather is not None:
+            self._gather.append(gather)
 
     def refresh(self) -> None:
         """Write the card in the background, unless that was done a short while ago.
@@ -98,7 +108,11 @@ class TaskCard:
             self._say("the one before is still being written")
             return
         try:
+            for gather in self._gather:
+                gather()
             self._write(list(self.journal.acts), state)
+        except Exception as error:
+            self._say(f"{type(error).__name__}: {error}")
         finally:
             self._lock.release()
 

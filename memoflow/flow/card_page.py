@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Mapping, Sequence
 from datetime import datetime, timezone
 from itertools import pairwise
@@ -37,7 +38,7 @@ def page(
     """Return the components of the card, rendered; times are in Unix seconds.
 
     Names, keys and metadata are users' text. They are put in cells of tables, values and tooltips,
-    which show text as it is, and never in Markdown.
+    which show text as it is, and not in Markdown.
     """
     acts = sorted(acts, key=lambda act: act.began)
     saves = [act for act in acts if act.verb == "saved"]
@@ -254,7 +255,7 @@ def _table(
     return parts
 
 
-def _cells(act: Act, began: float) -> dict[str, str]:
+def _cells(act: Act, began: float) -> dict[str, str | Markdown]:
     new = act.new_bytes or 0
     cells = {
         "when": _when(act.began, began),
@@ -265,12 +266,18 @@ def _cells(act: Act, began: float) -> dict[str, str]:
         "deduplicated": readable(max(0, act.size_bytes - new)),
         "took": _took(act.took_s),
         "how": act.why or ("asked for" if act.verb == "loaded" else ""),
-        "key": act.key,
     }
     # A size and its unit stay together, while metadata may take several lines.
-    cells = {column: text.replace(" ", "\N{NO-BREAK SPACE}") for column, text in cells.items()}
+    unbroken = {name: text.replace(" ", "\N{NO-BREAK SPACE}") for name, text in cells.items()}
     items = (f"{name}={_plain(value)}" for name, value in act.metadata.items())
-    return cells | {"metadata": _short(", ".join(items))}
+    return unbroken | {"metadata": _short(", ".join(items)), "key": _key(act.key)}
+
+
+def _key(key: str) -> str | Markdown:
+    """Return a key that takes several lines where one would be too wide for the page."""
+    if re.search(r"[^\w./-]|\b_|_\b", key):
+        return key  # Markdown would not show it as it is.
+    return Markdown(key.replace("/", "/<wbr>"))
 
 
 def _plain(value: Any) -> str:

@@ -197,6 +197,7 @@ class CheckpointDecorator(StepDecorator):
                     "scope": mine.scope,
                     "identity": mine.identifier,
                 },
+                gather=self._checkpointer.note_subprocesses,
             )
         policy = self.attributes["load_policy"] or "none"
         loaded = None
@@ -244,12 +245,10 @@ class CheckpointDecorator(StepDecorator):
         return card.of_task(self._flow_datastore, str(current.pathspec), attempt)
 
     def _finish(self, state: str) -> None:
-        if self._current is None or self._checkpointer is None:
-            return
-        self._current.clean_up()
-        self._current = None
+        if self._current is not None:
+            self._current.clean_up()
+            self._current = None
         if self._card is not None:
-            self._checkpointer.note_subprocesses()
             self._card.finish(state)
 
     def _say(self, line: str) -> None:

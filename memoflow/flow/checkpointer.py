@@ -14,6 +14,8 @@ from itertools import islice, takewhile
 from pathlib import Path
 from typing import Any
 
+from metaflow.metaflow_current import current
+
 from memoflow.errors import RequestError
 from memoflow.flow import saved
 from memoflow.flow.artifact_store import ArtifactStore, current_store, tell_subprocesses
@@ -67,6 +69,8 @@ class Checkpointer:
         uid = os.environ.get(UID)
         if uid is None:
             return None
+        if current.is_running_flow and not uid.startswith(f"{_step_path()}/"):
+            return None  # A flow that a task of another one has started.
         try:
             flow, run, step, task, identifier, scope, attempt = uid.split("/")
             told = json.loads(os.environ.get(_OPTIONS, "{}"))
@@ -230,6 +234,10 @@ class Checkpointer:
         if now - self._referred[0] > _LOOK_EVERY.total_seconds():
             self._referred = now, set(map(Key.parse, memo.references(self.where.store)))
         return self._referred[1]
+
+
+def _step_path() -> str:
+    return f"{current.flow_name}/{current.run_id}/{current.step_name}"
 
 
 def matching(

@@ -13,6 +13,7 @@ from memoflow.backends import Backend
 from memoflow.names import Digest
 from memoflow.objects.blobs import blob_name
 from memoflow.objects.manifest import File
+from memoflow.objects.tree import Source
 
 State = tuple[int, int, int]  # inode, size, time of the last change of the content
 
@@ -66,6 +67,29 @@ def linkable(backend: Backend, file: File) -> Link | None:
     if not is_read_only or info.st_size != file.size_bytes or os.access(path, os.W_OK):
         return None
     return Link(blob, path, (info.st_ino, info.st_size, info.st_mtime_ns))
+
+
+def take(backend: Backend, blob: Digest, source: Source, *, durable: bool) -> bool:
+    """Give a file, which the caller has hashed, a blob's name as well; False if it must be copied.
+
+    It is read-only from then on, like any blob: who has it open for writing still could write.
+    """
+    if isinstance(source.content, bytes):
+        return False
+    try:
+        opened = os.open(source.content, os.O_RDONLY | os.O_CLOEXEC)
+    except OSError:
+        return False  # Copying says what is wrong.
+    try:
+        os.fchmod(opened, 0o444)
+        if durable:
+            os.fsync(opened)
+    except OSError:
+        return False  # Somebody else's file, who may write to it again.
+    finally:
+        os.close(opened)
+    backend.adopt(blob_name(blob), Path(os.path.realpath(source.content)))
+    return True
 
 
 def state_of(path: Path) -> State | None:

@@ -23,6 +23,7 @@ from memoflow.errors import RequestError
 from memoflow.names import Digest
 from memoflow.objects.blobs import blob_name, xxh3_of
 from memoflow.objects.cutting import PIECE_BYTES, Region, piece_bytes, regions, text
+from memoflow.objects.linking import take
 from memoflow.objects.manifest import INLINE_BYTES, MOST, File, Manifest, Piece
 from memoflow.objects.reading import Reader, same_bytes
 from memoflow.objects.tree import Source, Tree
@@ -62,19 +63,21 @@ def pack(
     tree: Tree,
     *,
     whole: bool = False,
+    linked: bool = False,
     known: Known = lambda xxh3s: {},
     previous: Manifest | None = None,
     durable: bool = True,
 ) -> Packed:
     """Write the tree's bytes as blobs; RequestError if it changes meanwhile.
 
-    `whole` keeps each file of a megabyte or more as a blob of its own. A piece that `previous`
+    `whole` keeps each file of a megabyte or more as a blob of its own, with `linked` by a hard link
+    where that can be. A piece that `previous`
     has by its XXH3-128 is taken for the same; one that `known` finds anywhere else only if its
     bytes are equal, since that hash does not withstand forgery.
     """
     if len(tree.sources) + len(tree.links) > MOST:
         raise RequestError(f"cannot save more than {MOST:,} files at once; put them in an archive")
-    packer = _Packer(backend, known, previous, durable=durable)
+    packer = _Packer(backend, known, previous, linked=linked, durable=durable)
     drafts = [_Draft(source, whole=whole) for source in tree.sources]
     packer.run(drafts)
     tree.check()
@@ -85,7 +88,9 @@ def pack(
         tuple(tree.folders),
         {spot.xxh3: spot.piece()[:3] for spot in packer.mine.values()},
         tuple(packer.whole),
-        sum(spot.length for spot in packer.mine.values()) + packer.whole_bytes,
+        packer.whole_bytes
+        + sum(spot.length for spot in packer.mine.values())
+        + sum(len(draft.inline or b"") for draft in drafts),
     )
 
 
@@ -170,7 +175,13 @@ class _Draft:
 
 class _Packer:
     def __init__(
-        self, backend: Backend, known: Known, previous: Manifest | None, *, durable: bool
+        self,
+        backend: Backend,
+        known: Known,
+        previous: Manifest | None,
+        *,
+        linked: bool,
+        durable: bool,
     ) -> None:
         self.backend = backend
         self.known = known
@@ -179,6 +190,7 @@ class _Packer:
         self.whole_bytes = 0
         self.unchanged = _present_pieces(backend, previous)
         self.piece_bytes = 0
+        self._linked = linked
         self._durable = durable
         self._jobs: deque[Callable[[_Worker], None]] = deque()
         self._writing: list[Future[None]] = []
@@ -260,9 +272,10 @@ class _Packer:
             is_first = blob not in self._written
             self._written.add(blob)
         if is_first and not self.backend.exists([blob_name(blob)])[0]:
-            with Reader(source) as reader:
-                proven = reader.proven_chunks(_WHOLE_PIECE_BYTES, [xxh3 for _, xxh3 in found])
-                self.backend.write_from(blob_name(blob), proven, durable=self._durable)
+            if not (self._linked and take(self.backend, blob, source, durable=self._durable)):
+                with Reader(source) as reader:
+                    proven = reader.proven_chunks(_WHOLE_PIECE_BYTES, [xxh3 for _, xxh3 in found])
+                    self.backend.write_from(blob_name(blob), proven, durable=self._durable)
             with self._lock:
                 self.whole.append(blob)
                 self.whole_bytes += source.size_bytes

@@ -96,6 +96,9 @@ def world(tmp_path: Path, hub: Hub, slept: list[float], monkeypatch: pytest.Monk
     hub.add(REPO, FILES)
     monkeypatch.setattr(constants, "HF_HUB_DOWNLOAD_TIMEOUT", 0.5)
     monkeypatch.setattr(constants, "HF_HUB_DISABLE_XET", True)
+    # What it asks for besides, once a day, for its user agent.
+    monkeypatch.setattr(constants, "ENDPOINT", hub.endpoint)
+    monkeypatch.setattr(constants, "AGENT_HARNESSES_PATH", str(tmp_path / "h"), raising=False)
     monkeypatch.delenv("HF_TOKEN", raising=False)
     return World(tmp_path, hub)
 
