@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 
 from tests.stories.conftest import Project
-from tests.stories.test_checkpoint_contract import once
+from tests.stories.world import once
 
 FLOW = """
     from pathlib import Path

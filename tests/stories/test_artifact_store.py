@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from tests.stories.test_checkpoint_contract import notes, once, project_in
+from tests.stories.world import notes, once, project_in
 
 FLOW = """
     import os, subprocess, sys

@@ -6,7 +6,7 @@ import textwrap
 
 import pytest
 
-from tests.stories.test_checkpoint_contract import notes, once
+from tests.stories.world import notes, once
 
 CHILD = """
     import sys

@@ -6,7 +6,7 @@ import re
 from typing import Any
 
 from tests.stories.conftest import Project
-from tests.stories.test_checkpoint_contract import once
+from tests.stories.world import once
 
 UNTIL_15 = """
     import os

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from tests.stories.test_checkpoint_contract import notes, once
+from tests.stories.world import notes, once
 
 SWEEP = """
     from metaflow import FlowSpec, JSONType, Parameter, checkpoint, current, step

@@ -11,7 +11,7 @@ import tarfile
 
 import pytest
 
-from tests.stories.test_checkpoint_contract import notes, once, project_in
+from tests.stories.world import notes, once, project_in
 
 # Root reads and writes where it likes, unless it gives that up.
 AS_OWNER = ["setpriv", "--bounding-set", "-dac_override,-dac_read_search"] * (os.geteuid() == 0)

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from tests.stories.conftest import Project
-from tests.stories.test_checkpoint_contract import once
+from tests.stories.world import once
 
 EXAMPLES = Path(__file__).parents[2] / "examples"
 
