@@ -14,7 +14,6 @@ from memoflow.fingerprint import Part
 _NO_MATTER = {
     "card",
     "checkpoint",
-    "huggingface_hub",
     "memoize",
     "model",
     "resources",
@@ -55,7 +54,7 @@ def _step_decorators(function: Any) -> Iterator[Part]:
             continue
         attributes = {
             name: value
-            for name, value in deco.attributes.items()
+            for name, value in _attributes(deco).items()
             if name in _MATTERS.get(deco.name, deco.attributes) and value not in (None, {}, [])
         }
         for name, value in sorted(attributes.items()):
@@ -65,6 +64,13 @@ def _step_decorators(function: Any) -> Iterator[Part]:
                 fingerprint.of_value(value, name=f"@{deco.name}({name}=)"),
                 summary=fingerprint.summary(value),
             )
+
+
+def _attributes(deco: Any) -> dict[str, Any]:
+    # A decorator of ours says itself what of its arguments decides the result.
+    own = getattr(deco, "deciding_attributes", None)
+    attributes: dict[str, Any] = deco.attributes if own is None else own()
+    return attributes
 
 
 def _user_decorator(deco: Any) -> list[Part]:

@@ -18,6 +18,10 @@ class ModelException(MetaflowException):
     headline = "@model"
 
 
+class HuggingfaceHubException(MetaflowException):
+    headline = "@huggingface_hub"
+
+
 @contextlib.contextmanager
 def told_as(exception: type[MetaflowException]) -> Iterator[None]:
     """Raise what goes wrong in the block as this, with the same message."""

@@ -1,16 +1,18 @@
-"""Reference: the dict, key or object that names a checkpoint or model and passes between steps."""
+"""Reference: the dict, key or object that names what was saved and passes between steps."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
+from types import FunctionType, ModuleType
 from typing import Any
 
 from memoflow.errors import BadKeyError
-from memoflow.kinds import checkpoint, model
+from memoflow.kinds import checkpoint, hub, model
 from memoflow.names import Key
 
-KINDS = (checkpoint.KIND, model.KIND)
-_MOST_VALUES = 200_000  # looked at in search of references in artifacts
+KINDS = (checkpoint.KIND, model.KIND, hub.KIND)
+_MOST_CONTAINERS = 1_000_000  # looked into in search of references in artifacts
+_NO_NAMES = {int, float, bool, complex, bytes, type(None)}
 
 
 class Reference:
@@ -39,37 +41,58 @@ class Reference:
 
 
 def is_key(text: str) -> bool:
-    """Tell whether a text is the key of a checkpoint or model."""
+    """Tell whether a text is the key of a checkpoint, model or snapshot."""
     try:
         key = Key.parse(text)
     except (BadKeyError, ValueError):
         return False
-    return checkpoint.is_save(key) or (key.kind == model.KIND and len(key.parts) == 4)
+    is_model = key.kind == model.KIND and len(key.parts) == 4
+    return is_model or checkpoint.is_save(key) or hub.is_snapshot(key)
 
 
-def find_in(values: Any) -> set[str]:
-    """Return the keys of checkpoints and models that a value holds, however deep."""
+def find_in(values: Any) -> tuple[set[str], bool]:
+    """Return the keys of what a value names, however deep, and whether all of it was looked at."""
     found: set[str] = set()
-    for value in _flat(values):
-        if isinstance(value, str) and value.startswith(KINDS) and is_key(value):
-            found.add(value)
-    return found
-
-
-def _flat(value: Any) -> Iterator[Any]:
-    ahead, seen = [iter([value])], 0
-    while ahead and seen < _MOST_VALUES:
-        seen += 1
-        try:
-            each = next(ahead[-1])
-        except StopIteration:
-            ahead.pop()
+    ahead: list[Any] = [values]
+    seen: set[int] = set()
+    while ahead and len(seen) < _MOST_CONTAINERS:
+        each = ahead.pop()
+        if isinstance(each, str):
+            if each.startswith(KINDS) and is_key(each):
+                found.add(each)
             continue
-        if isinstance(each, Reference):
-            yield each.key
-        elif isinstance(each, dict):
-            ahead.append(iter(list(each.values())))
-        elif isinstance(each, (list, tuple, set, frozenset)):
-            ahead.append(iter(each))
-        else:
-            yield each
+        if id(each) in seen:
+            continue
+        seen.add(id(each))
+        try:
+            parts = list(_within(each))
+        except Exception:
+            continue  # Whatever a user's class does when it is looked at.
+        for inner in parts:
+            # Most are numbers, and long lists of them: told apart without a turn each.
+            if set(map(type, inner)) <= _NO_NAMES:
+                continue
+            ahead.extend(one for one in inner if type(one) not in _NO_NAMES)
+    return found, not ahead
+
+
+def _within(value: Any) -> Iterator[Sequence[Any]]:
+    """Yield what a value is made of, as far as it can hold the name of a checkpoint or model."""
+    if isinstance(value, dict):
+        yield list(value)
+        yield list(value.values())
+    elif isinstance(value, (list, tuple)):
+        yield value
+    elif isinstance(value, (set, frozenset)):
+        yield list(value)
+    elif isinstance(value, (type, FunctionType, ModuleType)):
+        return  # Code is in the step's fingerprint.
+    elif hasattr(value, "dtypes") and callable(getattr(value, "items", None)):
+        yield [column for _, column in value.items()]  # a DataFrame
+    elif hasattr(value, "dtype"):
+        if value.dtype == object or value.dtype.kind in "OUT":
+            yield value.tolist()  # an array or Series of objects or texts
+    else:
+        yield list(getattr(value, "__dict__", {}).values())
+        slots = (name for cls in type(value).__mro__ for name in getattr(cls, "__slots__", ()))
+        yield [getattr(value, name, None) for name in slots]

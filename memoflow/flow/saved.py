@@ -8,11 +8,12 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from memoflow.errors import NotFoundError, RequestError
+from memoflow.errors import IntegrityError, NotFoundError, RequestError
 from memoflow.flow.artifact_store import ArtifactStore
 from memoflow.flow.reference import Reference, is_key
-from memoflow.kinds import checkpoint, legacy, model
+from memoflow.kinds import checkpoint, hub, legacy, model
 from memoflow.kinds.checkpoint import Checkpoint
+from memoflow.kinds.hub import Snapshot
 from memoflow.kinds.legacy_identity import pathspec_hash
 from memoflow.kinds.model import Model
 from memoflow.names import Key
@@ -58,6 +59,39 @@ def of_model(where: ArtifactStore, found: Model) -> dict[str, Any]:
     }
 
 
+def of_snapshot(where: ArtifactStore, found: Snapshot) -> dict[str, Any]:
+    """Return the reference dict of a snapshot; its type is that of a checkpoint, as it ever was."""
+    about, key = found.about, str(found.ref.key)
+    return {
+        "size": found.ref.size_bytes,
+        "pathspec": about.task,
+        "pathspec_hash": pathspec_hash(about.task),
+        "attempt": about.attempt,
+        "key": key,
+        "type": checkpoint.KIND,
+        "url": _url(where, key),
+        "name": about.repo_id,
+        "created_on": found.created_on,
+        "metadata": metadata_of_snapshot(about),
+        "storage_format": "files",
+        "creation_context": "task",
+        "version_id": 0,
+    }
+
+
+def metadata_of_snapshot(about: hub.About) -> dict[str, Any]:
+    """Return what is known of a snapshot's origin, as plain JSON data."""
+    return {
+        "repo_id": about.repo_id,
+        "registry": "huggingface",
+        "repo_type": about.repo_type,
+        "revision": about.revision,
+        "commit": about.commit,
+        "allow_patterns": None if about.allow is None else list(about.allow),
+        "ignore_patterns": None if about.ignore is None else list(about.ignore),
+    }
+
+
 def key_of(reference: Any) -> str:
     """Return the key that a dict, key or object refers to; RequestError if it is none of them."""
     key = reference
@@ -71,8 +105,8 @@ def key_of(reference: Any) -> str:
     if isinstance(key, str) and (is_key(key) or legacy.is_key(key)):
         return key
     raise RequestError(
-        f"{_short(reference)} is no reference to a checkpoint or model; pass the dict that `save` "
-        "returned, its 'key', or an object from `info`"
+        f"{_short(reference)} is no reference to a checkpoint, model or snapshot; pass the dict "
+        "that `save` or `snapshot_download` returned, its 'key', or an object from `info`"
     )
 
 
@@ -89,6 +123,10 @@ def describe(where: ArtifactStore, reference: Any) -> dict[str, Any]:
         saved = checkpoint.find(where.store, key)
         if saved is not None:
             return of_checkpoint(where, saved)
+    elif key.kind == hub.KIND:
+        snapshot = hub.find(where.store, key)
+        if snapshot is not None:
+            return of_snapshot(where, snapshot)
     else:
         stored = model.find(where.store, key)
         if stored is not None:
@@ -99,16 +137,35 @@ def describe(where: ArtifactStore, reference: Any) -> dict[str, Any]:
 def load(where: ArtifactStore, reference: Any, into: Path, *, writable: bool) -> None:
     """Write the files referred to into a directory, proven.
 
-    Unless `writable`, those of a model are read-only, and links into the store where they can be.
+    Unless `writable`, those of a model or snapshot are read-only, and links into the store where
+    they can be.
     """
     text = key_of(reference)
     if legacy.is_key(text):
-        where.legacy.load(text, into)
+        where.legacy.load(reference if isinstance(reference, dict) else text, into)
         return
     ref = where.store.find(Key.parse(text), even_expired=True)
     if ref is None:
         raise _gone(where, reference, text)
-    where.store.load(ref, into, linked=not writable and ref.key.kind == model.KIND)
+    linked = not writable and ref.key.kind in (model.KIND, hub.KIND)
+    try:
+        where.store.load(ref, into, linked=linked)
+    except IntegrityError as error:
+        raise IntegrityError(
+            f"{text} is damaged and was not loaded: {error}; load another one, or save it again"
+        ) from error
+    except NotFoundError as error:
+        raise NotFoundError(
+            f"{text} was not loaded, since not all of it is left: {error}; load another one, or "
+            "save it again"
+        ) from error
+
+
+def files(where: ArtifactStore, reference: Any) -> list[str]:
+    """Return the paths of the files that `load` writes; none of what metaflow-checkpoint saved."""
+    text = key_of(reference)
+    ref = None if legacy.is_key(text) else where.store.find(Key.parse(text), even_expired=True)
+    return [] if ref is None else [file.path for file in where.store.manifest(ref).files]
 
 
 def delete(where: ArtifactStore, reference: Any) -> bool:

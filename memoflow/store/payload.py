@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from memoflow.names import Digest
+from memoflow.objects import File
 
 
 @dataclass(frozen=True)
@@ -26,10 +27,14 @@ class Payload:
     """A file or directory, files by relative path, and adopted blobs by name; any may be empty.
 
     A `tree` that is a file is saved under its own name. `whole` keeps each file of a megabyte
-    or more as one blob, named by its SHA-256.
+    or more as one blob, named by its SHA-256; with `linked` that is a hard link to the file where
+    it can be, which is made read-only for that and to which nobody may write. `kept` are files
+    as another manifest in the same store has them, and cost nothing.
     """
 
     tree: Path | None = None
     files: Mapping[str, bytes | Path] = field(default_factory=dict)
     adopted: Mapping[str, Adoption] = field(default_factory=dict)
     whole: bool = False
+    linked: bool = False
+    kept: tuple[File, ...] = ()

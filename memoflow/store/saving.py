@@ -94,6 +94,7 @@ def _put(
         refs.backend,
         Tree.survey(payload.tree, payload.files),
         whole=payload.whole,
+        linked=payload.linked,
         known=refs.index.find_pieces,
         previous=None if previous is None else previous.manifest,
         durable=durable,
@@ -101,7 +102,8 @@ def _put(
     taken = [
         adopt(refs.backend, name, adoption) for name, adoption in sorted(payload.adopted.items())
     ]
-    manifest = Manifest(packed.files, packed.folders, tuple(adopted for adopted, _ in taken))
+    files = sorted((*packed.files, *payload.kept), key=lambda file: file.path)
+    manifest = Manifest(tuple(files), packed.folders, tuple(adopted for adopted, _ in taken))
     new_bytes = packed.new_bytes + sum(size_bytes for _, size_bytes in taken)
     return manifest, packed, new_bytes
 

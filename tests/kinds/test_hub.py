@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import errno
 import hashlib
+import os
 import threading
 from pathlib import Path
 
@@ -12,7 +14,7 @@ from memoflow.errors import IntegrityError, RequestError
 from memoflow.kinds import hub, hub_files
 from memoflow.kinds.hub import About, Resolved, Scope, Wanted
 from memoflow.kinds.hub_files import Announced
-from memoflow.names import Key
+from memoflow.names import Digest, Key
 from memoflow.store import Store, open_store
 
 COMMIT = "0123456789abcdef0123456789abcdef01234567"
@@ -86,6 +88,8 @@ def test_patterns_are_the_same_in_any_order_and_as_a_single_text():
     ("arguments", "told"),
     [
         ({"repo_id": None}, "repo_id"),
+        ({"repo_id": "../../org/name"}, "repo_id"),
+        ({"repo_id": "org/na me"}, "repo_id"),
         ({"repo_id": "a/b", "repo_type": "kernel"}, "model, dataset, space"),
         ({"repo_id": "a/b", "revision": 7}, "branch, tag or commit"),
         ({"repo_id": "a/b", "allow_patterns": [1]}, "allow_patterns"),
@@ -189,27 +193,63 @@ def test_a_path_that_leaves_its_directory_is_an_error(path):
         hub_files.check_paths("model org/name", [Announced(path, 6, GREETING_GIT)])
 
 
-def test_files_are_known_by_their_digests_wherever_they_lie(store, tmp_path):
-    large = tmp_path / "large"
-    large.write_bytes(b"\2" * (1 << 20))
-    digest = "sha256:" + hashlib.sha256(large.read_bytes()).hexdigest()
-    files = [Announced("a/greeting", 6, GREETING_GIT), Announced("large", 1 << 20, digest)]
+@pytest.fixture
+def large(tmp_path: Path) -> Path:
+    path = tmp_path / "large"
+    path.write_bytes(b"\2" * (1 << 20))
+    return path
+
+
+def sha256(path: Path) -> str:
+    return "sha256:" + hashlib.sha256(path.read_bytes()).hexdigest()
+
+
+def test_files_are_known_by_their_digests_wherever_they_lie(store, large, tmp_path):
+    files = [Announced("a/greeting", 6, GREETING_GIT), Announced("large", 1 << 20, sha256(large))]
     contents = {"a/greeting": GREETING, "large": large}
     hub_files.remember(store, hub.save(store, key(), contents, about()), files)
 
-    asked = [Announced("b", 6, GREETING_GIT), Announced("c", 1 << 20, digest)]
+    asked = [Announced("b", 6, GREETING_GIT), Announced("c", 1 << 20, sha256(large))]
     found = hub_files.recall(store, [*asked, Announced("d", 6, GREETING_SHA256)])
     assert found.keys() == {"b", "c"}
-    assert all(hub_files.is_proven(one, found[one.path]) for one in asked)
+    other = hub.save(store, key(commit=OTHER), {}, about(), kept=found.values())
+    assert other.ref.new_bytes == 0
+    into = store.load(other.ref, tmp_path / "out")
+    assert (into / "b").read_bytes() == GREETING
+    assert (into / "c").read_bytes() == large.read_bytes()
 
 
-def test_a_large_file_is_known_by_its_name_on_a_machine_that_never_saw_it(store, tmp_path):
-    large = tmp_path / "large"
-    large.write_bytes(b"\3" * (1 << 20))
+def test_what_was_quarantined_is_no_longer_known(store, large):
+    files = [Announced("large", 1 << 20, sha256(large))]
+    hub_files.remember(store, hub.save(store, key(), {"large": large}, about()), files)
+    store.quarantine(Digest(sha256(large)))
+    assert hub_files.recall(store, files) == {}
+    assert hub_files.named(store, files) == {}
+
+
+def test_a_large_file_is_known_by_its_name_on_a_machine_that_never_saw_it(store, large, tmp_path):
     hub.save(store, key(), {"large": large}, about())
     elsewhere = open_store(tmp_path / "store", cache_dir=tmp_path / "other cache")
-    digest = "sha256:" + hashlib.sha256(large.read_bytes()).hexdigest()
-    assert hub_files.recall(elsewhere, [Announced("x", 1 << 20, digest)]).keys() == {"x"}
+    found = hub_files.named(elsewhere, [Announced("x", 1 << 20, sha256(large))])
+    assert found["x"].read_bytes() == large.read_bytes()
+
+
+def test_a_large_file_is_kept_by_a_link_and_can_be_written_no_more(store, large):
+    hub.save(store, key(), {"large": large}, about())
+    blob = store.blob_path(Digest(sha256(large)))
+    assert blob.samefile(large)
+    assert not large.stat().st_mode & 0o222
+
+
+def test_a_large_file_of_another_file_system_is_copied(store, large, monkeypatch):
+    def across(*arguments: object, **options: object) -> None:
+        raise OSError(errno.EXDEV, "Invalid cross-device link")
+
+    monkeypatch.setattr(os, "link", across)
+    hub.save(store, key(), {"large": large}, about())
+    blob = store.blob_path(Digest(sha256(large)))
+    assert blob.read_bytes() == large.read_bytes()
+    assert not blob.samefile(large)
 
 
 def test_what_was_forgotten_is_no_longer_known(store):

@@ -5,12 +5,14 @@
 
 from __future__ import annotations
 
+import base64
 import random
+import re
 
 import pytest
 
 from tests.hubs import Hub
-from tests.stories.test_checkpoint_contract import notes, once
+from tests.stories.world import notes, once
 
 LARGE = random.Random(0).randbytes(1_200_000)
 FILES = {"config.json": b"{}", "sub/notes.txt": b"first"}
@@ -128,8 +130,11 @@ def seen(project):
     logs = [path.read_text() for path in project.folder.rglob("*.log")]
     metadata = project.ask(
         """
+        from metaflow.cards import get_cards
+
         run = Flow("Contract").latest_run
         answer = [
+            [card.get() for card in get_cards(run["start"].task)],
             [task.metadata_dict for step in run for task in step],
             Run("Contract/" + run.id)["_parameters"].task["_graph_info"].data,
         ]
@@ -141,6 +146,7 @@ def seen(project):
         "later": later,
         "holds": holds,
         "metadata": metadata,
+        "cards": metadata[0],
         "main": hub.repos["model", "org/plain"].revisions["main"],
     }
 
@@ -290,6 +296,14 @@ def test_a_token_is_in_the_users_own_code_and_nowhere_else(seen):  # bugs 10 and
     assert TOKEN not in seen["text"]
     assert seen["environment"] == []
     assert TOKEN not in str(seen["metadata"])
+
+
+def test_the_card_of_a_task_shows_what_it_loaded(seen):
+    (card,) = seen["cards"]
+    # What it shows is in its page as Base64.
+    shown = base64.b64decode(re.search(r'__MF_DATA__\["[^"]*"\] = "([^"]*)"', card)[1]).decode()
+    assert "org/plain" in shown
+    assert TOKEN not in shown
 
 
 def test_the_metadata_of_a_task_names_what_it_loaded(seen):

@@ -5,8 +5,11 @@ In this process, not in a flow: the store, the code that downloads, and huggingf
 
 from __future__ import annotations
 
+import hashlib
 import os
 import random
+import subprocess
+import sys
 import time
 from collections.abc import Iterator
 from itertools import product
@@ -15,8 +18,12 @@ from typing import Any
 
 import pytest
 from huggingface_hub import constants
+from huggingface_hub.utils import _headers
 
 from memoflow.errors import IntegrityError, MemoflowError
+from memoflow.flow.artifact_store import ArtifactStore
+from memoflow.flow.current_hub import CurrentHub
+from memoflow.flow.journal import Journal
 from memoflow.flow.snapshots import Revalidate, Run, Snapshots
 from memoflow.flow.upstream import Transfer, Upstream
 from memoflow.kinds.hub import Scope, Snapshot, Wanted
@@ -26,6 +33,7 @@ from tests.hubs import Hub
 LARGE = random.Random(0).randbytes(1_500_000)
 FILES = {"config.json": b'{"layers": 2}', "model.safetensors": LARGE, "sub/notes.txt": b"notes"}
 REPO = "org/name"
+ROOT = Path(__file__).parents[2]
 SECRET = "hf_secretsecretsecret"
 
 
@@ -52,6 +60,20 @@ class World:
         self.said: list[str] = []
         self.store = open_store(folder / "store", cache_dir=folder / "index")
 
+    def snapshots(
+        self, *, run: str = "1", user: str = "alice", revalidate: str = "run"
+    ) -> Snapshots:
+        """Return those of one task."""
+        return Snapshots(
+            self.store,
+            Scope(("flow", "Train"), user),
+            Run("Train", run),
+            Revalidate.parse(revalidate),
+            task=f"Train/{run}/start/1",
+            attempt=0,
+            say=self.said.append,
+        )
+
     def get(self, repo_id: str = REPO, *, force: bool = False, **options: Any) -> Snapshot:
         transfer = {
             "endpoint": self.hub.endpoint,
@@ -61,20 +83,12 @@ class World:
         for name in Transfer.__dataclass_fields__:
             if name in options:
                 transfer[name] = options.pop(name)
-        run = Run("Train", options.pop("run", "1"))
-        snapshots = Snapshots(
-            self.store,
-            Scope(("flow", "Train"), options.pop("user", "alice")),
-            run,
-            Revalidate.parse(options.pop("revalidate", "run")),
-            task=f"Train/{run.id}/start/1",
-            attempt=0,
-            say=self.said.append,
-        )
+        task = {
+            name: options.pop(name) for name in ("run", "user", "revalidate") if name in options
+        }
         wanted = Wanted.of(repo_id, **options)
-        return snapshots.get(wanted, Upstream(Transfer(**transfer), self.said.append), force=force)[
-            0
-        ]
+        upstream = Upstream(Transfer(**transfer), self.said.append)
+        return self.snapshots(**task).get(wanted, upstream, force=force)[0]
 
     def load(self, snapshot: Snapshot) -> dict[str, bytes]:
         into = self.store.load(snapshot.ref, self.folder / f"out{time.monotonic_ns()}")
@@ -95,10 +109,9 @@ class World:
 def world(tmp_path: Path, hub: Hub, slept: list[float], monkeypatch: pytest.MonkeyPatch) -> World:
     hub.add(REPO, FILES)
     monkeypatch.setattr(constants, "HF_HUB_DOWNLOAD_TIMEOUT", 0.5)
-    monkeypatch.setattr(constants, "HF_HUB_DISABLE_XET", True)
-    # What it asks for besides, once a day, for its user agent.
-    monkeypatch.setattr(constants, "ENDPOINT", hub.endpoint)
-    monkeypatch.setattr(constants, "AGENT_HARNESSES_PATH", str(tmp_path / "h"), raising=False)
+    monkeypatch.setattr(constants, "HF_HUB_DISABLE_XET", True, raising=False)
+    # Once a day it asks the real Hub what programs there are that it may be run by.
+    monkeypatch.setattr(_headers, "detect_agent", lambda: None, raising=False)
     monkeypatch.delenv("HF_TOKEN", raising=False)
     return World(tmp_path, hub)
 
@@ -133,15 +146,75 @@ def test_each_wait_is_longer_than_the_one_before(world, hub, slept):
     assert waits[-1] > 2 * waits[0]
 
 
-@pytest.mark.parametrize("kind", ["truncate", "stall"])
-def test_a_download_goes_on_where_it_stopped(world, hub, kind, monkeypatch):
+@pytest.fixture
+def in_small_chunks(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What is kept of a download that stops is kept by chunks, of ten megabytes as a rule."""
     monkeypatch.setattr(constants, "DOWNLOAD_CHUNK_SIZE", 50_000)
+
+
+@pytest.fixture(params=["small files", "large ones"])
+def either_way(request: pytest.FixtureRequest) -> None:
+    """A file below one chunk comes at once, a larger one so that it can go on."""
+    if request.param == "large ones":
+        request.getfixturevalue("in_small_chunks")
+
+
+def ranges(hub: Hub) -> list[str | None]:
+    return [one.range for one in hub.requests if one.what == "get" and "model" in one.path]
+
+
+@pytest.mark.usefixtures("in_small_chunks")
+@pytest.mark.parametrize("kind", ["truncate", "stall", "reset"])
+def test_a_download_goes_on_where_it_stopped(world, hub, kind):
     hub.fault(kind, "get", "model")
     assert world.load(world.get()) == FILES
-    assert [one.range for one in hub.requests if one.what == "get" and "model" in one.path] == [
-        None,
-        f"bytes={len(LARGE) // 2}-",
-    ]
+    first, second = ranges(hub)
+    assert first is None
+    assert 0 < int(second.removeprefix("bytes=").removesuffix("-")) <= len(LARGE) // 2
+
+
+_CHILD = """
+import sys
+from pathlib import Path
+from types import SimpleNamespace
+from huggingface_hub import constants
+from tests.stories.test_hub_faults import World
+
+constants.DOWNLOAD_CHUNK_SIZE = 50_000
+World(Path(sys.argv[1]), SimpleNamespace(endpoint=sys.argv[2])).get()
+"""
+
+
+@pytest.mark.usefixtures("in_small_chunks")
+def test_a_download_goes_on_after_its_process_was_killed(world, hub):
+    hub.fault("stall", "get", "model")
+    env = os.environ | hub.env(world.folder / "home") | {"HF_HUB_DOWNLOAD_TIMEOUT": "60"}
+    child = subprocess.Popen(
+        [sys.executable, "-c", _CHILD, str(world.folder), hub.endpoint], cwd=ROOT, env=env
+    )
+    try:
+        assert hub.stalled.wait(30)
+        half = len(LARGE) // 2
+        for _ in range(1000):
+            if half in [path.stat().st_size for path in world.folder.rglob("*.incomplete")]:
+                break
+            hub.closing.wait(0.01)  # Since nobody sleeps here.
+    finally:
+        child.kill()
+        child.wait()
+    assert world.load(world.get()) == FILES
+    assert ranges(hub) == [None, f"bytes={half}-"]
+
+
+@pytest.mark.usefixtures("in_small_chunks")
+@pytest.mark.parametrize("size_bytes", [1000, len(LARGE), len(LARGE) + 1])
+def test_a_beginning_that_is_wrong_is_not_gone_on_from(world, hub, size_bytes):
+    blobs = world.folder / "hf" / "models--org--name" / "blobs"
+    blobs.mkdir(parents=True)
+    name = f"{hashlib.sha256(LARGE).hexdigest()}.memoflow.incomplete"
+    (blobs / name).write_bytes(b"0" * size_bytes)
+    assert world.load(world.get()) == FILES
+    assert not list(blobs.glob("*.incomplete"))
 
 
 def test_files_that_came_before_a_failure_do_not_come_again(world, hub):
@@ -153,6 +226,7 @@ def test_files_that_came_before_a_failure_do_not_come_again(world, hub):
     assert hub.count("get", "config.json") == before == 1
 
 
+@pytest.mark.usefixtures("either_way")
 @pytest.mark.parametrize("path", ["config.json", "model.safetensors"])
 def test_a_wrong_file_is_fetched_again(world, hub, path):
     hub.fault("flip", "get", path)
@@ -160,6 +234,7 @@ def test_a_wrong_file_is_fetched_again(world, hub, path):
     assert hub.count("get", path) == 2
 
 
+@pytest.mark.usefixtures("either_way")
 @pytest.mark.parametrize("path", ["config.json", "model.safetensors"])
 def test_a_file_that_stays_wrong_is_an_error_and_is_not_stored(world, hub, path):
     hub.fault("flip", "get", path, times=9)
@@ -280,7 +355,7 @@ def test_a_full_disk_at_the_cache_is_a_clear_error(world, hub, monkeypatch):
 @pytest.mark.parametrize("kind", ["status 503", "status 403", "truncate"])
 def test_no_error_shows_an_address_or_a_token(world, hub, kind, caplog):
     hub.add("org/private", FILES, private=True, tokens=(SECRET,))
-    hub.fault(kind, "get", times=99)
+    hub.fault(kind, "get", times=9999)
     with pytest.raises(MemoflowError) as error:
         world.get("org/private", token=SECRET)
     told = f"{error.value!r} {error.value.__cause__!r} {world.said} {caplog.text}"
@@ -288,6 +363,7 @@ def test_no_error_shows_an_address_or_a_token(world, hub, kind, caplog):
     assert "127.0.0.1" not in f"{error.value}{world.said}"
 
 
+@pytest.mark.usefixtures("either_way")
 def test_a_token_is_passed_on_to_the_hub_alone(world, hub):
     hub.add("org/private", FILES, private=True, tokens=(SECRET,))
     assert world.load(world.get("org/private", token=SECRET)) == FILES
@@ -310,6 +386,7 @@ def test_files_shared_by_revisions_and_repositories_are_fetched_and_stored_once(
     assert third.ref.new_bytes < 1000
 
 
+@pytest.mark.usefixtures("either_way")
 def test_what_the_cache_of_huggingface_hub_has_is_taken_from_there(world, hub):
     from huggingface_hub import snapshot_download
 
@@ -334,6 +411,7 @@ def _is_large(path: Path) -> bool:
     return path.is_file() and path.stat().st_size == len(LARGE)
 
 
+@pytest.mark.usefixtures("either_way")
 def test_force_downloads_again(world, hub):
     world.get()
     hub.forget()
@@ -396,13 +474,32 @@ def test_without_a_hub_an_error_says_what_is_missing_and_what_is_there(world, hu
         assert "allow_patterns=['*.json']" in told
 
 
-def test_what_is_private_is_served_to_nobody_else(world, hub):
-    hub.add("org/private", FILES, private=True, tokens=(SECRET,))
-    world.get("org/private", token=SECRET)
-    with pytest.raises(MemoflowError, match="org/private"):
-        world.get("org/private", user="bob", run="2")
-    with pytest.raises(MemoflowError):
-        world.get("org/private", user="bob", run="1")  # Not by way of what alice's run went by.
+@pytest.mark.parametrize("kind", ["private", "gated"])
+def test_what_not_everybody_may_have_is_served_to_nobody_else(world, hub, kind):
+    hub.add("org/kept", FILES, **{kind: True}, tokens=(SECRET,))
+    commit = world.get("org/kept", token=SECRET).about.commit
+    for options in ({"run": "1"}, {"run": "2"}, {"revision": commit}, {"revalidate": "never"}):
+        with pytest.raises(MemoflowError, match="org/kept"):
+            world.get("org/kept", user="bob", **options)
+    assert world.load(world.get("org/kept", user="bob", token=SECRET)) == FILES
     hub.forget()
-    assert world.load(world.get("org/private")) == FILES
+    assert world.load(world.get("org/kept")) == FILES
     assert hub.requests == []
+
+
+def test_what_turns_out_damaged_while_it_is_loaded_comes_from_the_hub_again(world, hub):
+    hub_of_task = CurrentHub(
+        ArtifactStore("local", str(world.folder), str(world.folder / "store")),
+        world.snapshots(),
+        temp_dir_root=None,
+        say=world.said.append,
+        noticed=lambda wanted, commit: None,
+        journal=Journal(),
+    )
+    options = {"endpoint": hub.endpoint, "cache_dir": str(world.folder / "hf")}
+    hub_of_task.snapshot_download(REPO, **options)
+    (blob,) = (path for path in (world.folder / "store" / "blobs").rglob("*") if _is_large(path))
+    blob.unlink()
+    with hub_of_task.load(REPO, **options) as folder:
+        assert Path(folder, "model.safetensors").read_bytes() == LARGE
+    assert any("damaged in the store" in line for line in world.said)

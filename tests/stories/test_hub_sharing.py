@@ -7,7 +7,7 @@ import random
 import pytest
 
 from tests.hubs import Hub
-from tests.stories.test_checkpoint_contract import notes, once
+from tests.stories.world import notes, once
 
 WEIGHTS = random.Random(0).randbytes(1_200_000)
 FILES = {"config.json": b"{}", "model.safetensors": WEIGHTS, "notes.txt": b"first"}

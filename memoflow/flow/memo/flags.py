@@ -12,6 +12,8 @@ from metaflow._vendor import click
 from metaflow.cli_components.utils import LazyGroup
 from metaflow.exception import CommandException
 
+from memoflow.flow.process import forget_outer_task
+
 MODES = ("on", "off", "read-only", "only")
 
 # What the command line of this process asked for; the worker is told through its environment.
@@ -90,6 +92,8 @@ def _lazy_load_with_options(self: Any, name: str) -> Any:
     command = _lazy_load(self, name)
     if name in ("run", "resume"):
         _add_options(command)
+    if name in ("run", "resume", "step", "spin", "spin-step"):
+        forget_outer_task()
     return command
 
 

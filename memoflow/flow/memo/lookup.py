@@ -10,7 +10,13 @@ from typing import Any
 from metaflow import metaflow_config
 
 from memoflow import fingerprint
-from memoflow.errors import IntegrityError, MemoflowError, NoFingerprintError, NotFoundError
+from memoflow.errors import (
+    IntegrityError,
+    MemoflowError,
+    NoFingerprintError,
+    NotFoundError,
+    RequestError,
+)
 from memoflow.fingerprint import Fingerprint, Part
 from memoflow.flow.memo import scope, watch
 from memoflow.flow.memo.flags import MODES, given, steps_to_refresh
@@ -18,6 +24,7 @@ from memoflow.flow.memo.options import Options, choice
 from memoflow.flow.memo.parents import FlowShape, Parents, UndecidedError
 from memoflow.flow.memo.session import Session
 from memoflow.kinds import memo
+from memoflow.kinds.hub import Wanted
 from memoflow.kinds.memo import Entry
 from memoflow.names import Key
 from memoflow.store import Store
@@ -71,11 +78,13 @@ class Memoized:
         )
         self.refresh = options.refresh or step in steps_to_refresh(asked, graph)
         # What other decorators read for the step, before it starts.
-        self.loads = [
-            name
-            for deco in getattr(flow, step).decorators
-            for name in getattr(deco, "artifacts_read", list)()
+        decorators = getattr(flow, step).decorators
+        self.hub = next((deco for deco in decorators if deco.name == "huggingface_hub"), None)
+        self.revisions = [] if self.hub is None else self.hub.revisions_read()
+        self.loads = self.revisions + [
+            name for deco in decorators for name in getattr(deco, "artifacts_read", list)()
         ]
+        self._unreachable: dict[str, UndecidedError] = {}
         self.looked_at = 0.0
         self._scope: Fingerprint | NoFingerprintError | None = None
 
@@ -110,10 +119,31 @@ class Memoized:
         return name in ignore or (name.startswith("inputs") and name.rpartition(".")[2] in ignore)
 
     def listed(self) -> tuple[str, ...] | None:
-        """Return the names in `inputs=[...]`, None if what the step reads decides."""
+        """Return the names in `inputs=[...]`, None if what the step reads decides.
+
+        What `@huggingface_hub(load=)` names is among them: a branch may be another commit in
+        each run.
+        """
         if self.options.inputs is None:
             return None
-        return tuple(name for name in self.options.inputs if not self.ignores(name))
+        names = (*self.options.inputs, *self.revisions)
+        return tuple(name for name in names if not self.ignores(name))
+
+    def commit_of(self, wanted: Wanted, run_id: str) -> str:
+        """Return the commit that a run goes by for a branch or tag of the Hub.
+
+        UndecidedError if the Hub cannot tell; it is not asked for that again.
+        """
+        if wanted.name in self._unreachable:
+            raise self._unreachable[wanted.name]
+        try:
+            if self.hub is None:
+                raise RequestError(f"{self.step} has no @huggingface_hub")
+            commit: str = self.hub.commit_of(wanted, self.shape.flow.__name__, run_id)
+        except MemoflowError as error:
+            self._unreachable[wanted.name] = UndecidedError(str(error))
+            raise self._unreachable[wanted.name] from error
+        return commit
 
 
 def look_up(memoized: Memoized, parents: Parents, session: Session) -> Verdict:

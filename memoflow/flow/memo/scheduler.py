@@ -8,6 +8,7 @@ from typing import Any
 from metaflow.metaflow_current import current
 from metaflow.util import get_username, resolve_identity
 
+from memoflow.flow import revisions
 from memoflow.flow.memo import task_record
 from memoflow.flow.memo.lookup import Memoized, MissError, Verdict, look_up
 from memoflow.flow.memo.parents import OF_ONE_RUN, Parents, UndecidedError
@@ -64,7 +65,7 @@ def _decide(task: Any, attempt: int, memoized: Memoized, session: Session) -> Ve
         shape=memoized.shape,
         join_type=memoized.join_type,
         frames=standin._foreach_stack,
-        current=_CurrentOf(task),
+        current=_CurrentOf(task, memoized),
         facts=session.store.index,
         lists=session.lists,
         load_limit_bytes=_LOAD_LIMIT_BYTES,
@@ -94,10 +95,14 @@ def _open(session: Session, path: str) -> Any:
 class _CurrentOf:
     """The values that `current` would have in the task's worker."""
 
-    def __init__(self, task: Any) -> None:
+    def __init__(self, task: Any, memoized: Memoized) -> None:
         self._task = task
+        self._memoized = memoized
 
     def __call__(self, name: str) -> Any:
+        wanted = revisions.parse(f"current.{name}")
+        if wanted is not None:
+            return self._memoized.commit_of(wanted, self._task.run_id)
         if name in OF_ONE_RUN:
             raise UndecidedError(f"current.{name} is another one in each run")
         if name == "flow_name":

@@ -257,6 +257,12 @@ _watch: Watch | None = None
 _hooked = False
 
 
+def note(name: str) -> None:
+    """Note what a tool in `current` read for the step that is being watched, if one is."""
+    if _watch is not None and _watch._watching:
+        _watch.note(name)
+
+
 def _hook_once() -> None:
     """Hook what Python never lets go: forks, and the classes that unpickling looks up."""
     global _hooked

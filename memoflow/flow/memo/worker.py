@@ -13,6 +13,8 @@ from typing import Any
 from metaflow.metadata_provider import MetaDatum
 from metaflow.metaflow_current import current
 
+from memoflow.errors import RequestError
+from memoflow.flow import revisions
 from memoflow.flow.memo import task_record, transition
 from memoflow.flow.memo.current_memo import CurrentMemo
 from memoflow.flow.memo.lookup import Memoized, MissError, Verdict, look_up, never
@@ -56,6 +58,7 @@ class Task:
         self._run_time_s = 0.0
         self._going_on: dict[str, Any] = {}
         self._refers_to: set[str] = set()
+        self._all_looked_at = True
         told = json.loads(os.environ.pop(TOLD, '{"look": true}'))
         memoized.mode = told.get("mode", memoized.mode)
         memoized.refresh = told.get("refresh", memoized.refresh)
@@ -66,7 +69,7 @@ class Task:
                 shape=memoized.shape,
                 join_type=memoized.join_type,
                 frames=list(flow._foreach_stack),
-                current=_current,
+                current=self._current,
                 facts=session.store.index,
                 lists=session.lists,
                 load_limit_bytes=_NO_LIMIT,
@@ -120,7 +123,7 @@ class Task:
             if self._watch is not None:
                 # Now, while what was set is still in memory.
                 held = [value for name, value in vars(flow).items() if name not in INTERNAL]
-                self._refers_to = find_in(held)
+                self._refers_to, self._all_looked_at = find_in(held)
         return exception
 
     def failed(self) -> None:
@@ -139,6 +142,17 @@ class Task:
             key = self._record(self._watch)
             if key is not None:
                 self._register({"memo-key": key})
+
+    def _current(self, name: str) -> Any:
+        wanted = revisions.parse(f"current.{name}")
+        if wanted is not None:
+            try:
+                seen = revisions.seen(f"current.{name}")
+            except RequestError as error:
+                raise UndecidedError(str(error)) from error
+            return seen or self._memoized.commit_of(wanted, str(current.run_id))
+        value = getattr(current, name, None)
+        return sorted(value) if name == "tags" and value is not None else value
 
     def _replay(self, flow: Any, *inputs: Any) -> None:
         """Bind the results of a hit in place of running the step."""
@@ -171,6 +185,9 @@ class Task:
             inputs = tuple(parents.read(name) for name in names)
         except UndecidedError as error:
             print(f"[memoize] not recorded: {error}", flush=True)
+            return None
+        if not self._all_looked_at:
+            print("[memoize] not recorded: the outputs are too many to look through", flush=True)
             return None
         edited = _edited_since(memoized.looked_at)
         if edited:
@@ -291,11 +308,6 @@ def _edited_since(moment: float) -> str | None:
                 if os.stat(path).st_mtime > moment - 0.02:
                     return os.path.basename(path)
     return None
-
-
-def _current(name: str) -> Any:
-    value = getattr(current, name, None)
-    return sorted(value) if name == "tags" and value is not None else value
 
 
 def _collapse(reads: dict[str, None], parents: Parents) -> dict[str, None]:

@@ -1,0 +1,197 @@
+"""`current.huggingface_hub`: what a task does with repositories of the Hub."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import tempfile
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from memoflow.errors import IntegrityError, NotFoundError
+from memoflow.flow import saved
+from memoflow.flow.artifact_store import ArtifactStore
+from memoflow.flow.asked import Asked
+from memoflow.flow.failures import HuggingfaceHubException, told_as
+from memoflow.flow.journal import Act, Journal
+from memoflow.flow.snapshots import Snapshots
+from memoflow.flow.upstream import Upstream
+from memoflow.kinds import hub
+from memoflow.kinds.hub import Snapshot, Wanted
+from memoflow.units import readable, span
+
+
+class Loaded(Mapping[str, str]):
+    """Where the repositories are that `@huggingface_hub(load=...)` loaded, by their ids."""
+
+    def __init__(self) -> None:
+        self._paths: dict[str, str] = {}
+        self._info: dict[str, dict[str, Any]] = {}
+
+    @property
+    def info(self) -> dict[str, dict[str, Any]]:
+        """The reference dicts of what was loaded, by the same ids."""
+        return self._info
+
+    def __getitem__(self, repo_id: str) -> str:
+        if repo_id not in self._paths:
+            known = ", ".join(self._paths) or "none"
+            raise KeyError(f"{repo_id!r} was not loaded; loaded: {known}")
+        return self._paths[repo_id]
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._paths)
+
+    def __len__(self) -> int:
+        return len(self._paths)
+
+    def add(self, repo_id: str, path: str, info: dict[str, Any]) -> None:
+        self._paths[repo_id] = path
+        self._info[repo_id] = info
+
+
+class CurrentHub:
+    """Downloads repositories once, keeps them in the store and loads them from there."""
+
+    def __init__(
+        self,
+        where: ArtifactStore,
+        snapshots: Snapshots,
+        *,
+        temp_dir_root: str | None,
+        say: Callable[[str], None],
+        noticed: Callable[[Wanted, str], None],
+        journal: Journal,
+    ) -> None:
+        self._where = where
+        self._snapshots = snapshots
+        self._temp_dir_root = temp_dir_root
+        self._say = say
+        self._noticed = noticed
+        self._journal = journal
+        self._loaded = Loaded()
+        self._temporary: list[tempfile.TemporaryDirectory[str]] = []
+
+    @property
+    def loaded(self) -> Loaded:
+        """What `load=` of the decorator has loaded: paths by repository id."""
+        return self._loaded
+
+    def snapshot_download(self, repo_id: str | None = None, **options: Any) -> dict[str, Any]:
+        """Keep a snapshot in the store, downloading what it lacks, and return a reference to it.
+
+        `options` are those of `huggingface_hub.snapshot_download`. With `local_dir` the files are
+        written there as well, to keep and to change. Raises HuggingfaceHubException if it cannot
+        be had whole.
+        """
+        with told_as(HuggingfaceHubException):
+            asked = Asked.of(_needed(repo_id), options)
+            snapshot = self._get(asked)
+            if asked.path is not None:
+                snapshot = self._load(asked, snapshot, asked.path)
+        return saved.of_snapshot(self._where, snapshot)
+
+    def load(
+        self,
+        repo_id: str | None = None,
+        path: str | os.PathLike[str] | None = None,
+        repo_type: str | None = "model",
+        **options: Any,
+    ) -> contextlib.AbstractContextManager[str]:
+        """Load a repository for the length of a `with` block, which is given the directory.
+
+        Without a path that is a temporary directory, which is removed again. The files are
+        read-only, and links into the store where the file system can.
+        """
+        with told_as(HuggingfaceHubException):
+            options = {"repo_type": repo_type, **options}
+            return self._loading(Asked.of(_needed(repo_id), options, path=path))
+
+    @contextlib.contextmanager
+    def _loading(self, asked: Asked) -> Iterator[str]:
+        with contextlib.ExitStack() as stack:
+            into = asked.path
+            if into is None:
+                into = stack.enter_context(self._new_directory())
+            with told_as(HuggingfaceHubException):
+                self._load(asked, self._get(asked), into)
+            yield into
+
+    def load_all(self, wanted: Sequence[Asked]) -> None:
+        """Load what `load=` of the decorator asks for."""
+        with told_as(HuggingfaceHubException):
+            for asked in wanted:
+                into = asked.path
+                if into is None:
+                    self._temporary.append(self._new_directory())
+                    into = self._temporary[-1].name
+                snapshot = self._load(asked, self._get(asked), into, why="load=")
+                reference = saved.of_snapshot(self._where, snapshot)
+                self._loaded.add(asked.wanted.repo_id, into, reference)
+
+    def clean_up(self) -> None:
+        """Remove temporary directories."""
+        while self._temporary:
+            self._temporary.pop().cleanup()
+
+    def _get(self, asked: Asked) -> Snapshot:
+        began, clock = time.time(), time.monotonic()
+        upstream = Upstream(asked.transfer, self._say)
+        snapshot, is_new = self._snapshots.get(asked.wanted, upstream, force=asked.force)
+        if asked.wanted.commit is None:
+            self._noticed(asked.wanted, snapshot.about.commit)
+        if is_new:
+            took_s = self._note("saved", snapshot, began, clock)
+            new = readable(snapshot.ref.new_bytes)
+            self._say(f"Saved {asked.wanted.repo} in {span(took_s)}, {new} of it new")
+        return snapshot
+
+    def _load(self, asked: Asked, snapshot: Snapshot, into: str, *, why: str = "") -> Snapshot:
+        began, clock = time.time(), time.monotonic()
+        store = self._where.store
+        try:
+            store.load(snapshot.ref, Path(into), linked=not asked.writable)
+        except (IntegrityError, NotFoundError) as error:
+            # The store has forgotten it by now, and the Hub has it still.
+            self._say(f"{asked.wanted.repo} is damaged in the store ({error}); getting it again")
+            snapshot = self._get(asked)
+            store.load(snapshot.ref, Path(into), linked=not asked.writable)
+        took_s = self._note("loaded", snapshot, began, clock, why=why)
+        self._say(f"Loaded {asked.wanted.repo} at {snapshot.about.commit} in {span(took_s)}")
+        return snapshot
+
+    def _new_directory(self) -> tempfile.TemporaryDirectory[str]:
+        if self._temp_dir_root is not None:
+            os.makedirs(self._temp_dir_root, exist_ok=True)
+        return tempfile.TemporaryDirectory(prefix="metaflow_hf_", dir=self._temp_dir_root)
+
+    def _note(
+        self, verb: str, snapshot: Snapshot, began: float, clock: float, *, why: str = ""
+    ) -> float:
+        took_s = time.monotonic() - clock
+        about = snapshot.about
+        self._journal.add(
+            Act(
+                verb=verb,
+                by="huggingface_hub",
+                kind=hub.KIND,
+                name=about.repo_id,
+                key=str(snapshot.ref.key),
+                origin=about.task,
+                began=began,
+                took_s=took_s,
+                size_bytes=snapshot.ref.size_bytes,
+                new_bytes=snapshot.ref.new_bytes if verb == "saved" else None,
+                why=why,
+                metadata=saved.metadata_of_snapshot(about),
+            )
+        )
+        return took_s
+
+
+def _needed(repo_id: str | None) -> str:
+    if repo_id is None:
+        raise ValueError("repo_id is needed: the name of a repository such as 'org/name'")
+    return repo_id

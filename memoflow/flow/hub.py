@@ -1,0 +1,247 @@
+"""@huggingface_hub: repositories of the Hub, downloaded once, proven and pinned.
+
+Imported whenever Metaflow is, so nothing here imports more than Metaflow until a step with
+@huggingface_hub runs.
+"""
+
+from __future__ import annotations
+
+import json
+from typing import TYPE_CHECKING, Any
+
+from metaflow.decorators import StepDecorator
+from metaflow.metadata_provider.metadata import MetaDatum
+from metaflow.metaflow_current import current
+
+from memoflow.flow import artifact_store
+from memoflow.flow.failures import HuggingfaceHubException, told_as
+from memoflow.flow.secret import has_secret, hidden
+
+if TYPE_CHECKING:
+    from memoflow.flow.card import TaskCard
+    from memoflow.flow.current_hub import CurrentHub
+    from memoflow.kinds.hub import Scope, Wanted
+
+_CACHE_SCOPES = ("checkpoint", "flow", "global")
+
+
+class HuggingfaceHubDecorator(StepDecorator):
+    """Load repositories of the Hugging Face Hub from the store, which downloads each once.
+
+    MF Add To Current
+    -----------------
+    huggingface_hub -> memoflow.flow.current_hub.CurrentHub
+        Downloads, keeps and loads repositories in the running task.
+
+    Parameters
+    ----------
+    load : List[str | Dict[str, Any] | Tuple[str | Dict[str, Any], Optional[str]]], optional
+        Repositories to load before the step starts, by id or as arguments of `snapshot_download`;
+        with a path each, or to a temporary directory.
+    cache_scope : str, default "checkpoint"
+        Who shares what was downloaded: "checkpoint", the tasks that share checkpoints; "flow",
+        all runs of the flow; "global", everybody. What is private or gated is shared with other
+        users in "global" alone.
+    revalidate : str or timedelta, default "run"
+        When to ask again which commit a branch or tag stands for: once a "run", "never",
+        "always", or when the answer is older than a time such as "7d".
+    temp_dir_root : str, optional, default None
+        Where temporary directories are made. None: where temporary files go.
+    """
+
+    name = "huggingface_hub"
+    defaults = {
+        "load": None,
+        "cache_scope": "checkpoint",
+        "revalidate": "run",
+        "temp_dir_root": None,
+    }
+
+    _current: CurrentHub | None = None
+    _card: TaskCard | None = None
+
+    def init(self) -> None:
+        if not self.statically_defined and has_secret(self.attributes["load"]):
+            raise HuggingfaceHubException(
+                "a token on the command line is seen by all who list processes; set HF_TOKEN, or "
+                "log in with `hf auth login`"
+            )
+        # Now, since Metaflow keeps the arguments of decorators with each run.
+        self.attributes["load"] = hidden(self.attributes["load"])
+
+    def step_init(
+        self,
+        flow: Any,
+        graph: Any,
+        step_name: str,
+        decorators: Any,
+        environment: Any,
+        flow_datastore: Any,
+        logger: Any,
+    ) -> None:
+        from memoflow.flow.asked import parse
+        from memoflow.flow.snapshots import Revalidate
+
+        self._flow_datastore = flow_datastore
+        # One card for all, so that a step which wants none gets none.
+        self._show_card = not any(
+            deco.name == "checkpoint" and str(deco.attributes["show_card"]).lower() == "false"
+            for deco in decorators
+        )
+        asked = self.attributes
+        for option, value in asked.items():
+            if value == "None":  # As `--with huggingface_hub:load=None` has it.
+                asked[option] = None
+        if asked["cache_scope"] not in _CACHE_SCOPES:
+            raise HuggingfaceHubException(
+                f"@huggingface_hub(cache_scope={asked['cache_scope']!r}) on step {step_name}: it "
+                f"is one of {', '.join(map(repr, _CACHE_SCOPES))}"
+            )
+        with told_as(HuggingfaceHubException):
+            parse(asked["load"])
+            self._revalidate = Revalidate.parse(asked["revalidate"])
+            if self.system_ctx.is_launch:
+                artifact_store.check_usable()
+
+    def deciding_attributes(self) -> dict[str, Any]:
+        """Return what of the arguments decides the step's result, for a key of it."""
+        from memoflow.flow.asked import deciding
+
+        return {"load": deciding(self.attributes["load"])}
+
+    def revisions_read(self) -> list[str]:
+        """Return the branches and tags that `load=` names, as reads of the step."""
+        from memoflow.flow import revisions
+        from memoflow.flow.asked import parse
+
+        wanted = [asked.wanted for asked in parse(self.attributes["load"])]
+        return [revisions.name_of(one) for one in wanted if one.commit is None]
+
+    def commit_of(self, wanted: Wanted, flow: str, run_id: str) -> str:
+        """Return the commit that a run goes by for a branch or tag; MemoflowError if none."""
+        from memoflow.flow.asked import parse
+        from memoflow.flow.snapshots import Run, resolve
+        from memoflow.flow.upstream import Transfer, Upstream
+
+        transfers = [
+            asked.transfer
+            for asked in parse(self.attributes["load"])
+            if asked.wanted.name == wanted.name
+        ]
+        found = resolve(
+            artifact_store.current_store().store,
+            Upstream(transfers[0] if transfers else Transfer(), self._say),
+            wanted,
+            Run(flow, run_id),
+            self._revalidate,
+            self._say,
+        )
+        return wanted.revision if found is None else found.commit
+
+    def task_pre_step(
+        self,
+        step_name: str,
+        task_datastore: Any,
+        metadata: Any,
+        run_id: str,
+        task_id: str,
+        flow: Any,
+        graph: Any,
+        retry_count: int,
+        max_user_code_retries: int,
+        ubf_context: Any,
+        inputs: Any,
+    ) -> None:
+        from memoflow.flow.asked import parse
+        from memoflow.flow.current_hub import CurrentHub
+        from memoflow.flow.journal import of_this_process
+        from memoflow.flow.snapshots import Run, Snapshots
+
+        pathspec = str(current.pathspec)
+        with told_as(HuggingfaceHubException):
+            where = artifact_store.current_store()
+            self._current = CurrentHub(
+                where,
+                Snapshots(
+                    where.store,
+                    self._scope(flow, parallel=bool(graph[step_name].parallel_step)),
+                    Run(str(current.flow_name), run_id),
+                    self._revalidate,
+                    task=pathspec,
+                    attempt=retry_count,
+                    say=self._say,
+                ),
+                temp_dir_root=self.attributes["temp_dir_root"],
+                say=self._say,
+                noticed=_notice,
+                journal=of_this_process(),
+            )
+        current._update_env({"huggingface_hub": self._current})
+        if self._show_card:
+            from memoflow.flow import card
+
+            self._card = card.of_task(self._flow_datastore, pathspec, retry_count)
+            self._card.show(self.name, {"cache scope": self.attributes["cache_scope"]})
+        self._current.load_all(parse(self.attributes["load"]))
+        lineage = artifact_store.metadata_of_flow(retry_count)
+        keys = [reference["key"] for reference in self._current.loaded.info.values()]
+        if keys:
+            tags = [f"attempt_id:{retry_count}"]
+            value = json.dumps({"keys": keys})
+            lineage.append(MetaDatum("hf-loaded-models", value, "model-registry", tags))
+        if lineage:
+            metadata.register_metadata(run_id, step_name, task_id, lineage)
+
+    def _scope(self, flow: Any, *, parallel: bool) -> Scope:
+        from memoflow.flow import identity
+        from memoflow.kinds.hub import Scope
+
+        kind, user = self.attributes["cache_scope"], str(current.username)
+        if kind == "global":
+            return Scope((kind,), user)
+        if kind == "flow":
+            return Scope((kind, str(current.flow_name)), user)
+        mine, notes = identity.of_task(flow, parallel=parallel)
+        for note in notes:
+            self._say(note)
+        return Scope((kind, mine.flow, mine.step, mine.scope, mine.identifier), user)
+
+    def task_exception(
+        self,
+        exception: Exception,
+        step_name: str,
+        flow: Any,
+        graph: Any,
+        retry_count: int,
+        max_user_code_retries: int,
+    ) -> None:
+        self._finish("failed")
+
+    def task_finished(
+        self,
+        step_name: str,
+        flow: Any,
+        graph: Any,
+        is_task_ok: bool,
+        retry_count: int,
+        max_user_code_retries: int,
+    ) -> None:
+        self._finish("succeeded" if is_task_ok else "failed")
+
+    def _finish(self, state: str) -> None:
+        if self._current is not None:
+            self._current.clean_up()
+            self._current = None
+        if self._card is not None:
+            self._card.finish(state)
+
+    def _say(self, line: str) -> None:
+        print(f"[@huggingface_hub] {line}", flush=True)
+
+
+def _notice(wanted: Wanted, commit: str) -> None:
+    from memoflow.flow import revisions
+    from memoflow.flow.memo import watch
+
+    revisions.note(wanted, commit)
+    watch.note(revisions.name_of(wanted))

@@ -1,0 +1,46 @@
+"""Revisions: the commits that branches and tags stand for, as inputs of a step's result.
+
+To what keys results a revision is a read like any other, named
+`current.huggingface_hub[model/org/name@main]`.
+"""
+
+from __future__ import annotations
+
+import re
+
+from memoflow.errors import RequestError
+from memoflow.kinds.hub import Wanted
+
+_NAME = re.compile(r"current\.huggingface_hub\[(?P<type>\w+)/(?P<repo>[^@]+)@(?P<revision>.+)\]")
+
+_seen: dict[str, str] = {}
+_moved: set[str] = set()
+
+
+def name_of(wanted: Wanted) -> str:
+    return f"current.huggingface_hub[{wanted.repo_type}/{wanted.repo_id}@{wanted.revision}]"
+
+
+def parse(name: str) -> Wanted | None:
+    """Return what a read is of; None if that is no revision."""
+    match = _NAME.fullmatch(name)
+    if match is None:
+        return None
+    return Wanted(match["repo"], match["type"], match["revision"])
+
+
+def note(wanted: Wanted, commit: str) -> None:
+    """Note which commit the step that runs in this process was given."""
+    name = name_of(wanted)
+    if _seen.setdefault(name, commit) != commit:
+        _moved.add(name)
+
+
+def seen(name: str) -> str | None:
+    """Return which commit the step was given, None if it was given none.
+
+    RequestError if it was given one and then another.
+    """
+    if name in _moved:
+        raise RequestError(f"{name} was one commit, and then another, while the step ran")
+    return _seen.get(name)

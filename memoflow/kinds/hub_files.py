@@ -1,0 +1,142 @@
+"""Hub files: by which digest the Hub announces each, the proof of it, and where it lies already."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Collection, Iterable
+from dataclasses import dataclass, replace
+from io import BytesIO
+from pathlib import Path
+from typing import Any
+
+from memoflow.errors import IntegrityError, NotFoundError
+from memoflow.kinds.hub import Snapshot
+from memoflow.names import Digest, Key
+from memoflow.objects import File, blob_name
+from memoflow.objects.blobs import chunks
+from memoflow.objects.paths import check_tree
+from memoflow.store import Store
+
+
+@dataclass(frozen=True)
+class Announced:
+    """A file that the Hub says a commit has.
+
+    `digest` is `sha256:...` of its bytes for one that is kept by LFS, else `git:...`, the id of
+    the blob that git makes of them.
+    """
+
+    path: str
+    size_bytes: int
+    digest: str
+
+
+def check_paths(repo: str, files: Iterable[Announced]) -> None:
+    """Raise IntegrityError if these cannot be the files of one directory."""
+    try:
+        check_tree([file.path for file in files], (), {})
+    except ValueError as error:
+        raise IntegrityError(
+            f"the Hub lists files of {repo} that no directory can hold: {error}; nothing was loaded"
+        ) from None
+
+
+class WrongFileError(IntegrityError):
+    """What came is not what the Hub announced."""
+
+
+def prove(file: Announced, content: Path | bytes) -> None:
+    """Raise WrongFileError, which says what came, if that is not what was announced."""
+    size_bytes, digest = size_of(content), digest_of(file, content)
+    if (size_bytes, digest) != (file.size_bytes, file.digest):
+        raise WrongFileError(f"{size_bytes} bytes with {digest}")
+
+
+def is_proven(file: Announced, content: Path | bytes) -> bool:
+    """Tell whether a content is what was announced."""
+    try:
+        prove(file, content)
+    except WrongFileError:
+        return False
+    return True
+
+
+def size_of(content: Path | bytes) -> int:
+    return len(content) if isinstance(content, bytes) else content.stat().st_size
+
+
+def digest_of(file: Announced, content: Path | bytes) -> str:
+    """Return the digest of a content in the form in which the Hub announced the file's.
+
+    A git blob is hashed with its header: https://git-scm.com/book/en/v2/Git-Internals-Git-Objects
+    """
+    form = file.digest.partition(":")[0]
+    algorithm: Any = hashlib.sha256()
+    if form == "git":
+        algorithm = hashlib.sha1(b"blob %d\0" % size_of(content), usedforsecurity=False)
+    with BytesIO(content) if isinstance(content, bytes) else content.open("rb") as stream:
+        for chunk in chunks(stream):
+            algorithm.update(chunk)
+    return f"{form}:{algorithm.hexdigest()}"
+
+
+def remember(store: Store, snapshot: Snapshot, files: Iterable[Announced]) -> None:
+    """Note that files lie in a snapshot, for whoever is told the same digests of others."""
+    key = str(snapshot.ref.key)
+    store.index.remember({_fact(file): json.dumps([key, file.path]) for file in files})
+
+
+def recall(store: Store, files: Collection[Announced]) -> dict[str, File]:
+    """Return those of the files that are in the store, as far as this machine knows, by path.
+
+    Each was proven by the same digest when it was stored.
+    """
+    by_fact: dict[str, list[Announced]] = {}
+    for file in files:
+        by_fact.setdefault(_fact(file), []).append(file)
+    held: dict[str, dict[str, File]] = {}
+    found: dict[str, File] = {}
+    for fact, text in store.index.recall(list(by_fact)).items():
+        key, path = json.loads(text)
+        if key not in held:
+            held[key] = _files(store, Key.parse(key))
+        known = held[key].get(path)
+        if known is not None:
+            found |= {file.path: replace(known, path=file.path) for file in by_fact[fact]}
+    blobs = sorted({piece.blob for file in found.values() for piece in file.pieces})
+    there = store.backend.exists([blob_name(blob) for blob in blobs])
+    gone = {blob for blob, is_there in zip(blobs, there, strict=True) if not is_there}
+    return {
+        path: file
+        for path, file in found.items()
+        if not any(piece.blob in gone for piece in file.pieces)
+    }
+
+
+def named(store: Store, files: Iterable[Announced]) -> dict[str, Path]:
+    """Return where blobs lie on this machine that have the SHA-256 of a file, by its path.
+
+    Whoever stored them may not have proven them.
+    """
+    found = {}
+    for file in files:
+        if file.digest.startswith("sha256:"):
+            blob = store.blob_path(Digest(file.digest))
+            if blob is not None and blob.is_file():
+                found[file.path] = blob
+    return found
+
+
+def _files(store: Store, key: Key) -> dict[str, File]:
+    ref = store.find(key)
+    if ref is None:
+        return {}
+    try:
+        return {file.path: file for file in store.manifest(ref).files}
+    except (NotFoundError, IntegrityError):
+        return {}
+
+
+def _fact(file: Announced) -> str:
+    return f"hub:{file.digest}"
