@@ -56,6 +56,11 @@ class BackendContract:
         backend.write("b", b"")
         assert backend.exists(["a", "b", "c/d"]) == [False, True, False]
 
+    def test_sizes_come_in_order(self, backend: Backend) -> None:
+        backend.write("b", b"")
+        backend.write("c/d", b"data")
+        assert list(backend.sizes(["a", "b", "c/d", "c"])) == [None, 0, 4, None]
+
     def test_a_listing_is_of_a_folder_and_below(self, backend: Backend) -> None:
         for name in ("a/1", "a/b/2", "ab/3", "c"):
             backend.write(name, b"xy")

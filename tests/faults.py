@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import io
 import os
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
@@ -24,6 +25,7 @@ class Faulty:
     def __init__(self, backend: Backend) -> None:
         self.backend = backend
         self.calls: dict[str, int] = {}
+        self.before_write: Callable[[str], None] | None = None  # given the name
         self._planned: dict[str, tuple[int, str]] = {}
 
     def fail_at(self, verb: str, *, nth: int = 1) -> None:
@@ -57,6 +59,7 @@ class Faulty:
     def write(
         self, name: str, data: bytes, *, if_absent: bool = False, durable: bool = True
     ) -> bool:
+        self._is_written(name)
         return self._call(
             "write",
             lambda half: self.backend.write(name, half(data), if_absent=if_absent, durable=durable),
@@ -65,6 +68,9 @@ class Faulty:
     def exists(self, names: Sequence[str]) -> list[bool]:
         return self._call("exists", lambda half: self.backend.exists(names))
 
+    def sizes(self, names: Sequence[str]) -> Sequence[int | None]:
+        return self._call("sizes", lambda half: self.backend.sizes(names))
+
     def list(self, prefix: str) -> Iterator[Found]:
         return self._call("list", lambda half: self.backend.list(prefix))
 
@@ -72,7 +78,7 @@ class Faulty:
         return self._call("delete", lambda half: self.backend.delete(names))
 
     def open(self, name: str) -> BinaryIO | None:
-        return self._call("open", lambda half: self.backend.open(name))
+        return self._call("open", lambda half: half(self.backend.open(name)))
 
     def write_from(
         self,
@@ -86,6 +92,7 @@ class Faulty:
             data = source if isinstance(source, Path) else [half(bytes(s)) for s in source]
             return self.backend.write_from(name, data, if_absent=if_absent, durable=durable)
 
+        self._is_written(name)
         return self._call("write", write)
 
     def adopt(self, name: str, source: Path) -> bool:
@@ -96,6 +103,10 @@ class Faulty:
 
     def tidy(self, *, before: float) -> int:
         return self._call("tidy", lambda half: self.backend.tidy(before=before))
+
+    def _is_written(self, name: str) -> None:
+        if self.before_write is not None:
+            self.before_write(name)
 
     def _plan(self, verb: str, nth: int, how: str) -> None:
         self._planned[verb] = (self.calls.get(verb, 0) + nth, how)
@@ -147,4 +158,6 @@ class SystemFaults:
 
 
 def _half(data: Any) -> Any:
+    if isinstance(data, io.BytesIO):
+        return io.BytesIO(_half(data.getvalue()))
     return data if data is None else data[: len(data) // 2]

@@ -44,6 +44,9 @@ class Backend(Protocol):
     def exists(self, names: Sequence[str]) -> list[bool]:
         """Tell for each name whether it is taken."""
 
+    def sizes(self, names: Sequence[str]) -> Sequence[int | None]:
+        """Return of how many bytes each name is; None for one that is not taken."""
+
     def list(self, prefix: str) -> Iterator[Found]:
         """Yield what lies in the folder `prefix` and below, in no order; "" means everything.
 

@@ -59,7 +59,10 @@ class Local:
                 return None
 
     def exists(self, names: Sequence[str]) -> list[bool]:
-        return [self._is_file(self._path(name)) for name in names]
+        return [size is not None for size in self.sizes(names)]
+
+    def sizes(self, names: Sequence[str]) -> Sequence[int | None]:
+        return [self._size(self._path(name)) for name in names]
 
     def list(self, prefix: str) -> Iterator[Found]:
         start = folder(prefix)
@@ -122,12 +125,13 @@ class Local:
     def _path(self, name: str) -> str:
         return self._prefix + check_name(name)
 
-    def _is_file(self, path: str) -> bool:
+    def _size(self, path: str) -> int | None:
         with translated("read", path):
             try:
-                return stat.S_ISREG(os.stat(path).st_mode)
+                info = os.stat(path)
             except _ABSENT:
-                return False
+                return None
+        return info.st_size if stat.S_ISREG(info.st_mode) else None
 
     def _walk(self, directory: str, prefix: str) -> Iterator[Found]:
         with translated("list", directory):

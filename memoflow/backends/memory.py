@@ -36,8 +36,12 @@ class Memory:
         return True
 
     def exists(self, names: Sequence[str]) -> list[bool]:
+        return [size is not None for size in self.sizes(names)]
+
+    def sizes(self, names: Sequence[str]) -> Sequence[int | None]:
         with self._lock:
-            return [check_name(name) in self._files for name in names]
+            files = [self._files.get(check_name(name)) for name in names]
+        return [None if file is None else len(file[0]) for file in files]
 
     def list(self, prefix: str) -> Iterator[Found]:
         start = folder(prefix)

@@ -9,6 +9,7 @@ import contextlib
 import json
 import os
 from collections.abc import Iterator
+from contextvars import ContextVar
 from dataclasses import asdict, dataclass
 from functools import cache
 from pathlib import Path
@@ -20,12 +21,11 @@ from metaflow.decorators import FlowDecorator
 from metaflow.exception import MetaflowException
 from metaflow.metadata_provider.metadata import MetaDatum
 
+from memoflow.flow.process import ARTIFACT_STORE as VARIABLE
+
 if TYPE_CHECKING:
     from memoflow.kinds.legacy import Legacy
     from memoflow.store import Store
-
-# Told to the subprocesses of a task: only where the store is, since the rest can hold secrets.
-VARIABLE = "METAFLOW_CHECKPOINT_ARTIFACT_STORE"
 
 # As metaflow-checkpoint names them, in the tags of a run and the metadata of a task.
 _TYPE, _ROOT = "artifact-store-ds-type", "artifact-store-ds-root"
@@ -75,8 +75,11 @@ def _check_local(type: str, folder: str) -> None:
 def of_datastore(type: str, root: str) -> ArtifactStore:
     """Return the store of a datastore of Metaflow's; METAFLOW_MEMOFLOW_ROOT puts it elsewhere."""
     named = metaflow_config.MEMOFLOW_ROOT
+    if type == "local":
+        root = os.path.abspath(os.path.expanduser(root))
     if named:
-        return ArtifactStore("local", root, str(named))
+        folder = str(named) if "://" in named else os.path.abspath(os.path.expanduser(named))
+        return ArtifactStore("local", root, folder)
     return ArtifactStore(type, root, f"{root.rstrip('/')}/memoflow")
 
 
@@ -95,8 +98,9 @@ def default() -> ArtifactStore:
         _of_process = of_datastore(datastore.TYPE, datastore.datastore_root)
     if _of_process is not None:
         return _of_process
-    if VARIABLE in os.environ:
-        return ArtifactStore(**json.loads(os.environ[VARIABLE]))
+    told = _told("default")
+    if told is not None:
+        return told
     type = metaflow_config.DEFAULT_DATASTORE
     from metaflow.plugins import DATASTORES
 
@@ -110,14 +114,15 @@ def default() -> ArtifactStore:
     return of_datastore(type, root)
 
 
-_switched: list[ArtifactStore] = []
+# Of this thread alone: another may work with the store of another run at the same time.
+_switched: ContextVar[ArtifactStore | None] = ContextVar("switched", default=None)
 _of_flow: ArtifactStore | None = None
 _of_process: ArtifactStore | None = None
 
 
 def current_store() -> ArtifactStore:
     """Return the store in force: of an `artifact_store_from`, of the flow, or the default."""
-    return (_switched[-1] if _switched else None) or _of_flow or default()
+    return _switched.get() or _of_flow or _told("flow") or default()
 
 
 def check_usable() -> None:
@@ -127,7 +132,17 @@ def check_usable() -> None:
 
 
 def tell_subprocesses() -> None:
-    os.environ[VARIABLE] = json.dumps(asdict(current_store()))
+    """Set the environment variable from which a subprocess of this task knows its stores."""
+    stores = {"flow": _of_flow, "default": default()}
+    os.environ[VARIABLE] = json.dumps(
+        {name: None if where is None else asdict(where) for name, where in stores.items()}
+    )
+
+
+def _told(name: str) -> ArtifactStore | None:
+    """Return the store that the task which started this process told of."""
+    told = json.loads(os.environ.get(VARIABLE, "{}")).get(name)
+    return None if told is None else ArtifactStore(**told)
 
 
 def metadata_of_flow(attempt: int) -> list[MetaDatum]:
@@ -206,11 +221,11 @@ def artifact_store_from(
         where = _at(noted[_TYPE], str((config or {}).get("root", noted[_ROOT])))
     else:
         where = default()
-    _switched.append(where)
+    before = _switched.set(where)
     try:
         yield
     finally:
-        _switched.pop()
+        _switched.reset(before)
 
 
 def _at(type: str, root: str) -> ArtifactStore:

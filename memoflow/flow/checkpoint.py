@@ -140,7 +140,9 @@ class CheckpointDecorator(StepDecorator):
             self._logger(f"[@checkpoint] {line}", system_msg=True)
 
         try:
-            housekeeping.collect(artifact_store.current_store().store, say)
+            housekeeping.collect(
+                artifact_store.current_store().store, say, [artifact_store.default().store]
+            )
         except MemoflowError as error:
             say(f"the store could not be tidied: {error}")
 
@@ -161,6 +163,7 @@ class CheckpointDecorator(StepDecorator):
         from memoflow.flow import identity
         from memoflow.flow.checkpointer import Checkpointer, Options
         from memoflow.flow.current_checkpoint import CurrentCheckpoint
+        from memoflow.flow.scratch import Scratch
 
         noticed: Callable[[], None] = _nothing
         if self.attributes["show_card"]:
@@ -183,7 +186,12 @@ class CheckpointDecorator(StepDecorator):
             self._checkpointer.tell_subprocesses()
             self._current = CurrentCheckpoint(
                 self._checkpointer,
-                temp_dir_root=self.attributes["temp_dir_root"],
+                scratch=Scratch(
+                    self.name,
+                    f"{self._checkpointer.where.folder} {mine.own}",
+                    retry_count,
+                    self.attributes["temp_dir_root"],
+                ),
                 code=self._code,
                 say=self._say,
                 noticed=noticed,

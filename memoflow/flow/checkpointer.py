@@ -10,18 +10,23 @@ import time
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from datetime import timedelta
+from functools import cache
 from itertools import islice, takewhile
 from pathlib import Path
 from typing import Any
 
-from metaflow.metaflow_current import current
-
-from memoflow.errors import RequestError
+from memoflow.errors import MemoflowError, RequestError
 from memoflow.flow import saved
-from memoflow.flow.artifact_store import ArtifactStore, current_store, tell_subprocesses
+from memoflow.flow.artifact_store import (
+    ArtifactStore,
+    current_store,
+    default,
+    tell_subprocesses,
+)
 from memoflow.flow.identity import Identity
 from memoflow.flow.journal import Act, Journal, of_this_process
 from memoflow.flow.metadata import plain
+from memoflow.flow.process import IDENTIFIER, OPTIONS, UID
 from memoflow.kinds import checkpoint, memo
 from memoflow.kinds.checkpoint import About, Checkpoint
 from memoflow.names import Key
@@ -30,11 +35,6 @@ log = logging.getLogger("memoflow")
 
 DEFAULT_NAME = "mfchckpt"
 STORAGE_FORMATS = ("files", "tar")
-
-# What a subprocess needs to save for the task that started it.
-UID = "METAFLOW_CHECKPOINT_UID"
-_IDENTIFIER = "METAFLOW_CHECKPOINT_TASK_IDENTIFIER"
-_OPTIONS = "METAFLOW_CHECKPOINT_OPTIONS"
 
 # Bytes that `keep_last` lets go are freed by sweeps this far apart, and kept this long at least,
 # since another save may be about to refer to them.
@@ -62,6 +62,7 @@ class Checkpointer:
     journal: Journal = field(default_factory=of_this_process)
     _swept: float = field(default_factory=time.monotonic)
     _referred: tuple[float, set[Key]] = (-math.inf, set())
+    _token: str = field(default_factory=checkpoint.new_token)
 
     @classmethod
     def from_environment(cls) -> Checkpointer | None:
@@ -69,13 +70,16 @@ class Checkpointer:
         uid = os.environ.get(UID)
         if uid is None:
             return None
-        if current.is_running_flow and not uid.startswith(f"{_step_path()}/"):
-            return None  # A flow that a task of another one has started.
+        return _of_uid(uid, os.environ.get(OPTIONS, "{}"), current_store())
+
+    @classmethod
+    def of_uid(cls, uid: str, told: str, where: ArtifactStore) -> Checkpointer:
+        """Return that of the task which set these environment variables."""
         try:
             flow, run, step, task, identifier, scope, attempt = uid.split("/")
-            told = json.loads(os.environ.get(_OPTIONS, "{}"))
-            ttl = told.pop("ttl_s", None)
-            options = Options(**told, ttl=None if ttl is None else timedelta(seconds=ttl))
+            fields = json.loads(told)
+            ttl = fields.pop("ttl_s", None)
+            options = Options(**fields, ttl=None if ttl is None else timedelta(seconds=ttl))
             pathspec = f"{flow}/{run}/{step}/{task}"
             identity = Identity(flow, step, scope, identifier, pathspec, pathspec, int(attempt))
         except (TypeError, ValueError) as error:
@@ -83,16 +87,16 @@ class Checkpointer:
                 f"{UID}={uid!r} is not what a task with @checkpoint sets ({error}); pass it on to "
                 "subprocesses as it is"
             ) from None
-        return cls(current_store(), identity, options)
+        return cls(where, identity, options)
 
     def tell_subprocesses(self) -> None:
         """Set the environment variables from which a subprocess makes its own."""
         one = self.identity
         fields = (one.task, one.identifier, one.scope, str(one.attempt))
         os.environ[UID] = "/".join(fields)
-        os.environ[_IDENTIFIER] = one.identifier
+        os.environ[IDENTIFIER] = one.identifier
         ttl = self.options.ttl
-        os.environ[_OPTIONS] = json.dumps(
+        os.environ[OPTIONS] = json.dumps(
             {
                 "keep_last": self.options.keep_last,
                 "ttl_s": None if ttl is None else ttl.total_seconds(),
@@ -109,9 +113,9 @@ class Checkpointer:
     def key(self, number: int | None = None) -> str:
         """Return the key of a save by its number, by default that of the next one."""
         if number is None:
-            last = self.where.store.latest(self.series, fresh=True, even_expired=True)
-            number = 1 if last is None else int(last.key.parts[-1]) + 1
-        return str(self.series / f"{number:08d}")
+            last = next(iter(self.where.store.series(self.series)), None)
+            number = 1 if last is None else int(last.key.parts[-1].partition("-")[0]) + 1
+        return str(self.series / f"{number:08d}-{self._token}")
 
     def save(
         self,
@@ -125,6 +129,9 @@ class Checkpointer:
         """Save a file or directory and return its reference; see `current.checkpoint.save`."""
         if storage_format not in STORAGE_FORMATS:
             raise ValueError(f"storage_format is 'files' or 'tar', not {storage_format!r}")
+        named = os.fspath(path) if isinstance(path, (str, os.PathLike)) else None
+        if not isinstance(named, str) or not named or "\0" in named:
+            raise RequestError(f"a checkpoint is saved from a file or directory, not {path!r}")
         if not isinstance(name, str) or not name:
             raise RequestError(f"a checkpoint's name is a text, not {name!r}")
         began, clock = time.time(), time.monotonic()
@@ -140,11 +147,18 @@ class Checkpointer:
                 metadata=plain(metadata),
                 storage_format=storage_format,
                 code=self.options.code,
+                own=self.identity.own,
             ),
+            token=self._token,
             ttl=self.options.ttl,
         )
+        self._token = checkpoint.new_token()
         self.note("saved", one, began=began, took_s=time.monotonic() - clock)
-        self._keep_last()
+        try:
+            self._keep_last(one.ref.key)
+        except MemoflowError as error:
+            # It is stored all the same: an older one stays longer than it was asked to.
+            log.warning("could not remove older checkpoints of %s: %s", self.identity.task, error)
         return saved.of_checkpoint(self.where, one)
 
     def note(
@@ -216,14 +230,15 @@ class Checkpointer:
             return listed + legacy.of_scope(one.flow, one.step, one.scope, one.identifier)
         return listed + legacy.of_task(one.task)
 
-    def _keep_last(self) -> None:
+    def _keep_last(self, newest: Key) -> None:
         count = self.options.keep_last
         if count is None:
             return
         store = self.where.store
         if len(store.keys(self.series)) <= count:
             return
-        gone = checkpoint.keep_last(store, self.series, count, keep=self._referred_to())
+        kept = {newest, *self._referred_to()}
+        gone = checkpoint.keep_last(store, self.series, self.identity.task, count, keep=kept)
         if gone and time.monotonic() - self._swept > _SWEEP_EVERY.total_seconds():
             self._swept = time.monotonic()
             store.sweep(keep_newer=_SWEEP_EVERY)
@@ -232,12 +247,17 @@ class Checkpointer:
         """Return what live memos refer to, as of a minute ago: it takes a look at each of them."""
         now = time.monotonic()
         if now - self._referred[0] > _LOOK_EVERY.total_seconds():
-            self._referred = now, set(map(Key.parse, memo.references(self.where.store)))
+            # Memos are kept with the flow's artifacts, which may be in another store.
+            stores = {self.where, default()}
+            keys = (key for each in stores for key in memo.references(each.store))
+            self._referred = now, set(map(Key.parse, keys))
         return self._referred[1]
 
 
-def _step_path() -> str:
-    return f"{current.flow_name}/{current.run_id}/{current.step_name}"
+@cache
+def _of_uid(uid: str, told: str, where: ArtifactStore) -> Checkpointer:
+    # The same for each call in a process: it knows when it last swept, and its next key.
+    return Checkpointer.of_uid(uid, told, where)
 
 
 def matching(

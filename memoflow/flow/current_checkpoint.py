@@ -2,25 +2,22 @@
 
 from __future__ import annotations
 
-import glob
 import os
-import shutil
-import tempfile
 import time
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
 from memoflow import fingerprint
-from memoflow.errors import IntegrityError, NotFoundError
+from memoflow.errors import IntegrityError, MemoflowError, NotFoundError
 from memoflow.fingerprint import Fingerprint
 from memoflow.flow import saved
 from memoflow.flow.checkpointer import DEFAULT_NAME, Checkpointer, list_of_task, matching
 from memoflow.flow.failures import CheckpointException, told_as
 from memoflow.flow.reference import Reference
+from memoflow.flow.scratch import Scratch
 from memoflow.kinds import checkpoint
 from memoflow.kinds.checkpoint import Checkpoint
-from memoflow.kinds.legacy_identity import pathspec_hash
 
 
 class CurrentCheckpoint:
@@ -30,26 +27,24 @@ class CurrentCheckpoint:
         self,
         checkpointer: Checkpointer,
         *,
-        temp_dir_root: str | None,
+        scratch: Scratch,
         code: Fingerprint | None,
         say: Callable[[str], None],
         noticed: Callable[[], None],
     ) -> None:
         self._checkpointer = checkpointer
-        self._temp_dir_root = temp_dir_root
+        self._scratch = scratch
         self._code = code
         self._say = say
         self._noticed = noticed
         self._info: Reference | None = None
         self._code_recorded = False
-        self._prefix = f"metaflow_checkpoint_{_machine_wide(checkpointer)}_"
-        self._remove_directories_of_earlier_attempts()
-        self._directory = self._new_directory()
+        self._directory = scratch.new()
 
     @property
     def directory(self) -> str:
         """A directory of this attempt's own; what was loaded unasked, or by `load`, is in it."""
-        return self._directory.name
+        return self._directory
 
     @property
     def is_loaded(self) -> bool:
@@ -89,7 +84,7 @@ class CurrentCheckpoint:
                 latest=latest,
                 storage_format=storage_format,
             )
-            self._record_code()
+        self._record_code()
         self._noticed()
         return found
 
@@ -121,10 +116,12 @@ class CurrentCheckpoint:
         with told_as(CheckpointException):
             began, clock = time.time(), time.monotonic()
             where = self._checkpointer.where
+            into = self._scratch.new() if path is None else path
+            saved.load(where, reference, Path(into), writable=True)
             if path is None:
-                self._directory.cleanup()
-                self._directory = self._new_directory()
-            saved.load(where, reference, Path(path or self.directory), writable=True)
+                # Only now, since what is in the old one may not be saved yet.
+                self._scratch.remove(self._directory)
+                self._directory = os.fspath(into)
             self._checkpointer.note_reference(
                 saved.describe(where, reference), began=began, took_s=time.monotonic() - clock
             )
@@ -146,7 +143,7 @@ class CurrentCheckpoint:
         return None
 
     def clean_up(self) -> None:
-        self._directory.cleanup()
+        self._scratch.clean_up()
 
     def _candidates(self, policy: str) -> Iterator[Checkpoint]:
         mine = self._checkpointer.identity
@@ -200,7 +197,7 @@ class CurrentCheckpoint:
 
     def _candidates_of_metaflow_checkpoint(self, policy: str) -> Iterator[dict[str, Any]]:
         one, legacy = self._checkpointer.identity, self._checkpointer.where.legacy
-        place = (one.flow, one.step, one.scope, one.identifier)
+        place = (one.flow, one.step, one.legacy_scope or one.scope, one.identifier)
         latest = legacy.latest(*place, task=one.task)
         if latest is not None:
             yield latest
@@ -237,26 +234,10 @@ class CurrentCheckpoint:
         if self._code is not None and not self._code_recorded:
             self._code_recorded = True
             one = self._checkpointer.identity
-            store = self._checkpointer.where.store
-            checkpoint.record_code(store, one.flow, one.step, self._code)
-
-    def _new_directory(self) -> tempfile.TemporaryDirectory[str]:
-        if self._temp_dir_root is not None:
-            os.makedirs(self._temp_dir_root, exist_ok=True)
-        attempt = self._checkpointer.identity.attempt
-        return tempfile.TemporaryDirectory(
-            prefix=f"{self._prefix}{attempt}_", dir=self._temp_dir_root
-        )
-
-    def _remove_directories_of_earlier_attempts(self) -> None:
-        # An attempt that was killed cannot remove its own, and one may be as large as a model.
-        root = glob.escape(self._temp_dir_root or tempfile.gettempdir())
-        for left in glob.glob(f"{root}/{self._prefix}*"):
-            attempt = os.path.basename(left).removeprefix(self._prefix).partition("_")[0]
-            if attempt.isdigit() and int(attempt) < self._checkpointer.identity.attempt:
-                shutil.rmtree(left, ignore_errors=True)
-
-
-def _machine_wide(checkpointer: Checkpointer) -> str:
-    """Return what no other task on this machine has: run 1 is there in each datastore."""
-    return pathspec_hash(f"{checkpointer.where.folder} {checkpointer.identity.own}")
+            try:
+                checkpoint.record_code(
+                    self._checkpointer.where.store, one.flow, one.step, self._code
+                )
+            except MemoflowError as error:
+                # The checkpoint itself is stored; only what changed since cannot be told later.
+                self._say(f"The code that made it could not be noted: {error}")

@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 import os
-import shutil
-import tempfile
 import time
 import uuid
 from collections.abc import Callable, Iterator, Mapping
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +17,7 @@ from memoflow.flow.failures import ModelException, told_as
 from memoflow.flow.journal import Act, Journal
 from memoflow.flow.metadata import plain
 from memoflow.flow.peek import untouched
+from memoflow.flow.scratch import Scratch
 from memoflow.flow.wanted import parse
 from memoflow.kinds import model
 from memoflow.units import span
@@ -35,7 +35,7 @@ class Loaded(Mapping[str, "str | None"]):
     def __init__(self) -> None:
         self._paths: dict[str, str | None] = {}
         self._info: dict[str, dict[str, Any]] = {}
-        self._temporary: dict[str, tempfile.TemporaryDirectory[str]] = {}
+        self._remove: dict[str, Callable[[], None]] = {}
 
     @property
     def info(self) -> dict[str, dict[str, Any]]:
@@ -59,22 +59,17 @@ class Loaded(Mapping[str, "str | None"]):
         name: str,
         path: str | None,
         info: dict[str, Any],
-        temporary: tempfile.TemporaryDirectory[str] | None = None,
+        remove: Callable[[], None] = lambda: None,
     ) -> None:
-        """Note what was loaded; a temporary directory of the same name goes."""
-        self._temporary.pop(name, None)
-        if temporary is not None:
-            self._temporary[name] = temporary
+        """Note what was loaded, and how its files are removed."""
+        self._remove[name] = remove
         self._paths[name] = path
         self._info[name] = info
 
     def cleanup(self, name: str) -> None:
-        """Delete the files of a loaded model; KeyError if there is none of that name."""
-        path = self[name]
-        if name in self._temporary:
-            self._temporary.pop(name).cleanup()
-        elif path is not None:
-            shutil.rmtree(path, ignore_errors=True)
+        """Delete the files of a loaded model, and no others; KeyError if none has that name."""
+        self[name]
+        self._remove.pop(name)()
         del self._paths[name]
         self._info.pop(name, None)
 
@@ -88,14 +83,14 @@ class CurrentModel:
         *,
         task: str,
         attempt: int,
-        temp_dir_root: str | None,
+        scratch: Scratch,
         say: Callable[[str], None],
         journal: Journal,
     ) -> None:
         self._where = where
         self._task = task
         self._attempt = attempt
-        self._temp_dir_root = temp_dir_root
+        self._scratch = scratch
         self._say = say
         self._journal = journal
         self._loaded = Loaded()
@@ -182,22 +177,15 @@ class CurrentModel:
         began, clock = time.time(), time.monotonic()
         found = saved.describe(self._where, reference)
         self._say(f"Loading Artifact with name `{name}` [type:{found['type']}] key: {found['key']}")
-        temporary = None
-        if path is None:
-            temporary = self._new_directory()
-            path = temporary.name
-        into = os.fspath(path)
+        into = self._scratch.new() if path is None else os.fspath(path)
         saved.load(self._where, reference, Path(into), writable=writable)
-        self._loaded.add(name, into, found, temporary)
-        self._loaded._info[name] = found
+        remove = partial(self._scratch.remove, into)
+        if path is not None:
+            remove = partial(_remove_files, Path(into), saved.files(self._where, reference))
+        self._loaded.add(name, into, found, remove)
         took = self._note("loaded", found, began, clock)
         self._say(f"Loaded artifact `{name}[type:{found['type']}]` in {span(took)}")
         return into
-
-    def _new_directory(self) -> tempfile.TemporaryDirectory[str]:
-        if self._temp_dir_root is not None:
-            os.makedirs(self._temp_dir_root, exist_ok=True)
-        return tempfile.TemporaryDirectory(prefix="metaflow_models_", dir=self._temp_dir_root)
 
     def _note(
         self,
@@ -225,3 +213,15 @@ class CurrentModel:
             )
         )
         return took_s
+
+
+def _remove_files(folder: Path, paths: list[str]) -> None:
+    for path in paths:
+        (folder / path).unlink(missing_ok=True)
+        for parent in (folder / path).parents:
+            try:
+                parent.rmdir()  # Only what is empty now, up to the folder itself.
+            except OSError:
+                break
+            if parent == folder:
+                break

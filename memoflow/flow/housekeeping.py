@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from datetime import timedelta
 
 from metaflow import metaflow_config
@@ -18,11 +18,11 @@ def budget_bytes() -> int | None:
     return units.size("METAFLOW_MEMOFLOW_MAX_SIZE", text) if text else None
 
 
-def collect(store: Store, say: Callable[[str], None]) -> None:
-    """Evict and sweep, at most once an hour however many runs end."""
+def collect(store: Store, say: Callable[[str], None], referring: Iterable[Store] = ()) -> None:
+    """Evict and sweep, at most once an hour however many runs end; see `upkeep.tidy`."""
     if not store.housekeeping_due(timedelta(hours=1)):
         return
-    evicted, _ = upkeep.tidy(store, max_size_bytes=budget_bytes())
+    evicted, _ = upkeep.tidy(store, max_size_bytes=budget_bytes(), referring=referring)
     count = sum(upkeep.is_entry(ref.key) for ref in evicted.refs)
     if count:
         say(f"evicted {count} {'entry' if count == 1 else 'entries'}")

@@ -35,14 +35,17 @@ class Identity:
     task: str
     own: str
     attempt: int
+    legacy_scope: str = ""  # of metaflow-checkpoint; empty where it is the same
 
 
 def of_task(flow: Any, *, parallel: bool) -> tuple[Identity, list[str]]:
     """Return the identity of the running task, and what the user should know about it."""
     notes: list[str] = []
+    legacy_scope = ""
     tags = sorted(tag for tag in (current.tags or ()) if tag.startswith(TAG))
     if tags:
         shared = tags[0].removeprefix(TAG)
+        legacy_scope = legacy_identity.scope_of_tag(tags[0]) or ""
         notes.append(f"checkpoints are shared under the tag {tags[0]}")
         if len(tags) > 1:
             notes.append(f"of the tags {', '.join(tags)} the first one counts")
@@ -59,6 +62,7 @@ def of_task(flow: Any, *, parallel: bool) -> tuple[Identity, list[str]]:
         task=control or own,
         own=own,
         attempt=int(current.retry_count),
+        legacy_scope=legacy_scope,
     )
     return identity, notes
 

@@ -13,8 +13,8 @@ from memoflow.errors import RequestError
 def plain(metadata: Mapping[str, Any] | None) -> dict[str, Any]:
     """Return metadata as it will be read back: numbers of numpy and torch as numbers.
 
-    What JSON has no form for becomes text. RequestError if it is no mapping, or has keys that
-    are no text.
+    What JSON has no form for becomes text, keys that are numbers as well. RequestError if it is no
+    mapping, or has keys that are neither text nor numbers.
     """
     if metadata is None:
         return {}

@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from memoflow.flow.card import TaskCard
     from memoflow.flow.current_model import CurrentModel
     from memoflow.flow.journal import Journal
+    from memoflow.flow.scratch import Scratch
 
 # Its keys in a task's metadata: the last so many, as a line of metadata should stay one.
 _MOST_KEYS = 20
@@ -54,6 +55,7 @@ class ModelDecorator(StepDecorator):
     _current: CurrentModel | None = None
     _journal: Journal | None = None
     _card: TaskCard | None = None
+    _scratch: Scratch | None = None
 
     def step_init(
         self,
@@ -103,16 +105,25 @@ class ModelDecorator(StepDecorator):
     ) -> None:
         from memoflow.flow.current_model import CurrentModel
         from memoflow.flow.journal import of_this_process
+        from memoflow.flow.scratch import Scratch
 
         self._register = partial(metadata.register_metadata, run_id, step_name, task_id)
         self._attempt = retry_count
         self._journal = of_this_process()
         with told_as(ModelException):
+            where = artifact_store.current_store()
+            artifact_store.tell_subprocesses()
+            self._scratch = Scratch(
+                "models",
+                f"{where.folder} {current.pathspec}",
+                retry_count,
+                self.attributes["temp_dir_root"],
+            )
             self._current = CurrentModel(
-                artifact_store.current_store(),
+                where,
                 task=str(current.pathspec),
                 attempt=retry_count,
-                temp_dir_root=self.attributes["temp_dir_root"],
+                scratch=self._scratch,
                 say=self._say,
                 journal=self._journal,
             )
@@ -152,6 +163,8 @@ class ModelDecorator(StepDecorator):
         self._finish("succeeded" if is_task_ok else "failed")
 
     def _finish(self, state: str) -> None:
+        if self._scratch is not None:
+            self._scratch.clean_up()
         if self._card is not None:
             self._card.finish(state)
 

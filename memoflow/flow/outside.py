@@ -118,7 +118,8 @@ class Checkpoint:
 
     def _checkpointer(self) -> Checkpointer:
         from memoflow.errors import RequestError
-        from memoflow.flow.checkpointer import UID, Checkpointer
+        from memoflow.flow.checkpointer import Checkpointer
+        from memoflow.flow.process import UID
 
         mine = Checkpointer.from_environment()
         if mine is None:

@@ -145,17 +145,15 @@ class Index:
         return None if row is None else _ref(Key.parse(row[0]), row[1:])
 
     def last(self, series: Key) -> Ref | None:
-        """Return the ref with the highest number directly below `series`."""
+        """Return the ref with the highest number, with a token or without, below `series`."""
         row = self._db.first(
             f"SELECT key, {_COLUMNS} FROM entries"
-            " WHERE key BETWEEN ? AND ? AND length(key) = ? AND key GLOB ?"
+            " WHERE key > ?1 AND key < ?2 AND substr(key, ?3, 8) GLOB ?4"
+            " AND (length(key) = ?3 + 7 OR substr(key, ?3 + 8) GLOB '-[0-9a-f]*')"
+            " AND substr(key, ?3 + 9) NOT GLOB '*[^0-9a-f]*'"
             " ORDER BY key DESC LIMIT 1",
-            (
-                f"{series}/00000000",
-                f"{series}/99999999",
-                len(f"{series}/00000000"),
-                "*/[0-9][0-9][0-9][0-9][0-9][0-9][0-9][0-9]",
-            ),
+            # ":" is the character after "9".
+            (f"{series}/", f"{series}/:", len(f"{series}/") + 1, "[0-9]" * 8),
         )
         return None if row is None else _ref(Key.parse(row[0]), row[1:])
 

@@ -1,10 +1,11 @@
 """Checkpoints: the saves of one task identity, numbered over all its runs.
 
-    checkpoint/<flow>/<step>/<scope>/<identity>/<number>   one save
-    checkpoint/<flow>/<step>/code/<fingerprint>            the code that made some of them
+    checkpoint/<flow>/<step>/<scope>/<identity>/<number>-<token>   one save
+    checkpoint/<flow>/<step>/code/<fingerprint>                    the code that made some of them
 
 `scope` says who shares them, `identity` which of a step's tasks they belong to. Numbers, not
-clocks, tell which is newer: two processes that save at once take two numbers.
+clocks, tell which is newer; by its random token no key is ever that of another save, in whatever
+store, nor after it was deleted.
 """
 
 from __future__ import annotations
@@ -12,7 +13,9 @@ from __future__ import annotations
 import json
 import logging
 import re
+import secrets
 import time
+from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from datetime import datetime, timedelta, timezone
@@ -27,14 +30,18 @@ from memoflow.store import Payload, Store
 log = logging.getLogger("memoflow")
 
 KIND = "checkpoint"
-_NUMBER = re.compile(r"[0-9]{8}")
+_NUMBER = re.compile(r"[0-9]{8}(-[0-9a-f]+)?")
+
+# A task that may still run, or run again, has saved within this time.
+_ALIVE = timedelta(days=7)
 
 
 @dataclass(frozen=True)
 class About:
     """What is kept of a checkpoint beside its files.
 
-    `task` is the pathspec of the task that saved it. Of those with `latest` false none is ever
+    `task` is the pathspec of the task that it was saved for, and `own` of the one that did: in a
+    gang the first is that of its control task. Of those with `latest` false none is ever
     loaded unasked. `code` is the fingerprint of the code that made it, empty if it has none.
     """
 
@@ -45,6 +52,7 @@ class About:
     metadata: Mapping[str, Any] | None = None
     storage_format: str = "files"
     code: str = ""
+    own: str = ""
 
     def to_json(self) -> dict[str, Any]:
         return {
@@ -56,6 +64,7 @@ class About:
             "metadata": json.dumps(dict(self.metadata or {})),
             "storage_format": self.storage_format,
             "code": self.code,
+            "own": self.own,
         }
 
     @classmethod
@@ -76,7 +85,7 @@ class Checkpoint:
 
     @property
     def number(self) -> int:
-        return int(self.ref.key.parts[-1])
+        return int(self.ref.key.parts[-1].partition("-")[0])
 
     @property
     def created_on(self) -> str:
@@ -93,14 +102,27 @@ def is_save(key: Key) -> bool:
     return key.kind == KIND and len(key.parts) == 6 and bool(_NUMBER.fullmatch(key.parts[-1]))
 
 
+def new_token() -> str:
+    """Return what makes a key unlike any other."""
+    return secrets.token_hex(4)
+
+
 def save(
-    store: Store, series: Key, tree: Path, about: About, *, ttl: timedelta | None = None
+    store: Store,
+    series: Key,
+    tree: Path,
+    about: About,
+    *,
+    token: str,
+    ttl: timedelta | None = None,
 ) -> Checkpoint:
     """Save a file or directory under the next number; see `Store.append`."""
     expires = None
     if ttl is not None:
         expires = time.time() + ttl.total_seconds()
-    ref = store.append(series, Payload(tree=tree), meta=about.to_json(), expires=expires)
+    ref = store.append(
+        series, Payload(tree=tree), meta=about.to_json(), expires=expires, token=token
+    )
     return Checkpoint(ref, about)
 
 
@@ -134,24 +156,30 @@ def of_task(store: Store, flow: str, step: str, task: str) -> list[Checkpoint]:
         Key.of(*key.parts[:-1]) for key in store.keys(Key.of(KIND, flow, step)) if is_save(key)
     }
     for one in every:
-        found = [each for each in newest_first(store, one) if each.about.task == task]
+        found = [
+            each for each in newest_first(store, one) if task in (each.about.task, each.about.own)
+        ]
         if found:
             return found  # A task has one identity.
     return []
 
 
-def keep_last(store: Store, series: Key, count: int, *, keep: Iterable[Key] = ()) -> list[Ref]:
-    """Forget all but the last `count` of each name in a series; return what went.
+def keep_last(
+    store: Store, series: Key, task: str, count: int, *, keep: Iterable[Key] = ()
+) -> list[Ref]:
+    """Forget all but the last `count` of each name that a task saved; return what went.
 
-    Never the newest that a policy would load, and none of `keep`.
+    Never the newest that a policy would load, and none of `keep`. Other tasks of the same identity
+    may be running, and keep theirs.
     """
     spared = set(keep)
-    seen: dict[str, int] = {}
+    seen: Counter[str] = Counter()
     gone = []
     to_resume = False
-    for checkpoint in list(newest_first(store, series)):
+    mine = [each for each in newest_first(store, series) if each.about.task == task]
+    for checkpoint in mine:
         name = checkpoint.about.name
-        seen[name] = seen.get(name, 0) + 1
+        seen[name] += 1
         first = checkpoint.about.latest and not to_resume
         to_resume = to_resume or checkpoint.about.latest
         if seen[name] > count and not first and checkpoint.ref.key not in spared:
@@ -161,16 +189,23 @@ def keep_last(store: Store, series: Key, count: int, *, keep: Iterable[Key] = ()
 
 
 def newest(store: Store) -> set[Key]:
-    """Return the newest key of each series, and the newest that a policy would load."""
+    """Return what is never evicted: of each series the newest, and the newest to resume from.
+
+    And of each task that saved within a week the newest to resume from.
+    """
     by_series: dict[Key, list[Key]] = {}
     for key in store.keys(Key.of(KIND)):
         if is_save(key):
             by_series.setdefault(Key.of(*key.parts[:-1]), []).append(key)
     kept = {max(keys, key=str) for keys in by_series.values()}
+    alive = time.time() - _ALIVE.total_seconds()
     for one, keys in by_series.items():
-        if len(keys) > 1:
-            to_resume = (each.ref.key for each in newest_first(store, one) if each.about.latest)
-            kept.update(key for key in [next(to_resume, None)] if key is not None)
+        tasks: set[str] = set()
+        for each in newest_first(store, one) if len(keys) > 1 else ():
+            if each.about.latest and each.about.task not in tasks:
+                if not tasks or each.ref.created > alive:
+                    kept.add(each.ref.key)
+                tasks.add(each.about.task)
     return kept
 
 

@@ -16,19 +16,16 @@ import json
 import logging
 import os
 import re
-import shutil
-import uuid
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from memoflow.backends import Backend
-from memoflow.backends.failures import translated
 from memoflow.errors import BadKeyError, IntegrityError, NotFoundError, RequestError
 from memoflow.kinds.legacy_unpacking import write_files, write_tar
+from memoflow.objects import drafted
 from memoflow.objects.paths import check_path
-from memoflow.objects.unpacking import _move
 
 log = logging.getLogger(__name__)
 
@@ -105,15 +102,9 @@ class Legacy:
             )
         size = reference.get("size")
         into = Path(os.path.abspath(into))
-        draft = into.with_name(f".memoflow-{uuid.uuid4().hex}")
-        with translated("write", into):
-            draft.mkdir(parents=True)
-            try:
-                if not write(self.backend, save.place, size if type(size) is int else None, draft):
-                    raise _missing(save)
-                _move(draft, into)
-            finally:
-                shutil.rmtree(draft, ignore_errors=True)
+        with drafted(into) as draft:
+            if not write(self.backend, save.place, size if type(size) is int else None, draft):
+                raise _missing(save)
         return into
 
     def latest(

@@ -2,16 +2,23 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from datetime import timedelta
+from functools import partial
 
-from memoflow.kinds import checkpoint, memo
+from memoflow.kinds import checkpoint, hub, memo, model
 from memoflow.names import Key
 from memoflow.store import Evicted, Store, Swept
 
 
-def protected(store: Store) -> set[Key]:
-    """Return what no rule removes: the newest of each series, and what live memos refer to."""
-    return checkpoint.newest(store) | set(map(Key.parse, memo.references(store)))
+def protected(store: Store, referring: Iterable[Store] = ()) -> set[Key]:
+    """Return what no rule removes: what tasks may resume from, and what live memos refer to.
+
+    Those of the store itself and of `referring`: a flow may keep its results in another store than
+    its checkpoints.
+    """
+    referred = {key for each in {store, *referring} for key in memo.references(each)}
+    return checkpoint.newest(store) | set(map(Key.parse, referred))
 
 
 def tidy(
@@ -22,12 +29,13 @@ def tidy(
     keep_newer: timedelta = timedelta(hours=1),
     now: bool = False,
     dry_run: bool = False,
+    referring: Iterable[Store] = (),
 ) -> tuple[Evicted, Swept]:
     """Evict by the rules, forget what led only there, and sweep; see `Store.evict` and `sweep`."""
     evicted = store.evict(
         older_than=older_than,
         max_size_bytes=max_size_bytes,
-        keep=protected(store),
+        keep=partial(protected, store, referring),
         dry_run=dry_run,
     )
     if not dry_run:
@@ -37,4 +45,5 @@ def tidy(
 
 def is_entry(key: Key) -> bool:
     """Tell whether a key is of something people saved; others only help to find or explain it."""
-    return memo.is_result(key) or checkpoint.is_save(key) or key.kind in ("model", "hub")
+    is_save = checkpoint.is_save(key) or key.kind == model.KIND or hub.is_snapshot(key)
+    return is_save or memo.is_result(key)

@@ -5,7 +5,13 @@ from memoflow.objects.linking import Proofs, State, state_of, whole_blob
 from memoflow.objects.manifest import Adopted, File, Manifest, Piece
 from memoflow.objects.packing import Packed, pack
 from memoflow.objects.tree import Tree
-from memoflow.objects.unpacking import DamagedBlobError, LostBlobError, read_file, unpack
+from memoflow.objects.unpacking import (
+    DamagedBlobError,
+    LostBlobError,
+    drafted,
+    read_file,
+    unpack,
+)
 
 __all__ = [
     "Adopted",
@@ -20,6 +26,7 @@ __all__ = [
     "Tree",
     "blob_name",
     "blob_of",
+    "drafted",
     "is_whole",
     "measure",
     "pack",

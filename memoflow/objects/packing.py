@@ -271,8 +271,10 @@ class _Packer:
         with self._lock:
             is_first = blob not in self._written
             self._written.add(blob)
-        if is_first and not self.backend.exists([blob_name(blob)])[0]:
-            if not (self._linked and take(self.backend, blob, source, durable=self._durable)):
+        there = self.backend.sizes([blob_name(blob)])[0]
+        if is_first and there != source.size_bytes:
+            link = self._linked and there is None
+            if not (link and take(self.backend, blob, source, durable=self._durable)):
                 with Reader(source) as reader:
                     proven = reader.proven_chunks(_WHOLE_PIECE_BYTES, [xxh3 for _, xxh3 in found])
                     self.backend.write_from(blob_name(blob), proven, durable=self._durable)
@@ -400,13 +402,14 @@ def _present_pieces(backend: Backend, previous: Manifest | None) -> dict[tuple[s
     if previous is None:
         return {}
     blobs = sorted({piece.blob for file in previous.files for piece in file.pieces})
-    there = backend.exists([blob_name(blob) for blob in blobs])
-    gone = {blob for blob, is_there in zip(blobs, there, strict=True) if not is_there}
+    sizes = backend.sizes([blob_name(blob) for blob in blobs])
+    # As long as it is, not as it should be: what was cut off cannot be taken for present.
+    ends = {blob: size or 0 for blob, size in zip(blobs, sizes, strict=True)}
     return {
         (piece.xxh3, piece.length): piece
         for file in previous.files
         for piece in file.pieces
-        if piece.blob not in gone
+        if piece.offset + piece.length <= ends[piece.blob]
     }
 
 

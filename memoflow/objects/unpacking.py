@@ -7,7 +7,7 @@ import shutil
 import uuid
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import suppress
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -53,13 +53,29 @@ def unpack(
     that are a blob by themselves share it where that is safe; a blob that those proofs vouch
     for is not read.
     """
+    with drafted(into) as draft:
+        _write_all(backend, manifest, draft, linked)
+
+
+@contextmanager
+def drafted(into: Path) -> Iterator[Path]:
+    """Yield a directory to write to; in the end all of it comes into `into`, after an error none.
+
+    Files of the same path are replaced, others stay. A directory that is there already stays the
+    same directory, and nothing is written beside it: it may be a mount, or all that we may write.
+    """
     into = Path(os.path.abspath(into))
-    draft = into.with_name(f".memoflow-{uuid.uuid4().hex}")
+    is_there = into.is_dir()
+    name = f".memoflow-{uuid.uuid4().hex}"
+    draft = into / name if is_there else into.with_name(name)
     with translated("write", into):
         draft.mkdir(parents=True)
         try:
-            _write_all(backend, manifest, draft, linked)
-            _move(draft, into)
+            yield draft
+            if is_there:
+                _merge(draft, into)
+            else:
+                _move(draft, into)
         finally:
             shutil.rmtree(draft, ignore_errors=True)
 
@@ -244,21 +260,25 @@ def _read_run(file: BinaryIO, run: list[Piece], memory: memoryview) -> None:
 
 
 def _move(draft: Path, into: Path) -> None:
-    """Put everything in the draft where it belongs, in one step if nothing is there yet."""
+    """Give the draft its name, in one step unless somebody else made that directory meanwhile."""
     try:
         os.rename(draft, into)
-        return
     except OSError:
         if not into.is_dir():
             raise
+        _merge(draft, into)
+
+
+def _merge(draft: Path, into: Path) -> None:
+    """Put everything in the draft where it belongs in a directory that stays what it is."""
     for entry in list(os.scandir(draft)):
         target = into / entry.name
         is_folder = entry.is_dir(follow_symlinks=False)
-        if is_folder and target.is_dir() and not target.is_symlink():
-            _move(Path(entry.path), target)
-            continue
         if target.is_dir() and not target.is_symlink():
+            if is_folder:
+                _merge(Path(entry.path), target)
+                continue
             shutil.rmtree(target)
-        elif is_folder and (target.exists() or target.is_symlink()):
+        elif is_folder and os.path.lexists(target):
             target.unlink()
         os.replace(entry.path, target)

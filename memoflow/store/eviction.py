@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Collection
+from collections.abc import Callable, Collection
 from dataclasses import dataclass
 from datetime import timedelta
 
@@ -35,12 +35,14 @@ def evict(
     older_than: timedelta | None,
     max_size_bytes: int | None,
     prefix: Key | None,
-    keep: Collection[Key],
+    keep: Collection[Key] | Callable[[], Collection[Key]],
     dry_run: bool,
 ) -> Evicted:
     """Drop refs by the rules; see `Store.evict`."""
     held = _held(refs, prefix)
-    kept = frozenset(keep)
+    # Asked after listing, so that it knows of all that is listed.
+    kept = set(keep() if callable(keep) else keep)
+    kept.update(key for key, each in held.items() if each.ref.created > now)
     out = [
         each.ref for key, each in held.items() if key not in kept and _expired(refs, each.ref, now)
     ]

@@ -14,6 +14,7 @@ from memoflow.errors import (
     BackendDeniedError,
     IntegrityError,
     NotFoundError,
+    RequestError,
 )
 from memoflow.index import Index
 from memoflow.names import Digest, Key, Ref
@@ -35,7 +36,8 @@ from memoflow.store.saving import Previous, save
 from memoflow.store.sweeping import Swept, sweep
 from memoflow.store.verification import Problem, verify
 
-_NUMBER = re.compile(r"[0-9]{8}")
+_NUMBER = re.compile(r"[0-9]{8}(-[0-9a-f]+)?")
+_TOKEN = re.compile(r"[0-9a-f]{1,32}")
 _HOUSEKEEPING = "gc/housekeeping"
 
 
@@ -79,8 +81,8 @@ class Store:
         ref = None if fresh else self.index.last(series)
         if ref is not None and (even_expired or not self._is_expired(ref)):
             return ref
-        for number in sorted(self._numbers(series), reverse=True):
-            ref = self.find(series / _numeral(number), even_expired=even_expired)
+        for key in self._numbered(series):
+            ref = self.find(key, even_expired=even_expired)
             if ref is not None:
                 return ref
         return None
@@ -92,8 +94,7 @@ class Store:
         """
         known = self.index.entries(series)
         refs = []
-        for number in sorted(self._numbers(series), reverse=True):
-            key = series / _numeral(number)
+        for key in self._numbered(series):
             entry = known.get(str(key))
             stored = None if entry is not None else self._refs.read_or_warn(key)
             if entry is not None:
@@ -149,22 +150,27 @@ class Store:
         series: Key,
         payload: Payload,
         *,
+        token: str | None = None,
         meta: Mapping[str, Any] | None = None,
         expires: float | None = None,
         durable: bool = True,
     ) -> Ref:
-        """Save under the next number of a series; see `save`."""
-        last = self.index.last(series)
+        """Save under the next number of a series; see `save`.
+
+        A number can come again once what had it is forgotten. With a `token`, hex digits that the
+        caller made at random, the key ends in both, and comes again nowhere.
+        """
+        if token is not None and not _TOKEN.fullmatch(token):
+            raise RequestError(f"{token!r} cannot end a key; give a token of hex digits")
         previous = None
         if payload.tree is not None:
-            last = last or self.latest(series, even_expired=True)
-            previous = self._previous(last)
+            previous = self._previous(self.latest(series, even_expired=True))
 
         def next_key(taken: Key | None) -> Key:
-            if taken is None and last is not None:
-                return series / _numeral(int(last.key.parts[-1]) + 1)
-            numbers = [0, *self._numbers(series)] + ([int(taken.parts[-1])] if taken else [])
-            return series / _numeral(max(numbers) + 1)
+            # Listed now that all is packed: others may have saved and forgotten since it began.
+            numbers = map(_number, self._numbered(series))
+            number = max([0, *numbers, *([_number(taken)] if taken else [])]) + 1
+            return series / (f"{number:08d}" if token is None else f"{number:08d}-{token}")
 
         return save(
             self._refs,
@@ -212,16 +218,20 @@ class Store:
         """Write the saved files into a directory, proven, and return it.
 
         Files of the same names are replaced, others stay. Raises like `manifest`, and leaves
-        the directory as it was then. With `linked` the files are for reading only: those kept
+        the directory as it was then; a ref that cannot be loaded is set aside. With `linked` the files are for reading only: those kept
         `whole` share their bytes with the store where this process could not write to them.
         """
         manifest = self.manifest(ref)
-        try:
-            unpack(self.backend, manifest, into, linked=self._proofs if linked else None)
-        except (DamagedBlobError, LostBlobError) as error:
-            self._give_up_on(error)
-            self._refs.forget_lost(ref.key)
-            raise
+        proofs = self._proofs if linked else None
+        for is_last in (False, True):
+            try:
+                unpack(self.backend, manifest, into, linked=proofs)
+                break
+            except (DamagedBlobError, LostBlobError) as error:
+                # Once more if the blob is whole: then only the reading of it went wrong.
+                if self._give_up_on(error) or is_last:
+                    self._refs.set_aside(ref.key)
+                    raise
         self.touch(ref)
         return into
 
@@ -270,7 +280,7 @@ class Store:
         older_than: timedelta | None = None,
         max_size_bytes: int | None = None,
         prefix: Key | None = None,
-        keep: Collection[Key] = (),
+        keep: Collection[Key] | Callable[[], Collection[Key]] = (),
         dry_run: bool = False,
     ) -> Evicted:
         """Drop expired refs, then those unused for `older_than`, then the least recently used.
@@ -278,7 +288,8 @@ class Store:
         The last until the rest is within `max_size_bytes`: its refs, and the blobs that they
         reach, each counted once. When a ref was used is what this machine knows; a ref that it
         never used counts as used when it was created. Whatever the rules say, the refs of
-        `keep` stay, and count.
+        `keep` stay, and count; a function is asked for them once all is listed. What is created
+        after this began stays, too.
         """
         return evict(
             self._refs,
@@ -342,14 +353,15 @@ class Store:
     def _is_expired(self, ref: Ref) -> bool:
         return ref.expires is not None and ref.expires <= self._clock()
 
-    def _numbers(self, series: Key) -> list[int]:
-        """Return the numbers directly below a series, as the backend lists them."""
+    def _numbered(self, series: Key) -> list[Key]:
+        """Return what the backend lists directly below a series, the highest number first."""
         depth = len(series.parts) + 1
-        return [
-            int(key.parts[-1])
+        keys = [
+            key
             for key, _ in self._refs.listed(series)
             if len(key.parts) == depth and _NUMBER.fullmatch(key.parts[-1])
         ]
+        return sorted(keys, key=str, reverse=True)
 
     def _previous(self, ref: Ref | None) -> Previous | None:
         """Return the last save, to compare with; None if there is none."""
@@ -361,19 +373,20 @@ class Store:
         except (NotFoundError, IntegrityError):
             return None
 
-    def _give_up_on(self, error: DamagedBlobError | LostBlobError) -> None:
-        """Set the blob aside that spoiled a load, or forget that it was there."""
+    def _give_up_on(self, error: DamagedBlobError | LostBlobError) -> bool:
+        """Set the blob aside that spoiled a load; False if it turns out to be whole."""
         try:
             # Proven by its name: it may be the manifest that claims what is not so.
             if is_whole(self.backend, error.blob):
-                return
+                return False
         except NotFoundError:
             pass
         self._refs.set_blob_aside(error.blob)
+        return True
 
 
-def _numeral(number: int) -> str:
-    return f"{number:08d}"
+def _number(key: Key) -> int:
+    return int(key.parts[-1].partition("-")[0])
 
 
 def _seconds(stamp: bytes | None) -> float:

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import os
 import shutil
+import signal
 import socket
 import tempfile
 import threading
+import time
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -27,6 +29,8 @@ from memoflow.objects import (
     read_file,
     unpack,
 )
+from memoflow.objects.reading import Reader
+from tests.unprivileged import as_nobody
 
 KIB, MIB = 1 << 10, 1 << 20
 
@@ -173,6 +177,27 @@ def test_what_is_known_but_gone_is_stored_again(backend: Memory) -> None:
     assert size(backend) == 5000
 
 
+@pytest.mark.parametrize("whole", [False, True])
+def test_what_was_truncated_is_stored_again(
+    backend: Memory, tree: Path, tmp_path: Path, whole: bool
+) -> None:
+    previous = save(backend, tree, whole=whole)
+    for found in list(backend.list("blobs")):
+        backend.write(found.name, (backend.read(found.name) or b"")[:-1])
+    manifest = save(backend, tree, whole=whole, previous=previous)
+    unpack(backend, manifest, tmp_path / "out")
+    assert snapshot(tmp_path / "out") == snapshot(tree)
+
+
+def test_a_truncated_blob_is_not_linked_to_but_written_again(tree: Path, tmp_path: Path) -> None:
+    backend = Local(tmp_path / "store")
+    packed = pack(backend, Tree.survey(tree / "sub" / "big", {}), whole=True)
+    name = blob_name(packed.whole[0])
+    backend.write(name, b"short")
+    pack(backend, Tree.survey(tree / "sub" / "big", {}), whole=True, linked=True)
+    assert backend.read(name) == (tree / "sub" / "big").read_bytes()
+
+
 def test_what_only_has_the_same_hash_is_stored_all_the_same(backend: Memory) -> None:
     data, forged = os.urandom(5000), os.urandom(5000)
     (located,) = pack(backend, Tree.survey(None, {"a": forged})).new.values()
@@ -202,6 +227,45 @@ def test_a_piece_is_not_taken_from_a_damaged_blob(backend: Memory, spoil) -> Non
     backend.write(name, spoil(backend.read(name)))
     (file,) = pack(backend, Tree.survey(None, {"a": data}), known=lambda _: packed.new).files
     assert read_file(backend, file) == data
+
+
+def test_a_signal_in_the_calling_thread_stops_the_others(
+    backend: Memory, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    class Interrupted(Exception):
+        pass
+
+    def interrupt(*_: object) -> None:
+        interrupted.set()
+        raise Interrupted
+
+    def slow(self: Reader, view: memoryview, offset: int) -> None:
+        real(self, view, offset)
+        after.append(interrupted.is_set())
+        if len(after) == 10:
+            signal.pthread_kill(threading.main_thread().ident or 0, signal.SIGUSR1)
+        if len(after) >= 10:
+            interrupted.wait()
+            time.sleep(0.01)  # The reads after it take a while, for the others to learn of it.
+
+    (tmp_path / "data").write_bytes(os.urandom(64 * MIB))
+    interrupted, after, real = threading.Event(), list[bool](), Reader.read_into
+    monkeypatch.setattr(Reader, "read_into", slow)
+    before = signal.signal(signal.SIGUSR1, interrupt)
+    try:
+        with pytest.raises(Interrupted):
+            save(backend, tmp_path / "data")
+    finally:
+        signal.signal(signal.SIGUSR1, before)
+    assert sum(after) < 20
+
+
+@pytest.mark.parametrize("whole", [False, True])
+def test_progress_is_told_all_along(backend: Memory, whole: bool) -> None:
+    beats: list[int] = []
+    data = os.urandom(32 * MIB)
+    save(backend, None, files={"data": data}, whole=whole, beat=lambda: beats.append(1))
+    assert len(beats) >= 16
 
 
 def test_a_large_save_makes_few_blobs_of_bounded_size(backend: Memory) -> None:
@@ -325,6 +389,54 @@ def test_loading_again_replaces_files_and_leaves_others(
     (out / "run.sh").write_bytes(b"changed")
     unpack(backend, manifest, out)
     assert snapshot(out) == snapshot(tree) | {b"mine": (b"mine", False)}
+
+
+@pytest.mark.parametrize("inner", ["", "sub/empty"])
+def test_a_directory_that_is_there_stays_the_same(
+    backend: Memory, tree: Path, tmp_path: Path, inner: str
+) -> None:
+    out = tmp_path / "out"
+    kept = out / inner
+    kept.mkdir(parents=True)
+    kept.chmod(0o700)
+    before = kept.stat()
+    unpack(backend, save(backend, tree), out)
+    assert (kept.stat().st_ino, kept.stat().st_mode) == (before.st_ino, before.st_mode)
+    assert snapshot(out) == snapshot(tree)
+
+
+def test_the_working_directory_can_be_loaded_into(
+    backend: Memory, tree: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "here").mkdir()
+    monkeypatch.chdir(tmp_path / "here")
+    unpack(backend, save(backend, tree), Path())
+    assert sorted(os.listdir()) == sorted(os.listdir(tree))
+
+
+def test_only_the_directory_itself_need_be_writable(backend: Memory, tree: Path) -> None:
+    manifest = save(backend, tree)
+    with tempfile.TemporaryDirectory() as name:
+        place = Path(name)
+        (place / "closed" / "out").mkdir(parents=True)
+        (place / "closed" / "out").chmod(0o777)
+        (place / "closed").chmod(0o555)
+        place.chmod(0o755)
+        as_nobody(lambda: unpack(backend, manifest, place / "closed" / "out"))
+        assert snapshot(place / "closed" / "out") == snapshot(tree)
+        (place / "closed").chmod(0o755)
+
+
+def test_a_load_that_fails_leaves_a_directory_as_it_was(
+    backend: Memory, tree: Path, tmp_path: Path
+) -> None:
+    manifest = save(backend, tree)
+    backend.delete([found.name for found in backend.list("blobs")])
+    (tmp_path / "out").mkdir()
+    (tmp_path / "out" / "mine").write_bytes(b"mine")
+    with pytest.raises(LostBlobError):
+        unpack(backend, manifest, tmp_path / "out")
+    assert os.listdir(tmp_path / "out") == ["mine"]
 
 
 def test_loading_does_not_follow_links_that_are_there(

@@ -10,6 +10,7 @@ import pytest
 from benchmarks.bitflip import run as flip_bits
 from memoflow.errors import FormatError, IntegrityError, NotFoundError
 from memoflow.names import Digest, Ref
+from memoflow.objects import unpacking
 from memoflow.store import Adoption, Payload, Store
 from memoflow.store.ref_file import decode, encode
 from tests.faults import Faulty
@@ -51,17 +52,29 @@ def test_a_damaged_blob_is_kept_in_quarantine(store: Store, blob: str, tmp_path:
     assert blobs(store.backend) == []
 
 
-def test_a_good_blob_is_not_set_aside_for_one_bad_read(
-    store: Store, faulty: Faulty, blob: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+def test_one_bad_read_of_a_good_blob_does_not_spoil_a_load(
+    store: Store, faulty: Faulty, blob: str, tmp_path: Path
 ) -> None:
-    real = faulty.backend.open
-    monkeypatch.setattr(
-        faulty.backend, "open", lambda name: (monkeypatch.undo(), faulty.backend.open("short"))[1]
-    )
-    faulty.backend.write("short", b"0")
+    ref = store.find(KEY)
+    assert ref is not None
+    faulty.truncate_at("open")
+    assert contents(store.load(ref, tmp_path / "out")) == FILES.files
+    assert store.find(KEY) == ref
+
+
+def test_a_ref_that_cannot_be_loaded_is_kept_in_quarantine(
+    store: Store, there: Store, blob: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    ref = store.find(KEY)
+    assert ref is not None
+    monkeypatch.setattr(unpacking, "xxh3_of", lambda view: "")
     with pytest.raises(IntegrityError):
-        store.load(store.find(KEY), tmp_path / "out")  # type: ignore[arg-type]
-    assert real(blob) is not None
+        store.load(ref, tmp_path / "out")
+    assert store.find(KEY) is there.find(KEY) is None
+    data = store.backend.read(f"quarantine/refs/{KEY}")
+    assert data is not None
+    assert decode(KEY, data).ref == ref
+    assert blobs(store.backend) == [blob]
 
 
 def test_one_file_of_a_damaged_blob_is_not_read(store: Store, blob: str) -> None:

@@ -13,6 +13,7 @@ import pytest
 from memoflow.errors import MemoflowError
 from memoflow.names import Key
 from memoflow.store import Payload, Store, open_store
+from memoflow.store.long_saves import LongSave
 from memoflow.store.saving import SWEEPING
 from tests.conftest import Clock
 from tests.faults import Died, Faulty
@@ -66,6 +67,25 @@ def test_what_is_to_be_kept_stays_whatever_the_rules_say(
     kept, other = (store.append(SERIES, FILES, expires=clock.now + 10) for _ in range(2))
     clock.pass_(20)
     assert [ref.key for ref in store.evict(keep=[kept.key], **rules).refs] == [other.key]
+
+
+def test_what_is_to_be_kept_is_asked_for_after_all_is_listed(store: Store, faulty: Faulty) -> None:
+    kept, other = store.append(SERIES, FILES), store.append(SERIES, FILES)
+
+    def keep() -> list[Key]:
+        assert faulty.calls["list"] > before
+        return [kept.key]
+
+    before = faulty.calls["list"]
+    assert [ref.key for ref in store.evict(max_size_bytes=0, keep=keep).refs] == [other.key]
+
+
+def test_what_is_created_after_eviction_began_stays(store: Store, clock: Clock) -> None:
+    old = store.append(SERIES, FILES)
+    began = clock.now
+    clock.pass_(1)
+    store.append(SERIES, FILES)
+    assert [ref.key for ref in store.evict(now=began, max_size_bytes=0).refs] == [old.key]
 
 
 def test_what_is_kept_counts(store: Store, clock: Clock) -> None:
@@ -314,3 +334,93 @@ def test_forgetting_breaks_off_cleanly(store: Store, there: Store, faulty: Fault
     with pytest.raises(MemoflowError):
         store.forget(KEY)
     assert there.find(KEY) is not None
+
+
+def long_payload(folder: Path) -> Payload:
+    """Files that are each written by themselves."""
+    for n in range(10):
+        (folder / str(n)).write_bytes(os.urandom(1 << 20))
+    return Payload(files={str(n): folder / str(n) for n in range(10)}, whole=True)
+
+
+def marks(store: Store) -> list[str]:
+    return [found.name for found in store.backend.list("gc/saving")]
+
+
+@pytest.mark.parametrize("minutes", [1, 4])
+def test_sweeps_leave_alone_what_a_long_save_has_written(
+    store: Store, there: Store, faulty: Faulty, clock: Clock, tmp_path: Path, minutes: int
+) -> None:
+    def meanwhile(name: str) -> None:
+        if name.startswith("blobs/"):
+            clock.pass_(minutes * 60)
+            there.sweep(keep_newer=timedelta(minutes=5))
+
+    faulty.before_write = meanwhile
+    payload = long_payload(tmp_path)
+    ref = store.append(SERIES, payload)
+    assert faulty.calls["write"] < 2 * len(payload.files) + 20
+    assert marks(store) == []
+    assert len(contents(there.load(ref, tmp_path / "out"))) == 10
+
+
+def test_a_save_that_was_swept_is_marked_when_it_tries_again(
+    store: Store, there: Store, faulty: Faulty, clock: Clock, tmp_path: Path
+) -> None:
+    def meanwhile(name: str) -> None:
+        if name.startswith("blobs/"):
+            clock.pass_(2)
+            there.sweep(keep_newer=timedelta(seconds=1))
+
+    faulty.before_write = meanwhile
+    ref = store.append(SERIES, long_payload(tmp_path))
+    assert len(contents(there.load(ref, tmp_path / "out"))) == 10
+
+
+def test_a_save_that_breaks_leaves_no_mark(
+    store: Store, faulty: Faulty, clock: Clock, tmp_path: Path
+) -> None:
+    faulty.before_write = lambda name: clock.pass_(100)
+    faulty.fail_at("write", nth=9)
+    with pytest.raises(MemoflowError):
+        store.append(SERIES, long_payload(tmp_path))
+    assert marks(store) == []
+
+
+def test_the_mark_of_a_dead_save_protects_for_ten_minutes_and_is_removed(
+    store: Store, clock: Clock
+) -> None:
+    store.save(KEY, FILES)
+    store.forget(KEY)
+    clock.pass_(3600)
+    with pytest.raises(Died), LongSave(store.backend, clock=clock) as dead:
+        clock.pass_(60)
+        dead.beat()
+        store.save(KEY, some(5000))
+        store.forget(KEY)
+        store.backend.write(f"{marks(store)[0]}-dead", b"60")
+        raise Died
+    (mark,) = marks(store)
+    assert store.sweep(keep_newer=NEVER).condemned == 1
+    assert marks(store) == [mark]
+    clock.pass_(601)
+    assert store.sweep(keep_newer=NEVER).condemned == 1
+    assert marks(store) == []
+
+
+def test_now_does_not_wait_for_long_saves(store: Store, clock: Clock) -> None:
+    with LongSave(store.backend, clock=clock) as save:
+        clock.pass_(60)
+        save.beat()
+        store.save(KEY, FILES)
+        store.forget(KEY)
+        assert store.sweep(now=True).blobs == 1
+
+
+@pytest.mark.parametrize("data", [b"", b"?"])
+def test_a_damaged_mark_protects_everything(store: Store, clock: Clock, data: bytes) -> None:
+    store.save(KEY, FILES)
+    store.forget(KEY)
+    clock.pass_(86400)
+    store.backend.write("gc/saving/damaged", data)
+    assert store.sweep(keep_newer=NEVER).condemned == 0

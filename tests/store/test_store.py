@@ -404,3 +404,56 @@ def test_the_refs_of_the_first_memoflow_are_read(store: Store, there: Store) -> 
     assert old is not None
     assert old.new_bytes == old.size_bytes == ref.size_bytes
     assert there.meta(old) == there.manifest(old).meta == {"a": 1}
+
+
+def test_a_number_with_a_token_counts_on_and_is_found_like_one_without(
+    store: Store, there: Store
+) -> None:
+    refs = [store.append(SERIES, FILES, token=token) for token in (None, "b0", "a1", None)]
+    assert [ref.key.parts[-1] for ref in refs] == [
+        "00000001",
+        "00000002-b0",
+        "00000003-a1",
+        "00000004",
+    ]
+    assert store.series(SERIES) == there.series(SERIES) == refs[::-1]
+    store.forget(refs[3].key)
+    assert store.latest(SERIES) == refs[2]
+    assert there.latest(SERIES, fresh=True) == refs[2]
+
+
+def test_equal_numbers_are_ordered_by_their_tokens(store: Store, there: Store) -> None:
+    refs = [store.save(SERIES / f"00000001{end}", FILES) for end in ("-0f", "-a0", "")]
+    store.save(SERIES / "00000001-", FILES)
+    store.save(SERIES / "00000001-x", FILES)
+    store.save(SERIES / "00000002-a" / "below", FILES)
+    for one in (store, there):
+        assert one.latest(SERIES) == refs[1]
+        assert one.series(SERIES) == [refs[1], refs[0], refs[2]]
+
+
+def test_no_key_comes_again_with_another_token(store: Store) -> None:
+    first = store.append(SERIES, FILES, token="a0")
+    store.forget(first.key)
+    assert store.append(SERIES, FILES, token="b0").key != first.key
+
+
+@pytest.mark.parametrize("token", [None, "a0"])
+def test_a_slow_save_is_numbered_after_what_others_saved_and_forgot_meanwhile(
+    store: Store, there: Store, faulty: Faulty, tmp_path: Path, token: str | None
+) -> None:
+    (tmp_path / "data").write_bytes(b"x" * 5000)
+    store.append(SERIES, FILES, token=token)
+
+    def meanwhile(name: str) -> None:
+        if name.startswith("blobs/"):
+            faulty.before_write = None
+            for n in range(3):
+                there.append(SERIES, FILES, token=token and f"b{n}")
+            for ref in there.series(SERIES)[1:]:
+                there.forget(ref.key)
+
+    faulty.before_write = meanwhile
+    ref = store.append(SERIES, Payload(tree=tmp_path / "data"), token=token)
+    assert ref.key == SERIES / ("00000005" if token is None else "00000005-a0")
+    assert store.latest(SERIES) == ref

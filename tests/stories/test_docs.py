@@ -51,12 +51,16 @@ def line_of(text: str) -> int:
     return text[: text.index("def train(")].count("\n") + 1
 
 
-def test_each_option_of_memoize_is_documented(project):
-    question = """
-    from memoflow.flow.memo.memoize import MemoizeDecorator
-    answer = {name: str(value) for name, value in MemoizeDecorator.defaults.items()}
+@pytest.mark.parametrize("decorator", ["memoize", "checkpoint", "model", "huggingface_hub"])
+def test_each_option_of_a_decorator_is_documented(project, decorator):
+    question = f"""
+    from metaflow.plugins import STEP_DECORATORS
+    (found,) = [each for each in STEP_DECORATORS if each.name == {decorator!r}]
+    answer = {{name: str(value) for name, value in found.defaults.items()}}
     """
-    rows = re.findall(r"^\| `(\w+)` \| (.*?) \|", MEMOIZE, re.MULTILINE)
+    page = (ROOT / "docs" / f"{decorator}.md").read_text()
+    table = re.split(r"^\| option \| default \|.*$", page, flags=re.MULTILINE)[1].split("\n\n")[0]
+    rows = re.findall(r"^\| `(\w+)` \| (.*?) \|", table, re.MULTILINE)
     documented = {name: default.strip("`").strip('"') for name, default in rows}
     assert documented == project.ask(question)
 

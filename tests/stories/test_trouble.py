@@ -267,7 +267,7 @@ def test_a_value_without_a_fingerprint_runs_and_says_why(flow):
         ("ttl=0", "ttl is a time such as"),
         ("ttl='0d'", "ttl must be longer than no time at all"),
         ("scope='planet'", "scope is one of flow, global, not 'planet'"),
-        ("refresh='perhaps'", "@memoize(refresh=...) takes True or False, not 'perhaps'"),
+        ("refresh='perhaps'", "@memoize(refresh=...) is True or False, not 'perhaps'"),
         ("next='middle'", "it goes on to end"),
     ],
 )

@@ -6,6 +6,15 @@ import textwrap
 
 import pytest
 
+
+def some_with_others_in_stress(cases):
+    """The first three run each time, the others with `-m stress`: each is several whole flows."""
+    return [
+        pytest.param(case, marks=[pytest.mark.stress] if number > 2 else [])
+        for number, case in enumerate(cases)
+    ]
+
+
 FLOW = """
 from metaflow import FlowSpec, Parameter, memoize, step
 {head}
@@ -83,7 +92,7 @@ PARAMETER = {
 }
 
 
-@pytest.mark.parametrize("how", PARAMETER)
+@pytest.mark.parametrize("how", some_with_others_in_stress(PARAMETER))
 def test_a_read_of_an_artifact(project, how):
     project.write("flow.py", flow(**PARAMETER[how]))
     project.run("--p=1")
@@ -120,7 +129,7 @@ EDITED = {
 }
 
 
-@pytest.mark.parametrize("what", EDITED)
+@pytest.mark.parametrize("what", some_with_others_in_stress(EDITED))
 def test_an_edit_of(project, what):
     project.write("t.txt", "5")
     project.write("flow.py", flow(**EDITED[what]))
