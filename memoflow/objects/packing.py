@@ -66,18 +66,19 @@ def pack(
     linked: bool = False,
     known: Known = lambda xxh3s: {},
     previous: Manifest | None = None,
+    beat: Callable[[], None] = lambda: None,
     durable: bool = True,
 ) -> Packed:
     """Write the tree's bytes as blobs; RequestError if it changes meanwhile.
 
     `whole` keeps each file of a megabyte or more as a blob of its own, with `linked` by a hard link
-    where that can be. A piece that `previous`
-    has by its XXH3-128 is taken for the same; one that `known` finds anywhere else only if its
-    bytes are equal, since that hash does not withstand forgery.
+    where that can be. A piece that `previous` has by its XXH3-128 is taken for the same; one that
+    `known` finds anywhere else only if its bytes are equal, since that hash does not withstand
+    forgery. `beat` is called from any thread each time that some megabytes are done.
     """
     if len(tree.sources) + len(tree.links) > MOST:
         raise RequestError(f"cannot save more than {MOST:,} files at once; put them in an archive")
-    packer = _Packer(backend, known, previous, linked=linked, durable=durable)
+    packer = _Packer(backend, known, previous, linked=linked, beat=beat, durable=durable)
     drafts = [_Draft(source, whole=whole) for source in tree.sources]
     packer.run(drafts)
     tree.check()
@@ -173,6 +174,10 @@ class _Draft:
         )
 
 
+class _StoppedError(Exception):
+    """What a thread would still do is in vain."""
+
+
 class _Packer:
     def __init__(
         self,
@@ -181,6 +186,7 @@ class _Packer:
         previous: Manifest | None,
         *,
         linked: bool,
+        beat: Callable[[], None],
         durable: bool,
     ) -> None:
         self.backend = backend
@@ -191,6 +197,8 @@ class _Packer:
         self.unchanged = _present_pieces(backend, previous)
         self.piece_bytes = 0
         self._linked = linked
+        self._beat = beat
+        self._is_stopped = False
         self._durable = durable
         self._jobs: deque[Callable[[_Worker], None]] = deque()
         self._writing: list[Future[None]] = []
@@ -209,10 +217,30 @@ class _Packer:
         count = 1 if total < _ALONE_BYTES else min(_THREADS, len(self._jobs))
         workers = [_Worker(self) for _ in range(count)]
         with ThreadPoolExecutor(_WRITERS, thread_name_prefix="memoflow-write") as self._writers:
-            _in_threads(self._work, workers)
+            self._in_threads(self._work, workers)
         for written in self._writing:
             written.result()
-        _in_threads(self._write_joined, _joined([worker.rest() for worker in workers]))
+        self._in_threads(self._write_joined, _joined([worker.rest() for worker in workers]))
+
+    def beat(self) -> None:
+        """Tell that work gets on; raise an error if it need not."""
+        if self._is_stopped:
+            raise _StoppedError
+        self._beat()
+
+    def _in_threads(self, act: Callable[[T], None], each: Sequence[T]) -> None:
+        if len(each) < 2:
+            for one in each:
+                act(one)
+            return
+        with ThreadPoolExecutor(len(each), thread_name_prefix="memoflow-pack") as pool:
+            try:
+                for _ in pool.map(act, each):
+                    pass
+            except BaseException:
+                # Perhaps by a signal, of which only this thread knows; the others are waited for.
+                self._is_stopped = True
+                raise
 
     def _work(self, worker: _Worker) -> None:
         try:
@@ -259,12 +287,18 @@ class _Packer:
         # Over one of that name, if there is one: the same bytes if it is whole, healed if not.
         self.backend.write_from(blob_name(digest), chunks, durable=self._durable)
 
+    def _beating(self, chunks: Iterable[memoryview]) -> Iterator[memoryview]:
+        for chunk in chunks:
+            self.beat()
+            yield chunk
+
     def _keep_whole(self, draft: _Draft, _: _Worker) -> None:
         """Take in a file as one blob, which has the file's own SHA-256."""
         sha256, found = hashlib.sha256(), []
         source = draft.source
         with Reader(source) as reader:
             for data in reader.chunks(_WHOLE_PIECE_BYTES):
+                self.beat()
                 sha256.update(data)
                 found.append((len(data), xxh3_of(data)))
         blob = Digest(f"sha256:{sha256.hexdigest()}")
@@ -277,7 +311,7 @@ class _Packer:
             if not (link and take(self.backend, blob, source, durable=self._durable)):
                 with Reader(source) as reader:
                     proven = reader.proven_chunks(_WHOLE_PIECE_BYTES, [xxh3 for _, xxh3 in found])
-                    self.backend.write_from(blob_name(blob), proven, durable=self._durable)
+                    self._write(blob, self._beating(proven))
             with self._lock:
                 self.whole.append(blob)
                 self.whole_bytes += source.size_bytes
@@ -360,6 +394,7 @@ class _Worker:
 
     def _place(self) -> None:
         """Decide for each piece that was read where it lies, and keep it if it is new."""
+        self._packer.beat()
         keys = list(zip(map(xxh3_of, self._slices(self._lengths)), self._lengths, strict=True))
         unchanged = list(map(self._packer.unchanged.get, keys))
         unknown = [key[0] for key, piece in zip(keys, unchanged, strict=True) if piece is None]
@@ -426,16 +461,6 @@ def _joined(rests: Iterable[_Rest]) -> list[list[_Rest]]:
         else:
             joined.append([rest])
     return joined
-
-
-def _in_threads(act: Callable[[T], None], each: Sequence[T]) -> None:
-    if len(each) < 2:
-        for one in each:
-            act(one)
-        return
-    with ThreadPoolExecutor(len(each), thread_name_prefix="memoflow-pack") as pool:
-        for _ in pool.map(act, each):
-            pass
 
 
 def _planned(drafts: Sequence[_Draft], length: int) -> list[_Span]:

@@ -14,6 +14,7 @@ from memoflow.errors import BackendUnavailableError, RequestError
 from memoflow.names import Digest, Key, Ref
 from memoflow.objects import Manifest, Packed, Proofs, State, Tree, blob_name, pack, state_of
 from memoflow.store.adoption import adopt
+from memoflow.store.long_saves import LongSave
 from memoflow.store.payload import Payload
 from memoflow.store.ref_file import LARGEST_INLINE_BYTES, encode
 from memoflow.store.refs import Refs, ref_name
@@ -41,37 +42,39 @@ def save(
     payload: Payload,
     *,
     meta: Mapping[str, Any],
-    created: float,
+    clock: Callable[[], float],
     expires: float | None,
     previous: Previous | None,
     durable: bool,
 ) -> Ref:
     """Save under the first key that is free; see `Store.save` and `Store.append`."""
-    plain = _plain(meta)
-    for _ in range(_TRIES):
-        manifest, packed, new_bytes = _put(refs, payload, previous, durable=durable)
-        listed = _put_manifest(refs.backend, manifest, previous, durable=durable)
-        encoded = partial(
-            encode,
-            manifest=listed,
-            meta=plain,
-            size_bytes=manifest.size_bytes,
-            new_bytes=new_bytes,
-            created=_whole_milliseconds(created),
-            expires=None if expires is None else _whole_milliseconds(expires),
-        )
-        ref = _write_ref(refs, next_key, encoded, durable=durable)
-        _outlive_sweep(refs.backend)
-        blobs = manifest.blobs | ({listed} if isinstance(listed, Digest) else set())
-        if all(refs.backend.exists([blob_name(blob) for blob in blobs])):
-            refs.index.record([ref])
-            refs.index.record_pieces(packed.new)
-            proofs.remember(_states(refs.backend, packed.whole))
-            return ref
-        # Swept between being found and being reached by this ref: write all of it anew.
-        refs.drop([ref.key])
-        refs.index.drop_blobs(blob for blob in blobs if blob.algorithm == "sha256")
-        previous = None
+    plain, created = _plain(meta), clock()
+    with LongSave(refs.backend, clock=clock) as progress:
+        for _ in range(_TRIES):
+            manifest, packed, new_bytes = _put(refs, payload, previous, progress, durable=durable)
+            listed = _put_manifest(refs.backend, manifest, previous, durable=durable)
+            encoded = partial(
+                encode,
+                manifest=listed,
+                meta=plain,
+                size_bytes=manifest.size_bytes,
+                new_bytes=new_bytes,
+                created=_whole_milliseconds(created),
+                expires=None if expires is None else _whole_milliseconds(expires),
+            )
+            ref = _write_ref(refs, next_key, encoded, durable=durable)
+            _outlive_sweep(refs.backend)
+            blobs = manifest.blobs | ({listed} if isinstance(listed, Digest) else set())
+            if all(refs.backend.exists([blob_name(blob) for blob in blobs])):
+                refs.index.record([ref])
+                refs.index.record_pieces(packed.new)
+                proofs.remember(_states(refs.backend, packed.whole))
+                return ref
+            # Swept between being found and being reached by this ref: write all of it anew.
+            refs.drop([ref.key])
+            refs.index.drop_blobs(blob for blob in blobs if blob.algorithm == "sha256")
+            previous = None
+            progress.mark()  # At once: this sweep is quicker than we are.
     raise BackendUnavailableError(
         f"the bytes of {ref.key} vanished {_TRIES} times while they were saved; "
         "is something else deleting blobs?"
@@ -87,7 +90,12 @@ def _plain(meta: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _put(
-    refs: Refs, payload: Payload, previous: Previous | None, *, durable: bool
+    refs: Refs,
+    payload: Payload,
+    previous: Previous | None,
+    progress: LongSave,
+    *,
+    durable: bool,
 ) -> tuple[Manifest, Packed, int]:
     """Write a payload's bytes; return its manifest, what was packed, and what of it was new."""
     packed = pack(
@@ -97,11 +105,13 @@ def _put(
         linked=payload.linked,
         known=refs.index.find_pieces,
         previous=None if previous is None else previous.manifest,
+        beat=progress.beat,
         durable=durable,
     )
-    taken = [
-        adopt(refs.backend, name, adoption) for name, adoption in sorted(payload.adopted.items())
-    ]
+    taken = []
+    for name, adoption in sorted(payload.adopted.items()):
+        progress.beat()
+        taken.append(adopt(refs.backend, name, adoption))
     files = sorted((*packed.files, *payload.kept), key=lambda file: file.path)
     manifest = Manifest(tuple(files), packed.folders, tuple(adopted for adopted, _ in taken))
     new_bytes = packed.new_bytes + sum(size_bytes for _, size_bytes in taken)

@@ -139,7 +139,7 @@ class Store:
             lambda taken: None if taken else key,
             payload,
             meta=meta or {},
-            created=self._clock(),
+            clock=self._clock,
             expires=expires,
             previous=None,
             durable=durable,
@@ -178,7 +178,7 @@ class Store:
             next_key,
             payload,
             meta=meta or {},
-            created=self._clock(),
+            clock=self._clock,
             expires=expires,
             previous=previous,
             durable=durable,
@@ -218,8 +218,9 @@ class Store:
         """Write the saved files into a directory, proven, and return it.
 
         Files of the same names are replaced, others stay. Raises like `manifest`, and leaves
-        the directory as it was then; a ref that cannot be loaded is set aside. With `linked` the files are for reading only: those kept
-        `whole` share their bytes with the store where this process could not write to them.
+        the directory as it was then; a ref that cannot be loaded is set aside. With `linked` the
+        files are for reading only: those kept `whole` share their bytes with the store where this
+        process could not write to them.
         """
         manifest = self.manifest(ref)
         proofs = self._proofs if linked else None
@@ -312,6 +313,7 @@ class Store:
 
         What is older than `keep_newer` is condemned, and deleted by a pass that long after.
         With `now`, both at once: a save that runs meanwhile may have to write its bytes again.
+        What others have written in a save that takes long is left alone, except with `now`.
         Also removes what dead writers left a day ago, and what was in quarantine for 30 days.
         """
         return sweep(self._refs, keep_newer=keep_newer, now=now, dry_run=dry_run)

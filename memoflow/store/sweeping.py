@@ -1,9 +1,10 @@
 """Sweeping: deleting blobs that no ref reaches, while others save.
 
 Blobs are listed first and refs after, so that a ref written meanwhile is seen. What no ref
-reaches is condemned, and deleted by a later pass. A save that reads no `gc/sweeping` after it
-wrote its ref was seen by the pass that deletes; one that reads it waits, then looks whether its
-blobs are still there. So whichever comes first, a saved ref never loses its blobs.
+reaches is condemned, and deleted by a later pass; but not what was written since a save began
+that takes long and is not done. A save that reads no `gc/sweeping` after it wrote its ref was
+seen by the pass that deletes; one that reads it waits, then looks whether its blobs are still
+there. So whichever comes first, a saved ref never loses its blobs.
 """
 
 from __future__ import annotations
@@ -17,6 +18,7 @@ from datetime import timedelta
 from memoflow.backends import Backend, Found
 from memoflow.names import Digest, Key
 from memoflow.objects import blob_name, blob_of
+from memoflow.store.long_saves import unfinished_since
 from memoflow.store.refs import QUARANTINE, Refs
 from memoflow.store.saving import SWEEPING
 
@@ -41,16 +43,20 @@ def sweep(refs: Refs, *, keep_newer: timedelta, now: bool, dry_run: bool) -> Swe
     """Delete blobs that no ref reaches; see `Store.sweep`."""
     backend = refs.backend
     found = {name.name: name for name in backend.list("blobs") if blob_of(name.name)}
-    seen: set[Key] = set()
-    reached = _reached(refs, seen)
     today = None if dry_run else time_there(backend)
     # In a dry run nothing may be written, so the newest thing there stands for the time.
     time = today if today is not None else max((f.modified for f in found.values()), default=0.0)
+    # Before the refs: what is not marked any more has its ref by then.
+    since_saves, dead = unfinished_since(backend, now=time)
+    seen: set[Key] = set()
+    reached = _reached(refs, seen)
     grace = 0.0 if now else keep_newer.total_seconds()
     lost = {
         name: file
         for name, file in found.items()
-        if name not in reached and file.modified <= time - grace
+        if name not in reached
+        and file.modified <= time - grace
+        and (now or file.modified < since_saves)
     }
     since = _read_condemned(backend)
     doomed = {
@@ -65,6 +71,7 @@ def sweep(refs: Refs, *, keep_newer: timedelta, now: bool, dry_run: bool) -> Swe
     litter = backend.tidy(before=time - _LITTER_AGE.total_seconds())
     old = time - _QUARANTINE_AGE.total_seconds()
     backend.delete([file.name for file in backend.list(QUARANTINE) if file.modified < old])
+    backend.delete(dead)
     return Swept(len(gone), _size(gone), len(left), litter)
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import os
 import shutil
 import signal
@@ -242,15 +243,15 @@ def test_a_signal_in_the_calling_thread_stops_the_others(
     def slow(self: Reader, view: memoryview, offset: int) -> None:
         real(self, view, offset)
         after.append(interrupted.is_set())
-        if len(after) == 10:
+        if next(reads) == 10:
             signal.pthread_kill(threading.main_thread().ident or 0, signal.SIGUSR1)
-        if len(after) >= 10:
-            interrupted.wait()
+        if interrupted.is_set():
             time.sleep(0.01)  # The reads after it take a while, for the others to learn of it.
 
     (tmp_path / "data").write_bytes(os.urandom(64 * MIB))
     interrupted, after, real = threading.Event(), list[bool](), Reader.read_into
     monkeypatch.setattr(Reader, "read_into", slow)
+    reads = itertools.count()
     before = signal.signal(signal.SIGUSR1, interrupt)
     try:
         with pytest.raises(Interrupted):
