@@ -2,12 +2,18 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Iterator
+from pathlib import Path
 
 import pytest
 
 from memoflow.backends import Backend
 from tests.faults import Faulty, SystemFaults
+
+# Some tests of `flow` import Metaflow here, where memoflow can be seen twice: installed, and as
+# this checkout. Metaflow takes that for a conflict of two extensions, so it is shown one.
+os.environ.setdefault("METAFLOW_EXTENSIONS_SEARCH_DIRS", str(Path(__file__).parents[1]))
 
 
 class Clock:
