@@ -158,7 +158,7 @@ class Hub:
     def fault(self, kind: str, what: str, path: str = "", **more: Any) -> Fault:
         """Plan a fault: "status 503", "stall", "truncate", "flip", "size", "reset", "path", "move".
 
-        "move" calls `then` after the request was answered; the others spoil the answer.
+        "move" calls `then` after the request was answered, "late" before; others spoil the answer.
         """
         self.faults.append(Fault(kind, what, path, **more))
         return self.faults[-1]
@@ -339,6 +339,8 @@ class _Handler(BaseHTTPRequestHandler):
             status, data = 206, data[start:]
         with self.hub.lock:
             self.hub.requests.append(Request(what, subject, status, asked, self._token()))
+        if kind == "late" and fault is not None and fault.then is not None:
+            fault.then()
         if kind == "flip" and data:
             middle = len(data) // 2
             data = data[:middle] + bytes([data[middle] ^ 1]) + data[middle + 1 :]

@@ -198,19 +198,7 @@ class CurrentModel:
     ) -> float:
         took_s = time.monotonic() - clock
         self._journal.add(
-            Act(
-                verb=verb,
-                by=model.KIND,
-                kind=str(reference["type"]),
-                name=str(reference.get("label") or reference.get("name") or ""),
-                key=str(reference["key"]),
-                origin=str(reference.get("pathspec") or ""),
-                began=began,
-                took_s=took_s,
-                size_bytes=int(reference.get("size") or 0),
-                new_bytes=new_bytes,
-                metadata=dict(reference.get("metadata") or {}),
-            )
+            Act.of(reference, verb, by=model.KIND, began=began, took_s=took_s, new_bytes=new_bytes)
         )
         return took_s
 

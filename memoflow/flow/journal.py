@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from functools import cache
 from typing import Any
@@ -27,7 +28,37 @@ class Act:
     new_bytes: int | None = None
     why: str = ""
     metadata: dict[str, Any] = field(default_factory=dict)
-    by: str = ""  # the decorator that did it: "checkpoint", "model"
+    by: str = ""  # the decorator that did it: "checkpoint", "model", "huggingface_hub"
+
+    @classmethod
+    def of(
+        cls,
+        reference: Mapping[str, Any],
+        verb: str,
+        *,
+        by: str,
+        began: float,
+        took_s: float,
+        new_bytes: int | None = None,
+        why: str = "",
+        kind: str | None = None,
+    ) -> Act:
+        """Return what was done to what a reference dict is of; `kind` None is the type it says."""
+        return cls(
+            verb=verb,
+            by=by,
+            kind=str(reference.get("type")) if kind is None else kind,
+            # Of models the label, of all others the name.
+            name=str(reference.get("label") or reference.get("name") or ""),
+            key=str(reference["key"]),
+            origin=str(reference.get("pathspec") or ""),
+            began=began,
+            took_s=took_s,
+            size_bytes=int(reference.get("size") or 0),
+            new_bytes=new_bytes,
+            why=why,
+            metadata=dict(reference.get("metadata") or {}),
+        )
 
 
 class Journal:

@@ -14,7 +14,7 @@ class Scratch:
     """Directories that live as long as an attempt, made below `root` or where temporary files go.
 
     `owner` is what no other task on this machine has: a killed attempt cannot remove its own
-    directories, so the next one of the same owner does. A forked child removes none.
+    directories, so the next one of the same owner does. A forked child removes none but its own.
     """
 
     def __init__(self, kind: str, owner: str, attempt: int, root: str | None) -> None:
@@ -23,7 +23,7 @@ class Scratch:
         self._prefix = f"metaflow_{kind}_{pathspec_hash(owner)}_"
         self._attempt = attempt
         self._process = os.getpid()
-        self._made: list[str] = []
+        self._made: dict[str, int] = {}  # and by which process
         self._remove_up_to(attempt - 1)
 
     def new(self) -> str:
@@ -31,17 +31,14 @@ class Scratch:
         if self._root is not None:
             os.makedirs(self._root, exist_ok=True)
         made = tempfile.mkdtemp(prefix=f"{self._prefix}{self._attempt}_", dir=self._root)
-        self._made.append(made)
+        self._made[made] = os.getpid()
         return made
 
-    def owns(self, path: str) -> bool:
-        return path in self._made
-
     def remove(self, path: str) -> None:
-        """Remove a directory of this attempt's, unless this is a child of its process."""
-        if os.getpid() == self._process and self.owns(path):
+        """Remove a directory that this process made; any other stays."""
+        if self._made.get(path) == os.getpid():
             shutil.rmtree(path, ignore_errors=True)
-            self._made.remove(path)
+            del self._made[path]
 
     def clean_up(self) -> None:
         """Remove all that is left, of forked children as well."""

@@ -212,7 +212,7 @@ def save(
     *,
     kept: Iterable[File] = (),
 ) -> Snapshot:
-    """Save files, and others that the store has, each of a megabyte or more as one blob to link to.
+    """Save files, by hard link where that can be, and others that the store has.
 
     Nobody may write to the files afterwards.
     """

@@ -11,7 +11,8 @@ from pathlib import Path
 from typing import Any
 
 from memoflow.errors import IntegrityError, NotFoundError
-from memoflow.kinds.hub import Snapshot
+from memoflow.kinds import hub
+from memoflow.kinds.hub import Snapshot, Wanted
 from memoflow.names import Digest, Key
 from memoflow.objects import File, blob_name
 from memoflow.objects.blobs import chunks
@@ -104,14 +105,21 @@ def recall(store: Store, files: Collection[Announced]) -> dict[str, File]:
         known = held[key].get(path)
         if known is not None:
             found |= {file.path: replace(known, path=file.path) for file in by_fact[fact]}
-    blobs = sorted({piece.blob for file in found.values() for piece in file.pieces})
-    there = store.backend.exists([blob_name(blob) for blob in blobs])
-    gone = {blob for blob, is_there in zip(blobs, there, strict=True) if not is_there}
-    return {
-        path: file
-        for path, file in found.items()
-        if not any(piece.blob in gone for piece in file.pieces)
-    }
+    spoilt = _spoilt(store, found.values())
+    return {path: file for path, file in found.items() if not spoilt & _blobs(file)}
+
+
+def remember_public(store: Store, snapshot: Snapshot, wanted: Wanted) -> None:
+    """Note that anybody may have a snapshot, for whoever wants the same in another scope."""
+    store.index.remember({_public(wanted, snapshot.about.commit): str(snapshot.ref.key)})
+
+
+def recall_public(store: Store, wanted: Wanted, commit: str) -> list[File] | None:
+    """Return the files of such a snapshot; None if this machine knows of none that is whole."""
+    fact = _public(wanted, commit)
+    key = store.index.recall([fact]).get(fact)
+    found = [] if key is None else list(_files(store, Key.parse(key)).values())
+    return found if found and not _spoilt(store, found) else None
 
 
 def named(store: Store, files: Iterable[Announced]) -> dict[str, Path]:
@@ -128,6 +136,19 @@ def named(store: Store, files: Iterable[Announced]) -> dict[str, Path]:
     return found
 
 
+def _spoilt(store: Store, files: Iterable[File]) -> set[Digest]:
+    """Return the blobs that are gone or were cut off, and would spoil another snapshot as well."""
+    ends: dict[Digest, int] = {}
+    for piece in (piece for file in files for piece in file.pieces):
+        ends[piece.blob] = max(ends.get(piece.blob, 0), piece.offset + piece.length)
+    sizes = store.backend.sizes([blob_name(blob) for blob in ends])
+    return {blob for blob, size in zip(ends, sizes, strict=True) if (size or 0) < ends[blob]}
+
+
+def _blobs(file: File) -> set[Digest]:
+    return {piece.blob for piece in file.pieces}
+
+
 def _files(store: Store, key: Key) -> dict[str, File]:
     ref = store.find(key)
     if ref is None:
@@ -140,3 +161,7 @@ def _files(store: Store, key: Key) -> dict[str, File]:
 
 def _fact(file: Announced) -> str:
     return f"hub:{file.digest}"
+
+
+def _public(wanted: Wanted, commit: str) -> str:
+    return f"public:{hub.key((), wanted, commit)}"

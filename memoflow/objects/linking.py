@@ -11,7 +11,7 @@ from typing import Protocol
 
 from memoflow.backends import Backend
 from memoflow.names import Digest
-from memoflow.objects.blobs import blob_name
+from memoflow.objects.blobs import FOLDER, blob_name
 from memoflow.objects.manifest import File
 from memoflow.objects.tree import Source
 
@@ -67,6 +67,16 @@ def linkable(backend: Backend, file: File) -> Link | None:
     if not is_read_only or info.st_size != file.size_bytes or os.access(path, os.W_OK):
         return None
     return Link(blob, path, (info.st_ino, info.st_size, info.st_mtime_ns))
+
+
+def device_of_blobs(backend: Backend) -> int | None:
+    """Return the device on which blobs lie as files; None if they lie elsewhere."""
+    folder = backend.path(FOLDER)
+    if folder is None:
+        return None
+    while not os.path.exists(folder):
+        folder = folder.parent  # The first write makes it.
+    return os.stat(folder).st_dev
 
 
 def take(backend: Backend, blob: Digest, source: Source, *, durable: bool) -> bool:

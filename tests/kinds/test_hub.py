@@ -5,6 +5,8 @@ from __future__ import annotations
 import errno
 import hashlib
 import os
+import shutil
+import tempfile
 import threading
 from pathlib import Path
 
@@ -227,6 +229,21 @@ def test_what_was_quarantined_is_no_longer_known(store, large):
     assert hub_files.named(store, files) == {}
 
 
+@pytest.mark.parametrize("is_large", [True, False])
+def test_what_was_truncated_is_no_longer_known_and_is_healed(store, large, tmp_path, is_large):
+    data = large.read_bytes() if is_large else b"\3" * 5000
+    content = large if is_large else data  # By itself, or in a pack with others.
+    digest = f"sha256:{hashlib.sha256(data).hexdigest()}"
+    files = [Announced("file", len(data), digest)]
+    hub_files.remember(store, hub.save(store, key(), {"file": content}, about()), files)
+    (blob,) = (path for path in (tmp_path / "store" / "blobs").rglob("*") if path.is_file())
+    blob.unlink()
+    blob.write_bytes(data[:-1])
+    assert hub_files.recall(store, files) == {}
+    saved = hub.save(store, key(commit=OTHER), {"file": content}, about())
+    assert (store.load(saved.ref, tmp_path / "out") / "file").read_bytes() == data
+
+
 def test_a_large_file_is_known_by_its_name_on_a_machine_that_never_saw_it(store, large, tmp_path):
     hub.save(store, key(), {"large": large}, about())
     elsewhere = open_store(tmp_path / "store", cache_dir=tmp_path / "other cache")
@@ -234,22 +251,45 @@ def test_a_large_file_is_known_by_its_name_on_a_machine_that_never_saw_it(store,
     assert found["x"].read_bytes() == large.read_bytes()
 
 
-def test_a_large_file_is_kept_by_a_link_and_can_be_written_no_more(store, large):
-    hub.save(store, key(), {"large": large}, about())
-    blob = store.blob_path(Digest(sha256(large)))
-    assert blob.samefile(large)
-    assert not large.stat().st_mode & 0o222
+@pytest.fixture(params=[1024, 1 << 20], ids=["small", "large"])
+def kept(request: pytest.FixtureRequest, tmp_path: Path) -> Path:
+    path = tmp_path / "kept"
+    path.write_bytes(b"\4" * request.param)
+    return path
 
 
-def test_a_large_file_of_another_file_system_is_copied(store, large, monkeypatch):
+def test_a_file_is_kept_by_a_link_and_can_be_written_no_more(store, kept):
+    hub.save(store, key(), {"kept": kept}, about())
+    blob = store.blob_path(Digest(sha256(kept)))
+    assert blob.samefile(kept)
+    assert not kept.stat().st_mode & 0o222
+
+
+def test_a_file_that_cannot_be_linked_is_copied(store, kept, monkeypatch):
     def across(*arguments: object, **options: object) -> None:
         raise OSError(errno.EXDEV, "Invalid cross-device link")
 
     monkeypatch.setattr(os, "link", across)
-    hub.save(store, key(), {"large": large}, about())
-    blob = store.blob_path(Digest(sha256(large)))
-    assert blob.read_bytes() == large.read_bytes()
-    assert not blob.samefile(large)
+    hub.save(store, key(), {"kept": kept}, about())
+    blob = store.blob_path(Digest(sha256(kept)))
+    assert blob.read_bytes() == kept.read_bytes()
+    assert not blob.samefile(kept)
+
+
+def test_small_files_of_another_file_system_share_a_pack(store, tmp_path):
+    memory = Path("/dev/shm")
+    if not memory.is_dir() or memory.stat().st_dev == tmp_path.stat().st_dev:
+        pytest.skip("there is no second file system")
+    elsewhere = Path(tempfile.mkdtemp(dir=memory))
+    try:
+        for name in ("a", "b"):
+            (elsewhere / name).write_bytes(name.encode() * 5000)
+        saved = hub.save(store, key(), {name: elsewhere / name for name in "ab"}, about())
+    finally:
+        shutil.rmtree(elsewhere)
+    assert len(store.manifest(saved.ref).blobs) == 1
+    into = store.load(saved.ref, tmp_path / "out")
+    assert [(into / name).read_bytes() for name in "ab"] == [b"a" * 5000, b"b" * 5000]
 
 
 def test_what_was_forgotten_is_no_longer_known(store):

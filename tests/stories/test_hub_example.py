@@ -40,7 +40,7 @@ def test_one_line_of_the_example_points_it_at_the_stand_in():
 
 def test_each_option_is_documented(project):
     question = """
-    from memoflow.flow.hub import HuggingfaceHubDecorator
+    from memoflow.flow.hub.huggingface_hub import HuggingfaceHubDecorator
     answer = {name: str(value) for name, value in HuggingfaceHubDecorator.defaults.items()}
     """
     rows = re.findall(r"^\| `(\w+)` \| (.*?) \|", PAGE, re.MULTILINE)

@@ -10,6 +10,7 @@ import os
 import random
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Iterator
 from itertools import product
@@ -22,10 +23,11 @@ from huggingface_hub.utils import _headers
 
 from memoflow.errors import IntegrityError, MemoflowError
 from memoflow.flow.artifact_store import ArtifactStore
-from memoflow.flow.current_hub import CurrentHub
+from memoflow.flow.hub.current_hub import CurrentHub
+from memoflow.flow.hub.snapshots import Revalidate, Run, Snapshots
+from memoflow.flow.hub.upstream import Transfer, Upstream
 from memoflow.flow.journal import Journal
-from memoflow.flow.snapshots import Revalidate, Run, Snapshots
-from memoflow.flow.upstream import Transfer, Upstream
+from memoflow.flow.scratch import Scratch
 from memoflow.kinds.hub import Scope, Snapshot, Wanted
 from memoflow.store import open_store
 from tests.hubs import Hub
@@ -61,12 +63,17 @@ class World:
         self.store = open_store(folder / "store", cache_dir=folder / "index")
 
     def snapshots(
-        self, *, run: str = "1", user: str = "alice", revalidate: str = "run"
+        self,
+        *,
+        run: str = "1",
+        user: str = "alice",
+        revalidate: str = "run",
+        scope: tuple[str, ...] = ("flow", "Train"),
     ) -> Snapshots:
         """Return those of one task."""
         return Snapshots(
             self.store,
-            Scope(("flow", "Train"), user),
+            Scope(scope, user),
             Run("Train", run),
             Revalidate.parse(revalidate),
             task=f"Train/{run}/start/1",
@@ -84,7 +91,9 @@ class World:
             if name in options:
                 transfer[name] = options.pop(name)
         task = {
-            name: options.pop(name) for name in ("run", "user", "revalidate") if name in options
+            name: options.pop(name)
+            for name in ("run", "user", "revalidate", "scope")
+            if name in options
         }
         wanted = Wanted.of(repo_id, **options)
         upstream = Upstream(Transfer(**transfer), self.said.append)
@@ -396,6 +405,48 @@ def test_what_the_cache_of_huggingface_hub_has_is_taken_from_there(world, hub):
     assert hub.count("get") == 0
 
 
+MANY = {
+    f"{size}.txt": random.Random(size).randbytes(size) for size in (1024, 5000, 90_000, 999_999)
+}
+
+
+@pytest.mark.parametrize("by", ["huggingface_hub", "memoflow"])
+def test_what_is_in_the_cache_of_huggingface_hub_is_not_kept_twice(world, hub, by):
+    from huggingface_hub import snapshot_download
+
+    files = MANY | {"model.safetensors": LARGE}
+    hub.add("org/many", files)
+    cache, blobs = world.folder / "hf", world.folder / "store" / "blobs"
+    if by == "huggingface_hub":
+        snapshot_download("org/many", endpoint=hub.endpoint, cache_dir=cache)
+    else:
+        world.get("org/many")
+    downloaded = sum(allocated(cache).values())
+    saved = world.get("org/many")
+    assert hub.count("get") == len(files)
+    assert sum(allocated(cache, blobs).values()) == downloaded
+    assert allocated(blobs).keys() <= allocated(cache).keys()
+    assert len(allocated(blobs)) == len(files)
+    assert world.load(saved) == files
+
+
+def allocated(*folders: Path) -> dict[int, int]:
+    """Return what files take on disk, each once, by inode."""
+    found = (path.stat() for folder in folders for path in folder.rglob("*") if path.is_file())
+    return {info.st_ino: 512 * info.st_blocks for info in found}
+
+
+def test_a_small_file_that_is_wrong_in_the_cache_is_not_linked_from_there(world, hub):
+    from huggingface_hub import hf_hub_download
+
+    hub.add("org/many", MANY)
+    found = hf_hub_download(
+        "org/many", "5000.txt", endpoint=hub.endpoint, cache_dir=world.folder / "hf"
+    )
+    Path(found).resolve().write_bytes(b"0" * 5000)
+    assert world.load(world.get("org/many")) == MANY
+
+
 def test_what_was_damaged_in_the_store_is_fetched_again(world, hub):
     snapshot = world.get()
     (blob,) = (path for path in (world.folder / "store" / "blobs").rglob("*") if _is_large(path))
@@ -417,6 +468,47 @@ def test_force_downloads_again(world, hub):
     hub.forget()
     assert world.load(world.get(force=True)) == FILES
     assert hub.count("get") == len(FILES)
+
+
+@pytest.mark.parametrize("what", ["info", "tree", "head"])
+@pytest.mark.parametrize("etag_timeout", [0.5, 60])
+def test_an_answer_is_waited_for_as_long_as_etag_timeout_says(world, hub, what, etag_timeout):
+    hub.add("org/one", {"config.json": b"{}"})
+    late = hub.fault("late", what, "org/one", then=lambda: hub.closing.wait(2))
+    assert world.load(world.get("org/one", etag_timeout=etag_timeout)) == {"config.json": b"{}"}
+    assert late.fired == 1
+    asked = hub.count(what, "org/one")
+    assert asked > 1 if etag_timeout < 2 else asked == 1
+
+
+class Crowd:
+    """Those who are inside at a time: each waits a while for more than there should be."""
+
+    def __init__(self, *, at_most: int) -> None:
+        self.most = self._inside = 0
+        self._at_most = at_most
+        self._too_many = threading.Event()
+        self._lock = threading.Lock()
+
+    def pass_through(self) -> None:
+        with self._lock:
+            self._inside += 1
+            self.most = max(self.most, self._inside)
+        if self.most > self._at_most:
+            self._too_many.set()
+        self._too_many.wait(0.3)
+        with self._lock:
+            self._inside -= 1
+
+
+@pytest.mark.parametrize("max_workers", [1, 3])
+def test_as_many_files_come_at_a_time_as_max_workers_says(world, hub, max_workers):
+    files = {f"{number}.txt": b"%d" % number for number in range(6)}
+    hub.add("org/six", files)
+    crowd = Crowd(at_most=max_workers)
+    hub.fault("late", "get", times=6, then=crowd.pass_through)
+    assert world.load(world.get("org/six", max_workers=max_workers)) == files
+    assert min(2, max_workers) <= crowd.most <= max_workers
 
 
 @pytest.mark.parametrize("pinned", [False, True])
@@ -487,11 +579,52 @@ def test_what_not_everybody_may_have_is_served_to_nobody_else(world, hub, kind):
     assert hub.requests == []
 
 
+GLOBAL, OTHER = ("global",), ("flow", "Other")
+
+
+def test_a_public_snapshot_is_taken_into_another_scope_without_a_question(world, hub):
+    world.get()
+    hub.forget()
+    taken = world.get(scope=OTHER)
+    assert world.load(taken) == FILES
+    assert taken.ref.new_bytes == 0
+    assert hub.requests == []
+
+
+def test_other_patterns_of_a_public_snapshot_are_asked_for(world, hub):
+    world.get()
+    hub.forget()
+    taken = world.get(scope=OTHER, allow_patterns="*.json")
+    assert world.load(taken).keys() == {"config.json"}
+    assert hub.count("tree") == 1
+
+
+def test_a_public_snapshot_that_was_cut_off_is_not_taken_into_another_scope(world, hub):
+    world.get()
+    (blob,) = (path for path in (world.folder / "store" / "blobs").rglob("*") if _is_large(path))
+    blob.unlink()
+    blob.write_bytes(LARGE[:-1])
+    assert world.load(world.get(scope=OTHER)) == FILES
+
+
+@pytest.mark.parametrize("kind", ["private", "gated"])
+@pytest.mark.parametrize("scope", [GLOBAL, OTHER])
+def test_what_not_everybody_may_have_is_asked_for_in_each_scope(world, hub, kind, scope):
+    hub.add("org/kept", FILES, **{kind: True}, tokens=(SECRET,))
+    commit = world.get("org/kept", token=SECRET, scope=scope).about.commit
+    for options in ({"run": "1"}, {"run": "2"}, {"revision": commit}):
+        with pytest.raises(MemoflowError, match="org/kept"):
+            world.get("org/kept", **options)
+    hub.forget()
+    assert world.load(world.get("org/kept", token=SECRET)) == FILES
+    assert {"tree", "head"} <= {one.what for one in hub.requests}
+
+
 def test_what_turns_out_damaged_while_it_is_loaded_comes_from_the_hub_again(world, hub):
     hub_of_task = CurrentHub(
         ArtifactStore("local", str(world.folder), str(world.folder / "store")),
         world.snapshots(),
-        temp_dir_root=None,
+        scratch=Scratch("hf", str(world.folder), 0, str(world.folder / "scratch")),
         say=world.said.append,
         noticed=lambda wanted, commit: None,
         journal=Journal(),

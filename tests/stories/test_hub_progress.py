@@ -7,7 +7,7 @@ import sys
 
 import pytest
 
-from memoflow.flow.meter import Meter
+from memoflow.flow.hub.meter import Meter
 
 
 class Screen(io.StringIO):

@@ -141,7 +141,8 @@ def test_tasks_of_a_run_see_one_commit_though_the_branch_moves(many):
 
 
 def test_a_cold_foreach_asks_once_and_downloads_once(many):
-    assert [what for what, _ in many["asked"]].count("info") == 1
+    asked = [what for what, _ in many["asked"]]
+    assert (asked.count("info"), asked.count("tree")) == (1, 1)
     gets = sorted(path for what, path in many["asked"] if what == "get")
     assert gets == sorted(f"org/name/{path}" for path in FILES)
 

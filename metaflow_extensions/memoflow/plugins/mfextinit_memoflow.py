@@ -6,7 +6,7 @@ STEP_DECORATORS_DESC = [
     ("memoize", "memoflow.flow.memo.memoize.MemoizeDecorator"),
     ("checkpoint", "memoflow.flow.checkpoint.CheckpointDecorator"),
     ("model", "memoflow.flow.model.ModelDecorator"),
-    ("huggingface_hub", "memoflow.flow.hub.HuggingfaceHubDecorator"),
+    ("huggingface_hub", "memoflow.flow.hub.huggingface_hub.HuggingfaceHubDecorator"),
 ]
 FLOW_DECORATORS_DESC = [
     ("with_artifact_store", "memoflow.flow.artifact_store.ArtifactStoreDecorator"),

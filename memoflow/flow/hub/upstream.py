@@ -24,8 +24,8 @@ from memoflow.errors import (
     NotFoundError,
     RequestError,
 )
-from memoflow.flow.meter import Meter
-from memoflow.flow.resuming import bring_in, taking
+from memoflow.flow.hub.meter import Meter
+from memoflow.flow.hub.resuming import bring_in, taking
 from memoflow.kinds import hub_files
 from memoflow.kinds.hub import Resolved, Wanted
 from memoflow.kinds.hub_files import Announced, WrongFileError

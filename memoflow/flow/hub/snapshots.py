@@ -11,7 +11,7 @@ from typing import Any
 
 from memoflow import units
 from memoflow.errors import IntegrityError, NotFoundError
-from memoflow.flow.upstream import OfflineError, Upstream
+from memoflow.flow.hub.upstream import OfflineError, Upstream
 from memoflow.kinds import hub, hub_files
 from memoflow.kinds.hub import About, Resolved, Scope, Snapshot, Wanted
 from memoflow.kinds.hub_files import Announced
@@ -157,6 +157,22 @@ class Snapshots:
     ) -> Snapshot:
         if resolved is None:
             resolved = upstream.resolve(wanted, now=time.time())
+        key = hub.key(self._scope.of(restricted=resolved.restricted), wanted, commit)
+        about = About(
+            task=self._task,
+            attempt=self._attempt,
+            repo_id=wanted.repo_id,
+            repo_type=wanted.repo_type,
+            revision=wanted.revision,
+            commit=commit,
+            allow=wanted.allow,
+            ignore=wanted.ignore,
+        )
+        if not force and not resolved.restricted:
+            # Each item of a foreach may have a scope of its own.
+            public = hub_files.recall_public(self.store, wanted, commit)
+            if public is not None:
+                return hub.save(self.store, key, {}, about, kept=public)
         listed = upstream.files(wanted, commit)
         hub_files.check_paths(wanted.repo, listed)
         if resolved.restricted and listed:
@@ -173,19 +189,10 @@ class Snapshots:
                 f"{len(listed)} files"
             )
             contents |= upstream.fetch(wanted, commit, missing, force=force)
-        key = hub.key(self._scope.of(restricted=resolved.restricted), wanted, commit)
-        about = About(
-            task=self._task,
-            attempt=self._attempt,
-            repo_id=wanted.repo_id,
-            repo_type=wanted.repo_type,
-            revision=wanted.revision,
-            commit=commit,
-            allow=wanted.allow,
-            ignore=wanted.ignore,
-        )
         snapshot = hub.save(self.store, key, contents, about, kept=kept.values())
         hub_files.remember(self.store, snapshot, listed)
+        if not resolved.restricted:
+            hub_files.remember_public(self.store, snapshot, wanted)
         return snapshot
 
     def _named(self, files: Sequence[Announced]) -> dict[str, Path]:

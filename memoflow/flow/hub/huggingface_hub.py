@@ -13,13 +13,15 @@ from metaflow.decorators import StepDecorator
 from metaflow.metadata_provider.metadata import MetaDatum
 from metaflow.metaflow_current import current
 
-from memoflow.flow import artifact_store
+from memoflow.errors import RequestError
+from memoflow.flow import artifact_store, dependencies, launched
 from memoflow.flow.failures import HuggingfaceHubException, told_as
-from memoflow.flow.secret import has_secret, hidden
+from memoflow.flow.hub.secret import has_secret, hidden
+from memoflow.flow.process import arguments_of_step
 
 if TYPE_CHECKING:
     from memoflow.flow.card import TaskCard
-    from memoflow.flow.current_hub import CurrentHub
+    from memoflow.flow.hub.current_hub import CurrentHub
     from memoflow.kinds.hub import Scope, Wanted
 
 _CACHE_SCOPES = ("checkpoint", "flow", "global")
@@ -30,7 +32,7 @@ class HuggingfaceHubDecorator(StepDecorator):
 
     MF Add To Current
     -----------------
-    huggingface_hub -> memoflow.flow.current_hub.CurrentHub
+    huggingface_hub -> memoflow.flow.hub.current_hub.CurrentHub
         Downloads, keeps and loads repositories in the running task.
 
     Parameters
@@ -79,8 +81,17 @@ class HuggingfaceHubDecorator(StepDecorator):
         flow_datastore: Any,
         logger: Any,
     ) -> None:
-        from memoflow.flow.asked import parse
-        from memoflow.flow.snapshots import Revalidate
+        running = arguments_of_step()
+        if running and step_name not in running:
+            return  # The worker of another step, which may have next to no packages.
+        try:
+            dependencies.provide(dependencies.HUB, install=bool(running))
+        except RequestError as error:
+            if not running:
+                return  # Such as `init` in a container; the task itself may install them.
+            raise HuggingfaceHubException(str(error)) from error
+        from memoflow.flow.hub.asked import parse
+        from memoflow.flow.hub.snapshots import Revalidate
 
         self._flow_datastore = flow_datastore
         # One card for all, so that a step which wants none gets none.
@@ -103,25 +114,31 @@ class HuggingfaceHubDecorator(StepDecorator):
             if self.system_ctx.is_launch:
                 artifact_store.check_usable()
 
+    def package_init(self, flow: Any, step_name: str, environment: Any) -> None:
+        launched.note_image(step_name, getattr(flow, step_name).decorators)
+
+    def add_to_package(self) -> list[tuple[str, str]]:
+        return dependencies.package_files()
+
     def deciding_attributes(self) -> dict[str, Any]:
         """Return what of the arguments decides the step's result, for a key of it."""
-        from memoflow.flow.asked import deciding
+        from memoflow.flow.hub.asked import deciding
 
         return {"load": deciding(self.attributes["load"])}
 
     def revisions_read(self) -> list[str]:
         """Return the branches and tags that `load=` names, as reads of the step."""
-        from memoflow.flow import revisions
-        from memoflow.flow.asked import parse
+        from memoflow.flow.hub import revisions
+        from memoflow.flow.hub.asked import parse
 
         wanted = [asked.wanted for asked in parse(self.attributes["load"])]
         return [revisions.name_of(one) for one in wanted if one.commit is None]
 
     def commit_of(self, wanted: Wanted, flow: str, run_id: str) -> str:
         """Return the commit that a run goes by for a branch or tag; MemoflowError if none."""
-        from memoflow.flow.asked import parse
-        from memoflow.flow.snapshots import Run, resolve
-        from memoflow.flow.upstream import Transfer, Upstream
+        from memoflow.flow.hub.asked import parse
+        from memoflow.flow.hub.snapshots import Run, resolve
+        from memoflow.flow.hub.upstream import Transfer, Upstream
 
         transfers = [
             asked.transfer
@@ -152,10 +169,11 @@ class HuggingfaceHubDecorator(StepDecorator):
         ubf_context: Any,
         inputs: Any,
     ) -> None:
-        from memoflow.flow.asked import parse
-        from memoflow.flow.current_hub import CurrentHub
+        from memoflow.flow.hub.asked import parse
+        from memoflow.flow.hub.current_hub import CurrentHub
+        from memoflow.flow.hub.snapshots import Run, Snapshots
         from memoflow.flow.journal import of_this_process
-        from memoflow.flow.snapshots import Run, Snapshots
+        from memoflow.flow.scratch import Scratch
 
         pathspec = str(current.pathspec)
         with told_as(HuggingfaceHubException):
@@ -171,7 +189,12 @@ class HuggingfaceHubDecorator(StepDecorator):
                     attempt=retry_count,
                     say=self._say,
                 ),
-                temp_dir_root=self.attributes["temp_dir_root"],
+                scratch=Scratch(
+                    "hf",
+                    f"{where.folder} {pathspec}",
+                    retry_count,
+                    self.attributes["temp_dir_root"],
+                ),
                 say=self._say,
                 noticed=_notice,
                 journal=of_this_process(),
@@ -240,7 +263,7 @@ class HuggingfaceHubDecorator(StepDecorator):
 
 
 def _notice(wanted: Wanted, commit: str) -> None:
-    from memoflow.flow import revisions
+    from memoflow.flow.hub import revisions
     from memoflow.flow.memo import watch
 
     revisions.note(wanted, commit)

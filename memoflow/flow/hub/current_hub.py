@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import os
-import tempfile
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
@@ -13,11 +12,12 @@ from typing import Any
 from memoflow.errors import IntegrityError, NotFoundError
 from memoflow.flow import saved
 from memoflow.flow.artifact_store import ArtifactStore
-from memoflow.flow.asked import Asked
 from memoflow.flow.failures import HuggingfaceHubException, told_as
+from memoflow.flow.hub.asked import Asked
+from memoflow.flow.hub.snapshots import Snapshots
+from memoflow.flow.hub.upstream import Upstream
 from memoflow.flow.journal import Act, Journal
-from memoflow.flow.snapshots import Snapshots
-from memoflow.flow.upstream import Upstream
+from memoflow.flow.scratch import Scratch
 from memoflow.kinds import hub
 from memoflow.kinds.hub import Snapshot, Wanted
 from memoflow.units import readable, span
@@ -60,19 +60,18 @@ class CurrentHub:
         where: ArtifactStore,
         snapshots: Snapshots,
         *,
-        temp_dir_root: str | None,
+        scratch: Scratch,
         say: Callable[[str], None],
         noticed: Callable[[Wanted, str], None],
         journal: Journal,
     ) -> None:
         self._where = where
         self._snapshots = snapshots
-        self._temp_dir_root = temp_dir_root
+        self._scratch = scratch
         self._say = say
         self._noticed = noticed
         self._journal = journal
         self._loaded = Loaded()
-        self._temporary: list[tempfile.TemporaryDirectory[str]] = []
 
     @property
     def loaded(self) -> Loaded:
@@ -111,30 +110,27 @@ class CurrentHub:
 
     @contextlib.contextmanager
     def _loading(self, asked: Asked) -> Iterator[str]:
-        with contextlib.ExitStack() as stack:
-            into = asked.path
-            if into is None:
-                into = stack.enter_context(self._new_directory())
+        into = self._scratch.new() if asked.path is None else asked.path
+        try:
             with told_as(HuggingfaceHubException):
                 self._load(asked, self._get(asked), into)
             yield into
+        finally:
+            if asked.path is None:
+                self._scratch.remove(into)
 
     def load_all(self, wanted: Sequence[Asked]) -> None:
         """Load what `load=` of the decorator asks for."""
         with told_as(HuggingfaceHubException):
             for asked in wanted:
-                into = asked.path
-                if into is None:
-                    self._temporary.append(self._new_directory())
-                    into = self._temporary[-1].name
+                into = self._scratch.new() if asked.path is None else asked.path
                 snapshot = self._load(asked, self._get(asked), into, why="load=")
                 reference = saved.of_snapshot(self._where, snapshot)
                 self._loaded.add(asked.wanted.repo_id, into, reference)
 
     def clean_up(self) -> None:
         """Remove temporary directories."""
-        while self._temporary:
-            self._temporary.pop().cleanup()
+        self._scratch.clean_up()
 
     def _get(self, asked: Asked) -> Snapshot:
         began, clock = time.time(), time.monotonic()
@@ -162,30 +158,20 @@ class CurrentHub:
         self._say(f"Loaded {asked.wanted.repo} at {snapshot.about.commit} in {span(took_s)}")
         return snapshot
 
-    def _new_directory(self) -> tempfile.TemporaryDirectory[str]:
-        if self._temp_dir_root is not None:
-            os.makedirs(self._temp_dir_root, exist_ok=True)
-        return tempfile.TemporaryDirectory(prefix="metaflow_hf_", dir=self._temp_dir_root)
-
     def _note(
         self, verb: str, snapshot: Snapshot, began: float, clock: float, *, why: str = ""
     ) -> float:
         took_s = time.monotonic() - clock
-        about = snapshot.about
         self._journal.add(
-            Act(
-                verb=verb,
+            Act.of(
+                saved.of_snapshot(self._where, snapshot),
+                verb,
+                kind=hub.KIND,  # Its reference calls it a checkpoint.
                 by="huggingface_hub",
-                kind=hub.KIND,
-                name=about.repo_id,
-                key=str(snapshot.ref.key),
-                origin=about.task,
                 began=began,
                 took_s=took_s,
-                size_bytes=snapshot.ref.size_bytes,
                 new_bytes=snapshot.ref.new_bytes if verb == "saved" else None,
                 why=why,
-                metadata=saved.metadata_of_snapshot(about),
             )
         )
         return took_s

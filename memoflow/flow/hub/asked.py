@@ -8,8 +8,8 @@ from dataclasses import dataclass, fields
 from typing import Any
 
 from memoflow.errors import RequestError
-from memoflow.flow.secret import hidden, revealed
-from memoflow.flow.upstream import Transfer
+from memoflow.flow.hub.secret import hidden, revealed
+from memoflow.flow.hub.upstream import Transfer
 from memoflow.kinds.hub import Wanted
 
 _WANTED = ("repo_type", "revision", "allow_patterns", "ignore_patterns")
