@@ -10,6 +10,7 @@ import pytest
 
 from memoflow.backends import Backend
 from tests.faults import Faulty, SystemFaults
+from tests.s3 import Server, serving
 
 # Some tests of `flow` import Metaflow here, where memoflow can be seen twice: installed, and as
 # this checkout. Metaflow takes that for a conflict of two extensions, so it is shown one.
@@ -52,3 +53,9 @@ def faulty_around() -> Iterator[Callable[[Backend], Faulty]]:
 def system_faults() -> Iterator[SystemFaults]:
     with pytest.MonkeyPatch.context() as patch:
         yield SystemFaults(patch)
+
+
+@pytest.fixture(scope="session")
+def s3_server() -> Iterator[Server]:
+    with serving() as server:
+        yield server

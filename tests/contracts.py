@@ -7,11 +7,13 @@ from pathlib import Path
 
 import pytest
 
-from memoflow.backends import Backend
-from memoflow.errors import RequestError
+from memoflow.backends import Backend, Memory, Place
+from memoflow.errors import NotFoundError, RequestError
 
 
 class BackendContract:
+    ODD_NAMES = ("a b", "ü/%2F", "x" * 240, "new\nline", "~", "-")
+
     def test_what_was_written_is_read(self, backend: Backend) -> None:
         backend.write("a/b", b"data")
         assert backend.read("a/b") == b"data"
@@ -146,6 +148,69 @@ class BackendContract:
         assert backend.adopt("a", source) is False
         assert backend.read("a") == b"first"
 
+    def test_an_open_reader_reads_a_large_file_in_any_order(
+        self, backend: Backend, tmp_path: Path
+    ) -> None:
+        data = b"".join(b"%08d" % n for n in range(3_000_000))
+        source = tmp_path / "source"
+        source.write_bytes(data)
+        backend.write_from("a", source)
+        file = backend.open("a")
+        assert file is not None
+        with file:
+            for start in (20_000_000, 3, 8_388_600, 16_777_216):
+                file.seek(start)
+                assert file.read(10_000) == data[start : start + 10_000]
+            file.seek(0)
+            assert file.read() == data
+
+    def test_an_open_reader_of_nothing_ends_at_once(self, backend: Backend) -> None:
+        backend.write("empty", b"")
+        file = backend.open("empty")
+        assert file is not None
+        with file:
+            assert file.read() == b""
+
+    def test_a_large_stream_if_absent_leaves_what_is_there(self, backend: Backend) -> None:
+        chunks = [bytes([n]) * 4_000_000 for n in range(9)]
+        assert backend.write_from("a", chunks, if_absent=True) is True
+        assert backend.write_from("a", reversed(chunks), if_absent=True) is False
+        assert backend.read("a") == b"".join(chunks)
+
+    def test_a_large_stream_that_breaks_leaves_nothing(self, backend: Backend) -> None:
+        def broken():
+            yield from [bytes(9_000_000)] * 5
+            raise KeyError("on purpose")
+
+        with pytest.raises(KeyError):
+            backend.write_from("a/b", broken())
+        assert backend.read("a/b") is None
+        assert list(backend.list("")) == []
+
+    def test_what_is_written_anew_has_another_version(self, backend: Backend) -> None:
+        backend.write("a", b"old")
+        (old,) = backend.list("")
+        backend.write("a", b"new")
+        (new,) = backend.list("")
+        assert old.version != new.version
+
+    def test_what_another_backend_has_is_adopted(self, backend: Backend) -> None:
+        other = Memory()
+        other.write("there", b"data")
+        assert backend.adopt("here/it", Place(other, "there")) is True
+        assert backend.read("here/it") == b"data"
+        assert backend.adopt("here/it", Place(other, "there")) is False
+
+    def test_what_lies_elsewhere_in_it_is_adopted(self, backend: Backend) -> None:
+        backend.write("there", b"data")
+        assert backend.adopt("here/it", Place(backend, "there")) is True
+        assert backend.read("here/it") == b"data"
+
+    def test_adoption_of_what_is_gone_is_an_error(self, backend: Backend) -> None:
+        with pytest.raises(NotFoundError):
+            backend.adopt("here", Place(backend, "gone"))
+        assert backend.read("here") is None
+
     @pytest.mark.parametrize(
         "name", ["", "/a", "a//b", "a/", "../a", "a/../b", ".a", "a/.b", "a\0"]
     )
@@ -156,7 +221,7 @@ class BackendContract:
             backend.read(name)
 
     def test_odd_names_are_kept(self, backend: Backend) -> None:
-        names = ["a b", "ü/%2F", "x" * 240, "new\nline", "~", "-"]
+        names = self.ODD_NAMES
         for name in names:
             backend.write(name, name.encode())
         assert [backend.read(name) for name in names] == [name.encode() for name in names]

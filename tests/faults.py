@@ -11,7 +11,7 @@ from typing import Any, BinaryIO
 
 import pytest
 
-from memoflow.backends import Backend, Found
+from memoflow.backends import Backend, Found, Place
 from memoflow.errors import BackendUnavailableError
 
 
@@ -22,8 +22,9 @@ class Died(BaseException):
 class Faulty:
     """A backend that fails, dies or truncates at the nth call of a verb, counting from now."""
 
-    def __init__(self, backend: Backend) -> None:
+    def __init__(self, backend: Backend, *, is_local: bool = True) -> None:
         self.backend = backend
+        self.is_local = is_local
         self.calls: dict[str, int] = {}
         self.before_write: Callable[[str], None] | None = None  # given the name
         self._planned: dict[str, tuple[int, str]] = {}
@@ -95,11 +96,17 @@ class Faulty:
         self._is_written(name)
         return self._call("write", write)
 
-    def adopt(self, name: str, source: Path) -> bool:
+    def adopt(self, name: str, source: Path | Place) -> bool:
         return self._call("write", lambda half: self.backend.adopt(name, source))
 
     def path(self, name: str) -> Path | None:
         return self.backend.path(name)
+
+    def bring(self, names: Sequence[str]) -> None:
+        self.backend.bring(names)
+
+    def doubt(self, name: str) -> bool:
+        return self.backend.doubt(name)
 
     def tidy(self, *, before: float) -> int:
         return self._call("tidy", lambda half: self.backend.tidy(before=before))

@@ -7,7 +7,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import BinaryIO, Protocol
 
-from memoflow.errors import RequestError
+from memoflow.errors import NotFoundError, RequestError
+
+_CHUNK_BYTES = 1 << 20
 
 
 @dataclass(frozen=True, slots=True)
@@ -15,12 +17,21 @@ class Found:
     """A name that a listing found.
 
     `modified` is by the backend's own clock: when this name last got its bytes, not when they
-    were first made.
+    were first made. `version` is another whenever they were written anew.
     """
 
     name: str
     size_bytes: int
     modified: float
+    version: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Place:
+    """Where bytes are kept: a backend, and their name in it."""
+
+    backend: Backend
+    name: str
 
 
 class Backend(Protocol):
@@ -28,7 +39,11 @@ class Backend(Protocol):
 
     A name is a relative path of parts that neither are empty nor begin with a dot. A name
     appears whole or not at all. Raises BackendError and its children, never OSError.
+
+    `is_local` tells that to ask costs next to nothing; elsewhere each call takes a round trip.
     """
+
+    is_local: bool
 
     def read(self, name: str) -> bytes | None:
         """Return the bytes, or None if nothing has this name."""
@@ -72,14 +87,23 @@ class Backend(Protocol):
         Each chunk is used up before the next is asked for: it may come in the same memory.
         """
 
-    def adopt(self, name: str, source: Path) -> bool:
-        """Give a file of this machine a second name here, without its bytes if that can be.
+    def adopt(self, name: str, source: Path | Place) -> bool:
+        """Give a file of this machine or of a backend a second name here, unmoved if that can be.
 
         Whoever owns `source` must never write into it. False if the name is taken.
         """
 
     def path(self, name: str) -> Path | None:
         """Return where a file of this name lies on this machine; None if bytes lie elsewhere."""
+
+    def bring(self, names: Sequence[str]) -> None:
+        """See to it that these files lie on this machine, where this backend has a way to."""
+
+    def doubt(self, name: str) -> bool:
+        """Drop what this machine has of a name kept elsewhere; True if there was something.
+
+        Then reading anew may give other bytes.
+        """
 
     def tidy(self, *, before: float) -> int:
         """Remove what dead writers began before that time; return how many pieces of litter."""
@@ -95,3 +119,13 @@ def check_name(name: str) -> str:
 def folder(prefix: str) -> str:
     """Return the prefix as a folder: "" or ending in one slash."""
     return f"{check_name(prefix)}/" if prefix else ""
+
+
+def chunks_of(place: Place) -> Iterator[bytes]:
+    """Yield what lies in a place; NotFoundError if nothing does."""
+    file = place.backend.open(place.name)
+    if file is None:
+        raise NotFoundError(f"{place.name} went away before it could be adopted")
+    with file:
+        while chunk := file.read(_CHUNK_BYTES):
+            yield chunk

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import fcntl
 import os
 import stat
 import uuid
@@ -12,13 +13,14 @@ from io import FileIO
 from pathlib import Path
 from typing import BinaryIO
 
-from memoflow.backends.backend import Found, check_name, folder
+from memoflow.backends.backend import Found, Place, check_name, chunks_of, folder
 from memoflow.backends.failures import translated
 from memoflow.errors import NotFoundError
 
 _Paths = list[str]  # Said here: inside the class, `list` is one of its verbs.
 _CHUNK_BYTES = 1 << 20
 _TEMPORARY = ".tmp-"
+_FICLONE = 0x40049409  # of linux/fs.h: btrfs and XFS know it
 _ABSENT = (FileNotFoundError, NotADirectoryError, IsADirectoryError)
 # Not every file system can link, and none across devices or beyond its limit of links.
 _NO_LINK = {errno.EXDEV, errno.EPERM, errno.EMLINK, errno.ENOTSUP, errno.ENOSYS}
@@ -30,6 +32,8 @@ class Local:
     Files are read-only and never written in place. New folders are private (0700), or as open
     as a root that somebody made before: `chmod g+rwxs` on it shares the store with a group.
     """
+
+    is_local = True
 
     def __init__(self, root: Path) -> None:
         self.root = Path(os.path.abspath(root))
@@ -85,10 +89,17 @@ class Local:
         if isinstance(source, Path):
             # Opened before anything is made here, and told apart from failures of this backend.
             with translated("read", source), open(source, "rb", buffering=0) as file:
-                return self._write(path, _chunks(file), if_absent=if_absent, durable=durable)
+                return self._write(
+                    path, _chunks(file), like=file, if_absent=if_absent, durable=durable
+                )
         return self._write(path, source, if_absent=if_absent, durable=durable)
 
-    def adopt(self, name: str, source: Path) -> bool:
+    def adopt(self, name: str, source: Path | Place) -> bool:
+        if isinstance(source, Place):
+            there = source.backend.path(source.name)
+            if there is None:
+                return self.write_from(name, chunks_of(source), if_absent=True)
+            source = there
         path = self._path(name)
         with translated("write", path):
             try:
@@ -112,6 +123,12 @@ class Local:
             folders.add(os.path.dirname(path))
         for left in folders:
             self._drop_empty(left)
+
+    def bring(self, names: Sequence[str]) -> None:
+        pass
+
+    def doubt(self, name: str) -> bool:
+        return False
 
     def tidy(self, *, before: float) -> int:
         removed = 0
@@ -152,7 +169,8 @@ class Local:
                     continue
             if stat.S_ISREG(info.st_mode):
                 # ctime: an adopted file was written long before it became a blob.
-                yield Found(prefix + entry.name, info.st_size, info.st_ctime)
+                version = f"{info.st_ino}-{info.st_mtime_ns}"
+                yield Found(prefix + entry.name, info.st_size, info.st_ctime, version)
 
     def _litter(self, directory: str) -> Iterator[str]:
         with translated("list", directory):
@@ -167,7 +185,13 @@ class Local:
                 yield entry.path
 
     def _write(
-        self, path: str, source: Iterable[bytes | memoryview], *, if_absent: bool, durable: bool
+        self,
+        path: str,
+        source: Iterable[bytes | memoryview],
+        *,
+        like: FileIO | None = None,
+        if_absent: bool,
+        durable: bool,
     ) -> bool:
         directory = os.path.dirname(path)
         # In the same directory: a rename is whole only within one file system.
@@ -178,8 +202,9 @@ class Local:
             file = self._in_folder(path, lambda: os.open(temporary, flags, 0o444), made)
             try:
                 try:
-                    for chunk in source:
-                        _write_all(file, chunk)
+                    if like is None or not _share(file, like):
+                        for chunk in source:
+                            _write_all(file, chunk)
                     if durable:
                         os.fsync(file)
                 finally:
@@ -253,6 +278,15 @@ def _write_all(file: int, chunk: bytes | memoryview) -> None:
     rest = memoryview(chunk)
     while rest:
         rest = rest[os.write(file, rest) :]
+
+
+def _share(file: int, source: FileIO) -> bool:
+    """Let a new file share a source's blocks until either is written to, where that can be."""
+    try:
+        fcntl.ioctl(file, _FICLONE, source.fileno())
+    except OSError:
+        return False
+    return True
 
 
 def _chunks(file: FileIO) -> Iterator[memoryview]:

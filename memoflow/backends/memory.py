@@ -3,22 +3,26 @@
 from __future__ import annotations
 
 import io
+import itertools
 import threading
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import BinaryIO
 
-from memoflow.backends.backend import Found, check_name, folder
+from memoflow.backends.backend import Found, Place, check_name, chunks_of, folder
 from memoflow.backends.failures import translated
 
 
 class Memory:
     """Keep bytes in a dict; safe to share between threads."""
 
+    is_local = True
+
     def __init__(self, *, clock: Callable[[], float] = time.time) -> None:
         self._clock = clock
-        self._files: dict[str, tuple[bytes, float]] = {}
+        self._files: dict[str, tuple[bytes, float, int]] = {}
+        self._versions = itertools.count()
         self._lock = threading.Lock()
 
     def read(self, name: str) -> bytes | None:
@@ -32,7 +36,7 @@ class Memory:
         with self._lock:
             if if_absent and check_name(name) in self._files:
                 return False
-            self._files[check_name(name)] = (bytes(data), self._clock())
+            self._files[check_name(name)] = (bytes(data), self._clock(), next(self._versions))
         return True
 
     def exists(self, names: Sequence[str]) -> list[bool]:
@@ -47,7 +51,7 @@ class Memory:
         start = folder(prefix)
         with self._lock:
             files = [item for item in self._files.items() if item[0].startswith(start)]
-        return iter([Found(name, len(data), modified) for name, (data, modified) in files])
+        return iter([Found(name, len(data), at, f"{count}") for name, (data, at, count) in files])
 
     def delete(self, names: Sequence[str]) -> None:
         with self._lock:
@@ -76,11 +80,19 @@ class Memory:
             data = bytes(gathered)
         return self.write(name, data, if_absent=if_absent)
 
-    def adopt(self, name: str, source: Path) -> bool:
+    def adopt(self, name: str, source: Path | Place) -> bool:
+        if isinstance(source, Place):
+            return self.write_from(name, chunks_of(source), if_absent=True)
         return self.write_from(name, source, if_absent=True)
 
     def path(self, name: str) -> Path | None:
         return None
+
+    def bring(self, names: Sequence[str]) -> None:
+        pass
+
+    def doubt(self, name: str) -> bool:
+        return False
 
     def tidy(self, *, before: float) -> int:
         return 0

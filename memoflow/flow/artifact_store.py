@@ -12,7 +12,6 @@ from collections.abc import Iterator
 from contextvars import ContextVar
 from dataclasses import asdict, dataclass
 from functools import cache
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from metaflow import metaflow_config
@@ -56,20 +55,18 @@ class ArtifactStore:
 
 @cache
 def _open(where: ArtifactStore) -> tuple[Store, Legacy]:
-    from memoflow.backends import Local
     from memoflow.kinds.legacy import Legacy
+    from memoflow.storages import backend_of
     from memoflow.store import open_store
 
-    _check_local(where.type, where.folder)
-    return open_store(where.folder), Legacy(Local(Path(where.root)))
+    config = _configs.get(where.root)
+    store = open_store(backend_of(where.type, where.folder, config))
+    return store, Legacy(backend_of(where.type, where.root, config))
 
 
-def _check_local(type: str, folder: str) -> None:
-    from memoflow.errors import RequestError
-
-    if "://" in folder or type != "local":
-        where = f"{folder} is no local directory" if "://" in folder else f"the datastore is {type}"
-        raise RequestError(f"{where}; this version keeps its store on local disks only")
+# Of datastores with a configuration of their own, by root: it can hold secrets, so it is neither
+# written down nor told to subprocesses.
+_configs: dict[str, dict[str, Any]] = {}
 
 
 def of_datastore(type: str, root: str) -> ArtifactStore:
@@ -79,7 +76,7 @@ def of_datastore(type: str, root: str) -> ArtifactStore:
         root = os.path.abspath(os.path.expanduser(root))
     if named:
         folder = str(named) if "://" in named else os.path.abspath(os.path.expanduser(named))
-        return ArtifactStore("local", root, folder)
+        return ArtifactStore(type, root, folder)
     return ArtifactStore(type, root, f"{root.rstrip('/')}/memoflow")
 
 
@@ -127,8 +124,10 @@ def current_store() -> ArtifactStore:
 
 def check_usable() -> None:
     """Raise RequestError if there can be no store where the flow's is to be."""
+    from memoflow.storages import check
+
     where = current_store()
-    _check_local(where.type, where.folder)
+    check(where.type, where.folder)
 
 
 def tell_subprocesses() -> None:
@@ -162,9 +161,10 @@ class ArtifactStoreDecorator(FlowDecorator):
     Parameters
     ----------
     type : str
-        A type of datastore, such as "local".
+        A type of datastore: "local" or "s3".
     config : Dict[str, Any] or Callable[[], Dict[str, Any]]
-        "root", the datastore's root; a function is called in each process that needs it, so that
+        "root", the datastore's root, and for S3 what goes to boto3: "client_params",
+        "session_vars" and "role_arn". A function is called in each process that needs it, so that
         a secret is read where it is used. Nothing but type and root is ever written down.
     """
 
@@ -188,6 +188,7 @@ class ArtifactStoreDecorator(FlowDecorator):
 
     def _where(self) -> ArtifactStore:
         from memoflow.errors import MemoflowError
+        from memoflow.storages import check
 
         type, config = self.attributes["type"], self.attributes["config"]
         if callable(config):
@@ -198,8 +199,9 @@ class ArtifactStoreDecorator(FlowDecorator):
                 "of that datastore: a dict, or a function that returns one"
             )
         where = _at(type, str(config["root"]))
+        _configs[where.root] = config
         try:
-            _check_local(where.type, where.folder)
+            check(where.type, where.folder)
         except MemoflowError as error:
             raise ArtifactStoreException(f"@with_artifact_store: {error}") from error
         return where
@@ -219,6 +221,8 @@ def artifact_store_from(
     noted = _tags(run) if run is not None else dict(task.metadata_dict)
     if _TYPE in noted and _ROOT in noted:
         where = _at(noted[_TYPE], str((config or {}).get("root", noted[_ROOT])))
+        if config:
+            _configs[where.root] = config
     else:
         where = default()
     before = _switched.set(where)

@@ -224,8 +224,13 @@ def _commit(db: sqlite3.Connection, sql: str, rows: list[tuple[object, ...]]) ->
 
 
 def _ensure_schema(db: sqlite3.Connection) -> None:
-    if _is_ours(db):
-        return
+    # All of one moment: another process may be making the same file into an index.
+    db.execute("BEGIN")
+    try:
+        if _is_ours(db):
+            return
+    finally:
+        db.execute("ROLLBACK")
     db.execute("BEGIN IMMEDIATE")
     try:
         # Asked again: another process may have been faster.

@@ -47,7 +47,10 @@ class File:
 
 @dataclass(frozen=True, slots=True)
 class Adopted:
-    """A blob that Metaflow wrote: SHA-1 of what is packed in it, size and XXH3-128 as packed."""
+    """A blob that Metaflow wrote: SHA-1 of what is packed in it, size and XXH3-128 as packed.
+
+    The last is empty where the blob was copied unread.
+    """
 
     name: str
     blob: Digest
@@ -224,7 +227,8 @@ def _piece(data: object, blobs: list[Digest]) -> Piece:
 
 def _adoption(data: object) -> Adopted:
     name, blob, size_bytes, xxh3 = _list(data, exactly=4)
-    return Adopted(_text(name), _digest(blob, _ADOPTED), _number(size_bytes), _xxh3(xxh3))
+    known = _xxh3(xxh3) if xxh3 != "" else ""
+    return Adopted(_text(name), _digest(blob, _ADOPTED), _number(size_bytes), known)
 
 
 def _row(data: object, needed: set[str], allowed: set[str] | None = None) -> Mapping[str, Any]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from memoflow.backends import Backend
+from memoflow.backends import Backend, Place
 from memoflow.errors import BackendUnavailableError, RequestError
 from memoflow.objects import Adopted, blob_name, is_whole, measure
 from memoflow.store.payload import Adoption
@@ -25,6 +25,8 @@ def adopt(backend: Backend, name: str, adoption: Adoption) -> tuple[Adopted, int
     if digest.algorithm != "sha1":
         raise RequestError(f"{digest} is no SHA-1, so {source} cannot be adopted under it")
     blob = blob_name(digest)
+    if isinstance(source, Place):
+        return _adopt_unread(backend, name, adoption, source)
     for _ in range(_TRIES):
         mine = _measure(source)
         if _take(backend, blob, source, mine[0]):
@@ -41,6 +43,18 @@ def adopt(backend: Backend, name: str, adoption: Adoption) -> tuple[Adopted, int
             return Adopted(name, digest, *mine), mine[0]
         return Adopted(name, digest, *theirs), 0
     raise BackendUnavailableError(f"blob {digest} went away {_TRIES} times while it was adopted")
+
+
+def _adopt_unread(
+    backend: Backend, name: str, adoption: Adoption, source: Place
+) -> tuple[Adopted, int]:
+    """Adopt what lies elsewhere, where a copy costs no reading: so its XXH3-128 stays unknown."""
+    blob = blob_name(adoption.digest)
+    is_new = backend.adopt(blob, source)
+    size_bytes = backend.sizes([blob])[0]
+    if size_bytes is None:
+        raise BackendUnavailableError(f"blob {adoption.digest} went away while it was adopted")
+    return Adopted(name, adoption.digest, size_bytes, ""), size_bytes if is_new else 0
 
 
 def _take(backend: Backend, blob: str, source: Path, size_bytes: int) -> bool:

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from memoflow.backends import Place
 from memoflow.names import Digest
 from memoflow.objects import File
 
@@ -15,11 +16,11 @@ class Adoption:
     """A file of Metaflow's that becomes a blob as it is.
 
     `digest` is the SHA-1 by which Metaflow knows what is packed in `source`, a file of this
-    machine that nobody writes to again.
+    machine or in a backend, that nobody writes to again.
     """
 
     digest: Digest
-    source: Path
+    source: Path | Place
 
 
 @dataclass(frozen=True)
@@ -28,8 +29,8 @@ class Payload:
 
     A `tree` that is a file is saved under its own name. `whole` keeps each file of a megabyte
     or more as one blob, named by its SHA-256; with `linked` that is a hard link to the file where
-    it can be, which is made read-only for that and to which nobody may write. `kept` are files
-    as another manifest in the same store has them, and cost nothing.
+    it can be, for smaller ones as well, which is made read-only for that and to which nobody may
+    write. `kept` are files as another manifest in the same store has them, and cost nothing.
     """
 
     tree: Path | None = None

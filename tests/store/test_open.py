@@ -69,7 +69,7 @@ def test_a_damaged_format_is_refused_with_what_to_do(data: bytes) -> None:
 
 
 def test_an_address_is_refused() -> None:
-    with pytest.raises(RequestError, match="keeps stores on disks only"):
+    with pytest.raises(RequestError, match="give a backend for it"):
         open_store("s3://bucket/prefix")
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import time
 from collections import OrderedDict
 from collections.abc import Callable
 from functools import cached_property
@@ -13,12 +14,19 @@ from metaflow.datastore import FlowDataStore
 from memoflow.errors import MemoflowError
 from memoflow.flow import artifact_store, housekeeping
 from memoflow.flow.memo.artifacts import Artifacts
+from memoflow.flow.memo.remote_artifacts import RemoteArtifacts
+from memoflow.kinds import memo
+from memoflow.names import Key
+from memoflow.storages import backend_of
 from memoflow.store import Store
 
 # Told to workers by the scheduler: what it decided, so that they need not look again.
 TOLD = "MEMOFLOW_TOLD"
+# Told to processes that a memoized step starts: the leases that are held until they end.
+LEASES = "MEMOFLOW_LEASES"
 
 _CACHED_BLOB_BYTES = 1 << 20
+_LOOK_AHEAD_EVERY_SECONDS = 60.0
 
 
 class Session:
@@ -32,6 +40,8 @@ class Session:
         self.reasons: dict[str, str] = {}
         self.lists: dict[str, Any] = {}
         self.ended = False
+        self.launches = False  # whether this process looks up tasks that others will run
+        self._looked_ahead: dict[Key, float] = {}
         self._said: set[str] = set()
 
     def say(self, line: str) -> None:
@@ -55,9 +65,34 @@ class Session:
             return None
 
     @cached_property
-    def artifacts(self) -> Artifacts:
+    def artifacts(self) -> Artifacts | RemoteArtifacts:
         assert self.store is not None
-        return Artifacts(self.flow_datastore, self.store)
+        datastore = self.flow_datastore
+        root = f"{datastore.datastore_root}/{datastore.flow_name}/data"
+        data = backend_of(datastore.TYPE, root)
+        if data.is_local:
+            return Artifacts(datastore, self.store)
+        return RemoteArtifacts(datastore, self.store, data)
+
+    def look_ahead(self, scope_key: Key) -> None:
+        """Read in bulk what many lookups in a scope will ask for, where asking takes a while."""
+        if self.store is None or self.store.backend.is_local:
+            return
+        now = time.monotonic()
+        if now - self._looked_ahead.get(scope_key, -_LOOK_AHEAD_EVERY_SECONDS) < (
+            _LOOK_AHEAD_EVERY_SECONDS
+        ):
+            return
+        self._looked_ahead[scope_key] = now
+        refs = self.store.read_ahead(scope_key)
+        if isinstance(self.artifacts, RemoteArtifacts):
+            self.artifacts.look_ahead(memo.artifacts_of(self.store, refs))
+
+    def leave_bundles(self) -> None:
+        """Read what this run has added, so that it lies in bulk for the next one."""
+        for scope_key in self._looked_ahead:
+            self._looked_ahead[scope_key] = -_LOOK_AHEAD_EVERY_SECONDS
+            self.look_ahead(scope_key)
 
     @cached_property
     def reader(self) -> Any:

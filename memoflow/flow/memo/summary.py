@@ -28,12 +28,15 @@ def show(session: Session, run_id: str) -> None:
             saved_s[outcome.task] = outcome.saved_s
         else:
             missed.add(outcome.task)
+    missed -= saved_s.keys()  # Missed by the scheduler, found by the worker after it had waited.
     if saved_s or missed:
         hits = f"{len(saved_s)} hit{'s' * (len(saved_s) != 1)}"
         misses = f"{len(missed)} miss{'es' * (len(missed) != 1)}"
         saved = f", {span(sum(saved_s.values()))} saved" if saved_s else ""
         session.say(f"{hits}, {misses}{saved}")
     try:
+        if missed:
+            session.leave_bundles()
         session.collect()
     except (MemoflowError, OSError) as error:
         session.say(f"housekeeping failed: {error}")

@@ -1,0 +1,80 @@
+"""Failures of S3: which of them means that retrying will not help, and what to do about it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from botocore.exceptions import (
+    BotoCoreError,
+    ClientError,
+    ConnectionError,
+    EndpointConnectionError,
+    HTTPClientError,
+    InvalidRegionError,
+    NoCredentialsError,
+    NoRegionError,
+    PartialCredentialsError,
+    ProfileNotFound,
+)
+
+from memoflow.errors import BackendDeniedError, BackendError, BackendUnavailableError
+
+_LOGIN = {
+    "ExpiredToken",
+    "InvalidAccessKeyId",
+    "InvalidToken",
+    "SignatureDoesNotMatch",
+    "TokenRefreshRequired",
+}
+_SKEW = {"RequestTimeTooSkewed"}
+
+
+def status_of(error: ClientError) -> int:
+    """Return the HTTP status of an error answer, or what its code stands for; 0 if unknown."""
+    status = error.response.get("ResponseMetadata", {}).get("HTTPStatusCode")
+    code = error.response.get("Error", {}).get("Code", "")
+    return int(status or (code if str(code).isdigit() else 0))
+
+
+@contextmanager
+def explained(verb: str, url: str) -> Iterator[None]:
+    """Turn an error of boto3's inside into a BackendError that says what, where and what to do."""
+    what = f"cannot {verb} {url}"
+    try:
+        yield
+    except ClientError as error:
+        raise _of_answer(error, what) from error
+    except (NoCredentialsError, PartialCredentialsError, ProfileNotFound) as error:
+        raise BackendDeniedError(
+            f"{what}: {error}; give AWS credentials (AWS_PROFILE, AWS_ACCESS_KEY_ID, or a role)"
+        ) from error
+    except (NoRegionError, InvalidRegionError) as error:
+        raise BackendDeniedError(f"{what}: {error}; set AWS_DEFAULT_REGION") from error
+    except EndpointConnectionError as error:
+        raise BackendUnavailableError(
+            f"{what}: {error}; check METAFLOW_S3_ENDPOINT_URL and the network"
+        ) from error
+    except (ConnectionError, HTTPClientError) as error:
+        raise BackendUnavailableError(f"{what}: {error}; it may work later") from error
+    except BotoCoreError as error:
+        raise BackendError(f"{what}: {error}") from error
+    except ValueError as error:  # An endpoint that is no URL; boto3 has no class for that.
+        raise BackendDeniedError(f"{what}: {error}; check METAFLOW_S3_ENDPOINT_URL") from error
+
+
+def _of_answer(error: ClientError, what: str) -> BackendError:
+    told = error.response.get("Error", {})
+    code, status = str(told.get("Code", "")), status_of(error)
+    what = f"{what}: {told.get('Message') or code or status}"
+    if code == "NoSuchBucket":
+        return BackendDeniedError(f"{what}; create the bucket, or name another")
+    if code in _SKEW:
+        return BackendDeniedError(f"{what}; set the clock of this machine")
+    if code in _LOGIN or status == 401:
+        return BackendDeniedError(f"{what}; renew or correct the AWS credentials")
+    if status == 403 or code == "AccessDenied":
+        return BackendDeniedError(f"{what}; allow it in the policy of who runs this")
+    if status >= 500 or status in (408, 429) or code in {"SlowDown", "RequestTimeout"}:
+        return BackendUnavailableError(f"{what}; it may work later")
+    return BackendError(f"{what} ({code})")

@@ -1,0 +1,81 @@
+"""Unconditional: a backend on a server that ignores conditions, made to look before it writes.
+
+Of two that write at the same moment both may take themselves for the winner; then the later one's
+bytes are there. What is named by its content does not mind, and a ref that is not the one that
+was found is noticed by its digest. So work may be done twice, and no answer is wrong.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Sequence
+from pathlib import Path
+from typing import BinaryIO
+
+from memoflow.backends.backend import Backend, Found, Place
+
+
+class Unconditional:
+    """Wrap a backend whose `if_absent` cannot be relied on."""
+
+    def __init__(self, backend: Backend) -> None:
+        self._backend = backend
+        self.is_local = backend.is_local
+
+    def __repr__(self) -> str:
+        return repr(self._backend)
+
+    def read(self, name: str) -> bytes | None:
+        return self._backend.read(name)
+
+    def write(
+        self, name: str, data: bytes, *, if_absent: bool = False, durable: bool = True
+    ) -> bool:
+        if not if_absent:
+            return self._backend.write(name, data, durable=durable)
+        if self.exists([name])[0]:
+            return False
+        self._backend.write(name, data, durable=durable)
+        # Not ours if another wrote in between: the last one is who is there now.
+        return self._backend.read(name) == data
+
+    def exists(self, names: Sequence[str]) -> list[bool]:
+        return self._backend.exists(names)
+
+    def sizes(self, names: Sequence[str]) -> Sequence[int | None]:
+        return self._backend.sizes(names)
+
+    def list(self, prefix: str) -> Iterator[Found]:
+        return self._backend.list(prefix)
+
+    def delete(self, names: Sequence[str]) -> None:
+        self._backend.delete(names)
+
+    def open(self, name: str) -> BinaryIO | None:
+        return self._backend.open(name)
+
+    def write_from(
+        self,
+        name: str,
+        source: Path | Iterable[bytes | memoryview],
+        *,
+        if_absent: bool = False,
+        durable: bool = True,
+    ) -> bool:
+        if if_absent and self.exists([name])[0]:
+            return False
+        return self._backend.write_from(name, source, durable=durable)
+
+    def adopt(self, name: str, source: Path | Place) -> bool:
+        return self._backend.adopt(name, source)
+
+    def path(self, name: str) -> Path | None:
+        return self._backend.path(name)
+
+    def bring(self, names: Sequence[str]) -> None:
+        self._backend.bring(names)
+
+    def doubt(self, name: str) -> bool:
+        return self._backend.doubt(name)
+
+    def tidy(self, *, before: float) -> int:
+        return self._backend.tidy(before=before)

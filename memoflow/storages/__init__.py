@@ -1,0 +1,5 @@
+"""Storages: backends where Metaflow keeps its data, reached as Metaflow is configured to."""
+
+from memoflow.storages.opening import backend_of, check
+
+__all__ = ["backend_of", "check"]

@@ -1,0 +1,163 @@
+"""Ahead: refs read in bulk, for whoever is about to ask for many of them one by one.
+
+Where asking takes a round trip, whoever reads many refs leaves a copy of them in one file,
+`bundles/<prefix>/<id>`: gzip of lines of JSON, each the ref's key, the version of its file, and
+what is in that file. The next machine then needs a listing, which tells what is there and in which
+version, and these few files. A bundle is a copy to be thrown away at any time.
+"""
+
+from __future__ import annotations
+
+import gzip
+import json
+import logging
+import threading
+import time
+import uuid
+import zlib
+from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field
+from datetime import timedelta
+
+from memoflow.backends import Backend, Found
+from memoflow.errors import BackendError
+from memoflow.names import Key
+
+log = logging.getLogger("memoflow")
+
+FOLDER = "bundles"
+# Presence is trusted longer than absence: what others have just saved is to be found soon.
+_PRESENT = timedelta(hours=1)
+_ABSENT = timedelta(minutes=1)
+_AT_ONCE = 16
+_WORTH_BUNDLING = 32  # refs that are in no bundle
+_MOST_BUNDLES = 4
+_MOST_READ = 10_000  # refs, one by one; what is beyond is read when it is wanted
+
+
+@dataclass
+class _Looked:
+    """What was seen below a prefix, and when."""
+
+    at: float
+    found: dict[Key, Found]
+    data: dict[Key, bytes] = field(default_factory=dict)
+
+
+class Ahead:
+    """What this process has read in bulk."""
+
+    def __init__(self, backend: Backend, *, clock: Callable[[], float] = time.monotonic) -> None:
+        self._backend = backend
+        self._clock = clock
+        self._looked: dict[Key, _Looked] = {}
+        self._lock = threading.Lock()
+
+    def look(self, prefix: Key, listed: Iterable[tuple[Key, Found]]) -> list[Key]:
+        """Read what is `listed` below a prefix; return its keys. No more than once a minute."""
+        with self._lock:
+            known = self._looked.get(prefix)
+            if known is not None and self._clock() - known.at < _ABSENT.total_seconds():
+                return list(known.found)
+            looked = _Looked(self._clock(), dict(listed))
+            bundles = list(self._backend.list(f"{FOLDER}/{prefix}"))
+            for key, version, data in self._bundled(bundles):
+                found = looked.found.get(key)
+                # By its version: a key can lead elsewhere since it was bundled.
+                if found is not None and found.version == version:
+                    looked.data[key] = data
+            single = [key for key in looked.found if key not in looked.data][:_MOST_READ]
+            self._read(looked, single)
+            self._looked[prefix] = looked
+        if len(single) >= _WORTH_BUNDLING:
+            self._bundle(prefix, looked, single, bundles)
+        return list(looked.found)
+
+    def data(self, key: Key) -> bytes | None:
+        """Return what the ref's file holds, if it was read not long ago."""
+        looked = self._covering(key, _PRESENT)
+        return None if looked is None else looked.data.get(key)
+
+    def is_absent(self, key: Key) -> bool:
+        """Tell whether just now nothing had this key."""
+        looked = self._covering(key, _ABSENT)
+        return looked is not None and key not in looked.found
+
+    def listed(self, prefix: Key) -> list[tuple[Key, Found]] | None:
+        """Return what was there below a prefix just now; None if that is not known."""
+        looked = self._covering(prefix, _ABSENT)
+        if looked is None:
+            return None
+        depth = len(prefix.parts)
+        return [
+            (key, found) for key, found in looked.found.items() if key.parts[:depth] == prefix.parts
+        ]
+
+    def add(self, key: Key, found: Found) -> None:
+        """Note that a key leads somewhere that was not there before."""
+        looked = self._covering(key, _PRESENT)
+        if looked is not None and key not in looked.found:
+            looked.found[key] = found
+
+    def forget(self, keys: Iterable[Key]) -> None:
+        """Note that these keys lead nowhere any more, or elsewhere."""
+        for key in keys:
+            for looked in self._looked.values():
+                looked.found.pop(key, None)
+                looked.data.pop(key, None)
+
+    def clear(self) -> None:
+        """Forget all: what was seen has turned out to be old."""
+        self._looked.clear()
+
+    def _covering(self, key: Key, age: timedelta) -> _Looked | None:
+        if not self._looked:
+            return None
+        for count in range(len(key.parts), 0, -1):
+            looked = self._looked.get(Key(key.parts[:count]))
+            if looked is not None and self._clock() - looked.at < age.total_seconds():
+                return looked
+        return None
+
+    def _read(self, looked: _Looked, keys: list[Key]) -> None:
+        if not keys:
+            return
+        with ThreadPoolExecutor(_AT_ONCE, thread_name_prefix="memoflow-ahead") as pool:
+            names = (looked.found[key].name for key in keys)
+            for key, data in zip(keys, pool.map(self._backend.read, names), strict=True):
+                if data is None:
+                    del looked.found[key]  # It went since it was listed.
+                else:
+                    looked.data[key] = data
+
+    def _bundled(self, bundles: list[Found]) -> Iterator[tuple[Key, str, bytes]]:
+        for bundle in bundles:
+            data = self._backend.read(bundle.name)
+            if data is None:
+                continue
+            try:
+                for line in gzip.decompress(data).splitlines():
+                    key, version, text = json.loads(line)
+                    yield Key.parse(key), str(version), text.encode()
+            except (OSError, EOFError, zlib.error, ValueError, TypeError, AttributeError) as error:
+                log.debug("%s cannot be read and is done without: %s", bundle.name, error)
+
+    def _bundle(
+        self, prefix: Key, looked: _Looked, single: list[Key], bundles: list[Found]
+    ) -> None:
+        """Leave a copy of what was read one by one, or of all if there are many such copies."""
+        merged = len(bundles) >= _MOST_BUNDLES
+        keys = looked.data if merged else single
+        lines = [
+            json.dumps([str(key), looked.found[key].version, looked.data[key].decode()])
+            for key in keys
+            if key in looked.data
+        ]
+        data = gzip.compress("\n".join(lines).encode(), compresslevel=1, mtime=0)
+        try:
+            self._backend.write(f"{FOLDER}/{prefix}/{uuid.uuid4().hex}", data, durable=False)
+            if merged:
+                self._backend.delete([bundle.name for bundle in bundles])
+        except BackendError as error:
+            log.debug("the refs of %s are not bundled: %s", prefix, error)

@@ -1,0 +1,156 @@
+"""Memos in a bucket: another machine finds many of them by a few requests, and is never misled."""
+
+from __future__ import annotations
+
+import gzip
+import json
+from pathlib import Path
+
+import pytest
+
+from memoflow.backends import Memory
+from memoflow.fingerprint import Fingerprint, Part
+from memoflow.kinds import memo
+from memoflow.store import Store, open_store
+from tests.faults import Faulty
+
+CODE = (Part("code", "train()", "1", "train.py:4"),)
+SCOPE = memo.scope_key("Sweep", "fit", Fingerprint.of(CODE))
+COUNT = 40
+
+
+def inputs(n: int) -> tuple[Part, ...]:
+    return (Part("input", "input", f"d{n}", summary=str(n)),)
+
+
+def record(store: Store, n: int, origin: str = "Sweep/1/fit") -> None:
+    result = memo.Result(f"{origin}/{n}", 1.5, {}, {"_foreach_var": None}, inputs(n))
+    memo.record(store, SCOPE, CODE, result)
+
+
+@pytest.fixture
+def there() -> Faulty:
+    return Faulty(Memory(), is_local=False)
+
+
+@pytest.fixture
+def machines(there: Faulty, tmp_path: Path) -> list[Store]:
+    """Four that know nothing of each other but the place where bytes are kept."""
+    return [open_store(there, cache_dir=tmp_path / str(n)) for n in range(4)]
+
+
+@pytest.fixture
+def filled(machines: list[Store]) -> list[Store]:
+    for n in range(COUNT):
+        record(machines[0], n)
+    return machines
+
+
+def found(store: Store) -> list[str | None]:
+    entries = [memo.find(store, SCOPE, inputs(n)) for n in range(COUNT)]
+    return [entry and entry.origin for entry in entries]
+
+
+def test_what_one_machine_bundled_another_finds_by_a_few_requests(
+    filled: list[Store], there: Faulty
+) -> None:
+    filled[1].read_ahead(SCOPE)
+    there.calls.clear()
+    filled[2].read_ahead(SCOPE)
+    assert list(memo.read_sets(filled[2], SCOPE)) == [("input",)]
+    assert found(filled[2]) == [f"Sweep/1/fit/{n}" for n in range(COUNT)]
+    assert there.calls == {"list": 2, "read": 1}
+
+
+def test_what_is_not_there_costs_no_request_each(filled: list[Store], there: Faulty) -> None:
+    filled[1].read_ahead(SCOPE)
+    there.calls.clear()
+    for n in range(COUNT, 2 * COUNT):
+        assert memo.find(filled[1], SCOPE, inputs(n)) is None
+    assert not there.calls
+
+
+def test_what_was_recorded_since_the_bundle_is_found(filled: list[Store]) -> None:
+    filled[1].read_ahead(SCOPE)
+    record(filled[0], COUNT)
+    filled[2].read_ahead(SCOPE)
+    assert memo.find(filled[2], SCOPE, inputs(COUNT)) is not None
+
+
+def test_what_was_forgotten_since_the_bundle_is_not_found(filled: list[Store]) -> None:
+    filled[1].read_ahead(SCOPE)
+    entry = memo.find(filled[1], SCOPE, inputs(7))
+    filled[0].forget(entry.ref.key)
+    filled[2].read_ahead(SCOPE)
+    assert memo.find(filled[2], SCOPE, inputs(7)) is None
+    assert memo.find(filled[2], SCOPE, inputs(8)) is not None
+
+
+def test_what_was_made_anew_since_the_bundle_is_read_anew(filled: list[Store]) -> None:
+    filled[1].read_ahead(SCOPE)
+    entry = memo.find(filled[1], SCOPE, inputs(7))
+    filled[0].forget(entry.ref.key)
+    record(filled[0], 7, origin="Sweep/2/fit")
+    filled[2].read_ahead(SCOPE)
+    assert memo.find(filled[2], SCOPE, inputs(7)).origin == "Sweep/2/fit/7"
+
+
+def test_what_is_looked_for_afresh_is_found_at_once(filled: list[Store]) -> None:
+    filled[1].read_ahead(SCOPE)
+    record(filled[0], COUNT)
+    assert memo.find(filled[1], SCOPE, inputs(COUNT)) is None
+    assert memo.find(filled[1], SCOPE, inputs(COUNT), fresh=True) is not None
+
+
+def test_bundles_stay_few(filled: list[Store]) -> None:
+    for n in range(COUNT, COUNT + 5 * 35):
+        record(filled[0], n)
+        if (n + 1) % 35 == 0:
+            filled[0]._refs.ahead.clear()
+            filled[0].read_ahead(SCOPE)
+    assert len(list(filled[0].backend.list("bundles"))) <= 5
+    filled[2].read_ahead(SCOPE)
+    assert None not in found(filled[2])
+
+
+def test_a_damaged_bundle_is_done_without(filled: list[Store]) -> None:
+    filled[1].read_ahead(SCOPE)
+    for bundle in list(filled[1].backend.list("bundles")):
+        data = bytearray(filled[1].backend.read(bundle.name))
+        data[len(data) // 2] ^= 1
+        filled[1].backend.write(bundle.name, bytes(data))
+    filled[2].read_ahead(SCOPE)
+    assert found(filled[2]) == [f"Sweep/1/fit/{n}" for n in range(COUNT)]
+    assert not list(filled[2].backend.list("quarantine"))
+
+
+def test_a_forged_line_of_a_bundle_is_not_believed(filled: list[Store]) -> None:
+    filled[1].read_ahead(SCOPE)
+    (bundle,) = filled[1].backend.list("bundles")
+    lines = [
+        json.loads(line)
+        for line in gzip.decompress(filled[1].backend.read(bundle.name)).splitlines()
+    ]
+    for line in lines:
+        line[2] = line[2].replace("Sweep/1/fit", "Sweep/9/fit")
+    data = gzip.compress("\n".join(map(json.dumps, lines)).encode())
+    filled[1].backend.write(bundle.name, data)
+    filled[2].read_ahead(SCOPE)
+    assert found(filled[2]) == [f"Sweep/1/fit/{n}" for n in range(COUNT)]
+
+
+def test_where_nothing_may_be_written_reading_ahead_works(
+    filled: list[Store], there: Faulty
+) -> None:
+    there.fail_at("write")
+    filled[1].read_ahead(SCOPE)
+    assert None not in found(filled[1])
+
+
+def test_where_asking_costs_nothing_nothing_is_read_ahead(tmp_path: Path) -> None:
+    backend = Faulty(Memory())
+    store = open_store(backend, cache_dir=tmp_path)
+    record(store, 1)
+    backend.calls.clear()
+    assert store.read_ahead(SCOPE) == []
+    assert not backend.calls

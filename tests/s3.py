@@ -1,0 +1,219 @@
+"""S3: a server of moto's on loopback, and a proxy that counts requests or breaks them."""
+
+from __future__ import annotations
+
+import logging
+import random
+import threading
+import uuid
+from collections import Counter
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from http.client import HTTPConnection
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from typing import Any
+
+import boto3
+from botocore.config import Config
+from moto.server import ThreadedMotoServer
+
+from memoflow.backends.s3 import S3
+
+# For this process's clients and, as variables, for those of flows.
+CREDENTIALS = {
+    "AWS_ACCESS_KEY_ID": "someone",
+    "AWS_SECRET_ACCESS_KEY": "something",
+    "AWS_DEFAULT_REGION": "us-east-1",
+}
+_UNHURRIED = Config(
+    max_pool_connections=40,
+    connect_timeout=5,
+    read_timeout=5,
+    retries={"max_attempts": 12, "mode": "standard"},
+)
+
+
+class Server:
+    """A server with buckets of one's own."""
+
+    def __init__(self, url: str) -> None:
+        self.url = url
+
+    def client(self, url: str | None = None, config: Config = _UNHURRIED) -> Any:
+        return boto3.client(
+            "s3",
+            endpoint_url=url or self.url,
+            region_name=CREDENTIALS["AWS_DEFAULT_REGION"],
+            aws_access_key_id=CREDENTIALS["AWS_ACCESS_KEY_ID"],
+            aws_secret_access_key=CREDENTIALS["AWS_SECRET_ACCESS_KEY"],
+            config=config,
+        )
+
+    def bucket(self) -> str:
+        name = f"bucket-{uuid.uuid4().hex[:12]}"
+        self.client().create_bucket(Bucket=name)
+        return name
+
+    def backend(self, bucket: str | None = None, prefix: str = "store", url: str = "") -> S3:
+        return S3(lambda: self.client(url or None), bucket or self.bucket(), prefix)
+
+    def environment(self, bucket: str) -> dict[str, str]:
+        """Return what makes a flow keep its data in a bucket."""
+        return {
+            **CREDENTIALS,
+            "METAFLOW_DEFAULT_DATASTORE": "s3",
+            "METAFLOW_DATASTORE_SYSROOT_S3": f"s3://{bucket}/metaflow",
+            "METAFLOW_S3_ENDPOINT_URL": self.url,
+        }
+
+
+@contextmanager
+def serving() -> Iterator[Server]:
+    logging.getLogger("werkzeug").setLevel(logging.ERROR)  # It would tell of each request.
+    server = ThreadedMotoServer(ip_address="127.0.0.1", port=0, verbose=False)
+    server.start()
+    try:
+        host, port = server.get_host_and_port()
+        yield Server(f"http://{host}:{port}")
+    finally:
+        server.stop()
+
+
+class Proxy:
+    """What stands before a server: counts what passes, and may break some of it.
+
+    `share` of requests meet one of FAULTS; the others pass. The same seed breaks the same ones,
+    as far as requests come in the same order.
+    """
+
+    FAULTS = ("500", "503", "reset", "stall", "truncated", "flipped", "lost")
+
+    def __init__(self, target: str, *, share: float = 0.0, seed: int = 0) -> None:
+        self.requests: Counter[str] = Counter()  # by method, and LIST and COPY by themselves
+        self.broken: Counter[str] = Counter()
+        self.sent_bytes = 0
+        self.log: list[str] = []
+        self.share = share
+        self.faults: tuple[str, ...] = self.FAULTS
+        self.ignores_conditions = False
+        self.refuses: Callable[[str, str], bool] = lambda method, path: False
+        self._target = target.removeprefix("http://")
+        self._random = random.Random(seed)
+        self._lock = threading.Lock()
+
+    def chosen(self, kind: str, path: str, sent_bytes: int) -> str:
+        """Note a request, and return how it is to be broken; "" for not at all."""
+        with self._lock:
+            self.requests[kind] += 1
+            self.sent_bytes += sent_bytes
+            self.log.append(f"{kind} {path}")
+            if self._random.random() >= self.share:
+                return ""
+            fault = self._random.choice(self.faults)
+            if fault in ("truncated", "flipped") and kind != "GET":
+                fault = "lost"  # Such an answer has no body to break.
+            self.broken[fault] += 1
+            return fault
+
+    @contextmanager
+    def running(self) -> Iterator[str]:
+        server = ThreadingHTTPServer(("127.0.0.1", 0), _handler(self, self._target))
+        server.daemon_threads = True
+        thread = threading.Thread(target=server.serve_forever, args=(0.05,))
+        thread.start()
+        try:
+            yield f"http://127.0.0.1:{server.server_port}"
+        finally:
+            server.shutdown()
+            thread.join()
+            server.server_close()
+
+
+def _handler(proxy: Proxy, target: str) -> type[BaseHTTPRequestHandler]:
+    class Handler(BaseHTTPRequestHandler):
+        protocol_version = "HTTP/1.1"
+        timeout = 30
+
+        def handle_one_request(self) -> None:
+            try:
+                super().handle_one_request()
+            except OSError:  # The client gave up.
+                self.close_connection = True
+
+        def pass_on(self) -> None:
+            if self.headers.get("Expect", "").lower() == "100-continue":
+                self.send_response_only(100)
+                self.end_headers()
+            body = self.rfile.read(int(self.headers.get("Content-Length") or 0))
+            kind = _kind(self.command, self.path, self.headers)
+            fault = proxy.chosen(kind, self.path, len(body))
+            if proxy.refuses(self.command, self.path):
+                return self.answer(403, "Forbidden", {}, _error("AccessDenied"))
+            if fault in ("500", "503"):
+                code = {"500": "InternalError", "503": "SlowDown"}[fault]
+                return self.answer(int(fault), code, {}, _error(code))
+            if fault == "reset":
+                return self.drop()
+            if fault == "stall":
+                threading.Event().wait(6)  # Longer than the client has patience.
+                return self.drop()
+            headers = dict(self.headers.items())
+            if proxy.ignores_conditions:
+                headers.pop("If-None-Match", None)
+            connection = HTTPConnection(target, timeout=30)
+            try:
+                connection.request(self.command, self.path, body=body, headers=headers)
+                answer = connection.getresponse()
+                data = answer.read()
+            finally:
+                connection.close()
+            if fault == "lost":
+                return self.drop()
+            if fault == "flipped" and data and answer.status < 300:
+                position = len(data) // 2
+                data = data[:position] + bytes([data[position] ^ 1]) + data[position + 1 :]
+            return self.answer(
+                answer.status,
+                answer.reason,
+                dict(answer.getheaders()),
+                data,
+                cut=len(data) // 2 if fault == "truncated" else None,
+            )
+
+        do_GET = do_PUT = do_POST = do_DELETE = do_HEAD = pass_on
+
+        def answer(
+            self, status: int, reason: str, headers: dict[str, str], data: bytes, cut: Any = None
+        ) -> None:
+            self.send_response_only(status, reason)
+            for name, value in headers.items():
+                if name.lower() not in ("content-length", "transfer-encoding", "connection"):
+                    self.send_header(name, value)
+            length = headers.get("Content-Length", len(data))
+            length = length if self.command == "HEAD" else len(data)
+            self.send_header("Content-Length", str(length))
+            self.end_headers()
+            if self.command != "HEAD":
+                self.wfile.write(data if cut is None else data[:cut])
+            if cut is not None:
+                self.drop()
+
+        def drop(self) -> None:
+            self.close_connection = True
+
+        def log_message(self, format: str, *args: Any) -> None:
+            pass
+
+    return Handler
+
+
+def _kind(method: str, path: str, headers: Any) -> str:
+    if method == "GET" and ("list-type=" in path or path.endswith("?uploads")):
+        return "LIST"
+    if method == "PUT" and headers.get("x-amz-copy-source"):
+        return "COPY"
+    return method
+
+
+def _error(code: str) -> bytes:
+    return f"<Error><Code>{code}</Code><Message>on purpose</Message></Error>".encode()
