@@ -257,12 +257,13 @@ class Local:
             return
         except FileNotFoundError:
             self._make_folder(os.path.dirname(directory), made)
-            with suppress(FileExistsError):
+            # Missing again: dropped meanwhile, and whoever needs it tries again.
+            with suppress(FileExistsError, FileNotFoundError):
                 os.mkdir(directory, 0o700)
         made.append(directory)
-        mode = stat.S_IMODE(os.stat(root).st_mode)
-        if mode & 0o7077:
-            with suppress(FileNotFoundError, PermissionError):
+        with suppress(FileNotFoundError, PermissionError):
+            mode = stat.S_IMODE(os.stat(root).st_mode)
+            if mode & 0o7077:
                 os.chmod(directory, mode)
 
     def _drop_empty(self, directory: str) -> None:

@@ -14,11 +14,11 @@ from memoflow.store import Evicted, Store, Swept
 def protected(store: Store, referring: Iterable[Store] = ()) -> set[Key]:
     """Return what no rule removes: what tasks may resume from, and what live memos refer to.
 
-    Those of the store itself and of `referring`: a flow may keep its results in another store than
+    And what revisions of the Hub stood for, where that leads to a snapshot. Those of the store itself and of `referring`: a flow may keep its results in another store than
     its checkpoints.
     """
     referred = {key for each in {store, *referring} for key in memo.references(each)}
-    return checkpoint.newest(store) | set(map(Key.parse, referred))
+    return checkpoint.newest(store) | hub.standing(store) | set(map(Key.parse, referred))
 
 
 def tidy(

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import hashlib
 import mmap
+import os
 import threading
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
@@ -23,9 +24,9 @@ from memoflow.errors import RequestError
 from memoflow.names import Digest
 from memoflow.objects.blobs import blob_name, xxh3_of
 from memoflow.objects.cutting import PIECE_BYTES, Region, piece_bytes, regions, text
-from memoflow.objects.linking import take
+from memoflow.objects.linking import device_of_blobs, take
 from memoflow.objects.manifest import INLINE_BYTES, MOST, File, Manifest, Piece
-from memoflow.objects.reading import Reader, same_bytes
+from memoflow.objects.reading import Reader, present_pieces, same_bytes
 from memoflow.objects.tree import Source, Tree
 
 Located = tuple[Digest, int, int]  # blob, offset, length
@@ -41,6 +42,7 @@ _STEP_BYTES = 1 << 20  # what is read is hashed while it is still in the process
 _ALONE_BYTES = 2 << 20  # less is done sooner than a thread is started
 _WHOLE_BYTES = 1 << 20
 _WHOLE_PIECE_BYTES = 4 << 20
+_SALT_BYTES = 16
 
 
 @dataclass(frozen=True)
@@ -66,20 +68,33 @@ def pack(
     linked: bool = False,
     known: Known = lambda xxh3s: {},
     previous: Manifest | None = None,
+    proven: bool = False,
+    fresh: bool = False,
     beat: Callable[[], None] = lambda: None,
     durable: bool = True,
 ) -> Packed:
     """Write the tree's bytes as blobs; RequestError if it changes meanwhile.
 
     `whole` keeps each file of a megabyte or more as a blob of its own, with `linked` by a hard link
-    where that can be. A piece that `previous` has by its XXH3-128 is taken for the same; one that
-    `known` finds anywhere else only if its bytes are equal, since that hash does not withstand
-    forgery. `beat` is called from any thread each time that some megabytes are done.
+    where that can be, and then smaller ones as well, unless they are inline. A piece that
+    `previous` has by its XXH3-128 is taken for the same; one that `known` finds anywhere else only
+    if its bytes are equal, since that hash does not withstand forgery. The blobs of `previous` are
+    looked at, unless it is `proven` that they are there. With `fresh` no pack gets a name that one
+    had before. `beat` is called from any thread each time that some megabytes are done.
     """
     if len(tree.sources) + len(tree.links) > MOST:
         raise RequestError(f"cannot save more than {MOST:,} files at once; put them in an archive")
-    packer = _Packer(backend, known, previous, linked=linked, beat=beat, durable=durable)
-    drafts = [_Draft(source, whole=whole) for source in tree.sources]
+    packer = _Packer(
+        backend,
+        known,
+        present_pieces(backend, previous, proven=proven),
+        linked=linked,
+        salt=os.urandom(_SALT_BYTES) if fresh else b"",
+        beat=beat,
+        durable=durable,
+    )
+    device = device_of_blobs(backend) if linked else None
+    drafts = [_Draft(source, whole=whole and _is_whole(source, device)) for source in tree.sources]
     packer.run(drafts)
     tree.check()
     files = [draft.finished() for draft in drafts]
@@ -137,7 +152,7 @@ class _Draft:
         self.spans: list[_Span] = []
         self.whole: list[Piece] = []
         self.inline: bytes | None = None
-        self.is_whole = whole and source.size_bytes >= _WHOLE_BYTES
+        self.is_whole = whole
         if source.size_bytes < INLINE_BYTES:
             with Reader(source) as reader:
                 self.inline = reader.read(0, source.size_bytes)
@@ -174,6 +189,19 @@ class _Draft:
         )
 
 
+def _is_whole(source: Source, device: int | None) -> bool:
+    """Tell whether a file is to be a blob by itself: if it is large, or can be linked."""
+    if source.size_bytes >= _WHOLE_BYTES:
+        return True
+    # Small files that must be copied cost less in a pack.
+    if source.size_bytes < INLINE_BYTES or isinstance(source.content, bytes):
+        return False
+    try:
+        return os.stat(source.content).st_dev == device
+    except OSError:
+        return False  # Packing says what is wrong.
+
+
 class _StoppedError(Exception):
     """What a thread would still do is in vain."""
 
@@ -183,9 +211,10 @@ class _Packer:
         self,
         backend: Backend,
         known: Known,
-        previous: Manifest | None,
+        unchanged: dict[tuple[str, int], Piece],
         *,
         linked: bool,
+        salt: bytes,
         beat: Callable[[], None],
         durable: bool,
     ) -> None:
@@ -194,9 +223,11 @@ class _Packer:
         self.mine: dict[tuple[str, int], _Spot] = {}
         self.whole: list[Digest] = []
         self.whole_bytes = 0
-        self.unchanged = _present_pieces(backend, previous)
+        self.unchanged = unchanged
         self.piece_bytes = 0
         self._linked = linked
+        # Behind what packs hold, where no piece lies, for the sake of another digest.
+        self._salt = salt
         self._beat = beat
         self._is_stopped = False
         self._durable = durable
@@ -261,19 +292,23 @@ class _Packer:
             sha256.update(rest.view)
             rest.pack.begins_at = begins_at
             begins_at += len(rest.view)
+        sha256.update(self._salt)
         digest = Digest(f"sha256:{sha256.hexdigest()}")
         for rest in rests:
             rest.pack.digest = digest
-        self._write(digest, [rest.view for rest in rests])
+        self._write(digest, [*(rest.view for rest in rests), memoryview(self._salt)])
 
     def hand_on(self, view: memoryview) -> Digest:
         """Have a full pack written; return when its memory is free again."""
-        digest = Digest.of(view)
+        sha256 = hashlib.sha256(view)
+        sha256.update(self._salt)
+        digest = Digest(f"sha256:{sha256.hexdigest()}")
         taken = threading.Event()
 
         def chunks() -> Iterator[memoryview]:
             yield view
             taken.set()  # The backend asks for more, so it has what there was.
+            yield memoryview(self._salt)
 
         written = self._writers.submit(self._write, digest, chunks())
         written.add_done_callback(lambda _: taken.set())
@@ -431,21 +466,6 @@ class _Worker:
                 self._view[self._tail : self._tail + length] = self._view[at : at + length]
             self._tail += length
         return spot
-
-
-def _present_pieces(backend: Backend, previous: Manifest | None) -> dict[tuple[str, int], Piece]:
-    if previous is None:
-        return {}
-    blobs = sorted({piece.blob for file in previous.files for piece in file.pieces})
-    sizes = backend.sizes([blob_name(blob) for blob in blobs])
-    # As long as it is, not as it should be: what was cut off cannot be taken for present.
-    ends = {blob: size or 0 for blob, size in zip(blobs, sizes, strict=True)}
-    return {
-        (piece.xxh3, piece.length): piece
-        for file in previous.files
-        for piece in file.pieces
-        if piece.offset + piece.length <= ends[piece.blob]
-    }
 
 
 def _joined(rests: Iterable[_Rest]) -> list[list[_Rest]]:

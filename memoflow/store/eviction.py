@@ -1,4 +1,9 @@
-"""Eviction: dropping refs because a rule says so: expired, long unused, over budget."""
+"""Eviction: dropping refs because a rule says so: expired, long unused, over budget.
+
+Machines' clocks may be days off, so the backend's clock decides. A ref was written when that says,
+and expires as long after as whoever wrote it wanted by a clock of its own: from `created` to
+`expires`. When this machine used a ref is moved by as much as its clock is off now.
+"""
 
 from __future__ import annotations
 
@@ -10,6 +15,8 @@ from datetime import timedelta
 from memoflow.backends import Found
 from memoflow.names import Key, Ref
 from memoflow.objects import blob_name
+from memoflow.store.deletions import time_there
+from memoflow.store.leases import leased
 from memoflow.store.refs import Refs
 
 
@@ -31,7 +38,8 @@ class _Held:
 def evict(
     refs: Refs,
     *,
-    now: float,
+    clock: Callable[[], float],
+    now: float | None,
     older_than: timedelta | None,
     max_size_bytes: int | None,
     prefix: Key | None,
@@ -39,13 +47,15 @@ def evict(
     dry_run: bool,
 ) -> Evicted:
     """Drop refs by the rules; see `Store.evict`."""
-    held = _held(refs, prefix)
+    if now is None:
+        now = clock() if dry_run else time_there(refs.backend)
+    held = _held(refs, prefix, ahead=now - clock())
+    versions = {key: each.file.version for key, each in held.items()}
     # Asked after listing, so that it knows of all that is listed.
     kept = set(keep() if callable(keep) else keep)
-    kept.update(key for key, each in held.items() if each.ref.created > now)
-    out = [
-        each.ref for key, each in held.items() if key not in kept and _expired(refs, each.ref, now)
-    ]
+    kept.update(key for key, each in held.items() if each.file.modified > now)
+    kept.update(filter(leased(refs.backend), held))
+    out = [each.ref for key, each in held.items() if key not in kept and _expired(refs, each, now)]
     for ref in out:
         del held[ref.key]
     if older_than is not None:
@@ -56,34 +66,44 @@ def evict(
             del held[ref.key]
     if max_size_bytes is not None:
         out += _over_budget(refs, held, max_size_bytes, kept)
-    if not dry_run:
+    if out and not dry_run:
+        # What was written anew while all that was decided is another ref.
+        there = {key: file.version for key, file in refs.listed(prefix)}
+        out = [ref for ref in out if there.get(ref.key) == versions[ref.key]]
         refs.drop([ref.key for ref in out])
     return Evicted(tuple(out), sum(ref.size_bytes for ref in out))
 
 
-def _held(refs: Refs, prefix: Key | None) -> dict[Key, _Held]:
-    """Return what the backend lists, with what this machine knows about its use."""
+def _held(refs: Refs, prefix: Key | None, *, ahead: float) -> dict[Key, _Held]:
+    """Return what the backend lists, with what this machine knows about its use.
+
+    `ahead` is by how many seconds the backend's clock is ahead of ours.
+    """
     known = refs.index.entries(prefix)
     held = {}
     for key, file in refs.listed(prefix):
         entry = known.pop(str(key), None)
         if entry is not None:
-            held[key] = _Held(entry.ref, max(entry.used, entry.ref.created), file)
+            held[key] = _Held(entry.ref, max(entry.used + ahead, file.modified), file)
             continue
         stored = refs.read_or_warn(key)
         if stored is not None:
             # Seen here for the first time: elsewhere it may be in use, but not before it was made.
-            held[key] = _Held(stored.ref, stored.ref.created, file)
+            held[key] = _Held(stored.ref, file.modified, file)
     refs.index.drop(Key.parse(text) for text in known)
     return held
 
 
-def _expired(refs: Refs, ref: Ref, now: float) -> bool:
-    if ref.expires is None or ref.expires > now:
+def _expired(refs: Refs, held: _Held, now: float) -> bool:
+    if not _is_over(held.ref, held.file, now):
         return False
     # The index may remember one that was made anew elsewhere.
-    stored = refs.read_or_warn(ref.key)
-    return stored is not None and stored.ref.expires is not None and stored.ref.expires <= now
+    stored = refs.read_or_warn(held.ref.key)
+    return stored is not None and _is_over(stored.ref, held.file, now)
+
+
+def _is_over(ref: Ref, file: Found, now: float) -> bool:
+    return ref.expires is not None and file.modified + (ref.expires - ref.created) <= now
 
 
 def _over_budget(
@@ -102,7 +122,7 @@ def _over_budget(
     total += sum(each.file.size_bytes for each in held.values())
     out = []
     loose = [each for key, each in held.items() if key not in kept]
-    for each in sorted(loose, key=lambda each: (each.used, each.ref.created)):
+    for each in sorted(loose, key=lambda each: (each.used, each.ref.created, str(each.ref.key))):
         if total <= max_size_bytes:
             break
         out.append(each.ref)

@@ -7,7 +7,8 @@ either happens once.
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterable, Iterator
+import time
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import replace
 
 from memoflow.backends import Backend, Found
@@ -21,39 +22,61 @@ from memoflow.errors import (
 from memoflow.index import Index
 from memoflow.names import Digest, Key, Ref
 from memoflow.objects import Manifest, blob_name
+from memoflow.store.ahead import Ahead
+from memoflow.store.deletions import Deleting, Deletions
 from memoflow.store.ref_file import Stored, decode
 
 log = logging.getLogger("memoflow")
 
 FOLDER = "refs"
 QUARANTINE = "quarantine"
+DROPPED = "gc/dropped"
 _CHUNK_BYTES = 1 << 20
 
 
 class Refs:
     """All refs of a store."""
 
-    def __init__(self, backend: Backend, index: Index) -> None:
+    def __init__(
+        self, backend: Backend, index: Index, *, sleep: Callable[[float], None] = time.sleep
+    ) -> None:
         self.backend = backend
         self.index = index
+        self.deletions = Deletions(backend, index, sleep=sleep)
+        self.ahead = Ahead(backend)
 
     def read(self, key: Key) -> Stored | None:
         """Return what is stored for the key and remember it; None if nothing is.
 
         IntegrityError if it is damaged; it is in quarantine then.
         """
+        stored = self._read_ahead(key)
+        if stored is None:
+            if self.ahead.is_absent(key):
+                self.index.drop([key])
+                return None
+            stored = self._read(key)
+        if stored is not None and self.index.lookup(key) != stored.ref:
+            self.index.record([stored.ref])
+        return stored
+
+    def _read_ahead(self, key: Key) -> Stored | None:
+        data = self.ahead.data(key)
+        try:
+            return None if data is None else decode(key, data)
+        except IntegrityError:
+            return None  # Only a copy, which says nothing of the ref.
+
+    def _read(self, key: Key) -> Stored | None:
         data = self.backend.read(ref_name(key))
         if data is None:
             self.index.drop([key])
             return None
         try:
-            stored = decode(key, data)
+            return decode(key, data)
         except IntegrityError:
-            self.set_aside(key)
+            self.set_aside(key, Digest.of(data))
             raise
-        if self.index.lookup(key) != stored.ref:
-            self.index.record([stored.ref])
-        return stored
 
     def read_or_warn(self, key: Key) -> Stored | None:
         """Return what is stored; None with a warning if that was damaged."""
@@ -81,7 +104,10 @@ class Refs:
         blob = stored.manifest_blob
         if blob is None:
             return Manifest.from_json(stored.manifest)
-        data = self.backend.read(blob_name(blob))
+        name = blob_name(blob)
+        data = self.backend.read(name)
+        if data is not None and Digest.of(data) != blob and self.backend.doubt(name):
+            data = self.backend.read(name)
         if data is None:
             raise NotFoundError(f"the manifest of {stored.ref.key} is gone from the store")
         if Digest.of(data) != blob:
@@ -89,38 +115,68 @@ class Refs:
             raise IntegrityError(f"the manifest of {stored.ref.key} is damaged")
         return Manifest.from_bytes(data)
 
-    def listed(self, prefix: Key | None = None) -> Iterator[tuple[Key, Found]]:
-        """Yield every key below the prefix that the backend lists."""
+    def listed(
+        self, prefix: Key | None = None, *, fresh: bool = True
+    ) -> Iterator[tuple[Key, Found]]:
+        """Yield every key below the prefix that the backend lists, or listed not long ago."""
+        known = None if fresh or prefix is None else self.ahead.listed(prefix)
+        if known is not None:
+            yield from known
+            return
         for found in self.backend.list(FOLDER if prefix is None else ref_name(prefix)):
             try:
-                yield Key.parse(found.name[len(FOLDER) + 1 :]), found
+                key = Key.parse(found.name[len(FOLDER) + 1 :])
             except (BadKeyError, UnicodeDecodeError):
                 continue  # No memoflow wrote it: a file that a person left here.
+            self.ahead.add(key, found)
+            yield key, found
 
     def drop(self, keys: Iterable[Key]) -> None:
         """Forget: in the index first, so that nothing here still finds what is half gone."""
         keys = list(keys)
+        self.ahead.forget(keys)
         self.index.drop(keys)
         self.backend.delete([ref_name(key) for key in keys])
         # Again, should somebody have read it in between.
         self.index.drop(keys)
 
-    def forget_lost(self, key: Key) -> None:
-        """Drop a ref that turned out to lead nowhere, as far as we are allowed to."""
-        try:
-            self.drop([key])
-        except BackendError as error:
-            log.warning("%s leads nowhere and cannot be removed: %s", key, error)
+    def drop_same(self, ref: Ref) -> None:
+        """Drop a ref that leads nowhere, unless its key leads elsewhere by now."""
+        stored = self.read_or_warn(ref.key)
+        if stored is not None and stored.ref.digest == ref.digest and self._claim(ref.digest):
+            self.drop([ref.key])
 
-    def set_aside(self, key: Key) -> None:
-        """Move a damaged ref to quarantine/, as far as we are allowed to."""
+    def forget_lost(self, ref: Ref) -> None:
+        """Drop a ref that turned out to lead nowhere, as far as we are allowed to."""
+        self.index.drop([ref.key])
+        try:
+            self.drop_same(ref)
+        except BackendError as error:
+            log.warning("%s leads nowhere and cannot be removed: %s", ref.key, error)
+
+    def set_aside(self, key: Key, digest: Digest) -> None:
+        """Move a damaged ref, or one that leads nowhere, to quarantine/, as far as we are allowed.
+
+        Unless its key leads to something else by now than what has that digest.
+        """
         self.index.drop([key])
-        self._move(ref_name(key))
+        try:
+            data = self.backend.read(ref_name(key))
+            if data is not None and Digest.of(data) == digest and self._claim(digest):
+                self._move(ref_name(key))
+        except BackendError as error:
+            log.warning("%s leads nowhere and cannot be moved: %s", key, error)
 
     def set_blob_aside(self, blob: Digest) -> None:
         """Move a damaged blob to quarantine/, as far as we are allowed to."""
         self.index.drop_blobs([blob])
-        self._move(blob_name(blob))
+        name = blob_name(blob)
+        try:
+            # Said like any other deletion: a save may count on it that knows nothing of this.
+            with Deleting(self.backend, [name]):
+                self._move(name)
+        except BackendError as error:
+            log.warning("%s is damaged and cannot be moved: %s", name, error)
 
     def blobs(self, stored: Stored) -> set[Digest]:
         """Return every blob that a ref reaches, as far as that can still be told."""
@@ -131,6 +187,14 @@ class Refs:
             raise
         except MemoflowError:
             return reached
+
+    def _claim(self, digest: Digest) -> bool:
+        """Tell whether it is for us to remove these bytes from their key: once, to one caller.
+
+        Two that found the same could otherwise remove, the second one, what a third has written
+        there since.
+        """
+        return self.backend.write(f"{DROPPED}/{digest.hex}", b"", if_absent=True, durable=False)
 
     def _move(self, name: str) -> None:
         try:

@@ -3,25 +3,24 @@
 from __future__ import annotations
 
 import json
-import time
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
+from secrets import choice
 from typing import Any
 
 from memoflow.backends import Backend
-from memoflow.errors import BackendUnavailableError, RequestError
+from memoflow.errors import BackendUnavailableError, IntegrityError, NotFoundError, RequestError
 from memoflow.names import Digest, Key, Ref
 from memoflow.objects import Manifest, Packed, Proofs, State, Tree, blob_name, pack, state_of
 from memoflow.store.adoption import adopt
+from memoflow.store.deletions import Outlook, Verdict
 from memoflow.store.long_saves import LongSave
 from memoflow.store.payload import Payload
-from memoflow.store.ref_file import LARGEST_INLINE_BYTES, encode
+from memoflow.store.ref_file import LARGEST_INLINE_BYTES, Stored, encode
 from memoflow.store.refs import Refs, ref_name
 
-SWEEPING = "gc/sweeping"
 _TRIES = 3
-_STALE_SECONDS = 3.0
 
 # Given the key that was taken, or None at first: the next one, or None to leave it at that.
 NextKey = Callable[[Key | None], Key | None]
@@ -29,10 +28,14 @@ NextKey = Callable[[Key | None], Key | None]
 
 @dataclass(frozen=True)
 class Previous:
-    """The last save of a series: its manifest, and what its ref holds of that."""
+    """The last save of a series: its manifest, and what its ref holds of that.
+
+    `proven` tells that its blobs were there at the time of the outlook that the save goes by.
+    """
 
     manifest: Manifest
     listed: dict[str, Any] | Digest
+    proven: bool = False
 
 
 def save(
@@ -46,13 +49,22 @@ def save(
     expires: float | None,
     previous: Previous | None,
     durable: bool,
+    created: float | None = None,
+    outlook: Outlook | None = None,
 ) -> Ref:
-    """Save under the first key that is free; see `Store.save` and `Store.append`."""
-    plain, created = _plain(meta), clock()
+    """Save under the first key that is free; see `Store.save` and `Store.append`.
+
+    `outlook` is from before anything was looked for that `previous` has.
+    """
+    plain, created = _plain(meta), clock() if created is None else created
+    outlook = outlook or refs.deletions.outlook()
+    key, fresh = None, False
     with LongSave(refs.backend, clock=clock) as progress:
         for _ in range(_TRIES):
-            manifest, packed, new_bytes = _put(refs, payload, previous, progress, durable=durable)
-            listed = _put_manifest(refs.backend, manifest, previous, durable=durable)
+            manifest, packed, new_bytes = _put(
+                refs, payload, previous, progress, durable=durable, fresh=fresh
+            )
+            listed = _put_manifest(refs.backend, manifest, previous, durable=durable, fresh=fresh)
             encoded = partial(
                 encode,
                 manifest=listed,
@@ -62,23 +74,117 @@ def save(
                 created=_whole_milliseconds(created),
                 expires=None if expires is None else _whole_milliseconds(expires),
             )
-            ref = _write_ref(refs, next_key, encoded, durable=durable)
-            _outlive_sweep(refs.backend)
-            blobs = manifest.blobs | ({listed} if isinstance(listed, Digest) else set())
-            if all(refs.backend.exists([blob_name(blob) for blob in blobs])):
+            ref, theirs = _write_ref(refs, next_key, encoded, durable=durable)
+            key = ref.key
+            if theirs is not None:
+                if stands(refs, theirs):
+                    return theirs.ref
+                continue
+            verdict = refs.deletions.settle(
+                outlook,
+                _sizes(manifest, listed),
+                fixed=_fixed(manifest),
+                is_sure=not payload.kept and not _is_borrowed(listed, previous),
+            )
+            if verdict is Verdict.THERE:
                 refs.index.record([ref])
+                _remember_proven(refs, ref)
                 refs.index.record_pieces(packed.new)
                 proofs.remember(_states(refs.backend, packed.whole))
                 return ref
-            # Swept between being found and being reached by this ref: write all of it anew.
-            refs.drop([ref.key])
-            refs.index.drop_blobs(blob for blob in blobs if blob.algorithm == "sha256")
-            previous = None
+            # Deleted between being found and being reached by this ref, or it still could be:
+            # write all of it anew, under other names.
+            refs.drop_same(ref)
+            refs.index.drop_blobs(
+                blob for blob in manifest.blobs if verdict is Verdict.LOST and _is_packed(blob)
+            )
+            outlook, previous, fresh = refs.deletions.look(), None, True
             progress.mark()  # At once: this sweep is quicker than we are.
     raise BackendUnavailableError(
-        f"the bytes of {ref.key} vanished {_TRIES} times while they were saved; "
+        f"the bytes of {key} vanished {_TRIES} times while they were saved; "
         "is something else deleting blobs?"
     )
+
+
+def proven(refs: Refs, ref: Ref, outlook: Outlook) -> bool:
+    """Tell whether this machine knows that the blobs of the last save of a series are there.
+
+    And that nothing was deleted since, as far as the outlook goes. Where it is cheap to look,
+    that is better.
+    """
+    if refs.backend.is_local:
+        return False
+    fact = _proven_fact(ref)
+    return refs.index.recall([fact]).get(fact) == _proof(ref, outlook)
+
+
+def _remember_proven(refs: Refs, ref: Ref) -> None:
+    if not refs.backend.is_local:
+        refs.index.remember({_proven_fact(ref): _proof(ref, refs.deletions.outlook())})
+
+
+def _proven_fact(ref: Ref) -> str:
+    # One for a series, so that there are not more and more of them.
+    return f"proven {str(ref.key).rpartition('/')[0]}"
+
+
+def _proof(ref: Ref, outlook: Outlook) -> str:
+    return f"{ref.digest} {(outlook.generation or b'').decode(errors='replace')}"
+
+
+def _is_borrowed(listed: object, previous: Previous | None) -> bool:
+    """Tell whether a ref shares the manifest's blob of one that was not looked at."""
+    if previous is None or previous.proven or not isinstance(listed, Digest):
+        return False
+    return listed == previous.listed
+
+
+def stands(refs: Refs, stored: Stored) -> bool:
+    """Tell whether a ref that somebody wrote can be counted on; drop it if it leads nowhere.
+
+    BackendUnavailableError if that depends on a sweep that stopped in the middle.
+    """
+    try:
+        manifest = refs.manifest(stored)
+    except (NotFoundError, IntegrityError):
+        refs.drop_same(stored.ref)
+        return False
+    verdict = refs.deletions.settle(
+        refs.deletions.outlook(),
+        _sizes(manifest, stored.manifest_blob),
+        fixed=_fixed(manifest),
+        is_sure=False,
+    )
+    if verdict is Verdict.LOST:
+        # Whoever wrote it died before noticing, or is about to notice.
+        refs.drop_same(stored.ref)
+    elif verdict is Verdict.DOOMED:
+        raise BackendUnavailableError(
+            f"{stored.ref.key} is there, but a sweep that stopped in the middle may still delete "
+            "bytes of it; forget it and save again"
+        )
+    return verdict is Verdict.THERE
+
+
+def _sizes(manifest: Manifest, listed: object) -> dict[str, int]:
+    """Return each blob that a ref reaches, and how long it must be at least."""
+    sizes = {blob_name(each.blob): 1 for each in manifest.adopted}
+    for file in manifest.files:
+        for piece in file.pieces:
+            name, end = blob_name(piece.blob), piece.offset + piece.length
+            if sizes.get(name, 0) < end:
+                sizes[name] = end
+    if isinstance(listed, Digest):
+        sizes[blob_name(listed)] = 1
+    return sizes
+
+
+def _fixed(manifest: Manifest) -> set[str]:
+    return {blob_name(each.blob) for each in manifest.adopted}
+
+
+def _is_packed(blob: Digest) -> bool:
+    return blob.algorithm == "sha256"
 
 
 def _plain(meta: Mapping[str, Any]) -> dict[str, Any]:
@@ -96,15 +202,21 @@ def _put(
     progress: LongSave,
     *,
     durable: bool,
+    fresh: bool,
 ) -> tuple[Manifest, Packed, int]:
-    """Write a payload's bytes; return its manifest, what was packed, and what of it was new."""
+    """Write a payload's bytes; return its manifest, what was packed, and what of it was new.
+
+    With `fresh` all that can be is written under names that were never used.
+    """
     packed = pack(
         refs.backend,
         Tree.survey(payload.tree, payload.files),
-        whole=payload.whole,
-        linked=payload.linked,
-        known=refs.index.find_pieces,
+        whole=payload.whole and not fresh,
+        linked=payload.linked and not fresh,
+        known=_known(refs, fresh=fresh),
         previous=None if previous is None else previous.manifest,
+        proven=previous is not None and previous.proven,
+        fresh=fresh,
         beat=progress.beat,
         durable=durable,
     )
@@ -118,6 +230,35 @@ def _put(
     return manifest, packed, new_bytes
 
 
+def _known(refs: Refs, *, fresh: bool) -> Callable[[Sequence[str]], Mapping[str, Any]]:
+    """Return where a save may look for pieces that other saves have stored.
+
+    What is found is compared with stored bytes, so elsewhere only that is of use of which this
+    machine has a copy, and then only while the original is there as well.
+    """
+    if fresh:
+        return lambda xxh3s: {}
+    backend = refs.backend
+    if backend.is_local:
+        return refs.index.find_pieces
+    sizes: dict[Digest, int] = {}
+
+    def known(xxh3s: Sequence[str]) -> Mapping[str, Any]:
+        places = refs.index.find_pieces(xxh3s)
+        new = sorted({place.blob for place in places.values()} - sizes.keys())
+        here = [blob for blob in new if backend.path(blob_name(blob)) is not None]
+        there = backend.sizes([blob_name(blob) for blob in here]) if here else []
+        sizes.update(dict.fromkeys(new, 0))
+        sizes.update((blob, size or 0) for blob, size in zip(here, there, strict=True))
+        return {
+            xxh3: place
+            for xxh3, place in places.items()
+            if place.offset + place.length <= sizes[place.blob]
+        }
+
+    return known
+
+
 def _states(backend: Backend, blobs: Iterable[Digest]) -> dict[Digest, State]:
     paths = {blob: backend.path(blob_name(blob)) for blob in blobs}
     states = {blob: state_of(path) for blob, path in paths.items() if path is not None}
@@ -125,7 +266,12 @@ def _states(backend: Backend, blobs: Iterable[Digest]) -> dict[Digest, State]:
 
 
 def _put_manifest(
-    backend: Backend, manifest: Manifest, previous: Previous | None, *, durable: bool
+    backend: Backend,
+    manifest: Manifest,
+    previous: Previous | None,
+    *,
+    durable: bool,
+    fresh: bool,
 ) -> dict[str, Any] | Digest:
     """Return what the ref is to hold: the manifest while it is small, else its digest."""
     if previous is not None and manifest == replace(previous.manifest, meta={}):
@@ -133,6 +279,9 @@ def _put_manifest(
     data = manifest.to_bytes()
     if len(data) <= LARGEST_INLINE_BYTES:
         return manifest.to_json()
+    if fresh:
+        # What is between the parts of JSON says nothing, but makes for another digest.
+        data += bytes(choice(b" \t\r\n") for _ in range(64))
     digest = Digest.of(data)
     backend.write(blob_name(digest), data, durable=durable)
     return digest
@@ -144,34 +293,22 @@ def _write_ref(
     encoded: Callable[[Key], tuple[Ref, bytes]],
     *,
     durable: bool,
-) -> Ref:
+) -> tuple[Ref, Stored | None]:
+    """Return the ref that was written, or what is there instead."""
     taken: Key | None = None
     while (key := next_key(taken)) is not None:
         ref, data = encoded(key)
         # Last, so that a ref never names blobs that were not there.
         if refs.backend.write(ref_name(key), data, if_absent=True, durable=durable):
-            return ref
+            return ref, None
         taken = key
+        refs.ahead.clear()
     assert taken is not None
     stored = refs.read_or_warn(taken)
     if stored is not None:
-        return stored.ref
+        return stored.ref, stored
     # Whoever took it let it go again, or it was damaged and is set aside now.
     return _write_ref(refs, next_key, encoded, durable=durable)
-
-
-def _outlive_sweep(backend: Backend) -> None:
-    """Return once no sweep is deleting that may not have seen a ref that is written by now."""
-    since, seen = time.monotonic(), backend.read(SWEEPING)
-    while seen is not None:
-        time.sleep(0.02)
-        now = backend.read(SWEEPING)
-        if now != seen:
-            since, seen = time.monotonic(), now
-        elif time.monotonic() - since > _STALE_SECONDS:
-            # It died: a live one writes again and again, and stops if its mark is gone.
-            backend.delete([SWEEPING])
-            return
 
 
 def _whole_milliseconds(seconds: float) -> float:

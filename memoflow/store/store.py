@@ -1,10 +1,11 @@
-"""Store: the one door to saved things: find, save, load, forget, evict, sweep, verify."""
+"""Store: the one door to saved things: find, save, load, forget, evict, sweep, verify; leases."""
 
 from __future__ import annotations
 
 import re
 import time
 from collections.abc import Callable, Collection, Mapping
+from contextlib import AbstractContextManager, suppress
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
@@ -28,17 +29,21 @@ from memoflow.objects import (
     unpack,
 )
 from memoflow.store.adoption import adopt
+from memoflow.store.deletions import Outlook
 from memoflow.store.eviction import Evicted, evict
+from memoflow.store.leases import HEARTBEAT, Lease, hold
 from memoflow.store.payload import Adoption, Payload
 from memoflow.store.proofs import IndexedProofs
+from memoflow.store.ref_file import Stored
 from memoflow.store.refs import Refs
-from memoflow.store.saving import Previous, save
-from memoflow.store.sweeping import Swept, sweep
+from memoflow.store.saving import Previous, proven, save, stands
+from memoflow.store.sweeping import Sweep, Swept
 from memoflow.store.verification import Problem, verify
 
 _NUMBER = re.compile(r"[0-9]{8}(-[0-9a-f]+)?")
 _TOKEN = re.compile(r"[0-9a-f]{1,32}")
 _HOUSEKEEPING = "gc/housekeeping"
+_LISTED_SECONDS = 10.0  # how long a list of what is elsewhere serves
 
 
 class Store:
@@ -49,13 +54,19 @@ class Store:
     """
 
     def __init__(
-        self, id: str, backend: Backend, index: Index, *, clock: Callable[[], float] = time.time
+        self,
+        id: str,
+        backend: Backend,
+        index: Index,
+        *,
+        clock: Callable[[], float] = time.time,
+        sleep: Callable[[float], None] = time.sleep,
     ) -> None:
         self.id = id
         self.backend = backend
         self.index = index
         self._clock = clock
-        self._refs = Refs(backend, index)
+        self._refs = Refs(backend, index, sleep=sleep)
         self._proofs = IndexedProofs(index, clock=clock)
 
     def find(self, key: Key, *, even_expired: bool = False) -> Ref | None:
@@ -75,13 +86,14 @@ class Store:
     def latest(self, series: Key, *, fresh: bool = False, even_expired: bool = False) -> Ref | None:
         """Return the ref with the highest number directly below `series`, or None.
 
-        With `fresh` the backend is asked, not only the index: another machine may have added to
-        the series. Damaged ones are passed over, and expired ones unless they are wanted.
+        With `fresh` the backend is asked, not only the index or what was read ahead: another
+        machine may have added to the series. Damaged ones are passed over, and expired ones unless
+        they are wanted.
         """
         ref = None if fresh else self.index.last(series)
         if ref is not None and (even_expired or not self._is_expired(ref)):
             return ref
-        for key in self._numbered(series):
+        for key in self._numbered(series, fresh=fresh):
             ref = self.find(key, even_expired=even_expired)
             if ref is not None:
                 return ref
@@ -130,9 +142,10 @@ class Store:
         """
         there = self._refs.read_or_warn(key)
         if there is not None:
-            if not self._is_expired(there.ref):
+            if self._is_expired(there.ref):
+                self._refs.drop_same(there.ref)
+            elif stands(self._refs, there):
                 return there.ref
-            self._refs.drop([key])
         return save(
             self._refs,
             self._proofs,
@@ -151,26 +164,44 @@ class Store:
         payload: Payload,
         *,
         token: str | None = None,
+        number: int | None = None,
+        after: int = 0,
+        created: float | None = None,
         meta: Mapping[str, Any] | None = None,
         expires: float | None = None,
         durable: bool = True,
     ) -> Ref:
-        """Save under the next number of a series; see `save`.
+        """Save under the next number of a series, above `after`; see `save`.
 
         A number can come again once what had it is forgotten. With a `token`, hex digits that the
-        caller made at random, the key ends in both, and comes again nowhere.
+        caller made at random, the key ends in both, and comes again nowhere. With a `number`, which
+        needs a token, it is that one: saving once more returns what was saved. `created`, in Unix
+        seconds, is when the caller settled on what to save; None is now.
         """
         if token is not None and not _TOKEN.fullmatch(token):
             raise RequestError(f"{token!r} cannot end a key; give a token of hex digits")
+        if number is not None and token is None:
+            raise RequestError(f"number {number} of {series} is anybody's; give a token with it")
+        outlook = self._refs.deletions.outlook()
+        began, listed = time.monotonic(), None
         previous = None
         if payload.tree is not None:
-            previous = self._previous(self.latest(series, even_expired=True))
+            if self.backend.is_local:
+                ref = self.latest(series, even_expired=True)
+                previous = None if ref is None else self._previous(ref, outlook)
+            else:
+                listed = self._numbered(series)
+                previous = self._first_of(listed, outlook)
 
-        def next_key(taken: Key | None) -> Key:
-            # Listed now that all is packed: others may have saved and forgotten since it began.
-            numbers = map(_number, self._numbered(series))
-            number = max([0, *numbers, *([_number(taken)] if taken else [])]) + 1
-            return series / (f"{number:08d}" if token is None else f"{number:08d}-{token}")
+        def next_key(taken: Key | None) -> Key | None:
+            if number is not None:
+                return None if taken else series / f"{number:08d}-{token}"
+            # Listed anew when all is packed: others may have saved and forgotten since it began.
+            is_old = listed is None or taken or time.monotonic() - began > _LISTED_SECONDS
+            numbers = map(_number, self._numbered(series) if is_old else listed or ())
+            highest = max([after, *numbers, *([_number(taken)] if taken else [])])
+            name = f"{highest + 1:08d}"
+            return series / (name if token is None else f"{name}-{token}")
 
         return save(
             self._refs,
@@ -179,9 +210,11 @@ class Store:
             payload,
             meta=meta or {},
             clock=self._clock,
+            created=created,
             expires=expires,
             previous=previous,
             durable=durable,
+            outlook=outlook,
         )
 
     def manifest(self, ref: Ref) -> Manifest:
@@ -194,7 +227,7 @@ class Store:
         try:
             return self._refs.manifest(stored)
         except (NotFoundError, IntegrityError):
-            self._refs.forget_lost(ref.key)
+            self._refs.forget_lost(stored.ref)
             raise
 
     def meta(self, ref: Ref) -> dict[str, Any]:
@@ -224,15 +257,17 @@ class Store:
         """
         manifest = self.manifest(ref)
         proofs = self._proofs if linked else None
-        for is_last in (False, True):
+        tried: set[Digest] = set()
+        while True:
             try:
                 unpack(self.backend, manifest, into, linked=proofs)
                 break
             except (DamagedBlobError, LostBlobError) as error:
-                # Once more if the blob is whole: then only the reading of it went wrong.
-                if self._give_up_on(error) or is_last:
-                    self._refs.set_aside(ref.key)
+                # Once more for a blob that is whole: then only the reading of it went wrong.
+                if error.blob in tried or self._give_up_on(error):
+                    self._refs.set_aside(ref.key, ref.digest)
                     raise
+                tried.add(error.blob)
         self.touch(ref)
         return into
 
@@ -243,15 +278,17 @@ class Store:
                 try:
                     return read_file(self.backend, file)
                 except (DamagedBlobError, LostBlobError) as error:
-                    self._give_up_on(error)
-                    raise
+                    if self._give_up_on(error):
+                        raise
+                return read_file(self.backend, file)
         raise NotFoundError(f"there is no file {path!r} in what was saved")
 
     def blob_path(self, digest: Digest) -> Path | None:
-        """Return where a blob lies, if it is there, on this machine; None if bytes lie elsewhere.
+        """Return where a blob lies on this machine, fetched if need be; None if it cannot be.
 
         To read and to link to, never to write to.
         """
+        self.backend.bring([blob_name(digest)])
         return self.backend.path(blob_name(digest))
 
     def quarantine(self, digest: Digest) -> None:
@@ -262,9 +299,25 @@ class Store:
         """Make an adopted blob whole again from a file that holds the same; see `Payload`."""
         adopt(self.backend, str(adoption.digest), adoption)
 
-    def keys(self, prefix: Key) -> list[Key]:
-        """Return every key below the prefix, in order, as the backend lists them."""
-        return sorted((key for key, _ in self._refs.listed(prefix)), key=str)
+    def read_ahead(self, prefix: Key) -> list[Ref]:
+        """Read what lies below a prefix in a few requests, for who will ask for much of it.
+
+        For an hour `manifest` and `meta` take what was read as it was then, and for a minute
+        `find`, and `latest` and `keys` unless asked for what is fresh, believe that there is no
+        more. Nothing is read where asking costs nothing: then, nothing is returned.
+        """
+        if self.backend.is_local:
+            return []
+        keys = self._refs.ahead.look(prefix, self._refs.listed(prefix))
+        stored = [self._refs.read_or_warn(key) for key in keys]
+        return [each.ref for each in stored if each is not None]
+
+    def keys(self, prefix: Key, *, fresh: bool = True) -> list[Key]:
+        """Return every key below the prefix, in order, as the backend lists them.
+
+        Not `fresh`: as it listed them when they were read ahead.
+        """
+        return sorted((key for key, _ in self._refs.listed(prefix, fresh=fresh)), key=str)
 
     def forget(self, key: Key) -> None:
         """Drop what the key resolves to; `sweep` frees its bytes. Absent is fine."""
@@ -288,13 +341,15 @@ class Store:
 
         The last until the rest is within `max_size_bytes`: its refs, and the blobs that they
         reach, each counted once. When a ref was used is what this machine knows; a ref that it
-        never used counts as used when it was created. Whatever the rules say, the refs of
-        `keep` stay, and count; a function is asked for them once all is listed. What is created
-        after this began stays, too.
+        never used counts as used when it was created. All by the backend's clock, as `now` is: when
+        a ref was written there, and how long it was to last. Whatever the rules say, the refs of
+        `keep` stay, and count; a function is asked for them once all is listed. What is leased
+        and what is created after this began stays, too.
         """
         return evict(
             self._refs,
-            now=self._clock() if now is None else now,
+            clock=self._clock,
+            now=now,
             older_than=older_than,
             max_size_bytes=max_size_bytes,
             prefix=prefix,
@@ -316,7 +371,7 @@ class Store:
         What others have written in a save that takes long is left alone, except with `now`.
         Also removes what dead writers left a day ago, and what was in quarantine for 30 days.
         """
-        return sweep(self._refs, keep_newer=keep_newer, now=now, dry_run=dry_run)
+        return Sweep(self._refs, keep_newer=keep_newer, now=now, dry_run=dry_run).run()
 
     def verify(self, *, read_data: bool = True, repair: bool = False) -> list[Problem]:
         """Read all refs, and all blobs unless told not to, and return what is wrong.
@@ -348,6 +403,36 @@ class Store:
         except BackendDeniedError:
             return False  # Whoever may write here will do it.
 
+    def lease(
+        self,
+        key: Key,
+        *,
+        who: str,
+        on_wait: Callable[[str], None] = lambda holder: None,
+        is_done: Callable[[], bool] = lambda: False,
+        within: Collection[str] = (),
+        heartbeat: timedelta = HEARTBEAT,
+    ) -> AbstractContextManager[Lease]:
+        """Claim a key while its `with` lasts, so that others need not do the same work.
+
+        Waits while another holds it, says for whom by `on_wait`, once a minute at most, and takes
+        over from one that was silent for two heartbeats. `who` names the work for people; of a
+        holder of the same name this is a later attempt, and it takes over at once. `is_done`,
+        asked each time another let go and once the lease is ours, tells that the work is done;
+        then it is not held. Nor is it if it was lifted, or if its `id` is in `within`, the leases
+        of those who wait for this process. Nothing is wrong but the work done twice if two ever
+        hold one key.
+        """
+        return hold(
+            self.backend,
+            key,
+            who=who,
+            on_wait=on_wait,
+            is_done=is_done,
+            within=within,
+            heartbeat=heartbeat,
+        )
+
     def close(self) -> None:
         """Write down what the index still holds; the store can be used again."""
         self.index.close()
@@ -355,28 +440,40 @@ class Store:
     def _is_expired(self, ref: Ref) -> bool:
         return ref.expires is not None and ref.expires <= self._clock()
 
-    def _numbered(self, series: Key) -> list[Key]:
+    def _numbered(self, series: Key, *, fresh: bool = True) -> list[Key]:
         """Return what the backend lists directly below a series, the highest number first."""
         depth = len(series.parts) + 1
         keys = [
             key
-            for key, _ in self._refs.listed(series)
+            for key, _ in self._refs.listed(series, fresh=fresh)
             if len(key.parts) == depth and _NUMBER.fullmatch(key.parts[-1])
         ]
         return sorted(keys, key=str, reverse=True)
 
-    def _previous(self, ref: Ref | None) -> Previous | None:
-        """Return the last save, to compare with; None if there is none."""
-        if ref is None:
-            return None
+    def _previous(self, ref: Ref, outlook: Outlook) -> Previous | None:
+        """Return the last save, to compare with; None if it is gone."""
         try:
-            stored = self._refs.read_same(ref)
-            return Previous(self._refs.manifest(stored), stored.manifest)
+            return self._as_previous(self._refs.read_same(ref), outlook)
         except (NotFoundError, IntegrityError):
             return None
 
+    def _first_of(self, keys: list[Key], outlook: Outlook) -> Previous | None:
+        """Return the first of these that is there and whole, to compare with."""
+        for key in keys:
+            stored = self._refs.read_or_warn(key)
+            if stored is not None:
+                with suppress(NotFoundError, IntegrityError):
+                    return self._as_previous(stored, outlook)
+        return None
+
+    def _as_previous(self, stored: Stored, outlook: Outlook) -> Previous:
+        is_proven = proven(self._refs, stored.ref, outlook)
+        return Previous(self._refs.manifest(stored), stored.manifest, is_proven)
+
     def _give_up_on(self, error: DamagedBlobError | LostBlobError) -> bool:
         """Set the blob aside that spoiled a load; False if it turns out to be whole."""
+        if self.backend.doubt(blob_name(error.blob)):
+            return False  # Only a copy of it was read, which is gone now.
         try:
             # Proven by its name: it may be the manifest that claims what is not so.
             if is_whole(self.backend, error.blob):

@@ -2,31 +2,33 @@
 
 Blobs are listed first and refs after, so that a ref written meanwhile is seen. What no ref
 reaches is condemned, and deleted by a later pass; but not what was written since a save began
-that takes long and is not done. A save that reads no `gc/sweeping` after it wrote its ref was
-seen by the pass that deletes; one that reads it waits, then looks whether its blobs are still
-there. So whichever comes first, a saved ref never loses its blobs.
+that takes long and is not done. Before it deletes, a pass says what, and looks at the refs once
+more; `deletions` tells how saves and passes come to terms.
 """
 
 from __future__ import annotations
 
 import json
-import uuid
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from datetime import timedelta
 
 from memoflow.backends import Backend, Found
-from memoflow.names import Digest, Key
-from memoflow.objects import blob_name, blob_of
+from memoflow.names import Digest
+from memoflow.objects import blob_of
+from memoflow.store.deletions import Deleting, ended_without_a_word, time_there
+from memoflow.store.leases import drop_stale
 from memoflow.store.long_saves import unfinished_since
-from memoflow.store.refs import QUARANTINE, Refs
-from memoflow.store.saving import SWEEPING
+from memoflow.store.reach import Reach
+from memoflow.store.refs import DROPPED, QUARANTINE, Refs
 
 _CONDEMNED = "gc/condemned"
-_PROBE = "gc/probe"
 _LITTER_AGE = timedelta(days=1)
+# What may still come of a pass that stopped: whoever sleeps longer wakes up too late to check.
+_STOPPED_AGE = timedelta(days=7)
 _QUARANTINE_AGE = timedelta(days=30)
-_BATCH = 100
+_DOOMED_AT_ONCE = 20_000
+_BATCH = 1000
 
 
 @dataclass(frozen=True)
@@ -39,102 +41,82 @@ class Swept:
     litter: int = 0
 
 
-def sweep(refs: Refs, *, keep_newer: timedelta, now: bool, dry_run: bool) -> Swept:
-    """Delete blobs that no ref reaches; see `Store.sweep`."""
-    backend = refs.backend
-    found = {name.name: name for name in backend.list("blobs") if blob_of(name.name)}
-    today = None if dry_run else time_there(backend)
-    # In a dry run nothing may be written, so the newest thing there stands for the time.
-    time = today if today is not None else max((f.modified for f in found.values()), default=0.0)
-    # Before the refs: what is not marked any more has its ref by then.
-    since_saves, dead = unfinished_since(backend, now=time)
-    seen: set[Key] = set()
-    reached = _reached(refs, seen)
-    grace = 0.0 if now else keep_newer.total_seconds()
-    lost = {
-        name: file
-        for name, file in found.items()
-        if name not in reached
-        and file.modified <= time - grace
-        and (now or file.modified < since_saves)
-    }
-    since = _read_condemned(backend)
-    doomed = {
-        name: file for name, file in lost.items() if now or since.get(name, time) < time - grace
-    }
-    if dry_run:
-        return Swept(len(doomed), _size(doomed.values()), len(lost) - len(doomed))
-    gone = _delete(refs, doomed, seen) if doomed else []
-    left = {name: since.get(name, time) for name in lost.keys() - {file.name for file in gone}}
-    if left or since:
-        backend.write(_CONDEMNED, json.dumps({"blobs": left}).encode(), durable=False)
-    litter = backend.tidy(before=time - _LITTER_AGE.total_seconds())
-    old = time - _QUARANTINE_AGE.total_seconds()
-    backend.delete([file.name for file in backend.list(QUARANTINE) if file.modified < old])
-    backend.delete(dead)
-    return Swept(len(gone), _size(gone), len(left), litter)
+class Sweep:
+    """One sweep; see `Store.sweep`."""
 
+    def __init__(self, refs: Refs, *, keep_newer: timedelta, now: bool, dry_run: bool) -> None:
+        self._refs = refs
+        self._backend = refs.backend
+        self._reach = Reach(refs)
+        self._now = now
+        self._grace = 0.0 if now else keep_newer.total_seconds()
+        self._dry_run = dry_run
 
-def time_there(backend: Backend) -> float:
-    """Return what time it is by the clock that dates the backend's files."""
-    backend.write(_PROBE, uuid.uuid4().hex.encode(), durable=False)
-    return max(file.modified for file in backend.list("gc") if file.name == _PROBE)
+    def run(self) -> Swept:
+        backend = self._backend
+        found = {name.name: name for name in backend.list("blobs") if blob_of(name.name)}
+        # In a dry run nothing may be written, so the newest thing there stands for the time.
+        newest = max((file.modified for file in found.values()), default=0.0)
+        time = newest if self._dry_run else time_there(backend)
+        # Before the refs: what is not marked any more has its ref by then.
+        since_saves, dead = unfinished_since(backend, now=time)
+        reached = self.look()
+        lost = {
+            name: file
+            for name, file in found.items()
+            if name not in reached
+            and file.modified <= time - self._grace
+            and (self._now or file.modified < since_saves)
+        }
+        since = _read_condemned(backend)
+        doomed = [
+            file
+            for name, file in lost.items()
+            if self._now or since.get(name, time) < time - self._grace
+        ]
+        if self._dry_run:
+            return Swept(len(doomed), _size(doomed), len(lost) - len(doomed))
+        gone: list[Found] = []
+        for start in range(0, len(doomed), _DOOMED_AT_ONCE):
+            gone += self.delete(doomed[start : start + _DOOMED_AT_ONCE])
+        self._reach.remember()
+        left = {name: since.get(name, time) for name in lost.keys() - {file.name for file in gone}}
+        if left or since:
+            backend.write(_CONDEMNED, json.dumps({"blobs": left}).encode(), durable=False)
+        return Swept(len(gone), _size(gone), len(left), self._tidy(dead, time))
 
+    def look(self, beat: Callable[[], object] = lambda: None) -> set[str]:
+        """Return the names of the blobs that refs reach now."""
+        return self._reach.look(beat)
 
-def _reached(refs: Refs, seen: set[Key], beat: Callable[[], None] = lambda: None) -> set[str]:
-    """Return the names of the blobs that refs not `seen` yet reach."""
-    reached: set[str] = set()
-    for key, _ in refs.listed():
-        if key in seen:
-            continue
-        seen.add(key)
-        beat()
-        stored = refs.read_or_warn(key)
-        if stored is not None:
-            reached.update(map(blob_name, refs.blobs(stored)))
-    return reached
+    def delete(self, doomed: list[Found]) -> list[Found]:
+        """Delete what is still reached by no ref, and return that."""
+        gone: list[Found] = []
+        with Deleting(self._backend, [file.name for file in doomed]) as deleting:
+            # After what is doomed was said: who has not seen that has a ref that is seen now.
+            reached = self.look(deleting.beat)
+            lost = [file for file in doomed if file.name not in reached]
+            for start in range(0, len(lost), _BATCH):
+                batch = lost[start : start + _BATCH]
+                self._refs.index.drop_blobs(_sha256(batch))
+                if not deleting.beat():
+                    break  # Held up for so long that others may count on what is left.
+                self._backend.delete([file.name for file in batch])
+                gone += batch
+        return gone
 
-
-def _delete(refs: Refs, doomed: dict[str, Found], seen: set[Key]) -> list[Found]:
-    """Delete what is still reached by no ref, and return that."""
-    backend = refs.backend
-    mark = _Mark(backend)
-    gone: list[Found] = []
-    try:
-        mark.beat()
-        reached = _reached(refs, seen, mark.beat)
-        lost = [file for file in doomed.values() if file.name not in reached]
-        for start in range(0, len(lost), _BATCH):
-            batch = lost[start : start + _BATCH]
-            if not mark.is_mine():
-                break  # Others held us for dead, and go on as if nothing were being deleted.
-            mark.beat()
-            refs.index.drop_blobs(_sha256(batch))
-            backend.delete([file.name for file in batch])
-            gone += batch
-    finally:
-        mark.remove()
-    return gone
-
-
-class _Mark:
-    """What tells saves that blobs are being deleted."""
-
-    def __init__(self, backend: Backend) -> None:
-        self._backend = backend
-        self._id = uuid.uuid4().hex
-        self._beats = 0
-
-    def beat(self) -> None:
-        self._beats += 1
-        self._backend.write(SWEEPING, f"{self._id} {self._beats}".encode(), durable=False)
-
-    def is_mine(self) -> bool:
-        return (self._backend.read(SWEEPING) or b"").startswith(self._id.encode())
-
-    def remove(self) -> None:
-        if self.is_mine():
-            self._backend.delete([SWEEPING])
+    def _tidy(self, dead_saves: list[str], time: float) -> int:
+        backend = self._backend
+        litter = backend.tidy(before=time - _LITTER_AGE.total_seconds())
+        old = time - _QUARANTINE_AGE.total_seconds()
+        aside = [file.name for file in backend.list(QUARANTINE) if file.modified < old]
+        old = time - _STOPPED_AGE.total_seconds()
+        stopped = ended_without_a_word(backend, before=old)
+        dropped = [file.name for file in backend.list(DROPPED) if file.modified < old]
+        drop_stale(backend, before=old)
+        if out := [*aside, *dead_saves, *stopped, *dropped]:
+            backend.delete(out)
+        return litter
 
 
 def _read_condemned(backend: Backend) -> dict[str, float]:

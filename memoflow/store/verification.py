@@ -59,7 +59,7 @@ class _Check:
         except IntegrityError as error:
             self._problems.append(Problem(name, str(error), key))
             if self._repair:
-                self._refs.set_aside(key)
+                self._refs.set_aside(key, Digest.of(data))
             return
         good = manifest is not None
         for blob in sorted(manifest.blobs) if manifest is not None else ():

@@ -37,7 +37,7 @@ def test_a_crash_after_the_ref_leaves_it_whole(
     assert contents(there.load(ref, tmp_path / "out")) == FILES.files
 
 
-@pytest.mark.parametrize("verb", ["write", "read", "exists"])
+@pytest.mark.parametrize("verb", ["write", "read"])
 @pytest.mark.parametrize("how", ["fail_at", "die_at", "die_after"])
 def test_a_save_can_break_at_any_call_and_be_repeated(
     store: Store, there: Store, faulty: Faulty, tmp_path: Path, verb: str, how: str

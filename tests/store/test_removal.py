@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import threading
+from contextlib import suppress
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
@@ -13,8 +14,8 @@ import pytest
 from memoflow.errors import MemoflowError
 from memoflow.names import Key
 from memoflow.store import Payload, Store, open_store
+from memoflow.store.deletions import DELETING
 from memoflow.store.long_saves import LongSave
-from memoflow.store.saving import SWEEPING
 from tests.conftest import Clock
 from tests.faults import Died, Faulty
 from tests.store.conftest import FILES, KEY, SERIES, blobs, contents
@@ -239,25 +240,42 @@ def test_a_ref_written_while_a_sweep_is_about_to_delete_is_seen(
     store.save(KEY, FILES)
     store.forget(KEY)
     saved = []
-    # The mark of the sweep is not there yet, so that the save does not wait for it.
-    backend = Interrupted(store.backend, SWEEPING, lambda: saved.append(there.save(KEY, FILES)))
+    # What the sweep dooms is not said yet, so that the save does not wait for it.
+    backend = Interrupted(store.backend, DELETING, lambda: saved.append(there.save(KEY, FILES)))
     sweeper = open_store(backend, cache_dir=tmp_path / "sweeper", clock=clock)
     assert sweeper.sweep(now=True).blobs == 0
     assert contents(there.load(saved[0], tmp_path / "out")) == FILES.files
 
 
-def test_a_mark_that_a_dead_sweep_left_does_not_stop_a_save(
-    store: Store, faulty: Faulty, tmp_path: Path
+def test_what_a_stopped_sweep_may_still_delete_is_saved_under_another_name(
+    store: Store, faulty: Faulty, tmp_path: Path, clock: Clock
+) -> None:
+    store.save(KEY, FILES)
+    store.forget(KEY)
+    doomed = blobs(store.backend)
+    faulty.die_at("delete")
+    with pytest.raises(Died):
+        store.sweep(now=True)
+    waits: list[float] = []
+    saver = Store(store.id, faulty, store.index, clock=clock, sleep=waits.append)
+    ref = saver.save(KEY, FILES)
+    faulty.delete(doomed)
+    assert contents(store.load(ref, tmp_path / "out")) == FILES.files
+    assert sum(waits) < 10
+
+
+def test_what_a_sweep_left_that_stopped_a_week_ago_is_removed(
+    store: Store, faulty: Faulty, clock: Clock
 ) -> None:
     store.save(KEY, FILES)
     store.forget(KEY)
     faulty.die_at("delete")
     with pytest.raises(Died):
         store.sweep(now=True)
-    store.backend.write(SWEEPING, b"dead 1")
-    ref = store.save(KEY, FILES)
-    assert contents(store.load(ref, tmp_path / "out")) == FILES.files
-    assert store.backend.read(SWEEPING) is None
+    assert list(store.backend.list(DELETING)) != []
+    clock.pass_(8 * 86400)
+    store.sweep(now=True)
+    assert list(store.backend.list(DELETING)) == []
 
 
 def test_a_sweep_that_breaks_anywhere_loses_nothing(
@@ -269,10 +287,8 @@ def test_a_sweep_that_breaks_anywhere_loses_nothing(
             store.save(SERIES / f"{verb}{nth}", some(5000))
             store.forget(SERIES / f"{verb}{nth}")
             faulty.die_at(verb, nth=nth)
-            try:
+            with suppress(Died):
                 store.sweep(now=True)
-            except Died:
-                there.backend.delete([SWEEPING])
             faulty.relent()
     assert contents(there.load(kept, tmp_path / "out")) == FILES.files
     there.sweep(now=True)
@@ -419,3 +435,47 @@ def test_a_damaged_mark_protects_everything(store: Store, clock: Clock, data: by
     clock.pass_(86400)
     store.backend.write("gc/saving/damaged", data)
     assert store.sweep(keep_newer=NEVER).condemned == 0
+
+
+@pytest.mark.parametrize("days", [-3, 3])
+def test_a_clock_three_days_off_evicts_nothing_live(
+    store: Store, faulty: Faulty, clock: Clock, tmp_path: Path, days: int
+) -> None:
+    live = store.append(SERIES, FILES, expires=clock.now + 3600)
+    off = open_store(
+        faulty.backend, cache_dir=tmp_path / "off", clock=lambda: clock.now + days * 86400
+    )
+    theirs = off.append(SERIES, FILES, expires=clock.now + days * 86400 + 3600)
+    rules: dict[str, Any] = {"older_than": timedelta(days=1)}
+    for each in (store, off):
+        assert each.evict(**rules).refs == ()
+    clock.pass_(3600)
+    assert {ref.key for ref in off.evict(**rules).refs} == {live.key, theirs.key}
+
+
+def test_what_is_made_anew_while_eviction_decides_stays(
+    store: Store, there: Store, clock: Clock
+) -> None:
+    store.save(KEY, FILES)
+    clock.pass_(10)
+
+    def keep() -> list[Key]:
+        there.forget(KEY)
+        there.save(KEY, some(5000))
+        return []
+
+    assert store.evict(max_size_bytes=0, keep=keep).refs == ()
+    assert there.find(KEY) is not None
+
+
+def test_two_that_find_the_same_ref_lost_remove_nothing_that_came_after(
+    store: Store, there: Store, clock: Clock, tmp_path: Path
+) -> None:
+    lost = store.save(KEY, FILES)
+    there.backend.delete(blobs(there.backend))
+    clock.pass_(1)
+    ref = there.save(KEY, FILES)
+    assert ref != lost
+    with pytest.raises(MemoflowError):
+        store.load(lost, tmp_path / "out")
+    assert contents(there.load(ref, tmp_path / "out")) == FILES.files

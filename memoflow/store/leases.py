@@ -1,0 +1,326 @@
+"""Leases: claims on a key that lapse by themselves if their holder dies.
+
+    leases/<key>/n=<generation>   who holds it, written anew at each heartbeat
+
+A lease saves work that somebody is doing already; what is stored never depends on one. The
+highest generation holds. Whoever waits watches its bytes by a clock of its own, since clocks of
+machines may be days apart: unchanged for two heartbeats, and the next generation may be claimed,
+by writing a name that only one can be first to write. Then all is listed once more: a claim
+stands if it is the highest and if below it is only what was given up for dead. So of a release
+and a takeover at the same moment not both succeed.
+"""
+
+from __future__ import annotations
+
+import atexit
+import json
+import logging
+import os
+import re
+import socket
+import threading
+import time
+import uuid
+from collections.abc import Callable, Collection, Iterator, Mapping
+from contextlib import contextmanager, suppress
+from dataclasses import asdict, dataclass, replace
+from datetime import timedelta
+
+from memoflow.backends import Backend, Found
+from memoflow.errors import BackendError, BadKeyError, LeaseLostError
+from memoflow.names import Key
+
+log = logging.getLogger("memoflow")
+
+FOLDER = "leases"
+# Half a minute until a dead holder is noticed: less than that some C code keeps other threads
+# from running, and a beat costs three requests.
+HEARTBEAT = timedelta(seconds=15)
+_LONGEST_HEARTBEAT_SECONDS = 600.0
+_REMIND_SECONDS = 60.0
+_LONGEST_PAUSE_SECONDS = 1.0
+_LET_GO_SECONDS = 10.0
+# "=" is quoted in keys: so a generation is never taken for a key that goes on.
+_GENERATION = re.compile(r"n=([0-9]{8})")
+
+
+@dataclass(frozen=True)
+class _Claim:
+    """What a generation holds. `every_s` is the time between two heartbeats of its holder."""
+
+    id: str
+    who: str
+    host: str
+    pid: int
+    every_s: float
+    beat: int = 0
+    lifted: bool = False
+
+    def to_bytes(self) -> bytes:
+        return json.dumps(asdict(self)).encode()
+
+    @classmethod
+    def from_bytes(cls, data: bytes, *, every_s: float) -> _Claim:
+        """Return what was written; of what is damaged, a claim of nobody's."""
+        try:
+            claim = cls(**json.loads(data))
+            if 0 < float(claim.every_s) <= _LONGEST_HEARTBEAT_SECONDS:
+                return claim
+        except (ValueError, TypeError, RecursionError):
+            pass
+        return cls("", "another process", "a machine unknown", 0, every_s)
+
+    def __str__(self) -> str:
+        return f"{self.who} on {self.host}"
+
+
+class Lease:
+    """A claim on a key. It is not held if there was nothing to hold it for; see `Store.lease`."""
+
+    def __init__(self, key: Key) -> None:
+        self.key = key
+        self.id = ""
+        self.is_held = False
+
+    def check(self) -> None:
+        """Raise LeaseLostError if another process took the key over."""
+
+    def lift(self) -> None:
+        """Let all who wait for the key go on at once, and whoever comes while this is known."""
+
+    def release(self) -> None:
+        """Let the key go; more than once is fine."""
+
+
+class _Held(Lease):
+    """A claim that stands, kept up by a thread."""
+
+    def __init__(self, key: Key, backend: Backend, name: str, claim: _Claim) -> None:
+        super().__init__(key)
+        self.id = claim.id
+        self.is_held = True
+        self._backend = backend
+        self._name = name
+        self._claim = claim
+        self._lost_to = ""
+        self._stop = threading.Event()
+        # The process: a forked child has no thread to keep this up, and it is not its to release.
+        self._pid = os.getpid()
+        self._thread = threading.Thread(target=self._keep, name=f"lease {key}", daemon=True)
+        self._thread.start()
+        atexit.register(self.release)
+
+    def check(self) -> None:
+        if self._lost_to:
+            raise LeaseLostError(
+                f"{self._lost_to} took over, as nothing was heard of this process for "
+                f"{2 * self._claim.every_s:.0f} s: what it does is done twice"
+            )
+
+    def lift(self) -> None:
+        self._claim = replace(self._claim, lifted=True)
+
+    def release(self) -> None:
+        if os.getpid() != self._pid or self._stop.is_set():
+            return
+        atexit.unregister(self.release)
+        self.is_held = False
+        self._stop.set()
+        # The thread lets go, so that no heartbeat on its way comes after that.
+        self._thread.join(_LET_GO_SECONDS)
+
+    def _keep(self) -> None:
+        while not self._lost_to and not self._stop.wait(self._claim.every_s):
+            # No answer is no loss: the next heartbeat tells.
+            with suppress(BackendError):
+                self._beat()
+        try:
+            self._let_go()
+        except BackendError as error:
+            log.warning(
+                "the lease on %s could not be released, others wait for it %.0f s: %s",
+                self.key,
+                2 * self._claim.every_s,
+                error,
+            )
+
+    def _beat(self) -> None:
+        found = _generations(self._backend, self.key)
+        highest = max(found, default="")
+        if highest > self._name or not self._is_ours():
+            data = self._backend.read(highest) if highest else None
+            self._lost_to = "another process" if data is None else str(self._parse(data))
+            return
+        self._claim = replace(self._claim, beat=self._claim.beat + 1)
+        self._backend.write(self._name, self._claim.to_bytes(), durable=False)
+
+    def _let_go(self) -> None:
+        if not self._is_ours():
+            return
+        if self._claim.lifted and not self._lost_to:
+            self._backend.write(self._name, self._claim.to_bytes(), durable=False)
+        else:
+            self._backend.delete([self._name])
+
+    def _is_ours(self) -> bool:
+        data = self._backend.read(self._name)
+        return data is not None and self._parse(data).id == self.id
+
+    def _parse(self, data: bytes) -> _Claim:
+        return _Claim.from_bytes(data, every_s=self._claim.every_s)
+
+
+@contextmanager
+def hold(
+    backend: Backend,
+    key: Key,
+    *,
+    who: str,
+    on_wait: Callable[[str], None],
+    is_done: Callable[[], bool],
+    within: Collection[str],
+    heartbeat: timedelta,
+) -> Iterator[Lease]:
+    """Wait until the key is free and hold it; see `Store.lease`."""
+    claim = _Claim(
+        uuid.uuid4().hex, who, socket.gethostname(), os.getpid(), heartbeat.total_seconds()
+    )
+    lease = _Contender(backend, key, claim, on_wait, within).contend(is_done)
+    try:
+        if lease.is_held and is_done():
+            lease.release()
+        yield lease
+    finally:
+        lease.release()
+
+
+class _Contender:
+    """One that wants a key, until it has it or needs it no more."""
+
+    def __init__(
+        self,
+        backend: Backend,
+        key: Key,
+        claim: _Claim,
+        on_wait: Callable[[str], None],
+        within: Collection[str],
+    ) -> None:
+        self._backend = backend
+        self._key = key
+        self._claim = claim
+        self._on_wait = on_wait
+        self._within = within
+        self._said_at: float | None = None
+
+    def contend(self, is_done: Callable[[], bool]) -> Lease:
+        while True:
+            found = _generations(self._backend, self._key)
+            highest = max(found, default="")
+            if highest:
+                seen = self._watch(highest)
+                if seen is None:
+                    if is_done():
+                        return Lease(self._key)
+                    continue
+                if self._is_open(self._parse(seen)):
+                    return Lease(self._key)
+                found = _generations(self._backend, self._key)
+                # Read after listing: what is listed is as it was while nothing was heard.
+                if max(found, default="") != highest or self._backend.read(highest) != seen:
+                    continue
+            name = _name(self._key, _number(highest) + 1)
+            if self._win(name, found):
+                return _Held(self._key, self._backend, name, self._claim)
+
+    def _is_open(self, claim: _Claim) -> bool:
+        """Tell whether nobody need wait for a claim, or its holder waits for this process."""
+        return claim.lifted or claim.id in self._within
+
+    def _watch(self, name: str) -> bytes | None:
+        """Return the last that was heard of a holder that is dead, None once it let go."""
+        seen, silent_s, asked_at = None, 0.0, time.monotonic()
+        pause_s = min(0.05, self._claim.every_s / 100)
+        while (data := self._backend.read(name)) is not None:
+            claim, now = self._parse(data), time.monotonic()
+            # Of a pause not all counts: this process may have been stopped, and the holder, too.
+            silent_s += min(now - asked_at, claim.every_s / 2)
+            asked_at = now
+            if data != seen:
+                seen, silent_s = data, 0.0
+            # Of the same name is only an earlier attempt, which is dead once there is a later one.
+            if self._is_open(claim) or claim.who == self._claim.who:
+                return data
+            if silent_s > 2 * claim.every_s:
+                return data
+            self._say(claim)
+            time.sleep(pause_s)
+            pause_s = min(1.2 * pause_s, self._claim.every_s / 15, _LONGEST_PAUSE_SECONDS)
+        return None
+
+    def _say(self, claim: _Claim) -> None:
+        now = time.monotonic()
+        if self._said_at is None or now - self._said_at > _REMIND_SECONDS:
+            self._said_at = now
+            self._on_wait(str(claim))
+
+    def _win(self, name: str, before: Mapping[str, Found]) -> bool:
+        """Claim a generation over what there was before; False if others were quicker."""
+        body = self._claim.to_bytes()
+        try:
+            is_first = self._backend.write(name, body, if_absent=True, durable=False)
+            # Read, because the answer to a first try may be lost, and a second one finds it.
+            if not is_first and self._backend.read(name) != body:
+                return False
+            found = _generations(self._backend, self._key)
+            others = {each: file for each, file in found.items() if each != name}
+            stands = all(
+                each in before and before[each].version == file.version
+                for each, file in others.items()
+            )
+            left = list(others) if stands else [name]
+            if left:
+                self._backend.delete(left)
+        except BackendError:
+            with suppress(BackendError):
+                if self._backend.read(name) == body:
+                    self._backend.delete([name])
+            raise
+        return stands
+
+    def _parse(self, data: bytes) -> _Claim:
+        return _Claim.from_bytes(data, every_s=self._claim.every_s)
+
+
+def leased(backend: Backend) -> Callable[[Key], bool]:
+    """Return what tells whether a key is leased now, or below one that is."""
+    keys = set()
+    for file in backend.list(FOLDER):
+        text = file.name[len(FOLDER) + 1 :].rpartition("/")[0]
+        with suppress(BadKeyError, UnicodeDecodeError):
+            keys.add(Key.parse(text).parts)
+    return lambda key: any(key.parts[:end] in keys for end in range(1, len(key.parts) + 1))
+
+
+def drop_stale(backend: Backend, *, before: float) -> int:
+    """Delete what was last written before then, by the backend's clock; return how many."""
+    stale = [file.name for file in backend.list(FOLDER) if file.modified < before]
+    backend.delete(stale)
+    return len(stale)
+
+
+def _generations(backend: Backend, key: Key) -> dict[str, Found]:
+    start = f"{FOLDER}/{key}"
+    return {
+        file.name: file
+        for file in backend.list(start)
+        if _GENERATION.fullmatch(file.name[len(start) + 1 :])
+    }
+
+
+def _name(key: Key, generation: int) -> str:
+    return f"{FOLDER}/{key}/n={generation:08d}"
+
+
+def _number(name: str) -> int:
+    found = _GENERATION.search(name)
+    return 0 if found is None else int(found[1])
