@@ -59,7 +59,8 @@ def page(
 
 
 def _sums(saves: Sequence[Act]) -> Table:
-    logical = sum(act.size_bytes for act in saves)
+    # Of what is not uploaded nobody knows yet how much was there already.
+    logical = sum(act.size_bytes for act in saves if act.new_bytes is not None)
     stored = sum(act.new_bytes or 0 for act in saves)
     took = sum(act.took_s for act in saves)
     boxes = [
@@ -256,14 +257,14 @@ def _table(
 
 
 def _cells(act: Act, began: float) -> dict[str, str | Markdown]:
-    new = act.new_bytes or 0
+    new = act.new_bytes
     cells = {
         "when": _when(act.began, began),
         "name": _short(act.name),
         "saved by": act.origin,
         "size": readable(act.size_bytes),
-        "new": readable(new),
-        "deduplicated": readable(max(0, act.size_bytes - new)),
+        "new": "" if new is None else readable(new),
+        "deduplicated": "" if new is None else readable(max(0, act.size_bytes - new)),
         "took": _took(act.took_s),
         "how": act.why or ("asked for" if act.verb == "loaded" else ""),
     }

@@ -15,7 +15,7 @@ from metaflow.metadata_provider.metadata import MetaDatum
 from metaflow.metaflow_current import current
 
 from memoflow.errors import MemoflowError, RequestError
-from memoflow.flow import artifact_store
+from memoflow.flow import artifact_store, dependencies, launched
 from memoflow.flow.failures import CheckpointException, told_as
 from memoflow.flow.process import arguments_of_step
 from memoflow.units import duration, flag
@@ -94,6 +94,8 @@ class CheckpointDecorator(StepDecorator):
         self._flow_datastore = flow_datastore
         self._logger = logger
         if step_name in arguments_of_step():
+            with told_as(CheckpointException):
+                dependencies.provide(dependencies.TASK, install=True)
             # Now, while parameters are still what the class says.
             self._code = self._fingerprint(type(flow), step_name)
 
@@ -133,16 +135,23 @@ class CheckpointDecorator(StepDecorator):
         except NoFingerprintError:
             return None  # Then nobody can tell whether it changed.
 
+    def package_init(self, flow: Any, step_name: str, environment: Any) -> None:
+        launched.note_image(step_name, getattr(flow, step_name).decorators)
+
+    def add_to_package(self) -> list[tuple[str, str]]:
+        return dependencies.package_files()
+
     def runtime_finished(self, exception: Any) -> None:
-        from memoflow.flow import housekeeping
+        from memoflow.flow import housekeeping, spool
 
         def say(line: str) -> None:
             self._logger(f"[@checkpoint] {line}", system_msg=True)
 
         try:
-            housekeeping.collect(
-                artifact_store.current_store().store, say, [artifact_store.default().store]
-            )
+            store = artifact_store.current_store().store
+            housekeeping.collect(store, say, [artifact_store.default().store])
+            if not store.backend.is_local:
+                spool.collect(store, say)
         except MemoflowError as error:
             say(f"the store could not be tidied: {error}")
 
@@ -207,6 +216,7 @@ class CheckpointDecorator(StepDecorator):
                 },
                 gather=self._checkpointer.note_subprocesses,
             )
+        self._current.bring_in()
         policy = self.attributes["load_policy"] or "none"
         loaded = None
         if policy != "none":
@@ -225,6 +235,18 @@ class CheckpointDecorator(StepDecorator):
         if lineage:
             metadata.register_metadata(run_id, step_name, task_id, lineage)
 
+    def task_post_step(
+        self,
+        step_name: str,
+        flow: Any,
+        graph: Any,
+        retry_count: int,
+        max_user_code_retries: int,
+    ) -> None:
+        # Here, where raising still fails the task.
+        if self._current is not None:
+            self._current.finish()
+
     def task_exception(
         self,
         exception: Exception,
@@ -234,6 +256,11 @@ class CheckpointDecorator(StepDecorator):
         retry_count: int,
         max_user_code_retries: int,
     ) -> None:
+        if self._current is not None:
+            try:
+                self._current.finish()
+            except CheckpointException as error:
+                self._say(str(error))  # The task fails as it is.
         self._finish("failed")
 
     def task_finished(

@@ -8,15 +8,15 @@ import math
 import os
 import time
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import timedelta
-from functools import cache
+from functools import cache, partial
 from itertools import islice, takewhile
 from pathlib import Path
 from typing import Any
 
 from memoflow.errors import MemoflowError, RequestError
-from memoflow.flow import saved
+from memoflow.flow import saved, spool, uploading
 from memoflow.flow.artifact_store import (
     ArtifactStore,
     current_store,
@@ -27,9 +27,11 @@ from memoflow.flow.identity import Identity
 from memoflow.flow.journal import Act, Journal, of_this_process
 from memoflow.flow.metadata import plain
 from memoflow.flow.process import IDENTIFIER, OPTIONS, UID
+from memoflow.flow.spool import Entry
 from memoflow.kinds import checkpoint, memo
 from memoflow.kinds.checkpoint import About, Checkpoint
 from memoflow.names import Key
+from memoflow.objects import Tree
 
 log = logging.getLogger("memoflow")
 
@@ -60,6 +62,7 @@ class Checkpointer:
     identity: Identity
     options: Options = Options()
     journal: Journal = field(default_factory=of_this_process)
+    stored: Callable[[], None] = lambda: None  # called after each save, in any thread
     _swept: float = field(default_factory=time.monotonic)
     _referred: tuple[float, set[Key]] = (-math.inf, set())
     _token: str = field(default_factory=checkpoint.new_token)
@@ -113,8 +116,9 @@ class Checkpointer:
     def key(self, number: int | None = None) -> str:
         """Return the key of a save by its number, by default that of the next one."""
         if number is None:
-            last = next(iter(self.where.store.series(self.series)), None)
-            number = 1 if last is None else int(last.key.parts[-1].partition("-")[0]) + 1
+            store = self.where.store
+            listed = checkpoint.last_number(store, self.series)
+            number = max(listed, spool.last_number(store, self.series)) + 1
         return str(self.series / f"{number:08d}-{self._token}")
 
     def save(
@@ -125,6 +129,7 @@ class Checkpointer:
         metadata: Mapping[str, Any] | None,
         latest: bool,
         storage_format: str,
+        wait: bool = True,
     ) -> dict[str, Any]:
         """Save a file or directory and return its reference; see `current.checkpoint.save`."""
         if storage_format not in STORAGE_FORMATS:
@@ -134,51 +139,128 @@ class Checkpointer:
             raise RequestError(f"a checkpoint is saved from a file or directory, not {path!r}")
         if not isinstance(name, str) or not name:
             raise RequestError(f"a checkpoint's name is a text, not {name!r}")
+        store = self.where.store
+        about = About(
+            task=self.identity.task,
+            attempt=self.identity.attempt,
+            name=name,
+            latest=bool(latest),
+            metadata=plain(metadata),
+            storage_format=storage_format,
+            code=self.options.code,
+            own=self.identity.own,
+        )
         began, clock = time.time(), time.monotonic()
+        if not wait and not store.backend.is_local:
+            try:
+                return self._save_later(Path(path), about, began, clock)
+            except OSError as error:
+                log.warning("%s is saved while the task waits: %s", path, error)
+        uploading.drain()  # In order.
         one = checkpoint.save(
-            self.where.store,
+            store,
             self.series,
             Path(path),
-            About(
-                task=self.identity.task,
-                attempt=self.identity.attempt,
-                name=name,
-                latest=bool(latest),
-                metadata=plain(metadata),
-                storage_format=storage_format,
-                code=self.options.code,
-                own=self.identity.own,
-            ),
-            token=self._token,
+            about,
+            token=self._next_token(),
             ttl=self.options.ttl,
+            after=0 if store.backend.is_local else spool.last_number(store, self.series),
         )
-        self._token = checkpoint.new_token()
         self.note("saved", one, began=began, took_s=time.monotonic() - clock)
-        try:
-            self._keep_last(one.ref.key)
-        except MemoflowError as error:
-            # It is stored all the same: an older one stays longer than it was asked to.
-            log.warning("could not remove older checkpoints of %s: %s", self.identity.task, error)
+        self._after(one)
         return saved.of_checkpoint(self.where, one)
+
+    def finish(self) -> None:
+        """Return when all that was saved is uploaded, by subprocesses that died, too, or raise."""
+        store = self.where.store
+        if store.backend.is_local:
+            return
+        uploading.drain()
+        try:
+            spool.rescue(store, self.series)
+        except MemoflowError as error:
+            mine = (self.identity.own, self.identity.attempt)
+            for entry, lives in spool.pending(store, self.series):
+                if not lives and (entry.about.own, entry.about.attempt) == mine:
+                    raise
+            log.warning("what other attempts left on this machine was not uploaded: %s", error)
+
+    def bring_in(self, say: Callable[[str], None]) -> None:
+        """Upload what earlier attempts left on this machine, this task's or of its identity."""
+        if self.where.store.backend.is_local:
+            return
+        try:
+            found = spool.rescue(self.where.store, self.series)
+        except MemoflowError as error:
+            say(f"What an attempt left on this machine could not be uploaded: {error}")
+        else:
+            for one in found:
+                say(f"Uploaded {one.ref.key}, which an attempt had left on this machine")
+
+    def _save_later(self, path: Path, about: About, began: float, clock: float) -> dict[str, Any]:
+        """Commit to this machine, and have it uploaded; OSError if there is no room for that."""
+        uploader = uploading.of_this_process()
+        uploader.raise_failure()
+        tree = Tree.survey(path, {})
+        size_bytes = sum(source.size_bytes for source in tree.sources)
+        uploader.wait_for_room(size_bytes)
+        store, series = self.where.store, self.series
+        own = uploader.own(store, series)
+        number, token = uploader.next_number(store, series), self._next_token()
+        folder, inside = own.copy(tree, f"{number:08d}-{token}", is_file=path.is_file())
+        entry = Entry(
+            folder=folder,
+            series=series,
+            number=number,
+            token=token,
+            path=inside,
+            size_bytes=size_bytes,
+            created=round(began, 3),  # As refs keep it.
+            ttl=self.options.ttl,
+            about=about,
+        )
+        entry.write()
+        act = Act.of(
+            saved.of_checkpoint(self.where, entry.saved),
+            "saved",
+            by=checkpoint.KIND,
+            began=began,
+            took_s=time.monotonic() - clock,
+            why="not uploaded yet",
+        )
+        self.journal.add(act)
+        uploader.add(store, entry, partial(self._uploaded, act))
+        return saved.of_checkpoint(self.where, entry.saved)
+
+    def _uploaded(self, act: Act, outcome: Checkpoint | Exception) -> None:
+        """Write down what became of an upload; called in another thread."""
+        acts = self.journal.acts
+        place = next(
+            n for n, each in enumerate(acts) if (each.verb, each.key) == (act.verb, act.key)
+        )
+        if isinstance(outcome, Exception):
+            acts[place] = replace(act, why=f"not uploaded: {outcome}")
+        else:
+            acts[place] = replace(act, why="without waiting", new_bytes=outcome.ref.new_bytes)
+            self._after(outcome)
+
+    def _next_token(self) -> str:
+        token, self._token = self._token, checkpoint.new_token()
+        return token
 
     def note(
         self, verb: str, one: Checkpoint, *, began: float, took_s: float, why: str = ""
     ) -> None:
         """Write a load or save down in the journal."""
         self.journal.add(
-            Act(
-                verb=verb,
+            Act.of(
+                saved.of_checkpoint(self.where, one),
+                verb,
                 by=checkpoint.KIND,
-                kind=checkpoint.KIND,
-                name=one.about.name,
-                key=str(one.ref.key),
-                origin=one.about.task,
                 began=began,
                 took_s=took_s,
-                size_bytes=one.ref.size_bytes,
                 new_bytes=one.ref.new_bytes if verb == "saved" else None,
                 why=why,
-                metadata=dict(one.about.metadata or {}),
             )
         )
 
@@ -196,19 +278,7 @@ class Checkpointer:
     ) -> None:
         """Write the load of any checkpoint or model down in the journal."""
         self.journal.add(
-            Act(
-                verb="loaded",
-                by=checkpoint.KIND,
-                kind=str(reference.get("type")),
-                name=str(reference.get("name") or reference.get("label") or ""),
-                key=str(reference["key"]),
-                origin=str(reference.get("pathspec") or ""),
-                began=began,
-                took_s=took_s,
-                size_bytes=int(reference.get("size") or 0),
-                why=why,
-                metadata=dict(reference.get("metadata") or {}),
-            )
+            Act.of(reference, "loaded", by=checkpoint.KIND, began=began, took_s=took_s, why=why)
         )
 
     def of_task(self, say: Callable[[str], None] = log.warning) -> Iterator[Checkpoint]:
@@ -224,11 +294,20 @@ class Checkpointer:
     def list(self, *, full_namespace: bool) -> list[dict[str, Any]]:
         """Return references, newest first, with what metaflow-checkpoint left after them."""
         one, legacy = self.identity, self.where.legacy
+        uploading.settle(self.where.store, self.series, lambda entry: True)
         found = self.of_scope() if full_namespace else self.of_task()
         listed = [saved.of_checkpoint(self.where, each) for each in found]
         if full_namespace:
             return listed + legacy.of_scope(one.flow, one.step, one.scope, one.identifier)
         return listed + legacy.of_task(one.task)
+
+    def _after(self, newest: Checkpoint) -> None:
+        self.stored()
+        try:
+            self._keep_last(newest.ref.key)
+        except MemoflowError as error:
+            # It is stored all the same: an older one stays longer than it was asked to.
+            log.warning("could not remove older checkpoints of %s: %s", self.identity.task, error)
 
     def _keep_last(self, newest: Key) -> None:
         count = self.options.keep_last
@@ -301,9 +380,14 @@ def list_of_task(where: ArtifactStore, task: Any) -> list[dict[str, Any]]:
         if pathspec is None:
             continue
         flow, _, step, _ = pathspec.split("/")
+        uploading.settle(where.store, None, _saved_by(pathspec))
         found = checkpoint.of_task(where.store, flow, step, pathspec)
         listed = [saved.of_checkpoint(where, each) for each in found]
         listed += where.legacy.of_task(pathspec)
         if listed:
             return listed
     return []
+
+
+def _saved_by(pathspec: str) -> Callable[[Entry], bool]:
+    return lambda entry: pathspec in (entry.about.task, entry.about.own)

@@ -9,6 +9,7 @@ from metaflow.flowspec import FlowStateItems
 
 from memoflow import fingerprint
 from memoflow.fingerprint import Part
+from memoflow.flow import launched
 
 # They decide where, when or how often a step runs, or show what it did; not what it computes.
 _NO_MATTER = {
@@ -21,6 +22,7 @@ _NO_MATTER = {
     "secrets",
     "timeout",
 }
+_IMAGES = ("batch", "kubernetes")
 # Of these only the named attributes decide the result.
 _MATTERS = {
     "batch": ("image",),
@@ -44,17 +46,31 @@ def parts_of(flow: Any, step: str) -> list[Part]:
     mutators = flow._flow_state[FlowStateItems.FLOW_MUTATORS]
     for deco in (*function.wrappers, *function.config_decorators, *mutators):
         parts += _user_decorator(deco)
-    parts += _step_decorators(function)
+    if any(map(_sets_environment, function.decorators)):
+        # What is installed on the machine that launches says nothing about where the step runs:
+        # its image and packages stand for that, and are the same to both who ask.
+        parts = [part for part in parts if not _of_this_machine(part)]
+    parts += _step_decorators(function, step)
     return parts
 
 
-def _step_decorators(function: Any) -> Iterator[Part]:
+def _sets_environment(deco: Any) -> bool:
+    if deco.name in ("conda", "pypi"):
+        return str(deco.attributes["disabled"]).lower() != "true"
+    return deco.name in _IMAGES
+
+
+def _of_this_machine(part: Part) -> bool:
+    return part.kind in ("package", "python") or (part.kind, part.digest) == ("code", "missing")
+
+
+def _step_decorators(function: Any, step: str) -> Iterator[Part]:
     for deco in function.decorators:
         if deco.name in _NO_MATTER or deco.name.endswith("_internal"):
             continue
         attributes = {
             name: value
-            for name, value in _attributes(deco).items()
+            for name, value in _attributes(deco, step).items()
             if name in _MATTERS.get(deco.name, deco.attributes) and value not in (None, {}, [])
         }
         for name, value in sorted(attributes.items()):
@@ -66,7 +82,11 @@ def _step_decorators(function: Any) -> Iterator[Part]:
             )
 
 
-def _attributes(deco: Any) -> dict[str, Any]:
+def _attributes(deco: Any, step: str) -> dict[str, Any]:
+    image = launched.image(step)
+    if deco.name in _IMAGES and image is not None:
+        # Where none is named, Metaflow's configuration does, which this machine has not.
+        return {**deco.attributes, "image": image}
     # A decorator of ours says itself what of its arguments decides the result.
     own = getattr(deco, "deciding_attributes", None)
     attributes: dict[str, Any] = deco.attributes if own is None else own()

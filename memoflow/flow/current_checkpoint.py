@@ -40,6 +40,7 @@ class CurrentCheckpoint:
         self._info: Reference | None = None
         self._code_recorded = False
         self._directory = scratch.new()
+        checkpointer.stored = self._record_code
 
     @property
     def directory(self) -> str:
@@ -68,6 +69,8 @@ class CurrentCheckpoint:
         metadata: Mapping[str, Any] | None = None,
         latest: bool = True,
         storage_format: str = "files",
+        *,
+        wait: bool = True,
     ) -> dict[str, Any]:
         """Save a file or directory, and return a reference to it when it is safely stored.
 
@@ -75,6 +78,10 @@ class CurrentCheckpoint:
         `storage_format` "files" or "tar" is what the reference says; either is stored in pieces,
         and pieces that are there already are not stored again. Raises CheckpointException if it
         cannot be saved whole; earlier checkpoints are as they were.
+
+        With `wait` False it returns when a copy is on this machine, and a store elsewhere gets it
+        meanwhile: two at most, then the next save waits for room. What cannot be uploaded is raised
+        by the next save or at the task's end. Where the store is a local directory, it is a save.
         """
         with told_as(CheckpointException):
             found = self._checkpointer.save(
@@ -83,8 +90,8 @@ class CurrentCheckpoint:
                 metadata=metadata,
                 latest=latest,
                 storage_format=storage_format,
+                wait=wait,
             )
-        self._record_code()
         self._noticed()
         return found
 
@@ -141,6 +148,16 @@ class CurrentCheckpoint:
                 if self._take_old(old):
                     return self._info
         return None
+
+    def bring_in(self) -> None:
+        """Upload what a killed attempt had saved without waiting, if it ran on this machine."""
+        with told_as(CheckpointException):
+            self._checkpointer.bring_in(self._say)
+
+    def finish(self) -> None:
+        """Return when all that was saved is uploaded; CheckpointException if that cannot be."""
+        with told_as(CheckpointException):
+            self._checkpointer.finish()
 
     def clean_up(self) -> None:
         self._scratch.clean_up()

@@ -15,8 +15,9 @@ from metaflow.flowspec import INTERNAL_ARTIFACTS_SET
 from metaflow.metadata_provider.metadata import MetaDatum
 from metaflow.metaflow_current import current
 
-from memoflow.flow import artifact_store
+from memoflow.flow import artifact_store, dependencies, launched
 from memoflow.flow.failures import ModelException, told_as
+from memoflow.flow.process import arguments_of_step
 from memoflow.flow.wanted import parse
 from memoflow.units import flag
 
@@ -84,6 +85,16 @@ class ModelDecorator(StepDecorator):
             asked["best_effort_load"] = flag("best_effort_load", asked["best_effort_load"])
             if self.system_ctx.is_launch:
                 artifact_store.check_usable()
+
+        if step_name in arguments_of_step():
+            with told_as(ModelException):
+                dependencies.provide(dependencies.TASK, install=True)
+
+    def package_init(self, flow: Any, step_name: str, environment: Any) -> None:
+        launched.note_image(step_name, getattr(flow, step_name).decorators)
+
+    def add_to_package(self) -> list[tuple[str, str]]:
+        return dependencies.package_files()
 
     def artifacts_read(self) -> list[str]:
         """Return the artifacts that decide what is loaded, for a key of the step's result."""

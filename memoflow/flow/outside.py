@@ -50,11 +50,14 @@ class Checkpoint:
         latest: bool = True,
         name: str = "mfchckpt",
         storage_format: str = "files",
+        *,
+        wait: bool = True,
     ) -> dict[str, Any]:
         """Save for the task that started this process; see `current.checkpoint.save`.
 
         Raises CheckpointException where no task did. Processes that save at the same time each
-        keep all that they saved.
+        keep all that they saved. With `wait` False what is not uploaded when this process ends is
+        uploaded then, or when its task does.
         """
         from memoflow.flow.failures import CheckpointException, told_as
 
@@ -65,6 +68,7 @@ class Checkpoint:
                 metadata=metadata,
                 latest=latest,
                 storage_format=storage_format,
+                wait=wait,
             )
 
     def load(self, reference: Any, path: str | os.PathLike[str] | None = None) -> None:

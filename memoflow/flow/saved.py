@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from memoflow.errors import IntegrityError, NotFoundError, RequestError
+from memoflow.flow import uploading
 from memoflow.flow.artifact_store import ArtifactStore
 from memoflow.flow.reference import Reference, is_key
 from memoflow.kinds import checkpoint, hub, legacy, model
@@ -119,6 +120,7 @@ def describe(where: ArtifactStore, reference: Any) -> dict[str, Any]:
             raise _gone(where, reference, text)
         return old
     key = Key.parse(text)
+    _settle(where, key)
     if key.kind == checkpoint.KIND:
         saved = checkpoint.find(where.store, key)
         if saved is not None:
@@ -144,6 +146,7 @@ def load(where: ArtifactStore, reference: Any, into: Path, *, writable: bool) ->
     if legacy.is_key(text):
         where.legacy.load(reference if isinstance(reference, dict) else text, into)
         return
+    _settle(where, Key.parse(text))
     ref = where.store.find(Key.parse(text), even_expired=True)
     if ref is None:
         raise _gone(where, reference, text)
@@ -177,9 +180,17 @@ def delete(where: ArtifactStore, reference: Any) -> bool:
             "with that package, or its files"
         )
     key = Key.parse(text)
+    _settle(where, key)
     there = where.store.find(key, even_expired=True) is not None
     where.store.forget(key)
     return there
+
+
+def _settle(where: ArtifactStore, key: Key) -> None:
+    """Wait for a checkpoint that was saved without waiting, if it is still on its way."""
+    if checkpoint.is_save(key):
+        series = Key.of(*key.parts[:-1])
+        uploading.settle(where.store, series, lambda entry: entry.key == key)
 
 
 def _url(where: ArtifactStore, key: str) -> str:

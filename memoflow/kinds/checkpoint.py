@@ -85,7 +85,7 @@ class Checkpoint:
 
     @property
     def number(self) -> int:
-        return int(self.ref.key.parts[-1].partition("-")[0])
+        return number_of(self.ref.key)
 
     @property
     def created_on(self) -> str:
@@ -102,6 +102,16 @@ def is_save(key: Key) -> bool:
     return key.kind == KIND and len(key.parts) == 6 and bool(_NUMBER.fullmatch(key.parts[-1]))
 
 
+def last_number(store: Store, series: Key) -> int:
+    """Return the highest number that the backend lists in a series; 0 if there is none."""
+    keys = [key for key in store.keys(series) if is_save(key)]
+    return max((number_of(key) for key in keys), default=0)
+
+
+def number_of(key: Key) -> int:
+    return int(key.parts[-1].partition("-")[0])
+
+
 def new_token() -> str:
     """Return what makes a key unlike any other."""
     return secrets.token_hex(4)
@@ -115,13 +125,23 @@ def save(
     *,
     token: str,
     ttl: timedelta | None = None,
+    number: int | None = None,
+    after: int = 0,
+    created: float | None = None,
 ) -> Checkpoint:
-    """Save a file or directory under the next number; see `Store.append`."""
+    """Save a file or directory under the next number, or this one; see `Store.append`."""
     expires = None
     if ttl is not None:
-        expires = time.time() + ttl.total_seconds()
+        expires = (time.time() if created is None else created) + ttl.total_seconds()
     ref = store.append(
-        series, Payload(tree=tree), meta=about.to_json(), expires=expires, token=token
+        series,
+        Payload(tree=tree),
+        token=token,
+        number=number,
+        after=after,
+        created=created,
+        meta=about.to_json(),
+        expires=expires,
     )
     return Checkpoint(ref, about)
 

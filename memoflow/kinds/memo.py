@@ -13,11 +13,13 @@ from __future__ import annotations
 import json
 import time
 from collections.abc import Iterable, Iterator
+from contextlib import suppress
 from dataclasses import dataclass
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
+from memoflow.backends import Place
 from memoflow.errors import IntegrityError, NotFoundError
 from memoflow.fingerprint import Fingerprint, Part, of_references
 from memoflow.names import Digest, Key, Ref
@@ -60,7 +62,7 @@ class Result:
 
     origin: str
     run_time_s: float
-    artifacts: dict[str, tuple[Artifact, Path]]  # with the file that holds the packed bytes
+    artifacts: dict[str, tuple[Artifact, Path | Place]]  # and where the packed bytes are
     going_on: dict[str, Any]  # plain JSON: where the flow goes on, as the step decided
     inputs: tuple[Part, ...]
     refs: Refs = ()
@@ -75,9 +77,9 @@ def scope_key(flow: str, step: str, scope: Fingerprint) -> Key:
     return step_key(flow, step) / scope.hex
 
 
-def read_sets(store: Store, scope: Key) -> Iterator[tuple[str, ...]]:
+def read_sets(store: Store, scope: Key, *, fresh: bool = False) -> Iterator[tuple[str, ...]]:
     """Yield the read-sets that steps of this scope were seen with; nearly always one."""
-    for key in store.keys(scope / "reads"):
+    for key in store.keys(scope / "reads", fresh=fresh):
         ref = store.find(key)
         if ref is None:
             continue
@@ -89,18 +91,28 @@ def read_sets(store: Store, scope: Key) -> Iterator[tuple[str, ...]]:
         yield tuple(names)
 
 
-def find(store: Store, scope: Key, inputs: Iterable[Part]) -> Entry | None:
-    """Return the latest entry for these input values, or None.
+def start_key(scope: Key, start: Iterable[Part]) -> Key:
+    """Return what a task holds that starts from this, whatever of it the step will read."""
+    return scope / "starts" / Fingerprint.of(start).hex
+
+
+def results_key(scope: Key, inputs: Iterable[Part]) -> Key:
+    """Return what is above all results for these input values."""
+    return scope / "results" / Fingerprint.of(inputs).hex
+
+
+def find(store: Store, scope: Key, inputs: Iterable[Part], *, fresh: bool = False) -> Entry | None:
+    """Return the latest entry for these input values, or None; for `fresh` see `Store.latest`.
 
     Raises IntegrityError if what was found is damaged; it is quarantined by then.
     """
-    results = _results(scope, inputs)
-    ref = store.latest(results / _NO_REFS.hex)
+    results = results_key(scope, inputs)
+    ref = store.latest(results / _NO_REFS.hex, fresh=fresh)
     if ref is not None:
         return read(store, ref)
     # Rarely more than one: a value's class was edited while the value's bytes stayed equal.
-    for folder in {Key.of(*key.parts[:-1]) for key in store.keys(results)}:
-        ref = store.latest(folder)
+    for folder in {Key.of(*key.parts[:-1]) for key in store.keys(results, fresh=fresh)}:
+        ref = store.latest(folder, fresh=fresh)
         if ref is None:
             continue
         entry = read(store, ref)
@@ -135,6 +147,16 @@ def read(store: Store, ref: Ref) -> Entry:
     )
 
 
+def artifacts_of(store: Store, refs: Iterable[Ref]) -> set[str]:
+    """Return the SHA-1 of every artifact that these results bind, as far as they can be read."""
+    found: set[str] = set()
+    for ref in refs:
+        if is_result(ref.key):
+            with suppress(NotFoundError, IntegrityError):
+                found.update(artifact.sha1 for artifact in read(store, ref).artifacts.values())
+    return found
+
+
 def code_parts(store: Store, manifest: Manifest) -> tuple[Part, ...]:
     """Return the parts of the fingerprint that an entry was recorded under."""
     text = store.read_file(manifest, "parts.json")
@@ -155,7 +177,7 @@ def record(
     reads = scope / "reads" / Digest.of(text.encode()).hex[:32]
     if store.find(reads) is None:
         store.save(reads, Payload(), meta={"names": names}, durable=False)
-    series = _results(scope, result.inputs) / of_references(result.refs).hex
+    series = results_key(scope, result.inputs) / of_references(result.refs).hex
     ref = store.append(
         series,
         Payload(
@@ -223,7 +245,3 @@ def prune(store: Store, *, keep_newer: timedelta = timedelta(hours=1)) -> int:
 
 
 _NO_REFS = Fingerprint.of(())
-
-
-def _results(scope: Key, inputs: Iterable[Part]) -> Key:
-    return scope / "results" / Fingerprint.of(inputs).hex

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any
 
@@ -21,7 +22,7 @@ from memoflow.fingerprint import Fingerprint, Part
 from memoflow.flow.memo import scope, watch
 from memoflow.flow.memo.flags import MODES, given, steps_to_refresh
 from memoflow.flow.memo.options import Options, choice
-from memoflow.flow.memo.parents import FlowShape, Parents, UndecidedError
+from memoflow.flow.memo.parents import INTERNAL, FlowShape, Parents, UndecidedError
 from memoflow.flow.memo.session import Session
 from memoflow.kinds import memo
 from memoflow.kinds.hub import Wanted
@@ -146,8 +147,13 @@ class Memoized:
         return commit
 
 
-def look_up(memoized: Memoized, parents: Parents, session: Session) -> Verdict:
-    """Find the result of a task that would start from `parents`."""
+def look_up(
+    memoized: Memoized, parents: Parents, session: Session, *, fresh: bool = False
+) -> Verdict:
+    """Find the result of a task that would start from `parents`.
+
+    With `fresh` no older one is taken for the latest because this machine knows it.
+    """
     store = session.store
     if store is None or memoized.mode == "off":
         return Verdict(reason="off", record=False)
@@ -158,8 +164,10 @@ def look_up(memoized: Memoized, parents: Parents, session: Session) -> Verdict:
         return Verdict(reason=f"not memoized: {error}", record=False)
     if memoized.refresh:
         return Verdict(reason="refresh asked for")
+    if not fresh and session.launches:
+        session.look_ahead(scope_key)
     listed = memoized.listed()
-    sets = list(memo.read_sets(store, scope_key)) if listed is None else [listed]
+    sets = list(memo.read_sets(store, scope_key, fresh=fresh)) if listed is None else [listed]
     seen: list[tuple[Part, ...]] = []
     damage = ""
     undecided: UndecidedError | None = None
@@ -170,7 +178,7 @@ def look_up(memoized: Memoized, parents: Parents, session: Session) -> Verdict:
             undecided = error
             continue
         seen.append(inputs)
-        entry, trouble = _usable(store, scope_key, inputs, memoized, session)
+        entry, trouble = _usable(store, scope_key, inputs, memoized, session, fresh=fresh)
         if entry is not None:
             return Verdict(entry)
         damage = damage or trouble
@@ -179,12 +187,50 @@ def look_up(memoized: Memoized, parents: Parents, session: Session) -> Verdict:
     return Verdict(reason=damage or _why(memoized, store, session, seen))
 
 
+def lease_keys(memoized: Memoized, parents: Parents, store: Store) -> Iterator[Key]:
+    """Yield what a task leases before it runs, each to be held before the next is asked for.
+
+    First what it starts from: so of equal tasks one runs, also while nobody knows what the step
+    reads. Then the values of what it is known to read: so of tasks that start elsewhere, too.
+    """
+    listed = memoized.listed()
+    names = listed
+    if listed is None:
+        yield memo.start_key(memoized.scope_key, _start(parents))
+        names = next(memo.read_sets(store, memoized.scope_key, fresh=True), None)
+    if names is not None:
+        with suppress(UndecidedError):
+            yield memo.results_key(memoized.scope_key, tuple(map(parents.read, names)))
+
+
+def _start(parents: Parents) -> list[Part]:
+    """Return all that a task can read of what it starts from, by its bytes."""
+    datastores = {"": parents.datastores[0]}
+    if parents.join_type is not None:
+        datastores = parents.by_label
+    parts = [
+        Part("input", f"{one}.{name}", f"sha1:{sha1}")
+        for one, ds in datastores.items()
+        for name, sha1 in ds.items()
+        if name not in INTERNAL
+    ]
+    # The lists themselves are among the artifacts.
+    places = [f"{frame.var}[{frame.index}]" for frame in parents.frames]
+    return [*parts, Part("input", "foreach_stack", " ".join(places))]
+
+
 def _usable(
-    store: Store, scope_key: Key, inputs: Iterable[Part], memoized: Memoized, session: Session
+    store: Store,
+    scope_key: Key,
+    inputs: Iterable[Part],
+    memoized: Memoized,
+    session: Session,
+    *,
+    fresh: bool,
 ) -> tuple[Entry | None, str]:
     """Return an entry whose outputs are there and whole, else what was wrong with it."""
     try:
-        entry = memo.find(store, scope_key, inputs)
+        entry = memo.find(store, scope_key, inputs, fresh=fresh)
     except (IntegrityError, NotFoundError) as error:
         return None, f"the entry was damaged and is set aside ({error})"
     if entry is None:

@@ -11,6 +11,8 @@ from typing import TYPE_CHECKING, Any
 from metaflow.decorators import StepDecorator
 from metaflow.exception import MetaflowException
 
+from memoflow.errors import RequestError
+from memoflow.flow import dependencies, launched
 from memoflow.flow.process import arguments_of_step
 
 if TYPE_CHECKING:
@@ -52,6 +54,8 @@ class MemoizeDecorator(StepDecorator):
         Run and record again, whatever is stored.
     mode : str, optional, default None
         "on" (None means that), "off", "read-only" or "only".
+    single_flight : bool, default True
+        Whether a task waits while another, of any run on any machine, computes the same result.
     next : str, optional, default None
         The step that follows, checked against the graph; nothing depends on it.
     """
@@ -67,6 +71,7 @@ class MemoizeDecorator(StepDecorator):
         "scope": "flow",
         "refresh": False,
         "mode": None,
+        "single_flight": True,
         "next": None,
     }
 
@@ -74,6 +79,7 @@ class MemoizeDecorator(StepDecorator):
     _session: Session | None = None
     _task: Task | None = None
     _run_id = ""
+    _off = ""
 
     def step_init(
         self,
@@ -89,6 +95,11 @@ class MemoizeDecorator(StepDecorator):
         if running and step_name not in running:
             return  # The worker of another step.
         try:
+            dependencies.provide(dependencies.TASK, install=bool(running))
+        except RequestError as error:
+            self._off = str(error)
+            return
+        try:
             self._prepare(flow, graph, step_name, flow_datastore, logger)
         except MetaflowException:
             raise  # Asked for something that cannot be.
@@ -98,7 +109,6 @@ class MemoizeDecorator(StepDecorator):
     def _prepare(
         self, flow: Any, graph: Any, step_name: str, flow_datastore: Any, logger: Any
     ) -> None:
-        from memoflow.errors import RequestError
         from memoflow.flow import housekeeping
         from memoflow.flow.memo.lookup import Memoized
         from memoflow.flow.memo.options import Options
@@ -124,6 +134,13 @@ class MemoizeDecorator(StepDecorator):
 
     def runtime_init(self, flow: Any, graph: Any, package: Any, run_id: str) -> None:
         self._run_id = run_id
+        self._say_if_off()
+
+    def package_init(self, flow: Any, step_name: str, environment: Any) -> None:
+        launched.note_image(step_name, getattr(flow, step_name).decorators)
+
+    def add_to_package(self) -> list[tuple[str, str]]:
+        return dependencies.package_files()
 
     def runtime_step_cli(
         self, cli_args: Any, retry_count: int, max_user_code_retries: int, ubf_context: Any
@@ -161,6 +178,7 @@ class MemoizeDecorator(StepDecorator):
         ubf_context: Any,
         inputs: Any,
     ) -> None:
+        self._say_if_off()
         if self._memoized is None or self._session is None or ubf_context is not None:
             return
         from memoflow.flow.memo import worker
@@ -211,6 +229,10 @@ class MemoizeDecorator(StepDecorator):
             self._task.finished(is_task_ok)
         except Exception as error:
             self._give_up("recording", error)
+
+    def _say_if_off(self) -> None:
+        if self._off:
+            print(f"[memoize] off: {self._off}", flush=True)
 
     def _give_up(self, what: str, error: Exception) -> None:
         # Any error at all: a memo that cannot be found or stored never fails its step.

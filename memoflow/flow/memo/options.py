@@ -34,6 +34,7 @@ class Options:
     scope: str = "flow"
     refresh: bool = False
     mode: str | None = None
+    single_flight: bool = True
 
     @classmethod
     def parse(cls, attributes: Mapping[str, Any]) -> Options:
@@ -52,6 +53,7 @@ class Options:
             scope=choice("scope", attributes["scope"], SCOPES),
             refresh=flag("@memoize(refresh=...)", attributes["refresh"]),
             mode=None if attributes["mode"] is None else choice("mode", attributes["mode"], MODES),
+            single_flight=flag("@memoize(single_flight=...)", attributes["single_flight"]),
         )
 
     def check(self, flow: type, graph: Any, step: str) -> None:

@@ -8,7 +8,7 @@ from typing import Any
 from metaflow.metaflow_current import current
 from metaflow.util import get_username, resolve_identity
 
-from memoflow.flow import revisions
+from memoflow.flow.hub import revisions
 from memoflow.flow.memo import task_record
 from memoflow.flow.memo.lookup import Memoized, MissError, Verdict, look_up
 from memoflow.flow.memo.parents import OF_ONE_RUN, Parents, UndecidedError
@@ -24,6 +24,7 @@ def prepare(cli_args: Any, attempt: int, memoized: Memoized, session: Session) -
     Raises MissError under `--memo only`. Other trouble never fails the run: the step runs.
     """
     task = cli_args.task
+    session.launches = True
     try:
         verdict = _decide(task, attempt, memoized, session)
     except Exception as error:

@@ -5,24 +5,33 @@ from __future__ import annotations
 import contextlib
 import json
 import os
+import signal
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Any
 
 from metaflow.metadata_provider import MetaDatum
 from metaflow.metaflow_current import current
 
-from memoflow.errors import RequestError
-from memoflow.flow import revisions
+from memoflow.errors import BackendError, LeaseLostError, RequestError
+from memoflow.flow.hub import revisions
 from memoflow.flow.memo import task_record, transition
 from memoflow.flow.memo.current_memo import CurrentMemo
-from memoflow.flow.memo.lookup import Memoized, MissError, Verdict, look_up, never
+from memoflow.flow.memo.lookup import (
+    Memoized,
+    MissError,
+    Verdict,
+    lease_keys,
+    look_up,
+    never,
+)
 from memoflow.flow.memo.parents import INTERNAL, Parents, UndecidedError, label
-from memoflow.flow.memo.session import TOLD, Session
+from memoflow.flow.memo.session import LEASES, TOLD, Session
 from memoflow.flow.memo.watch import Watch
 from memoflow.flow.reference import find_in
 from memoflow.kinds import memo
+from memoflow.store import Lease
 from memoflow.units import span
 
 _NO_LIMIT = 1 << 62
@@ -59,6 +68,8 @@ class Task:
         self._going_on: dict[str, Any] = {}
         self._refers_to: set[str] = set()
         self._all_looked_at = True
+        self._leases: list[Lease] = []
+        self._turn = contextlib.ExitStack()
         told = json.loads(os.environ.pop(TOLD, '{"look": true}'))
         memoized.mode = told.get("mode", memoized.mode)
         memoized.refresh = told.get("refresh", memoized.refresh)
@@ -78,6 +89,8 @@ class Task:
                 self._verdict = look_up(memoized, self._parents, session)
         elif told["look"]:
             self._verdict = Verdict(reason="off", record=False)
+        if self.records and memoized.options.single_flight and not memoized.refresh:
+            self._take_turns()
         entry = self._verdict.entry
         if entry is None and memoized.mode == "only":
             raise MissError(memoized.step, self._verdict.reason)
@@ -129,9 +142,14 @@ class Task:
     def failed(self) -> None:
         """The step raised; whether @catch caught it or not, nothing of it is recorded."""
         self._failed = True
+        self._turn.close()
 
     def finished(self, task_ok: bool) -> None:
         """All artifacts are written: record them, if the step went well."""
+        with self._turn:
+            self._finish(task_ok)
+
+    def _finish(self, task_ok: bool) -> None:
         if self._watch is not None:
             self._watch.stop()
         entry = self._verdict.entry
@@ -139,9 +157,61 @@ class Task:
             self._register(task_record.origin(entry))
             self._tally(hit=True, saved_s=entry.run_time_s)
         elif self._watch is not None and task_ok and not self._failed:
-            key = self._record(self._watch)
+            for lease in self._leases:
+                try:
+                    lease.check()
+                except LeaseLostError as error:
+                    print(f"[memoize] {error}", flush=True)
+            key = None
+            try:
+                key = self._record(self._watch)
+            finally:
+                if key is None:
+                    # Those who wait will find nothing, so they need not wait for one another.
+                    for lease in self._leases:
+                        lease.lift()
             if key is not None:
                 self._register({"memo-key": key})
+
+    def _take_turns(self) -> None:
+        """Lease what the task would record, or find what another has recorded meanwhile."""
+        store, parents = self._session.store, self._parents
+        assert store is not None
+        assert parents is not None
+        if self._verdict.undecided:
+            return  # Nor will the next one find what this one leaves.
+        outer = os.environ.get(LEASES, "").split()
+        try:
+            with _standing_timeout():
+                for key in lease_keys(self._memoized, parents, store):
+                    lease = self._turn.enter_context(
+                        store.lease(
+                            key,
+                            who=f"{current.flow_name}/{self._output.pathspec}",
+                            on_wait=_say_for_whom,
+                            is_done=self._is_found,
+                            within=outer,
+                        )
+                    )
+                    if not lease.is_held:
+                        break
+                    self._leases.append(lease)
+        except (BackendError, UndecidedError) as error:
+            print(f"[memoize] going on without a lease: {error}", flush=True)
+        except BaseException:
+            self._turn.close()
+            raise
+        if self._verdict.entry is not None:
+            self._turn.close()
+        else:
+            os.environ[LEASES] = " ".join([*outer, *(lease.id for lease in self._leases)])
+
+    def _is_found(self) -> bool:
+        assert self._parents is not None
+        verdict = look_up(self._memoized, self._parents, self._session, fresh=True)
+        if verdict.entry is not None:
+            self._verdict = verdict
+        return verdict.entry is not None
 
     def _current(self, name: str) -> Any:
         wanted = revisions.parse(f"current.{name}")
@@ -291,6 +361,20 @@ class Task:
                     )
                 ]
             )
+
+
+def _say_for_whom(holder: str) -> None:
+    print(f"[memoize] waiting for {holder}, which computes the same", flush=True)
+
+
+@contextlib.contextmanager
+def _standing_timeout() -> Iterator[None]:
+    """Let time pass that does not count for @timeout: it is for the step, not for others."""
+    left_s = signal.alarm(0)
+    try:
+        yield
+    finally:
+        signal.alarm(left_s)
 
 
 def _edited_since(moment: float) -> str | None:

@@ -1,0 +1,89 @@
+"""Launched: what the launching machine says to tasks on others, in a file of the code package.
+
+Of all settings Metaflow hands its own alone to a container. Imported while Metaflow reads its
+configuration, so nothing here imports Metaflow, or what may be missing, before it is called.
+"""
+
+from __future__ import annotations
+
+import atexit
+import json
+import shutil
+import tempfile
+from collections.abc import Iterable
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+import memoflow
+
+_FILE = "launched.json"
+_PREFIX = "METAFLOW_MEMOFLOW_"
+
+_images: dict[str, str] = {}
+
+
+def setting(name: str) -> str | None:
+    """Return what a setting was where the flow was launched, None if this is no task of it."""
+    value: str | None = _told().get("settings", {}).get(name)
+    return value
+
+
+def version(package: str) -> str | None:
+    """Return which version of a package was installed where the flow was launched."""
+    value: str | None = _told().get("versions", {}).get(package)
+    return value
+
+
+def image(step: str) -> str | None:
+    """Return the image that a step was launched to run in."""
+    value: str | None = _told().get("images", {}).get(step)
+    return value
+
+
+def note_image(step: str, decorators: Iterable[Any]) -> None:
+    """Keep the image that a step's decorators name, for the task to be told."""
+    for deco in decorators:
+        if deco.name in ("batch", "kubernetes"):
+            _images[step] = str(deco.attributes["image"])
+
+
+def package_files(versions: dict[str, str]) -> list[tuple[str, str]]:
+    """Return the file and its name in the code package, as `add_to_package` does."""
+    told = {"versions": versions, "settings": _settings(), "images": _images}
+    path = _folder() / _FILE
+    path.write_text(json.dumps(told, sort_keys=True))
+    return [(str(path), f"memoflow/{_FILE}")]
+
+
+@cache
+def _folder() -> Path:
+    # Metaflow reads the file after it was named, in a thread that nobody waits for.
+    folder = Path(tempfile.mkdtemp(prefix="memoflow-"))
+    atexit.register(shutil.rmtree, folder, ignore_errors=True)
+    return folder
+
+
+@cache
+def _told() -> dict[str, Any]:
+    try:
+        told: dict[str, Any] = json.loads(Path(memoflow.__file__).with_name(_FILE).read_text())
+    except (OSError, ValueError):
+        return {}
+    return told
+
+
+def _settings() -> dict[str, str]:
+    from metaflow.metaflow_config_funcs import config_values
+
+    from memoflow.flow.memo.flags import given
+
+    settings = {
+        name.removeprefix("METAFLOW_"): value
+        for name, value in config_values()
+        if name.startswith(_PREFIX)
+    }
+    for option, value in (("MODE", given["mode"]), ("REFRESH", ",".join(given["refresh"] or ()))):
+        if value:
+            settings[f"MEMOFLOW_{option}"] = value
+    return settings

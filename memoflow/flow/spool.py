@@ -1,0 +1,378 @@
+"""Spool: checkpoints that lie on this machine until they are uploaded, and outlive their process.
+
+    <user cache dir>/memoflow/spool/<store id>/<series>/<process>/owner
+    <user cache dir>/memoflow/spool/<store id>/<series>/<process>/<number>-<token>/tree, about.json
+
+Each process has folders of its own, and holds a lock on `owner` while it lives: once that is free
+any other process may upload what is left. An entry's description is written last: one without is
+what a killed process had not finished copying. A power cut could leave less than that of what was
+copied, so what was committed before this machine started is not believed.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import fcntl
+import hashlib
+import json
+import logging
+import os
+import shutil
+import tempfile
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from datetime import timedelta
+from errno import ENOSPC
+from functools import cache
+from pathlib import Path
+
+from memoflow.errors import BackendError, MemoflowError
+from memoflow.kinds import checkpoint
+from memoflow.kinds.checkpoint import About, Checkpoint
+from memoflow.names import Digest, Key, Ref
+from memoflow.objects import Tree
+from memoflow.store import Store
+
+log = logging.getLogger("memoflow")
+
+_OWNER, _RESCUE, _ABOUT, _FAILED = "owner", "rescue", "about.json", "failed"
+_FORMAT = 1
+# What is left of the disk for whoever else writes to it.
+_SPARE_BYTES = 1 << 30
+_LEFT_BEHIND = timedelta(days=1)
+_GIVEN_UP = timedelta(days=7)
+# No stored ref has it: what is not uploaded yet has no digest.
+_NO_DIGEST = Digest(f"sha256:{'0' * 64}")
+
+
+@cache
+def _boot() -> str:
+    """Return what is another each time that this machine starts; "" where nothing tells."""
+    try:
+        return Path("/proc/sys/kernel/random/boot_id").read_text().strip()
+    except OSError:
+        return ""
+
+
+@dataclass(frozen=True)
+class Entry:
+    """One checkpoint that is committed here, and how it is to be stored."""
+
+    folder: Path
+    series: Key
+    number: int
+    token: str
+    path: str
+    size_bytes: int
+    created: float
+    ttl: timedelta | None
+    about: About
+    boot: str = field(default_factory=_boot)
+
+    @property
+    def key(self) -> Key:
+        return self.series / f"{self.number:08d}-{self.token}"
+
+    @property
+    def saved(self) -> Checkpoint:
+        """What it will be once it is uploaded; but for the digest, and how much of it is new."""
+        return Checkpoint(Ref(self.key, _NO_DIGEST, self.size_bytes, self.created), self.about)
+
+    @property
+    def has_failed(self) -> bool:
+        """Whether its process could not upload it, and has not tried again yet."""
+        return (self.folder / _FAILED).exists()
+
+    def upload(self, store: Store) -> Checkpoint:
+        """Store it, and remove it from here; what was stored before is found to be."""
+        with contextlib.suppress(OSError):
+            (self.folder / _FAILED).unlink()
+        try:
+            one = checkpoint.save(
+                store,
+                self.series,
+                self.folder / self.path,
+                self.about,
+                token=self.token,
+                ttl=self.ttl,
+                number=self.number,
+                created=self.created,
+            )
+        except BaseException:
+            with contextlib.suppress(OSError):
+                (self.folder / _FAILED).touch()
+            raise
+        self.remove()
+        return one
+
+    def remove(self) -> None:
+        # The description first: without it nobody takes what is half removed for an entry.
+        with contextlib.suppress(OSError):
+            (self.folder / _ABOUT).unlink()
+        shutil.rmtree(self.folder, ignore_errors=True)
+
+    def write(self) -> None:
+        """Write the description: from now on the entry is there."""
+        fields = {
+            "format": _FORMAT,
+            "series": str(self.series),
+            "number": self.number,
+            "token": self.token,
+            "path": self.path,
+            "size_bytes": self.size_bytes,
+            "created": self.created,
+            "ttl_s": None if self.ttl is None else self.ttl.total_seconds(),
+            "about": self.about.to_json(),
+            "boot": self.boot,
+        }
+        temporary = self.folder / f".{_ABOUT}"
+        temporary.write_text(json.dumps(fields))
+        temporary.replace(self.folder / _ABOUT)
+
+    @classmethod
+    def read(cls, folder: Path) -> Entry | None:
+        """Return the entry in a folder; None if there is none, or none that this memoflow reads."""
+        try:
+            fields = json.loads((folder / _ABOUT).read_text())
+            if fields.pop("format") != _FORMAT:
+                return None
+            ttl_s = fields.pop("ttl_s")
+            return cls(
+                folder=folder,
+                series=Key.parse(fields.pop("series")),
+                ttl=None if ttl_s is None else timedelta(seconds=ttl_s),
+                about=About.from_json(fields.pop("about")),
+                **fields,
+            )
+        except (OSError, TypeError, KeyError, ValueError, MemoflowError):
+            return None
+
+
+class Own:
+    """This process's folder for a series. OSError, too, if there can be none on this machine."""
+
+    def __init__(self, store: Store, series: Key) -> None:
+        root = _folder_of(store)
+        if root is None:
+            raise OSError(ENOSPC, "no directory of this machine can be written to")
+        parent = root / _name_of(series)
+        parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+        # Hidden until it is locked, or it would be taken for that of a dead process.
+        hidden = Path(tempfile.mkdtemp(prefix=".", dir=parent))
+        self._lock = os.open(hidden / _OWNER, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        fcntl.flock(self._lock, fcntl.LOCK_EX)
+        self.folder = hidden.rename(parent / hidden.name[1:])
+
+    def let_go(self) -> None:
+        """Close the lock in a forked child, which would otherwise hold it on."""
+        os.close(self._lock)
+
+    def copy(self, tree: Tree, name: str, *, is_file: bool) -> tuple[Path, str]:
+        """Copy what is to be saved; return the entry's folder, and the path in it to save.
+
+        Never links: the caller goes on writing to his files. RequestError if they change
+        meanwhile, OSError if there is no room.
+        """
+        size_bytes = sum(source.size_bytes for source in tree.sources)
+        free = shutil.disk_usage(self.folder).free
+        if free < size_bytes + _SPARE_BYTES:
+            raise OSError(ENOSPC, f"{free >> 20} MiB are free")
+        folder = self.folder / name
+        root = folder / "tree"
+        try:
+            root.mkdir(parents=True)
+            for empty in tree.folders:
+                (root / empty).mkdir(parents=True, exist_ok=True)
+            for source in tree.sources:
+                assert isinstance(source.content, str)
+                target = root / source.path
+                target.parent.mkdir(parents=True, exist_ok=True)
+                _copy(source.content, target)
+                target.chmod(0o700 if source.executable else 0o600)
+                if not _boot():
+                    _sync(target)  # Since nobody could tell whether it outlived a power cut.
+            for path, leads_to in tree.links.items():
+                (root / path).parent.mkdir(parents=True, exist_ok=True)
+                (root / path).symlink_to(leads_to)
+            tree.check()
+        except BaseException:
+            shutil.rmtree(folder, ignore_errors=True)
+            raise
+        return folder, f"tree/{tree.sources[0].path}" if is_file else "tree"
+
+
+def last_number(store: Store, series: Key) -> int:
+    """Return the highest number that is spoken for on this machine; 0 if none is."""
+    names = (path.name for path in _entry_folders(_series_folder(store, series)))
+    return max((int(name.partition("-")[0]) for name in names), default=0)
+
+
+def pending(store: Store, series: Key | None = None) -> Iterator[tuple[Entry, bool]]:
+    """Yield what any process of this machine has yet to upload, and whether that process lives."""
+    root = _folder_of(store)
+    if series is None:
+        folders = _folders(root) if root is not None else []
+    else:
+        folders = [_series_folder(store, series)]
+    for folder in folders:
+        for process in _folders(folder):
+            entries = list(_entries(process))
+            alive = bool(entries) and not _is_dead(process)
+            for entry in entries:
+                yield entry, alive
+
+
+def rescue(store: Store, series: Key) -> list[Checkpoint]:
+    """Upload what dead processes left of a series, oldest first, and return it.
+
+    Raises what goes wrong, and keeps what was not uploaded. One process at a time does so, and
+    others wait for it.
+    """
+    try:
+        return _rescue(store, _series_folder(store, series), older_than=timedelta())
+    except OSError as error:
+        raise BackendError(f"{error.filename} cannot be used: {error.strerror}") from error
+
+
+def collect(store: Store, say: Callable[[str], None]) -> None:
+    """Upload what was left behind a day ago; give up, with a line, on what nobody could in a week.
+
+    What is younger belongs to tasks that may run again.
+    """
+    mine = _folder_of(store)
+    for folder in _folders(mine) if mine is not None else []:
+        try:
+            count = len(_rescue(store, folder, older_than=_LEFT_BEHIND))
+        except (MemoflowError, OSError) as error:
+            say(f"what tasks left in {folder} was not uploaded: {error}")
+        else:
+            if count:
+                say(f"uploaded {count} of the checkpoints that tasks left in {folder}")
+    # Of other stores as well, which perhaps nobody ever opens again.
+    for other in _folders(mine.parent) if mine is not None else []:
+        for folder in _folders(other):
+            _give_up(folder, say)
+
+
+def _rescue(store: Store, folder: Path, *, older_than: timedelta) -> list[Checkpoint]:
+    if not any(_is_dead(process) for process in _folders(folder)):
+        return []
+    found: list[Checkpoint] = []
+    failures: list[MemoflowError] = []
+    with open(folder / _RESCUE, "w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        dead = [process for process in _folders(folder) if _is_dead(process)]
+        entries = [entry for process in dead for entry in _entries(process)]
+        for entry in sorted(entries, key=lambda entry: str(entry.key)):
+            if entry.created > time.time() - older_than.total_seconds():
+                continue
+            if entry.boot != _boot():
+                log.warning("%s was lost: this machine was restarted before its upload", entry.key)
+                entry.remove()
+                continue
+            try:
+                found.append(entry.upload(store))
+            except MemoflowError as error:
+                failures.append(error)  # It does not keep others from being uploaded.
+        for process in dead:
+            if all(_is_unfinished(each) for each in _entry_folders_of(process)):
+                shutil.rmtree(process, ignore_errors=True)
+        _remove_if_empty(folder)
+    if failures:
+        raise failures[0]
+    return found
+
+
+def _remove_if_empty(folder: Path) -> None:
+    with contextlib.suppress(OSError):
+        if not _folders(folder):
+            (folder / _RESCUE).unlink(missing_ok=True)
+            folder.rmdir()
+
+
+def _give_up(folder: Path, say: Callable[[str], None]) -> None:
+    for process in _folders(folder):
+        age_s = time.time() - process.stat().st_mtime
+        if age_s > _GIVEN_UP.total_seconds() and _is_dead(process):
+            shutil.rmtree(process, ignore_errors=True)
+            say(f"gave up on {process}, which nobody could upload for a week")
+    _remove_if_empty(folder)
+
+
+def _is_dead(process: Path) -> bool:
+    """Tell whether nobody holds the lock of a process's folder."""
+    try:
+        with open(process / _OWNER) as lock:
+            # Shared, so that two who ask at once do not take each other for the owner.
+            fcntl.flock(lock, fcntl.LOCK_SH | fcntl.LOCK_NB)
+    except FileNotFoundError:
+        return True  # Somebody emptied the cache, and a live process went on in there.
+    except OSError:
+        return False
+    return True
+
+
+def _entries(process: Path) -> Iterator[Entry]:
+    for folder in _entry_folders_of(process):
+        entry = Entry.read(folder)
+        if entry is not None:
+            yield entry
+
+
+def _is_unfinished(folder: Path) -> bool:
+    return not (folder / _ABOUT).exists()
+
+
+def _entry_folders(folder: Path) -> Iterator[Path]:
+    for process in _folders(folder):
+        yield from _entry_folders_of(process)
+
+
+def _entry_folders_of(process: Path) -> list[Path]:
+    return sorted(path for path in _folders(process) if path.name[:8].isdigit())
+
+
+def _folders(folder: Path) -> list[Path]:
+    try:
+        with os.scandir(folder) as found:
+            return [Path(one.path) for one in found if one.is_dir() and one.name[0] != "."]
+    except OSError:
+        return []
+
+
+def _series_folder(store: Store, series: Key) -> Path:
+    return (_folder_of(store) or Path(os.devnull)) / _name_of(series)
+
+
+def _folder_of(store: Store) -> Path | None:
+    # Beside the index, which lies on a disk of this machine or nowhere.
+    index = store.index.path
+    return None if index is None else index.parent / "spool" / store.id
+
+
+def _name_of(series: Key) -> str:
+    return hashlib.sha256(str(series).encode()).hexdigest()[:16]
+
+
+def _copy(source: str, target: Path) -> None:
+    """Copy a file; sharing its blocks where the file system can, until either is written to."""
+    if not hasattr(os, "copy_file_range"):
+        shutil.copyfile(source, target)
+        return
+    with open(source, "rb") as read, open(target, "wb") as write:
+        try:
+            while os.copy_file_range(read.fileno(), write.fileno(), 1 << 30):
+                pass
+            # Some file systems answer that there is nothing to copy.
+            if os.fstat(write.fileno()).st_size == os.fstat(read.fileno()).st_size:
+                return
+        except OSError as error:
+            if error.errno == ENOSPC:
+                raise
+    shutil.copyfile(source, target)  # Between file systems that cannot do so by themselves.
+
+
+def _sync(path: Path) -> None:
+    with open(path, "rb") as file:
+        os.fsync(file.fileno())

@@ -1,0 +1,299 @@
+"""Uploading: what `save(wait=False)` committed goes to its store, in order, behind the task's back.
+
+One thread uploads. A second one does nothing until the process is told to end by SIGTERM; then it
+uploads what is newest first, since that is what the next attempt goes on from.
+"""
+
+from __future__ import annotations
+
+import atexit
+import contextlib
+import logging
+import math
+import os
+import signal
+import threading
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from datetime import timedelta
+from queue import SimpleQueue
+from types import FrameType
+from typing import Any
+
+from memoflow.errors import BackendError, MemoflowError
+from memoflow.flow import spool
+from memoflow.flow.spool import Entry, Own
+from memoflow.kinds import checkpoint
+from memoflow.kinds.checkpoint import Checkpoint
+from memoflow.names import Key
+from memoflow.store import Store
+
+log = logging.getLogger("memoflow")
+
+MOST_PENDING = 2
+# More than one that large never waits; the first always may.
+MOST_PENDING_BYTES = 16 << 30
+
+# A spot instance has two minutes from its notice to its end.
+_LAST_WORDS = timedelta(seconds=110)
+_OTHERS_PATIENCE = timedelta(hours=1)
+_LOOK_EVERY = timedelta(milliseconds=20)
+_STEP = timedelta(milliseconds=100)
+
+# What becomes of an entry: what was saved, or the error.
+Then = Callable[[Checkpoint | Exception], None]
+
+
+@dataclass(eq=False)
+class Pending:
+    """An entry on its way; `settled` when it was uploaded or could not be."""
+
+    entry: Entry
+    store: Store
+    then: Then
+    settled: threading.Event = field(default_factory=threading.Event)
+    in_hand: threading.Lock = field(default_factory=threading.Lock)
+
+
+class Uploader:
+    """The uploads of this process, in order; `of_this_process` returns it.
+
+    Threads share no lock that the main thread ever waits for: the handler of a signal runs in the
+    middle of whatever that is doing.
+    """
+
+    def __init__(self) -> None:
+        self._process = os.getpid()
+        self._pending: list[Pending] = []
+        self._failure: tuple[Pending, Exception] | None = None
+        self._wake: SimpleQueue[None] = SimpleQueue()
+        self._last_orders: SimpleQueue[threading.Event] = SimpleQueue()
+        self._ending = False
+        self._owns: dict[tuple[str, Key], Own] = {}
+        self._given: dict[tuple[str, Key], int] = {}
+        self._listed: dict[tuple[str, Key], int] = {}
+        for work in (self._upload_in_order, self._upload_newest_first):
+            threading.Thread(target=work, name="memoflow-upload", daemon=True).start()
+        self._previous = self._watch_for_sigterm()
+        # Before interpreters shut down what uploads need, which `atexit` comes after.
+        getattr(threading, "_register_atexit", atexit.register)(self._drain_at_exit)
+
+    def own(self, store: Store, series: Key) -> Own:
+        """Return this process's folder for a series; OSError if there can be none."""
+        place = (store.id, series)
+        if place not in self._owns:
+            self._owns[place] = Own(store, series)
+        return self._owns[place]
+
+    def next_number(self, store: Store, series: Key) -> int:
+        """Return the number of the next save: above all that is known of without asking.
+
+        The backend is asked once, and again after each upload.
+        """
+        place = (store.id, series)
+        if place not in self._listed:
+            self._listed[place] = checkpoint.last_number(store, series)
+        last = store.index.last(series)
+        known = (
+            self._listed[place],
+            self._given.get(place, 0),
+            0 if last is None else checkpoint.number_of(last.key),
+            spool.last_number(store, series),
+        )
+        self._given[place] = max(known) + 1
+        return self._given[place]
+
+    def wait_for_room(self, size_bytes: int) -> None:
+        """Return when another entry of this size may be added; raises what went wrong so far."""
+        self.raise_failure()
+        while pending := list(self._pending):
+            held = sum(one.entry.size_bytes for one in pending)
+            if len(pending) < MOST_PENDING and held + size_bytes <= MOST_PENDING_BYTES:
+                return
+            _wait(pending[0].settled)
+            self.raise_failure()
+
+    def add(self, store: Store, entry: Entry, then: Then) -> None:
+        self._pending.append(Pending(entry, store, then))
+        self._wake.put(None)
+
+    def drain(self) -> None:
+        """Return when all is uploaded; raises if something cannot be, after another try."""
+        self._try_again()
+        for one in list(self._pending):
+            # What fails holds up all that came after it.
+            _wait(one.settled)
+            self.raise_failure()
+
+    def raise_failure(self) -> None:
+        """Raise, once, what went wrong; it is tried again then."""
+        failure = self._failure
+        if failure is None:
+            return
+        self._try_again()
+        one, error = failure
+        raise BackendError(
+            f"{one.entry.key} was saved without waiting, and could not be uploaded: {error}; it is "
+            f"kept in {one.entry.folder}, from where the next save, the end of the task, or its "
+            "next attempt on this machine tries again"
+        ) from error
+
+    def has(self, store: Store, series: Key | None, wanted: Callable[[Entry], bool]) -> bool:
+        """Tell whether something that is wanted of a series, or of any, is on its way."""
+        return any(
+            one.store.id == store.id and series in (None, one.entry.series) and wanted(one.entry)
+            for one in list(self._pending)
+        )
+
+    def let_go(self) -> None:
+        """Be of no use from now on, in a forked child."""
+        for own in self._owns.values():
+            own.let_go()
+
+    def _try_again(self) -> None:
+        if self._failure is not None:
+            # A new one, since the thread may be about to set the old one only now.
+            self._failure[0].settled = threading.Event()
+            self._failure = None
+            self._wake.put(None)
+
+    def _upload_in_order(self) -> None:
+        while True:
+            self._wake.get()
+            for one in list(self._pending):
+                if self._failure is not None or self._ending or not self._upload(one):
+                    break
+
+    def _upload_newest_first(self) -> None:
+        while True:
+            done = self._last_orders.get()
+            left = list(self._pending)
+            for one in reversed(left):
+                self._upload(one)
+            for one in left:
+                one.settled.wait()  # The one that the other thread has in hand.
+            done.set()
+
+    def _upload(self, one: Pending) -> bool:
+        """Upload an entry unless the other thread does or did; False if it cannot be."""
+        if not one.in_hand.acquire(blocking=False):
+            return True
+        settled = one.settled
+        try:
+            if one not in self._pending:
+                return True
+            saved = one.entry.upload(one.store)
+        except Exception as error:  # Whatever it is: it is raised where somebody waits for it.
+            self._tell(one, error)
+            self._failure = one, error
+            return False
+        else:
+            self._pending.remove(one)
+            self._tell(one, saved)
+            with contextlib.suppress(MemoflowError):
+                # What others saved meanwhile, on other machines.
+                seen = checkpoint.last_number(one.store, one.entry.series)
+                self._listed[one.store.id, one.entry.series] = seen
+            return True
+        finally:
+            one.in_hand.release()
+            settled.set()
+
+    def _tell(self, one: Pending, outcome: Checkpoint | Exception) -> None:
+        try:
+            one.then(outcome)
+        except Exception as error:  # It is stored, or not, all the same.
+            log.warning(
+                "after the upload of %s: %s: %s", one.entry.key, type(error).__name__, error
+            )
+
+    def _drain_at_exit(self) -> None:
+        if os.getpid() != self._process or not self._pending:
+            return
+        try:
+            self.drain()
+        except MemoflowError as error:
+            log.error("%s", error)
+
+    def _watch_for_sigterm(self) -> Any:
+        if threading.current_thread() is not threading.main_thread():
+            return None  # Only that can; the end of the task, or the next attempt, has to do.
+        previous = signal.getsignal(signal.SIGTERM)
+        if previous is not None:  # Or it is not Python's, and could not be called.
+            signal.signal(signal.SIGTERM, self._on_sigterm)
+        return previous
+
+    def _on_sigterm(self, number: int, frame: FrameType | None) -> None:
+        # A second signal does not wait; nor does a forked child, whose uploads these are not.
+        if os.getpid() == self._process and self._pending and not self._ending:
+            self._ending = True
+            count = len(self._pending)
+            # Not by print: this may run in the middle of one.
+            os.write(2, b"[@checkpoint] SIGTERM: uploading %d saved before, newest first\n" % count)
+            done = threading.Event()
+            self._last_orders.put(done)
+            _wait(done, _LAST_WORDS.total_seconds())
+            self._ending = False
+            self._wake.put(None)
+        if callable(self._previous):
+            self._previous(number, frame)
+        elif self._previous == signal.SIG_DFL:
+            signal.signal(number, signal.SIG_DFL)
+            os.kill(os.getpid(), number)
+
+
+_uploader: Uploader | None = None
+
+
+def of_this_process() -> Uploader:
+    """Return the uploader of this process; the first call starts its threads."""
+    global _uploader
+    if _uploader is None:
+        _uploader = Uploader()
+    return _uploader
+
+
+def drain() -> None:
+    """Return when all that this process saved without waiting is uploaded; see `Uploader.drain`."""
+    if _uploader is not None:
+        _uploader.drain()
+
+
+def settle(store: Store, series: Key | None, wanted: Callable[[Entry], bool]) -> None:
+    """Return when what is wanted of a series is uploaded, whichever process here saved it.
+
+    `series` None is any. What processes left that died is uploaded by this one.
+    """
+    if store.backend.is_local:
+        return
+    if _uploader is not None and _uploader.has(store, series, wanted):
+        _uploader.drain()
+    until = time.monotonic() + _OTHERS_PATIENCE.total_seconds()
+    while time.monotonic() < until:
+        left = [(entry, lives) for entry, lives in spool.pending(store, series) if wanted(entry)]
+        for orphaned in {entry.series for entry, lives in left if not lives}:
+            try:
+                spool.rescue(store, orphaned)
+            except MemoflowError as error:
+                log.warning("what a killed process saved was not uploaded: %s", error)
+        if all(entry.has_failed or not lives for entry, lives in left):
+            return
+        time.sleep(_LOOK_EVERY.total_seconds())
+
+
+def _wait(event: threading.Event, seconds: float = math.inf) -> None:
+    """Wait for an event, in steps: what another thread was sent is handled only between them."""
+    until = time.monotonic() + seconds
+    while not event.wait(_STEP.total_seconds()) and time.monotonic() < until:
+        pass
+
+
+def _forget_in_child() -> None:
+    global _uploader
+    if _uploader is not None:
+        _uploader.let_go()
+        _uploader = None
+
+
+os.register_at_fork(after_in_child=_forget_in_child)
