@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import logging
 import random
+import subprocess
+import sys
 import threading
 import uuid
 from collections import Counter
@@ -11,13 +13,18 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from http.client import HTTPConnection
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
 from typing import Any
 
 import boto3
+import pytest
 from botocore.config import Config
+from moto.moto_server.werkzeug_app import DomainDispatcherApplication
 from moto.server import ThreadedMotoServer
 
 from memoflow.backends.s3 import S3
+
+ROOT = Path(__file__).parents[1]
 
 # For this process's clients and, as variables, for those of flows.
 CREDENTIALS = {
@@ -70,13 +77,42 @@ class Server:
 @contextmanager
 def serving() -> Iterator[Server]:
     logging.getLogger("werkzeug").setLevel(logging.ERROR)  # It would tell of each request.
-    server = ThreadedMotoServer(ip_address="127.0.0.1", port=0, verbose=False)
-    server.start()
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(DomainDispatcherApplication, "__call__", _one_at_a_time())
+        server = ThreadedMotoServer(ip_address="127.0.0.1", port=0, verbose=False)
+        server.start()
+        try:
+            host, port = server.get_host_and_port()
+            yield Server(f"http://{host}:{port}")
+        finally:
+            server.stop()
+
+
+@contextmanager
+def serving_elsewhere() -> Iterator[Server]:
+    """Serve in a process of its own, which shares no processor time with this one's threads."""
+    command = [sys.executable, "-m", "tests.s3"]
+    process = subprocess.Popen(
+        command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, cwd=ROOT
+    )
+    assert process.stdout is not None
     try:
-        host, port = server.get_host_and_port()
-        yield Server(f"http://{host}:{port}")
+        yield Server(process.stdout.readline().strip())
     finally:
-        server.stop()
+        process.communicate(timeout=30)  # The end of its input is its end.
+
+
+def _one_at_a_time() -> Callable[..., Any]:
+    """Return how moto answers, but for conditional writes, of which it lets two win at times."""
+    lock, answer = threading.Lock(), DomainDispatcherApplication.__call__
+
+    def call(self: Any, environ: dict[str, Any], start_response: Any) -> Any:
+        if "HTTP_IF_NONE_MATCH" not in environ:
+            return answer(self, environ, start_response)
+        with lock:
+            return answer(self, environ, start_response)
+
+    return call
 
 
 class Proxy:
@@ -217,3 +253,9 @@ def _kind(method: str, path: str, headers: Any) -> str:
 
 def _error(code: str) -> bytes:
     return f"<Error><Code>{code}</Code><Message>on purpose</Message></Error>".encode()
+
+
+if __name__ == "__main__":
+    with serving() as served:
+        print(served.url, flush=True)
+        sys.stdin.read()

@@ -6,14 +6,13 @@ import json
 import sys
 from collections.abc import Callable
 from datetime import timedelta
-from pathlib import Path
 from typing import Any
 
 import click
 from metaflow import metaflow_config
 
-from memoflow import __version__
-from memoflow.errors import MemoflowError, RequestError
+from memoflow import __version__, storages
+from memoflow.errors import MemoflowError, NotFoundError, RequestError
 from memoflow.kinds import upkeep
 from memoflow.store import Store, open_store
 from memoflow.units import duration, readable, size
@@ -37,11 +36,10 @@ class _Parsed(click.ParamType[Any]):
 @click.version_option(__version__, prog_name="memoflow")
 @click.option(
     "--root",
-    type=click.Path(file_okay=False, path_type=Path),
-    help="The store's directory; by default that of Metaflow's local datastore.",
+    help="The store: a directory or s3://bucket/folder; by default that of Metaflow's datastore.",
 )
 @click.pass_context
-def main(ctx: click.Context, root: Path | None) -> None:
+def main(ctx: click.Context, root: str | None) -> None:
     """Look after the store of memoized results."""
     ctx.obj = root
 
@@ -61,7 +59,7 @@ def main(ctx: click.Context, root: Path | None) -> None:
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
 @click.pass_obj
 def gc(
-    root: Path | None,
+    root: str | None,
     *,
     older_than: timedelta | None,
     max_size: int | None,
@@ -95,21 +93,20 @@ def gc(
     )
 
 
-def _open(root: Path | None) -> Store:
-    if root is None and metaflow_config.MEMOFLOW_ROOT:
-        root = Path(metaflow_config.MEMOFLOW_ROOT)
+def _open(root: str | None) -> Store:
+    kind = "local"
     if root is None:
-        from metaflow.plugins.datastores.local_storage import LocalStorage
-
-        datastore = LocalStorage.get_datastore_root_from_config(click.echo, create_on_absent=False)
-        if datastore is None:
-            raise click.ClickException(
-                "there is no .metaflow directory here or above; name the store with --root"
-            )
-        root = Path(datastore) / "memoflow"
-    if not (root / "format.json").is_file():
-        raise click.ClickException(f"{root} is no memoflow store; name one with --root")
-    return open_store(root)
+        root = metaflow_config.MEMOFLOW_ROOT
+    if root is None:
+        try:
+            kind, datastore = storages.configured()
+        except NotFoundError as error:
+            raise RequestError(f"{error}, or name the store with --root") from error
+        root = storages.folder_of(kind, datastore)
+    backend = storages.backend_of(kind, root)
+    if not backend.exists(["format.json"])[0]:
+        raise RequestError(f"{root} is no memoflow store; name one with --root")
+    return open_store(backend)
 
 
 if __name__ == "__main__":

@@ -14,7 +14,6 @@ from dataclasses import asdict, dataclass
 from functools import cache
 from typing import TYPE_CHECKING, Any
 
-from metaflow import metaflow_config
 from metaflow._vendor import click
 from metaflow.decorators import FlowDecorator
 from metaflow.exception import MetaflowException
@@ -71,13 +70,11 @@ _configs: dict[str, dict[str, Any]] = {}
 
 def of_datastore(type: str, root: str) -> ArtifactStore:
     """Return the store of a datastore of Metaflow's; METAFLOW_MEMOFLOW_ROOT puts it elsewhere."""
-    named = metaflow_config.MEMOFLOW_ROOT
+    from memoflow.storages import folder_of
+
     if type == "local":
         root = os.path.abspath(os.path.expanduser(root))
-    if named:
-        folder = str(named) if "://" in named else os.path.abspath(os.path.expanduser(named))
-        return ArtifactStore(type, root, folder)
-    return ArtifactStore(type, root, f"{root.rstrip('/')}/memoflow")
+    return ArtifactStore(type, root, folder_of(type, root))
 
 
 def default() -> ArtifactStore:
@@ -85,7 +82,7 @@ def default() -> ArtifactStore:
 
     In a task and in its subprocesses that is the task's.
     """
-    from memoflow.errors import NotFoundError
+    from memoflow.storages import configured
 
     global _of_process
     ctx = click.get_current_context(silent=True)
@@ -98,17 +95,7 @@ def default() -> ArtifactStore:
     told = _told("default")
     if told is not None:
         return told
-    type = metaflow_config.DEFAULT_DATASTORE
-    from metaflow.plugins import DATASTORES
-
-    (storage,) = (each for each in DATASTORES if type == each.TYPE)
-    root = storage.get_datastore_root_from_config(lambda *_: None, create_on_absent=False)
-    if root is None:
-        raise NotFoundError(
-            "there is no .metaflow directory here or above; run this where the flow was run, or "
-            "set METAFLOW_DATASTORE_SYSROOT_LOCAL"
-        )
-    return of_datastore(type, root)
+    return of_datastore(*configured())
 
 
 # Of this thread alone: another may work with the store of another run at the same time.

@@ -8,8 +8,10 @@ from importlib import import_module
 from pathlib import Path
 from typing import Any
 
+from metaflow import metaflow_config
+
 from memoflow.backends import Backend, Local
-from memoflow.errors import RequestError
+from memoflow.errors import NotFoundError, RequestError
 
 # The module that opens roots of a type. Imported when one is opened: what they need takes a while
 # to import, and is there only where it is used.
@@ -27,6 +29,36 @@ def backend_of(type: str, root: str, config: Mapping[str, Any] | None = None) ->
         return Local(Path(os.path.expanduser(root)))
     backend: Backend = import_module(f"memoflow.storages.{module}").backend(root, config or {})
     return backend
+
+
+def configured() -> tuple[str, str]:
+    """Return type and root of the datastore that Metaflow is configured to use.
+
+    NotFoundError if that is a local one and there is none here or above.
+    """
+    # Here, since Metaflow's plugins take a while to import, and only some ask for this.
+    from metaflow.plugins import DATASTORES
+
+    kind = metaflow_config.DEFAULT_DATASTORE
+    (storage,) = (each for each in DATASTORES if kind == each.TYPE)
+    root = storage.get_datastore_root_from_config(lambda *_: None, create_on_absent=False)
+    if root is None:
+        raise NotFoundError(
+            "there is no .metaflow directory here or above; run this where the flow was run, or "
+            "set METAFLOW_DATASTORE_SYSROOT_LOCAL"
+            if kind == "local"
+            else f"no root is set for the datastore {kind} that Metaflow is configured to use; set "
+            f"METAFLOW_DATASTORE_SYSROOT_{kind.upper()}"
+        )
+    return kind, str(root)
+
+
+def folder_of(type: str, root: str) -> str:
+    """Return where the store of a datastore is: METAFLOW_MEMOFLOW_ROOT can put it elsewhere."""
+    named = metaflow_config.MEMOFLOW_ROOT
+    if named:
+        return str(named) if "://" in named else os.path.abspath(os.path.expanduser(named))
+    return f"{root.rstrip('/')}/memoflow"
 
 
 def check(type: str, root: str) -> str | None:
