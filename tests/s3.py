@@ -22,6 +22,7 @@ from botocore.config import Config
 from moto.moto_server.werkzeug_app import DomainDispatcherApplication
 from moto.server import ThreadedMotoServer
 
+from memoflow.backends import Backend, Local
 from memoflow.backends.s3 import S3
 
 ROOT = Path(__file__).parents[1]
@@ -63,6 +64,10 @@ class Server:
 
     def backend(self, bucket: str | None = None, prefix: str = "store", url: str = "") -> S3:
         return S3(lambda: self.client(url or None), bucket or self.bucket(), prefix)
+
+    def root(self) -> str:
+        """Return what `backend_at` makes a new and empty backend of, in any process."""
+        return f"{self.url}/{self.bucket()}/store"
 
     def environment(self, bucket: str) -> dict[str, str]:
         """Return what makes a flow keep its data in a bucket."""
@@ -113,6 +118,14 @@ def _one_at_a_time() -> Callable[..., Any]:
             return answer(self, environ, start_response)
 
     return call
+
+
+def backend_at(root: str) -> Backend:
+    """Return the backend of a directory, or of the url of a server with bucket and prefix."""
+    if not root.startswith("http://"):
+        return Local(Path(root))
+    url, bucket, prefix = root.rsplit("/", 2)
+    return Server(url).backend(bucket, prefix)
 
 
 class Proxy:

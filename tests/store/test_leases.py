@@ -17,12 +17,13 @@ from typing import Any
 
 import pytest
 
-from memoflow.backends import Backend, Found, Local, Memory
+from memoflow.backends import Backend, Found, Memory
 from memoflow.errors import BackendError, LeaseLostError
 from memoflow.names import Key
 from memoflow.store import Payload, Store, open_store
 from memoflow.store.leases import drop_stale
 from tests.faults import Faulty
+from tests.s3 import backend_at, serving_elsewhere
 from tests.store.conftest import FILES
 
 KEY = Key.of("memo", "F", "s", "scope", "results", "inputs")
@@ -32,14 +33,14 @@ NEVER = timedelta(minutes=5)
 FORK = multiprocessing.get_context("fork")
 
 
-@pytest.fixture
-def root(tmp_path: Path) -> str:
+@pytest.fixture(params=["local", pytest.param("s3", marks=pytest.mark.stress)])
+def root(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[str]:
     """Where processes share a store."""
-    return str(tmp_path / "root")
-
-
-def backend_at(root: str) -> Backend:
-    return Local(Path(root))
+    if request.param == "local":
+        yield str(tmp_path / "root")
+    else:
+        with serving_elsewhere() as server:
+            yield server.root()
 
 
 @pytest.fixture(params=["memory", "local"])
@@ -456,7 +457,8 @@ from datetime import timedelta
 from pathlib import Path
 from memoflow.names import Key
 from memoflow.store import open_store
-store = open_store({root!r}, cache_dir=Path({str(tmp_path / "there")!r}))
+from tests.s3 import backend_at
+store = open_store(backend_at({root!r}), cache_dir=Path({str(tmp_path / "there")!r}))
 held = store.lease(Key.of("memo"), who="child")
 lease = held.__enter__()
 assert lease.is_held

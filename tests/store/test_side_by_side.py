@@ -6,6 +6,7 @@ import multiprocessing
 import random
 import time
 import traceback
+from collections.abc import Iterator
 from datetime import timedelta
 from multiprocessing.synchronize import Barrier, Event
 from pathlib import Path
@@ -14,15 +15,20 @@ import pytest
 
 from memoflow.names import Digest, Key, Ref
 from memoflow.store import Payload, Store, open_store
+from tests.s3 import backend_at, serving_elsewhere
 from tests.store.conftest import blobs, contents
 
 SERIES = Key.of("checkpoint", "F")
 
 
-@pytest.fixture(params=["local"])
-def root(request: pytest.FixtureRequest, tmp_path: Path) -> str:
+@pytest.fixture(params=["local", pytest.param("s3", marks=pytest.mark.stress)])
+def root(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[str]:
     """Where the store is, as each process opens it."""
-    return str(tmp_path / "store")
+    if request.param == "local":
+        yield str(tmp_path / "store")
+    else:
+        with serving_elsewhere() as server:
+            yield server.root()
 
 
 def files(writer: int, count: int) -> dict[str, bytes]:
@@ -81,7 +87,7 @@ JOBS = {"write": write, "read": read, "sweep": sweep}
 
 def work(job: str, root: str, folder: Path, start: Barrier, stop: Event, number: int) -> None:
     try:
-        store = open_store(root, cache_dir=folder / f"cache-{job}-{number}")
+        store = open_store(backend_at(root), cache_dir=folder / f"cache-{job}-{number}")
         start.wait(120)
         JOBS[job](store, folder / f"said-{number}", stop, number)
     except BaseException:
@@ -112,7 +118,7 @@ def side_by_side(root: str, folder: Path, *, writers: int, readers: int, seconds
     errors = [path.read_text() for path in folder.glob("error-*")]
     assert errors == []
     assert [worker.exitcode for worker in workers] == [0] * len(workers)
-    store = open_store(root, cache_dir=folder / "last")
+    store = open_store(backend_at(root), cache_dir=folder / "last")
     saved = acknowledged(folder)
     assert {writer for writer, *_ in saved} == set(range(writers))
     for row in saved:

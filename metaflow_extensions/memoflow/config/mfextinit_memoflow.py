@@ -1,12 +1,28 @@
-"""Signpost: settings, each read from METAFLOW_<NAME> or the Metaflow profile."""
+"""Signpost: settings, each read from METAFLOW_<NAME> or the Metaflow profile.
+
+In a task on another machine, which has neither, they are what they were where it was launched.
+"""
+
+import sys
 
 from metaflow.metaflow_config_funcs import from_conf
 
+from memoflow.flow import dependencies, launched
+
+dependencies.use_installed()
+
 # Where the store is kept; None means <datastore root>/memoflow.
-MEMOFLOW_ROOT = from_conf("MEMOFLOW_ROOT")
+MEMOFLOW_ROOT = from_conf("MEMOFLOW_ROOT", launched.setting("MEMOFLOW_ROOT"))
 # on, off, read-only or only; None means what each @memoize says.
-MEMOFLOW_MODE = from_conf("MEMOFLOW_MODE")
+MEMOFLOW_MODE = from_conf("MEMOFLOW_MODE", launched.setting("MEMOFLOW_MODE"))
 # Steps to run anew, separated by commas: `fit`, `fit+` (and all after it) or `all`.
-MEMOFLOW_REFRESH = from_conf("MEMOFLOW_REFRESH")
+MEMOFLOW_REFRESH = from_conf("MEMOFLOW_REFRESH", launched.setting("MEMOFLOW_REFRESH"))
 # Budget of the store, such as "50GB"; least recently used entries go first.
-MEMOFLOW_MAX_SIZE = from_conf("MEMOFLOW_MAX_SIZE")
+MEMOFLOW_MAX_SIZE = from_conf("MEMOFLOW_MAX_SIZE", launched.setting("MEMOFLOW_MAX_SIZE"))
+# Whether a task may install what memoflow needs and its image has not.
+MEMOFLOW_INSTALL = from_conf("MEMOFLOW_INSTALL", launched.setting("MEMOFLOW_INSTALL") or "1")
+
+
+def get_pinned_conda_libs(python_version, datastore_type):
+    """Return what an environment of @pypi or @conda needs for memoflow."""
+    return dependencies.of_environment(sys._getframe(1))
