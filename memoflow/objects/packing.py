@@ -14,7 +14,7 @@ import threading
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from functools import partial
 from itertools import accumulate, groupby, pairwise
 from typing import TypeVar
@@ -23,11 +23,12 @@ from memoflow.backends import Backend
 from memoflow.errors import RequestError
 from memoflow.names import Digest
 from memoflow.objects.blobs import blob_name, xxh3_of
-from memoflow.objects.cutting import PIECE_BYTES, Region, piece_bytes, regions, text
+from memoflow.objects.cutting import Region, piece_bytes, text
 from memoflow.objects.linking import device_of_blobs, take
-from memoflow.objects.manifest import INLINE_BYTES, MOST, File, Manifest, Piece
+from memoflow.objects.manifest import MOST, File, Manifest, Piece
+from memoflow.objects.planning import Draft, Pack, Span, Spot, is_whole_file, jobs, planned
 from memoflow.objects.reading import Reader, present_pieces, same_bytes
-from memoflow.objects.tree import Source, Tree
+from memoflow.objects.tree import Tree
 
 Located = tuple[Digest, int, int]  # blob, offset, length
 T = TypeVar("T")
@@ -36,11 +37,8 @@ Known = Callable[[Sequence[str]], Mapping[str, Located]]
 _PACK_BYTES = 16 << 20
 _THREADS = 3  # and as many packs in memory
 _WRITERS = 4
-_JOB_BYTES = 8 << 20
-_TEXT_JOB_BYTES = 64 << 20  # where a job ends, text is cut wherever that is
 _STEP_BYTES = 1 << 20  # what is read is hashed while it is still in the processor's cache
 _ALONE_BYTES = 2 << 20  # less is done sooner than a thread is started
-_WHOLE_BYTES = 1 << 20
 _WHOLE_PIECE_BYTES = 4 << 20
 _SALT_BYTES = 16
 
@@ -94,7 +92,9 @@ def pack(
         durable=durable,
     )
     device = device_of_blobs(backend) if linked else None
-    drafts = [_Draft(source, whole=whole and _is_whole(source, device)) for source in tree.sources]
+    drafts = [
+        Draft(source, whole=whole and is_whole_file(source, device)) for source in tree.sources
+    ]
     packer.run(drafts)
     tree.check()
     files = [draft.finished() for draft in drafts]
@@ -108,98 +108,6 @@ def pack(
         + sum(spot.length for spot in packer.mine.values())
         + sum(len(draft.inline or b"") for draft in drafts),
     )
-
-
-@dataclass(eq=False, slots=True)
-class _Pack:
-    """Pieces on their way into one blob, whose digest is known once it is written."""
-
-    digest: Digest | None = None
-    begins_at: int = 0
-
-
-@dataclass(eq=False, slots=True)
-class _Spot:
-    """Where a new piece will lie when its pack is written."""
-
-    pack: _Pack
-    offset: int
-    length: int
-    xxh3: str
-
-    def piece(self) -> Piece:
-        assert self.pack.digest is not None
-        return Piece(self.pack.digest, self.pack.begins_at + self.offset, self.length, self.xxh3)
-
-
-_Placed = list["Piece | _Spot"]
-
-
-@dataclass(eq=False, slots=True)
-class _Span:
-    """A part of a source, and what became of it."""
-
-    source: Source
-    region: Region
-    placed: _Placed = field(default_factory=list)
-
-
-class _Draft:
-    """A file of the manifest, while its pieces are placed."""
-
-    def __init__(self, source: Source, *, whole: bool) -> None:
-        self.source = source
-        self.spans: list[_Span] = []
-        self.whole: list[Piece] = []
-        self.inline: bytes | None = None
-        self.is_whole = whole
-        if source.size_bytes < INLINE_BYTES:
-            with Reader(source) as reader:
-                self.inline = reader.read(0, source.size_bytes)
-
-    def plan(self, *, by_format: bool) -> list[_Span]:
-        """Return what is to be done for what is neither small nor kept whole."""
-        source = self.source
-        if self.is_whole or self.inline is not None:
-            return []
-        found = [Region(0, source.size_bytes)]
-        if by_format and source.size_bytes > PIECE_BYTES:
-            with Reader(source) as reader:
-                found = regions(reader.peek, source.size_bytes)
-        self.spans = [
-            _Span(source, part)
-            for region in found
-            for part in region.split(_TEXT_JOB_BYTES if region.text else _JOB_BYTES)
-        ]
-        return self.spans
-
-    def finished(self) -> File:
-        pieces = [
-            each if isinstance(each, Piece) else each.piece()
-            for span in self.spans
-            for each in span.placed
-        ]
-        source = self.source
-        return File(
-            source.path,
-            source.size_bytes,
-            source.executable,
-            tuple(self.whole or pieces),
-            self.inline,
-        )
-
-
-def _is_whole(source: Source, device: int | None) -> bool:
-    """Tell whether a file is to be a blob by itself: if it is large, or can be linked."""
-    if source.size_bytes >= _WHOLE_BYTES:
-        return True
-    # Small files that must be copied cost less in a pack.
-    if source.size_bytes < INLINE_BYTES or isinstance(source.content, bytes):
-        return False
-    try:
-        return os.stat(source.content).st_dev == device
-    except OSError:
-        return False  # Packing says what is wrong.
 
 
 class _StoppedError(Exception):
@@ -220,7 +128,7 @@ class _Packer:
     ) -> None:
         self.backend = backend
         self.known = known
-        self.mine: dict[tuple[str, int], _Spot] = {}
+        self.mine: dict[tuple[str, int], Spot] = {}
         self.whole: list[Digest] = []
         self.whole_bytes = 0
         self.unchanged = unchanged
@@ -236,15 +144,15 @@ class _Packer:
         self._written: set[Digest] = set()
         self._lock = threading.Lock()
 
-    def run(self, drafts: list[_Draft]) -> None:
+    def run(self, drafts: list[Draft]) -> None:
         """Place all pieces."""
         total = sum(draft.source.size_bytes for draft in drafts)
         self.piece_bytes = piece_bytes(total)
-        spans = _planned(drafts, self.piece_bytes)
+        spans = planned(drafts, self.piece_bytes)
         for draft in drafts:
             if draft.is_whole:
                 self._jobs.append(partial(self._keep_whole, draft))
-        self._jobs.extend(partial(_Worker.pack, spans=job) for job in _jobs(spans))
+        self._jobs.extend(partial(_Worker.pack, spans=job) for job in jobs(spans))
         count = 1 if total < _ALONE_BYTES else min(_THREADS, len(self._jobs))
         workers = [_Worker(self) for _ in range(count)]
         with ThreadPoolExecutor(_WRITERS, thread_name_prefix="memoflow-write") as self._writers:
@@ -327,7 +235,7 @@ class _Packer:
             self.beat()
             yield chunk
 
-    def _keep_whole(self, draft: _Draft, _: _Worker) -> None:
+    def _keep_whole(self, draft: Draft, _: _Worker) -> None:
         """Take in a file as one blob, which has the file's own SHA-256."""
         sha256, found = hashlib.sha256(), []
         source = draft.source
@@ -360,7 +268,7 @@ class _Packer:
 class _Rest:
     """A pack that was not filled."""
 
-    pack: _Pack
+    pack: Pack
     view: memoryview
 
 
@@ -371,10 +279,10 @@ class _Worker:
         self._packer = packer
         # Its memory is taken only as far as it is filled.
         self._view = memoryview(mmap.mmap(-1, _PACK_BYTES))
-        self._pack = _Pack()
+        self._pack = Pack()
         self._tail = 0
         # Of the pieces behind the tail, which are not placed yet.
-        self._spans: list[_Span] = []
+        self._spans: list[Span] = []
         self._lengths: list[int] = []
         self._filled = 0
         self._sliced: tuple[int, list[int], list[memoryview]] = (0, [], [])
@@ -382,13 +290,13 @@ class _Worker:
     def flush(self) -> None:
         """Write what is in the pack, and begin another."""
         self._pack.digest = self._packer.hand_on(self._view[: self._tail])
-        self._pack, self._tail = _Pack(), 0
+        self._pack, self._tail = Pack(), 0
 
     def rest(self) -> _Rest:
         """Return what is left in the pack at the end."""
         return _Rest(self._pack, self._view[: self._tail])
 
-    def pack(self, spans: Sequence[_Span]) -> None:
+    def pack(self, spans: Sequence[Span]) -> None:
         """Place the pieces of some spans."""
         for _, group in groupby(spans, key=lambda span: id(span.source)):
             of_one = list(group)
@@ -397,7 +305,7 @@ class _Worker:
                     self._take(span, reader)
         self._place()
 
-    def _take(self, span: _Span, reader: Reader) -> None:
+    def _take(self, span: Span, reader: Reader) -> None:
         """Read a span, a step at a time."""
         at, end = span.region.start, span.region.end
         # Of text it takes more than the longest piece to tell where that ends.
@@ -456,9 +364,9 @@ class _Worker:
         view = self._view[at : at + key[1]]
         return piece if same_bytes(self._packer.backend, piece, view) else None
 
-    def _keep(self, key: tuple[str, int], at: int) -> _Spot:
+    def _keep(self, key: tuple[str, int], at: int) -> Spot:
         xxh3, length = key
-        mine = _Spot(self._pack, self._tail, length, xxh3)
+        mine = Spot(self._pack, self._tail, length, xxh3)
         # In one step, since another thread may have found the same.
         spot = self._packer.mine.setdefault(key, mine)
         if spot is mine:
@@ -481,24 +389,3 @@ def _joined(rests: Iterable[_Rest]) -> list[list[_Rest]]:
         else:
             joined.append([rest])
     return joined
-
-
-def _planned(drafts: Sequence[_Draft], length: int) -> list[_Span]:
-    """Return what is to be done for all files, in fewer pieces than a manifest can have."""
-    spans = [span for draft in drafts for span in draft.plan(by_format=True)]
-    if sum(span.region.most_pieces(length) for span in spans) > MOST:
-        spans = [span for draft in drafts for span in draft.plan(by_format=False)]
-    return spans
-
-
-def _jobs(spans: Sequence[_Span]) -> list[list[_Span]]:
-    """Put spans together to what is worth a turn of a thread."""
-    jobs: list[list[_Span]] = []
-    size_bytes = _JOB_BYTES
-    for span in spans:
-        if size_bytes >= _JOB_BYTES:
-            jobs.append([])
-            size_bytes = 0
-        jobs[-1].append(span)
-        size_bytes += span.region.end - span.region.start
-    return jobs

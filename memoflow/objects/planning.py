@@ -1,0 +1,130 @@
+"""Planning: what to do with each file of a save: cut it, keep it whole, or in the manifest."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+
+from memoflow.names import Digest
+from memoflow.objects.cutting import PIECE_BYTES, Region, regions
+from memoflow.objects.manifest import INLINE_BYTES, MOST, File, Piece
+from memoflow.objects.reading import Reader
+from memoflow.objects.tree import Source
+
+_JOB_BYTES = 8 << 20
+_TEXT_JOB_BYTES = 64 << 20  # where a job ends, text is cut wherever that is
+_WHOLE_BYTES = 1 << 20
+
+
+@dataclass(eq=False, slots=True)
+class Pack:
+    """Pieces on their way into one blob, whose digest is known once it is written."""
+
+    digest: Digest | None = None
+    begins_at: int = 0
+
+
+@dataclass(eq=False, slots=True)
+class Spot:
+    """Where a new piece will lie when its pack is written."""
+
+    pack: Pack
+    offset: int
+    length: int
+    xxh3: str
+
+    def piece(self) -> Piece:
+        assert self.pack.digest is not None
+        return Piece(self.pack.digest, self.pack.begins_at + self.offset, self.length, self.xxh3)
+
+
+_Placed = list["Piece | Spot"]
+
+
+@dataclass(eq=False, slots=True)
+class Span:
+    """A part of a source, and what became of it."""
+
+    source: Source
+    region: Region
+    placed: _Placed = field(default_factory=list)
+
+
+class Draft:
+    """A file of the manifest, while its pieces are placed."""
+
+    def __init__(self, source: Source, *, whole: bool) -> None:
+        self.source = source
+        self.spans: list[Span] = []
+        self.whole: list[Piece] = []
+        self.inline: bytes | None = None
+        self.is_whole = whole
+        if source.size_bytes < INLINE_BYTES:
+            with Reader(source) as reader:
+                self.inline = reader.read(0, source.size_bytes)
+
+    def plan(self, *, by_format: bool) -> list[Span]:
+        """Return what is to be done for what is neither small nor kept whole."""
+        source = self.source
+        if self.is_whole or self.inline is not None:
+            return []
+        found = [Region(0, source.size_bytes)]
+        if by_format and source.size_bytes > PIECE_BYTES:
+            with Reader(source) as reader:
+                found = regions(reader.peek, source.size_bytes)
+        self.spans = [
+            Span(source, part)
+            for region in found
+            for part in region.split(_TEXT_JOB_BYTES if region.text else _JOB_BYTES)
+        ]
+        return self.spans
+
+    def finished(self) -> File:
+        pieces = [
+            each if isinstance(each, Piece) else each.piece()
+            for span in self.spans
+            for each in span.placed
+        ]
+        source = self.source
+        return File(
+            source.path,
+            source.size_bytes,
+            source.executable,
+            tuple(self.whole or pieces),
+            self.inline,
+        )
+
+
+def is_whole_file(source: Source, device: int | None) -> bool:
+    """Tell whether a file is to be a blob by itself: if it is large, or can be linked."""
+    if source.size_bytes >= _WHOLE_BYTES:
+        return True
+    # Small files that must be copied cost less in a pack.
+    if source.size_bytes < INLINE_BYTES or isinstance(source.content, bytes):
+        return False
+    try:
+        return os.stat(source.content).st_dev == device
+    except OSError:
+        return False  # Packing says what is wrong.
+
+
+def planned(drafts: Sequence[Draft], length: int) -> list[Span]:
+    """Return what is to be done for all files, in fewer pieces than a manifest can have."""
+    spans = [span for draft in drafts for span in draft.plan(by_format=True)]
+    if sum(span.region.most_pieces(length) for span in spans) > MOST:
+        spans = [span for draft in drafts for span in draft.plan(by_format=False)]
+    return spans
+
+
+def jobs(spans: Sequence[Span]) -> list[list[Span]]:
+    """Put spans together to what is worth a turn of a thread."""
+    jobs: list[list[Span]] = []
+    size_bytes = _JOB_BYTES
+    for span in spans:
+        if size_bytes >= _JOB_BYTES:
+            jobs.append([])
+            size_bytes = 0
+        jobs[-1].append(span)
+        size_bytes += span.region.end - span.region.start
+    return jobs
