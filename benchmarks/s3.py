@@ -53,6 +53,19 @@ if __name__ == "__main__":
     Saves()
 """
 
+_CLIENT = """
+import os, sys, time
+from metaflow import S3
+for name in ("a", "b", "c"):
+    with open(name, "w") as file:
+        file.write(name * 2000)
+for count in range(int(os.environ["SAVES"])):
+    began = time.perf_counter()
+    with S3(s3root=f"{sys.argv[1]}/{count}") as s3:
+        s3.put_files([(name, name) for name in ("a", "b", "c")])
+    print("- TOOK", time.perf_counter() - began)
+"""
+
 
 class Bench:
     def __init__(self, server: Server, folder: Path, rounds: int, other: str | None) -> None:
@@ -80,26 +93,35 @@ class Bench:
         if self.other is None:
             return
         (self.folder / "flow.py").write_text(_FLOW)
-        took: dict[str, list[float]] = {}
-        for name, python in (("memoflow", sys.executable), ("metaflow-checkpoint", self.other)):
-            env = os.environ | self.server.environment(self.server.bucket())
-            env |= {
-                "METAFLOW_USER": "bench",
-                "METAFLOW_MEMOFLOW_CACHE_DIR": str(self.folder / "cache"),
-                "METAFLOW_DATASTORE_SYSROOT_LOCAL": str(self.folder),
-                "SAVES": str(self.rounds),
-            }
-            command = [python, "flow.py", "--no-pylint", "run"]
-            done = subprocess.run(
-                command, cwd=self.folder, env=env, capture_output=True, text=True, check=False
-            )
-            lines = [line for line in done.stdout.splitlines() if " TOOK " in line]
-            took[name] = [float(line.rpartition(" ")[2]) for line in lines]
-            assert len(took[name]) == self.rounds, done.stdout + done.stderr
+        (self.folder / "client.py").write_text(_CLIENT)
+        flow = ["flow.py", "--no-pylint", "run"]
+        root = f"s3://{self.server.bucket()}/plain"
+        took = {
+            "memoflow": self._timed([sys.executable, *flow]),
+            "metaflow-checkpoint": self._timed([self.other, *flow]),
+            "Metaflow's S3 client, three files": self._timed([sys.executable, "client.py", root]),
+        }
         took["boto3, three PUTs"] = self._plain_puts()
         for name, times in took.items():
             say(f"two tiny files, {name}: {spread(times)}")
         compare("metaflow-checkpoint / memoflow", took["metaflow-checkpoint"], took["memoflow"])
+
+    def _timed(self, command: list[str]) -> list[float]:
+        """Run something that prints what each of its saves took."""
+        env = os.environ | self.server.environment(self.server.bucket())
+        env |= {
+            "METAFLOW_USER": "bench",
+            "METAFLOW_MEMOFLOW_CACHE_DIR": str(self.folder / "cache"),
+            "METAFLOW_DATASTORE_SYSROOT_LOCAL": str(self.folder),
+            "SAVES": str(self.rounds),
+        }
+        done = subprocess.run(
+            command, cwd=self.folder, env=env, capture_output=True, text=True, check=False
+        )
+        lines = [line for line in done.stdout.splitlines() if " TOOK " in line]
+        times = [float(line.rpartition(" ")[2]) for line in lines]
+        assert len(times) == self.rounds, done.stdout + done.stderr
+        return times
 
     def _plain_puts(self) -> list[float]:
         client, bucket = self.server.client(), self.server.bucket()
