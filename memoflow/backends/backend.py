@@ -105,7 +105,7 @@ class Backend(Protocol):
         Then reading anew may give other bytes.
         """
 
-    def tidy(self, *, before: float) -> int:
+    def tidy(self, *, before: float, dry_run: bool = False) -> int:
         """Remove what dead writers began before that time; return how many pieces of litter."""
 
 

@@ -130,12 +130,13 @@ class Local:
     def doubt(self, name: str) -> bool:
         return False
 
-    def tidy(self, *, before: float) -> int:
+    def tidy(self, *, before: float, dry_run: bool = False) -> int:
         removed = 0
         for path in self._litter(str(self.root)):
             with translated("delete", path), suppress(FileNotFoundError):
                 if os.stat(path, follow_symlinks=False).st_ctime < before:
-                    os.unlink(path)
+                    if not dry_run:
+                        os.unlink(path)
                     removed += 1
         return removed
 
@@ -151,26 +152,34 @@ class Local:
         return info.st_size if stat.S_ISREG(info.st_mode) else None
 
     def _walk(self, directory: str, prefix: str) -> Iterator[Found]:
-        with translated("list", directory):
+        # A loop, and nothing entered for each: there are three folders to a result.
+        ahead = [(directory, prefix)]
+        while ahead:
+            directory, prefix = ahead.pop()
             try:
                 entries = list(os.scandir(directory))
             except _ABSENT:
-                return
-        for entry in entries:
-            if entry.name.startswith("."):
                 continue
-            if entry.is_dir(follow_symlinks=False):
-                yield from self._walk(entry.path, f"{prefix}{entry.name}/")
-                continue
-            with translated("list", entry.path):
+            except OSError:
+                with translated("list", directory):
+                    raise
+            for entry in entries:
+                if entry.name.startswith("."):
+                    continue
+                if entry.is_dir(follow_symlinks=False):
+                    ahead.append((entry.path, f"{prefix}{entry.name}/"))
+                    continue
                 try:
                     info = entry.stat(follow_symlinks=False)
                 except FileNotFoundError:
                     continue
-            if stat.S_ISREG(info.st_mode):
-                # ctime: an adopted file was written long before it became a blob.
-                version = f"{info.st_ino}-{info.st_mtime_ns}"
-                yield Found(prefix + entry.name, info.st_size, info.st_ctime, version)
+                except OSError:
+                    with translated("list", entry.path):
+                        raise
+                if stat.S_ISREG(info.st_mode):
+                    # ctime: an adopted file was written long before it became a blob.
+                    version = f"{info.st_ino}-{info.st_mtime_ns}"
+                    yield Found(prefix + entry.name, info.st_size, info.st_ctime, version)
 
     def _litter(self, directory: str) -> Iterator[str]:
         with translated("list", directory):

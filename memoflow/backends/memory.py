@@ -94,5 +94,5 @@ class Memory:
     def doubt(self, name: str) -> bool:
         return False
 
-    def tidy(self, *, before: float) -> int:
+    def tidy(self, *, before: float, dry_run: bool = False) -> int:
         return 0

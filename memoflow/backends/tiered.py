@@ -138,10 +138,10 @@ class Tiered:
             return True
         return False
 
-    def tidy(self, *, before: float) -> int:
+    def tidy(self, *, before: float, dry_run: bool = False) -> int:
         with self._quietly():
-            self.near.tidy(before=before)
-        return self.far.tidy(before=before)
+            self.near.tidy(before=before, dry_run=dry_run)
+        return self.far.tidy(before=before, dry_run=dry_run)
 
     def _bring(self, name: str) -> None:
         """See to it that the cache has this name, whole, if it is there at all."""

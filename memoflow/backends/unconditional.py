@@ -66,6 +66,8 @@ class Unconditional:
         return self._backend.write_from(name, source, durable=durable)
 
     def adopt(self, name: str, source: Path | Place) -> bool:
+        if self.exists([name])[0]:
+            return False
         return self._backend.adopt(name, source)
 
     def path(self, name: str) -> Path | None:
@@ -77,5 +79,5 @@ class Unconditional:
     def doubt(self, name: str) -> bool:
         return self._backend.doubt(name)
 
-    def tidy(self, *, before: float) -> int:
-        return self._backend.tidy(before=before)
+    def tidy(self, *, before: float, dry_run: bool = False) -> int:
+        return self._backend.tidy(before=before, dry_run=dry_run)

@@ -8,26 +8,35 @@ from importlib import import_module
 from pathlib import Path
 from typing import Any
 
-from metaflow import metaflow_config
-
 from memoflow.backends import Backend, Local
 from memoflow.errors import NotFoundError, RequestError
 
 # The module that opens roots of a type. Imported when one is opened: what they need takes a while
 # to import, and is there only where it is used.
-_MODULES = {"s3": "amazon"}
+_MODULES = {"azure": "microsoft", "gs": "google_cloud", "s3": "amazon"}
+_PACKAGES = {
+    "microsoft": "azure-storage-blob and azure-identity",
+    "google_cloud": "google-cloud-storage",
+    "amazon": "boto3",
+}
 
 
 def backend_of(type: str, root: str, config: Mapping[str, Any] | None = None) -> Backend:
     """Return the backend at a root: a directory, or a folder of a bucket.
 
     `config` is what `@with_artifact_store` was told beside the root. RequestError for a type that
-    there is no backend for.
+    there is no backend for, or whose packages are not installed.
     """
     module = check(type, root)
     if module is None:
         return Local(Path(os.path.expanduser(root)))
-    backend: Backend = import_module(f"memoflow.storages.{module}").backend(root, config or {})
+    try:
+        opened = import_module(f"memoflow.storages.{module}")
+    except ImportError as error:
+        raise RequestError(
+            f"there can be no store in {root}: {error}; install {_PACKAGES[module]}"
+        ) from error
+    backend: Backend = opened.backend(root, config or {})
     return backend
 
 
@@ -36,7 +45,8 @@ def configured() -> tuple[str, str]:
 
     NotFoundError if that is a local one and there is none here or above.
     """
-    # Here, since Metaflow's plugins take a while to import, and only some ask for this.
+    # Here, since Metaflow takes a while to import, and only some ask for this.
+    from metaflow import metaflow_config
     from metaflow.plugins import DATASTORES
 
     kind = metaflow_config.DEFAULT_DATASTORE
@@ -55,6 +65,8 @@ def configured() -> tuple[str, str]:
 
 def folder_of(type: str, root: str) -> str:
     """Return where the store of a datastore is: METAFLOW_MEMOFLOW_ROOT can put it elsewhere."""
+    from metaflow import metaflow_config
+
     named = metaflow_config.MEMOFLOW_ROOT
     if named:
         return str(named) if "://" in named else os.path.abspath(os.path.expanduser(named))

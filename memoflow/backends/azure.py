@@ -1,0 +1,214 @@
+"""Azure: a backend in a container of Azure Blob Storage, on azure-storage-blob.
+
+Conditions are `If-None-Match: *`. Blocks that were never committed go by themselves in a week.
+"""
+
+from __future__ import annotations
+
+import time
+import uuid
+from base64 import b64encode
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager, contextmanager, suppress
+from typing import Any
+
+from azure.core import MatchConditions
+from azure.core.exceptions import (
+    HttpResponseError,
+    IncompleteReadError,
+    ResourceExistsError,
+    ResourceModifiedError,
+    ResourceNotFoundError,
+)
+from azure.storage.blob import BlobBlock
+
+from memoflow.backends.azure_failures import code_of, explained
+from memoflow.backends.backend import Found, check_name, folder
+from memoflow.backends.bucket import Bucket, Head, TakenError, TornError
+from memoflow.backends.spans import SPAN_BYTES, send_all
+from memoflow.errors import (
+    BackendError,
+    BackendUnavailableError,
+    NotFoundError,
+    RequestError,
+)
+
+_BATCH = 256  # names in one request to delete
+_EMPTY = 416  # as a span of nothing is answered
+_GONE = (202, 404)
+_FOLDER = "hdi_isfolder"  # said of the folders of accounts that have a hierarchy
+_LOST_BLOCKS = {"InvalidBlockList", "InvalidBlobOrBlock"}
+_COPY_PATIENCE_S = 600
+
+
+class Azure(Bucket):
+    """Keep each name as a block blob of a container, below a prefix.
+
+    `connect` makes a BlobServiceClient.
+    """
+
+    service = "Azure"
+
+    def url(self, name: str) -> str:
+        return f"azure://{self.bucket}/{self.prefix}{name}"
+
+    def explained(self, verb: str, name: str) -> AbstractContextManager[None]:
+        return explained(verb, self.url(name))
+
+    def head(self, name: str) -> Head | None:
+        with self.explained("read", name):
+            try:
+                told = self._blob(name).get_blob_properties()
+            except ResourceNotFoundError as error:
+                if _is_no_container(error):
+                    raise
+                return None
+        return None if _is_folder(told) else Head(told.size, told.metadata or {})
+
+    def get(self, name: str) -> tuple[bytes, Head] | None:
+        found = self._get(name)
+        if found is None or _is_folder(found[1]):
+            return None
+        data, told = found
+        return data, Head(len(data), told.metadata or {})
+
+    def get_span(self, name: str, start: int) -> tuple[bytes, int] | None:
+        try:
+            found = self._get(name, offset=start, length=SPAN_BYTES)
+        except BackendError as error:
+            cause = error.__cause__
+            if isinstance(cause, HttpResponseError) and cause.status_code == _EMPTY:
+                return None if self.head(name) is None else (b"", 0)
+            raise
+        if found is None:
+            return None
+        data, told = found
+        return data, int(str(told.content_range or f"/{len(data)}").rpartition("/")[2])
+
+    def put(self, name: str, data: bytes, said: Mapping[str, str], *, if_absent: bool) -> None:
+        with _conditions():
+            self._blob(name).upload_blob(
+                data, length=len(data), overwrite=not if_absent, metadata=dict(said)
+            )
+
+    def upload(self, name: str, parts: Iterator[bytearray], *, if_absent: bool) -> bool:
+        nonce = uuid.uuid4().hex
+        blob = self._blob(name)
+
+        def send(number: int, part: bytearray) -> Any:
+            # Others may be sending blocks of the same name: theirs must be called otherwise.
+            block = b64encode(f"{nonce}-{number:06}".encode()).decode()
+            blob.stage_block(block, bytes(part), length=len(part))
+            return BlobBlock(block)
+
+        def commit() -> None:
+            with _conditions():
+                condition = MatchConditions.IfMissing if if_absent else None
+                blob.commit_block_list(blocks, metadata={"nonce": nonce}, match_condition=condition)
+
+        with self.explained("write", name):
+            blocks = send_all(parts, send)
+            try:
+                return self.conditionally(name, nonce, commit)
+            except BackendError as error:
+                if code_of(error.__cause__) not in _LOST_BLOCKS:
+                    raise
+        # Whoever commits to a name first drops the blocks that others have sent for it.
+        if self.head(name) is None:
+            raise BackendUnavailableError(
+                f"cannot write {self.url(name)}: what was sent of it was dropped, since others "
+                "wrote and deleted it meanwhile; run again"
+            )
+        return not if_absent  # As if we had been a moment earlier than they.
+
+    def copy(self, name: str, there: Bucket, source: str) -> bool:
+        if not isinstance(there, Azure) or self.client.url != there.client.url:
+            return False
+        target = self._blob(name)
+        with explained("copy to", self.url(name)):
+            try:
+                told = target.start_copy_from_url(there._blob(source).url)
+            except ResourceNotFoundError as error:
+                if _is_no_container(error):
+                    raise
+                raise NotFoundError(
+                    f"{there.url(source)} went away before it could be adopted"
+                ) from error
+            status, deadline = told["copy_status"], time.monotonic() + _COPY_PATIENCE_S
+            while status == "pending" and time.monotonic() < deadline:
+                time.sleep(0.2)
+                status = target.get_blob_properties().copy.status
+        if status != "success":
+            with explained("give up to copy to", self.url(name)), suppress(HttpResponseError):
+                target.abort_copy(told["copy_id"])
+            self.delete([name])  # Until it is whole a copy has its name, too.
+            raise BackendUnavailableError(
+                f"cannot copy to {self.url(name)}: the copy is {status}; it may work later"
+            )
+        return True
+
+    def list(self, prefix: str) -> Iterator[Found]:
+        found = self._container.list_blobs(
+            name_starts_with=self.prefix + folder(prefix), include=["metadata"]
+        )
+        with self.explained("list", prefix):
+            for each in found:
+                name = each.name[len(self.prefix) :]
+                if _is_folder(each):
+                    continue
+                with suppress(RequestError):  # Not of our making.
+                    modified = each.last_modified.timestamp()
+                    yield Found(check_name(name), each.size, modified, each.etag)
+
+    def delete(self, names: Sequence[str]) -> None:
+        keys = [self.key(name) for name in names]
+        for start in range(0, len(keys), _BATCH):
+            batch = keys[start : start + _BATCH]
+            with self.explained("delete from", ""):
+                if len(batch) == 1:
+                    with suppress(ResourceNotFoundError):
+                        self._container.delete_blob(batch[0])
+                    continue
+                answers = self._container.delete_blobs(*batch, raise_on_any_failure=False)
+                for answer in answers:
+                    if answer.status_code not in _GONE:
+                        raise HttpResponseError(response=answer)
+
+    @property
+    def _container(self) -> Any:
+        return self.client.get_container_client(self.bucket)
+
+    def _blob(self, name: str) -> Any:
+        return self._container.get_blob_client(self.key(name))
+
+    def _get(self, name: str, **asked: int) -> tuple[bytes, Any] | None:
+        """Return the bytes, and what was said of them; None if there are none."""
+        with self.explained("read", name):
+            try:
+                answer = self._blob(name).download_blob(**asked)
+                return answer.readall(), answer.properties
+            except ResourceNotFoundError as error:
+                if _is_no_container(error):
+                    raise
+                return None
+            except HttpResponseError as error:
+                if isinstance(error, IncompleteReadError) or error.response is None:
+                    raise TornError(str(error)) from error  # It broke on its way.
+                raise
+
+
+@contextmanager
+def _conditions() -> Iterator[None]:
+    """Tell a condition that was not met from other errors."""
+    try:
+        yield
+    except (ResourceExistsError, ResourceModifiedError) as error:
+        raise TakenError from error
+
+
+def _is_folder(told: Any) -> bool:
+    return (told.metadata or {}).get(_FOLDER) == "true"
+
+
+def _is_no_container(error: HttpResponseError) -> bool:
+    return code_of(error) in {"ContainerNotFound", "ContainerBeingDeleted"}

@@ -1,0 +1,268 @@
+"""Bucket: what backends on a server share, whichever protocol it speaks.
+
+Named by content, most things can be written by plain requests. Where one writer may win, the
+request is conditional and carries a nonce: clients repeat a request whose answer was lost, and the
+second is then refused because of the first.
+"""
+
+from __future__ import annotations
+
+import io
+import os
+import threading
+import uuid
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager
+from dataclasses import dataclass, field
+from itertools import chain
+from pathlib import Path
+from typing import Any, BinaryIO
+
+import xxhash
+from tenacity import Retrying, retry_if_exception_type, stop_after_attempt, wait_random_exponential
+
+from memoflow.backends.backend import Found, Place, check_name, chunks_of
+from memoflow.backends.failures import translated
+from memoflow.backends.spans import PART_BYTES, SPAN_BYTES, Spans, parts_of, pool
+from memoflow.errors import BackendUnavailableError, NotFoundError, RequestError
+
+_TRIES = 12
+
+
+class TornError(Exception):
+    """What came was not what the server has, or was not all of it."""
+
+
+class TakenError(Exception):
+    """A conditional request was refused: the name is taken."""
+
+
+@dataclass(frozen=True)
+class Head:
+    """What a server says of a name: how large it is, and the words that were left with it."""
+
+    size_bytes: int
+    said: Mapping[str, str] = field(default_factory=dict)
+
+
+class Bucket(ABC):
+    """Keep each name as an object of a bucket, below a prefix.
+
+    `connect` makes a client of the server's; it is called once in each process.
+    """
+
+    is_local = False
+    service = ""  # as it is called, in messages
+    longest_name_bytes = 1024  # with the prefix
+
+    def __init__(self, connect: Callable[[], Any], bucket: str, prefix: str = "") -> None:
+        self.bucket = bucket
+        self.prefix = f"{prefix.strip('/')}/" if prefix.strip("/") else ""
+        self._connect = connect
+        self._clients: dict[int, Any] = {}
+        self._lock = threading.Lock()
+
+    def __repr__(self) -> str:
+        return f"{type(self).__name__}({self.url('')!r})"
+
+    @property
+    def client(self) -> Any:
+        """This process's client: a forked child must not share its parent's connections."""
+        with self._lock:
+            process = os.getpid()
+            if process not in self._clients:
+                with self.explained("reach", ""):
+                    self._clients = {process: self._connect()}
+            return self._clients[process]
+
+    def read(self, name: str) -> bytes | None:
+        found: bytes | None = self.patiently(
+            "read", name, lambda is_last: self._read(name, is_last=is_last)
+        )
+        return found
+
+    def open(self, name: str) -> BinaryIO | None:
+        first = self.patiently("read", name, lambda _: self._get_span(name, 0))
+        if first is None:
+            return None
+        return io.BufferedReader(Spans(lambda start: self._read_span(name, start), *first))
+
+    def exists(self, names: Sequence[str]) -> list[bool]:
+        return [size is not None for size in self.sizes(names)]
+
+    def sizes(self, names: Sequence[str]) -> Sequence[int | None]:
+        if len(names) < 2:
+            return [self._size(name) for name in names]
+        with pool() as threads:
+            return list(threads.map(self._size, names))
+
+    def write(
+        self, name: str, data: bytes, *, if_absent: bool = False, durable: bool = True
+    ) -> bool:
+        said = {"xxh3": xxhash.xxh3_128_hexdigest(data), "nonce": uuid.uuid4().hex}
+        return self.conditionally(
+            name,
+            said["nonce"],
+            lambda: self.put(name, data, said, if_absent=if_absent),
+        )
+
+    def write_from(
+        self,
+        name: str,
+        source: Path | Iterable[bytes | memoryview],
+        *,
+        if_absent: bool = False,
+        durable: bool = True,
+    ) -> bool:
+        self.key(name)
+        if isinstance(source, Path):
+            with translated("read", source), open(source, "rb", buffering=0) as file:
+                chunks = iter(lambda: file.read(PART_BYTES), b"")
+                return self.write_from(name, chunks, if_absent=if_absent)
+        parts = parts_of(source)
+        first = next(parts, bytearray())
+        second = next(parts, None)
+        if second is None:
+            return self.write(name, bytes(first), if_absent=if_absent)
+        return self.upload(name, chain([first, second], parts), if_absent=if_absent)
+
+    def adopt(self, name: str, source: Path | Place) -> bool:
+        if isinstance(source, Path):
+            return self.write_from(name, source, if_absent=True)
+        if self._size(name) is not None:
+            return False
+        there = source.backend
+        if isinstance(there, Bucket) and self.copy(name, there, source.name):
+            return True
+        return self.write_from(name, chunks_of(source), if_absent=True)
+
+    def path(self, name: str) -> Path | None:
+        return None
+
+    def bring(self, names: Sequence[str]) -> None:
+        return  # There is no way to: `Tiered` has one.
+
+    def doubt(self, name: str) -> bool:
+        return False
+
+    def tidy(self, *, before: float, dry_run: bool = False) -> int:
+        return 0  # Where the server forgets by itself what was begun and never ended.
+
+    def key(self, name: str) -> str:
+        """Return what the server calls a name; RequestError if it cannot."""
+        key = self.prefix + check_name(name)
+        if len(key.encode()) > self.longest_name_bytes:
+            raise RequestError(
+                f"{name!r} is too long for {self.service}: a key has "
+                f"{self.longest_name_bytes} bytes"
+            )
+        return key
+
+    def patiently(self, verb: str, name: str, act: Callable[[bool], Any]) -> Any:
+        """Do it again while what comes is torn; `act` is told when there is no other time."""
+        tries = Retrying(
+            stop=stop_after_attempt(_TRIES),
+            wait=wait_random_exponential(multiplier=0.02, max=2),
+            retry=retry_if_exception_type(TornError),
+            reraise=True,
+        )
+        try:
+            for attempt in tries:
+                with attempt:
+                    return act(attempt.retry_state.attempt_number == _TRIES)
+        except TornError as error:
+            raise BackendUnavailableError(
+                f"cannot {verb} {self.url(name)}, tried {_TRIES} times: {error}"
+            ) from error
+
+    def conditionally(self, name: str, nonce: str, act: Callable[[], Any]) -> bool:
+        """Tell whether a write won that may be refused; `nonce` is what its metadata has."""
+
+        def write(_: bool) -> bool:
+            with self.explained("write", name):
+                try:
+                    act()
+                    return True
+                except TakenError:
+                    head = self.head(name)
+            if head is None:  # Deleted since: the name is free again.
+                raise TornError("others write and delete it at the same time")
+            return head.said.get("nonce") == nonce
+
+        won: bool = self.patiently("write", name, write)
+        return won
+
+    # What each protocol has its own words for.
+
+    @abstractmethod
+    def url(self, name: str) -> str:
+        """Return what to call a name in messages."""
+
+    @abstractmethod
+    def explained(self, verb: str, name: str) -> AbstractContextManager[None]:
+        """Turn an error of the client's inside into a BackendError."""
+
+    @abstractmethod
+    def head(self, name: str) -> Head | None:
+        """Return what the server says of a name; None if nothing has it."""
+
+    @abstractmethod
+    def get(self, name: str) -> tuple[bytes, Head] | None:
+        """Return the bytes, and what was said of them, or None; TornError may be raised."""
+
+    @abstractmethod
+    def get_span(self, name: str, start: int) -> tuple[bytes, int] | None:
+        """Return one span from there on, and the size of all, or None; TornError may be raised.
+
+        Of nothing, nothing is returned, whatever the protocol thinks of such a span.
+        """
+
+    @abstractmethod
+    def put(self, name: str, data: bytes, said: Mapping[str, str], *, if_absent: bool) -> None:
+        """Write in one request; TakenError if `if_absent` and the name is taken."""
+
+    @abstractmethod
+    def upload(self, name: str, parts: Iterator[bytearray], *, if_absent: bool) -> bool:
+        """Write in parts, of which there are two at least; an error leaves nothing."""
+
+    @abstractmethod
+    def copy(self, name: str, there: Bucket, source: str) -> bool:
+        """Copy from another bucket without moving the bytes through here; False if that cannot be.
+
+        NotFoundError if there is nothing to copy.
+        """
+
+    @abstractmethod
+    def list(self, prefix: str) -> Iterator[Found]: ...
+
+    @abstractmethod
+    def delete(self, names: Sequence[str]) -> None: ...
+
+    def _size(self, name: str) -> int | None:
+        head = self.head(name)
+        return None if head is None else head.size_bytes
+
+    def _read(self, name: str, *, is_last: bool) -> bytes | None:
+        found = self.get(name)
+        if found is None:
+            return None
+        data, head = found
+        told = head.said.get("xxh3")
+        if told and xxhash.xxh3_128_hexdigest(data) != told and not is_last:
+            raise TornError("its bytes are not those that were written")
+        # Not the bytes that were written, each time: damaged there, as their reader will find.
+        return data
+
+    def _get_span(self, name: str, start: int) -> tuple[bytes, int] | None:
+        found = self.get_span(name, start)
+        if found is not None and len(found[0]) != min(SPAN_BYTES, max(0, found[1] - start)):
+            raise TornError(f"{len(found[0])} bytes came")
+        return found
+
+    def _read_span(self, name: str, start: int) -> bytes:
+        found = self.patiently("read", name, lambda _: self._get_span(name, start))
+        if found is None:
+            raise NotFoundError(f"{self.url(name)} went away while it was read")
+        data: bytes = found[0]
+        return data

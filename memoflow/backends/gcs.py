@@ -1,0 +1,217 @@
+"""GCS: a backend in a bucket of Google Cloud Storage, on google-cloud-storage.
+
+Conditions are `if_generation_match=0`. Uploads that were never ended go by themselves in a week.
+"""
+
+from __future__ import annotations
+
+import io
+import uuid
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager, contextmanager, suppress
+from typing import Any
+
+from google.api_core.exceptions import (
+    NotFound,
+    PreconditionFailed,
+    RequestRangeNotSatisfiable,
+)
+from google.cloud.storage.retry import DEFAULT_RETRY
+from google.resumable_media.common import DataCorruption
+
+from memoflow.backends.backend import Found, check_name, folder
+from memoflow.backends.bucket import Bucket, Head, TakenError, TornError
+from memoflow.backends.gcs_failures import explained, is_no_bucket
+from memoflow.backends.spans import PART_BYTES, SPAN_BYTES, pool
+from memoflow.errors import (
+    BackendError,
+    BackendUnavailableError,
+    NotFoundError,
+    RequestError,
+)
+
+_LONGEST_COPY = 10_000  # requests, each of which copies a part; most copies take one
+
+
+class Gcs(Bucket):
+    """Keep each name as an object of a bucket, below a prefix.
+
+    `connect` makes a Client of google-cloud-storage. `patience_s` is how long a request is
+    repeated.
+    """
+
+    service = "GCS"
+
+    def __init__(
+        self, connect: Callable[[], Any], bucket: str, prefix: str = "", *, patience_s: float = 60
+    ) -> None:
+        super().__init__(connect, bucket, prefix)
+        # Every request of ours can be repeated: what may not be done twice carries a condition.
+        retry = DEFAULT_RETRY.with_delay(initial=0.1, maximum=8).with_timeout(patience_s)
+        self._patience = {"timeout": 30, "retry": retry}
+
+    def url(self, name: str) -> str:
+        return f"gs://{self.bucket}/{self.prefix}{name}"
+
+    def explained(self, verb: str, name: str) -> AbstractContextManager[None]:
+        return explained(verb, self.url(name))
+
+    def head(self, name: str) -> Head | None:
+        blob = self._blob(name)
+        with self.explained("read", name):
+            try:
+                blob.reload(**self._patience)
+            except NotFound as error:
+                if is_no_bucket(error):
+                    raise
+                return None
+        return Head(blob.size or 0, blob.metadata or {})
+
+    def get(self, name: str) -> tuple[bytes, Head] | None:
+        # What was said of it does not come with it; its CRC does, and is checked by the client.
+        data = self._get(name)
+        return None if data is None else (data, Head(len(data)))
+
+    def get_span(self, name: str, start: int) -> tuple[bytes, int] | None:
+        try:
+            data = self._get(name, start=start, end=start + SPAN_BYTES - 1)
+        except BackendError as error:
+            if isinstance(error.__cause__, RequestRangeNotSatisfiable):
+                return b"", 0
+            raise
+        if data is None:
+            return None
+        if start or len(data) < SPAN_BYTES:
+            return data, start + len(data)
+        # The size of all does not come with it either; it is asked for if this was not all.
+        head = self.head(name)
+        return None if head is None else (data, head.size_bytes)
+
+    def put(self, name: str, data: bytes, said: Mapping[str, str], *, if_absent: bool) -> None:
+        blob = self._blob(name)
+        blob.metadata = dict(said)
+        with _conditions():
+            blob.upload_from_string(
+                data,
+                content_type="application/octet-stream",
+                client=self.client,
+                if_generation_match=_condition(if_absent),
+                **self._patience,
+            )
+
+    def upload(self, name: str, parts: Iterator[bytearray], *, if_absent: bool) -> bool:
+        blob = self._blob(name)
+        nonce = uuid.uuid4().hex
+        blob.metadata = {"nonce": nonce}
+        blob.chunk_size = PART_BYTES
+
+        def send() -> None:
+            with _conditions():
+                blob.upload_from_file(
+                    _Stream(parts),
+                    content_type="application/octet-stream",
+                    client=self.client,
+                    if_generation_match=_condition(if_absent),
+                    **self._patience,
+                )
+
+        with self.explained("write", name):
+            try:
+                send()
+                return True
+            except TakenError:
+                head = self.head(name)
+        return head is not None and head.said.get("nonce") == nonce
+
+    def copy(self, name: str, there: Bucket, source: str) -> bool:
+        if not isinstance(there, Gcs) or self._api != there._api:
+            return False
+        head = there.head(source)
+        if head is None:
+            raise NotFoundError(f"{there.url(source)} went away before it could be adopted")
+        blob, token = self._blob(name), None
+        blob.metadata = dict(head.said)  # A copy does not take it along where anything is said.
+        with explained("copy to", self.url(name)):
+            for _ in range(_LONGEST_COPY):
+                token, *_ = blob.rewrite(there._blob(source), token=token, **self._patience)
+                if token is None:
+                    return True
+        raise BackendUnavailableError(
+            f"cannot copy to {self.url(name)}: it takes too long; it may work later"
+        )
+
+    def list(self, prefix: str) -> Iterator[Found]:
+        with self.explained("list", prefix):
+            for each in self.client.list_blobs(
+                self.bucket,
+                prefix=self.prefix + folder(prefix),
+                fields="items(name,size,updated,generation),nextPageToken",
+                **self._patience,
+            ):
+                name = each.name[len(self.prefix) :]
+                with suppress(RequestError):  # Not of our making: a folder's marker, perhaps.
+                    modified = each.updated.timestamp()
+                    yield Found(check_name(name), each.size, modified, str(each.generation))
+
+    def delete(self, names: Sequence[str]) -> None:
+        blobs = [self._blob(name) for name in names]
+        with pool() as threads, self.explained("delete from", ""):
+            for _ in threads.map(self._delete, blobs):
+                pass
+
+    @property
+    def _api(self) -> str:
+        return str(self.client._connection.API_BASE_URL)
+
+    def _blob(self, name: str) -> Any:
+        return self.client.bucket(self.bucket).blob(self.key(name))
+
+    def _delete(self, blob: Any) -> None:
+        try:
+            blob.delete(**self._patience)
+        except NotFound as error:
+            if is_no_bucket(error):
+                raise
+
+    def _get(self, name: str, **asked: int) -> bytes | None:
+        blob = self._blob(name)
+        with self.explained("read", name):
+            try:
+                data: bytes = blob.download_as_bytes(client=self.client, **asked, **self._patience)
+                return data
+            except NotFound as error:
+                if is_no_bucket(error):
+                    raise
+                return None
+            except DataCorruption as error:
+                raise TornError(str(error).partition("\n")[0]) from error
+
+
+class _Stream(io.RawIOBase):
+    """What the client reads parts from: in order, each once."""
+
+    def __init__(self, parts: Iterator[bytearray]) -> None:
+        self._parts = parts
+        self._at = 0
+
+    def tell(self) -> int:
+        return self._at
+
+    def read(self, size_bytes: int = -1) -> bytes:
+        # Parts are as large as what is asked for; only the last is smaller.
+        part = next(self._parts, b"")
+        self._at += len(part)
+        return bytes(part)
+
+
+def _condition(if_absent: bool) -> int | None:
+    return 0 if if_absent else None
+
+
+@contextmanager
+def _conditions() -> Iterator[None]:
+    """Tell a condition that was not met from other errors."""
+    try:
+        yield
+    except PreconditionFailed as error:
+        raise TakenError from error

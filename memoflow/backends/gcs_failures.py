@@ -1,0 +1,73 @@
+"""Failures of GCS: which of them means that retrying will not help, and what to do about it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from google.api_core.exceptions import GoogleAPICallError, RetryError
+from google.auth.exceptions import DefaultCredentialsError, GoogleAuthError, TransportError
+from google.resumable_media.common import DataCorruption
+from requests.exceptions import ConnectionError, RequestException, Timeout
+
+from memoflow.errors import BackendDeniedError, BackendError, BackendUnavailableError
+
+
+@contextmanager
+def explained(verb: str, url: str) -> Iterator[None]:
+    """Turn an error of Google's inside into a BackendError that says what, where and what to do."""
+    what = f"cannot {verb} {url}"
+    try:
+        yield
+    except GoogleAPICallError as error:
+        raise _of_answer(error, what) from error
+    except RetryError as error:
+        raise _of_network(error.cause or error, what) from error
+    except DefaultCredentialsError as error:
+        raise BackendDeniedError(
+            f"{what}: {error}; give Google credentials (gcloud auth application-default login, "
+            "GOOGLE_APPLICATION_CREDENTIALS, or a service account)"
+        ) from error
+    except TransportError as error:
+        raise BackendUnavailableError(f"{what}: {error}; it may work later") from error
+    except GoogleAuthError as error:
+        raise BackendDeniedError(
+            f"{what}: {error}; renew or correct the Google credentials"
+        ) from error
+    except DataCorruption as error:
+        raise BackendUnavailableError(
+            f"{what}: what arrived is not what was sent; it may work later"
+        ) from error
+    except (ConnectionError, Timeout) as error:
+        raise _of_network(error, what) from error
+    except RequestException as error:
+        raise BackendError(f"{what}: {error}") from error
+
+
+def _of_network(error: BaseException, what: str) -> BackendError:
+    if isinstance(error, ConnectionError):
+        return BackendUnavailableError(
+            f"{what}: {error}; check the network, and STORAGE_EMULATOR_HOST if that is set"
+        )
+    return BackendUnavailableError(f"{what}: {error}; it may work later")
+
+
+def is_no_bucket(error: GoogleAPICallError) -> bool:
+    """Tell a bucket that is not there from an object that is not."""
+    return "bucket does not exist" in str(error.message)
+
+
+def _of_answer(error: GoogleAPICallError, what: str) -> BackendError:
+    status = int(error.code or 0)
+    what = f"{what}: {error.message or status}"
+    if is_no_bucket(error):
+        return BackendDeniedError(f"{what}; create the bucket, or name another")
+    if status == 401:
+        return BackendDeniedError(f"{what}; renew or correct the Google credentials")
+    if status == 403:
+        return BackendDeniedError(
+            f"{what}; give who runs this the role Storage Object User in the bucket"
+        )
+    if status >= 500 or status in (408, 429):
+        return BackendUnavailableError(f"{what}; it may work later")
+    return BackendError(what)

@@ -1,0 +1,100 @@
+"""Opening: which backend a root gets, and what is said where there can be none."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+
+import pytest
+
+from memoflow.errors import RequestError
+from memoflow.storages import backend_of
+
+_OPEN = """
+import sys
+for name in {blocked!r}:
+    sys.modules[name] = None  # As if it were not installed.
+from memoflow.storages import backend_of
+backend = backend_of({type!r}, {root!r})
+print(repr(backend))
+backend.read("a")
+"""
+
+
+def opened(type: str, root: str, *blocked: str, **env: str) -> list[str]:
+    """Return the lines of a process that opens a root and reads there."""
+    done = subprocess.run(
+        [sys.executable, "-c", _OPEN.format(type=type, root=root, blocked=blocked)],
+        env=os.environ | {"METAFLOW_USER": "tester"} | env,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    return (done.stdout + done.stderr).splitlines()
+
+
+def test_a_type_without_backend_is_refused() -> None:
+    with pytest.raises(RequestError, match="azure, gs, s3, not ftp"):
+        backend_of("ftp", "host/folder")
+
+
+@pytest.mark.parametrize(
+    ("type", "root", "blocked", "packages"),
+    [
+        (
+            "azure",
+            "container/folder",
+            "azure.storage.blob",
+            "azure-storage-blob and azure-identity",
+        ),
+        ("gs", "gs://bucket/folder", "google.cloud.storage", "google-cloud-storage"),
+        ("s3", "s3://bucket/folder", "botocore", "boto3"),
+    ],
+)
+def test_a_missing_package_is_one_line_that_names_it(
+    type: str, root: str, blocked: str, packages: str
+) -> None:
+    last = opened(type, root, blocked)[-1]
+    assert last.startswith(f"memoflow.errors.RequestError: there can be no store in {root}")
+    assert last.endswith(f"install {packages}")
+
+
+@pytest.mark.parametrize("root", ["container/some/folder", "azure://container/some/folder"])
+def test_a_root_in_azure_is_a_container_and_a_folder(root: str) -> None:
+    pytest.importorskip("azure.storage.blob")
+    assert opened("azure", root)[0] == "Azure('azure://container/some/folder/')"
+
+
+def test_azure_without_an_endpoint_says_what_to_set() -> None:
+    pytest.importorskip("azure.storage.blob")
+    assert "METAFLOW_AZURE_STORAGE_BLOB_SERVICE_ENDPOINT is not set" in opened("azure", "c/f")[-1]
+
+
+def test_azure_without_a_login_package_says_what_to_install() -> None:
+    pytest.importorskip("azure.storage.blob")
+    last = opened(
+        "azure",
+        "container/folder",
+        "azure.identity",
+        METAFLOW_AZURE_STORAGE_BLOB_SERVICE_ENDPOINT="https://127.0.0.1:9",
+    )[-1]
+    assert last.startswith("memoflow.errors.BackendDeniedError")
+    assert last.endswith("install azure-identity")
+
+
+def test_a_root_in_gcs_is_a_bucket_and_a_folder() -> None:
+    pytest.importorskip("google.cloud.storage")
+    assert opened("gs", "gs://bucket/some/folder")[0] == "Gcs('gs://bucket/some/folder/')"
+
+
+def test_gcs_without_credentials_says_what_to_give() -> None:
+    pytest.importorskip("google.cloud.storage")
+    lines = opened(
+        "gs",
+        "gs://bucket/folder",
+        HOME="/nonexistent",
+        CLOUDSDK_CONFIG="/nonexistent",
+        NO_GCE_CHECK="true",
+    )
+    assert "give Google credentials" in lines[-1]
