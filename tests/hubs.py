@@ -49,7 +49,9 @@ class Fault:
     path: str = ""
     times: int = 1
     fired: int = 0
-    retry_after: int | None = None
+    retry_after: int | str | None = None
+    ratelimit: str | None = None
+    text: str = ""
     then: Callable[[], None] | None = None
 
     def matches(self, what: str, path: str) -> bool:
@@ -91,6 +93,8 @@ class Hub:
     def __init__(self, *, port: int = 0, page: int = 1000) -> None:
         self.repos: dict[tuple[str, str], Repo] = {}
         self.large: dict[str, File] = {}
+        self.renamed: dict[str, str] = {}
+        self.has_xet = False
         self.requests: list[Request] = []
         self.faults: list[Fault] = []
         self.page = page
@@ -110,6 +114,10 @@ class Hub:
         return self
 
     def __exit__(self, *exception: object) -> None:
+        self.stop()
+
+    def stop(self) -> None:
+        """Be there no more: who asks is refused a connection."""
         self.closing.set()
         for server in self._servers:
             server.shutdown()
@@ -158,7 +166,8 @@ class Hub:
     def fault(self, kind: str, what: str, path: str = "", **more: Any) -> Fault:
         """Plan a fault: "status 503", "stall", "truncate", "flip", "size", "reset", "path", "move".
 
-        "move" calls `then` after the request was answered, "late" before; others spoil the answer.
+        "says" answers with `text`. "move" calls `then` after the request was answered, "late"
+        before; others spoil the answer.
         """
         self.faults.append(Fault(kind, what, path, **more))
         return self.faults[-1]
@@ -202,6 +211,9 @@ class _Handler(BaseHTTPRequestHandler):
         self._answer()
 
     def _answer(self) -> None:
+        if self.hub.closing.is_set():
+            self.close_connection = True  # It was open from before.
+            return
         url = urlsplit(self.path)
         match = _ROUTE.fullmatch(url.path)
         if match is None:
@@ -212,6 +224,10 @@ class _Handler(BaseHTTPRequestHandler):
             return
         repo_type = match["api"] or match["type"] or "model"
         repo_id = match["id"] or match["repo"]
+        if repo_id in self.hub.renamed:
+            there = self.path.replace(repo_id, self.hub.renamed[repo_id], 1)
+            self._send("moved", 307, b"", repo_id, {"Location": there}, None)
+            return
         what = {"revision": "info", "tree": "tree", None: "get"}[match["what"]]
         if self.command == "HEAD":
             what = "head"
@@ -272,6 +288,8 @@ class _Handler(BaseHTTPRequestHandler):
         if fault is not None and fault.kind == "size":
             value = [{**each, "size": each["size"] + 1, "lfs": None} for each in value]
         data = json.dumps(value).encode()
+        if fault is not None and fault.kind == "says":
+            data = fault.text.encode()
         self._send(
             what, 200, data, subject, {"Content-Type": "application/json", **(headers or {})}, fault
         )
@@ -297,6 +315,9 @@ class _Handler(BaseHTTPRequestHandler):
             "X-Linked-Size": str(len(file.data) + (1 if wrong else 0)),
             "Location": f"{self.hub.cdn}/lfs/{oid}?Signature={_SIGNATURE}&name={quote(subject)}",
         }
+        if self.hub.has_xet:
+            token = f"{self.hub.endpoint}/xet-read-token"
+            headers |= {"X-Xet-Hash": oid, "Link": f'<{token}>; rel="xet-auth"'}
         if what == "get":  # Who follows the redirect is counted there.
             fault = None
         self._send(what if what == "head" else "redirect", 302, b"", subject, headers, fault)
@@ -333,6 +354,8 @@ class _Handler(BaseHTTPRequestHandler):
             status, data, headers = int(kind.split()[1]), b"{}", {}
             if fault is not None and fault.retry_after is not None:
                 headers["Retry-After"] = str(fault.retry_after)
+            if fault is not None and fault.ratelimit is not None:
+                headers["ratelimit"] = fault.ratelimit
         elif asked and status == 200:
             start = int(asked.removeprefix("bytes=").split("-")[0])
             headers["Content-Range"] = f"bytes {start}-{len(data) - 1}/{len(data)}"

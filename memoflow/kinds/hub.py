@@ -1,11 +1,14 @@
 """Hub: snapshots of repositories by commit, and which commit a branch or tag stands for.
 
-    hub/<scope...>/<repo type>/<repo>/<commit>/<patterns>     the files of one snapshot
-    hub/revision/<repo type>/<repo>/<revision>/<flow>/<run>   the commit that a run goes by
+    hub/<scope...>/<repo type>/<repo>/<commit>/<patterns>            the files of one snapshot
+    hub/revision/<repo type>/<repo>/<revision>/<host>/<flow>/<run>   the commit a run goes by
+    hub/first/<repo type>/<repo>/<revision>/<host>/<flow>/<scope>    the first answer, kept to
+    hub/stood/<repo type>/<repo>/<revision>/<host>/<time>-<commit>   what the Hub last said when
 
 `scope` is `checkpoint/<flow>/<step>/<scope>/<identifier>`, `flow/<flow>` or `global`, followed by
 `user/<name>` where the repository is private or gated and the scope is not global. `patterns` is
-the digest of what is allowed and ignored.
+the digest of what is allowed and ignored. `host` is which Hub: a branch of one is not that of
+another, while a commit is what it is wherever it came from.
 """
 
 from __future__ import annotations
@@ -18,6 +21,7 @@ from dataclasses import asdict, dataclass
 from datetime import datetime, timedelta, timezone
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
 
 from memoflow.errors import IntegrityError, NotFoundError, RequestError
 from memoflow.names import Digest, Key, Ref
@@ -27,10 +31,12 @@ from memoflow.store import Payload, Store
 KIND = "hub"
 REPO_TYPES = ("model", "dataset", "space")
 _SCOPES = {"checkpoint": 5, "flow": 2, "global": 1}  # and of how many parts each is
-_REVISION = "revision"
+_REVISION, _FIRST, _STOOD = "revision", "first", "stood"
 _REPO_ID = re.compile(r"[\w.-]+(?:/[\w.-]+)?", re.ASCII)
 _COMMIT = re.compile(r"[0-9a-f]{40}")
-# A run may go on that long after it asked for a commit, and still see the same one.
+_STOOD_AT = re.compile(r"(?P<asked_ms>[0-9]{15})-(?P<commit>[0-9a-f]{40})")
+# A run may go on that long after it asked for a commit, and still see the same one. What a
+# revision stood for is known for longer, as long as there is a snapshot of that.
 _RUNS_LAST = timedelta(days=60)
 
 Patterns = tuple[str, ...]
@@ -40,7 +46,8 @@ Patterns = tuple[str, ...]
 class Wanted:
     """What is asked for: a repository, one of its revisions, and which of its files.
 
-    None for patterns is no pattern; an empty tuple is one that nothing matches.
+    None for patterns is no pattern; an empty tuple is one that nothing matches. `at` is the host
+    of the Hub, where one was named.
     """
 
     repo_id: str
@@ -48,12 +55,14 @@ class Wanted:
     revision: str = "main"
     allow: Patterns | None = None
     ignore: Patterns | None = None
+    at: str = ""
 
     @classmethod
     def of(
         cls,
         repo_id: object,
         *,
+        endpoint: object = None,
         repo_type: object = None,
         revision: object = None,
         allow_patterns: object = None,
@@ -61,7 +70,9 @@ class Wanted:
     ) -> Wanted:
         """Return what arguments of `snapshot_download` ask for; RequestError if they cannot."""
         if not isinstance(repo_id, str) or not _REPO_ID.fullmatch(repo_id):
-            raise RequestError(f"repo_id is the name of a repository, org/name, not {repo_id!r}")
+            # Not shown if it is no text: a dict may hold a token.
+            what = repr(repo_id) if isinstance(repo_id, str) else f"a {type(repo_id).__name__}"
+            raise RequestError(f"repo_id is the name of a repository, org/name, not {what}")
         repo_type = "model" if repo_type is None else repo_type
         if repo_type not in REPO_TYPES:
             known = ", ".join(REPO_TYPES)
@@ -69,12 +80,15 @@ class Wanted:
         revision = "main" if revision is None else revision
         if not isinstance(revision, str) or not revision:
             raise RequestError(f"revision={revision!r} of {repo_id}: it is a branch, tag or commit")
+        if endpoint is not None and not isinstance(endpoint, str):
+            raise RequestError(f"endpoint of {repo_id} is an address, https://..., or None")
         return cls(
             repo_id,
             str(repo_type),
             revision,
             _patterns("allow_patterns", allow_patterns),
             _patterns("ignore_patterns", ignore_patterns),
+            host_of(endpoint) if endpoint else "",
         )
 
     @property
@@ -85,7 +99,8 @@ class Wanted:
     @property
     def name(self) -> str:
         """What a revision of it is called where its commit is written down."""
-        return f"{self.repo_type}/{self.repo_id}@{self.revision}"
+        at = f" at {self.at}" if self.at else ""
+        return f"{self.repo_type}/{self.repo_id}@{self.revision}{at}"
 
     @property
     def commit(self) -> str | None:
@@ -99,12 +114,22 @@ class Wanted:
 
 
 def _patterns(option: str, value: object) -> Patterns | None:
-    each = (value,) if isinstance(value, str) else value
-    if each is None:
+    if value is None:
         return None
-    if not isinstance(each, Iterable) or not all(isinstance(one, str) for one in (*each,)):
+    # Once: a generator has nothing left after that.
+    each: tuple[object, ...] = (value,)
+    if isinstance(value, Iterable) and not isinstance(value, str):
+        each = tuple(value)
+    texts = tuple(one for one in each if isinstance(one, str))
+    if len(texts) < len(each):
         raise RequestError(f"{option} is a pattern or a list of patterns, not {value!r}")
-    return tuple(each)
+    return texts
+
+
+def host_of(endpoint: str) -> str:
+    """Return which Hub an address is of: host and path, without a login."""
+    found = urlsplit(endpoint if "://" in endpoint else f"https://{endpoint}")
+    return f"{found.netloc.rpartition('@')[2]}{found.path.rstrip('/')}"
 
 
 def is_commit(revision: str) -> bool:
@@ -122,6 +147,11 @@ class Scope:
     parts: tuple[str, ...]
     user: str
 
+    @property
+    def kind(self) -> str:
+        """The `cache_scope` that it is."""
+        return self.parts[0]
+
     def of(self, *, restricted: bool) -> tuple[str, ...]:
         """Return the scope of what everybody may see, or of what is `restricted` to some."""
         own = restricted and self.parts != ("global",)
@@ -134,10 +164,9 @@ class Scope:
 
 @dataclass(frozen=True)
 class Resolved:
-    """The commit that a revision stood for at a time, and whether not everybody may see it."""
+    """The commit that a revision stood for at a time."""
 
     commit: str
-    restricted: bool
     asked: float  # Unix seconds
 
 
@@ -232,31 +261,70 @@ def there(store: Store, scope: Scope, wanted: Wanted) -> Iterator[Snapshot]:
                 yield found
 
 
-def revision_key(wanted: Wanted, flow: str, run: str) -> Key:
-    return _revisions(wanted) / flow / run
+def revision_key(wanted: Wanted, host: str, flow: str, run: str) -> Key:
+    """Return the key of the commit that a run goes by."""
+    return _of_revision(_REVISION, wanted, host) / flow / run
+
+
+def first_key(wanted: Wanted, host: str, flow: str, scope: str) -> Key:
+    """Return the key of the answer that a flow keeps to, in each of its scopes."""
+    return _of_revision(_FIRST, wanted, host) / flow / scope
 
 
 def resolved(store: Store, key: Key) -> Resolved | None:
-    """Return what a run goes by, or None."""
+    """Return what was written down, or None."""
     ref = store.find(key)
     return None if ref is None else _read(store, ref)
 
 
-def last_resolved(store: Store, wanted: Wanted) -> Resolved | None:
-    """Return what the revision stood for when any run last asked, or None."""
-    ref = store.newest(_revisions(wanted))
-    return None if ref is None else _read(store, ref)
-
-
-def record_resolved(store: Store, key: Key, found: Resolved, *, for_ever: bool) -> Resolved:
-    """Write down what a run goes by, and return that: what another task wrote before stands."""
+def record_resolved(store: Store, key: Key, found: Resolved, *, for_ever: bool = False) -> Resolved:
+    """Write down what is gone by, and return that: what another task wrote before stands."""
     expires = None if for_ever else time.time() + _RUNS_LAST.total_seconds()
     ref = store.save(key, Payload(), meta=asdict(found), expires=expires, durable=False)
     return _read(store, ref) or found
 
 
-def _revisions(wanted: Wanted) -> Key:
-    return Key.of(KIND, _REVISION, wanted.repo_type, wanted.repo_id, wanted.revision)
+def stood(store: Store, wanted: Wanted, host: str) -> list[Resolved]:
+    """Return what a revision stood for whenever the Hub was asked, the last answer first.
+
+    Of the same answers the last one.
+    """
+    found = []
+    for key in reversed(store.keys(_of_revision(_STOOD, wanted, host))):
+        match = _STOOD_AT.fullmatch(key.parts[-1])
+        if match is not None:
+            found.append(Resolved(match["commit"], int(match["asked_ms"]) / 1000))
+    last = {one.commit: one for one in reversed(found)}
+    return [one for one in found if last[one.commit] == one]
+
+
+def note_stood(store: Store, wanted: Wanted, host: str, answer: Resolved) -> None:
+    """Note what the Hub has answered, in place of the same answers before."""
+    series, asked_ms = _of_revision(_STOOD, wanted, host), int(answer.asked * 1000)
+    key = series / f"{asked_ms:015d}-{answer.commit}"
+    expires = time.time() + _RUNS_LAST.total_seconds()
+    store.save(key, Payload(), expires=expires, durable=False)
+    for other in store.keys(series):
+        if other.parts[-1].endswith(f"-{answer.commit}") and other.parts[-1] < key.parts[-1]:
+            store.forget(other)
+
+
+def standing(store: Store) -> set[Key]:
+    """Return what is to stay known of revisions: what leads to snapshots, and first answers."""
+    held, kept, notes = set(), set(), []
+    for key in store.keys(Key.of(KIND)):
+        if is_snapshot(key):
+            held.add(key.parts[-4:-1])
+        elif key.parts[1] == _FIRST:
+            kept.add(key)
+        elif key.parts[1] == _STOOD and len(key.parts) == 7:
+            notes.append(key)
+    commits = ((key, key.parts[-1].partition("-")[2]) for key in notes)
+    return kept | {key for key, commit in commits if (*key.parts[2:4], commit) in held}
+
+
+def _of_revision(what: str, wanted: Wanted, host: str) -> Key:
+    return Key.of(KIND, what, wanted.repo_type, wanted.repo_id, wanted.revision, host)
 
 
 def _read(store: Store, ref: Ref) -> Resolved | None:

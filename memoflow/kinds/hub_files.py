@@ -14,10 +14,13 @@ from memoflow.errors import IntegrityError, NotFoundError
 from memoflow.kinds import hub
 from memoflow.kinds.hub import Snapshot, Wanted
 from memoflow.names import Digest, Key
-from memoflow.objects import File, blob_name
+from memoflow.objects import File, blob_name, is_whole, read_file
 from memoflow.objects.blobs import chunks
 from memoflow.objects.paths import check_tree
 from memoflow.store import Store
+
+_SMALL_BYTES = 16 << 20
+_MOST_SNAPSHOTS = 16
 
 
 @dataclass(frozen=True)
@@ -33,10 +36,13 @@ class Announced:
     digest: str
 
 
-def check_paths(repo: str, files: Iterable[Announced]) -> None:
+def check_paths(repo: str, files: Collection[Announced]) -> None:
     """Raise IntegrityError if these cannot be the files of one directory."""
     try:
         check_tree([file.path for file in files], (), {})
+        for file in files:
+            if "\\" in file.path:  # Which huggingface_hub does not download either.
+                raise ValueError(f"{file.path!r} has a backslash")
     except ValueError as error:
         raise IntegrityError(
             f"the Hub lists files of {repo} that no directory can hold: {error}; nothing was loaded"
@@ -109,6 +115,35 @@ def recall(store: Store, files: Collection[Announced]) -> dict[str, File]:
     return {path: file for path, file in found.items() if not spoilt & _blobs(file)}
 
 
+def recognize(
+    store: Store, wanted: Wanted, commit: str, files: Iterable[Announced]
+) -> dict[str, File]:
+    """Return those of the files that lie at their path in snapshots of the repository, by path.
+
+    They are read and proven, since this machine has no note of them. So it is for small ones: large
+    ones are found by `named`.
+    """
+    asked = {file.path: file for file in files if file.size_bytes <= _SMALL_BYTES}
+    if not asked:
+        return {}
+    repo = (wanted.repo_type, wanted.repo_id)
+    keys = [key for key in store.keys(Key.of(hub.KIND)) if hub.is_snapshot(key)]
+    keys = [key for key in keys if key.parts[-4:-2] == repo]
+    keys.sort(key=lambda key: key.parts[-2] != commit)
+    found: dict[str, File] = {}
+    for key in keys[:_MOST_SNAPSHOTS]:
+        for path, held in _files(store, key).items():
+            file = asked.get(path)
+            if file is None or path in found or held.size_bytes != file.size_bytes:
+                continue
+            try:
+                prove(file, read_file(store.backend, held))
+            except (NotFoundError, IntegrityError):
+                continue
+            found[path] = held
+    return found
+
+
 def remember_public(store: Store, snapshot: Snapshot, wanted: Wanted) -> None:
     """Note that anybody may have a snapshot, for whoever wants the same in another scope."""
     store.index.remember({_public(wanted, snapshot.about.commit): str(snapshot.ref.key)})
@@ -134,6 +169,35 @@ def named(store: Store, files: Iterable[Announced]) -> dict[str, Path]:
             if blob is not None and blob.is_file():
                 found[file.path] = blob
     return found
+
+
+def set_damaged_aside(store: Store, key: Key, files: Iterable[Announced]) -> None:
+    """Read what the store has of a snapshot and of files, so that a save replaces what is damaged.
+
+    A save takes a blob of the right size for present.
+    """
+    blobs = {Digest(file.digest) for file in files if file.digest.startswith("sha256:")}
+    ref = store.find(key)
+    lost = False
+    if ref is not None:
+        try:
+            mine = store.manifest(ref).blobs
+        except (NotFoundError, IntegrityError):
+            mine = set()  # It is forgotten by now.
+        lost = not all(store.backend.exists([blob_name(blob) for blob in mine]))
+        blobs |= mine
+    damaged = [blob for blob in blobs if not _is_sound(store, blob)]
+    for blob in damaged:
+        store.quarantine(blob)
+    if damaged or lost:
+        store.forget(key)
+
+
+def _is_sound(store: Store, blob: Digest) -> bool:
+    try:
+        return is_whole(store.backend, blob)
+    except NotFoundError:
+        return True  # What is not there is written.
 
 
 def _spoilt(store: Store, files: Iterable[File]) -> set[Digest]:

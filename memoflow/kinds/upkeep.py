@@ -6,7 +6,7 @@ from collections.abc import Iterable
 from datetime import timedelta
 from functools import partial
 
-from memoflow.kinds import checkpoint, hub, memo, model
+from memoflow.kinds import card, checkpoint, hub, memo, model
 from memoflow.names import Key
 from memoflow.store import Evicted, Store, Swept
 
@@ -14,8 +14,8 @@ from memoflow.store import Evicted, Store, Swept
 def protected(store: Store, referring: Iterable[Store] = ()) -> set[Key]:
     """Return what no rule removes: what tasks may resume from, and what live memos refer to.
 
-    And what revisions of the Hub stood for, where that leads to a snapshot. Those of the store itself and of `referring`: a flow may keep its results in another store than
-    its checkpoints.
+    Those of the store itself and of `referring`: a flow may keep its results in another store than
+    its checkpoints. And what revisions of the Hub stood for, where that leads to a snapshot.
     """
     referred = {key for each in {store, *referring} for key in memo.references(each)}
     return checkpoint.newest(store) | hub.standing(store) | set(map(Key.parse, referred))
@@ -40,6 +40,7 @@ def tidy(
     )
     if not dry_run:
         memo.prune(store)
+        card.prune(store)
     return evicted, store.sweep(keep_newer=keep_newer, now=now, dry_run=dry_run)
 
 

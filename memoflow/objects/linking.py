@@ -82,7 +82,8 @@ def device_of_blobs(backend: Backend) -> int | None:
 def take(backend: Backend, blob: Digest, source: Source, *, durable: bool) -> bool:
     """Give a file, which the caller has hashed, a blob's name as well; False if it must be copied.
 
-    It is read-only from then on, like any blob: who has it open for writing still could write.
+    It is read-only from then on, like any blob: who has it open for writing still could write, and
+    so could root at any time.
     """
     if isinstance(source.content, bytes):
         return False
@@ -91,7 +92,11 @@ def take(backend: Backend, blob: Digest, source: Source, *, durable: bool) -> bo
     except OSError:
         return False  # Copying says what is wrong.
     try:
-        os.fchmod(opened, 0o444)
+        # What its owner shows to nobody else stays so, or is copied where others are to read it.
+        mode = stat.S_IMODE(os.fstat(opened).st_mode) & 0o444
+        if mode != 0o444 and _is_shared(backend):
+            return False
+        os.fchmod(opened, mode)
         if durable:
             os.fsync(opened)
     except OSError:
@@ -100,6 +105,11 @@ def take(backend: Backend, blob: Digest, source: Source, *, durable: bool) -> bo
         os.close(opened)
     backend.adopt(blob_name(blob), Path(os.path.realpath(source.content)))
     return True
+
+
+def _is_shared(backend: Backend) -> bool:
+    folder = backend.path(FOLDER)
+    return folder is not None and folder.exists() and bool(folder.stat().st_mode & 0o077)
 
 
 def state_of(path: Path) -> State | None:

@@ -111,7 +111,7 @@ class Tree:
     def _add(self, path: str, file: str, info: os.stat_result) -> None:
         if not stat.S_ISREG(info.st_mode):
             raise RequestError(
-                f"cannot save {file}: it is a {_kind(info.st_mode)}; "
+                f"cannot save {file}: it is a {kind(info.st_mode)}; "
                 "only files, directories and symbolic links can be saved"
             )
         executable = bool(info.st_mode & stat.S_IXUSR)
@@ -130,8 +130,11 @@ def _state(info: os.stat_result) -> State:
     return info.st_ino, info.st_size, info.st_mtime_ns
 
 
-def _kind(mode: int) -> str:
+def kind(mode: int) -> str:
+    """Return what a file of that mode is called."""
     for test, name in (
+        (stat.S_ISREG, "file"),
+        (stat.S_ISLNK, "symbolic link"),
         (stat.S_ISDIR, "directory"),
         (stat.S_ISFIFO, "fifo"),
         (stat.S_ISSOCK, "socket"),

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import shutil
+import stat
 import uuid
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -15,11 +16,12 @@ from typing import BinaryIO
 
 from memoflow.backends import Backend
 from memoflow.backends.failures import translated
-from memoflow.errors import IntegrityError, NotFoundError
+from memoflow.errors import IntegrityError, NotFoundError, RequestError
 from memoflow.names import Digest
 from memoflow.objects.blobs import blob_name, xxh3_of
-from memoflow.objects.linking import Proofs, linkable
+from memoflow.objects.linking import Proofs, linkable, whole_blob
 from memoflow.objects.manifest import File, Manifest, Piece
+from memoflow.objects.tree import kind
 
 _THREADS = 4
 _JOB_BYTES = 16 << 20
@@ -48,7 +50,8 @@ def unpack(
 ) -> None:
     """Write the manifest's files into a directory, whole or not at all.
 
-    Files of the same path are replaced, others stay. What is written belongs to the caller:
+    Files of the same path are replaced, others stay; RequestError if a directory or link is in the
+    place of one, or the other way round. What is written belongs to the caller:
     no byte of it is shared with the store. With `linked` all files are read-only, and those
     that are a blob by themselves share it where that is safe; a blob that those proofs vouch
     for is not read.
@@ -118,6 +121,7 @@ def _make_folders(manifest: Manifest, root: Path) -> None:
 
 def _link_all(backend: Backend, files: list[File], root: Path, proofs: Proofs) -> set[str]:
     """Link what can be linked, proven; return the paths of that."""
+    backend.bring([blob_name(blob) for file in files if (blob := whole_blob(file)) is not None])
     found = [(file, link) for file in files if (link := linkable(backend, file)) is not None]
     known = proofs.recall({link.blob for _, link in found})
     unproven = {
@@ -270,15 +274,36 @@ def _move(draft: Path, into: Path) -> None:
 
 
 def _merge(draft: Path, into: Path) -> None:
-    """Put everything in the draft where it belongs in a directory that stays what it is."""
+    """Put everything in the draft where it belongs in a directory that stays what it is.
+
+    RequestError, before anything is touched, if something of another type is in its place: what
+    was put there may be dear to somebody.
+    """
+    _check_places(draft, into)
+    _put(draft, into)
+
+
+def _check_places(draft: Path, into: Path) -> None:
+    for entry in os.scandir(draft):
+        target = into / entry.name
+        try:
+            there = os.lstat(target).st_mode
+        except FileNotFoundError:
+            continue
+        mine = entry.stat(follow_symlinks=False).st_mode
+        if stat.S_IFMT(mine) != stat.S_IFMT(there):
+            raise RequestError(
+                f"{target} is a {kind(there)}, and a {kind(mine)} is to be written there; move it "
+                "away, or load into another directory"
+            )
+        if stat.S_ISDIR(mine):
+            _check_places(Path(entry.path), target)
+
+
+def _put(draft: Path, into: Path) -> None:
     for entry in list(os.scandir(draft)):
         target = into / entry.name
-        is_folder = entry.is_dir(follow_symlinks=False)
-        if target.is_dir() and not target.is_symlink():
-            if is_folder:
-                _merge(Path(entry.path), target)
-                continue
-            shutil.rmtree(target)
-        elif is_folder and os.path.lexists(target):
-            target.unlink()
-        os.replace(entry.path, target)
+        if entry.is_dir(follow_symlinks=False) and target.is_dir():
+            _put(Path(entry.path), target)
+        else:
+            os.replace(entry.path, target)

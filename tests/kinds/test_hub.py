@@ -8,19 +8,21 @@ import os
 import shutil
 import tempfile
 import threading
+import time
 from pathlib import Path
 
 import pytest
 
 from memoflow.errors import IntegrityError, RequestError
-from memoflow.kinds import hub, hub_files
+from memoflow.kinds import hub, hub_files, upkeep
 from memoflow.kinds.hub import About, Resolved, Scope, Wanted
 from memoflow.kinds.hub_files import Announced
 from memoflow.names import Digest, Key
-from memoflow.store import Store, open_store
+from memoflow.store import Payload, Store, open_store
 
 COMMIT = "0123456789abcdef0123456789abcdef01234567"
 OTHER = "f" * 40
+HOST = "huggingface.co"
 FLOW = Scope(("flow", "Train"), "alice")
 GLOBAL = Scope(("global",), "alice")
 MINE = Scope(("checkpoint", "Train", "start", "3a12c0aa5bf7", "a92ae9615600"), "alice")
@@ -126,7 +128,9 @@ def test_a_key_is_known_for_a_snapshots(scope, restricted):
 @pytest.mark.parametrize(
     "other",
     [
-        hub.revision_key(WANTED, "Train", "1"),
+        hub.revision_key(WANTED, HOST, "Train", "1"),
+        hub.first_key(WANTED, HOST, "Train", "flow"),
+        Key.of("hub", "stood", "model", "org/name", "main", HOST, f"{5:015d}-{COMMIT}"),
         Key.of("hub", "global", "model", "org/name", COMMIT),
         Key.of("model", "global", "model", "org/name", COMMIT, "0"),
         Key.of("hub", "elsewhere", "model", "org/name", COMMIT, "0"),
@@ -154,12 +158,12 @@ def test_a_file_of_a_megabyte_is_a_blob_by_itself(store, tmp_path):
 
 
 def test_of_many_tasks_that_ask_at_once_all_go_by_one_commit(store):
-    asked = [Resolved(f"{number:040x}", False, 1.0) for number in range(8)]
+    asked = [Resolved(f"{number:040x}", 1.0) for number in range(8)]
     got = []
 
     def record(one: Resolved) -> None:
-        place = hub.revision_key(WANTED, "Train", "1")
-        got.append(hub.record_resolved(store, place, one, for_ever=False))
+        place = hub.revision_key(WANTED, HOST, "Train", "1")
+        got.append(hub.record_resolved(store, place, one))
 
     threads = [threading.Thread(target=record, args=(one,)) for one in asked]
     for thread in threads:
@@ -170,12 +174,52 @@ def test_of_many_tasks_that_ask_at_once_all_go_by_one_commit(store):
     assert len(got) == 8
 
 
-def test_the_last_answer_of_any_run_is_known(store):
-    assert hub.last_resolved(store, WANTED) is None
-    answer = Resolved(COMMIT, True, 5.0)
-    hub.record_resolved(store, hub.revision_key(WANTED, "A", "1"), answer, for_ever=False)
-    assert hub.last_resolved(store, WANTED) == answer
-    assert hub.last_resolved(store, Wanted.of("org/name", revision="v1")) is None
+def test_what_a_revision_stood_for_is_known_by_the_last_time_of_each_answer(store):
+    assert hub.stood(store, WANTED, HOST) == []
+    for asked, commit in ((5.0, COMMIT), (6.0, OTHER), (7.0, COMMIT)):
+        hub.note_stood(store, WANTED, HOST, Resolved(commit, asked))
+    found = hub.stood(store, WANTED, HOST)
+    assert found == [Resolved(COMMIT, 7.0), Resolved(OTHER, 6.0)]
+    assert hub.stood(store, Wanted.of("org/name", revision="v1"), HOST) == []
+    assert hub.stood(store, WANTED, "hub.example") == []
+
+
+def test_of_the_same_answers_the_last_is_kept(store):
+    for asked in range(9):
+        hub.note_stood(store, WANTED, HOST, Resolved(COMMIT, float(asked)))
+    assert len(store.keys(Key.of("hub", "stood"))) == 1
+
+
+def test_what_a_revision_stood_for_is_not_evicted_while_there_is_a_snapshot_of_it(store):
+    hub.save(store, key(), {"greeting": GREETING}, about())
+    for asked, commit in ((5.0, OTHER), (6.0, COMMIT)):
+        hub.note_stood(store, WANTED, HOST, Resolved(commit, asked))
+    in_years = time.time() + 3 * 365 * 86400
+    store.evict(now=in_years, keep=upkeep.protected(store))
+    assert hub.stood(store, WANTED, HOST) == [Resolved(COMMIT, 6.0)]
+
+
+@pytest.mark.parametrize(
+    ("endpoint", "host"),
+    [
+        ("https://huggingface.co/", "huggingface.co"),
+        ("https://me:secret@hub.example:8080/hf/", "hub.example:8080/hf"),
+        ("hub.example", "hub.example"),
+    ],
+)
+def test_a_hub_is_known_by_its_host_without_a_login(endpoint, host):
+    assert hub.host_of(endpoint) == host
+
+
+def test_a_generator_of_patterns_is_read_once():
+    wanted = Wanted.of("org/name", allow_patterns=(name for name in ("*.json", "*.txt")))
+    assert wanted.allow == ("*.json", "*.txt")
+
+
+def test_no_error_shows_what_was_given_in_place_of_a_name():
+    with pytest.raises(RequestError) as error:
+        Wanted.of({"repo_id": "org/name", "token": "hf_secret"})
+    assert "hf_secret" not in str(error.value)
 
 
 @pytest.mark.parametrize("digest", [GREETING_GIT, GREETING_SHA256])
@@ -189,7 +233,9 @@ def test_a_file_is_proven_by_what_the_hub_announces(digest, in_file, tmp_path):
     assert not hub_files.is_proven(Announced("greeting", 7, digest), GREETING)
 
 
-@pytest.mark.parametrize("path", ["../x", "/etc/passwd", "a/../../x", "a//b", "x\0y", "."])
+@pytest.mark.parametrize(
+    "path", ["../x", "/etc/passwd", "a/../../x", "a//b", "x\0y", ".", r"..\..\x"]
+)
 def test_a_path_that_leaves_its_directory_is_an_error(path):
     with pytest.raises(IntegrityError, match="org/name"):
         hub_files.check_paths("model org/name", [Announced(path, 6, GREETING_GIT)])
@@ -265,6 +311,24 @@ def test_a_file_is_kept_by_a_link_and_can_be_written_no_more(store, kept):
     assert not kept.stat().st_mode & 0o222
 
 
+def test_a_file_that_its_owner_shows_to_nobody_stays_so(store, kept):
+    kept.chmod(0o600)
+    hub.save(store, key(), {"kept": kept}, about())
+    blob = store.blob_path(Digest(sha256(kept)))
+    assert blob.samefile(kept)
+    assert blob.stat().st_mode & 0o777 == 0o400
+
+
+def test_a_file_that_its_owner_shows_to_nobody_is_copied_into_a_shared_store(store, kept):
+    store.save(Key.of("hub", "any"), Payload(files={"a": b"a" * 5000}))
+    for folder in (store.backend.root, store.backend.root / "blobs"):
+        folder.chmod(0o770)
+    kept.chmod(0o600)
+    hub.save(store, key(), {"kept": kept}, about())
+    assert not store.blob_path(Digest(sha256(kept))).samefile(kept)
+    assert kept.stat().st_mode & 0o777 == 0o600
+
+
 def test_a_file_that_cannot_be_linked_is_copied(store, kept, monkeypatch):
     def across(*arguments: object, **options: object) -> None:
         raise OSError(errno.EXDEV, "Invalid cross-device link")
@@ -297,3 +361,18 @@ def test_what_was_forgotten_is_no_longer_known(store):
     hub_files.remember(store, hub.save(store, key(), {"greeting": GREETING}, about()), files)
     store.forget(key())
     assert hub_files.recall(store, files) == {}
+
+
+@pytest.mark.parametrize("is_large", [True, False])
+def test_a_download_that_was_forced_replaces_what_is_damaged(store, large, tmp_path, is_large):
+    data = large.read_bytes() if is_large else b"\3" * 5000
+    content = large if is_large else data  # By itself, or in a pack with others.
+    files = [Announced("file", len(data), f"sha256:{hashlib.sha256(data).hexdigest()}")]
+    hub.save(store, key(), {"file": content}, about())
+    (blob,) = (path for path in (tmp_path / "store" / "blobs").rglob("*") if path.is_file())
+    blob.unlink()
+    blob.write_bytes(data[:-1] + b"0")
+    large.write_bytes(data)
+    hub_files.set_damaged_aside(store, key(), files)
+    saved = hub.save(store, key(), {"file": content}, about())
+    assert (store.load(saved.ref, tmp_path / "out") / "file").read_bytes() == data

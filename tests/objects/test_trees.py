@@ -448,9 +448,9 @@ def test_loading_does_not_follow_links_that_are_there(
     out = tmp_path / "out"
     out.mkdir()
     (out / "sub").symlink_to(outside)
-    unpack(backend, save(backend, tree), out)
+    with pytest.raises(RequestError, match="sub is a symbolic link"):
+        unpack(backend, save(backend, tree), out)
     assert list(outside.iterdir()) == []
-    assert snapshot(out) == snapshot(tree)
 
 
 def test_what_is_loaded_can_be_written_without_changing_the_store(

@@ -80,6 +80,35 @@ SCOPES = """
         Scopes()
 """
 
+RESUMED = """
+    import os
+    from metaflow import FlowSpec, current, huggingface_hub, memoize, step
+    from notes import note
+
+    class Resumed(FlowSpec):
+        @huggingface_hub(load=["org/name"])
+        @step
+        def start(self):
+            info = current.huggingface_hub.loaded.info
+            self.commit = info["org/name"]["metadata"]["commit"]
+            self.next(self.breaks)
+
+        @step
+        def breaks(self):
+            assert "MENDED" in os.environ
+            self.next(self.end)
+
+        @memoize
+        @huggingface_hub(load=["org/name"])
+        @step
+        def end(self):
+            info = current.huggingface_hub.loaded.info
+            note(start=self.commit, end=info["org/name"]["metadata"]["commit"])
+
+    if __name__ == "__main__":
+        Resumed()
+"""
+
 WRONG = """
     from metaflow import FlowSpec, huggingface_hub, step
 
@@ -135,6 +164,23 @@ def scopes(project):
     return notes(project) | {"counts": counts}
 
 
+@once
+def resumed(project):
+    project.write("flow.py", RESUMED)
+    with Hub() as hub:
+        first = hub.add("org/name", FILES)
+        env = hub.env(project.folder / "hf")
+        project.run(ok=False, **env)
+        hub.add("org/name", {"new": b"new"})
+        project.run("resume", MENDED="1", **env)
+    return notes(project) | {"first": first}
+
+
+def test_a_run_that_resumes_another_goes_by_its_commits(resumed):
+    assert resumed["start"] == resumed["first"]
+    assert resumed["end"] == resumed["first"]
+
+
 def test_tasks_of_a_run_see_one_commit_though_the_branch_moves(many):
     assert many["moved"] == 1
     assert many["commits"] == [many["first"]] * 6
@@ -142,7 +188,8 @@ def test_tasks_of_a_run_see_one_commit_though_the_branch_moves(many):
 
 def test_a_cold_foreach_asks_once_and_downloads_once(many):
     asked = [what for what, _ in many["asked"]]
-    assert (asked.count("info"), asked.count("tree")) == (1, 1)
+    # Once what the branch is, once whether everybody may have it, once which files there are.
+    assert (asked.count("info"), asked.count("tree")) == (2, 1)
     gets = sorted(path for what, path in many["asked"] if what == "get")
     assert gets == sorted(f"org/name/{path}" for path in FILES)
 

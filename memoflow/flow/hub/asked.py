@@ -42,25 +42,52 @@ class Asked:
     ) -> Asked:
         """Return what arguments of `snapshot_download` ask for; RequestError if they cannot."""
         rest = dict(options)
-        wanted = Wanted.of(repo_id, **{name: rest.pop(name, None) for name in _WANTED})
+        wanted = Wanted.of(
+            repo_id,
+            endpoint=revealed(rest.get("endpoint")),
+            **{name: rest.pop(name, None) for name in _WANTED},
+        )
         local_dir, force = rest.pop("local_dir", None), bool(rest.pop("force_download", False))
         if local_dir is not None and path is not None:
             raise RequestError(f"{wanted.repo}: give it either a path or a local_dir")
         given = {name: revealed(rest.pop(name)) for name in _TRANSFER if name in rest}
+        given = {name: value for name, value in given.items() if value is not None}
         unknown = sorted(rest.keys() - set(_IDLE))
         if unknown:
             raise RequestError(
                 f"{wanted.repo}: {', '.join(unknown)} cannot be asked for; what can be is "
                 f"{', '.join((*_WANTED, 'local_dir', 'force_download', *_TRANSFER))}"
             )
-        into = path if local_dir is None else local_dir
+        _check(wanted, given)
         return cls(
             wanted,
             Transfer(**given),
-            path=None if into is None else os.fspath(into),
+            path=_path(wanted, path if local_dir is None else local_dir),
             writable=local_dir is not None,
             force=force,
         )
+
+
+def _path(wanted: Wanted, path: Any) -> str | None:
+    if path is None:
+        return None
+    text = os.fspath(path) if isinstance(path, (str, os.PathLike)) else None
+    if not isinstance(text, str):
+        raise RequestError(f"{wanted.repo}: a directory to load to is a path, not {path!r}")
+    return os.path.expanduser(text)
+
+
+def _check(wanted: Wanted, given: Mapping[str, Any]) -> None:
+    workers, timeout_s = given.get("max_workers", 1), given.get("etag_timeout", 1)
+    if not isinstance(workers, int) or workers < 1:
+        raise RequestError(
+            f"{wanted.repo}: max_workers={workers!r} is no number of files at a time"
+        )
+    if not isinstance(timeout_s, (int, float)) or timeout_s <= 0:
+        raise RequestError(f"{wanted.repo}: etag_timeout={timeout_s!r} is no number of seconds")
+    bars = given.get("tqdm_class")
+    if not isinstance(bars, (type, type(None))):
+        raise RequestError(f"{wanted.repo}: tqdm_class={bars!r} is no class")
 
 
 def parse(load: Any) -> list[Asked]:

@@ -6,6 +6,7 @@ import contextlib
 import os
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from itertools import chain, count
 from pathlib import Path
 from typing import Any
 
@@ -24,7 +25,11 @@ from memoflow.units import readable, span
 
 
 class Loaded(Mapping[str, str]):
-    """Where the repositories are that `@huggingface_hub(load=...)` loaded, by their ids."""
+    """Where the repositories are that `@huggingface_hub(load=...)` loaded, by their ids.
+
+    Of several with one id the first has that; the next are `type/id@revision`, with `#2` and so on
+    behind it where that is taken as well.
+    """
 
     def __init__(self) -> None:
         self._paths: dict[str, str] = {}
@@ -47,9 +52,12 @@ class Loaded(Mapping[str, str]):
     def __len__(self) -> int:
         return len(self._paths)
 
-    def add(self, repo_id: str, path: str, info: dict[str, Any]) -> None:
-        self._paths[repo_id] = path
-        self._info[repo_id] = info
+    def add(self, wanted: Wanted, path: str, info: dict[str, Any]) -> None:
+        numbered = (f"{wanted.name}#{number}" for number in count(2))
+        names = chain((wanted.repo_id, wanted.name), numbered)
+        name = next(name for name in names if name not in self._paths)
+        self._paths[name] = path
+        self._info[name] = info
 
 
 class CurrentHub:
@@ -126,7 +134,7 @@ class CurrentHub:
                 into = self._scratch.new() if asked.path is None else asked.path
                 snapshot = self._load(asked, self._get(asked), into, why="load=")
                 reference = saved.of_snapshot(self._where, snapshot)
-                self._loaded.add(asked.wanted.repo_id, into, reference)
+                self._loaded.add(asked.wanted, into, reference)
 
     def clean_up(self) -> None:
         """Remove temporary directories."""

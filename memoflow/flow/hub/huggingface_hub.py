@@ -91,7 +91,7 @@ class HuggingfaceHubDecorator(StepDecorator):
                 return  # Such as `init` in a container; the task itself may install them.
             raise HuggingfaceHubException(str(error)) from error
         from memoflow.flow.hub.asked import parse
-        from memoflow.flow.hub.snapshots import Revalidate
+        from memoflow.flow.hub.resolving import Revalidate
 
         self._flow_datastore = flow_datastore
         # One card for all, so that a step which wants none gets none.
@@ -134,10 +134,13 @@ class HuggingfaceHubDecorator(StepDecorator):
         wanted = [asked.wanted for asked in parse(self.attributes["load"])]
         return [revisions.name_of(one) for one in wanted if one.commit is None]
 
-    def commit_of(self, wanted: Wanted, flow: str, run_id: str) -> str:
-        """Return the commit that a run goes by for a branch or tag; MemoflowError if none."""
+    def commit_of(self, wanted: Wanted, flow: str, run_id: str, origin: str | None) -> str:
+        """Return the commit that a run goes by for a branch or tag; MemoflowError if none.
+
+        `origin` is the run that it resumes.
+        """
         from memoflow.flow.hub.asked import parse
-        from memoflow.flow.hub.snapshots import Run, resolve
+        from memoflow.flow.hub.resolving import Resolver, Run
         from memoflow.flow.hub.upstream import Transfer, Upstream
 
         transfers = [
@@ -145,15 +148,18 @@ class HuggingfaceHubDecorator(StepDecorator):
             for asked in parse(self.attributes["load"])
             if asked.wanted.name == wanted.name
         ]
-        found = resolve(
+        if wanted.at and not transfers:
+            raise RequestError(f"how to reach {wanted.at} is known to the step alone")
+        resolver = Resolver(
             artifact_store.current_store().store,
-            Upstream(transfers[0] if transfers else Transfer(), self._say),
-            wanted,
-            Run(flow, run_id),
+            Run(flow, run_id, origin),
             self._revalidate,
-            self._say,
+            cache_scope=self.attributes["cache_scope"],
+            say=self._say,
         )
-        return wanted.revision if found is None else found.commit
+        return resolver.commit_of(
+            wanted, Upstream(transfers[0] if transfers else Transfer(), self._say)
+        )
 
     def task_pre_step(
         self,
@@ -171,7 +177,8 @@ class HuggingfaceHubDecorator(StepDecorator):
     ) -> None:
         from memoflow.flow.hub.asked import parse
         from memoflow.flow.hub.current_hub import CurrentHub
-        from memoflow.flow.hub.snapshots import Run, Snapshots
+        from memoflow.flow.hub.resolving import Run
+        from memoflow.flow.hub.snapshots import Snapshots
         from memoflow.flow.journal import of_this_process
         from memoflow.flow.scratch import Scratch
 
@@ -183,7 +190,7 @@ class HuggingfaceHubDecorator(StepDecorator):
                 Snapshots(
                     where.store,
                     self._scope(flow, parallel=bool(graph[step_name].parallel_step)),
-                    Run(str(current.flow_name), run_id),
+                    Run(str(current.flow_name), run_id, current.origin_run_id),
                     self._revalidate,
                     task=pathspec,
                     attempt=retry_count,
@@ -205,7 +212,11 @@ class HuggingfaceHubDecorator(StepDecorator):
 
             self._card = card.of_task(self._flow_datastore, pathspec, retry_count)
             self._card.show(self.name, {"cache scope": self.attributes["cache_scope"]})
-        self._current.load_all(parse(self.attributes["load"]))
+        try:
+            self._current.load_all(parse(self.attributes["load"]))
+        except BaseException:
+            self._current.clean_up()  # Of a signal Metaflow tells nobody.
+            raise
         lineage = artifact_store.metadata_of_flow(retry_count)
         keys = [reference["key"] for reference in self._current.loaded.info.values()]
         if keys:

@@ -2,16 +2,23 @@
 
 from __future__ import annotations
 
+import contextlib
 import sys
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from datetime import timedelta
 from typing import Any
 
-from memoflow.units import readable
+from memoflow.units import readable, span
 
+_FIRST = timedelta(seconds=10)
 _EVERY = timedelta(minutes=1)
+_LOOK_S = 1.0
+
+
+class InVainError(Exception):
+    """Nobody wants what is being downloaded any more."""
 
 
 class Meter:
@@ -30,30 +37,77 @@ class Meter:
         self._say = say
         self._clock = clock
         self._came_bytes = 0
-        self._said = clock()
+        self._came = self._said = clock()
+        self._has_said = False
         self._lock = threading.Lock()
+        self.stopped = threading.Event()
 
     def add(self, size_bytes: int) -> None:
         """Note that bytes have come, or less than none if they must come again."""
         with self._lock:
             self._came_bytes += size_bytes
-            due = self._clock() - self._said >= _EVERY.total_seconds()
-            if due:
-                self._said = self._clock()
-        if due and not sys.stderr.isatty():
-            came, total = readable(self._came_bytes), readable(self._total_bytes)
-            self._say(f"Downloading {self._what}: {came} of {total}")
+            self._came = self._clock()
+        self.look()
 
-    def bar_class(self) -> Any:
-        """Return the class of bars to give to huggingface_hub: its own, which this one follows."""
+    def look(self) -> None:
+        """Say how far it is, if that is due."""
+        with self._lock:
+            now = self._clock()
+            every = _EVERY if self._has_said else _FIRST
+            if now - self._said < every.total_seconds():
+                return
+            quiet_s = now - max(self._came, self._said)
+            self._said, self._has_said = now, True
+        if not sys.stderr.isatty():
+            came, total = min(self._came_bytes, self._total_bytes), self._total_bytes
+            still = f", nothing for {span(quiet_s)}" if quiet_s >= _FIRST.total_seconds() else ""
+            self._say(f"Downloading {self._what}: {readable(came)} of {readable(total)}{still}")
+
+    def bar_class(self, base: Any = None) -> Any:
+        """Return a class of bars that this one follows: huggingface_hub's own, or the caller's."""
         from huggingface_hub.utils import tqdm
 
         meter = self
 
-        class Bar(tqdm):
+        class Bar(base or tqdm):  # type: ignore[misc]
             def update(self, n: float | None = 1) -> bool | None:
+                if meter.stopped.is_set():
+                    raise InVainError
                 meter.add(int(n or 0))
                 shown: bool | None = super().update(n)
                 return shown
 
         return Bar
+
+
+@contextlib.contextmanager
+def watched(look: Callable[[], None]) -> Iterator[None]:
+    """Look again and again while the block runs, also when nothing happens in it."""
+    done = threading.Event()
+
+    def watch() -> None:
+        while not done.wait(_LOOK_S):
+            look()
+
+    threading.Thread(target=watch, name="memoflow-hub-meter", daemon=True).start()
+    try:
+        yield
+    finally:
+        done.set()
+
+
+def waiting(
+    what: str, say: Callable[[str], None], *, clock: Callable[[], float] = time.monotonic
+) -> Callable[[], None]:
+    """Return what says, after some seconds and then each minute, that it is waited for `what`."""
+    began = said = clock()
+    is_first = True
+
+    def look() -> None:
+        nonlocal said, is_first
+        every = _FIRST if is_first else _EVERY
+        if clock() - said >= every.total_seconds():
+            said, is_first = clock(), False
+            say(f"Waiting for {what}, for {span(said - began)} by now")
+
+    return look

@@ -2,12 +2,17 @@
 
 `hf_hub_download` takes up what broke off within one call, and begins anew after a connection that
 was reset or a process that was killed. So the bytes of a large file are brought in before it is
-called, by the function that it would use, into a file that stays until it is whole.
+called, by the function that it would use without Xet, into a file that stays until it is whole.
+
+Xet goes over several connections at once, and keeps nothing of what broke off. It is left what
+comes no other way: files of more than 50 GB.
 """
 
 from __future__ import annotations
 
+import contextlib
 import inspect
+import math
 import os
 from collections.abc import Mapping
 from pathlib import Path
@@ -28,37 +33,44 @@ def bring_in(
     headers: Mapping[str, str],
     timeout_s: float,
     bar: Any,
-) -> None:
-    """Put a file where `hf_hub_download` finds it, unless that does better by itself.
+    force: bool = False,
+) -> bool:
+    """Put a file where `hf_hub_download` finds it; False if that does as well by itself.
 
-    Small files have nothing to go on from, and Xet goes on by its own means. What breaks off
-    raises what huggingface_hub does, and a later call goes on; WrongFileError if what came is not
-    what was announced.
+    Small files that are in git have nothing to go on from. What breaks off raises what
+    huggingface_hub does, and a later call goes on; WrongFileError if what came is not what was
+    announced. With `force` what is in the cache is fetched again.
     """
     from huggingface_hub import constants, get_hf_file_metadata, hf_hub_url, try_to_load_from_cache
     from huggingface_hub.file_download import http_get, repo_folder_name
     from huggingface_hub.utils import WeakFileLock
 
     repo: dict[str, Any] = {"repo_id": wanted.repo_id, "repo_type": wanted.repo_type}
-    if file.size_bytes < constants.DOWNLOAD_CHUNK_SIZE or isinstance(
-        try_to_load_from_cache(filename=file.path, revision=commit, cache_dir=cache_dir, **repo),
-        str,
-    ):
-        return
+    is_small = file.size_bytes < constants.DOWNLOAD_CHUNK_SIZE
+    if is_small and not file.digest.startswith("sha256:"):
+        return False
+    if file.size_bytes > getattr(constants, "MAX_HTTP_DOWNLOAD_SIZE", math.inf):
+        return False
+    cached = try_to_load_from_cache(
+        filename=file.path, revision=commit, cache_dir=cache_dir, **repo
+    )
+    if isinstance(cached, str) and not force:
+        return True
     etag = file.digest.partition(":")[2]
     folder = repo_folder_name(**repo)
     blob = cache_dir / folder / "blobs" / etag
+    pointer = cache_dir / folder / "snapshots" / commit / file.path
     lock = cache_dir / ".locks" / folder / f"{etag}.lock"
     for each in (blob, lock):
         each.parent.mkdir(parents=True, exist_ok=True)
     with WeakFileLock(lock):
-        if blob.exists():
-            return
+        if blob.exists() and not force:
+            _point(pointer, blob)
+            return True
         url = hf_hub_url(filename=file.path, revision=commit, endpoint=endpoint, **repo)
         found = get_hf_file_metadata(url, headers=dict(headers), timeout=timeout_s)
-        is_other = (found.etag, found.size) != (etag, file.size_bytes)
-        if is_other or getattr(found, "xet_file_data", None) is not None:
-            return
+        if (found.etag, found.size) != (etag, file.size_bytes):
+            return False
         # The address may be of another host, which the token is none of the business of.
         at_home = urlsplit(found.location).netloc == urlsplit(url).netloc
         part = blob.with_name(f"{etag}.memoflow.incomplete")
@@ -84,6 +96,22 @@ def bring_in(
             part.unlink()
             raise
         os.replace(part, blob)
+        if isinstance(cached, str) and not os.path.samefile(cached, blob):
+            os.unlink(cached)  # On a file system without links it is a copy of the former.
+        _point(pointer, blob)
+    return True
+
+
+def _point(pointer: Path, blob: Path) -> None:
+    """Make a file of a snapshot, as huggingface_hub would after it has asked for the file again."""
+    from huggingface_hub import constants
+
+    if getattr(constants, "HF_HUB_DISABLE_SYMLINKS", False):
+        return
+    # Where there are no links, huggingface_hub makes copies.
+    with contextlib.suppress(OSError):
+        pointer.parent.mkdir(parents=True, exist_ok=True)
+        os.symlink(os.path.relpath(blob, pointer.parent), pointer)
 
 
 def taking(function: Any, **options: Any) -> dict[str, Any]:

@@ -1,7 +1,7 @@
 """Revisions: the commits that branches and tags stand for, as inputs of a step's result.
 
 To what keys results a revision is a read like any other, named
-`current.huggingface_hub[model/org/name@main]`.
+`current.huggingface_hub[model/org/name@main]`, or `...@main at hub.example` of another Hub.
 """
 
 from __future__ import annotations
@@ -11,14 +11,16 @@ import re
 from memoflow.errors import RequestError
 from memoflow.kinds.hub import Wanted
 
-_NAME = re.compile(r"current\.huggingface_hub\[(?P<type>\w+)/(?P<repo>[^@]+)@(?P<revision>.+)\]")
+_NAME = re.compile(
+    r"current\.huggingface_hub\[(?P<type>\w+)/(?P<repo>[^@]+)@(?P<revision>.+?)( at (?P<at>\S+))?\]"
+)
 
 _seen: dict[str, str] = {}
 _moved: set[str] = set()
 
 
 def name_of(wanted: Wanted) -> str:
-    return f"current.huggingface_hub[{wanted.repo_type}/{wanted.repo_id}@{wanted.revision}]"
+    return f"current.huggingface_hub[{wanted.name}]"
 
 
 def parse(name: str) -> Wanted | None:
@@ -26,7 +28,7 @@ def parse(name: str) -> Wanted | None:
     match = _NAME.fullmatch(name)
     if match is None:
         return None
-    return Wanted(match["repo"], match["type"], match["revision"])
+    return Wanted(match["repo"], match["type"], match["revision"], at=match["at"] or "")
 
 
 def note(wanted: Wanted, commit: str) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 _NAMES = ("token", "headers")
@@ -19,19 +20,27 @@ class Secret:
 
 def has_secret(value: Any) -> bool:
     """Tell whether arguments, in lists and dicts of any shape, hold a secret."""
-    return repr(hidden(value)) != repr(value)
+    if isinstance(value, Mapping):
+        return any(_is_secret(*item) or has_secret(item[1]) for item in value.items())
+    return isinstance(value, (list, tuple)) and any(map(has_secret, value))
 
 
 def hidden(value: Any) -> Any:
     """Return arguments, in lists and dicts of any shape, with their secrets hidden."""
-    if isinstance(value, dict):
+    if isinstance(value, Mapping):
         return {
-            name: Secret(each) if name in _NAMES and isinstance(each, (str, dict)) else hidden(each)
+            name: Secret(each) if _is_secret(name, each) else hidden(each)
             for name, each in value.items()
         }
     if isinstance(value, (list, tuple)):
-        return type(value)(map(hidden, value))
+        return (list if isinstance(value, list) else tuple)(map(hidden, value))
     return value
+
+
+def _is_secret(name: Any, value: Any) -> bool:
+    if name == "endpoint" and isinstance(value, str):
+        return "@" in value  # It holds a login.
+    return name in _NAMES and not isinstance(value, (bool, Secret, type(None)))
 
 
 def revealed(value: Any) -> Any:

@@ -1,49 +1,31 @@
-"""Upstream: what the Hub has, asked for and downloaded by huggingface_hub.
-
-Whatever goes wrong there is an error of memoflow's here, whose message holds no more of a request
-than the repository and the file: addresses and headers may carry secrets.
-"""
+"""Upstream: what the Hub has, asked for and downloaded by huggingface_hub."""
 
 from __future__ import annotations
 
 import contextlib
 import os
+import re
+import tempfile
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
-from datetime import timedelta
+from functools import partial
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any
+from urllib.parse import quote
 
-from memoflow.errors import (
-    BackendDeniedError,
-    BackendError,
-    BackendUnavailableError,
-    IntegrityError,
-    MemoflowError,
-    NotFoundError,
-    RequestError,
-)
-from memoflow.flow.hub.meter import Meter
+from memoflow.errors import BackendUnavailableError, IntegrityError, MemoflowError, RequestError
+from memoflow.flow.hub.meter import Meter, waiting, watched
+from memoflow.flow.hub.patience import patiently
+from memoflow.flow.hub.refusals import OfflineError, told
 from memoflow.flow.hub.resuming import bring_in, taking
-from memoflow.kinds import hub_files
-from memoflow.kinds.hub import Resolved, Wanted
+from memoflow.flow.hub.together import together
+from memoflow.flow.hub.unsigned import unsigned
+from memoflow.kinds import hub, hub_files
+from memoflow.kinds.hub import Wanted
 from memoflow.kinds.hub_files import Announced, WrongFileError
-from memoflow.units import span
 
-T = TypeVar("T")
-
-_TRIES = 6
-_TRIES_TO_CONNECT = 3
-_PATIENCE = timedelta(minutes=10)
-_LONGEST_WAIT_S = 300.0
-_PASSING = (408, 429, 500, 502, 503, 504)
-# What versions of huggingface_hub make their requests with.
-_HTTP_LIBRARIES = ("httpx", "httpx2", "requests", "urllib3")
-
-
-class OfflineError(BackendUnavailableError):
-    """The Hub cannot be asked."""
+_MOST_PAGES = 100_000
+_HEX = re.compile(r"[0-9a-f]+", re.ASCII)
 
 
 @dataclass(frozen=True)
@@ -66,6 +48,14 @@ class Transfer:
     local_files_only: bool = False
 
 
+@dataclass(frozen=True)
+class Info:
+    """The commit that a revision stands for now, and whether not everybody may have its files."""
+
+    commit: str
+    restricted: bool
+
+
 class Upstream:
     """The Hub, as one user reaches it."""
 
@@ -73,35 +63,35 @@ class Upstream:
         self._transfer = transfer
         self._say = say
 
-    def resolve(self, wanted: Wanted, *, now: float) -> Resolved:
-        """Return the commit that a revision stands for; OfflineError if nobody can be asked."""
-        self._check_may_ask(wanted)
-        from huggingface_hub import HfApi
+    @property
+    def host(self) -> str:
+        """Which Hub it is, as revisions are kept by."""
+        return hub.host_of(self._endpoint())
 
-        api = HfApi(endpoint=self._transfer.endpoint, headers=self._headers())
+    def info(self, wanted: Wanted, *, in_a_hurry: Callable[[], bool] = lambda: False) -> Info:
+        """Return what a revision is now; OfflineError if nobody can be asked.
+
+        BackendUnavailableError if whoever is asked does not answer as the Hub does, by and by, or
+        sooner where `in_a_hurry` tells that this is no great loss.
+        """
+        page = f"{self._api(wanted)}/revision/{quote(wanted.revision, safe='')}"
         with self._told(wanted):
-            info = _patiently(
-                lambda: api.repo_info(
-                    wanted.repo_id,
-                    repo_type=wanted.repo_type,
-                    revision=wanted.revision,
-                    timeout=self._timeout_s(),
-                    token=self._transfer.token,
-                ),
-                wanted.repo,
-                self._say,
+            _, found = patiently(
+                partial(self._ask, wanted, page), wanted.repo, self._say, in_a_hurry=in_a_hurry
             )
-        commit = str(info.sha)
-        if wanted.commit not in (None, commit):
+        if not isinstance(found, dict) or not hub.is_commit(str(found.get("sha"))):
+            raise _strange(wanted)
+        if wanted.commit not in (None, found["sha"]):
             raise IntegrityError(
-                f"asked for commit {wanted.commit} of {wanted.repo}, the Hub answers with {commit}"
+                f"asked for commit {wanted.commit} of {wanted.repo}, the Hub answers with "
+                f"{found['sha']}"
             )
-        restricted = bool(getattr(info, "private", False) or getattr(info, "gated", False))
-        return Resolved(commit, restricted, now)
+        # One that does not say so is not taken for public.
+        restricted = bool(found.get("private", True) or found.get("gated", False))
+        return Info(found["sha"], restricted)
 
     def files(self, wanted: Wanted, commit: str) -> list[Announced]:
         """Return the files of a commit that are wanted, with what the Hub announces of each."""
-        self._check_may_ask(wanted)
         from huggingface_hub.utils import filter_repo_objects
 
         listed = self._tree(wanted, commit)
@@ -122,34 +112,41 @@ class Upstream:
 
     def _tree(self, wanted: Wanted, commit: str) -> list[Announced]:
         # Not by `HfApi.list_repo_tree`, which waits for ever where the Hub stalls.
-        from huggingface_hub import constants
-        from huggingface_hub.utils import get_session, hf_raise_for_status
-
-        endpoint = self._transfer.endpoint or constants.ENDPOINT
-        page = f"{endpoint}/api/{wanted.repo_type}s/{wanted.repo_id}/tree/{commit}"
+        page: str | None = f"{self._api(wanted)}/tree/{commit}"
         options: dict[str, Any] = {"params": {"recursive": True}}
         found: list[Announced] = []
         seen = set()
         with self._told(wanted):
             while page is not None:
                 seen.add(page)
-
-                def ask(page: str = page, options: Any = options) -> Any:
-                    answer = get_session().get(
-                        page,
-                        headers=self._headers(),
-                        timeout=self._timeout_s(),
-                        **options,
-                    )
-                    hf_raise_for_status(answer)
-                    return answer, answer.json()
-
-                answer, entries = _patiently(ask, wanted.repo, self._say)
-                found += [_announced(each) for each in entries if each["type"] == "file"]
+                ask = partial(self._ask, wanted, page, **options)
+                answer, entries = patiently(ask, wanted.repo, self._say)
+                if not isinstance(entries, list):
+                    raise _strange(wanted)
+                found += [
+                    announced
+                    for announced in (_announced(wanted, entry) for entry in entries)
+                    if announced is not None
+                ]
                 page, options = answer.links.get("next", {}).get("url"), {}
-                if page in seen:
+                if page in seen or len(seen) > _MOST_PAGES:
                     raise IntegrityError(f"the Hub's list of the files of {wanted.repo} has no end")
         return found
+
+    def _ask(self, wanted: Wanted, page: str, **options: Any) -> tuple[Any, Any]:
+        """Return an answer, and the JSON in it."""
+        from huggingface_hub.utils import get_session, hf_raise_for_status, validate_repo_id
+
+        self._check_may_ask(wanted)
+        validate_repo_id(wanted.repo_id)
+        answer = get_session().get(
+            page, headers=self._headers(), timeout=self._timeout_s(), **options
+        )
+        hf_raise_for_status(answer)
+        try:
+            return answer, answer.json()
+        except ValueError:
+            raise _strange(wanted) from None
 
     def check_access(self, wanted: Wanted, commit: str, file: Announced) -> None:
         """Raise BackendDeniedError if this user may not have the files of a repository.
@@ -166,7 +163,7 @@ class Upstream:
             endpoint=self._transfer.endpoint,
         )
         with self._told(wanted):
-            _patiently(
+            patiently(
                 lambda: get_hf_file_metadata(
                     url, headers=self._headers(), timeout=self._timeout_s()
                 ),
@@ -183,21 +180,12 @@ class Upstream:
         proven, unless `force`.
         """
         meter = Meter(wanted.repo, sum(file.size_bytes for file in files), self._say)
-
-        def fetch_one(file: Announced) -> Path:
-            return self._fetch_one(wanted, commit, file, meter, force=force)
-
-        with ThreadPoolExecutor(
-            max(1, self._transfer.max_workers), thread_name_prefix="memoflow-hub"
-        ) as pool:
-            futures = [pool.submit(fetch_one, file) for file in files]
-            try:
-                return {
-                    file.path: future.result() for file, future in zip(files, futures, strict=True)
-                }
-            except BaseException:
-                pool.shutdown(cancel_futures=True)  # What the others would fetch is in vain.
-                raise
+        jobs = [
+            partial(self._fetch_one, wanted, commit, file, meter, force=force) for file in files
+        ]
+        with watched(meter.look):
+            paths = together(jobs, at_most=self._transfer.max_workers, stopped=meter.stopped)
+        return {file.path: path for file, path in zip(files, paths, strict=True)}
 
     def _fetch_one(
         self, wanted: Wanted, commit: str, file: Announced, meter: Meter, *, force: bool
@@ -221,20 +209,20 @@ class Upstream:
         from huggingface_hub import hf_hub_download
 
         transfer = self._transfer
-        bar = transfer.tqdm_class or meter.bar_class()
+        bar = meter.bar_class(transfer.tqdm_class)
 
         def download() -> str:
-            if not force:
-                bring_in(
-                    wanted,
-                    commit,
-                    file,
-                    cache_dir=self._cache_dir(),
-                    endpoint=transfer.endpoint,
-                    headers=self._headers(),
-                    timeout_s=self._timeout_s(),
-                    bar=bar,
-                )
+            is_fetched = bring_in(
+                wanted,
+                commit,
+                file,
+                cache_dir=self._cache_dir(),
+                endpoint=transfer.endpoint,
+                headers=self._headers(),
+                timeout_s=self._timeout_s(),
+                bar=bar,
+                force=force,
+            )
             found: str = hf_hub_download(
                 wanted.repo_id,
                 file.path,
@@ -244,7 +232,7 @@ class Upstream:
                 library_name=transfer.library_name,
                 library_version=transfer.library_version,
                 user_agent=transfer.user_agent,
-                force_download=force,
+                force_download=force and not is_fetched,
                 etag_timeout=self._timeout_s(),
                 token=transfer.token,
                 headers=None if transfer.headers is None else dict(transfer.headers),
@@ -254,7 +242,16 @@ class Upstream:
             return found
 
         with self._told(wanted, file.path):
-            return Path(_patiently(download, f"{file.path} of {wanted.repo}", self._say))
+            what = f"{file.path} of {wanted.repo}"
+            return Path(patiently(download, what, self._say, in_vain=meter.stopped.is_set))
+
+    def _endpoint(self) -> str:
+        from huggingface_hub import constants
+
+        return str(self._transfer.endpoint or constants.ENDPOINT).rstrip("/")
+
+    def _api(self, wanted: Wanted) -> str:
+        return f"{self._endpoint()}/api/{wanted.repo_type}s/{wanted.repo_id}"
 
     def _cache_dir(self) -> Path:
         from huggingface_hub import constants
@@ -284,147 +281,67 @@ class Upstream:
 
     @contextlib.contextmanager
     def one_at_a_time(self, wanted: Wanted) -> Iterator[None]:
-        """Keep other tasks on this machine from loading the repository in the block."""
+        """Keep other tasks on this machine from asking for the repository in the block.
+
+        As far as there is a place for a lock that this user may write to.
+        """
         from huggingface_hub.utils import WeakFileLock
 
-        cache = self._cache_dir()
         name = f"memoflow--{wanted.repo_type}--{wanted.repo_id.replace('/', '--')}.lock"
-        with self._told(wanted):
-            (cache / ".locks").mkdir(parents=True, exist_ok=True)
-        with WeakFileLock(cache / ".locks" / name):
+        look = waiting(f"another task that loads {wanted.repo}", self._say)
+        with contextlib.ExitStack() as stack:
+            for folder in (self._cache_dir() / ".locks", _own_folder()):
+                try:
+                    folder.mkdir(parents=True, exist_ok=True)
+                    with watched(look):
+                        stack.enter_context(WeakFileLock(folder / name))
+                    break
+                except OSError:
+                    continue  # A cache that is read-only, or a lock of another user's.
             yield
 
     @contextlib.contextmanager
     def _told(self, wanted: Wanted, path: str | None = None) -> Iterator[None]:
         """Raise what goes wrong in the block as an error of memoflow's."""
         try:
-            yield
+            with unsigned():
+                yield
         except MemoflowError:
             raise
         except Exception as error:
             # Without its cause, whose message has addresses in it.
-            raise _told(error, wanted, path) from None
+            raise told(error, wanted, path) from None
 
 
-def _announced(entry: Mapping[str, Any]) -> Announced:
-    lfs = entry.get("lfs")
-    if lfs:
-        return Announced(entry["path"], int(lfs["size"]), f"sha256:{lfs['oid']}")
-    return Announced(entry["path"], int(entry["size"]), f"git:{entry['oid']}")
+def _own_folder() -> Path:
+    """Return where this user's locks can be if nowhere else."""
+    return Path(tempfile.gettempdir()) / f"memoflow-{os.getuid()}"
 
 
-def _patiently(act: Callable[[], T], what: str, say: Callable[[str], None]) -> T:
-    """Try again after what passes, when the Hub asks for it or after longer each time."""
-    import tenacity
+def _announced(wanted: Wanted, entry: Any) -> Announced | None:
+    """Return what an entry of a tree announces, None if that is no file."""
+    try:
+        if entry["type"] != "file":
+            return None
+        path, lfs = entry["path"], entry.get("lfs")
+        form, length = ("sha256", 64) if lfs else ("git", 40)
+        size, name = (lfs or entry)["size"], (lfs or entry)["oid"]
+        is_plain = isinstance(path, str) and isinstance(size, int) and size >= 0
+        if not is_plain or len(name) != length or not _HEX.fullmatch(name):
+            raise ValueError
+    except (TypeError, KeyError, ValueError, AttributeError):
+        raise IntegrityError(
+            f"the Hub lists a file of {wanted.repo} without a size and a digest that could prove "
+            "it; nothing was loaded"
+        ) from None
+    return Announced(path, size, f"{form}:{name}")
 
-    unreached = 0
 
-    def passes(error: BaseException) -> bool:
-        nonlocal unreached
-        answer = _answer(error)
-        if answer is None and not _is_of_a_connection(error):
-            return False
-        if answer is not None and answer.status_code not in _PASSING:
-            return False
-        if getattr(error, "response", None) is None:
-            # Nobody is there, or huggingface_hub has tried for a while before it gave up.
-            unreached += 1
-        return unreached < _TRIES_TO_CONNECT
-
-    longer_each_time = tenacity.wait_exponential(multiplier=0.5) + tenacity.wait_random(0, 0.5)
-
-    def wait(state: tenacity.RetryCallState) -> float:
-        answer = _answer(_failure(state))
-        after = "" if answer is None else answer.headers.get("Retry-After", "")
-        return min(float(after), _LONGEST_WAIT_S) if after.isdigit() else longer_each_time(state)
-
-    def tell(state: tenacity.RetryCallState) -> None:
-        error = _failure(state)
-        answer = _answer(error)
-        why = type(error).__name__ if answer is None else f"the Hub answered {answer.status_code}"
-        say(f"{what}: {why}; trying again in {span(state.upcoming_sleep)}")
-
-    retrying = tenacity.Retrying(
-        retry=tenacity.retry_if_exception(passes),
-        wait=wait,
-        stop=tenacity.stop_after_attempt(_TRIES) | tenacity.stop_after_delay(_PATIENCE),
-        before_sleep=tell,
-        reraise=True,
+def _strange(wanted: Wanted) -> BackendUnavailableError:
+    return BackendUnavailableError(
+        f"what answers for {wanted.repo} does not speak as the Hub does: is there a proxy or a "
+        "login page in between, or another endpoint in HF_ENDPOINT?"
     )
-    return retrying(act)
-
-
-def _failure(state: Any) -> BaseException:
-    error: BaseException = state.outcome.exception()
-    return error
-
-
-def _answer(error: BaseException) -> Any:
-    """Return the response behind an error; huggingface_hub wraps some errors in others."""
-    response = getattr(error, "response", None)
-    if response is None and error.__cause__ is not None:
-        return _answer(error.__cause__)
-    return response
-
-
-def _is_of_a_connection(error: BaseException) -> bool:
-    if type(error).__module__.partition(".")[0] in _HTTP_LIBRARIES:
-        return True
-    return error.__cause__ is not None and _is_of_a_connection(error.__cause__)
-
-
-def _told(error: Exception, wanted: Wanted, path: str | None) -> MemoflowError:
-    """Return an error of memoflow's that says what an error of huggingface_hub's means."""
-    from huggingface_hub import errors
-
-    what = wanted.repo if path is None else f"{path} of {wanted.repo}"
-    if isinstance(error, errors.HFValidationError):
-        return RequestError(f"{wanted.repo_id!r} cannot be the name of a repository: {error}")
-    if isinstance(error, errors.GatedRepoError):
-        return BackendDeniedError(
-            f"{wanted.repo} is gated: ask for access on its page on the Hub; {_login(wanted)}"
-        )
-    if isinstance(error, errors.RevisionNotFoundError):
-        return NotFoundError(
-            f"{wanted.repo} has no revision {wanted.revision!r} on the Hub: name one of its "
-            "branches or tags, or a commit"
-        )
-    if isinstance(error, errors.RepositoryNotFoundError):
-        return NotFoundError(
-            f"there is no {wanted.repo} on the Hub, or not for you; if it is private, "
-            f"{_login(wanted)}"
-        )
-    if isinstance(error, errors.EntryNotFoundError) and _answer(error) is not None:
-        return NotFoundError(f"the Hub lists {what}, and does not have it")
-    if isinstance(error, errors.OfflineModeIsEnabled):
-        return OfflineError(f"{what} is not to be had: HF_HUB_OFFLINE forbids to ask the Hub")
-    answer = _answer(error)
-    if answer is not None and answer.status_code in (401, 403):
-        return BackendDeniedError(
-            f"the Hub refuses {what} ({answer.status_code}); {_login(wanted)}"
-        )
-    if answer is not None:
-        return BackendUnavailableError(
-            f"the Hub does not give {what}: it answered {answer.status_code} time and again"
-        )
-    if _is_of_a_connection(error):
-        return OfflineError(f"the Hub cannot be reached for {what} ({type(error).__name__})")
-    if isinstance(error, OSError):
-        if error.errno is None and "onsistency check" in str(error):
-            return WrongFileError("of another size than the Hub said")
-        where = f" at {error.filename}" if error.filename else ""
-        return BackendError(
-            f"{what} cannot be downloaded: {error.strerror or type(error).__name__}{where}"
-        )
-    return BackendError(f"{what} cannot be downloaded: {type(error).__name__}")
-
-
-def _login(wanted: Wanted) -> str:
-    from huggingface_hub import get_token
-
-    if get_token() is None:
-        return "no token was found: set HF_TOKEN or log in with `hf auth login`"
-    return f"the token that was found gives no access to {wanted.repo_id}"
 
 
 def _listed(patterns: Sequence[str] | None) -> str:
