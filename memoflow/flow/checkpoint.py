@@ -152,8 +152,8 @@ class CheckpointDecorator(StepDecorator):
             housekeeping.collect(store, say, [artifact_store.default().store])
             if not store.backend.is_local:
                 spool.collect(store, say)
-        except MemoflowError as error:
-            say(f"the store could not be tidied: {error}")
+        except Exception as error:  # Of whatever kind: the run is over, and went well.
+            say(f"the store could not be tidied: {type(error).__name__}: {error}")
 
     def task_pre_step(
         self,

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from typing import Any
-from urllib.parse import urlsplit
 
 from botocore.config import Config
 from metaflow import metaflow_config
@@ -22,12 +21,13 @@ def backend(root: str, config: Mapping[str, Any]) -> S3:
     `config` may have `client_params`, `session_vars` and `role_arn`, which go to boto3; by default
     they are what METAFLOW_S3_ENDPOINT_URL and METAFLOW_DATATOOLS_CLIENT_PARAMS say.
     """
-    url = urlsplit(root)
+    # Not as a URL: Metaflow takes a "#" for a part of the name.
+    bucket, _, prefix = root.removeprefix("s3://").partition("/")
     encryption = metaflow_config.S3_SERVER_SIDE_ENCRYPTION
     return S3(
         lambda: _client(config),
-        url.netloc,
-        url.path,
+        bucket,
+        prefix,
         encryption={"ServerSideEncryption": encryption} if encryption else None,
     )
 

@@ -55,6 +55,7 @@ class _Claim:
     every_s: float
     beat: int = 0
     lifted: bool = False
+    lasting: bool = False
 
     def to_bytes(self) -> bytes:
         return json.dumps(asdict(self)).encode()
@@ -85,8 +86,8 @@ class Lease:
     def check(self) -> None:
         """Raise LeaseLostError if another process took the key over."""
 
-    def lift(self) -> None:
-        """Let all who wait for the key go on at once, and whoever comes while this is known."""
+    def lift(self, *, lasting: bool = False) -> None:
+        """Let all who wait for the key go on at once, and if `lasting` whoever comes later."""
 
     def release(self) -> None:
         """Let the key go; more than once is fine."""
@@ -117,8 +118,8 @@ class _Held(Lease):
                 f"{2 * self._claim.every_s:.0f} s: what it does is done twice"
             )
 
-    def lift(self) -> None:
-        self._claim = replace(self._claim, lifted=True)
+    def lift(self, *, lasting: bool = False) -> None:
+        self._claim = replace(self._claim, lifted=True, lasting=lasting)
 
     def release(self) -> None:
         if os.getpid() != self._pid or self._stop.is_set():
@@ -211,6 +212,7 @@ class _Contender:
         self._on_wait = on_wait
         self._within = within
         self._said_at: float | None = None
+        self._has_waited = False
 
     def contend(self, is_done: Callable[[], bool]) -> Lease:
         while True:
@@ -234,7 +236,9 @@ class _Contender:
 
     def _is_open(self, claim: _Claim) -> bool:
         """Tell whether nobody need wait for a claim, or its holder waits for this process."""
-        return claim.lifted or claim.id in self._within
+        if claim.lifted and (claim.lasting or self._has_waited):
+            return True
+        return claim.id in self._within
 
     def _watch(self, name: str) -> bytes | None:
         """Return the last that was heard of a holder that is dead, None once it let go."""
@@ -248,8 +252,9 @@ class _Contender:
             if data != seen:
                 seen, silent_s = data, 0.0
             # Of the same name is only an earlier attempt, which is dead once there is a later one.
-            if self._is_open(claim) or claim.who == self._claim.who:
+            if self._is_open(claim) or claim.lifted or claim.who == self._claim.who:
                 return data
+            self._has_waited = True
             if silent_s > 2 * claim.every_s:
                 return data
             self._say(claim)

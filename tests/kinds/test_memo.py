@@ -1,15 +1,20 @@
 from __future__ import annotations
 
+import json
+import time
 from datetime import timedelta
 from pathlib import Path
 
 import pytest
 
-from memoflow.backends import Local
+from memoflow.backends import Local, Memory
 from memoflow.errors import IntegrityError
 from memoflow.fingerprint import Fingerprint, Part
+from memoflow.index import Index
 from memoflow.kinds import memo
-from memoflow.store import Store, open_store
+from memoflow.kinds.nearest import nearest
+from memoflow.store import Payload, Store, open_store
+from tests.faults import Faulty
 
 CODE = (Part("code", "train()", "1", "train.py:4"), Part("package", "numpy", "2.3.1"))
 SCOPE = memo.scope_key("Sweep", "fit", Fingerprint.of(CODE))
@@ -56,7 +61,7 @@ def test_the_next_entry_replaces_the_one_before(store):
 
 def test_the_parts_of_the_code_are_kept(store):
     ref = memo.record(store, SCOPE, CODE, result())
-    assert memo.code_parts(store, store.manifest(ref)) == CODE
+    assert memo.code_parts(store, ref.key) == CODE
 
 
 def test_a_class_that_changed_since_is_a_miss(store, tmp_path, monkeypatch):
@@ -88,10 +93,124 @@ def test_a_damaged_entry_is_set_aside(store):
     assert memo.find(store, SCOPE, ONE) is None
 
 
-def test_prune_forgets_the_read_sets_of_scopes_without_results(store):
+def test_prune_forgets_what_is_kept_of_scopes_without_results(store):
     ref = memo.record(store, SCOPE, CODE, result())
     assert memo.prune(store, keep_newer=timedelta(0)) == 0
     store.forget(ref.key)
     assert memo.prune(store) == 0, "a result may be on its way"
-    assert memo.prune(store, keep_newer=timedelta(0)) == 1
-    assert list(memo.read_sets(store, SCOPE)) == []
+    assert memo.prune(store, keep_newer=timedelta(0)) == 2
+    assert store.keys(SCOPE) == []
+
+
+def test_the_text_of_code_is_kept_once_for_all_results_of_a_scope(store):
+    code = Part("code", "train()", "1", "train.py:4", source="def train():\n    return 1")
+    scope = memo.scope_key("Sweep", "fit", Fingerprint.of([code]))
+    refs = [memo.record(store, scope, [code], result(inputs)) for inputs in (ONE, OTHER)]
+    assert [memo.code_parts(store, ref.key)[0].source for ref in refs] == [code.source] * 2
+    assert store.find(scope / "code") is not None
+    assert all(not store.manifest(ref).files for ref in refs)
+
+
+def test_text_beyond_a_size_is_not_kept(store):
+    long = Part("code", "a()", "1", source="x" * (64 << 10) + "x")
+    many = [Part("code", f"b{n}()", "1", source="x" * (60 << 10)) for n in range(20)]
+    parts = Fingerprint.of([long, *many]).parts
+    ref = memo.record(store, SCOPE, parts, result())
+    kept = memo.code_parts(store, ref.key)
+    assert kept == parts
+    sizes = [len(part.source) for part in kept]
+    assert sizes[0] == 0
+    assert (1 << 20) - (64 << 10) < sum(sizes) <= 1 << 20
+
+
+def test_text_that_is_no_unicode_is_kept(store):
+    part = Part("code", "a()", "1", source="'\udce4'")
+    ref = memo.record(store, SCOPE, [part], result())
+    assert memo.code_parts(store, ref.key)[0].source == part.source
+
+
+def test_a_result_that_has_its_parts_beside_it_is_explained_by_them(store):
+    kept = json.dumps([part.to_json() for part in CODE]).encode()
+    ref = store.append(SCOPE / "results" / "a" / "b", Payload(files={"parts.json": kept}))
+    assert memo.code_parts(store, ref.key) == CODE
+
+
+@pytest.mark.parametrize(
+    ("parts", "sources"),
+    [
+        (b"[1]", b"{}"),
+        (b'[["code"]]', b"{}"),
+        (b'[["code", "a", 1, "", ""]]', b"{}"),
+        (b'[["code", "a", "1", "", ""]]', b'{"code a 1": 1}'),
+        (b'[["code", "a", "1", "", ""]]', b"[]"),
+        (b"[" * 9999, b"{}"),
+        (b"\xff", b"{}"),
+    ],
+)
+def test_parts_that_nobody_of_us_wrote_are_damage(store, parts, sources):
+    store.save(SCOPE / "code", Payload(files={"parts.json": parts, "sources.json": sources}))
+    ref = memo.record(store, SCOPE, CODE, result())
+    with pytest.raises(IntegrityError):
+        memo.code_parts(store, ref.key)
+
+
+def test_what_is_not_known_of_the_code_any_more_is_empty(store):
+    ref = memo.record(store, SCOPE, CODE, result())
+    store.forget(SCOPE / "code")
+    assert memo.code_parts(store, ref.key) == ()
+
+
+def test_what_is_kept_of_the_code_is_used_when_its_results_are(store, tmp_path):
+    memo.record(store, SCOPE, CODE, result())
+    store.index.flush()
+    clock = time.time() + 3600
+    later = Store(
+        store.id, store.backend, Index(tmp_path / "cache" / "x.sqlite", clock=lambda: clock)
+    )
+    later.reindex()
+    memo.find(later, SCOPE, ONE)
+    later.index.flush()
+    assert later.index.entries(SCOPE)[str(SCOPE / "code")].used == int(clock)
+
+
+def test_a_class_of_an_input_that_changed_is_told(store, tmp_path, monkeypatch):
+    monkeypatch.syspath_prepend(tmp_path)
+    module = tmp_path / "model_of_why.py"
+    refs = (("model_of_why", "Model"),)
+    module.write_text("class Model:\n    def f(self):\n        return 1\n")
+    memo.record(store, SCOPE, CODE, result(refs=refs))
+    module.write_text("class Model:\n    def f(self):\n        return 22\n")
+    found = nearest(store, SCOPE, CODE, inputs=ONE)
+    assert [str(each) for each in found.differences] == [
+        "code of Model.f() changed (model_of_why.py:2)"
+    ]
+    assert "+    return 22" in found.differences[0].diff
+    ref = memo.record(store, SCOPE, CODE, result(refs=refs))
+    assert nearest(store, SCOPE, CODE, inputs=ONE, result=ref.key) == found
+
+
+def test_what_was_recorded_later_is_not_compared_with(store):
+    memo.record(store, SCOPE, CODE, result())
+    assert nearest(store, SCOPE, CODE, inputs=OTHER, before=time.time() - 60) is None
+
+
+def test_a_damaged_result_is_passed_over(store):
+    memo.record(store, SCOPE, CODE, result(origin="Sweep/1/fit/1"))
+    ref = memo.record(store, SCOPE, CODE, result(OTHER, "Sweep/1/fit/2"))
+    path = store.backend.path(f"refs/{ref.key}")
+    path.write_bytes(path.read_bytes()[:-9])
+    found = nearest(store, SCOPE, CODE, inputs=(Part("input", "input", "d7"), ONE[1]))
+    assert found.origin == "Sweep/1/fit/1"
+
+
+def test_asking_why_reads_a_bounded_number_of_results(tmp_path):
+    backend = Faulty(Memory())
+    store = open_store(backend, cache_dir=tmp_path)
+    for n in range(100):
+        memo.record(
+            store, SCOPE, CODE, result((Part("input", "a", f"{n}"), Part("input", "b", "1")))
+        )
+    backend.calls.clear()
+    inputs = Part("input", "a", "x"), Part("input", "b", "y")
+    assert nearest(store, SCOPE, CODE, inputs=inputs) is not None
+    assert backend.calls == {"read": 64}

@@ -9,9 +9,12 @@ from pathlib import Path
 import pytest
 
 from memoflow.backends import Memory
+from memoflow.errors import NotFoundError
 from memoflow.fingerprint import Fingerprint, Part
 from memoflow.kinds import memo
-from memoflow.store import Store, open_store
+from memoflow.kinds.nearest import nearest
+from memoflow.names import Key, Ref
+from memoflow.store import Payload, Store, open_store
 from tests.faults import Faulty
 
 CODE = (Part("code", "train()", "1", "train.py:4"),)
@@ -49,6 +52,38 @@ def filled(machines: list[Store]) -> list[Store]:
 def found(store: Store) -> list[str | None]:
     entries = [memo.find(store, SCOPE, inputs(n)) for n in range(COUNT)]
     return [entry and entry.origin for entry in entries]
+
+
+def test_recording_takes_four_requests_a_task_once_the_scope_is_known(
+    machines: list[Store], there: Faulty
+) -> None:
+    requests = []
+    for n in range(4):
+        there.calls.clear()
+        record(machines[0], n)
+        requests.append(sum(there.calls.values()))
+    assert requests[1:] == [4, 4, 4]
+
+
+def test_on_another_machine_the_code_of_a_known_scope_costs_one_request(
+    filled: list[Store], there: Faulty
+) -> None:
+    there.calls.clear()
+    record(filled[1], COUNT)
+    first = sum(there.calls.values())
+    there.calls.clear()
+    record(filled[1], COUNT + 1)
+    # The others are for the read-set, and for what was deleted so far.
+    assert first - sum(there.calls.values()) == 3
+
+
+def test_asking_why_elsewhere_takes_few_requests(filled: list[Store], there: Faulty) -> None:
+    parts = (Part("code", "train()", "2", "train.py:4"),)
+    scope = memo.scope_key("Sweep", "fit", Fingerprint.of(parts))
+    there.calls.clear()
+    assert nearest(filled[2], scope, parts, inputs=inputs(99)) is not None
+    # Two lists, as many results as are compared, once more when they are read, and the code.
+    assert sum(there.calls.values()) <= 2 + 2 * 16 + 3
 
 
 def test_what_one_machine_bundled_another_finds_by_a_few_requests(
@@ -106,7 +141,7 @@ def test_bundles_stay_few(filled: list[Store]) -> None:
     for n in range(COUNT, COUNT + 5 * 35):
         record(filled[0], n)
         if (n + 1) % 35 == 0:
-            filled[0]._refs.ahead.clear()
+            filled[0]._refs.ahead._looked.clear()
             filled[0].read_ahead(SCOPE)
     assert len(list(filled[0].backend.list("bundles"))) <= 5
     filled[2].read_ahead(SCOPE)
@@ -154,3 +189,42 @@ def test_where_asking_costs_nothing_nothing_is_read_ahead(tmp_path: Path) -> Non
     backend.calls.clear()
     assert store.read_ahead(SCOPE) == []
     assert not backend.calls
+
+
+SERIES = Key.of("memo", "Sweep", "fit", "scope", "results", "inputs", "refs")
+
+
+@pytest.fixture
+def remade(machines: list[Store]) -> tuple[Store, Store, Ref, Ref]:
+    """One machine has read ahead what the other then forgot and saved anew, under the same key."""
+    here, other = machines[:2]
+    old = other.append(SERIES, Payload(files={"x": b"a" * 3000}))
+    here.read_ahead(Key.of("memo", "Sweep", "fit", "scope"))
+    other.forget(old.key)
+    new = other.append(SERIES, Payload(files={"x": b"b" * 3000}))
+    assert old.key == new.key
+    return here, other, old, new
+
+
+def test_a_sweep_goes_by_what_is_there_and_not_by_what_was_read_ahead(remade, tmp_path) -> None:
+    here, other, _, new = remade
+    here.sweep(now=True)
+    assert (other.load(new, tmp_path / "out") / "x").read_bytes() == b"b" * 3000
+    assert other.verify() == []
+
+
+def test_what_was_read_ahead_makes_nobody_drop_what_is_there_now(remade, tmp_path) -> None:
+    here, other, old, new = remade
+    other.sweep(now=True)
+    with pytest.raises(NotFoundError):
+        here.load(old, tmp_path / "out")
+    assert (other.load(new, tmp_path / "out") / "x").read_bytes() == b"b" * 3000
+
+
+def test_what_a_worker_recorded_since_is_found_and_kept(there: Faulty, tmp_path: Path) -> None:
+    scheduler, worker = (open_store(there, cache_dir=tmp_path) for _ in range(2))
+    scheduler.read_ahead(SCOPE)
+    record(worker, 1)
+    entry = memo.find(scheduler, SCOPE, inputs(1))
+    assert entry is not None
+    assert scheduler.index.lookup(entry.ref.key) == entry.ref

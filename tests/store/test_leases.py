@@ -528,7 +528,10 @@ def test_whether_it_is_done_is_asked_when_another_let_go(store: Store) -> None:
     assert held == [False]
 
 
-def test_a_lifted_lease_lets_all_go_on(store: Store) -> None:
+@pytest.mark.parametrize("lasting", [True, False])
+def test_a_lifted_lease_lets_all_go_on_that_wait_or_come_while_it_lasts(
+    store: Store, lasting: bool
+) -> None:
     held = []
 
     def wait(n: int) -> None:
@@ -537,11 +540,12 @@ def test_a_lifted_lease_lets_all_go_on(store: Store) -> None:
 
     with store.lease(KEY, who="first", heartbeat=NEVER) as first:
         threads = [in_thread(lambda n=n: wait(n)) for n in range(3)]  # type: ignore[misc]
-        first.lift()
+        first.lift(lasting=lasting)
     for thread in threads:
         thread.join(60)
     wait(3)
-    assert held == [False] * 4
+    wait(4)
+    assert held == [False] * 3 + [not lasting] * 2
 
 
 @pytest.mark.parametrize("garbage", [b"", b"[]", b"{", b'{"id": 1}', b"\xff"])

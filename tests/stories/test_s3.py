@@ -193,6 +193,33 @@ def test_a_store_on_disk_serves_flows_whose_data_is_in_a_bucket(
     assert plain.run(**on_another_machine(plain, 2)).workers == ["end"]
 
 
+def test_a_damaged_result_is_set_aside_and_never_given_back(
+    plain: Project, s3_server: Server
+) -> None:
+    bucket = s3_server.bucket()
+    plain.env |= s3_server.environment(bucket)
+    plain.env["METAFLOW_DATASTORE_SYSROOT_S3"] += "/"
+    plain.edit("flow.py", "self.x = 1", "self.x = list(range(500))")
+    plain.edit("flow.py", "assert self.x == 1", "assert self.x[7] == 7")
+    plain.run()
+    client = s3_server.client()
+    for page in client.get_paginator("list_objects_v2").paginate(Bucket=bucket):
+        for item in page["Contents"]:
+            if "/memoflow/blobs/sha1/" in item["Key"]:
+                data = client.get_object(Bucket=bucket, Key=item["Key"])
+                body = bytearray(data["Body"].read())
+                body[len(body) // 2] ^= 1
+                client.put_object(
+                    Bucket=bucket, Key=item["Key"], Body=bytes(body), Metadata=data["Metadata"]
+                )
+            elif "/Plain/data/" in item["Key"]:
+                client.delete_object(Bucket=bucket, Key=item["Key"])
+    ran = plain.run(**on_another_machine(plain, 2))
+    assert ran.workers == ["start", "end"]
+    assert "damaged" in "".join(ran.misses)
+    assert plain.run(**on_another_machine(plain, 3)).workers == ["end"]
+
+
 def test_a_store_that_may_not_be_written_still_serves_hits(
     plain: Project, s3_server: Server, proxy: Proxy
 ) -> None:
@@ -221,6 +248,17 @@ def test_on_a_server_that_ignores_conditions_results_are_found(
     plain.env |= s3_server.environment(s3_server.bucket())
     proxy.ignores_conditions = True
     with proxy.running() as url:
+        plain.env["METAFLOW_S3_ENDPOINT_URL"] = url
+        assert plain.run().workers == ["start", "end"]
+        assert plain.run(**on_another_machine(plain, 2)).workers == ["end"]
+
+
+def test_who_may_not_delete_has_a_store_all_the_same(
+    plain: Project, s3_server: Server, proxy: Proxy
+) -> None:
+    plain.env |= s3_server.environment(s3_server.bucket())
+    with proxy.running() as url:
+        proxy.refuses = lambda method, path: method in ("DELETE", "POST") and "uploads" not in path
         plain.env["METAFLOW_S3_ENDPOINT_URL"] = url
         assert plain.run().workers == ["start", "end"]
         assert plain.run(**on_another_machine(plain, 2)).workers == ["end"]

@@ -124,6 +124,10 @@ class Parents:
         kind = "parameter" if name in self._shape.parameters else "input"
         return Part(kind, name, digest, summary=summary)
 
+    def item(self, frame: Any) -> str:
+        """Return the digest of a foreach's item; UndecidedError if only the worker can tell."""
+        return self._items(frame)[0]
+
     def _digest(self, name: str) -> tuple[str, str]:
         if name.startswith("current."):
             value = self._current(name.removeprefix("current."))
@@ -257,6 +261,32 @@ def label(datastore: Any, join_type: str | None) -> str:
     if join_type == "foreach":
         return f"inputs[{datastore['_foreach_stack'][-1].index}]"
     return f"inputs.{datastore.step_name}"
+
+
+def collapse(reads: dict[str, None], parents: Parents) -> dict[str, None]:
+    """Return the reads with `inputs[*].x` for what was read of every input of a join.
+
+    So that a foreach of one item more has the same read-set.
+    """
+    if parents.join_type is None:
+        return reads
+    labels = list(parents.by_label)
+    by_name: dict[str, set[str]] = {}
+    for name in reads:
+        for one in labels:
+            if name.startswith(f"{one}."):
+                by_name.setdefault(name.removeprefix(f"{one}."), set()).add(one)
+    whole = {name for name, seen in by_name.items() if len(seen) == len(labels)}
+    kept: dict[str, None] = {}
+    for name in reads:
+        for one in labels:
+            inner = name.removeprefix(f"{one}.")
+            if inner != name and inner in whole:
+                kept[f"inputs[*].{inner}"] = None
+                break
+        else:
+            kept[name] = None
+    return kept
 
 
 def load(datastore: Any, name: str) -> Any:

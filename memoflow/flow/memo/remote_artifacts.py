@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import time
 from collections.abc import Collection, Iterable
 from datetime import timedelta
@@ -12,7 +11,7 @@ from memoflow.backends import Backend, Place
 from memoflow.errors import IntegrityError, NotFoundError
 from memoflow.kinds.memo import Artifact
 from memoflow.names import Digest
-from memoflow.objects import blob_name, prove
+from memoflow.objects import blob_name, is_whole
 from memoflow.store import Store
 
 _TRUSTED = timedelta(hours=1)
@@ -28,7 +27,8 @@ class RemoteArtifacts:
 
     Layout (Metaflow 2.19): <root>/<Flow>/data/<first two of SHA-1>/<SHA-1>; what is needed to load
     it is metadata of the object. `data` is the backend of that folder. Whether an artifact is
-    there is asked in bulk, and believed for an hour.
+    there is asked in bulk, and believed for an hour by this process; a later run asks anew,
+    since people clean up between runs.
     """
 
     def __init__(self, flow_datastore: Any, store: Store, data: Backend) -> None:
@@ -51,12 +51,6 @@ class RemoteArtifacts:
         """See which of these are there, for `restore`."""
         now = time.time()
         wanted = {sha1 for sha1 in sha1s if not self._is_fresh(self._seen.get(sha1), now)}
-        facts = self._store.index.recall([self._fact(sha1) for sha1 in wanted])
-        for sha1 in list(wanted):
-            seen = json.loads(facts.get(self._fact(sha1), "null"))
-            if self._is_fresh(seen, now):
-                self._seen[sha1] = seen
-                wanted.discard(sha1)
         if len(wanted) > _FEW:
             wanted -= self._listed(wanted, now)
         self._note(self._asked(list(wanted)), now)
@@ -71,34 +65,24 @@ class RemoteArtifacts:
             return
         digest = Digest(f"sha1:{artifact.sha1}")
         try:
-            if self._store.is_signed:
-                self._give_back_proven(artifact, digest)
-            elif artifact.cas and self._store.backend.is_local:
-                self._send(artifact, digest)
-            else:
-                self._data.adopt(
-                    _name(artifact.sha1), Place(self._store.backend, blob_name(digest))
-                )
+            self._give_back(artifact, digest)
         except NotFoundError:
             raise IntegrityError(f"the bytes of artifact {digest} are gone") from None
         self._note([artifact.sha1], time.time())
 
-    def _give_back_proven(self, artifact: Artifact, digest: Digest) -> None:
-        """Send a copy that was read here: what a server copies unread can be anybody's."""
-        path = self._store.blob_path(digest)
-        if path is None:
-            raise IntegrityError(f"there is no copy of artifact {digest} here that could be proven")
-        if not prove(path, digest=digest, xxh3="", size_bytes=artifact.packed_size):
+    def _give_back(self, artifact: Artifact, digest: Digest) -> None:
+        """Send what lies in the store, proven here: a server copies anybody's bytes, or damage.
+
+        Metaflow never writes an artifact that exists, so what is wrong would stay for ever.
+        """
+        if not is_whole(self._store.backend, digest):
             self._store.quarantine(digest)
             raise IntegrityError(f"the bytes of artifact {digest} are damaged")
-        if artifact.cas:
-            with open(path, "rb") as file:
-                self._save(artifact, file)
-        else:
-            self._data.adopt(_name(artifact.sha1), path)
-
-    def _send(self, artifact: Artifact, digest: Digest) -> None:
-        """Write an artifact as Metaflow would: with what it notes beside the bytes."""
+        if not artifact.cas:
+            # With what the server keeps beside the bytes, if the two are on one.
+            place = Place(self._store.backend, blob_name(digest))
+            self._data.adopt(_name(artifact.sha1), place)
+            return
         file = self._store.backend.open(blob_name(digest))
         if file is None:
             raise NotFoundError(f"blob {digest} is gone from the store")
@@ -127,15 +111,10 @@ class RemoteArtifacts:
         return [sha1 for sha1, size in zip(wanted, sizes, strict=True) if size is not None]
 
     def _note(self, sha1s: Iterable[str], now: float) -> None:
-        found = dict.fromkeys(sha1s, now)
-        self._seen.update(found)
-        self._store.index.remember({self._fact(sha1): json.dumps(now) for sha1 in found})
+        self._seen.update(dict.fromkeys(sha1s, now))
 
     def _is_fresh(self, seen: float | None, now: float) -> bool:
         return seen is not None and 0 <= now - seen < _TRUSTED.total_seconds()
-
-    def _fact(self, sha1: str) -> str:
-        return f"there:{self._data!r}/{sha1}"
 
 
 def _name(sha1: str) -> str:

@@ -14,6 +14,7 @@ from metaflow.datastore import FlowDataStore
 from memoflow.errors import MemoflowError
 from memoflow.flow import artifact_store, housekeeping
 from memoflow.flow.memo.artifacts import Artifacts
+from memoflow.flow.memo.card_files import CardFiles
 from memoflow.flow.memo.remote_artifacts import RemoteArtifacts
 from memoflow.kinds import memo
 from memoflow.names import Key
@@ -68,11 +69,16 @@ class Session:
     def artifacts(self) -> Artifacts | RemoteArtifacts:
         assert self.store is not None
         datastore = self.flow_datastore
-        root = f"{datastore.datastore_root}/{datastore.flow_name}/data"
+        root = f"{datastore.datastore_root.rstrip('/')}/{datastore.flow_name}/data"
         data = backend_of(datastore.TYPE, root)
         if data.is_local:
             return Artifacts(datastore, self.store)
         return RemoteArtifacts(datastore, self.store, data)
+
+    @cached_property
+    def cards(self) -> CardFiles | None:
+        """The cards of the flow's tasks, or None if there can be none."""
+        return CardFiles.of(self.flow_datastore, self.say_once)
 
     def look_ahead(self, scope_key: Key) -> None:
         """Read in bulk what many lookups in a scope will ask for, where asking takes a while."""
