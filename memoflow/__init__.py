@@ -1,7 +1,59 @@
-"""memoflow: cached steps, checkpoints and models for Metaflow, in one content-addressed store."""
+"""memoflow: cached steps, checkpoints and models for Metaflow, in one content-addressed store.
+
+    from memoflow import checkpoint, huggingface_hub, memoize, model
+
+are the decorators that `from metaflow import ...` has as well, and `memoflow.open_store()` is the
+store that they save to. A name is imported when it is asked for: `import memoflow` imports neither
+Metaflow nor anything else.
+"""
+
+from __future__ import annotations
+
+from importlib import import_module
+
+TYPE_CHECKING = False  # As `typing` has it, which takes longer to import than all of this.
+if TYPE_CHECKING:
+    from typing import Any
+
+    from memoflow.flow.artifact_store import artifact_store_from as artifact_store_from
+    from memoflow.flow.outside import Checkpoint as Checkpoint
+    from memoflow.flow.outside import delete_model as delete_model
+    from memoflow.flow.outside import load_model as load_model
+    from memoflow.flow.signatures import checkpoint as checkpoint
+    from memoflow.flow.signatures import huggingface_hub as huggingface_hub
+    from memoflow.flow.signatures import memoize as memoize
+    from memoflow.flow.signatures import model as model
+    from memoflow.flow.signatures import with_artifact_store as with_artifact_store
+    from memoflow.names import Key as Key
+    from memoflow.storages.named import open_store as open_store
 
 # A literal: distribution metadata does not travel into remote tasks.
 __version__ = "0.1.0"
 
 # Metaflow reads this: the whole package goes into every code package.
 METAFLOW_PACKAGE_POLICY = "include"
+
+# Where a name is. The decorators are Metaflow's to make, of the classes that it was told of.
+_HOMES = {
+    "Checkpoint": "memoflow.flow.outside",
+    "Key": "memoflow.names",
+    "artifact_store_from": "memoflow.flow.artifact_store",
+    "checkpoint": "metaflow",
+    "delete_model": "memoflow.flow.outside",
+    "huggingface_hub": "metaflow",
+    "load_model": "memoflow.flow.outside",
+    "memoize": "metaflow",
+    "model": "metaflow",
+    "open_store": "memoflow.storages.named",
+    "with_artifact_store": "metaflow",
+}
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _HOMES:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    return getattr(import_module(_HOMES[name]), name)
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *_HOMES})

@@ -35,6 +35,10 @@ class IntegrityError(MemoflowError):
     """Stored bytes are not what their name says: never retried, never served."""
 
 
+class UnsignedError(IntegrityError):
+    """A ref that none of our keys has signed: left where it is, and never used."""
+
+
 class BackendError(MemoflowError):
     """The place where bytes are kept failed."""
 

@@ -8,10 +8,14 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from urllib.parse import quote, unquote
 
+from memoflow.display import html_rows
 from memoflow.errors import BadKeyError
+from memoflow.units import moment, readable
 
 _DIGEST = re.compile(r"(?:sha256|sha1|xxh3):[0-9a-f]{32,64}")
 _LONGEST_PART = 240  # bytes; file systems allow 255 a name, and a temporary file needs a suffix
+_PLAIN_PART = f"[A-Za-z0-9_~-][A-Za-z0-9_.~-]{{0,{_LONGEST_PART - 1}}}"
+_PLAIN = re.compile(f"{_PLAIN_PART}(?:/{_PLAIN_PART})*")
 
 
 class Digest(str):
@@ -67,6 +71,8 @@ class Key:
     @classmethod
     def parse(cls, text: str) -> Key:
         """Return the key that `str(key)` wrote; BadKeyError if nothing wrote it."""
+        if _PLAIN.fullmatch(text):
+            return cls(tuple(text.split("/")))  # Nothing in it was quoted.
         key = cls.of(*(unquote(part) for part in text.split("/")))
         if str(key) != text:
             raise BadKeyError(f"{text!r} is no key")
@@ -101,6 +107,20 @@ class Ref:
     created: float
     expires: float | None = None
     new_bytes: int = 0
+
+    def __repr__(self) -> str:
+        return f"<Ref {self.key}, {readable(self.size_bytes)}, created {moment(self.created)}>"
+
+    def _repr_html_(self) -> str:
+        return html_rows(
+            "Ref",
+            [
+                ("key", str(self.key)),
+                ("size", readable(self.size_bytes)),
+                ("created", moment(self.created)),
+                ("expires", "never" if self.expires is None else moment(self.expires)),
+            ],
+        )
 
 
 def _quote(part: str) -> str:

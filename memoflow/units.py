@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import re
-from datetime import timedelta
+from datetime import datetime, timedelta, timezone
+from functools import lru_cache
 from typing import Any
 
 from memoflow.errors import RequestError
@@ -51,6 +52,15 @@ def flag(option: str, value: Any) -> bool:
     raise RequestError(f"{option} is True or False, not {value!r}")
 
 
+def share(option: str, value: Any) -> float:
+    """Return a share of a whole: a number from 0 to 1, or a text such as `0.05` or `5%`."""
+    match = re.fullmatch(r"\s*(\d+(?:\.\d+)?|\.\d+)\s*(%?)\s*", str(value))
+    found = float(match[1]) / (100 if match[2] else 1) if match is not None else -1.0
+    if not 0 <= found <= 1:
+        raise RequestError(f"{option} is a share from 0 to 1 such as 0.05, not {value!r}")
+    return found
+
+
 def span(seconds: float) -> str:
     """Return a time for people: `0.4 s`, `12 s`, `61 min`, `3.5 h`."""
     if seconds < 10:
@@ -60,6 +70,27 @@ def span(seconds: float) -> str:
     if seconds < 2 * 3600:
         return f"{seconds / 60:.0f} min"
     return f"{seconds / 3600:.1f} h"
+
+
+def moment(seconds: float) -> str:
+    """Return a time of day in this machine's zone, given Unix seconds: `2026-03-01 14:05`."""
+    return _minute(int(seconds // 60))
+
+
+def iso(seconds: float) -> str | None:
+    """Return a time in ISO 8601 and UTC, given Unix seconds; None if no calendar has it."""
+    try:
+        return datetime.fromtimestamp(seconds, timezone.utc).isoformat()
+    except (OverflowError, ValueError, OSError):
+        return None
+
+
+@lru_cache(maxsize=4096)  # Of thousands of entries many have one in common.
+def _minute(minutes: int) -> str:
+    try:
+        return datetime.fromtimestamp(minutes * 60).strftime("%Y-%m-%d %H:%M")
+    except (OverflowError, ValueError, OSError):
+        return "out of range"
 
 
 def readable(size_bytes: int) -> str:

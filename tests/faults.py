@@ -108,8 +108,8 @@ class Faulty:
     def doubt(self, name: str) -> bool:
         return self.backend.doubt(name)
 
-    def tidy(self, *, before: float) -> int:
-        return self._call("tidy", lambda half: self.backend.tidy(before=before))
+    def tidy(self, *, before: float, dry_run: bool = False) -> int:
+        return self._call("tidy", lambda half: self.backend.tidy(before=before, dry_run=dry_run))
 
     def _is_written(self, name: str) -> None:
         if self.before_write is not None:

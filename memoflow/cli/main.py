@@ -1,38 +1,61 @@
-"""The `memoflow` command."""
+"""The `memoflow` command: its verbs, and how they end."""
 
 from __future__ import annotations
 
-import json
+import os
 import sys
-from collections.abc import Callable
-from datetime import timedelta
+from io import TextIOWrapper
 from typing import Any
 
 import click
-from metaflow import metaflow_config
 
-from memoflow import __version__, storages
-from memoflow.errors import MemoflowError, NotFoundError, RequestError
-from memoflow.kinds import upkeep
-from memoflow.store import Store, open_store
-from memoflow.units import duration, readable, size
+from memoflow import __version__
+from memoflow.cli.answer import DAMAGE, ERROR
+from memoflow.cli.asked import Asked
+from memoflow.cli.completion import completion
+from memoflow.cli.doctor import doctor
+from memoflow.cli.forget import forget
+from memoflow.cli.gc import gc
+from memoflow.cli.get import get
+from memoflow.cli.ls import ls
+from memoflow.cli.reindex import reindex
+from memoflow.cli.reporting import report
+from memoflow.cli.show import show
+from memoflow.cli.stats import stats
+from memoflow.cli.table import printable
+from memoflow.cli.verify import verify
+from memoflow.cli.why import why
+from memoflow.errors import IntegrityError, MemoflowError, UnsignedError
+
+# As a shell reports a process that a signal ended.
+INTERRUPTED, PIPE_CLOSED = 130, 141
 
 
-class _Parsed(click.ParamType[Any]):
-    """A click type made of a parser from `units`."""
+class Verbs(click.Group):
+    """A group that says in words what went wrong, and ends with the code that stands for it."""
 
-    def __init__(self, name: str, parse: Callable[[str, Any], Any]) -> None:
-        self.name = name
-        self._parse = parse
-
-    def convert(self, value: Any, param: Any, ctx: Any) -> Any:
+    def invoke(self, ctx: click.Context) -> Any:
+        # A key may hold what the terminal's encoding has not.
+        if isinstance(sys.stdout, TextIOWrapper):
+            sys.stdout.reconfigure(errors="backslashreplace")
         try:
-            return self._parse(f"--{self.name}", value)
-        except RequestError as error:
-            self.fail(str(error), param, ctx)
+            result = super().invoke(ctx)
+            sys.stdout.flush()
+            return result
+        except KeyboardInterrupt:
+            ctx.exit(INTERRUPTED)
+        except BrokenPipeError:
+            _let_go_of_stdout()
+            ctx.exit(PIPE_CLOSED)
+        except UnsignedError as error:
+            _say(error, ctx, ERROR)
+        except IntegrityError as error:
+            _say(error, ctx, DAMAGE)
+        except (MemoflowError, OSError) as error:
+            _say(error, ctx, ERROR)
 
 
-@click.group()
+@click.group(cls=Verbs)
 @click.version_option(__version__, prog_name="memoflow")
 @click.option(
     "--root",
@@ -40,74 +63,28 @@ class _Parsed(click.ParamType[Any]):
 )
 @click.pass_context
 def main(ctx: click.Context, root: str | None) -> None:
-    """Look after the store of memoized results."""
-    ctx.obj = root
+    """Look after the store of results, checkpoints, models and snapshots.
 
-
-@main.command()
-@click.option(
-    "--older-than",
-    type=_Parsed("older-than", duration),
-    help="Evict what was not used for so long: 30d, 12h.",
-)
-@click.option(
-    "--max-size",
-    type=_Parsed("max-size", size),
-    help="Evict the least recently used above it: 50GB.",
-)
-@click.option("--dry-run", is_flag=True, help="Say what would go, remove nothing.")
-@click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
-@click.pass_obj
-def gc(
-    root: str | None,
-    *,
-    older_than: timedelta | None,
-    max_size: int | None,
-    dry_run: bool,
-    as_json: bool,
-) -> None:
-    """Evict expired entries, then delete bytes that nothing refers to.
-
-    Past runs keep their artifacts: they are files of Metaflow's own.
+    Exit codes: 0 done, 1 an error, 2 not understood, 3 damage found.
     """
-    try:
-        store = _open(root)
-        evicted, swept = upkeep.tidy(
-            store, older_than=older_than, max_size_bytes=max_size, now=True, dry_run=dry_run
-        )
-    except MemoflowError as error:
-        raise click.ClickException(str(error)) from error
-    done = {
-        "dry_run": dry_run,
-        "entries": sum(upkeep.is_entry(ref.key) for ref in evicted.refs),
-        "blobs": swept.blobs,
-        "freed_bytes": swept.size_bytes,
-    }
-    if as_json:
-        click.echo(json.dumps(done))
-        return
-    verb = "would evict" if dry_run else "evicted"
-    click.echo(
-        f"{verb} {done['entries']} entries; {done['blobs']} blobs, {readable(swept.size_bytes)} "
-        f"{'would be ' * dry_run}deleted"
-    )
+    asked = ctx.obj if isinstance(ctx.obj, Asked) else Asked()
+    ctx.obj = asked if root is None else Asked(root, asked.flow)
 
 
-def _open(root: str | None) -> Store:
-    kind = "local"
-    if root is None:
-        root = metaflow_config.MEMOFLOW_ROOT
-    if root is None:
-        try:
-            kind, datastore = storages.configured()
-        except NotFoundError as error:
-            raise RequestError(f"{error}, or name the store with --root") from error
-        root = storages.folder_of(kind, datastore)
-    backend = storages.backend_of(kind, root)
-    if not backend.exists(["format.json"])[0]:
-        raise RequestError(f"{root} is no memoflow store; name one with --root")
-    return open_store(backend)
+for verb in (ls, show, why, get, forget, gc, verify, stats, report, reindex, doctor, completion):
+    main.add_command(verb)
+
+
+def _say(error: Exception, ctx: click.Context, code: int) -> None:
+    lines = [printable(line) for line in str(error).splitlines()] or [type(error).__name__]
+    click.echo("\n".join([f"Error: {lines[0]}", *lines[1:]]), err=True)
+    ctx.exit(code)
+
+
+def _let_go_of_stdout() -> None:
+    """Let what is still to be written go nowhere: Python writes it when it ends, and would fail."""
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    main()

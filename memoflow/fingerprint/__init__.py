@@ -1,6 +1,6 @@
 """Fingerprints: what determines a result, known before the result exists."""
 
-from memoflow.fingerprint.explain import explain, summary
+from memoflow.fingerprint.explain import Difference, differences, explain, summary
 from memoflow.fingerprint.parts import Fingerprint, Part
 from memoflow.fingerprint.reach import (
     of_constant,
@@ -11,8 +11,10 @@ from memoflow.fingerprint.reach import (
 )
 
 __all__ = [
+    "Difference",
     "Fingerprint",
     "Part",
+    "differences",
     "explain",
     "of_constant",
     "of_function",

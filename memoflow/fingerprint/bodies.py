@@ -34,6 +34,11 @@ class Body:
         return dotted(self.module, name)
 
 
+def meanings(held: Mapping[str, str]) -> str:
+    """Return what each name stands for as text: the source of a part of the kind "names"."""
+    return "\n".join(f"{name}\t{token!r}" for name, token in sorted(held.items()))
+
+
 def dotted(module: str, name: str) -> str:
     return name if module == "__main__" else f"{module}.{name}"
 

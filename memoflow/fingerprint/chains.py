@@ -22,6 +22,7 @@ from memoflow.fingerprint.source import syntax_digest
 from memoflow.fingerprint.static import candidates, effects_part
 from memoflow.fingerprint.values import CODE_TYPES
 from memoflow.fingerprint.walk import Walk
+from memoflow.fingerprint.whereabouts import written, written_in_class
 
 _MODULE_NAMES = frozenset(
     {
@@ -98,12 +99,12 @@ def follow(walk: Walk, value: Any, name: str, rest: list[str], f: Body) -> str |
         known = isinstance(value, type) and rest[:1] != ["__doc__"]
         if attribute is None or known or isinstance(attribute, CODE_TYPES):
             return walk.code(value)
-        inner = walk.constant_part(attribute, f"{name}.{rest[0]}", namespace, f.file)
+        inner = walk.constant_part(attribute, f"{name}.{rest[0]}", namespace, f.where)
         return f"{walk.code(value)} {inner}"
     wrapped = _decorated(walk, value)
     if wrapped is not None:
         return wrapped
-    return walk.constant_part(value, name, namespace, f.file)
+    return walk.constant_part(value, name, namespace, *written(name, namespace, f.where))
 
 
 def _decorated(walk: Walk, value: Any) -> str | None:
@@ -156,7 +157,9 @@ def _flow_class(walk: Walk, cls: type, rest: list[str], f: Body) -> str | None:
             value = each.__dict__[rest[0]]
             if isinstance(value, CODE_TYPES):
                 return walk.code(value)
-            return walk.constant_part(value, f"{cls.__qualname__}.{rest[0]}", f.namespace, f.file)
+            where, text = written_in_class(each, rest[0])
+            shown = f"{cls.__qualname__}.{rest[0]}"
+            return walk.constant_part(value, shown, f.namespace, where, text)
     return None
 
 
@@ -220,7 +223,8 @@ def follow_import(walk: Walk, module: str, namespace: Mapping[str, Any]) -> None
     for node in found.definitions:
         if any(_registers(each, namespace) for each in node.decorator_list):
             value = namespace.get(node.name)
-            walk.add("code", dotted(module, node.name), syntax_digest(node))
+            shown, text = dotted(module, node.name), found.text(node)
+            walk.add("code", shown, syntax_digest(node), found.place(node), source=text)
             if isinstance(value, CODE_TYPES):
                 walk.code(value)
     # What these define does not matter unless it is read, but they ran as well.

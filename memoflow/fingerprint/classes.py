@@ -11,7 +11,7 @@ from typing import Any
 
 from memoflow.errors import NoFingerprintError
 from memoflow.fingerprint import source
-from memoflow.fingerprint.bodies import Body
+from memoflow.fingerprint.bodies import Body, meanings
 from memoflow.fingerprint.chains import follow_import, follow_names
 from memoflow.fingerprint.flows import BOOKKEEPING
 from memoflow.fingerprint.modules import find
@@ -20,6 +20,7 @@ from memoflow.fingerprint.reads import bound_by, reads_of
 from memoflow.fingerprint.source import syntax_digest
 from memoflow.fingerprint.values import CODE_TYPES
 from memoflow.fingerprint.walk import Walk
+from memoflow.fingerprint.whereabouts import written_in_class
 
 _GENERATED = ("<string>", "<attrs generated", "<namedtuple")
 
@@ -71,9 +72,10 @@ def _body(walk: Walk, cls: type, token: str) -> str:
         reads = reads_of([*node.decorator_list, *node.keywords, *marks])
         held |= follow_names(walk, reads, body)
     follow_import(walk, cls.__module__, namespace)
-    walk.add("code", f"class {shown}", digest_of(token, syntax), where)
+    text = found.text(node, shallow=True) if node and found and not found.changed else ""
+    walk.add("code", f"class {shown}", digest_of(token, syntax), where, source=text)
     names = digest_of(token, *(text for pair in sorted(held.items()) for text in pair))
-    walk.add("names", f"class {shown}", names, where)
+    walk.add("names", f"class {shown}", names, where, source=meanings(held))
     return digest_of(syntax, names).hex
 
 
@@ -91,7 +93,7 @@ def _members(
     members = dict(cls.__members__) if is_enum else {}  # type: ignore[attr-defined]
     for name, member in members.items():
         held[name] = walk.constant_part(
-            member._value_, f"{shown}.{name}", body.namespace, body.file
+            member._value_, f"{shown}.{name}", body.namespace, *written_in_class(cls, name)
         )
     if members:
         held["members"] = repr(list(members))
@@ -113,7 +115,9 @@ def _members(
         if type(value).__name__ == "_tuplegetter":
             continue  # the field of a named tuple
         try:
-            held[name] = walk.constant_part(value, f"{shown}.{name}", body.namespace, body.file)
+            held[name] = walk.constant_part(
+                value, f"{shown}.{name}", body.namespace, *written_in_class(cls, name)
+            )
         except NoFingerprintError:
             # What a metaclass or decorator of a library put there, it can answer for.
             if assigned is None or name in assigned:

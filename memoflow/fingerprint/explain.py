@@ -2,15 +2,36 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+import ast
+import difflib
+import re
+import textwrap
+from collections.abc import Iterable, Iterator
+from dataclasses import asdict, dataclass
 from typing import Any
 
 from memoflow.fingerprint.parts import Fingerprint, Part
 
 _LONGEST = 60
 _PLAIN = (type(None), bool, int, float, complex, str, bytes)
-# Most telling first.
-_ORDER = ("code", "constant", "parameter", "input", "option", "package", "python")
+# Most telling first; what is new or gone comes after what it is new to or gone from.
+_ORDER = (
+    ("code", "changed"),
+    ("names", "changed"),
+    ("constant", "changed"),
+    ("code", "new"),
+    ("code", "gone"),
+    ("constant", "new"),
+    ("constant", "gone"),
+    *(
+        (kind, change)
+        for kind in ("parameter", "input", "option", "decorator", "package", "python")
+        for change in ("changed", "new", "gone")
+    ),
+)
+_NAMED_WITH_KIND = frozenset({"constant", "parameter", "input", "option"})
+_DIGEST = re.compile(r"(#|\b(xxh3|sha1|sha256):)?\b[0-9a-f]{32,64}\b")
+_HUNK = re.compile(r"@@ -(\d+)(,\d+)? \+(\d+)(,\d+)? @@")
 
 
 def summary(value: Any) -> str:
@@ -51,56 +72,168 @@ def _summary(value: Any) -> str:
     )
 
 
+@dataclass(frozen=True)
+class Difference:
+    """One thing that differs between two fingerprints.
+
+    `change` is "changed", "new" or "gone", `where` the "file:line" of it as it is now, `old` and
+    `new` what it was and is in few words, `diff` a unified diff of its text, all as far as they
+    are known.
+    """
+
+    kind: str
+    name: str
+    change: str = "changed"
+    where: str = ""
+    old: str = ""
+    new: str = ""
+    diff: str = ""
+
+    def __str__(self) -> str:
+        place = f" ({self.where})" if self.where else ""
+        if self.kind == "names" and self.old:
+            name, _, subject = self.name.partition(" in ")
+            return f"{name} in {subject} is {self.new}, was {self.old}{place}"
+        if self.kind == "names":
+            return f"what {self.name} refers to changed{place}"
+        subject = "Python" if self.kind == "python" else self.name
+        if self.kind in _NAMED_WITH_KIND and self.name != "input":
+            subject = f"{self.kind} {self.name}"
+        if self.change != "changed":
+            return f"{subject} is {self.change}{place}"
+        if self.kind == "code":
+            return f"code of {subject} changed{place}"
+        if not self.old or not self.new or self.old == self.new:
+            return f"{subject} changed{place}"
+        return f"{subject} {self.old} -> {self.new}{place}"
+
+    def to_json(self) -> dict[str, str]:
+        return {**asdict(self), "line": str(self)}
+
+
 def explain(old: Iterable[Part] | Fingerprint, new: Iterable[Part] | Fingerprint) -> list[str]:
-    """Return what differs, one line a part, most telling first; [] if nothing does.
+    """Return what differs, one line a part, most telling first; [] if nothing does."""
+    return list(map(str, differences(old, new)))
+
+
+def differences(
+    old: Iterable[Part] | Fingerprint, new: Iterable[Part] | Fingerprint
+) -> list[Difference]:
+    """Return what differs, most telling first; [] if nothing does.
 
     Code that merely calls changed code is not named.
     """
     before, after = _grouped(old), _grouped(new)
-    lines: list[tuple[int, str]] = []
-    bindings: list[str] = []
+    found: list[Difference] = []
+    bindings: list[Difference] = []
     for key in sorted({*before, *after}):
         was, now = before.get(key, []), after.get(key, [])
         if {part.digest for part in was} == {part.digest for part in now}:
             continue
         kind, name, _ = key
-        if kind == "names":
-            bindings.append(f"what {name} refers to changed{_at(now or was)}")
+        if kind != "names":
+            found.append(_difference(kind, name, was, now))
         else:
-            order = _ORDER.index(kind) if kind in _ORDER else len(_ORDER)
-            lines.append((order, _line(kind, name, was, now)))
+            bindings.append(Difference(kind, name, "changed", _at(now or was)))
+            if _alike(before.get(("code", name, key[2])), after.get(("code", name, key[2]))):
+                found += _rebound(name, was, now)
     # Which names mean what follows from the rest, unless nothing else changed.
-    return [line for _, line in sorted(lines)] or bindings
+    return sorted(_innermost(found), key=_rank) or bindings
+
+
+def _innermost(found: list[Difference]) -> Iterator[Difference]:
+    """Leave out functions that differ only in functions inside them which are named, too."""
+    changed = [each for each in found if each.kind == "code" and each.change == "changed"]
+    for each in found:
+        within = f"{each.name.removesuffix('()')}."
+        inner = [other for other in changed if other.name.startswith(within) and other.diff]
+        edited = set().union(*map(_edited, inner))
+        if not (inner and each in changed and each.diff and _edited(each) <= edited):
+            yield each
+
+
+def _edited(difference: Difference) -> set[str]:
+    """Return the lines that differ, whatever their indentation."""
+    lines = difference.diff.splitlines()[2:]
+    return {line[0] + line[1:].strip() for line in lines if line[0] in "+-"}
+
+
+def _rank(difference: Difference) -> tuple[int, str]:
+    key = difference.kind, difference.change
+    return _ORDER.index(key) if key in _ORDER else len(_ORDER), str(difference)
 
 
 def _grouped(parts: Iterable[Part] | Fingerprint) -> dict[tuple[str, str, str], list[Part]]:
     groups: dict[tuple[str, str, str], list[Part]] = {}
     for part in parts.parts if isinstance(parts, Fingerprint) else parts:
         # The file, not the line, tells two functions of one name apart.
-        key = part.kind, part.name, part.where.partition(":")[0] if part.kind == "code" else ""
+        own = part.kind in ("code", "names")
+        key = part.kind, part.name, part.where.partition(":")[0] if own else ""
         groups.setdefault(key, []).append(part)
     return groups
 
 
+def _alike(was: list[Part] | None, now: list[Part] | None) -> bool:
+    return {part.digest for part in was or ()} == {part.digest for part in now or ()}
+
+
 def _at(parts: list[Part]) -> str:
-    places = sorted({part.where for part in parts if part.where})
-    return f" ({', '.join(places)})" if places else ""
+    return ", ".join(sorted({part.where for part in parts if part.where}))
 
 
-def _line(kind: str, name: str, was: list[Part], now: list[Part]) -> str:
+def _difference(kind: str, name: str, was: list[Part], now: list[Part]) -> Difference:
+    change = "changed" if was and now else "new" if now else "gone"
+    # Several have one name, such as two closures of a function: those that are in both are not it.
+    known = {part.digest for part in was} & {part.digest for part in now}
+    older = [part for part in was if part.digest not in known] or was
+    newer = [part for part in now if part.digest not in known] or now
     if kind == "code":
-        if not was or not now:
-            return f"{name} is {'new' if now else 'gone'}{_at(now or was)}"
-        changed = [part for part in now if part.digest not in {old.digest for old in was}]
-        return f"code of {name} changed{_at(changed or now)}"
-    subject = {"package": name, "python": "Python"}.get(kind, f"{kind} {name}")
-    if kind in ("package", "python"):
+        old = new = ""
+    elif kind in ("package", "python"):
         old, new = (", ".join(sorted({part.digest for part in parts})) for parts in (was, now))
     else:
         old, new = (", ".join(sorted({part.summary for part in parts})) for parts in (was, now))
-    place = _at(now or was) if kind == "constant" else ""
-    if not was or not now:
-        return f"{subject} is {'new' if now else 'gone'}{place}"
-    if not old or not new or old == new:
-        return f"{subject} changed{place}"
-    return f"{subject} {old} -> {new}{place}"
+    diff = _diff(older[0], newer[0]) if len(older) == len(newer) == 1 else ""
+    where = _at(newer or older) if kind in ("code", "constant") else ""
+    return Difference(kind, name, change, where, old, new, diff)
+
+
+def _diff(old: Part, new: Part) -> str:
+    """Return a unified diff of two sources, numbered as in their files; "" if one is not known."""
+    if not old.source or not new.source:
+        return ""
+    before, after = (textwrap.dedent(part.source).splitlines() for part in (old, new))
+    first = [int(part.where.partition(":")[2] or 1) - 1 for part in (old, new)]
+
+    def shifted(hunk: re.Match[str]) -> str:
+        starts = int(hunk[1]) + first[0], int(hunk[3]) + first[1]
+        return f"@@ -{starts[0]}{hunk[2] or ''} +{starts[1]}{hunk[4] or ''} @@"
+
+    lines = difflib.unified_diff(before, after, old.where, new.where, lineterm="")
+    return "\n".join(_HUNK.sub(shifted, line) if line[:3] == "@@ " else line for line in lines)
+
+
+def _rebound(name: str, was: list[Part], now: list[Part]) -> Iterator[Difference]:
+    """Yield the names that mean something else to code which itself is as it was."""
+    if len(was) != 1 or len(now) != 1:
+        return
+    before, after = _meanings(was[0].source), _meanings(now[0].source)
+    for each in sorted(before.keys() & after.keys()):
+        if before[each] != after[each]:
+            subject = f"{each.removesuffix('=')} in {name}"
+            where = now[0].where
+            yield Difference("names", subject, "changed", where, before[each], after[each])
+
+
+def _meanings(source: str) -> dict[str, str]:
+    """Return what each name stands for, without the digests of what that is made of."""
+    meanings = {}
+    for line in source.splitlines():
+        name, _, token = line.partition("\t")
+        try:
+            text = str(ast.literal_eval(token))
+        except (ValueError, SyntaxError):
+            continue  # It was cut off.
+        shown = _DIGEST.sub("", text).replace("__main__:", "").replace(":", ".")
+        meanings[name] = shown if len(shown) <= _LONGEST else f"{shown[: _LONGEST - 3]}..."
+    return meanings

@@ -7,7 +7,7 @@ import types
 from collections.abc import Mapping
 from typing import Any
 
-from memoflow.fingerprint.bodies import Body, cells_of
+from memoflow.fingerprint.bodies import Body, cells_of, meanings
 from memoflow.fingerprint.chains import follow_import, follow_loaded, follow_names
 from memoflow.fingerprint.modules import Place, find, place_named
 from memoflow.fingerprint.packages import OURS, is_stdlib, site_of
@@ -91,8 +91,10 @@ def _body(
     cls = find(f.__module__, f.__qualname__.rpartition(".")[0])
     within: Mapping[str, Any] = vars(cls) if isinstance(cls, type) else {}
     body = Body(shown, module, f.__globals__, cells_of(f), path, where, within=within)
-    node = function_source(path, code)
-    if node is not None:
+    written = function_source(path, code)
+    if written is not None:
+        file, node = written
+        text = file.text(node)
         decorators = not (walk.flow and walk.flow.is_body(f))
         syntax = syntax_digest(node, decorators=decorators)
         reads = reads_of_function(node, first=bound, decorators=decorators)
@@ -100,9 +102,10 @@ def _body(
         # Not needed in most processes, and `dis` takes a while to import.
         from memoflow.fingerprint.bytecode import bytecode_digest, bytecode_reads
 
+        text = ""
         syntax = bytecode_digest(code, lambda value: walk.digest(value, shown))
         reads = bytecode_reads(code)
-    walk.add("code", f"{shown}()", digest_of(token, syntax), where)
+    walk.add("code", f"{shown}()", digest_of(token, syntax), where, source=text)
     follow_import(walk, module, f.__globals__)
     walk.subclasses |= reads.subclasses
     package = str(f.__globals__.get("__package__") or "")
@@ -118,12 +121,12 @@ def _body(
         of_class = isinstance(found, classmethod) or f.__name__ in _CLASS_METHODS
         follow_self(walk, reads, owner, body, held, of_class=of_class)
     if walk.flow and walk.flow.joins:
-        held |= asked_of_inputs(walk, node)
+        held |= asked_of_inputs(walk, written[1] if written else None)
     elif owner is None and isinstance(cls, type):
         held["<class>"] = walk.code(cls)
     names = digest_of(token, *(text for pair in sorted(held.items()) for text in pair))
     if held:
-        walk.add("names", f"{shown}()", names, where)
+        walk.add("names", f"{shown}()", names, where, source=meanings(held))
     return digest_of(syntax, names).hex
 
 
@@ -136,7 +139,7 @@ def _defaults(walk: Walk, f: types.FunctionType, body: Body, held: dict[str, str
             held[f"{name}="] = walk.code(value)
         elif type(value) not in (bool, int, float, str, type(None)):
             shown = f"{body.shown}.{name}"
-            held[f"{name}="] = walk.constant_part(value, shown, body.namespace, body.file)
+            held[f"{name}="] = walk.constant_part(value, shown, body.namespace, body.where)
         else:
             held[f"{name}="] = repr(value)
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from xxhash import xxh3_128_hexdigest
 
@@ -14,7 +14,8 @@ from memoflow.names import Digest
 class Part:
     """One thing that determines a result.
 
-    Only `kind`, `name` and `digest` count; `where` and `summary` are there for people. The
+    Only `kind`, `name` and `digest` count; `where` and `summary` are there for people, and so is
+    `source`, the text that it was read from, or for "names" what each of them stands for. The
     digest of a package is its version, as text.
     """
 
@@ -23,8 +24,10 @@ class Part:
     digest: str
     where: str = ""
     summary: str = ""
+    source: str = field(default="", compare=False, repr=False)
 
     def to_json(self) -> list[str]:
+        """Return the part without its source, which is kept elsewhere."""
         return [self.kind, self.name, self.digest, self.where, self.summary]
 
     @classmethod

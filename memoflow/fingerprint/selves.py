@@ -16,6 +16,7 @@ from memoflow.fingerprint.packages import OURS
 from memoflow.fingerprint.reads import Chain, Reads
 from memoflow.fingerprint.values import CODE_TYPES
 from memoflow.fingerprint.walk import Walk
+from memoflow.fingerprint.whereabouts import written_in_class
 
 _HOLDERS = (functools.cached_property, functools.partialmethod, functools.singledispatchmethod)
 
@@ -92,7 +93,8 @@ def _attribute(
         return member(walk, value)
     if kind == "self" and not name.startswith("__"):
         return member(walk, value)
-    return walk.constant_part(value, flow.shown(home, name), body.namespace, body.file)
+    where, text = written_in_class(home, name)
+    return walk.constant_part(value, flow.shown(home, name), body.namespace, where, text)
 
 
 def _naming(walk: Walk, name: str, kind: str, found: bool) -> None:

@@ -37,6 +37,8 @@ class Source:
         self.stamp = stamp
         self.changed = stamp is not None and stamp[0] > _LOADED * 1e9
         self.tree = ast.parse(text, path)
+        self._text = text
+        self._classes: dict[str, ast.ClassDef | None] = {}
         self._functions: dict[tuple[str, int], list[Function]] | None = None
         self._codes: dict[tuple[str, int], list[CodeType]] = {}
 
@@ -46,7 +48,7 @@ class Source:
             self._functions = {}
             for node in ast.walk(self.tree):
                 if isinstance(node, _DEFINITIONS):
-                    key = getattr(node, "name", "<lambda>"), _first_line(node)
+                    key = getattr(node, "name", "<lambda>"), lines_of(node)[0]
                     self._functions.setdefault(key, []).append(node)
             module = compile(self.tree, self.path, "exec", dont_inherit=True)
             for inner in _codes(module):
@@ -58,8 +60,37 @@ class Source:
             return nodes[0]
         return None
 
+    @functools.cached_property
+    def _lines(self) -> list[str]:
+        return self._text.split("\n")
+
+    def text(self, *nodes: ast.AST, shallow: bool = False) -> str:
+        """Return the lines of statements as they are written; for people, it counts nowhere.
+
+        `shallow` leaves out the functions in a class body.
+        """
+        kept: list[str] = []
+        for node in nodes:
+            first, last = lines_of(node)
+            within = node.body if shallow and isinstance(node, ast.ClassDef) else ()
+            for each in within:
+                if isinstance(each, (ast.FunctionDef, ast.AsyncFunctionDef)):
+                    start, end = lines_of(each)
+                    kept += self._lines[first - 1 : start - 1]
+                    first = end + 1
+            kept += self._lines[first - 1 : last]
+        return "\n".join(kept)
+
+    def place(self, node: ast.AST) -> str:
+        return f"{os.path.basename(self.path)}:{lines_of(node)[0]}"
+
     def class_(self, qualname: str) -> ast.ClassDef | None:
         """Return the one class statement of this name, `Outer.Inner` for a nested one."""
+        if qualname not in self._classes:
+            self._classes[qualname] = self._class(qualname)
+        return self._classes[qualname]
+
+    def _class(self, qualname: str) -> ast.ClassDef | None:
         body: list[ast.stmt] = self.tree.body
         found: ast.ClassDef | None = None
         for name in qualname.split("."):
@@ -194,10 +225,12 @@ def _flat(statement: ast.stmt) -> Iterator[ast.stmt]:
                     yield from _flat(inner)
 
 
-def _first_line(node: Function) -> int:
-    decorators = getattr(node, "decorator_list", ())
-    first: int = min([node.lineno, *(decorator.lineno for decorator in decorators)])
-    return first
+def lines_of(node: ast.AST) -> tuple[int, int]:
+    """Return the first line of a statement, with its decorators, and its last."""
+    lines = [each.lineno for each in getattr(node, "decorator_list", ())]
+    first: int = node.lineno  # type: ignore[attr-defined]
+    last: int = node.end_lineno  # type: ignore[attr-defined]
+    return min([first, *lines]), last
 
 
 def _codes(code: CodeType) -> Iterator[CodeType]:
@@ -255,14 +288,14 @@ def _stamp(path: str) -> tuple[int, int] | None:
     return status.st_mtime_ns, status.st_size
 
 
-def function_source(path: str, code: CodeType) -> Function | None:
-    """Return the syntax at `path` that `code` was made from, or None unless it is certain."""
+def function_source(path: str, code: CodeType) -> tuple[Source, Function] | None:
+    """Return the file at `path` and the syntax that `code` was made from, None unless certain."""
     source = loaded(path)
     node = source.function(code) if source else None
     if node is None and source is not None and source.stamp != _stamp(path):
         source = current(path)
         node = source.function(code) if source else None
-    return node
+    return None if source is None or node is None else (source, node)
 
 
 def syntax_digest(

@@ -192,16 +192,16 @@ class StaticCode:
                     chained = Import(target.module, target.level, target.name, chain)
                     self._import(chained, package)
             if isinstance(statement, _FUNCTIONS):
-                self._function(statement, place)
+                self._function(found, statement, place)
             elif isinstance(statement, ast.ClassDef):
-                self._class(statement, place)
+                self._class(found, statement, place)
             elif not isinstance(statement, (ast.Import, ast.ImportFrom)):
                 others.append(statement)
                 self._reads(reads_of([statement]), place)
         if others:
             digest = digest_of("static", place.name, name, syntax_digest(*others))
-            where, summary = os.path.basename(place.path), _written(others)
-            self.parts.append(Part("constant", _named(place, name), digest, where, summary))
+            where, summary, text = found.place(others[0]), _written(others), found.text(*others)
+            self.parts.append(Part("constant", _named(place, name), digest, where, summary, text))
             for other in found.registered(name):
                 self._todo.append(partial(self._bound, place, other, ()))
         if name not in found.bindings:
@@ -213,22 +213,23 @@ class StaticCode:
                 elif inner is not None and self._binds(inner, star, name, set()):
                     self._name(star, name, chain)
 
-    def _code(self, place: Place, name: str, node: ast.stmt, syntax: str) -> None:
-        where = f"{os.path.basename(place.path)}:{node.lineno}"
+    def _code(self, place: Place, name: str, where: str, syntax: str, text: str) -> None:
         digest = digest_of("static", place.name, name, syntax)
-        self.parts.append(Part("code", name, digest, where))
+        self.parts.append(Part("code", name, digest, where, source=text))
 
-    def _function(self, node: ast.stmt, place: Place, prefix: str = "") -> None:
+    def _function(self, found: Source, node: ast.stmt, place: Place, prefix: str = "") -> None:
         name: str = node.name  # type: ignore[attr-defined]
-        self._code(place, f"{prefix}{name}()", node, syntax_digest(node))
+        text, syntax = found.text(node), syntax_digest(node)
+        self._code(place, f"{prefix}{name}()", found.place(node), syntax, text)
         if not prefix:
             self._reads(reads_of([node]), place)
 
-    def _class(self, node: ast.ClassDef, place: Place) -> None:
-        self._code(place, f"class {node.name}", node, syntax_digest(node, shallow=True))
+    def _class(self, found: Source, node: ast.ClassDef, place: Place) -> None:
+        text, syntax = found.text(node, shallow=True), syntax_digest(node, shallow=True)
+        self._code(place, f"class {node.name}", found.place(node), syntax, text)
         for statement in node.body:
             if isinstance(statement, _FUNCTIONS):
-                self._function(statement, place, prefix=f"{node.name}.")
+                self._function(found, statement, place, prefix=f"{node.name}.")
         self._reads(reads_of([node]), place)
 
     def _reads(self, reads: Reads, place: Place) -> None:
@@ -346,8 +347,9 @@ class StaticCode:
                         texts += [f"import {module}"] * self._active[module]
         if not acts and len(texts) < 2:
             return None
-        where = os.path.basename(found.path) + (f":{acts[0].lineno}" if acts else "")
-        return Part("code", f"import {place.name}", digest_of("static", place.name, *texts), where)
+        where = found.place(acts[0]) if acts else os.path.basename(found.path)
+        digest = digest_of("static", place.name, *texts)
+        return Part("code", f"import {place.name}", digest, where, source=found.text(*acts))
 
     def _is_active(self, module: str, seen: set[str]) -> bool:
         """Say whether a module or what it imports acts on anything when it runs."""
@@ -396,8 +398,8 @@ def effects_part(found: Source, module: str) -> Part:
     """
     origin = "changed since" if found.changed else "as written"
     syntax = syntax_digest(*found.effects)
-    where = f"{os.path.basename(found.path)}:{found.effects[0].lineno}"
-    return Part("code", f"import {module}", digest_of(origin, module, syntax), where)
+    where, text = found.place(found.effects[0]), found.text(*found.effects)
+    return Part("code", f"import {module}", digest_of(origin, module, syntax), where, source=text)
 
 
 def _named(place: Place, name: str) -> str:

@@ -22,6 +22,7 @@ from memoflow.fingerprint.packages import OURS
 from memoflow.fingerprint.parts import Fingerprint, Part, digest_of
 from memoflow.fingerprint.static import StaticCode
 from memoflow.fingerprint.values import CODE_TYPES, Encoder, Unstable, class_name
+from memoflow.fingerprint.whereabouts import written_in_class
 from memoflow.names import Digest
 
 
@@ -100,8 +101,17 @@ class Walk:
         # -O takes assertions out, and -OO docstrings.
         self.add("python", "python", version + " -O" * bool(sys.flags.optimize))
 
-    def add(self, kind: str, name: str, digest: str, where: str = "", short: str = "") -> None:
-        self.parts.append(Part(kind, name, digest, where, short))
+    def add(
+        self,
+        kind: str,
+        name: str,
+        digest: str,
+        where: str = "",
+        short: str = "",
+        *,
+        source: str = "",
+    ) -> None:
+        self.parts.append(Part(kind, name, digest, where, short, source))
 
     def code(self, value: Any) -> str:
         """Return the token of a function, class, module or the like; follow it."""
@@ -187,13 +197,15 @@ class Walk:
         if cls.__module__ != "builtins":
             self.code(cls)
 
-    def constant_part(self, value: Any, name: str, namespace: Mapping[str, Any], where: str) -> str:
+    def constant_part(
+        self, value: Any, name: str, namespace: Mapping[str, Any], where: str, source: str = ""
+    ) -> str:
         """Add a value as a part, and return its token."""
         top = type(value).__module__.partition(".")[0]
         if top in OURS:
             return "ours"
         digest = self.digest(_beside(value, namespace), name)
-        self.add("constant", name, digest, where, summary(value))
+        self.add("constant", name, digest, where, summary(value), source=source)
         return f"constant {name} {digest}"
 
     def escape(self, *, public: bool = False) -> None:
@@ -230,8 +242,8 @@ class Walk:
             else:
                 self.parts += walk.parts
                 self.static.parts += walk.static.parts
-            where = os.path.basename(place_named(cls.__module__).path)
-            self.add("constant", shown, digest, where, summary(value))
+            where, text = written_in_class(cls, name)
+            self.add("constant", shown, digest, where, summary(value), source=text)
 
 
 def _beside(value: Any, namespace: Mapping[str, Any]) -> Any:

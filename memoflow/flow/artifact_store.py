@@ -148,7 +148,7 @@ class ArtifactStoreDecorator(FlowDecorator):
     Parameters
     ----------
     type : str
-        A type of datastore: "local" or "s3".
+        A type of datastore: "local", "s3", "azure" or "gs".
     config : Dict[str, Any] or Callable[[], Dict[str, Any]]
         "root", the datastore's root, and for S3 what goes to boto3: "client_params",
         "session_vars" and "role_arn". A function is called in each process that needs it, so that

@@ -25,6 +25,7 @@ from metaflow.plugins.datastores.local_storage import LocalStorage
 
 from memoflow.errors import NotFoundError
 from memoflow.flow.card_page import page
+from memoflow.flow.card_root import card_root
 from memoflow.flow.journal import Act, of_this_process
 
 # The id is that of the first decorator here that the step has, as metaflow-checkpoint had them.
@@ -61,7 +62,7 @@ class TaskCard:
         self._refresh_every = refresh_every
         self._storage = type(flow_datastore._storage_impl)
         # Now, since it may go by the working directory, and a step may change that.
-        self._root = _root_of_cards(flow_datastore)
+        self._root = card_root(flow_datastore)
         self._lock = threading.Lock()
         self._written = time.monotonic()
         self._live = False
@@ -177,15 +178,6 @@ class TaskCard:
         flow = self._pathspec.split("/")[0]
         datastore = FlowDataStore(flow, None, storage_impl=self._storage, ds_root=root)
         return CardDatastore(datastore, pathspec=self._pathspec)
-
-
-def _root_of_cards(flow_datastore: Any) -> str | None:
-    """Return where Metaflow keeps cards beside this datastore; None if nowhere."""
-    try:
-        root = CardDatastore.get_storage_root(flow_datastore.TYPE)
-    except (NotImplementedError, OSError):
-        return None
-    return str(root or flow_datastore.datastore_root)
 
 
 @cache

@@ -8,7 +8,13 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from memoflow.errors import IntegrityError, NotFoundError, RequestError
+from memoflow.errors import (
+    IntegrityError,
+    MemoflowError,
+    NotFoundError,
+    RequestError,
+    UnsignedError,
+)
 from memoflow.flow import uploading
 from memoflow.flow.artifact_store import ArtifactStore
 from memoflow.flow.reference import Reference, is_key
@@ -197,11 +203,16 @@ def _url(where: ArtifactStore, key: str) -> str:
     return f"{where.folder}/refs/{key}"
 
 
-def _gone(where: ArtifactStore, reference: Any, key: str) -> NotFoundError:
+def _gone(where: ArtifactStore, reference: Any, key: str) -> MemoflowError:
     url = reference.get("url") if isinstance(reference, dict) else None
     if isinstance(reference, Reference):
         url = reference.url
     hint = "it was deleted or evicted"
+    if not legacy.is_key(key) and where.store.distrusts(Key.parse(key)):
+        return UnsignedError(
+            f"{key} is not signed with a key of METAFLOW_MEMOFLOW_SIGNING_KEY, so it is not used; "
+            "add the key that it was signed with, or save it again"
+        )
     if isinstance(url, str) and not url.startswith((where.folder, where.root)):
         hint = f"it is kept at {url}: load it within `with artifact_store_from(run=...)`"
     return NotFoundError(f"{key} is not in {where.folder}; {hint}")

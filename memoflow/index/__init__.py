@@ -1,6 +1,17 @@
 """Index: this machine's SQLite memory of a store; delete it at any time."""
 
-from memoflow.index.index import Entry, Index, Outcome, Place
-from memoflow.index.location import private_directory
+from memoflow.index.database import SQLITE_VERSION
+from memoflow.index.index import Day, Entry, Index, Outcome, Place, Tally
+from memoflow.index.location import network_file_system, private_directory
 
-__all__ = ["Entry", "Index", "Outcome", "Place", "private_directory"]
+__all__ = [
+    "SQLITE_VERSION",
+    "Day",
+    "Entry",
+    "Index",
+    "Outcome",
+    "Place",
+    "Tally",
+    "network_file_system",
+    "private_directory",
+]

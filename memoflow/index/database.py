@@ -21,6 +21,7 @@ from memoflow.index.location import locate, mounts_of_this_machine
 log = logging.getLogger("memoflow")
 T = TypeVar("T")
 
+SQLITE_VERSION = sqlite3.sqlite_version
 _APPLICATION = 0x6D656D6F  # "memo"
 _VERSION = 3
 _ROWS_A_TRANSACTION = 200
@@ -97,6 +98,17 @@ class Database:
             return {table.name: table.count for table in sqlite_utils.Database(db).tables}
 
         return self._run(count, default={})
+
+    def damage(self, *, repair: bool) -> list[str]:
+        """Return what SQLite finds wrong in the file; `repair` moves it out of the way then."""
+        known = len(self.warnings)
+        rows = self.query("PRAGMA integrity_check(5)")
+        # A file that cannot even be opened is set aside by then, with a warning.
+        found = [text for text in self.warnings[known:] if "unusable" in text]
+        found += [f"is damaged: {text}" for (text,) in rows if text != "ok"]
+        if repair and rows not in ([], [("ok",)]):
+            self._set_aside("it is damaged")
+        return found
 
     def close(self) -> None:
         with self._lock:

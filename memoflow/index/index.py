@@ -9,9 +9,11 @@ from datetime import timedelta
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from memoflow.display import html_rows
 from memoflow.index.database import Database
 from memoflow.index.location import mounts_of_this_machine
 from memoflow.names import Digest, Key, Ref
+from memoflow.units import moment, readable
 
 _TOUCH_AT_ONCE_SECONDS = 1.0
 _TOUCHES_KEPT = 200
@@ -24,6 +26,21 @@ class Entry:
 
     ref: Ref
     used: float
+
+    def __repr__(self) -> str:
+        ref = self.ref
+        return f"<Entry {ref.key}, {readable(ref.size_bytes)}, used {moment(self.used)}>"
+
+    def _repr_html_(self) -> str:
+        return html_rows(
+            "Entry",
+            [
+                ("key", str(self.ref.key)),
+                ("size", readable(self.ref.size_bytes)),
+                ("created", moment(self.ref.created)),
+                ("used", moment(self.used)),
+            ],
+        )
 
 
 class Place(NamedTuple):
@@ -44,6 +61,26 @@ class Outcome(NamedTuple):
     hit: bool
     saved_s: float
     at: float
+
+
+class Tally(NamedTuple):
+    """How the tasks of a step went; `last` is when one ended last."""
+
+    flow: str
+    step: str
+    hits: int
+    misses: int
+    saved_s: float
+    last: float
+
+
+class Day(NamedTuple):
+    """How the memoized tasks went that ended on a day of UTC, written as 2026-01-31."""
+
+    date: str
+    hits: int
+    misses: int
+    saved_s: float
 
 
 class Index:
@@ -144,6 +181,15 @@ class Index:
         )
         return None if row is None else _ref(Key.parse(row[0]), row[1:])
 
+    def recent(self, prefix: Key, most: int, *, before: float) -> list[Ref]:
+        """Return at most so many refs below the prefix, the last created before a time first."""
+        rows = self._db.query(
+            f"SELECT key, {_COLUMNS} FROM entries WHERE key > ? AND key < ? AND created < ?"
+            " ORDER BY created DESC, key DESC LIMIT ?",
+            (*_below(prefix), _milliseconds(before), most),
+        )
+        return [_ref(Key.parse(row[0]), row[1:]) for row in rows]
+
     def last(self, series: Key) -> Ref | None:
         """Return the ref with the highest number, with a token or without, below `series`."""
         row = self._db.first(
@@ -229,6 +275,26 @@ class Index:
             Outcome(flow, run, step, task, bool(hit), saved, at)
             for flow, run, step, task, hit, saved, at in rows
         ]
+
+    def tally(self) -> list[Tally]:
+        """Return how the tasks of each step went, over all runs on this machine."""
+        rows = self._db.query(
+            "SELECT flow, step, SUM(hit), SUM(NOT hit), SUM(saved_s), MAX(at) FROM outcomes"
+            " GROUP BY flow, step ORDER BY flow, step"
+        )
+        return [Tally(*row) for row in rows]
+
+    def days(self) -> list[Day]:
+        """Return how tasks went on each day on which any ended, the first day first."""
+        rows = self._db.query(
+            "SELECT date(at, 'unixepoch') AS day, SUM(hit), SUM(NOT hit), SUM(saved_s)"
+            " FROM outcomes GROUP BY day ORDER BY day"
+        )
+        return [Day(*row) for row in rows]
+
+    def damage(self, *, repair: bool = False) -> list[str]:
+        """Return in words what is wrong with the file; `repair` sets it aside, and begins anew."""
+        return self._db.damage(repair=repair)
 
     def inspect(self) -> dict[str, int]:
         """Return how many rows each table has, for people who look into a store."""

@@ -23,6 +23,12 @@ def mounts_of_this_machine() -> str:
         return ""
 
 
+def network_file_system(path: Path) -> str:
+    """Return which network file system a path is on; "" for a disk of this machine."""
+    kind = _file_system(path, mounts_of_this_machine())
+    return kind if kind in _NETWORK else ""
+
+
 def locate(path: Path, *, mounts: Callable[[], str]) -> tuple[Path | None, str | None]:
     """Return where to keep the index that `path` asks for, and a warning if it is not there.
 

@@ -1,5 +1,7 @@
 """Memos: the key of a memoized step's result, and the result as payload.
 
+    memo/<flow>/<step>/<scope>/code                         the parts of the scope, for people
+    memo/<flow>/<step>/<scope>/refs/<refs>                  and those of `refs`
     memo/<flow>/<step>/<scope>/reads/<read-set>             the names a step read
     memo/<flow>/<step>/<scope>/results/<inputs>/<refs>/<n>  what it left, numbered
 
@@ -14,8 +16,9 @@ import json
 import time
 from collections.abc import Iterable, Iterator
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import timedelta
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -23,7 +26,7 @@ from memoflow.backends import Place
 from memoflow.errors import IntegrityError, NotFoundError
 from memoflow.fingerprint import Fingerprint, Part, of_references
 from memoflow.names import Digest, Key, Ref
-from memoflow.objects.manifest import Manifest
+from memoflow.objects import parsed
 from memoflow.store import Adoption, Payload, Store
 
 SCHEMA = "1"  # part of every scope: a change in what goes into a key abandons older entries
@@ -107,7 +110,8 @@ def find(store: Store, scope: Key, inputs: Iterable[Part], *, fresh: bool = Fals
     Raises IntegrityError if what was found is damaged; it is quarantined by then.
     """
     results = results_key(scope, inputs)
-    ref = store.latest(results / _NO_REFS.hex, fresh=fresh)
+    store.index.touch(scope / _CODE)  # Or it would seem unused, and be evicted before its results.
+    ref = store.latest(results / _no_references(), fresh=fresh)
     if ref is not None:
         return read(store, ref)
     # Rarely more than one: a value's class was edited while the value's bytes stayed equal.
@@ -117,6 +121,7 @@ def find(store: Store, scope: Key, inputs: Iterable[Part], *, fresh: bool = Fals
             continue
         entry = read(store, ref)
         if of_references(entry.refs).hex == folder.parts[-1]:
+            store.index.touch(scope / _REFERENCES / folder.parts[-1])
             return entry
     return None
 
@@ -157,10 +162,83 @@ def artifacts_of(store: Store, refs: Iterable[Ref]) -> set[str]:
     return found
 
 
-def code_parts(store: Store, manifest: Manifest) -> tuple[Part, ...]:
-    """Return the parts of the fingerprint that an entry was recorded under."""
-    text = store.read_file(manifest, "parts.json")
-    return tuple(map(Part.from_json, json.loads(text)))
+def recent(store: Store, prefix: Key, most: int, *, before: float | None = None) -> list[Ref]:
+    """Return the newest results below a prefix, at most so many; see `Store.recent`."""
+    until = time.time() + _SKEW_SECONDS if before is None else before
+    return store.recent(prefix, most, before=until, wanted=is_result)
+
+
+def scope_of(result: Key) -> Key:
+    """Return the key of the scope that a result, or what else is below it, belongs to."""
+    return Key(result.parts[:4])
+
+
+def code_parts(store: Store, result: Key) -> tuple[Part, ...]:
+    """Return the parts of the fingerprint that a result was recorded under.
+
+    With their sources, as far as these were small enough to be kept. () if they are not known
+    any more; IntegrityError if they are damaged.
+    """
+    try:
+        ref = store.find(scope_of(result) / _CODE)
+        if ref is not None:
+            return _kept(store, ref)
+        # Results that were recorded before scopes had their parts have them beside them.
+        ref = store.find(result, even_expired=True)
+        text = b"[]" if ref is None else store.read_file(store.manifest(ref), _PARTS)
+    except NotFoundError:
+        return ()
+    return _parsed_parts(text)
+
+
+def reference_parts(store: Store, result: Key) -> tuple[Part, ...]:
+    """Return the code of the classes that a result's inputs are instances of, as it was.
+
+    Only the user's; () if there is none. Raises like `read`.
+    """
+    ref = store.find(scope_of(result) / _REFERENCES / result.parts[-2])
+    return () if ref is None else _kept(store, ref)
+
+
+def _kept(store: Store, ref: Ref) -> tuple[Part, ...]:
+    manifest = store.manifest(ref)
+    return _parsed_parts(store.read_file(manifest, _PARTS), store.read_file(manifest, _SOURCES))
+
+
+def _parsed_parts(text: bytes, sources: bytes = b"{}") -> tuple[Part, ...]:
+    """Return parts with their sources; IntegrityError if they are not what `_keep` wrote."""
+    try:
+        by_name = parsed(sources)
+        parts = [Part.from_json(fields) for fields in parsed(text)]
+        parts = [replace(part, source=by_name.get(_source_name(part), "")) for part in parts]
+    except (ValueError, TypeError, AttributeError) as error:
+        raise IntegrityError(f"these are no parts of a fingerprint: {error}") from None
+    if not all(isinstance(text, str) for part in parts for text in (*part.to_json(), part.source)):
+        raise IntegrityError("these are no parts of a fingerprint: not all of it is text")
+    return tuple(parts)
+
+
+def _keep(store: Store, key: Key, parts: Iterable[Part]) -> None:
+    """Keep parts and their sources, once for all results that have them."""
+    if store.find(key) is not None:
+        return
+    parts = tuple(parts)
+    sources: dict[str, str] = {}
+    left = _LARGEST_SOURCES_BYTES
+    for part in parts:
+        size = len(part.source.encode("utf-8", "surrogatepass"))
+        if size and size <= min(left, _LARGEST_SOURCE_BYTES):
+            sources[_source_name(part)] = part.source
+            left -= size
+    files = {
+        _PARTS: json.dumps([part.to_json() for part in parts]).encode(),
+        _SOURCES: json.dumps(sources).encode(),
+    }
+    store.save(key, Payload(files=files), durable=False)
+
+
+def _source_name(part: Part) -> str:
+    return f"{part.kind} {part.name} {part.digest}"
 
 
 def record(
@@ -177,11 +255,14 @@ def record(
     reads = scope / "reads" / Digest.of(text.encode()).hex[:32]
     if store.find(reads) is None:
         store.save(reads, Payload(), meta={"names": names}, durable=False)
-    series = results_key(scope, result.inputs) / of_references(result.refs).hex
+    _keep(store, scope / _CODE, parts)
+    references = of_references(result.refs)
+    if any(part.kind in ("code", "constant") for part in references.parts):
+        _keep(store, scope / _REFERENCES / references.hex, references.parts)
+    series = results_key(scope, result.inputs) / references.hex
     ref = store.append(
         series,
         Payload(
-            files={"parts.json": json.dumps([part.to_json() for part in parts]).encode()},
             adopted={
                 name: Adoption(Digest(f"sha1:{artifact.sha1}"), path)
                 for name, (artifact, path) in result.artifacts.items()
@@ -227,7 +308,7 @@ def references(store: Store) -> set[str]:
 
 
 def prune(store: Store, *, keep_newer: timedelta = timedelta(hours=1)) -> int:
-    """Forget the read-sets of scopes that have no results left; return how many.
+    """Forget what is kept of scopes that have no results left; return how many refs.
 
     Not those newer than `keep_newer`: a result may be on its way.
     """
@@ -244,4 +325,12 @@ def prune(store: Store, *, keep_newer: timedelta = timedelta(hours=1)) -> int:
     return orphans
 
 
-_NO_REFS = Fingerprint.of(())
+@cache
+def _no_references() -> str:
+    return of_references(()).hex
+_CODE, _REFERENCES = "code", "refs"
+_PARTS, _SOURCES = "parts.json", "sources.json"
+# What is larger, and what comes after so much, is explained without its text.
+_LARGEST_SOURCE_BYTES = 64 << 10
+_LARGEST_SOURCES_BYTES = 1 << 20
+_SKEW_SECONDS = 3600.0  # by which another machine's clock may be ahead

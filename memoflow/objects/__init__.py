@@ -2,7 +2,7 @@
 
 from memoflow.objects.blobs import blob_name, blob_of, is_whole, measure, prove
 from memoflow.objects.linking import Proofs, State, state_of, whole_blob
-from memoflow.objects.manifest import Adopted, File, Manifest, Piece
+from memoflow.objects.manifest import LARGEST_BYTES, Adopted, File, Manifest, Piece, parsed
 from memoflow.objects.packing import Packed, pack
 from memoflow.objects.tree import Tree
 from memoflow.objects.unpacking import (
@@ -14,6 +14,7 @@ from memoflow.objects.unpacking import (
 )
 
 __all__ = [
+    "LARGEST_BYTES",
     "Adopted",
     "DamagedBlobError",
     "File",
@@ -30,6 +31,7 @@ __all__ = [
     "is_whole",
     "measure",
     "pack",
+    "parsed",
     "prove",
     "read_file",
     "state_of",

@@ -8,7 +8,7 @@ import json
 import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, NoReturn
 
 from memoflow.errors import IntegrityError
 from memoflow.names import Digest
@@ -17,6 +17,7 @@ from memoflow.objects.paths import check_tree
 INLINE_BYTES = 1024  # below this a file lies in the manifest itself
 LONGEST_PIECE_BYTES = 64 << 20
 MOST = 1_000_000  # of files, folders, adopted blobs or pieces in one manifest
+LARGEST_BYTES = 256 << 20  # of a manifest, a million short paths and pieces fit twice over
 _LARGEST = 1 << 60
 _XXH3 = re.compile(r"[0-9a-f]{32}")
 _XXH3S = re.compile(r"[0-9a-f]*")
@@ -123,11 +124,31 @@ class Manifest:
 
     @classmethod
     def from_bytes(cls, data: bytes) -> Manifest:
+        if len(data) > LARGEST_BYTES:
+            raise IntegrityError(f"this is no manifest: {len(data)} bytes are too many")
         try:
-            parsed = json.loads(data)
-        except (ValueError, RecursionError) as error:
+            return cls.from_json(parsed(data))
+        except ValueError as error:
             raise IntegrityError(f"this is no manifest: {error}") from None
-        return cls.from_json(parsed)
+
+
+def parsed(data: bytes) -> Any:
+    """Return what JSON says; ValueError for what could be read in more than one way, or deeply."""
+    try:
+        return json.loads(data.decode(), object_pairs_hook=_once, parse_constant=_no_number)
+    except RecursionError:
+        raise ValueError("it is nested too deeply") from None
+
+
+def _once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    fields = dict(pairs)
+    if len(fields) < len(pairs):
+        raise ValueError("a field is there twice")
+    return fields
+
+
+def _no_number(text: str) -> NoReturn:
+    raise ValueError(f"{text} is no number")
 
 
 @dataclass(slots=True)

@@ -9,6 +9,8 @@ _LONGEST_PATH = 4096
 _LONGEST_PART = 255
 _DEEPEST = 256
 _MOST_LINKS = 40  # as Linux follows at most
+_MOST_FOLDERS = 2_000_000  # named or not: a short path can stand for hundreds of them
+_MOST_STEPS = 10_000_000  # to follow all links of a tree
 
 
 def check_path(path: str) -> None:
@@ -46,21 +48,32 @@ def check_tree(files: Iterable[str], folders: Iterable[str], links: Mapping[str,
     for path in (*leaves, *inner):
         while (path := path.rpartition("/")[0]) and path not in inner:
             inner.add(path)
+        if len(inner) > _MOST_FOLDERS:
+            raise ValueError(f"more than {_MOST_FOLDERS} folders")
     for path in leaves & inner:
         raise ValueError(f"{path!r} is both a file and a folder")
+    steps = 0
     for path, target in links.items():
-        _check_link(path, target, links)
+        steps += _check_link(path, target, links)
+        if steps > _MOST_STEPS:
+            raise ValueError("its links lead through each other more often than can be followed")
 
 
-def _check_link(path: str, target: str, links: Mapping[str, str]) -> None:
-    if not target or "\0" in target or len(target) > _LONGEST_PATH:
+def _check_link(path: str, target: str, links: Mapping[str, str]) -> int:
+    """Raise ValueError if a link leads outside; return how many steps it takes to follow it."""
+    try:
+        raw = os.fsencode(target)
+    except UnicodeEncodeError:
+        raw = b""
+    if not raw or b"\0" in raw or len(raw) > _LONGEST_PATH:
         raise ValueError(f"{path!r} links to nothing that a path can be")
     # Step by step, because ".." after another link leaves from where that link led to.
     where = path.split("/")[:-1]
     ahead = [path.split("/")[-1]]
-    followed = 0
+    followed = steps = 0
     while ahead:
         part = ahead.pop()
+        steps += 1
         if part == "..":
             if not where:
                 raise ValueError(f"{path!r} links to {target!r}, outside the tree")
@@ -76,3 +89,4 @@ def _check_link(path: str, target: str, links: Mapping[str, str]) -> None:
                     raise ValueError(f"{path!r} links to {target!r}, round in circles")
                 where.pop()
                 ahead.extend(reversed(next_target.split("/")))
+    return steps

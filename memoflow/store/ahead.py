@@ -1,7 +1,7 @@
 """Ahead: refs read in bulk, for whoever is about to ask for many of them one by one.
 
 Where asking takes a round trip, whoever reads many refs leaves a copy of them in one file,
-`bundles/<prefix>/<id>`: gzip of lines of JSON, each the ref's key, the version of its file, and
+`bundles/<prefix>/<digest>`: gzip of lines of JSON, each the ref's key, the version of its file, and
 what is in that file. The next machine then needs a listing, which tells what is there and in which
 version, and these few files. A bundle is a copy to be thrown away at any time.
 """
@@ -9,11 +9,11 @@ version, and these few files. A bundle is a copy to be thrown away at any time.
 from __future__ import annotations
 
 import gzip
+import io
 import json
 import logging
 import threading
 import time
-import uuid
 import zlib
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -21,8 +21,9 @@ from dataclasses import dataclass, field
 from datetime import timedelta
 
 from memoflow.backends import Backend, Found
-from memoflow.errors import BackendError
-from memoflow.names import Key
+from memoflow.errors import BackendError, BadKeyError
+from memoflow.names import Digest, Key
+from memoflow.store.ref_file import LARGEST_BYTES
 
 log = logging.getLogger("memoflow")
 
@@ -33,6 +34,10 @@ _ABSENT = timedelta(minutes=1)
 _AT_ONCE = 16
 _WORTH_BUNDLING = 32  # refs that are in no bundle
 _MOST_BUNDLES = 4
+_MOST_BUNDLES_READ = 64
+_LARGEST_BYTES = 64 << 20  # of a bundle
+_LEAST_LINE_BYTES = 1 << 10  # as which a shorter line counts: millions take minutes
+_UNPACKED_BYTES = 256 << 20  # of what is in one: anybody may have written it
 _MOST_READ = 10_000  # refs, one by one; what is beyond is read when it is wanted
 
 
@@ -107,10 +112,6 @@ class Ahead:
                 looked.found.pop(key, None)
                 looked.data.pop(key, None)
 
-    def clear(self) -> None:
-        """Forget all: what was seen has turned out to be old."""
-        self._looked.clear()
-
     def _covering(self, key: Key, age: timedelta) -> _Looked | None:
         if not self._looked:
             return None
@@ -132,15 +133,20 @@ class Ahead:
                     looked.data[key] = data
 
     def _bundled(self, bundles: list[Found]) -> Iterator[tuple[Key, str, bytes]]:
-        for bundle in bundles:
+        for bundle in bundles[:_MOST_BUNDLES_READ]:
+            if bundle.size_bytes > _LARGEST_BYTES:
+                continue
             data = self._backend.read(bundle.name)
             if data is None:
                 continue
             try:
-                for line in gzip.decompress(data).splitlines():
+                for line in _lines(data):
                     key, version, text = json.loads(line)
                     yield Key.parse(key), str(version), text.encode()
-            except (OSError, EOFError, zlib.error, ValueError, TypeError, AttributeError) as error:
+            except (
+                *(OSError, EOFError, zlib.error, ValueError, TypeError, AttributeError),
+                *(RecursionError, BadKeyError),
+            ) as error:
                 log.debug("%s cannot be read and is done without: %s", bundle.name, error)
 
     def _bundle(
@@ -156,8 +162,21 @@ class Ahead:
         ]
         data = gzip.compress("\n".join(lines).encode(), compresslevel=1, mtime=0)
         try:
-            self._backend.write(f"{FOLDER}/{prefix}/{uuid.uuid4().hex}", data, durable=False)
+            # Under its digest, so that damage to it shows.
+            name = f"{FOLDER}/{prefix}/{Digest.of(data).hex}"
+            self._backend.write(name, data, durable=False)
             if merged:
-                self._backend.delete([bundle.name for bundle in bundles])
+                self._backend.delete([bundle.name for bundle in bundles if bundle.name != name])
         except BackendError as error:
             log.debug("the refs of %s are not bundled: %s", prefix, error)
+
+
+def _lines(data: bytes) -> Iterator[bytes]:
+    """Yield the lines that were packed; ValueError for more than there can be."""
+    left = _UNPACKED_BYTES
+    with gzip.GzipFile(fileobj=io.BytesIO(data)) as unpacked:
+        while line := unpacked.readline(2 * LARGEST_BYTES):
+            left -= max(len(line), _LEAST_LINE_BYTES)
+            if left < 0 or len(line) == 2 * LARGEST_BYTES:
+                raise ValueError("it unpacks to more than it can hold")
+            yield line

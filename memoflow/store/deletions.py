@@ -19,6 +19,7 @@ from types import TracebackType
 
 from memoflow.backends import Backend
 from memoflow.index import Index
+from memoflow.store.marks import sealed
 
 GENERATION = "gc/deletions"
 DELETING = "gc/deleting"
@@ -132,6 +133,7 @@ class Deletions:
                 continue
             data = self._backend.read(found.name)
             if data is not None:
+                # With its checksum, which is no name; damaged names would be missed either way.
                 doomed[id] = frozenset(data.decode(errors="replace").split("\n"))
         return doomed
 
@@ -163,9 +165,9 @@ class Deleting:
         self._began = self._last = _now()
 
     def __enter__(self) -> Deleting:
-        data = "\n".join(self._names).encode()
+        data = sealed("\n".join(self._names).encode())
         self._backend.write(f"{self._folder}/names", data, durable=False)
-        self._backend.write(GENERATION, self._id.encode(), durable=False)
+        self._backend.write(GENERATION, sealed(self._id.encode()), durable=False)
         self._last = _now()
         return self
 

@@ -86,7 +86,7 @@ def _held(refs: Refs, prefix: Key | None, *, ahead: float) -> dict[Key, _Held]:
         if entry is not None:
             held[key] = _Held(entry.ref, max(entry.used + ahead, file.modified), file)
             continue
-        stored = refs.read_or_warn(key)
+        stored = refs.read_any(key)
         if stored is not None:
             # Seen here for the first time: elsewhere it may be in use, but not before it was made.
             held[key] = _Held(stored.ref, file.modified, file)
@@ -98,7 +98,7 @@ def _expired(refs: Refs, held: _Held, now: float) -> bool:
     if not _is_over(held.ref, held.file, now):
         return False
     # The index may remember one that was made anew elsewhere.
-    stored = refs.read_or_warn(held.ref.key)
+    stored = refs.read_any(held.ref.key)
     return stored is not None and _is_over(stored.ref, held.file, now)
 
 
@@ -114,7 +114,7 @@ def _over_budget(
     reached: dict[Key, set[str]] = {}
     uses: Counter[str] = Counter()
     for key in held:
-        stored = refs.read_or_warn(key)
+        stored = refs.read_any(key)
         blobs = refs.blobs(stored) if stored is not None else set()
         reached[key] = {blob_name(blob) for blob in blobs}
         uses.update(reached[key])

@@ -10,8 +10,11 @@ from typing import Any
 
 from memoflow.backends import Backend
 from memoflow.errors import BackendDeniedError, FormatError, IntegrityError
+from memoflow.names import Digest
+from memoflow.objects import parsed
 
 NAME = "format.json"
+_PROBE = "gc/conditions"
 VERSION = 1
 _ID = re.compile(r"[0-9a-f]{32}")
 
@@ -24,19 +27,21 @@ class Format:
     conditional: bool = True
 
 
-def read_format(backend: Backend) -> Format:
+def read_format(backend: Backend, *, make: bool = True) -> Format:
     """Return the format of the store in a backend, which becomes one if it is none yet.
 
     FormatError if a newer memoflow made it; BackendDeniedError if it cannot be read, or is no
-    store and cannot become one.
+    store and cannot become one, or is not to become one: without `make`.
     """
     data = backend.read(NAME)
+    if data is None and not make:
+        raise BackendDeniedError(f"there is no store in {backend!r}: it has no {NAME}")
     if data is None:
         fields: dict[str, Any] = {"format": VERSION, "id": uuid.uuid4().hex}
         try:
-            if not backend.is_local and not _honours_conditions(backend):
+            if not backend.is_local and not honours_conditions(backend):
                 fields["conditional"] = False
-            backend.write(NAME, json.dumps(fields).encode() + b"\n", if_absent=True)
+            backend.write(NAME, _encoded(fields), if_absent=True)
         except BackendDeniedError as error:
             raise BackendDeniedError(
                 f"there is no store yet, and none can be made: {error}"
@@ -44,9 +49,9 @@ def read_format(backend: Backend) -> Format:
         # Read again: of many that open a new store, one wins.
         data = backend.read(NAME)
     try:
-        fields = json.loads(data or b"")
+        fields = parsed(data or b"")
         version, found = fields["format"], Format(fields["id"], fields.get("conditional", True))
-        if type(version) is not int or (version <= VERSION and not _ID.fullmatch(found.id)):
+        if type(version) is not int or (version <= VERSION and not _is_whole(fields)):
             raise ValueError("its fields are not what they should be")
     except (ValueError, TypeError, KeyError, RecursionError) as error:
         raise IntegrityError(
@@ -61,11 +66,32 @@ def read_format(backend: Backend) -> Format:
     return found
 
 
-def _honours_conditions(backend: Backend) -> bool:
+def encoded(format: Format) -> bytes:
+    """Return what `read_format` reads."""
+    fields: dict[str, Any] = {"format": VERSION, "id": format.id}
+    return _encoded(fields if format.conditional else fields | {"conditional": False})
+
+
+def _encoded(fields: dict[str, Any]) -> bytes:
+    return json.dumps(fields | {"seal": _seal(fields)}).encode() + b"\n"
+
+
+def _is_whole(fields: dict[str, Any]) -> bool:
+    rest = {name: value for name, value in fields.items() if name != "seal"}
+    return (
+        rest.keys() <= {"format", "id", "conditional"}
+        and _ID.fullmatch(rest["id"]) is not None
+        # The first stores had none.
+        and fields.get("seal", _seal(rest)) == _seal(rest)
+    )
+
+
+def _seal(fields: dict[str, Any]) -> str:
+    return Digest.of(json.dumps(fields, sort_keys=True).encode())
+
+
+def honours_conditions(backend: Backend) -> bool:
     """Tell whether a write that must not replace anything does not."""
-    name = f"gc/probe-{uuid.uuid4().hex}"
-    backend.write(name, b"first")
-    try:
-        return not backend.write(name, b"second", if_absent=True)
-    finally:
-        backend.delete([name])
+    # Not deleted: who may not delete may have a store, too. It is there for the next one to ask.
+    backend.write(_PROBE, b"")
+    return not backend.write(_PROBE, b"again", if_absent=True)

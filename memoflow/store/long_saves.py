@@ -17,10 +17,11 @@ from types import TracebackType
 
 from memoflow.backends import Backend
 from memoflow.errors import BackendError
+from memoflow.store.marks import content, sealed
 
-_FOLDER = "gc/saving"
+FOLDER = "gc/saving"
 _EVERY_SECONDS = 60.0
-_DEAD_AFTER_SECONDS = 600.0
+DEAD_AFTER_SECONDS = 600.0
 
 
 class LongSave:
@@ -29,7 +30,7 @@ class LongSave:
     def __init__(self, backend: Backend, *, clock: Callable[[], float]) -> None:
         self._backend = backend
         self._clock = clock
-        self._name = f"{_FOLDER}/{uuid.uuid4().hex}"
+        self._name = f"{FOLDER}/{uuid.uuid4().hex}"
         self._began = self._renewed = clock()
         self._is_marked = False
         self._lock = threading.Lock()
@@ -61,7 +62,7 @@ class LongSave:
         """Write the mark now."""
         self._is_marked = True
         seconds = max(0, math.ceil(self._clock() - self._began))
-        self._backend.write(self._name, b"%d" % seconds, durable=False)
+        self._backend.write(self._name, sealed(b"%d" % seconds), durable=False)
 
 
 def unfinished_since(backend: Backend, *, now: float) -> tuple[float, list[str]]:
@@ -70,8 +71,8 @@ def unfinished_since(backend: Backend, *, now: float) -> tuple[float, list[str]]
     By the backend's clock; infinity if no save has been marked.
     """
     since, dead = math.inf, []
-    for mark in backend.list(_FOLDER):
-        if mark.modified < now - _DEAD_AFTER_SECONDS:
+    for mark in backend.list(FOLDER):
+        if mark.modified < now - DEAD_AFTER_SECONDS:
             dead.append(mark.name)
             continue
         # Earlier than it says, because a mark takes its time to be written.
@@ -83,6 +84,6 @@ def _seconds(data: bytes | None) -> float:
     if data is None:
         return -math.inf  # It ended since it was listed.
     try:
-        return float(data)
+        return float(content(data))
     except ValueError:
         return math.inf  # Damaged: it may have begun at any time.

@@ -6,6 +6,7 @@ import os
 import tempfile
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 
 from memoflow.backends import Backend, Local, Tiered, Unconditional
@@ -13,11 +14,13 @@ from memoflow.errors import NotFoundError, RequestError
 from memoflow.index import Index, private_directory
 from memoflow.objects import blob_of, is_whole
 from memoflow.store.format import Format, read_format
+from memoflow.store.signing import Keyring
 from memoflow.store.store import Store
 from memoflow.units import size
 
 CACHE_VARIABLE = "METAFLOW_MEMOFLOW_CACHE_DIR"
 CACHE_SIZE_VARIABLE = "METAFLOW_MEMOFLOW_CACHE_SIZE"
+SIGNING_KEY_VARIABLE = "METAFLOW_MEMOFLOW_SIGNING_KEY"
 _CACHE_SIZE = "20GB"
 
 
@@ -31,8 +34,12 @@ def open_store(
 
     Its index is `memoflow/<store id>.sqlite` in `cache_dir`, or in what
     METAFLOW_MEMOFLOW_CACHE_DIR names, or in the user's cache directory. Blobs of a store elsewhere
-    are kept beside it in `<store id>/`, up to METAFLOW_MEMOFLOW_CACHE_SIZE in all.
+    are kept beside it in `<store id>/`, up to METAFLOW_MEMOFLOW_CACHE_SIZE in all. With keys in
+    METAFLOW_MEMOFLOW_SIGNING_KEY, separated by commas, or in a file as `@path`, the first signs
+    what is saved, and nothing is used that none of them has signed.
     """
+    # Before anything is made: whoever wants signatures is not to get a store without.
+    keyring = Keyring.parse(SIGNING_KEY_VARIABLE, os.environ.get(SIGNING_KEY_VARIABLE, ""))
     if isinstance(root, (str, Path)):
         if "://" in str(root):
             raise RequestError(f"{root} is no directory; give a backend for it")
@@ -41,10 +48,25 @@ def open_store(
         backend = root
     found = read_format(backend)
     folder = (cache_dir or _user_cache()) / "memoflow"
-    index = Index(folder / f"{found.id}.sqlite", clock=clock)
+    # For each set of keys one index, so that it knows only what was signed with them.
+    name = f"{found.id}-{keyring.mark}" if keyring else found.id
+    index = Index(folder / f"{name}.sqlite", clock=clock)
+    # Whatever the umask: it tells what a user computes, and holds what is believed.
+    with suppress(OSError):
+        folder.mkdir(mode=0o700, parents=True, exist_ok=True)
     if not backend.is_local:
         backend = _cached(backend, found, folder / found.id)
-    return Store(found.id, backend, index, clock=clock)
+    return Store(found.id, backend, index, keyring=keyring, clock=clock)
+
+
+def settings() -> dict[str, str]:
+    """Return what the environment says of memoflow, for `doctor`; the keys are not to be shown."""
+    return {name: os.environ[name] for name in os.environ if name.startswith("METAFLOW_MEMOFLOW_")}
+
+
+def cache_folder() -> Path:
+    """Return where this machine keeps indexes and copies by default."""
+    return _user_cache() / "memoflow"
 
 
 def _cached(backend: Backend, format: Format, folder: Path) -> Tiered:

@@ -1,9 +1,11 @@
 """Ref file: a key's answer as stored; no bit of it can change unnoticed.
 
-One line of JSON, and one with its SHA-256:
+One line of JSON, one with its signature if whoever wrote it had a key to sign with, and one with
+the SHA-256 of what is above:
 
     {"format":1,"key":"memo/...","created":1.5,"expires":null,"size_bytes":9,"new_bytes":0,
      "meta":{...},"manifest":{...}}
+    hmac-sha256:...
     sha256:...
 
 A manifest above 64 KiB is a blob, and "manifest" its digest. The first refs had no "new_bytes",
@@ -13,14 +15,21 @@ and "meta" in their manifest.
 from __future__ import annotations
 
 import json
+import re
 from dataclasses import dataclass
 from typing import Any
 
-from memoflow.errors import BadKeyError, FormatError, IntegrityError
+from memoflow.errors import BadKeyError, FormatError, IntegrityError, RequestError, UnsignedError
 from memoflow.names import Digest, Key, Ref
+from memoflow.objects import parsed
+from memoflow.store.signing import SIGNATURE_BYTES, Keyring, is_signature
 
 FORMAT = 1
 LARGEST_INLINE_BYTES = 64 << 10
+LARGEST_BYTES = 16 << 20  # of a whole ref
+_MANIFEST_BLOB = re.compile(r"sha256:[0-9a-f]{64}")
+_SEAL_BYTES = len("sha256:") + 64
+_NO_KEYS = Keyring()
 _FIELDS = {"format", "key", "created", "expires", "size_bytes", "manifest"}
 _LATER_FIELDS = {"new_bytes", "meta"}
 
@@ -50,8 +59,9 @@ def encode(
     new_bytes: int,
     created: float,
     expires: float | None,
+    keyring: Keyring = _NO_KEYS,
 ) -> tuple[Ref, bytes]:
-    """Return the ref, and the bytes that store it."""
+    """Return the ref, and the bytes that store it; RequestError if those are far too many."""
     body = json.dumps(
         {
             "format": FORMAT,
@@ -66,20 +76,38 @@ def encode(
         separators=(",", ":"),
         allow_nan=False,
     ).encode()
-    data = b"%b\n%b\n" % (body, Digest.of(body).encode())
+    signature = keyring.sign(body)
+    head = b"%b\n%b" % (body, signature) if signature else body
+    data = b"%b\n%b\n" % (head, Digest.of(head).encode())
+    if len(data) > LARGEST_BYTES:
+        raise RequestError(
+            f"what is noted about {key} takes {len(data)} bytes, more than the {LARGEST_BYTES} "
+            "that a ref can hold; put it into a file and save that"
+        )
     return Ref(key, Digest.of(data), size_bytes, created, expires, new_bytes), data
 
 
-def decode(key: Key, data: bytes) -> Stored:
+def decode(key: Key, data: bytes, keyring: Keyring = _NO_KEYS) -> Stored:
     """Return what was stored for the key.
 
-    IntegrityError if it is not what `encode` wrote; FormatError if a newer memoflow wrote it.
+    IntegrityError if it is not what `encode` wrote; UnsignedError, without a look at what it says,
+    if it is whole and none of the keys has signed it; FormatError if a newer memoflow wrote it.
     """
-    body, _, seal = data.partition(b"\n")
-    if seal != b"%b\n" % Digest.of(body).encode():
+    head, end = data[: -_SEAL_BYTES - 2], data[-_SEAL_BYTES - 2 :]
+    if len(data) > LARGEST_BYTES or end != b"\n%b\n" % Digest.of(head).encode():
         raise IntegrityError(f"the ref of {key} is damaged: its bytes do not have its digest")
+    body, signature = head, b""
+    if head[-SIGNATURE_BYTES - 1 : -SIGNATURE_BYTES] == b"\n":
+        body, signature = head[: -SIGNATURE_BYTES - 1], head[-SIGNATURE_BYTES:]
+    if not keyring.vouches(body, signature):
+        raise UnsignedError(
+            f"{key} is {'signed by somebody else' if signature else 'not signed'}, and only what "
+            "is signed with a key of METAFLOW_MEMOFLOW_SIGNING_KEY is used"
+        )
     try:
-        fields = json.loads(body)
+        if signature and not is_signature(signature):
+            raise ValueError("it has a line that is no signature")
+        fields = parsed(body)
         if not isinstance(fields, dict) or type(fields.get("format")) is not int:
             raise ValueError("it has no format")
         if fields["format"] > FORMAT:
@@ -93,7 +121,9 @@ def decode(key: Key, data: bytes) -> Stored:
             raise ValueError("it is of another key")
         manifest = fields["manifest"]
         if isinstance(manifest, str):
-            manifest = Digest.parse(manifest)
+            if not _MANIFEST_BLOB.fullmatch(manifest):
+                raise ValueError("its manifest is no blob that it can be")
+            manifest = Digest(manifest)
         elif not isinstance(manifest, dict):
             raise ValueError("it has no manifest")
         meta = fields.get("meta")

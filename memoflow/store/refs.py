@@ -9,51 +9,66 @@ from __future__ import annotations
 import logging
 import time
 from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from dataclasses import replace
+from functools import partial
 
-from memoflow.backends import Backend, Found
+from memoflow.backends import Backend, Found, Place, Tiered
 from memoflow.errors import (
     BackendError,
     BadKeyError,
     IntegrityError,
     MemoflowError,
     NotFoundError,
+    UnsignedError,
 )
 from memoflow.index import Index
 from memoflow.names import Digest, Key, Ref
+from memoflow.objects import LARGEST_BYTES as LARGEST_MANIFEST_BYTES
 from memoflow.objects import Manifest, blob_name
 from memoflow.store.ahead import Ahead
 from memoflow.store.deletions import Deleting, Deletions
-from memoflow.store.ref_file import Stored, decode
+from memoflow.store.ref_file import LARGEST_BYTES, Stored, decode
+from memoflow.store.signing import Keyring
 
 log = logging.getLogger("memoflow")
 
 FOLDER = "refs"
 QUARANTINE = "quarantine"
 DROPPED = "gc/dropped"
-_CHUNK_BYTES = 1 << 20
+_AT_ONCE = 16
+_NO_KEYS = Keyring()
 
 
 class Refs:
     """All refs of a store."""
 
     def __init__(
-        self, backend: Backend, index: Index, *, sleep: Callable[[float], None] = time.sleep
+        self,
+        backend: Backend,
+        index: Index,
+        *,
+        keyring: Keyring = _NO_KEYS,
+        sleep: Callable[[float], None] = time.sleep,
     ) -> None:
         self.backend = backend
         self.index = index
+        self.keyring = keyring
+        self._has_passed_over = False
         self.deletions = Deletions(backend, index, sleep=sleep)
         self.ahead = Ahead(backend)
 
-    def read(self, key: Key) -> Stored | None:
+    def read(self, key: Key, *, ahead: bool = False) -> Stored | None:
         """Return what is stored for the key and remember it; None if nothing is.
 
-        IntegrityError if it is damaged; it is in quarantine then.
+        With `ahead` what was read ahead will do: to use an entry, never to decide what may go.
+        IntegrityError if it is damaged; it is in quarantine then. UnsignedError if we have keys and
+        none of them has signed it; it stays where it is.
         """
-        stored = self._read_ahead(key)
+        stored = self._read_ahead(key) if ahead else None
         if stored is None:
-            if self.ahead.is_absent(key):
-                self.index.drop([key])
+            if ahead and self.ahead.is_absent(key):
                 return None
             stored = self._read(key)
         if stored is not None and self.index.lookup(key) != stored.ref:
@@ -63,32 +78,77 @@ class Refs:
     def _read_ahead(self, key: Key) -> Stored | None:
         data = self.ahead.data(key)
         try:
-            return None if data is None else decode(key, data)
+            return None if data is None else decode(key, data, self.keyring)
+        except UnsignedError:
+            raise
         except IntegrityError:
             return None  # Only a copy, which says nothing of the ref.
 
-    def _read(self, key: Key) -> Stored | None:
-        data = self.backend.read(ref_name(key))
+    def _read(self, key: Key, keyring: Keyring | None = None) -> Stored | None:
+        data = read_up_to(self.backend, ref_name(key), LARGEST_BYTES)
         if data is None:
             self.index.drop([key])
             return None
         try:
-            return decode(key, data)
+            return decode(key, data, self.keyring if keyring is None else keyring)
+        except UnsignedError:
+            self.index.drop([key])
+            raise
         except IntegrityError:
             self.set_aside(key, Digest.of(data))
             raise
 
-    def read_or_warn(self, key: Key) -> Stored | None:
-        """Return what is stored; None with a warning if that was damaged."""
+    def read_any(self, key: Key) -> Stored | None:
+        """Return what is stored, whoever signed it: to keep or remove it, not to use it."""
         try:
-            return self.read(key)
+            return self._read(key, _NO_KEYS)
         except IntegrityError as error:
             log.warning("%s; set aside in %s/", error, QUARANTINE)
             return None
 
-    def read_same(self, ref: Ref) -> Stored:
+    def make_room(self, key: Key) -> None:
+        """Set aside what is stored for the key if none of our keys has signed it."""
+        data = read_up_to(self.backend, ref_name(key), LARGEST_BYTES)
+        if data is None:
+            return
+        try:
+            decode(key, data, self.keyring)
+        except UnsignedError:
+            self.set_aside(key, Digest.of(data))
+        except IntegrityError:
+            pass  # Whoever reads it sets it aside.
+
+    def read_or_warn(self, key: Key, *, ahead: bool = False) -> Stored | None:
+        """Return what is stored; None with a warning if that is damaged or not signed by us."""
+        return self._or_warn(partial(self.read, ahead=ahead), key)
+
+    def learn(self, keys: Iterable[Key]) -> None:
+        """Remember what is stored for these keys, as `read` does for one."""
+        read = partial(self._or_warn, self._read)
+        if self.backend.is_local:
+            self.index.record(stored.ref for stored in map(read, keys) if stored is not None)
+            return
+        with ThreadPoolExecutor(_AT_ONCE, thread_name_prefix="memoflow-learn") as pool:
+            self.index.record(stored.ref for stored in pool.map(read, keys) if stored is not None)
+
+    def _or_warn(self, read: Callable[[Key], Stored | None], key: Key) -> Stored | None:
+        try:
+            return read(key)
+        except UnsignedError as error:
+            # Once: there may be thousands of them.
+            if not self._has_passed_over:
+                self._has_passed_over = True
+                log.warning("%s; it is passed over, and so are others like it", error)
+            return None
+        except IntegrityError as error:
+            log.warning("%s; set aside in %s/", error, QUARANTINE)
+            return None
+
+    def read_same(self, ref: Ref, *, ahead: bool = False) -> Stored:
         """Return what the ref was made from; NotFoundError if that is no longer there."""
-        stored = self.read(ref.key)
+        stored = self._read_ahead(ref.key) if ahead else None
+        if stored is None or stored.ref.digest != ref.digest:
+            stored = self.read(ref.key)
         if stored is None:
             raise NotFoundError(f"{ref.key} was forgotten; whoever made it can make it again")
         if stored.ref.digest != ref.digest:
@@ -98,6 +158,8 @@ class Refs:
     def manifest(self, stored: Stored) -> Manifest:
         """Return the manifest; NotFoundError or IntegrityError if its blob is lost or damaged."""
         manifest = self._manifest(stored)
+        if manifest.size_bytes != stored.ref.size_bytes:
+            raise IntegrityError(f"the manifest of {stored.ref.key} has another size than its ref")
         return manifest if stored.meta is None else replace(manifest, meta=stored.meta)
 
     def _manifest(self, stored: Stored) -> Manifest:
@@ -105,11 +167,13 @@ class Refs:
         if blob is None:
             return Manifest.from_json(stored.manifest)
         name = blob_name(blob)
-        data = self.backend.read(name)
+        data = read_up_to(self.backend, name, LARGEST_MANIFEST_BYTES)
         if data is not None and Digest.of(data) != blob and self.backend.doubt(name):
-            data = self.backend.read(name)
+            data = read_up_to(self.backend, name, LARGEST_MANIFEST_BYTES)
         if data is None:
             raise NotFoundError(f"the manifest of {stored.ref.key} is gone from the store")
+        if len(data) > LARGEST_MANIFEST_BYTES:
+            raise IntegrityError(f"the manifest of {stored.ref.key} is larger than one can be")
         if Digest.of(data) != blob:
             self.set_blob_aside(blob)
             raise IntegrityError(f"the manifest of {stored.ref.key} is damaged")
@@ -161,7 +225,7 @@ class Refs:
         """
         self.index.drop([key])
         try:
-            data = self.backend.read(ref_name(key))
+            data = read_up_to(self.backend, ref_name(key), LARGEST_BYTES)
             if data is not None and Digest.of(data) == digest and self._claim(digest):
                 self._move(ref_name(key))
         except BackendError as error:
@@ -198,15 +262,28 @@ class Refs:
 
     def _move(self, name: str) -> None:
         try:
-            file = self.backend.open(name)
-            if file is None:
-                return
-            with file:
-                chunks = iter(lambda: file.read(_CHUNK_BYTES), b"")
-                self.backend.write_from(f"{QUARANTINE}/{name}", chunks)
+            # The last of that name is kept. Unread where that can be: there is no telling its size.
+            self.backend.delete([f"{QUARANTINE}/{name}"])
+            there = self.backend.far if isinstance(self.backend, Tiered) else self.backend
+            self.backend.adopt(f"{QUARANTINE}/{name}", Place(there, name))
             self.backend.delete([name])
+        except NotFoundError:
+            return  # Another process was faster.
         except (BackendError, OSError) as error:
             log.warning("%s is damaged and cannot be moved: %s", name, error)
+
+
+def read_up_to(backend: Backend, name: str, most_bytes: int) -> bytes | None:
+    """Return what `Backend.read` does; of a longer file of this machine only a little more.
+
+    Anybody who may write there can leave a file that does not fit into memory.
+    """
+    path = backend.path(name) if backend.is_local else None
+    with suppress(OSError):
+        if path is not None and path.stat().st_size > most_bytes:
+            with open(path, "rb") as file:
+                return file.read(most_bytes + 1)
+    return backend.read(name)
 
 
 def ref_name(key: Key) -> str:

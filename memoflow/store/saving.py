@@ -73,6 +73,7 @@ def save(
                 new_bytes=new_bytes,
                 created=_whole_milliseconds(created),
                 expires=None if expires is None else _whole_milliseconds(expires),
+                keyring=refs.keyring,
             )
             ref, theirs = _write_ref(refs, next_key, encoded, durable=durable)
             key = ref.key
@@ -295,20 +296,24 @@ def _write_ref(
     durable: bool,
 ) -> tuple[Ref, Stored | None]:
     """Return the ref that was written, or what is there instead."""
-    taken: Key | None = None
-    while (key := next_key(taken)) is not None:
-        ref, data = encoded(key)
-        # Last, so that a ref never names blobs that were not there.
-        if refs.backend.write(ref_name(key), data, if_absent=True, durable=durable):
-            return ref, None
-        taken = key
-        refs.ahead.clear()
-    assert taken is not None
-    stored = refs.read_or_warn(taken)
-    if stored is not None:
-        return stored.ref, stored
-    # Whoever took it let it go again, or it was damaged and is set aside now.
-    return _write_ref(refs, next_key, encoded, durable=durable)
+    for _ in range(_TRIES):
+        taken: Key | None = None
+        while (key := next_key(taken)) is not None:
+            ref, data = encoded(key)
+            # Last, so that a ref never names blobs that were not there.
+            if refs.backend.write(ref_name(key), data, if_absent=True, durable=durable):
+                return ref, None
+            taken = key
+        assert taken is not None
+        stored = refs.read_or_warn(taken)
+        if stored is not None:
+            return stored.ref, stored
+        # Whoever took it let it go again, or it was damaged and is set aside now.
+        refs.make_room(taken)
+    raise BackendUnavailableError(
+        f"{taken} is taken by something that can neither be used nor set aside; forget it, and "
+        "save again"
+    )
 
 
 def _whole_milliseconds(seconds: float) -> float:

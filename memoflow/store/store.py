@@ -4,23 +4,28 @@ from __future__ import annotations
 
 import re
 import time
-from collections.abc import Callable, Collection, Mapping
+from collections import Counter
+from collections.abc import Callable, Collection, Iterable, Mapping
 from contextlib import AbstractContextManager, suppress
+from dataclasses import replace
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
-from memoflow.backends import Backend
+from memoflow.backends import Backend, Found, Tiered
+from memoflow.display import html_rows
 from memoflow.errors import (
     BackendDeniedError,
     IntegrityError,
     NotFoundError,
     RequestError,
+    UnsignedError,
 )
 from memoflow.index import Index
 from memoflow.names import Digest, Key, Ref
 from memoflow.objects import (
     DamagedBlobError,
+    File,
     LostBlobError,
     Manifest,
     blob_name,
@@ -28,18 +33,21 @@ from memoflow.objects import (
     read_file,
     unpack,
 )
+from memoflow.store import litter
 from memoflow.store.adoption import adopt
-from memoflow.store.deletions import Outlook
+from memoflow.store.deletions import Outlook, time_there
 from memoflow.store.eviction import Evicted, evict
 from memoflow.store.leases import HEARTBEAT, Lease, hold
 from memoflow.store.payload import Adoption, Payload
-from memoflow.store.proofs import IndexedProofs
+from memoflow.store.proofs import IndexedProofs, prove_names
 from memoflow.store.ref_file import Stored
-from memoflow.store.refs import Refs
+from memoflow.store.refs import QUARANTINE, Refs
 from memoflow.store.saving import Previous, proven, save, stands
+from memoflow.store.signing import Keyring
 from memoflow.store.sweeping import Sweep, Swept
 from memoflow.store.verification import Problem, verify
 
+_NO_KEYS = Keyring()
 _NUMBER = re.compile(r"[0-9]{8}(-[0-9a-f]+)?")
 _TOKEN = re.compile(r"[0-9a-f]{1,32}")
 _HOUSEKEEPING = "gc/housekeeping"
@@ -59,6 +67,7 @@ class Store:
         backend: Backend,
         index: Index,
         *,
+        keyring: Keyring = _NO_KEYS,
         clock: Callable[[], float] = time.time,
         sleep: Callable[[float], None] = time.sleep,
     ) -> None:
@@ -66,18 +75,44 @@ class Store:
         self.backend = backend
         self.index = index
         self._clock = clock
-        self._refs = Refs(backend, index, sleep=sleep)
+        self._refs = Refs(backend, index, keyring=keyring, sleep=sleep)
         self._proofs = IndexedProofs(index, clock=clock)
+
+    def __repr__(self) -> str:
+        return f"<Store in {self.backend!r}>"
+
+    def _repr_html_(self) -> str:
+        entries = [Key.parse(text) for text in self.index.entries()]
+        kinds = Counter(key.kind for key in entries)
+        rows = [(f"{kind} refs, as this machine knows", str(kinds[kind])) for kind in sorted(kinds)]
+        return html_rows("Store", [("where", repr(self.backend)), ("id", self.id), *rows])
+
+    @property
+    def is_signed(self) -> bool:
+        """Whether refs are signed, and used only if they are; see `memoflow.store.signing`."""
+        return bool(self._refs.keyring)
+
+    def distrusts(self, key: Key) -> bool:
+        """Tell whether there is a ref for the key, and none of our keys has signed it."""
+        try:
+            self._refs.read(key)
+        except UnsignedError:
+            return True
+        except IntegrityError:
+            pass
+        return False
 
     def find(self, key: Key, *, even_expired: bool = False) -> Ref | None:
         """Return what the key resolves to, or None.
 
         May be out of date if another machine forgot it since; `load` finds out. A damaged ref
         is set aside with a warning, and None.
+
+            ref = store.find(Key.parse("model/Train/fit/9f2c"))
         """
         ref = self.index.lookup(key)
         if ref is None:
-            stored = self._refs.read_or_warn(key)
+            stored = self._refs.read_or_warn(key, ahead=True)
             if stored is None:
                 return None
             ref = stored.ref
@@ -125,6 +160,29 @@ class Store:
             if stored is not None:
                 return stored.ref
         return None
+
+    def recent(
+        self, prefix: Key, most: int, *, before: float, wanted: Callable[[Key], bool]
+    ) -> list[Ref]:
+        """Return some of what was created below the prefix before a time, newest first.
+
+        At most so many, expired ones too. What this machine remembers, unless that is nothing:
+        then the backend is asked, and by its clock.
+        """
+        known = self.index.recent(prefix, 4 * most, before=before)
+        found = [ref for ref in known if wanted(ref.key)][:most]
+        if found:
+            return found
+        listed = [
+            (each.modified, key)
+            for key, each in self._refs.listed(prefix)
+            if wanted(key) and each.modified < before
+        ]
+        for _, key in sorted(listed, key=lambda pair: -pair[0])[:most]:
+            stored = self._refs.read_or_warn(key)
+            if stored is not None:
+                found.append(stored.ref)
+        return found
 
     def save(
         self,
@@ -223,7 +281,7 @@ class Store:
         NotFoundError if it is gone, IntegrityError if it is damaged: forgotten in both cases,
         so that the next `find` is a miss.
         """
-        stored = self._refs.read_same(ref)
+        stored = self._refs.read_same(ref, ahead=True)
         try:
             return self._refs.manifest(stored)
         except (NotFoundError, IntegrityError):
@@ -235,7 +293,7 @@ class Store:
 
         Raises like `manifest`.
         """
-        meta = self._refs.read_same(ref).meta
+        meta = self._refs.read_same(ref, ahead=True).meta
         return self.manifest(ref).meta if meta is None else meta
 
     def is_there(self, ref: Ref) -> bool:
@@ -247,19 +305,33 @@ class Store:
             return False
         return all(self.backend.exists([blob_name(blob) for blob in blobs]))
 
-    def load(self, ref: Ref, into: Path, *, linked: bool = False) -> Path:
+    def load(
+        self,
+        ref: Ref,
+        into: Path,
+        *,
+        linked: bool = False,
+        only: Callable[[str], bool] | None = None,
+    ) -> Path:
         """Write the saved files into a directory, proven, and return it.
 
-        Files of the same names are replaced, others stay. Raises like `manifest`, and leaves
-        the directory as it was then; a ref that cannot be loaded is set aside. With `linked` the
-        files are for reading only: those kept `whole` share their bytes with the store where this
-        process could not write to them.
+        Files of the same names are replaced, others stay. With `only`, those whose relative path
+        it says yes to. Raises like `manifest`, and leaves the directory as it was then; a ref that
+        cannot be loaded is set aside. With `linked` the files are for reading only: those kept
+        `whole` share their bytes with the store where this process could not write to them.
+
+            store.load(ref, Path("restored"))
         """
         manifest = self.manifest(ref)
+        if only is not None:
+            files = tuple(file for file in manifest.files if only(file.path))
+            folders = tuple(filter(only, manifest.folders))
+            manifest = replace(manifest, files=files, folders=folders)
         proofs = self._proofs if linked else None
         tried: set[Digest] = set()
         while True:
             try:
+                self._prove_names(manifest.files)
                 unpack(self.backend, manifest, into, linked=proofs)
                 break
             except (DamagedBlobError, LostBlobError) as error:
@@ -276,10 +348,12 @@ class Store:
         for file in manifest.files:
             if file.path == path:
                 try:
+                    self._prove_names([file])
                     return read_file(self.backend, file)
                 except (DamagedBlobError, LostBlobError) as error:
                     if self._give_up_on(error):
                         raise
+                self._prove_names([file])
                 return read_file(self.backend, file)
         raise NotFoundError(f"there is no file {path!r} in what was saved")
 
@@ -309,13 +383,15 @@ class Store:
         if self.backend.is_local:
             return []
         keys = self._refs.ahead.look(prefix, self._refs.listed(prefix))
-        stored = [self._refs.read_or_warn(key) for key in keys]
+        stored = [self._refs.read_or_warn(key, ahead=True) for key in keys]
         return [each.ref for each in stored if each is not None]
 
-    def keys(self, prefix: Key, *, fresh: bool = True) -> list[Key]:
-        """Return every key below the prefix, in order, as the backend lists them.
+    def keys(self, prefix: Key | None = None, *, fresh: bool = True) -> list[Key]:
+        """Return every key below the prefix, or every key, in order, as the backend lists them.
 
         Not `fresh`: as it listed them when they were read ahead.
+
+            store.keys(Key.of("checkpoint", "Train"))
         """
         return sorted((key for key, _ in self._refs.listed(prefix, fresh=fresh)), key=str)
 
@@ -376,17 +452,27 @@ class Store:
     def verify(self, *, read_data: bool = True, repair: bool = False) -> list[Problem]:
         """Read all refs, and all blobs unless told not to, and return what is wrong.
 
-        With `repair`, what is damaged goes to quarantine/ and what depends on it is forgotten.
+        A store elsewhere is read there, and this machine's copies here; the index is compared with
+        it. With `repair`, what one of them has whole mends the other, what else is damaged goes to
+        quarantine/, what depends on it is forgotten, and litter is removed. Litter is what
+        is old by this machine's clock, or by the backend's in a repair, which may write.
         """
-        return verify(self._refs, read_data=read_data, repair=repair)
+        problems = verify(self._refs, read_data=read_data, repair=repair)
+        now = time_there(self.backend) if repair else self._clock()
+        backend = self.backend.far if isinstance(self.backend, Tiered) else self.backend
+        problems += litter.check(backend, self.id, now=now, read_data=read_data, repair=repair)
+        return problems
+
+    def quarantined(self) -> list[Found]:
+        """Return what was set aside as damaged; a sweep deletes it after 30 days."""
+        return sorted(self.backend.list(QUARANTINE), key=lambda found: found.name)
 
     def reindex(self) -> int:
         """Bring the index in line with the backend; return how many refs it had not known."""
         known = self.index.entries()
         unknown = [key for key, _ in self._refs.listed() if known.pop(str(key), None) is None]
         self.index.drop(Key.parse(text) for text in known)
-        for key in unknown:
-            self._refs.read_or_warn(key)  # Which remembers it.
+        self._refs.learn(unknown)
         return len(unknown)
 
     def housekeeping_due(self, every: timedelta = timedelta(hours=1)) -> bool:
@@ -469,6 +555,11 @@ class Store:
     def _as_previous(self, stored: Stored, outlook: Outlook) -> Previous:
         is_proven = proven(self._refs, stored.ref, outlook)
         return Previous(self._refs.manifest(stored), stored.manifest, is_proven)
+
+    def _prove_names(self, files: Iterable[File]) -> None:
+        # A signed ref names blobs by SHA-256; what their pieces are proven by can be forged.
+        if self.is_signed:
+            prove_names(self.backend, files)
 
     def _give_up_on(self, error: DamagedBlobError | LostBlobError) -> bool:
         """Set the blob aside that spoiled a load; False if it turns out to be whole."""

@@ -19,13 +19,14 @@ from memoflow.objects import blob_of
 from memoflow.store.deletions import Deleting, ended_without_a_word, time_there
 from memoflow.store.leases import drop_stale
 from memoflow.store.long_saves import unfinished_since
+from memoflow.store.marks import content, sealed
 from memoflow.store.reach import Reach
 from memoflow.store.refs import DROPPED, QUARANTINE, Refs
 
-_CONDEMNED = "gc/condemned"
-_LITTER_AGE = timedelta(days=1)
+CONDEMNED = "gc/condemned"
+LITTER_AGE = timedelta(days=1)
 # What may still come of a pass that stopped: whoever sleeps longer wakes up too late to check.
-_STOPPED_AGE = timedelta(days=7)
+STOPPED_AGE = timedelta(days=7)
 _QUARANTINE_AGE = timedelta(days=30)
 _DOOMED_AT_ONCE = 20_000
 _BATCH = 1000
@@ -82,7 +83,8 @@ class Sweep:
         self._reach.remember()
         left = {name: since.get(name, time) for name in lost.keys() - {file.name for file in gone}}
         if left or since:
-            backend.write(_CONDEMNED, json.dumps({"blobs": left}).encode(), durable=False)
+            data = sealed(json.dumps({"blobs": left}).encode())
+            backend.write(CONDEMNED, data, durable=False)
         return Swept(len(gone), _size(gone), len(left), self._tidy(dead, time))
 
     def look(self, beat: Callable[[], object] = lambda: None) -> set[str]:
@@ -107,10 +109,10 @@ class Sweep:
 
     def _tidy(self, dead_saves: list[str], time: float) -> int:
         backend = self._backend
-        litter = backend.tidy(before=time - _LITTER_AGE.total_seconds())
+        litter = backend.tidy(before=time - LITTER_AGE.total_seconds())
         old = time - _QUARANTINE_AGE.total_seconds()
         aside = [file.name for file in backend.list(QUARANTINE) if file.modified < old]
-        old = time - _STOPPED_AGE.total_seconds()
+        old = time - STOPPED_AGE.total_seconds()
         stopped = ended_without_a_word(backend, before=old)
         dropped = [file.name for file in backend.list(DROPPED) if file.modified < old]
         drop_stale(backend, before=old)
@@ -121,7 +123,8 @@ class Sweep:
 
 def _read_condemned(backend: Backend) -> dict[str, float]:
     try:
-        blobs = json.loads(backend.read(_CONDEMNED) or b"{}").get("blobs", {})
+        data = backend.read(CONDEMNED)
+        blobs = {} if data is None else json.loads(content(data)).get("blobs", {})
         return {str(name): float(since) for name, since in blobs.items()}
     except (ValueError, TypeError, AttributeError, RecursionError):
         return {}  # Damaged: they are condemned again, and wait once more.

@@ -1,72 +1,121 @@
-"""Verification: reading everything again, to find what is lost or damaged before it is needed."""
+"""Verification: reading everything again, to find what is lost or damaged before it is needed.
+
+A store elsewhere is read where it is, not from this machine's cache: that is checked by itself, and
+what either of them has whole mends the other.
+"""
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 
-from memoflow.errors import IntegrityError, NotFoundError
-from memoflow.names import Digest, Key
-from memoflow.objects import Adopted, Manifest, blob_name, blob_of, is_whole, measure
+from memoflow.backends import Backend, Local, Tiered
+from memoflow.errors import BackendError, IntegrityError, NotFoundError
+from memoflow.index import Entry
+from memoflow.names import Digest, Key, Ref
+from memoflow.objects import (
+    LARGEST_BYTES,
+    Adopted,
+    Manifest,
+    blob_name,
+    blob_of,
+    is_whole,
+    measure,
+)
+from memoflow.store import ref_file
 from memoflow.store.ref_file import Stored, decode
-from memoflow.store.refs import Refs, ref_name
+from memoflow.store.refs import QUARANTINE, Refs, read_up_to, ref_name
+
+_QUARANTINED = f"set aside in {QUARANTINE}/"
+_FORGOTTEN = "forgotten"
 
 
 @dataclass(frozen=True)
 class Problem:
     """Something that is not as it was saved: its name, what is wrong, and the key it spoils.
 
-    None for the key: a blob that no ref reaches, but that a later save could take up.
+    None for the key: a blob that no ref reaches, but that a later save could take up. `done` says
+    what a repair has done about it, "" if nothing. What is `harmless` spoils nothing that was
+    saved: litter, or a memory that is made anew.
     """
 
     name: str
     what: str
     key: Key | None
+    done: str = ""
+    harmless: bool = False
 
 
 def verify(refs: Refs, *, read_data: bool, repair: bool) -> list[Problem]:
-    """Check every ref and blob; see `Store.verify`."""
+    """Check every ref and blob, and this machine's copies and index; see `Store.verify`."""
     return _Check(refs, read_data=read_data, repair=repair).run()
+
+
+def _bytes_of(backend: Backend, blob: Digest) -> tuple[int, str] | None:
+    file = backend.open(blob_name(blob))
+    if file is None:
+        return None
+    with file:
+        return measure(file)
 
 
 class _Check:
     def __init__(self, refs: Refs, *, read_data: bool, repair: bool) -> None:
         self._refs = refs
+        self._backend: Backend = refs.backend
+        self._near: Local | None = None
+        if isinstance(refs.backend, Tiered):
+            self._backend, self._near = refs.backend.far, refs.backend.near
         self._read_data = read_data
         self._repair = repair
         self._problems: list[Problem] = []
         self._verdicts: dict[Digest, str | None] = {}
+        self._found: dict[Digest, str] = {}
+        self._done: dict[Digest, str] = {}
         self._packed: dict[Digest, dict[Adopted, Key]] = {}
+        self._refs_there: dict[Key, Ref | None] = {}  # None for what is hurt
 
     def run(self) -> list[Problem]:
+        self._check_index_file()
+        # Before the refs: what is in the index by now is there, unless it was forgotten since.
+        remembered = self._refs.index.entries()
         for key, _ in self._refs.listed():
             self._check_ref(key)
         if self._read_data:
             self._check_packing()
-            for file in self._refs.backend.list("blobs"):
+            for file in list(self._backend.list("blobs")):
                 blob = blob_of(file.name)
                 if blob is not None and blob not in self._verdicts:
                     self._check_blob(blob, None)
+            self._check_copies()
+        self._check_index(remembered)
         return self._problems
 
     def _check_ref(self, key: Key) -> None:
         name = ref_name(key)
-        data = self._refs.backend.read(name)
+        data = read_up_to(self._backend, name, ref_file.LARGEST_BYTES)
         if data is None:
             return  # Forgotten since it was listed.
+        self._refs_there[key] = None
         try:
+            # Whoever signed it: that it is not ours to use does not make it damaged.
             stored = decode(key, data)
             manifest = self._manifest(stored)
+            if manifest is not None and manifest.size_bytes != stored.ref.size_bytes:
+                raise IntegrityError(f"the manifest of {key} has another size than its ref")
         except IntegrityError as error:
-            self._problems.append(Problem(name, str(error), key))
             if self._repair:
                 self._refs.set_aside(key, Digest.of(data))
+            self._add(name, str(error), key, _QUARANTINED)
             return
         good = manifest is not None
         for blob in sorted(manifest.blobs) if manifest is not None else ():
             good = self._check_blob(blob, key) and good
         for adopted in manifest.adopted if manifest is not None else ():
             self._packed.setdefault(adopted.blob, {})[adopted] = key
-        if self._repair and not good:
+        if good:
+            self._refs_there[key] = stored.ref
+        elif self._repair:
             self._refs.drop([key])
 
     def _manifest(self, stored: Stored) -> Manifest | None:
@@ -75,38 +124,69 @@ class _Check:
         if blob is None:
             return Manifest.from_json(stored.manifest)
         # Read even if data is not: without it nothing can be said of the rest.
-        data = self._refs.backend.read(blob_name(blob))
+        data = self._proven(blob)
         if data is None:
-            self._verdicts[blob] = "is gone"
-        elif Digest.of(data) != blob:
-            self._verdicts[blob] = "is damaged"
-        else:
+            data = self._proven(blob) if self._verdicts[blob] is None else None
+            self._report(blob, stored.ref.key)
+        return None if data is None else Manifest.from_bytes(data)
+
+    def _proven(self, blob: Digest) -> bytes | None:
+        data = read_up_to(self._backend, blob_name(blob), LARGEST_BYTES)
+        if data is not None and Digest.of(data) == blob:
             self._verdicts[blob] = None
-            return Manifest.from_bytes(data)
-        self._report(blob, stored.ref.key)
+            return data
+        self._verdicts[blob] = "is gone" if data is None else "is damaged"
+        self._mend(blob)
         return None
 
     def _check_blob(self, blob: Digest, key: Key | None) -> bool:
         if blob not in self._verdicts:
             self._verdicts[blob] = self._judge(blob)
-        if self._verdicts[blob] is not None:
-            self._report(blob, key)
+            self._mend(blob)
+        self._report(blob, key)
         return self._verdicts[blob] is None
 
     def _judge(self, blob: Digest) -> str | None:
-        backend = self._refs.backend
         if not self._read_data:
-            return None if backend.exists([blob_name(blob)])[0] else "is gone"
+            return None if self._backend.exists([blob_name(blob)])[0] else "is gone"
         try:
-            return None if is_whole(backend, blob) else "is damaged"
+            return None if is_whole(self._backend, blob) else "is damaged"
         except NotFoundError:
             return "is gone"
 
-    def _report(self, blob: Digest, key: Key | None) -> None:
+    def _mend(self, blob: Digest) -> None:
+        """Do about a blob that is lost or damaged what can be done."""
         what = self._verdicts[blob]
-        self._problems.append(Problem(blob_name(blob), f"blob {blob} {what}", key))
-        if self._repair and what == "is damaged":
+        if what is None:
+            return
+        self._found[blob] = what
+        if not self._repair:
+            return
+        if self._is_restored(blob):
+            self._verdicts[blob] = None
+            self._done[blob] = "written again from this machine's copy"
+        elif what == "is damaged":
             self._refs.set_blob_aside(blob)
+            self._done[blob] = _QUARANTINED
+
+    def _is_restored(self, blob: Digest) -> bool:
+        name = blob_name(blob)
+        try:
+            if self._near is None or not is_whole(self._near, blob):
+                return False
+            self._backend.write_from(name, self._near.path(name))
+            return is_whole(self._backend, blob)
+        except (NotFoundError, BackendError):
+            return False
+
+    def _report(self, blob: Digest, key: Key | None) -> None:
+        what = self._found.get(blob)
+        if what is None:
+            return
+        done = self._done.get(blob, "")
+        if self._verdicts[blob] is not None and key is not None:
+            done = f"{done}; {_FORGOTTEN}" if done else _FORGOTTEN
+        self._add(blob_name(blob), f"blob {blob} {what}", key, done)
 
     def _check_packing(self) -> None:
         """Report adopted blobs whose content is right, but not the bytes it is packed in.
@@ -114,12 +194,68 @@ class _Check:
         Harmless, and nothing to repair: but bytes changed that nobody should have changed.
         """
         for blob, claims in self._packed.items():
-            file = None if self._verdicts[blob] else self._refs.backend.open(blob_name(blob))
+            # One that was copied unread has no bytes that it could be compared with.
+            known = {(each.size_bytes, each.xxh3) for each in claims if each.xxh3}
+            if self._verdicts[blob] or len(known) < len(claims):
+                continue
+            file = self._backend.open(blob_name(blob))
             if file is None:
                 continue
             with file:
-                size_bytes, xxh3 = measure(file)
-            # One fit is enough: the same content may have been packed twice, at two times.
-            if not any((a.size_bytes, a.xxh3) == (size_bytes, xxh3) for a in claims):
-                what = f"blob {blob} was altered, though not what is packed in it"
-                self._problems.append(Problem(blob_name(blob), what, next(iter(claims.values()))))
+                # One fit is enough: the same content may have been packed twice, at two times.
+                if measure(file) not in known:
+                    what = f"blob {blob} was altered, though not what is packed in it"
+                    self._add(blob_name(blob), what, next(iter(claims.values())), harmless=True)
+
+    def _check_copies(self) -> None:
+        """Check what this machine has copies of; what is damaged is fetched anew when wanted."""
+        if self._near is None:
+            return
+        for found in list(self._near.list("blobs")):
+            blob = blob_of(found.name)
+            try:
+                if blob is None or self._is_good_copy(blob):
+                    continue
+            except NotFoundError:
+                continue  # Another process needed its place.
+            if self._repair:
+                self._near.delete([found.name])
+            what = f"this machine's copy of blob {blob} is damaged"
+            self._add(found.name, what, None, "removed, to be fetched again")
+
+    def _is_good_copy(self, blob: Digest) -> bool:
+        assert self._near is not None
+        if not is_whole(self._near, blob):
+            return False
+        if blob.algorithm == "sha256" or self._verdicts.get(blob, "") is not None:
+            return True
+        # What is packed is right, but so is what the same content is packed in there.
+        return _bytes_of(self._near, blob) == _bytes_of(self._backend, blob)
+
+    def _check_index_file(self) -> None:
+        index = self._refs.index
+        for what in index.damage(repair=self._repair):
+            self._add(str(index.path), f"the index {what}", None, "made anew", harmless=True)
+
+    def _check_index(self, remembered: Mapping[str, Entry]) -> None:
+        """Compare what this machine remembers with what is there."""
+        index = self._refs.index
+        stale = []
+        for entry in remembered.values():
+            key = entry.ref.key
+            there = self._refs_there.get(key, entry)
+            if there is None or there == entry.ref:
+                continue
+            stale.append(key)
+            what = "knows another ref than there is"
+            if there is entry:
+                what = "knows a ref that is not there"
+            self._add(str(index.path), f"the index {what}", key, "forgotten there", harmless=True)
+        if self._repair:
+            index.drop(stale)
+
+    def _add(
+        self, name: str, what: str, key: Key | None, done: str = "", *, harmless: bool = False
+    ) -> None:
+        done = done if self._repair else ""
+        self._problems.append(Problem(name, what, key, done, harmless))

@@ -39,7 +39,7 @@ def answer(request: dict) -> str:
         value = eval(request["show"], scope)
     except NoFingerprintError as error:
         return json.dumps({"error": error.path, "reason": error.reason})
-    parts = [part.to_json() for part in getattr(value, "parts", ())]
+    parts = [[*part.to_json(), part.source] for part in getattr(value, "parts", ())]
     return json.dumps({"value": value, "parts": parts})
 
 

@@ -280,9 +280,9 @@ def f(): return caller(1), Model().fit()
     ("old", "new", "line"),
     [
         ("return x + N", "return x - N", "code of helper() changed (main.py:4)"),
-        ("N = 2", "N = 3", "constant main.N 2 -> 3 (main.py)"),
+        ("N = 2", "N = 3", "constant main.N 2 -> 3 (main.py:3)"),
         ("return 1", "return 2", "code of Model.fit() changed (main.py:8)"),
-        ("rate = 0.1", "rate = 0.2", "constant Model.rate 0.1 -> 0.2 (main.py)"),
+        ("rate = 0.1", "rate = 0.2", "constant Model.rate 0.1 -> 0.2 (main.py:7)"),
         ("x): return helper(x)", "x): return x", "helper() is gone (main.py:4)"),
         ("class Model:", "class Model(Exception):", "code of class Model changed (main.py:6)"),
     ],
@@ -317,4 +317,7 @@ def test_another_meaning_of_a_name_is_told(world: World) -> None:
     before, after = world.both(
         {"main.py": text}, {"main.py": text.replace("g, h = a, b", "g, h = b, a")}
     )
-    assert why(before, after) == ["what f() refers to changed (main.py:4)"]
+    assert why(before, after) == [
+        "g in f() is main.b, was main.a (main.py:4)",
+        "h in f() is main.a, was main.b (main.py:4)",
+    ]

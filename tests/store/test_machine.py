@@ -170,7 +170,8 @@ class TwoMachines(RuleBasedStateMachine):
     @invariant()
     def nothing_is_damaged(self) -> None:
         if hasattr(self, "stores"):
-            assert self.stores[0].verify() == []
+            # But an index may know what another machine has forgotten.
+            assert [each for each in self.stores[0].verify() if not each.harmless] == []
 
     def teardown(self) -> None:
         if hasattr(self, "stores"):

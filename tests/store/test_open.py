@@ -11,6 +11,7 @@ from pathlib import Path
 
 import pytest
 
+from benchmarks.reindex import opened_at_once, rebuilt
 from memoflow.backends import Memory
 from memoflow.errors import BackendDeniedError, FormatError, IntegrityError, RequestError
 from memoflow.names import Key
@@ -130,3 +131,16 @@ def test_sixteen_processes_open_one_new_store_at_once(tmp_path: Path) -> None:
         child.join()
     assert [child.exitcode for child in children] == [0] * 16
     assert len(open_store(tmp_path / "store", cache_dir=tmp_path).keys(KEY)) == 16
+
+
+def test_processes_that_open_a_new_store_at_once_share_it() -> None:
+    assert opened_at_once(1, processes=8) == 0
+
+
+@pytest.mark.stress
+def test_16_processes_open_a_new_store_at_once_30_times() -> None:
+    assert opened_at_once(30) == 0
+
+
+def test_a_deleted_index_is_rebuilt() -> None:
+    assert len(rebuilt(250, 2)) == 2

@@ -16,6 +16,7 @@ from memoflow.names import Key
 from memoflow.store import Payload, Store, open_store
 from memoflow.store.deletions import DELETING
 from memoflow.store.long_saves import LongSave
+from memoflow.store.marks import sealed
 from tests.conftest import Clock
 from tests.faults import Died, Faulty
 from tests.store.conftest import FILES, KEY, SERIES, blobs, contents
@@ -408,7 +409,7 @@ def test_the_mark_of_a_dead_save_protects_for_ten_minutes_and_is_removed(
     store.save(KEY, FILES)
     store.forget(KEY)
     clock.pass_(3600)
-    store.backend.write("gc/saving/dead", b"60")
+    store.backend.write("gc/saving/dead", sealed(b"60"))
     store.save(KEY, some(5000))
     store.forget(KEY)
     assert store.sweep(keep_newer=NEVER).condemned == 1

@@ -31,6 +31,8 @@ from memoflow.names import Key
 from memoflow.store import Store
 
 _SHARED = "*"  # in place of a flow's name, for scope="global"
+REFRESHED = "refresh asked for"
+OTHER_CODE = "there are results of other code only"
 
 
 @dataclass(frozen=True)
@@ -119,6 +121,10 @@ class Memoized:
         ignore = self.options.ignore
         return name in ignore or (name.startswith("inputs") and name.rpartition(".")[2] in ignore)
 
+    def is_old(self, entry: Entry) -> bool:
+        ttl = self.options.ttl
+        return ttl is not None and entry.ref.created + ttl.total_seconds() <= time.time()
+
     def listed(self) -> tuple[str, ...] | None:
         """Return the names in `inputs=[...]`, None if what the step reads decides.
 
@@ -130,17 +136,18 @@ class Memoized:
         names = (*self.options.inputs, *self.revisions)
         return tuple(name for name in names if not self.ignores(name))
 
-    def commit_of(self, wanted: Wanted, run_id: str) -> str:
+    def commit_of(self, wanted: Wanted, run_id: str, origin: str | None) -> str:
         """Return the commit that a run goes by for a branch or tag of the Hub.
 
-        UndecidedError if the Hub cannot tell; it is not asked for that again.
+        `origin` is the run that it resumes. UndecidedError if the Hub cannot tell; it is not asked
+        for that again.
         """
         if wanted.name in self._unreachable:
             raise self._unreachable[wanted.name]
         try:
             if self.hub is None:
                 raise RequestError(f"{self.step} has no @huggingface_hub")
-            commit: str = self.hub.commit_of(wanted, self.shape.flow.__name__, run_id)
+            commit: str = self.hub.commit_of(wanted, self.shape.flow.__name__, run_id, origin)
         except MemoflowError as error:
             self._unreachable[wanted.name] = UndecidedError(str(error))
             raise self._unreachable[wanted.name] from error
@@ -163,7 +170,7 @@ def look_up(
         session.say_once(f"{memoized.step} is not memoized: {error}")
         return Verdict(reason=f"not memoized: {error}", record=False)
     if memoized.refresh:
-        return Verdict(reason="refresh asked for")
+        return Verdict(reason=REFRESHED)
     if not fresh and session.launches:
         session.look_ahead(scope_key)
     listed = memoized.listed()
@@ -214,9 +221,15 @@ def _start(parents: Parents) -> list[Part]:
         for name, sha1 in ds.items()
         if name not in INTERNAL
     ]
-    # The lists themselves are among the artifacts.
-    places = [f"{frame.var}[{frame.index}]" for frame in parents.frames]
-    return [*parts, Part("input", "foreach_stack", " ".join(places))]
+    # The lists themselves are among the artifacts. By its value, so that of equal items one runs.
+    return [*parts, *(Part("input", f"{f.var}", _item(parents, f)) for f in parents.frames)]
+
+
+def _item(parents: Parents, frame: Any) -> str:
+    try:
+        return parents.item(frame)
+    except UndecidedError:
+        return f"[{frame.index}]"
 
 
 def _usable(
@@ -235,9 +248,8 @@ def _usable(
         return None, f"the entry was damaged and is set aside ({error})"
     if entry is None:
         return None, ""
-    ttl = memoized.options.ttl
-    if ttl is not None and entry.ref.created + ttl.total_seconds() <= time.time():
-        return None, f"the result of {entry.origin} is older than {ttl}"
+    if memoized.is_old(entry):
+        return None, f"the result of {entry.origin} is older than {memoized.options.ttl}"
     dead = _dead_reference(entry)
     if dead is not None:
         store.forget(entry.ref.key)
@@ -270,21 +282,23 @@ def _why(memoized: Memoized, store: Store, session: Session, seen: list[tuple[Pa
     here = store.newest(scope_key / "results")
     try:
         if here is None:
-            last = store.newest(memoized.step_key)
-            if last is None or "results" not in last.key.parts:
+            last = next(iter(memo.recent(store, memoized.step_key, 1)), None)
+            if last is None:
                 reason = "first run"
             else:
-                before = memo.code_parts(store, store.manifest(last))
-                reason = _line(fingerprint.explain(before, memoized.scope.parts))
+                before = memo.code_parts(store, last.key)
+                now = memoized.scope.parts
+                reason = _line(fingerprint.explain(before, now)) if before else OTHER_CODE
             session.reasons[memoized.step] = reason  # The same for each task of the run.
             return reason
-        before = memo.read(store, here).inputs
+        entry = memo.read(store, here)
     except (IntegrityError, NotFoundError):
         return "first run since an entry was lost"
-    return _why_inputs(before, seen)
+    return _why_inputs(entry, seen)
 
 
-def _why_inputs(before: tuple[Part, ...], seen: list[tuple[Part, ...]]) -> str:
+def _why_inputs(entry: Entry, seen: list[tuple[Part, ...]]) -> str:
+    before = entry.inputs
     names = [part.name for part in before]
     for inputs in seen:
         if sorted(part.name for part in inputs) == sorted(names):
@@ -293,7 +307,13 @@ def _why_inputs(before: tuple[Part, ...], seen: list[tuple[Part, ...]]) -> str:
             changed.pop("index", None)
             if item is not None and not changed:
                 return f"no result yet for input {item.summary}"
-            return _line(fingerprint.explain(before, inputs)) or "its result was evicted"
+            # Of equal inputs the classes may be others, whose code nothing in the step mentions.
+            changed_classes = entry.ref.key.parts[-2] != fingerprint.of_references(entry.refs).hex
+            return _line(fingerprint.explain(before, inputs)) or (
+                "the code of what its inputs are made of changed"
+                if changed_classes
+                else "its result was evicted"
+            )
     return "no result yet for these inputs"
 
 

@@ -56,6 +56,10 @@ class MemoizeDecorator(StepDecorator):
         "on" (None means that), "off", "read-only" or "only".
     single_flight : bool, default True
         Whether a task waits while another, of any run on any machine, computes the same result.
+    audit : float, default 0
+        The share of hits that run all the same and are compared with what is stored, which stands.
+    show_card : bool, default True
+        Whether tasks get a card of what they were found under, and hits the cards of their origins.
     next : str, optional, default None
         The step that follows, checked against the graph; nothing depends on it.
     """
@@ -72,6 +76,8 @@ class MemoizeDecorator(StepDecorator):
         "refresh": False,
         "mode": None,
         "single_flight": True,
+        "audit": 0,
+        "show_card": True,
         "next": None,
     }
 

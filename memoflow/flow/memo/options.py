@@ -13,7 +13,7 @@ from typing import Any
 
 from memoflow.errors import RequestError
 from memoflow.flow.memo.flags import MODES
-from memoflow.units import duration, flag
+from memoflow.units import duration, flag, share
 
 SCOPES = ("flow", "global")
 
@@ -35,6 +35,8 @@ class Options:
     refresh: bool = False
     mode: str | None = None
     single_flight: bool = True
+    audit: float = 0.0
+    show_card: bool = True
 
     @classmethod
     def parse(cls, attributes: Mapping[str, Any]) -> Options:
@@ -54,6 +56,8 @@ class Options:
             refresh=flag("@memoize(refresh=...)", attributes["refresh"]),
             mode=None if attributes["mode"] is None else choice("mode", attributes["mode"], MODES),
             single_flight=flag("@memoize(single_flight=...)", attributes["single_flight"]),
+            audit=share("@memoize(audit=...)", attributes["audit"] or 0),
+            show_card=flag("@memoize(show_card=...)", attributes["show_card"]),
         )
 
     def check(self, flow: type, graph: Any, step: str) -> None:

@@ -9,7 +9,7 @@ from metaflow.metaflow_current import current
 from metaflow.util import get_username, resolve_identity
 
 from memoflow.flow.hub import revisions
-from memoflow.flow.memo import task_record
+from memoflow.flow.memo import audit, card, task_record
 from memoflow.flow.memo.lookup import Memoized, MissError, Verdict, look_up
 from memoflow.flow.memo.parents import OF_ONE_RUN, Parents, UndecidedError
 from memoflow.flow.memo.session import TOLD, Session
@@ -72,10 +72,13 @@ def _decide(task: Any, attempt: int, memoized: Memoized, session: Session) -> Ve
         load_limit_bytes=_LOAD_LIMIT_BYTES,
     )
     verdict = look_up(memoized, parents, session)
-    if verdict.entry is not None:
+    entry = verdict.entry
+    if entry is not None and audit.is_due(memoized.options.audit, entry, task.run_id):
+        return Verdict(reason="to be audited", undecided=True)
+    if entry is not None:
         task_record.write(
             task,
-            verdict.entry,
+            entry,
             shape=memoized.shape,
             datastores=datastores,
             standin=standin,
@@ -84,7 +87,10 @@ def _decide(task: Any, attempt: int, memoized: Memoized, session: Session) -> Ve
             flow_datastore=session.flow_datastore,
             metadata=task.metadata,
         )
-        session.store.touch(verdict.entry.ref)
+        session.store.touch(entry.ref)
+        if memoized.options.show_card:
+            pathspec = f"{task.flow_name}/{task.run_id}/{task.step}/{task.task_id}"
+            card.of_hit(pathspec, entry, memoized, session)
     return verdict
 
 
@@ -103,7 +109,7 @@ class _CurrentOf:
     def __call__(self, name: str) -> Any:
         wanted = revisions.parse(f"current.{name}")
         if wanted is not None:
-            return self._memoized.commit_of(wanted, self._task.run_id)
+            return self._memoized.commit_of(wanted, self._task.run_id, self._task.clone_run_id)
         if name in OF_ONE_RUN:
             raise UndecidedError(f"current.{name} is another one in each run")
         if name == "flow_name":

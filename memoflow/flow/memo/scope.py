@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
+import os
+import sys
 from typing import Any
 
 from memoflow.fingerprint import Fingerprint, Part
@@ -25,3 +28,20 @@ def of_step(flow: Any, step: str, options: Options) -> Fingerprint:
         listed = ", ".join(sorted(options.outputs))
         parts.append(Part("option", "outputs", listed, summary=listed))
     return Fingerprint.of(parts)
+
+
+def edited_since(moment: float) -> str | None:
+    """Return the file of a loaded module of the user's that was written after a moment.
+
+    The scope was computed from the files of what a step imports in its body, and the step
+    loaded them later; likewise the classes of what it read.
+    """
+    libraries = (sys.prefix, sys.base_prefix)
+    for module in list(sys.modules.values()):
+        path = getattr(module, "__file__", None)
+        if isinstance(path, str) and not path.startswith(libraries):
+            with contextlib.suppress(OSError):
+                # Less than the moment by as much as the clock of a file system is coarse.
+                if os.stat(path).st_mtime > moment - 0.02:
+                    return os.path.basename(path)
+    return None

@@ -14,6 +14,8 @@ def show(session: Session, run_id: str) -> None:
     if session.ended:
         return
     session.ended = True
+    if "cards" in vars(session) and session.cards is not None:
+        session.cards.wait()
     store = session.store
     if store is None:
         return

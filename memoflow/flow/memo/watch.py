@@ -22,13 +22,17 @@ from metaflow.metaflow_current import Current
 from memoflow.flow.memo.parents import INTERNAL, OF_ONE_RUN, TOOLS, FlowShape
 
 _MISSING = object()
+_W = frozenset("wax+")
+_CODE = (".py", ".pyc", ".so")
+_MOST_FILES = 1000
 
 
 class Watch:
     """Reads and writes of one task, between `start` and `stop`.
 
     `reads` holds names as in `parents`; `blind` what makes the step's reads unknowable, such as
-    `vars(self)`; `refs` the classes and functions that the values it loaded are made of.
+    `vars(self)`; `refs` the classes and functions that the values it loaded are made of; `files`
+    what was opened for reading, by the step or whatever it called.
     """
 
     def __init__(self, flow: Any, inputs: dict[str, Any], shape: FlowShape) -> None:
@@ -36,6 +40,7 @@ class Watch:
         self.writes: set[str] = set()
         self.blind: dict[str, None] = {}
         self.refs: set[tuple[str, str]] = set()
+        self.files: dict[str, None] = {}
         self._flow = flow
         self._labels = {id(one): f"{label}." for label, one in inputs.items()} | {id(flow): ""}
         self._keep = inputs  # ids stay valid only while the objects live
@@ -107,6 +112,13 @@ class Watch:
         if (module, name) not in self.refs:
             self.refs.add((module, name))
             self._tell_parent("refs", module, name)
+
+    def _note_file(self, path: Any, mode: str | None, flags: int) -> None:
+        written = flags & (os.O_WRONLY | os.O_RDWR | os.O_CREAT) if mode is None else set(mode) & _W
+        if written or not isinstance(path, str) or path.endswith(_CODE):
+            return
+        if len(self.files) < _MOST_FILES:
+            self.files[os.path.abspath(path)] = None
 
     def _note_access(self, obj: Any, name: str) -> bool:
         """Return whether this is an input; if so it is noted."""
@@ -278,7 +290,11 @@ def _on_fork() -> None:
 
 
 def _on_audit(event: str, arguments: tuple[Any, ...]) -> None:
-    if (
+    if event == "open":
+        if _watch is not None and _watch._watching and not _watch._is_quiet():
+            with contextlib.suppress(Exception):  # Raised here, it would fail the step's own call.
+                _watch._note_file(*arguments)
+    elif (
         event == "pickle.find_class"
         and _watch is not None
         and getattr(_watch._quiet, "loading", False)

@@ -6,7 +6,6 @@ import contextlib
 import json
 import os
 import signal
-import sys
 import time
 from collections.abc import Callable, Iterator
 from typing import Any
@@ -15,8 +14,11 @@ from metaflow.metadata_provider import MetaDatum
 from metaflow.metaflow_current import current
 
 from memoflow.errors import BackendError, LeaseLostError, RequestError
+from memoflow.fingerprint import Part
 from memoflow.flow.hub import revisions
-from memoflow.flow.memo import task_record, transition
+from memoflow.flow.memo import audit, card, hints, task_record, transition
+from memoflow.flow.memo.audit import Audit
+from memoflow.flow.memo.card_page import Shown, of_audit, of_hit
 from memoflow.flow.memo.current_memo import CurrentMemo
 from memoflow.flow.memo.lookup import (
     Memoized,
@@ -26,15 +28,18 @@ from memoflow.flow.memo.lookup import (
     look_up,
     never,
 )
-from memoflow.flow.memo.parents import INTERNAL, Parents, UndecidedError, label
+from memoflow.flow.memo.parents import INTERNAL, Parents, UndecidedError, collapse, label
+from memoflow.flow.memo.scope import edited_since
 from memoflow.flow.memo.session import LEASES, TOLD, Session
 from memoflow.flow.memo.watch import Watch
 from memoflow.flow.reference import find_in
 from memoflow.kinds import memo
+from memoflow.kinds.memo import Entry
 from memoflow.store import Lease
 from memoflow.units import span
 
 _NO_LIMIT = 1 << 62
+_NOT_RECORDED = "not recorded: "
 
 
 class Task:
@@ -70,6 +75,12 @@ class Task:
         self._all_looked_at = True
         self._leases: list[Lease] = []
         self._turn = contextlib.ExitStack()
+        self._audited: Entry | None = None
+        self._audit: Audit | None = None
+        self._notes: list[str] = []
+        self._inputs: tuple[Part, ...] | None = None
+        if memoized.options.show_card:
+            _ = session.cards  # Now: where they are may go by the working directory.
         told = json.loads(os.environ.pop(TOLD, '{"look": true}'))
         memoized.mode = told.get("mode", memoized.mode)
         memoized.refresh = told.get("refresh", memoized.refresh)
@@ -87,16 +98,19 @@ class Task:
             )
             if told["look"]:
                 self._verdict = look_up(memoized, self._parents, session)
+            self._draw()
         elif told["look"]:
             self._verdict = Verdict(reason="off", record=False)
         if self.records and memoized.options.single_flight and not memoized.refresh:
             self._take_turns()
         entry = self._verdict.entry
-        if entry is None and memoized.mode == "only":
+        if entry is None and self._audited is None and memoized.mode == "only":
             raise MissError(memoized.step, self._verdict.reason)
         current._update_env({"memo": CurrentMemo.of(self._verdict, memoized)})
         if entry is not None:
             print(f"[memoize] hit: {entry.origin}, {span(entry.run_time_s)} saved", flush=True)
+        elif self._audited is not None:
+            print(f"[memoize] audit: runs anew what {self._audited.origin} came to", flush=True)
         elif self._verdict.reason != "off":
             print(f"[memoize] miss: {self._verdict.reason or 'no result yet'}", flush=True)
 
@@ -114,6 +128,8 @@ class Task:
     def pre_step(self, step: str, flow: Any, inputs: Any) -> Callable[..., None] | None:
         if self._verdict.entry is not None:
             return self._replay
+        if self._audited is not None:
+            self._audit = Audit(flow, self._audited)
         if self.records:
             by_label = {}
             if inputs is not None:
@@ -131,7 +147,9 @@ class Task:
         self._run_time_s = time.monotonic() - self._began
         if self._watch is not None:
             self._watch.stop_reads()
-        if exception is None:
+        if exception is None and self._audit is not None:
+            self._compare(self._audit)
+        elif exception is None:
             self._going_on = transition.keep(flow, self._memoized.node)
             if self._watch is not None:
                 # Now, while what was set is still in memory.
@@ -156,22 +174,113 @@ class Task:
         if entry is not None and task_ok:
             self._register(task_record.origin(entry))
             self._tally(hit=True, saved_s=entry.run_time_s)
+            self._show(of_hit(self._task, entry, self._memoized.scope.parts))
+            card.replace_at_exit(self._task, entry, self._session, self._memoized)
+        elif self._audited is not None and task_ok and not self._failed:
+            self._finish_audit(self._audited)
         elif self._watch is not None and task_ok and not self._failed:
             for lease in self._leases:
                 try:
                     lease.check()
                 except LeaseLostError as error:
                     print(f"[memoize] {error}", flush=True)
-            key = None
+            key, failed = None, False
             try:
                 key = self._record(self._watch)
+            except Exception as error:
+                failed = True
+                self._note_miss(None, f"recording failed: {type(error).__name__}: {error}")
+                raise
             finally:
                 if key is None:
-                    # Those who wait will find nothing, so they need not wait for one another.
+                    # Those who wait will find nothing, so they need not wait for one another; nor
+                    # those to come, unless it was a failure.
                     for lease in self._leases:
-                        lease.lift()
+                        lease.lift(lasting=not failed)
+            self._note_miss(key)
             if key is not None:
-                self._register({"memo-key": key})
+                for hint in self._hints(self._watch):
+                    self._say(f"hint: {hint}")
+            self._show_miss(key)
+        elif self._parents is not None and task_ok and not self._failed:
+            self._note_miss(None)
+
+    @property
+    def _task(self) -> str:
+        return f"{current.flow_name}/{self._output.pathspec}"
+
+    def _draw(self) -> None:
+        """Take a hit that is to be audited for none, so that the step runs."""
+        entry = self._verdict.entry
+        share = self._memoized.options.audit
+        if entry is not None and audit.is_due(share, entry, self._output.run_id):
+            self._audited = entry
+            self._verdict = Verdict(reason="audited", record=False)
+
+    def _compare(self, audit: Audit) -> None:
+        wanted = self._memoized.options.outputs
+        try:
+            audit.compare(self._memoized.node, wanted)
+        except Exception as error:  # An audit never fails its step.
+            audit.differences.append(f"nothing can be told: {type(error).__name__}: {error}")
+        self._say(f"audit: {self._memoized.step} {audit.line}")
+
+    def _finish_audit(self, entry: Entry) -> None:
+        assert self._audit is not None
+        came_to = self._audit.line
+        self._register({**task_record.origin(entry), "memo-audit": came_to})
+        self._tally(hit=True, saved_s=0.0)
+        self._show(of_audit(self._task, entry, self._memoized.scope.parts, came_to))
+
+    def _note_miss(self, key: str | None, trouble: str = "") -> None:
+        """Leave in the task's metadata what `why` will be asked."""
+        fields = {"memo-reason": self._verdict.reason or "no result yet"}
+        told = [note for note in self._notes if note.startswith(_NOT_RECORDED)]
+        if key is not None:
+            fields["memo-key"] = key
+        elif trouble:
+            fields["memo-unrecorded"] = trouble
+        elif told:
+            fields["memo-unrecorded"] = told[-1].removeprefix(_NOT_RECORDED)
+        elif not self._verdict.record:
+            fields["memo-unrecorded"] = "nothing that it leaves could be found again"
+        else:
+            fields["memo-unrecorded"] = f"the mode is {self._memoized.mode}"
+        self._register(fields)
+
+    def _show_miss(self, key: str | None) -> None:
+        output, took = self._output, span(self._run_time_s)
+        set_here = self._watch.writes & output._objects.keys() - INTERNAL if self._watch else ()
+        self._show(
+            Shown(
+                self._task,
+                "miss",
+                self._verdict.reason or "no result yet",
+                {"run time": took, "key": key or "not recorded"},
+                code=self._memoized.scope.parts,
+                inputs=self._inputs,
+                outputs={name: int(output._info[name].get("size") or 0) for name in set_here},
+                notes=self._notes,
+            )
+        )
+
+    def _show(self, shown: Shown) -> None:
+        if self._memoized.options.show_card:
+            card.of_worker(shown, self._session)
+
+    def _hints(self, watch: Watch) -> list[str]:
+        """Return what the step uses that its key does not have: to the first task of a run only."""
+        parents, store = self._parents, self._session.store
+        assert store is not None
+        assert parents is not None
+        if any(frame.index for frame in parents.frames):
+            return []
+        return hints.of_step(self._memoized, watch.files, store, self._output.run_id)
+
+    def _say(self, line: str) -> None:
+        """Tell the task's log, and its card."""
+        self._notes.append(line)
+        print(f"[memoize] {line}", flush=True)
 
     def _take_turns(self) -> None:
         """Lease what the task would record, or find what another has recorded meanwhile."""
@@ -187,7 +296,7 @@ class Task:
                     lease = self._turn.enter_context(
                         store.lease(
                             key,
-                            who=f"{current.flow_name}/{self._output.pathspec}",
+                            who=self._task,
                             on_wait=_say_for_whom,
                             is_done=self._is_found,
                             within=outer,
@@ -220,7 +329,8 @@ class Task:
                 seen = revisions.seen(f"current.{name}")
             except RequestError as error:
                 raise UndecidedError(str(error)) from error
-            return seen or self._memoized.commit_of(wanted, str(current.run_id))
+            origin = current.origin_run_id
+            return seen or self._memoized.commit_of(wanted, str(current.run_id), origin)
         value = getattr(current, name, None)
         return sorted(value) if name == "tags" and value is not None else value
 
@@ -240,7 +350,7 @@ class Task:
         store, parents = session.store, self._parents
         assert store is not None
         assert parents is not None
-        reads = _collapse(watch.reads, parents)
+        reads = collapse(watch.reads, parents)
         listed = memoized.listed()
         if listed is not None:
             self._warn_unlisted_reads(reads, listed)
@@ -248,20 +358,20 @@ class Task:
         else:
             trouble = never(reads, watch.blind, memoized)
             if trouble:
-                print(f"[memoize] not recorded: {trouble}", flush=True)
+                self._say(f"{_NOT_RECORDED}{trouble}")
                 return None
             names = tuple(name for name in reads if not memoized.ignores(name))
         try:
-            inputs = tuple(parents.read(name) for name in names)
+            inputs = self._inputs = tuple(parents.read(name) for name in names)
         except UndecidedError as error:
-            print(f"[memoize] not recorded: {error}", flush=True)
+            self._say(f"{_NOT_RECORDED}{error}")
             return None
         if not self._all_looked_at:
-            print("[memoize] not recorded: the outputs are too many to look through", flush=True)
+            self._say(f"{_NOT_RECORDED}the outputs are too many to look through")
             return None
-        edited = _edited_since(memoized.looked_at)
+        edited = edited_since(memoized.looked_at)
         if edited:
-            print(f"[memoize] not recorded: {edited} was edited while the task ran", flush=True)
+            self._say(f"{_NOT_RECORDED}{edited} was edited while the task ran")
             return None
         ttl = memoized.options.ttl
         ref = memo.record(
@@ -269,7 +379,7 @@ class Task:
             memoized.scope_key,
             memoized.scope.parts,
             memo.Result(
-                origin=f"{current.flow_name}/{self._output.pathspec}",
+                origin=self._task,
                 run_time_s=round(self._run_time_s, 3),
                 artifacts=self._outputs(watch),
                 going_on=self._going_on,
@@ -280,6 +390,7 @@ class Task:
             expires=None if ttl is None else time.time() + ttl.total_seconds(),
         )
         self._tally(hit=False, saved_s=0.0)
+        card.keep_at_exit(self._task, ref, session, memoized)
         return str(ref.key)
 
     def _outputs(self, watch: Watch) -> dict[str, Any]:
@@ -301,17 +412,14 @@ class Task:
         if wanted is not None:
             unlisted = sorted(changed - set(wanted))
             if unlisted:
-                print(
-                    f"[memoize] {memoized.step} also sets {', '.join(unlisted)}, which "
-                    "outputs=[...] does not list: a hit will not have it",
-                    flush=True,
+                self._say(
+                    f"{memoized.step} also sets {', '.join(unlisted)}, which "
+                    "outputs=[...] does not list: a hit will not have it"
                 )
             unset = sorted(set(wanted) - changed)
             if unset:
-                print(
-                    f"[memoize] {memoized.step} did not set {', '.join(unset)}, which "
-                    "outputs=[...] lists",
-                    flush=True,
+                self._say(
+                    f"{memoized.step} did not set {', '.join(unset)}, which outputs=[...] lists"
                 )
             changed &= set(wanted)
         return {
@@ -329,10 +437,9 @@ class Task:
             and not (name.startswith("inputs") and name.rpartition(".")[2] in known)
         ]
         if also:
-            print(
-                f"[memoize] {self._memoized.step} also reads {', '.join(also)}, which "
-                "inputs=[...] does not list: a change in it will not be noticed",
-                flush=True,
+            self._say(
+                f"{self._memoized.step} also reads {', '.join(also)}, which "
+                "inputs=[...] does not list: a change in it will not be noticed"
             )
 
     def _register(self, fields: dict[str, Any]) -> None:
@@ -375,46 +482,3 @@ def _standing_timeout() -> Iterator[None]:
         yield
     finally:
         signal.alarm(left_s)
-
-
-def _edited_since(moment: float) -> str | None:
-    """Return the file of a loaded module of the user's that was written after a moment.
-
-    The scope was computed from the files of what a step imports in its body, and the step
-    loaded them later; likewise the classes of what it read.
-    """
-    libraries = (sys.prefix, sys.base_prefix)
-    for module in list(sys.modules.values()):
-        path = getattr(module, "__file__", None)
-        if isinstance(path, str) and not path.startswith(libraries):
-            with contextlib.suppress(OSError):
-                # Less than the moment by as much as the clock of a file system is coarse.
-                if os.stat(path).st_mtime > moment - 0.02:
-                    return os.path.basename(path)
-    return None
-
-
-def _collapse(reads: dict[str, None], parents: Parents) -> dict[str, None]:
-    """Return the reads with `inputs[*].x` for what was read of every input of a join.
-
-    So that a foreach of one item more has the same read-set.
-    """
-    if parents.join_type is None:
-        return reads
-    labels = list(parents.by_label)
-    by_name: dict[str, set[str]] = {}
-    for name in reads:
-        for one in labels:
-            if name.startswith(f"{one}."):
-                by_name.setdefault(name.removeprefix(f"{one}."), set()).add(one)
-    whole = {name for name, seen in by_name.items() if len(seen) == len(labels)}
-    kept: dict[str, None] = {}
-    for name in reads:
-        for one in labels:
-            inner = name.removeprefix(f"{one}.")
-            if inner != name and inner in whole:
-                kept[f"inputs[*].{inner}"] = None
-                break
-        else:
-            kept[name] = None
-    return kept

@@ -8,6 +8,7 @@ STEP_DECORATORS_DESC = [
     ("model", "memoflow.flow.model.ModelDecorator"),
     ("huggingface_hub", "memoflow.flow.hub.huggingface_hub.HuggingfaceHubDecorator"),
 ]
+CLIS_DESC = [("memo", "memoflow.cli.front_doors.of_flow")]
 FLOW_DECORATORS_DESC = [
     ("with_artifact_store", "memoflow.flow.artifact_store.ArtifactStoreDecorator"),
 ]

@@ -1,0 +1,53 @@
+"""Front doors: the same verbs as `metaflow memoflow` and as `python flow.py memo`.
+
+Metaflow has a click of its own, of 2019. It passes on what follows the name, unread.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from metaflow._vendor import click
+
+_UNREAD = {"ignore_unknown_options": True, "allow_interspersed_args": False}
+
+
+@click.group()
+def of_metaflow() -> None:
+    """Hold the command that `metaflow` takes in."""
+
+
+@of_metaflow.command(
+    "memoflow",
+    help="Look after the store of memoized results, checkpoints and models.",
+    add_help_option=False,
+    context_settings=_UNREAD,
+)
+@click.argument("words", nargs=-1)
+def memoflow(words: tuple[str, ...]) -> None:
+    _pass_on(words, "metaflow memoflow", None)
+
+
+@click.group()
+def of_flow() -> None:
+    """Hold the command that a flow takes in."""
+
+
+@of_flow.command(
+    "memo",
+    help="Look after the store of memoized results, checkpoints and models.",
+    add_help_option=False,
+    context_settings=_UNREAD,
+)
+@click.argument("words", nargs=-1)
+@click.pass_context
+def memo(ctx: Any, words: tuple[str, ...]) -> None:
+    _pass_on(words, f"{ctx.find_root().info_name} memo", ctx.obj)
+
+
+def _pass_on(words: tuple[str, ...], name: str, flow: Any) -> None:
+    # Here, since Metaflow imports this module for other commands, too.
+    from memoflow.cli.asked import Asked
+    from memoflow.cli.main import main
+
+    main(list(words), prog_name=name, obj=Asked(flow=flow))

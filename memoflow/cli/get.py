@@ -1,0 +1,92 @@
+"""get: the files of an entry."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import click
+
+from memoflow.cli.answer import Answer, Verb
+from memoflow.cli.asked import Asked
+from memoflow.cli.listing import Listed, complete, one
+from memoflow.cli.table import printable
+from memoflow.errors import NotFoundError, RequestError
+from memoflow.kinds import memo
+from memoflow.objects import Manifest
+from memoflow.store import Store
+from memoflow.units import readable
+
+
+@click.command(
+    cls=Verb,
+    fields={
+        "key": "of the entry",
+        "into": "the directory that the files are in now",
+        "files": "their paths in it",
+        "size_bytes": "of all of them",
+    },
+)
+@click.argument("name", shell_complete=complete)
+@click.argument("path", required=False)
+@click.option(
+    "--into",
+    type=click.Path(file_okay=False, path_type=Path),
+    help="Where to; by default a new directory here, named for the entry.",
+)
+@click.option("--force", is_flag=True, help="Replace files that are there already.")
+@click.pass_obj
+def get(asked: Asked, *, name: str, path: str | None, into: Path | None, force: bool) -> Answer:
+    """Write the files of an entry, or of it the file or folder PATH, to a directory.
+
+    What a memoized step left are artifacts of Metaflow's. They are not unpickled: pickles run code.
+    The Client API reads them, and `show` names them. No file is replaced without --force.
+    """
+    found = one(asked.store, name)
+    manifest = asked.store.manifest(found.ref)
+    if memo.is_result(found.ref.key) and path is None:
+        raise RequestError(_no_files(asked.store, found))
+    paths = _chosen(found, manifest, path)
+    target = into if into is not None else Path("-".join(filter(None, _words(found))))
+    there = [each for each in paths if os.path.lexists(target / each)]
+    if there and not force:
+        raise RequestError(
+            f"{target / there[0]} is there already; name another directory with --into, or replace "
+            "it with --force"
+        )
+    wanted = set(paths)
+    asked.store.load(found.ref, target, only=None if path is None else lambda each: each in wanted)
+    sizes = {file.path: file.size_bytes for file in manifest.files}
+    size_bytes = sum(sizes[each] for each in paths)
+    data = {"key": found.key, "into": str(target), "files": paths, "size_bytes": size_bytes}
+    count = "1 file" if len(paths) == 1 else f"{len(paths)} files"
+    return Answer(
+        lambda: data, lambda: click.echo(printable(f"{count}, {readable(size_bytes)}, in {target}"))
+    )
+
+
+def _chosen(found: Listed, manifest: Manifest, path: str | None) -> list[str]:
+    paths = [file.path for file in manifest.files]
+    if path is None:
+        return paths
+    path = path.strip("/")
+    chosen = [each for each in paths if each == path or each.startswith(f"{path}/")]
+    if not chosen:
+        raise NotFoundError(f"{found.key} has no file {path!r}; `show {found.id}` lists its files")
+    return chosen
+
+
+def _words(found: Listed) -> tuple[str, ...]:
+    name = (found.flow, found.step) if found.flow else (found.ref.key.parts[-3].rpartition("/")[2],)
+    # A flow's name cannot leave the directory, a hostile store's can.
+    return (*("".join(c if c.isalnum() or c in "-_" else "_" for c in w) for w in name), found.id)
+
+
+def _no_files(store: Store, found: Listed) -> str:
+    entry = memo.read(store, found.ref)
+    names = ", ".join(sorted(entry.artifacts)) or "none"
+    return (
+        f"{found.key} is the result of a step: its artifacts ({names}) are pickles, which run code "
+        f"when they are loaded; read them with Task({entry.origin!r})[NAME].data, from metaflow "
+        "import Task"
+    )

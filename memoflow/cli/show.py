@@ -1,0 +1,112 @@
+"""show: one entry."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import click
+
+from memoflow.cli import detail
+from memoflow.cli.answer import Answer, Verb
+from memoflow.cli.asked import Asked
+from memoflow.cli.listing import FIELDS, Listed, complete, one
+from memoflow.cli.table import show_facts, show_table
+from memoflow.objects import File
+from memoflow.units import moment, readable, span
+
+_MOST_FILES = 50
+
+
+@click.command(
+    cls=Verb,
+    fields={
+        **FIELDS,
+        "origin": "pathspec of the task it came from",
+        "run_time_s": "seconds that the task took which a memo stands for; null for other kinds",
+        "parts": "what determined it: objects of kind, name, digest, where and summary",
+        "reads": "the values that a memoized step read, in the same form",
+        "artifacts": "objects of name, sha1 (Metaflow's) and size_bytes (as packed)",
+        "refers_to": "keys of checkpoints and models that its outputs name",
+        "about": "what was noted when it was saved, such as the metadata of a checkpoint",
+        "files": f"the first {_MOST_FILES}: objects of path, size_bytes and target (of a link)",
+        "files_total": "how many files there are",
+    },
+)
+@click.argument("name", shell_complete=complete)
+@click.pass_obj
+def show(asked: Asked, *, name: str) -> Answer:
+    """Show an entry: where it came from, what determined it, and the files it has.
+
+    NAME is as for ls, and must stand for one entry.
+    """
+    found = one(asked.store, name)
+    known = detail.read(asked.store, found.ref)
+    files = known.manifest.files
+
+    def data() -> dict[str, Any]:
+        return {
+            **found.to_json(),
+            "origin": known.origin,
+            "run_time_s": known.run_time_s,
+            "parts": [_part(part) for part in known.parts],
+            "reads": [_part(part) for part in known.reads],
+            "artifacts": [
+                {"name": each.name, "sha1": each.blob.hex, "size_bytes": each.size_bytes}
+                for each in known.manifest.adopted
+            ],
+            "refers_to": list(known.refers_to),
+            # Through text: what people noted may hold a NaN, which JSON has not.
+            "about": _plain(dict(known.about or {})),
+            "files": [
+                {"path": file.path, "size_bytes": file.size_bytes, "target": file.target}
+                for file in files[:_MOST_FILES]
+            ],
+            "files_total": len(files),
+        }
+
+    return Answer(data, lambda: _show(found, known))
+
+
+def _show(found: Listed, known: detail.Detail) -> None:
+    ref, manifest = found.ref, known.manifest
+    show_facts(
+        [
+            ("key", found.key),
+            ("id", found.id),
+            ("origin", known.origin),
+            ("created", moment(ref.created)),
+            ("used", moment(found.entry.used)),
+            ("expires", "never" if ref.expires is None else moment(ref.expires)),
+            ("size", f"{readable(ref.size_bytes)}, new when saved: {readable(ref.new_bytes)}"),
+            ("ran", "" if known.run_time_s is None else span(known.run_time_s)),
+            *((f"about {name}", str(value)) for name, value in (known.about or {}).items()),
+            *(("refers to", key) for key in known.refers_to),
+        ]
+    )
+    if known.reads:
+        rows = [(part.name, part.summary, part.digest) for part in known.reads]
+        show_table(("reads", "value", "digest"), rows)
+    if known.parts:
+        rows = [(f"{part.kind} {part.name}", part.where, part.digest) for part in known.parts]
+        show_table(("part", "where", "digest"), rows)
+    if manifest.adopted:
+        rows = [(each.name, readable(each.size_bytes), each.blob) for each in manifest.adopted]
+        show_table(("artifact", "size", "digest"), rows, right="size")
+    if manifest.files:
+        shown = manifest.files[:_MOST_FILES]
+        show_table(("file", "size"), [(file.path, _size(file)) for file in shown], right="size")
+        if len(manifest.files) > len(shown):
+            click.echo(f"and {len(manifest.files) - len(shown)} more files")
+
+
+def _size(file: File) -> str:
+    return readable(file.size_bytes) if file.target is None else f"-> {file.target}"
+
+
+def _part(part: Any) -> dict[str, str]:
+    return dict(zip(("kind", "name", "digest", "where", "summary"), part.to_json(), strict=False))
+
+
+def _plain(value: Any) -> Any:
+    return json.loads(json.dumps(value, default=str), parse_constant=str)

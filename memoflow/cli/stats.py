@@ -1,0 +1,210 @@
+"""stats: what the store saves, and what it takes up."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import Any
+
+import click
+
+from memoflow.cli.answer import Answer, Verb
+from memoflow.cli.asked import Asked
+from memoflow.cli.listing import SHORT_COLUMNS, Listed, of_entries
+from memoflow.cli.table import show_facts, show_table
+from memoflow.index import Tally
+from memoflow.names import Ref
+from memoflow.store import Store
+from memoflow.store.entries import entries
+from memoflow.units import readable, span
+
+_MOST = 5
+
+
+@dataclass(frozen=True)
+class Held:
+    """What entries that have something in common take up.
+
+    `new_bytes` were not in the store when they were saved: their share of what is stored.
+    """
+
+    name: str
+    entries: int
+    size_bytes: int
+    new_bytes: int
+
+
+@dataclass(frozen=True)
+class Stats:
+    """A store in figures.
+
+    `others` are the refs that only help to find or explain the `entries`; `stored_bytes` are those
+    of all blobs, each counted once.
+    """
+
+    entries: list[Listed]
+    others: list[Ref]
+    tallies: list[Tally]
+    stored_bytes: int
+
+    @property
+    def size_bytes(self) -> int:
+        """What loads would give back."""
+        return sum(each.ref.size_bytes for each in self.entries) + sum(
+            ref.size_bytes for ref in self.others
+        )
+
+    @property
+    def hits(self) -> int:
+        return sum(each.hits for each in self.tallies)
+
+    @property
+    def misses(self) -> int:
+        return sum(each.misses for each in self.tallies)
+
+    @property
+    def saved_s(self) -> float:
+        return sum(each.saved_s for each in self.tallies)
+
+    @property
+    def deduplication(self) -> float | None:
+        """How many times what is stored loads would give back; None for an empty store."""
+        return self.size_bytes / self.stored_bytes if self.stored_bytes else None
+
+    @property
+    def by_kind(self) -> list[Held]:
+        return _held(
+            [
+                *((each.kind, each.ref) for each in self.entries),
+                *(("(notes)", ref) for ref in self.others),
+            ]
+        )
+
+    @property
+    def by_flow(self) -> list[Held]:
+        return _held((each.flow, each.ref) for each in self.entries)
+
+    @property
+    def hottest(self) -> list[Listed]:
+        """What was used last, the latest first."""
+        return sorted(self.entries, key=lambda each: -each.entry.used)[:_MOST]
+
+    @property
+    def coldest(self) -> list[Listed]:
+        """What was unused longest: a budget evicts it first."""
+        return sorted(self.entries, key=lambda each: each.entry.used)[:_MOST]
+
+
+def collect(store: Store) -> Stats:
+    """Return a store's figures; the hits are those of this machine."""
+    stored_bytes = sum(file.size_bytes for file in store.backend.list("blobs"))
+    everything = entries(store)
+    found = of_entries(everything)
+    others = everything.keys() - {each.key for each in found}
+    notes = [everything[key].ref for key in others]
+    return Stats(found, notes, store.index.tally(), stored_bytes)
+
+
+_HELD = "objects of name, entries, size_bytes and new_bytes"
+
+
+@click.command(
+    cls=Verb,
+    fields={
+        "hits, misses": "of memoized tasks, on this machine",
+        "saved_s": "seconds that the hits took when they ran",
+        "steps": "objects of flow, step, hits, misses and saved_s",
+        "entries": "how many there are",
+        "size_bytes": "what loads of all would give back",
+        "stored_bytes": "what the store takes up, without refs",
+        "deduplication": "size_bytes by stored_bytes; null for an empty store",
+        "kinds, flows": f"{_HELD}; the kind `(notes)` is what helps to find and explain entries, a "
+        "flow without a name what all share",
+        "hottest, coldest": f"the {_MOST} entries that were used last, and those unused longest; "
+        "each as `entries` of `ls`",
+    },
+)
+@click.pass_obj
+def stats(asked: Asked) -> Answer:
+    """Show what memoized steps saved, and what the store takes up.
+
+    Hits, misses and uses are those that this machine has seen. Adopted artifacts share their bytes
+    with Metaflow's own files on the same disk.
+    """
+    figures = collect(asked.store)
+
+    def data() -> dict[str, Any]:
+        return {
+            "hits": figures.hits,
+            "misses": figures.misses,
+            "saved_s": figures.saved_s,
+            "steps": [
+                {
+                    "flow": each.flow,
+                    "step": each.step,
+                    "hits": each.hits,
+                    "misses": each.misses,
+                    "saved_s": each.saved_s,
+                }
+                for each in figures.tallies
+            ],
+            "entries": len(figures.entries),
+            "size_bytes": figures.size_bytes,
+            "stored_bytes": figures.stored_bytes,
+            "deduplication": figures.deduplication,
+            "kinds": [vars(each) for each in figures.by_kind],
+            "flows": [vars(each) for each in figures.by_flow],
+            "hottest": [each.to_json() for each in figures.hottest],
+            "coldest": [each.to_json() for each in figures.coldest],
+        }
+
+    return Answer(data, lambda: _show(figures))
+
+
+def _held(named: Iterable[tuple[str, Ref]]) -> list[Held]:
+    count: Counter[str] = Counter()
+    sizes: Counter[str] = Counter()
+    new: Counter[str] = Counter()
+    for name, ref in named:
+        count[name] += 1
+        sizes[name] += ref.size_bytes
+        new[name] += ref.new_bytes
+    return [Held(name, count[name], sizes[name], new[name]) for name in sorted(count)]
+
+
+def _show(figures: Stats) -> None:
+    tasks = figures.hits + figures.misses
+    rate = f" ({figures.hits / tasks:.0%})" if tasks else ""
+    ratio = figures.deduplication
+    show_facts(
+        [
+            ("hits", f"{figures.hits} of {tasks}{rate}"),
+            ("saved", span(figures.saved_s)),
+            ("entries", str(len(figures.entries))),
+            ("size", readable(figures.size_bytes)),
+            ("stored", readable(figures.stored_bytes)),
+            ("deduplication", "" if ratio is None else f"{ratio:.2f} times"),
+        ]
+    )
+    if figures.tallies:
+        show_table(
+            ("step", "hits", "misses", "saved"),
+            [
+                (f"{each.flow}/{each.step}", str(each.hits), str(each.misses), span(each.saved_s))
+                for each in figures.tallies
+            ],
+            right="hits misses saved",
+        )
+    for column, held in (("kind", figures.by_kind), ("flow", figures.by_flow)):
+        if held:
+            show_table((column, "entries", "size", "new when saved"), map(_row, held))
+    for title, each in (("used last", figures.hottest), ("unused longest", figures.coldest)):
+        if each:
+            rows = (one.short_row() for one in each)
+            show_table(SHORT_COLUMNS, rows, title=title, right="size")
+
+
+def _row(held: Held) -> tuple[str, ...]:
+    name = held.name or "(shared by all)"
+    return name, str(held.entries), readable(held.size_bytes), readable(held.new_bytes)

@@ -1,0 +1,58 @@
+"""Table: rows for people: aligned on a terminal, separated by tabs where a program reads them."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Iterable, Sequence
+
+import click
+
+
+def show_table(
+    columns: Sequence[str], rows: Iterable[Sequence[str]], *, title: str = "", right: str = ""
+) -> None:
+    """Print rows; the columns that `right` names, separated by spaces, hold numbers."""
+    clean = [[printable(cell) for cell in row] for row in rows]
+    if not sys.stdout.isatty():
+        lines = [[title]] * bool(title) + [[name.upper() for name in columns], *clean]
+        click.echo("\n".join(map("\t".join, lines)))
+        return
+    # Here, since it takes a while to import and programs do not need it.
+    from rich.box import SIMPLE_HEAD
+    from rich.console import Console, JustifyMethod
+    from rich.table import Table
+    from rich.text import Text
+
+    table = Table(
+        title=Text(title) if title else None,
+        title_justify="left",
+        title_style="bold",
+        box=SIMPLE_HEAD,
+        pad_edge=False,
+    )
+    numbers = right.split()
+    for name in columns:
+        # The last is the one that may be long: it takes the lines that it needs.
+        justify: JustifyMethod = "right" if name in numbers else "left"
+        table.add_column(name, justify=justify, overflow="fold", no_wrap=name != columns[-1])
+    for row in clean:
+        table.add_row(*map(Text, row))
+    Console().print(table)
+
+
+def show_facts(facts: Iterable[tuple[str, str]]) -> None:
+    """Print names and what they are, a line each."""
+    pairs = [(name, printable(value)) for name, value in facts if value]
+    width = max((len(name) for name, _ in pairs), default=0)
+    for name, value in pairs:
+        if sys.stdout.isatty():
+            click.echo(f"{click.style(name.ljust(width), bold=True)}  {value}")
+        else:
+            click.echo(f"{name}\t{value}")
+
+
+def printable(text: str) -> str:
+    """Return a text that can do nothing to a terminal: control characters are spelled out."""
+    if text.isprintable():
+        return text
+    return "".join(each if each.isprintable() else repr(each)[1:-1] for each in text)

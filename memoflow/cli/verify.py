@@ -1,0 +1,72 @@
+"""verify: whether all is as it was saved."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import fields
+from typing import Any
+
+import click
+
+from memoflow.cli.answer import DAMAGE, Answer, Verb
+from memoflow.cli.asked import Asked
+from memoflow.cli.table import show_table
+from memoflow.store import Problem
+
+
+@click.command(
+    cls=Verb,
+    fields={
+        "problems": "a list of objects: the `name` of what is hurt, `what` is wrong with it, the "
+        "`key` that it spoils, null if none, what a repair has `done` about it, and whether it is "
+        "`harmless`: then nothing that was saved is spoilt",
+        "read_data": "whether all bytes were read",
+        "repaired": "whether it was asked to repair",
+    },
+)
+@click.option("--read-data", is_flag=True, help="Read all bytes; else only look what is there.")
+@click.option(
+    "--repair",
+    is_flag=True,
+    help="Fetch what another tier has; set the rest aside and forget what needs it.",
+)
+@click.pass_obj
+def verify(asked: Asked, *, read_data: bool, repair: bool) -> Answer:
+    """Look for what is lost or damaged before it is needed; exit with 3 if anything is.
+
+    With 3 also if it was repaired: whoever runs this by the clock wants to know. Without --repair
+    nothing is changed. Litter and an index that is out of date are shown, and harmless.
+    """
+    problems = asked.store.verify(read_data=read_data, repair=repair)
+
+    def show() -> None:
+        if problems:
+            columns = [field.name for field in fields(Problem)]
+            show_table(columns, (list(map(_text, _row(each).values())) for each in problems))
+        how = "every byte was read" if read_data else "--read-data also reads every byte"
+        count = "1 problem" if len(problems) == 1 else f"{len(problems) or 'no'} problems"
+        harmless = sum(each.harmless for each in problems)
+        click.echo(f"{count}" + f", {harmless} harmless" * bool(harmless) + f"; {how}")
+
+    def data() -> dict[str, Any]:
+        return {
+            "problems": [_row(each) for each in problems],
+            "read_data": read_data,
+            "repaired": repair,
+        }
+
+    return Answer(data, show, 0 if all(each.harmless for each in problems) else DAMAGE)
+
+
+def _row(problem: Problem) -> Mapping[str, Any]:
+    row = {field.name: getattr(problem, field.name) for field in fields(problem)}
+    return {
+        name: value if isinstance(value, bool | int | None) else str(value)
+        for name, value in row.items()
+    }
+
+
+def _text(value: Any) -> str:
+    if isinstance(value, bool):
+        return "yes" if value else "no"
+    return "" if value is None else str(value)

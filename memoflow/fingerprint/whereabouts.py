@@ -1,0 +1,45 @@
+"""Whereabouts: the file, line and text that bind a name, for people; nothing depends on them."""
+
+from __future__ import annotations
+
+import ast
+import os
+import sys
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from memoflow.fingerprint import source
+from memoflow.fingerprint.reads import bound_by
+from memoflow.fingerprint.source import Source
+
+
+def written(name: str, namespace: Mapping[str, Any], otherwise: str) -> tuple[str, str]:
+    """Return "file:line" and text of what binds `name` or `module.name` at its top level.
+
+    `otherwise` and no text if that cannot be told, as for what a closure holds.
+    """
+    module, _, top = name.rpartition(".")
+    home = vars(sys.modules[module]) if module in sys.modules else {} if module else namespace
+    file = _file(home.get("__file__"))
+    return _first(file, file.bindings.get(top, ()) if file else (), otherwise)
+
+
+def written_in_class(cls: type, name: str) -> tuple[str, str]:
+    """Return "file:line" and text of what binds `name` in a class; as much of it as can be told."""
+    path = getattr(sys.modules.get(cls.__module__), "__file__", None)
+    file = _file(path)
+    node = file.class_(cls.__qualname__) if file else None
+    bound = [each for each in (node.body if node else ()) if name in bound_by(each)]
+    return _first(file, bound, os.path.basename(str(path or "")))
+
+
+def _file(path: object) -> Source | None:
+    file = source.loaded(path) if isinstance(path, str) else None
+    # What was written since need not be what made the value.
+    return None if file is None or file.changed else file
+
+
+def _first(file: Source | None, statements: Sequence[ast.stmt], otherwise: str) -> tuple[str, str]:
+    if file is None or not statements:
+        return otherwise, ""
+    return file.place(statements[0]), file.text(*statements)

@@ -1,0 +1,140 @@
+"""Card files: the cards of tasks where Metaflow keeps them, and how a hit comes by its origin's."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+from collections.abc import Callable
+from concurrent.futures import Future, ThreadPoolExecutor
+from functools import cached_property
+from typing import Any
+
+from memoflow.backends import Backend, Place
+from memoflow.errors import MemoflowError
+from memoflow.flow.card_root import card_root
+from memoflow.kinds import card
+from memoflow.kinds.memo import Entry
+from memoflow.names import Ref
+from memoflow.storages import backend_of
+from memoflow.store import Store
+
+# As Metaflow names cards: the type, the id, and what tells it from others.
+_OURS = "blank-memo-"
+_AT_ONCE = 8
+
+
+class CardFiles:
+    """The cards of one flow's tasks.
+
+    Layout (Metaflow 2.19), in the folder of all cards that `backend` is:
+    <Flow>/runs/<run>/steps/<step>/tasks/<task>/cards/<type>-<id>-<hash>.html
+    """
+
+    def __init__(self, backend: Backend, say: Callable[[str], None]) -> None:
+        self._backend = backend
+        self._say = say
+        self._running: list[Future[None]] = []
+
+    @classmethod
+    def of(cls, flow_datastore: Any, say: Callable[[str], None]) -> CardFiles | None:
+        """Return where the cards of a datastore are; None if they are nowhere that we can write."""
+        root = card_root(flow_datastore)
+        if root is None:
+            return None
+        try:
+            backend = backend_of(flow_datastore.TYPE, root)
+            if backend.is_local:
+                # Not by the backend: what it makes is private, and this is Metaflow's.
+                os.makedirs(root, exist_ok=True)
+        except (MemoflowError, OSError) as error:
+            say(f"no cards: {error}")
+            return None
+        return cls(backend, say)
+
+    @property
+    def is_local(self) -> bool:
+        return self._backend.is_local
+
+    def write(self, task: str, html: str) -> None:
+        """Write the memo's own card of a task, in place of that of an earlier attempt."""
+        name = hashlib.sha256(task.encode()).hexdigest()[:32]
+        self._backend.write(f"{_folder(task)}/{_OURS}{name}.html", html.encode(), durable=False)
+
+    def inherit(self, task: str, entry: Entry, store: Store) -> int:
+        """Give a hit the cards of its origin; return how many there are.
+
+        By hard link, or a copy that the server makes: nobody writes into a card. If the origin's
+        run was cleaned up they are those that were kept with the result.
+        """
+        found = self._files(entry.origin)
+        for source in found:
+            name = source.rpartition("/")[2]
+            self._backend.adopt(f"{_folder(task)}/{name}", Place(self._backend, source))
+        if found:
+            return len(found)
+        kept = card.give(store, entry.ref.key)
+        for name, data in kept.items():
+            self._backend.write(f"{_folder(task)}/{name}", data, durable=False)
+        return len(kept)
+
+    def replace(self, task: str, entry: Entry, store: Store) -> None:
+        """Give a hit its origin's cards in place of those that it has made without running.
+
+        For a worker that hits: `@card` has made one there, of a step that was not run.
+        """
+        made = self._files(task)
+        self.inherit(task, entry, store)
+        there = set(self._files(task)) - set(made)
+        given = {_card(name) for name in there}
+        self._backend.delete([name for name in made if _card(name) in given])
+
+    def keep(self, task: str, result: Ref, store: Store) -> None:
+        """Keep the cards of the task that computed a result, for as long as the result."""
+        cards = {}
+        for name in self._files(task):
+            data = self._backend.read(name)
+            if data is not None:
+                cards[name.rpartition("/")[2]] = data
+        card.keep(store, result.key, cards, expires=result.expires)
+
+    def quietly(self, act: Callable[[], object]) -> None:
+        """Do what shows something: if it goes wrong that costs a line, and nothing else."""
+        try:
+            act()
+        except Exception as error:  # A picture is no reason to fail a task.
+            self._say(f"no card: {type(error).__name__}: {error}")
+
+    def later(self, act: Callable[[], object]) -> None:
+        """Do it quietly: at once where that takes no round trip, else in the background."""
+        if self._backend.is_local:
+            self.quietly(act)
+        else:
+            self._running.append(self._pool.submit(self.quietly, act))
+
+    def wait(self) -> None:
+        """Return once all is done that was to be done later."""
+        while self._running:
+            self._running.pop().result()
+
+    @cached_property
+    def _pool(self) -> ThreadPoolExecutor:
+        return ThreadPoolExecutor(_AT_ONCE, thread_name_prefix="memoflow-cards")
+
+    def _files(self, task: str) -> list[str]:
+        """Return the cards of a task, but not the memo's own, as names in the backend."""
+        names = (found.name for found in self._backend.list(_folder(task)))
+        return [
+            name
+            for name in names
+            if name.endswith(".html") and not name.rpartition("/")[2].startswith(_OURS)
+        ]
+
+
+def _card(name: str) -> str:
+    """Return the type and id of a card, by the name of its file."""
+    return name.rpartition("/")[2].rpartition("-")[0]
+
+
+def _folder(task: str) -> str:
+    flow, run, step, task_id = task.split("/")
+    return f"{flow}/runs/{run}/steps/{step}/tasks/{task_id}/cards"

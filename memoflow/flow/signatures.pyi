@@ -1,0 +1,73 @@
+"""Signatures: what editors show of the decorators, which Metaflow makes of their classes."""
+
+from collections.abc import Callable, Collection, Sequence
+from datetime import timedelta
+from typing import Any, Literal, TypeVar, overload
+
+_Step = TypeVar("_Step", bound=Callable[..., Any])
+_Flow = TypeVar("_Flow", bound=type)
+
+@overload
+def memoize(step: _Step, /) -> _Step: ...
+@overload
+def memoize(
+    *,
+    inputs: Collection[str] | None = None,
+    outputs: Collection[str] | None = None,
+    ignore: Collection[str] | None = None,
+    ttl: str | timedelta | None = None,
+    version: str | None = None,
+    environment: bool = True,
+    scope: Literal["flow", "global"] = "flow",
+    refresh: bool = False,
+    mode: Literal["on", "off", "read-only", "only"] | None = None,
+    single_flight: bool = True,
+    audit: float | str = 0,
+    show_card: bool = True,
+    next: str | None = None,
+) -> Callable[[_Step], _Step]:
+    """Run a step once for equal code and inputs, and use its result from then on."""
+
+@overload
+def checkpoint(step: _Step, /) -> _Step: ...
+@overload
+def checkpoint(
+    *,
+    load_policy: Literal["fresh", "eager", "none"] | None = "fresh",
+    temp_dir_root: str | None = None,
+    show_card: bool = True,
+    keep_last: int | None = None,
+    ttl: str | timedelta | None = None,
+    on_code_change: Literal["warn", "load", "skip"] = "warn",
+) -> Callable[[_Step], _Step]:
+    """Give a step `current.checkpoint`, to save what it would lose, and to resume from it."""
+
+@overload
+def model(step: _Step, /) -> _Step: ...
+@overload
+def model(
+    *,
+    load: str | Sequence[str | tuple[str, str | None]] | None = None,
+    best_effort_load: bool = False,
+    temp_dir_root: str | None = None,
+) -> Callable[[_Step], _Step]:
+    """Give a step `current.model`, to save models, and to load those that artifacts refer to."""
+
+@overload
+def huggingface_hub(step: _Step, /) -> _Step: ...
+@overload
+def huggingface_hub(
+    *,
+    load: Sequence[Any] | None = None,
+    cache_scope: Literal["checkpoint", "flow", "global"] = "checkpoint",
+    revalidate: str = "run",
+    temp_dir_root: str | None = None,
+) -> Callable[[_Step], _Step]:
+    """Give a step `current.huggingface_hub`, to load repositories that are downloaded once."""
+
+def with_artifact_store(
+    *,
+    type: str | None = None,
+    config: dict[str, Any] | Callable[[], dict[str, Any]] | None = None,
+) -> Callable[[_Flow], _Flow]:
+    """Keep a flow's checkpoints, models and snapshots in another datastore than its artifacts."""

@@ -1,0 +1,124 @@
+"""Litter: what killed saves and sweeps left, and copies that went bad. None of it hurts a ref."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Callable, Iterator
+
+from memoflow.backends import Backend, Found
+from memoflow.errors import BackendDeniedError, FormatError, IntegrityError
+from memoflow.names import Digest
+from memoflow.store import ahead, format
+from memoflow.store.deletions import DELETING, GENERATION, ended_without_a_word
+from memoflow.store.format import Format
+from memoflow.store.long_saves import DEAD_AFTER_SECONDS
+from memoflow.store.long_saves import FOLDER as SAVING
+from memoflow.store.marks import content, sealed
+from memoflow.store.refs import DROPPED
+from memoflow.store.sweeping import CONDEMNED, LITTER_AGE, STOPPED_AGE
+from memoflow.store.verification import Problem
+
+_ID = re.compile(rb"[0-9a-f]{32}")
+_BUNDLE = re.compile(r"[0-9a-f]{64}")
+
+
+def check(
+    backend: Backend, id: str, *, now: float, read_data: bool, repair: bool
+) -> Iterator[Problem]:
+    """Yield what lies around in a store, by its id; with `repair` it is gone then.
+
+    `now` is by the backend's clock: what is young may be of somebody who lives.
+    """
+    yield from _format(backend, id, repair=repair)
+    yield from _unfinished(backend, now=now, repair=repair)
+    yield from _marks(backend, now=now, repair=repair)
+    if read_data:
+        yield from _bundles(backend, repair=repair)
+
+
+def _format(backend: Backend, id: str, *, repair: bool) -> Iterator[Problem]:
+    try:
+        if format.read_format(backend, make=False).id == id:
+            return
+        what = "it names another store than when this one was opened"
+    except FormatError:
+        return  # Upgraded since it was opened.
+    except BackendDeniedError:
+        what = f"{format.NAME} is gone"
+    except IntegrityError as error:
+        what = str(error)
+    if repair:
+        backend.write(format.NAME, format.encoded(Format(id, _is_conditional(backend))))
+    yield Problem(format.NAME, what, None, "written again" if repair else "")
+
+
+def _is_conditional(backend: Backend) -> bool:
+    return backend.is_local or format.honours_conditions(backend)
+
+
+def _unfinished(backend: Backend, *, now: float, repair: bool) -> Iterator[Problem]:
+    before = now - LITTER_AGE.total_seconds()
+    count = backend.tidy(before=before, dry_run=not repair)
+    if count:
+        what = f"{count} unfinished files of saves that were killed"
+        yield _harmless("", what, "removed" if repair else "")
+
+
+def _marks(backend: Backend, *, now: float, repair: bool) -> Iterator[Problem]:
+    dead: dict[str, str] = {}
+    for mark in backend.list(SAVING):
+        if mark.modified < now - DEAD_AFTER_SECONDS:
+            dead[mark.name] = "the mark of a save that was killed"
+    for name in ended_without_a_word(backend, before=now - STOPPED_AGE.total_seconds()):
+        dead[name] = "the mark of a sweep that was killed"
+    for found, what in _damaged(backend):
+        dead.setdefault(found.name, what)
+    if repair:
+        backend.delete([name for name in dead if name != GENERATION])
+        if GENERATION in dead:
+            # Another than any before, so that saves which know one look what is left.
+            backend.write(GENERATION, sealed(Digest.of(repr(now).encode()).hex[:32].encode()))
+    for name, what in dead.items():
+        yield _harmless(name, what, "removed" if repair else "")
+
+
+def _damaged(backend: Backend) -> Iterator[tuple[Found, str]]:
+    checks: list[tuple[str, Callable[[bytes], object]]] = [
+        (SAVING, lambda data: int(content(data))),
+        (CONDEMNED, lambda data: json.loads(content(data))["blobs"].items()),
+        (GENERATION, _check_id),
+        (DROPPED, lambda data: int(data or b"0")),
+        (DELETING, content),
+    ]
+    for found in backend.list("gc"):
+        for start, check in checks:
+            of_kind = found.name == start or found.name.startswith(f"{start}/")
+            data = backend.read(found.name) if of_kind else None
+            if data is not None and not found.name.endswith("/beat"):
+                try:
+                    check(data)
+                except (ValueError, KeyError, TypeError, AttributeError, RecursionError):
+                    yield found, "a mark that is damaged"
+
+
+def _check_id(data: bytes) -> None:
+    if not _ID.fullmatch(content(data)):
+        raise ValueError("it is no id")
+
+
+def _bundles(backend: Backend, *, repair: bool) -> Iterator[Problem]:
+    bad = []
+    for found in backend.list(ahead.FOLDER):
+        name = found.name.rpartition("/")[2]
+        data = backend.read(found.name)
+        if data is not None and (not _BUNDLE.fullmatch(name) or Digest.of(data).hex != name):
+            bad.append(found.name)
+    if repair:
+        backend.delete(bad)
+    for name in bad:
+        yield _harmless(name, "a copy of refs is damaged", "removed" if repair else "")
+
+
+def _harmless(name: str, what: str, done: str) -> Problem:
+    return Problem(name, what, None, done, harmless=True)

@@ -1,0 +1,20 @@
+"""Marks: what is left under gc/ for others to see, with a checksum in its last line."""
+
+from __future__ import annotations
+
+import zlib
+
+_SEAL = b"\ncrc32:"
+
+
+def sealed(data: bytes) -> bytes:
+    """Return a mark's bytes with their checksum."""
+    return b"%b%b%08x" % (data, _SEAL, zlib.crc32(data))
+
+
+def content(mark: bytes) -> bytes:
+    """Return what was sealed; ValueError if that is damaged."""
+    data, _, seal = mark.rpartition(_SEAL)
+    if seal != b"%08x" % zlib.crc32(data):
+        raise ValueError("its bytes do not have their checksum")
+    return data

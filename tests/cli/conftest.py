@@ -1,0 +1,125 @@
+"""A shelf: a store that holds one or two of everything, and the command to ask it with."""
+
+from __future__ import annotations
+
+import gzip
+import hashlib
+import json
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pytest
+from click.testing import CliRunner, Result
+
+from memoflow.cli.asked import Asked
+from memoflow.cli.main import main
+from memoflow.fingerprint import Fingerprint, Part
+from memoflow.kinds import checkpoint, hub, memo, model
+from memoflow.store import Store, open_store
+
+CODE = (Part("code", "train()", "xxh3:" + "1" * 32, "train.py:4"),)
+SCOPE = memo.scope_key("Sweep", "fit", Fingerprint.of(CODE))
+SERIES = checkpoint.series("Train", "fit", "scope", "identity")
+
+
+@dataclass
+class Shelf:
+    """A store in a directory, and where else there is room."""
+
+    root: Path
+    folder: Path
+    store: Store
+
+    def run(self, *words: str) -> Result:
+        """Run `memoflow` as in a process of its own."""
+        self.store.close()
+        return CliRunner().invoke(main, ["--root", str(self.root), *words])
+
+    def json(self, *words: str) -> Any:
+        done = self.run(*words, "--json")
+        assert done.exit_code == 0, done.output
+        return json.loads(done.stdout)
+
+    def keys(self, kind: str) -> list[str]:
+        return [each["key"] for each in self.json("ls", "--kind", kind)["entries"]]
+
+    def record(self, number: int, *, refers_to: tuple[str, ...] = (), flow: str = "Sweep") -> str:
+        """Record a result of a memoized step for an input of this number."""
+        content = b"pickle %d" % number
+        packed = self.folder / "packed"
+        packed.write_bytes(gzip.compress(content, 3, mtime=1))
+        sha1 = hashlib.sha1(content).hexdigest()
+        made = memo.Result(
+            f"{flow}/1/fit/{number}",
+            2.5,
+            {"score": (memo.Artifact(sha1, {}, {}), packed)},
+            {},
+            (Part("input", "x", f"xxh3:{number:032x}", summary=str(number)),),
+            refers_to=refers_to,
+        )
+        scope = memo.scope_key(flow, "fit", Fingerprint.of(CODE))
+        key = str(memo.record(self.store, scope, CODE, made).key)
+        packed.unlink()
+        return key
+
+    def checkpoint(self, text: str, *, task: str = "Train/1/fit/3") -> str:
+        tree = self.folder / "saved"
+        tree.mkdir(exist_ok=True)
+        (tree / "weights.txt").write_text(text)
+        about = checkpoint.About(task, 0, "epoch", metadata={"loss": float("nan")})
+        saved = checkpoint.save(self.store, SERIES, tree, about, token=checkpoint.new_token())
+        return str(saved.ref.key)
+
+    def model(self, files: dict[str, str]) -> str:
+        tree = self.folder / "model"
+        for path, text in files.items():
+            (tree / path).parent.mkdir(parents=True, exist_ok=True)
+            (tree / path).write_text(text)
+        about = model.About("Train/1/fit/3", 0, "9f2c", "best")
+        key = model.key("Train", "fit", "9f2c")
+        return str(model.save(self.store, key, tree, about).ref.key)
+
+    def snapshot(self) -> str:
+        wanted = hub.Wanted.of("org/name")
+        about = hub.About("Get/1/start/1", 0, "org/name", "model", "main", "c" * 40)
+        key = hub.key(("flow", "Get"), wanted, about.commit)
+        return str(hub.save(self.store, key, {"config.json": b"{}"}, about).ref.key)
+
+
+@pytest.fixture
+def empty(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Shelf:
+    monkeypatch.setenv("METAFLOW_MEMOFLOW_CACHE_DIR", str(tmp_path / "cache"))
+    folder = tmp_path / "room"
+    folder.mkdir()
+    root = tmp_path / "store"
+    return Shelf(root, folder, open_store(root))
+
+
+@pytest.fixture
+def shelf(empty: Shelf) -> Shelf:
+    """Two results, two checkpoints of one task, a model and a snapshot."""
+    empty.record(1)
+    empty.record(2)
+    empty.checkpoint("one")
+    empty.checkpoint("two")
+    empty.model({"weights.bin": "w" * 2000, "sub/config.json": "{}"})
+    empty.snapshot()
+    return empty
+
+
+@dataclass
+class Given(Asked):
+    """Asks the store that a test made, wherever that is."""
+
+    given: Store | None = None
+
+    @property
+    def store(self) -> Store:  # type: ignore[override]
+        assert self.given is not None
+        return self.given
+
+
+def ask(store: Store, *words: str) -> Result:
+    """Run `memoflow` on a store that is not in a directory."""
+    return CliRunner().invoke(main, list(words), obj=Given(given=store))

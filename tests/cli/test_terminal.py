@@ -1,0 +1,52 @@
+"""On a terminal: aligned, shortened, and never wider than it is."""
+
+from __future__ import annotations
+
+import os
+import re
+import subprocess
+import sys
+
+import pytest
+
+from tests.cli.conftest import Shelf
+
+pty = pytest.importorskip("pty")
+
+
+def on_a_terminal(shelf: Shelf, *words: str, columns: int = 80) -> str:
+    """Run a verb with a terminal for its output; return what that shows."""
+    shelf.store.close()
+    ours, theirs = pty.openpty()
+    command = [sys.executable, "-m", "memoflow", "--root", str(shelf.root), *words]
+    env = os.environ | {"COLUMNS": str(columns), "TERM": "xterm"}
+    shown = b""
+    with subprocess.Popen(command, stdout=theirs, stderr=theirs, env=env) as process:
+        os.close(theirs)
+        try:
+            while part := os.read(ours, 1 << 16):
+                shown += part
+        except OSError:
+            pass  # The other end is closed: how a terminal says that it was all.
+        assert process.wait(60) == 0, shown
+    os.close(ours)
+    return re.sub(r"\x1b\[[0-9;]*m", "", shown.decode()).replace("\r\n", "\n")
+
+
+def test_entries_fit_on_a_terminal_of_80_columns(shelf: Shelf):
+    shown = on_a_terminal(shelf, "ls")
+    assert max(map(len, shown.splitlines())) <= 80
+    assert "\t" not in shown
+    ids = [each["id"] for each in shelf.json("ls")["entries"]]
+    assert [each for each in ids if f" {each} " in shown] == ids
+
+
+def test_a_terminal_is_told_how_many_there_are_and_how_to_see_all(shelf: Shelf):
+    assert "6 entries" in on_a_terminal(shelf, "ls")
+    assert "2 of them listed; --limit 0 lists all" in on_a_terminal(shelf, "ls", "--limit", "2")
+
+
+@pytest.mark.parametrize("words", [("stats",), ("show", "model/Train"), ("verify",)])
+def test_other_verbs_fit_as_well(shelf: Shelf, words: tuple[str, ...]):
+    shown = on_a_terminal(shelf, *words)
+    assert max(map(len, shown.splitlines())) <= 80

@@ -1,0 +1,311 @@
+"""The card of a memoized task, and the cards that a hit comes by from its origin."""
+
+from __future__ import annotations
+
+import re
+import shutil
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from memoflow.backends import Local, Memory
+from memoflow.fingerprint import Part
+from memoflow.flow.memo.card_files import CardFiles
+from memoflow.flow.memo.card_page import of_hit, page
+from memoflow.kinds import card
+from memoflow.kinds.memo import Artifact, Entry
+from memoflow.names import Digest, Key, Ref
+from memoflow.store import Payload, Store, open_store
+from tests.browser import look
+from tests.faults import Faulty
+from tests.stories.conftest import Project
+from tests.stories.world import once
+
+RESULT = Key.of("memo", "Sweep", "fit", "scope", "results", "inputs", "refs", "00000001")
+ENTRY = Entry(
+    ref=Ref(RESULT, Digest("sha256:" + "0" * 64), 1, 1.0),
+    origin="Sweep/17/fit/3",
+    run_time_s=3660.0,
+    artifacts={"score": Artifact("a" * 40, {"size": 21}, {})},
+    going_on={},
+    inputs=(Part("input", "input", "xxh3:" + "b" * 32, summary="0.7"),),
+    refs=(),
+    refers_to=(),
+)
+CODE = (
+    Part("code", "train()", "xxh3:" + "c" * 32, "train.py:40"),
+    Part("names", "train()", "xxh3:" + "d" * 32, "train.py:40"),
+    Part("constant", "SCALE", "e" * 32, "train.py:3", summary="3"),
+    Part("package", "numpy", "2.3.1"),
+)
+HIT = of_hit("Sweep/18/fit/9", ENTRY, CODE)
+MINE = "blank-mine-d002b063.html"
+
+
+def tables(html: str) -> dict[str, list[list[str]]]:
+    """Return the rows of each table by its title."""
+    found = {}
+    for title, body in re.findall(r"<h2>(.*?)</h2>\n<table>(.*?)</table>", html, re.DOTALL):
+        rows = re.findall(r"<tr>(.*?)</tr>", body)
+        found[title] = [[plain(cell) for cell in re.findall("<td>(.*?)</td>", r)] for r in rows[1:]]
+    return found
+
+
+def plain(html: str) -> str:
+    return re.sub("<[^>]*>", "", html)
+
+
+def test_it_shows_code_with_its_place_inputs_packages_and_outputs():
+    assert tables(page(HIT)) == {
+        "Inputs": [["input", "0.7", "b" * 12]],
+        "Code": [
+            ["train()", "train.py:40", "code", "", "c" * 12],
+            ["SCALE", "train.py:3", "constant", "3", "e" * 12],
+        ],
+        "Packages": [["numpy", "2.3.1"]],
+        "Outputs": [["score", "21 B"]],
+    }
+
+
+def test_it_says_what_was_saved_and_by_which_task():
+    text = plain(page(HIT))
+    assert "61 min saved" in text
+    assert "Sweep/17/fit/3" in text
+
+
+def test_hostile_names_and_values_are_text():
+    hostile = Part("input", "<script>alert(1)</script>", "d", summary='"><img src=x onerror=1>')
+    html = page(replace(HIT, inputs=(hostile,), why="<b>", notes=("<i>",)))
+    assert not re.search("<(script|img|b>|i>)", html)
+
+
+def test_it_needs_no_script_and_nothing_from_a_server():
+    assert not re.search(r"<script|<link|src=|url\(|@import", page(HIT))
+
+
+def test_many_parts_are_cut_short():
+    code = tuple(Part("code", f"f{i}()", "d") for i in range(1000))
+    html = page(replace(HIT, code=code))
+    assert len(tables(html)["Code"]) == 300
+    assert "and 700 more" in html
+
+
+def test_a_browser_shows_it_without_an_error(tmp_path):
+    (tmp_path / "card.html").write_text(page(HIT))
+    seen = look(tmp_path / "card.html", tmp_path / "profile")
+    assert seen.errors == []
+    assert "61 min saved" in seen.dom
+
+
+@pytest.fixture
+def store(tmp_path: Path) -> Store:
+    return open_store(tmp_path / "store", cache_dir=tmp_path / "cache")
+
+
+def folder(task: str) -> str:
+    flow, run, step, number = task.split("/")
+    return f"{flow}/runs/{run}/steps/{step}/tasks/{number}/cards"
+
+
+def names_in(backend: Any, task: str) -> set[str]:
+    return {found.name.rpartition("/")[2] for found in backend.list(folder(task))}
+
+
+def fail(line: str) -> None:
+    raise AssertionError(line)
+
+
+def test_a_hit_shares_the_bytes_of_its_origins_cards(store, tmp_path):
+    backend = Local(tmp_path / "cards")
+    backend.write(f"{folder(ENTRY.origin)}/{MINE}", b"page")
+    CardFiles(backend, fail).inherit("Sweep/18/fit/9", ENTRY, store)
+    mine = backend.path(f"{folder('Sweep/18/fit/9')}/{MINE}")
+    assert mine.samefile(backend.path(f"{folder(ENTRY.origin)}/{MINE}"))
+
+
+def test_the_origins_own_memo_is_not_among_them(store):
+    backend = Memory()
+    files = CardFiles(backend, fail)
+    files.write(ENTRY.origin, "a miss")
+    assert files.inherit("Sweep/18/fit/9", ENTRY, store) == 0
+
+
+def test_elsewhere_a_hit_costs_a_listing_and_a_copy(store):
+    backend = Faulty(Memory(), is_local=False)
+    backend.write(f"{folder(ENTRY.origin)}/{MINE}", b"page")
+    backend.calls.clear()
+    files = CardFiles(backend, fail)
+    files.later(lambda: files.inherit("Sweep/18/fit/9", ENTRY, store))
+    files.wait()
+    assert (backend.calls["list"], backend.calls["write"]) == (1, 1)
+    assert names_in(backend, "Sweep/18/fit/9") == {MINE}
+
+
+def test_cards_kept_with_a_result_outlive_its_run(store):
+    backend = Memory()
+    files = CardFiles(backend, fail)
+    backend.write(f"{folder(ENTRY.origin)}/{MINE}", b"page")
+    files.keep(ENTRY.origin, ENTRY.ref, store)
+    backend.delete([f"{folder(ENTRY.origin)}/{MINE}"])
+    files.inherit("Sweep/18/fit/9", ENTRY, store)
+    assert backend.read(f"{folder('Sweep/18/fit/9')}/{MINE}") == b"page"
+
+
+def test_cards_that_are_gone_are_no_trouble(store):
+    assert CardFiles(Memory(), fail).inherit("Sweep/18/fit/9", ENTRY, store) == 0
+
+
+def test_large_cards_are_not_kept(store):
+    card.keep(store, RESULT, {MINE: bytes(card.MOST_BYTES + 1)})
+    assert store.keys(Key.of("card")) == []
+
+
+def test_kept_cards_go_with_their_result(store):
+    store.save(RESULT, Payload())
+    card.keep(store, RESULT, {MINE: b"page"})
+    assert card.prune(store) == 0
+    store.forget(RESULT)
+    assert card.prune(store) == 1
+    assert card.give(store, RESULT) == {}
+
+
+def test_a_worker_that_hits_has_its_origins_card_in_place_of_its_own(store):
+    backend = Memory()
+    backend.write(f"{folder(ENTRY.origin)}/{MINE}", b"page")
+    for name in ("blank-mine-0123.html", "default-0456.html"):
+        backend.write(f"{folder('Sweep/18/fit/9')}/{name}", b"of a step that did not run")
+    CardFiles(backend, fail).replace("Sweep/18/fit/9", ENTRY, store)
+    assert names_in(backend, "Sweep/18/fit/9") == {MINE, "default-0456.html"}
+
+
+def test_trouble_with_cards_costs_a_line():
+    backend = Faulty(Memory())
+    backend.fail_at("write")
+    said: list[str] = []
+    files = CardFiles(backend, said.append)
+    files.later(lambda: files.write("Sweep/18/fit/9", "page"))
+    assert len(said) == 1
+    assert said[0].startswith("no card: BackendUnavailableError")
+
+
+FLOW = """
+    from metaflow import FlowSpec, Parameter, card, current, memoize, step
+    from metaflow.cards import Markdown
+
+    class Sweep(FlowSpec):
+        alpha = Parameter("alpha", default=1)
+
+        @step
+        def start(self):
+            import only_in_worker
+            self.thing = only_in_worker.Thing(5)
+            self.next(self.fit)
+
+        @card(id="mine", type="blank")
+        @memoize
+        @step
+        def fit(self):
+            current.card.append(Markdown("my own"))
+            self.score = self.alpha + 1
+            self.next(self.late)
+
+        @card(id="late", type="blank")
+        @memoize
+        @step
+        def late(self):
+            current.card.append(Markdown("of late"))
+            self.value = self.thing.n
+            self.next(self.silent)
+
+        @memoize(show_card=False)
+        @step
+        def silent(self):
+            self.next(self.end)
+
+        @step
+        def end(self):
+            pass
+
+    if __name__ == "__main__":
+        Sweep()
+"""
+
+# The scheduler is the process without `step` on its command line.
+ONLY_IN_WORKER = """
+    import sys
+    if "step" not in sys.argv:
+        raise ImportError("this machine has no such package")
+
+    class Thing:
+        def __init__(self, n):
+            self.n = n
+"""
+
+CARDS = """
+    from metaflow.cards import get_cards
+    answer = {}
+    for one in Flow("Sweep").latest_run:
+        try:
+            cards = [] if one.id in ("start", "end") else list(get_cards(one.task))
+        except Exception as error:
+            if type(error).__name__ != "CardNotPresentException":
+                raise
+            cards = []
+        answer[one.id] = {card.id: card.get() for card in cards}
+"""
+
+
+@once
+def ran(project: Project) -> dict[str, Any]:
+    project.write("flow.py", FLOW)
+    project.write("only_in_worker.py", ONLY_IN_WORKER)
+    first = project.run()
+    missed = project.ask(CARDS)
+    for path in (project.folder / ".cache").rglob("*.sqlite*"):
+        path.unlink()  # Else the scheduler remembers what the workers found out.
+    second = project.run()
+    hit = project.ask(CARDS)
+    listed = project.python("flow.py", "card", "list", "fit", "--as-json").stdout
+    shutil.rmtree(project.folder / ".metaflow" / "mf.cards" / "Sweep" / "runs")
+    project.run()
+    return {
+        "first": first.run_id,
+        "workers": second.workers,
+        "missed": missed,
+        "hit": hit,
+        "listed": listed,
+        "after": project.ask(CARDS),
+    }
+
+
+def test_a_task_that_ran_has_a_card_beside_the_users_own(ran):
+    assert set(ran["missed"]["fit"]) == {"mine", "memo"}
+    assert "first run" in plain(ran["missed"]["fit"]["memo"])
+    assert tables(ran["missed"]["fit"]["memo"])["Inputs"][0][:2] == ["alpha", "1"]
+
+
+def test_a_hit_shows_the_cards_of_its_origin_and_says_which_that_is(ran):
+    assert "fit" not in ran["workers"]
+    assert ran["hit"]["fit"]["mine"] == ran["missed"]["fit"]["mine"]
+    assert f"Sweep/{ran['first']}/fit/" in plain(ran["hit"]["fit"]["memo"])
+
+
+def test_a_hit_that_a_worker_found_shows_them_too(ran):
+    assert "late" in ran["workers"]
+    assert ran["hit"]["late"]["late"] == ran["missed"]["late"]["late"]
+    assert "hit" in plain(ran["hit"]["late"]["memo"])
+
+
+def test_the_card_commands_list_them(ran):
+    assert '"id": "mine"' in ran["listed"]
+    assert '"id": "memo"' in ran["listed"]
+
+
+def test_they_outlive_the_cards_of_the_runs_they_came_from(ran):
+    assert ran["after"]["fit"]["mine"] == ran["missed"]["fit"]["mine"]
+
+
+def test_show_card_false_is_no_card(ran):
+    assert ran["missed"]["silent"] == ran["hit"]["silent"] == {}

@@ -1,0 +1,223 @@
+"""doctor says what a store's surroundings are, what to do about them, and leaves nothing behind."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from memoflow.backends import Backend, Local, Memory, Unconditional
+from memoflow.errors import BackendDeniedError
+from memoflow.store import doctor, open_store
+from memoflow.store.doctor import Check, Verdict, examine, of_settings, of_versions
+from tests.faults import Faulty
+from tests.store.conftest import FILES, KEY
+from tests.unprivileged import as_nobody
+
+
+@pytest.fixture
+def place(tmp_path: Path) -> Path:
+    """Where a store is, with an index in cache/."""
+    store = open_store(Local(tmp_path / "store"), cache_dir=tmp_path / "cache")
+    store.save(KEY, FILES)
+    store.close()
+    return tmp_path
+
+
+def look(backend: Backend, place: Path, **more: Any) -> list[Check]:
+    return examine(backend, settings={}, cache=place / "cache" / "memoflow", **more)
+
+
+def named(checks: list[Check] | Iterator[Check], name: str, verdict: Verdict) -> str:
+    """The one thing of that name with that verdict; all but what is fine say what to do."""
+    found = [check for check in checks if (check.name, check.verdict) == (name, verdict)]
+    assert len(found) == 1, found
+    assert bool(found[0].advice) == (verdict is not Verdict.FINE)
+    return found[0].what
+
+
+def test_a_good_store_on_a_good_disk_is_in_no_trouble(place: Path) -> None:
+    checks = look(Local(place / "store"), place)
+    assert [check for check in checks if check.verdict is Verdict.TROUBLE] == []
+    assert {check.name for check in checks} >= {
+        "settings", "versions", "store", "permissions", "conditions", "clock", "index",
+        "file system", "space", "privacy",
+    }  # fmt: skip
+
+
+def test_nothing_is_left_behind(place: Path) -> None:
+    before = {path: path.stat().st_mtime_ns for path in place.rglob("*") if path.is_file()}
+    look(Local(place / "store"), place)
+    after = {path: path.stat().st_mtime_ns for path in place.rglob("*") if path.is_file()}
+    shared = [path for path in after if "sqlite-" not in path.name]
+    assert {path: after[path] for path in shared} == before
+
+
+def test_no_store_is_made_where_there_is_none(tmp_path: Path) -> None:
+    what = named(look(Local(tmp_path / "no"), tmp_path), "store", Verdict.WARNING)
+    assert "there is none" in what
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_setting_that_is_none_is_named_with_the_one_that_was_meant() -> None:
+    (check,) = of_settings({"METAFLOW_MEMOFLOW_MAXSIZE": "1GB"})
+    assert (check.verdict, check.advice) == (Verdict.WARNING, "use METAFLOW_MEMOFLOW_MAX_SIZE")
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("CACHE_SIZE", "much"),
+        ("MAX_SIZE", "-1"),
+        ("MODE", "sometimes"),
+        ("INSTALL", "maybe"),
+        ("SIGNING_KEY", "short"),
+        ("SIGNING_KEY", "@/nowhere/at/all"),
+    ],
+)
+def test_a_setting_that_cannot_be_read_is_trouble(name: str, value: str) -> None:
+    (check,) = of_settings({f"METAFLOW_MEMOFLOW_{name}": value})
+    assert check.verdict is Verdict.TROUBLE
+    assert name in check.what
+    assert name in check.advice
+
+
+def test_a_key_is_not_shown() -> None:
+    checks = list(of_settings({"METAFLOW_MEMOFLOW_SIGNING_KEY": "0123456789abcdef-key"}))
+    assert "0123456789abcdef" not in str(checks)
+    assert "SIGNING_KEY" in named(checks, "settings", Verdict.FINE)
+
+
+def test_each_setting_is_known_that_there_is() -> None:
+    root = Path(doctor.__file__).parents[2]
+    texts = [path.read_text() for path in (root / "metaflow_extensions").rglob("mfextinit*.py")]
+    read = {word for text in texts for word in text.split('"') if word.startswith("MEMOFLOW_")}
+    assert {f"METAFLOW_{name}" for name in read} <= doctor.SETTINGS.keys()
+
+
+def test_metaflow_checkpoint_beside_is_a_warning() -> None:
+    versions = {"memoflow": "0.1", "metaflow": "2.19.3", "metaflow-checkpoint": "0.2"}
+    assert "beside" in named(of_versions(versions), "versions", Verdict.WARNING)
+
+
+@pytest.mark.parametrize(
+    ("metaflow", "verdict"), [("2.18.12", Verdict.TROUBLE), (None, Verdict.WARNING)]
+)
+def test_a_metaflow_that_will_not_do_is_told(metaflow: str | None, verdict: Verdict) -> None:
+    assert "Metaflow" in named(of_versions({"metaflow": metaflow}), "versions", verdict)
+
+
+@pytest.mark.parametrize("days", [-3, 3])
+def test_a_clock_that_is_off_is_told_by_how_much_and_which_way(place: Path, days: int) -> None:
+    backend = Memory(clock=time.time)
+    checks = look(backend, place, clock=lambda: time.time() + days * 86400)
+    what = named(checks, "clock", Verdict.WARNING)
+    assert "72.0 h" in what
+    assert ("ahead of" if days > 0 else "behind") in what
+
+
+def test_a_store_that_cannot_be_written_is_trouble_said_once(place: Path) -> None:
+    class ReadOnly(Faulty):
+        def write(self, *args: Any, **kwargs: Any) -> bool:
+            raise BackendDeniedError("may not")
+
+    checks = look(ReadOnly(Local(place / "store")), place)
+    assert "cannot be written" in named(checks, "permissions", Verdict.TROUBLE)
+
+
+def test_a_store_that_cannot_be_deleted_from_is_trouble(place: Path) -> None:
+    class Keeping(Faulty):
+        def delete(self, names: Any) -> None:
+            raise BackendDeniedError("may not")
+
+    checks = look(Keeping(Memory()), place)
+    assert "cannot be deleted" in named(checks, "permissions", Verdict.TROUBLE)
+
+
+def test_a_store_that_cannot_be_reached_is_trouble(place: Path) -> None:
+    class Away(Faulty):
+        def read(self, name: str) -> bytes | None:
+            raise BackendDeniedError("no such bucket")
+
+    assert "no such bucket" in named(look(Away(Memory()), place), "store", Verdict.TROUBLE)
+
+
+class Overwriting(Faulty):
+    """A server that ignores conditions."""
+
+    def write(self, name: str, data: bytes, **kwargs: Any) -> bool:
+        return self.backend.write(name, data)
+
+
+def test_a_server_that_ignores_conditions_is_a_warning_if_the_store_knows(place: Path) -> None:
+    backend = Overwriting(Memory(), is_local=False)
+    open_store(backend, cache_dir=place / "other")
+    assert "no answer is wrong" in named(look(backend, place), "conditions", Verdict.WARNING)
+
+
+def test_a_server_that_ignores_conditions_is_trouble_if_the_store_does_not(place: Path) -> None:
+    memory = Memory()
+    open_store(Faulty(memory, is_local=False), cache_dir=place / "other")
+    checks = look(Overwriting(memory, is_local=False), place)
+    assert "format.json" in named(checks, "conditions", Verdict.TROUBLE)
+
+
+def test_a_server_that_has_learned_conditions_is_told(place: Path) -> None:
+    memory = Memory()
+    open_store(Overwriting(memory, is_local=False), cache_dir=place / "other")
+    assert "are conditional" in named(look(memory, place), "conditions", Verdict.WARNING)
+
+
+def test_a_backend_made_to_look_before_it_writes_honours_conditions(place: Path) -> None:
+    backend = Unconditional(Overwriting(Memory(), is_local=False))
+    assert named(look(backend, place), "conditions", Verdict.FINE)
+
+
+def test_a_damaged_format_is_trouble(place: Path) -> None:
+    Local(place / "store").write("format.json", b"{")
+    what = named(look(Local(place / "store"), place), "store", Verdict.TROUBLE)
+    assert "damaged" in what
+
+
+def test_a_newer_format_is_trouble(place: Path) -> None:
+    Local(place / "store").write("format.json", b'{"format":99,"id":"x"}')
+    what = named(look(Local(place / "store"), place), "store", Verdict.TROUBLE)
+    assert "format 99" in what
+
+
+def test_what_is_in_quarantine_is_told(place: Path) -> None:
+    Local(place / "store").write("quarantine/blobs/ab/ab", b"damaged")
+    what = named(look(Local(place / "store"), place), "quarantine", Verdict.WARNING)
+    assert "1 damaged" in what
+
+
+def test_a_damaged_index_is_told(place: Path) -> None:
+    (path,) = (place / "cache" / "memoflow").glob("*.sqlite")
+    path.write_bytes(b"\xa5" * 9000)
+    assert "unusable" in named(look(Local(place / "store"), place), "index", Verdict.WARNING)
+
+
+@pytest.mark.parametrize(
+    ("mode", "verdict"),
+    [(0o777, Verdict.TROUBLE), (0o755, Verdict.WARNING), (0o2770, Verdict.WARNING)],
+)
+def test_who_else_can_look_into_a_store_is_told(place: Path, mode: int, verdict: Verdict) -> None:
+    (place / "store").chmod(mode)
+    assert str(place / "store") in named(look(Local(place / "store"), place), "privacy", verdict)
+
+
+def test_somebody_who_may_only_read_is_told_so_and_leaves_nothing(place: Path) -> None:
+    for path in (*place.parents, place, *place.rglob("*")):
+        if path.is_dir() and path.owner() == Path.home().owner() and path != Path("/"):
+            path.chmod(path.stat().st_mode | 0o555)
+
+    def child() -> None:
+        checks = look(Local(place / "store"), place)
+        assert [check.name for check in checks if check.verdict is Verdict.TROUBLE] == [
+            "permissions"
+        ]
+
+    as_nobody(child)

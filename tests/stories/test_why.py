@@ -1,0 +1,234 @@
+"""Why: what is told of the tasks of two runs with seeded changes between them, and of a third."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import pytest
+
+from tests.stories.conftest import Project
+from tests.stories.world import once
+
+FLOW = """
+    import json
+    from metaflow import Config, FlowSpec, Parameter, current, memoize, step
+    import lib
+
+    class Seeded(FlowSpec):
+        alpha = Parameter("alpha", default=1)
+        config = Config("config", default="config.json")
+
+        @step
+        def start(self):
+            with open("seed.json") as file:
+                seed = json.load(file)
+            self.rows, self.items = seed["rows"], seed["items"]
+            self.next(self.code)
+
+        @memoize
+        @step
+        def code(self):
+            self.one = lib.scaled(2)
+            self.next(self.parameter)
+
+        @memoize
+        @step
+        def parameter(self):
+            self.two = self.alpha
+            self.next(self.artifact)
+
+        @memoize
+        @step
+        def artifact(self):
+            self.three = len(self.rows)
+            self.next(self.configured)
+
+        @memoize
+        @step
+        def configured(self):
+            self.four = self.config.lr
+            self.next(self.versioned)
+
+        @memoize(version="1")
+        @step
+        def versioned(self):
+            self.five = 5
+            self.next(self.split)
+
+        @memoize
+        @step
+        def split(self):
+            self.six = 6
+            self.next(self.item, foreach="items")
+
+        @memoize
+        @step
+        def item(self):
+            self.seven = self.input
+            self.next(self.join)
+
+        @memoize
+        @step
+        def join(self, inputs):
+            self.run = current.run_id
+            self.next(self.end)
+
+        @step
+        def end(self):
+            pass
+
+    if __name__ == "__main__":
+        Seeded()
+"""
+LIB = """
+    def scaled(x):
+        return x * 2
+"""
+ASK = """
+import json, sys
+from metaflow import Run, namespace
+from memoflow.flow.memo import why
+from memoflow.storages.named import open_store
+namespace(None)
+store, answer = open_store(".metaflow/memoflow"), {}
+for run in sys.argv[1:]:
+    for step in Run(f"Seeded/{run}"):
+        for task in step:
+            found = why.of_task(store, task.pathspec)
+            index = f"[{task.index}]" if task.index is not None else ""
+            answer[f"{step.id}{index} {run}"] = found.to_json() | {"lines": why.lines(found)}
+print("ANSWER " + json.dumps(answer))
+"""
+
+
+def seed(project: Project, **values: Any) -> None:
+    project.write("seed.json", json.dumps(values))
+
+
+def answers(text: str) -> list[dict[str, Any]]:
+    return json.loads(text[text.index('{"answers"') :])["answers"]
+
+
+@once
+def seeded(project: Project) -> Any:
+    project.write("flow.py", FLOW)
+    project.write("lib.py", LIB)
+    project.write("config.json", '{"lr": 1}')
+    seed(project, rows=[1, 2], items=["red", "green"])
+    first = project.run()
+    project.edit("lib.py", "x * 2", "x * 3")
+    project.write("config.json", '{"lr": 2}')
+    project.edit("flow.py", 'version="1"', 'version="2"')
+    seed(project, rows=[1, 2, 3], items=["red", "blue"])
+    second = project.run("--alpha", "2")
+    asked = project.python("-c", ASK, first.run_id, second.run_id)
+    assert "ANSWER " in asked.stdout, asked.stdout
+    told = json.loads(asked.stdout.rpartition("ANSWER ")[2])
+    unchanged = project.python("flow.py", "--no-pylint", "memo", "why", "--json")
+    project.edit("lib.py", "x * 3", "x * 4")
+    edited = project.python("flow.py", "--no-pylint", "memo", "why", "code", "split", "--json")
+    people = project.python("flow.py", "--no-pylint", "memo", "why", "code")
+    wrong = project.python("flow.py", "--no-pylint", "memo", "why", "nowhere")
+    flow = project.folder / ".metaflow" / "Seeded"
+    flow.rename(project.folder / "away")
+    cleaned = project.python("flow.py", "--no-pylint", "memo", "why", "split", "--json")
+    (project.folder / "away").rename(flow)
+    runs = project.ask('answer = [run.id for run in Flow("Seeded")]')
+    return {
+        "runs": [first.run_id, second.run_id],
+        "told": told,
+        "unchanged": answers(unchanged.stdout),
+        "edited": answers(edited.stdout),
+        "cleaned": answers(cleaned.stdout),
+        "people": people.stdout,
+        "wrong": wrong.stdout,
+        "runs_after": runs,
+    }
+
+
+def of(seeded: Any, task: str, run: int = 1) -> dict[str, Any]:
+    found: dict[str, Any] = seeded["told"][f"{task} {seeded['runs'][run]}"]
+    return found
+
+
+@pytest.mark.parametrize(
+    ("task", "line"),
+    [
+        ("code", "code of scaled() changed (lib.py:2)"),
+        ("parameter", "parameter alpha 1 -> 2"),
+        ("artifact", "input rows [1, 2] -> [1, 2, 3]"),
+        ("configured", "parameter config"),
+        ("versioned", "option version 1 -> 2"),
+        ("split", "input items ['red', 'green'] -> ['red', 'blue']"),
+        ("item[1]", "no result yet for input 'blue'"),
+    ],
+)
+def test_a_miss_names_what_changed(seeded, task, line):
+    why = of(seeded, task)
+    assert why["outcome"] == "miss"
+    assert why["line"].startswith(line)
+    assert len(why["differences"]) == 1
+    assert why["origin"].startswith(f"Seeded/{seeded['runs'][0]}/{task.partition('[')[0]}/")
+
+
+def test_the_diff_of_the_code_is_shown(seeded):
+    lines = of(seeded, "code")["lines"]
+    assert "    -    return x * 2" in lines
+    assert "    +    return x * 3" in lines
+
+
+def test_a_hit_names_its_origin(seeded):
+    why = of(seeded, "item[0]")
+    assert why["outcome"] == "hit"
+    assert why["origin"].startswith(f"Seeded/{seeded['runs'][0]}/item/")
+    assert why["recorded"] is not None
+
+
+@pytest.mark.parametrize("task", ["code", "item[0]", "item[1]"])
+def test_a_first_run_has_nothing_to_be_compared_with(seeded, task):
+    why = of(seeded, task, run=0)
+    assert (why["outcome"], why["line"]) == ("miss", "first run")
+
+
+def test_a_result_that_was_not_recorded_says_why(seeded):
+    why = of(seeded, "join")
+    assert why["outcome"] == "miss"
+    assert "join reads current.run_id" in why["unrecorded"]
+
+
+def test_a_step_without_memoize_says_so(seeded):
+    why = of(seeded, "end")
+    assert (why["outcome"], why["reason"]) == ("none", "it has no @memoize, or that was off")
+
+
+def test_before_a_run_the_steps_that_would_be_hits_are_told(seeded):
+    outcomes = {why["subject"]: why["outcome"] for why in seeded["unchanged"]}
+    assert outcomes.pop("Seeded/join") == "miss"
+    # Parameters are taken to be what they were in the latest run.
+    assert set(outcomes.values()) == {"hit"}, seeded["unchanged"]
+    (item,) = (why for why in seeded["unchanged"] if why["subject"] == "Seeded/item")
+    assert (item["hits"], item["tasks"]) == (2, 2)
+
+
+def test_before_a_run_an_edit_is_told_with_its_diff(seeded):
+    code, split = seeded["edited"]
+    assert (code["outcome"], code["line"]) == ("miss", "code of scaled() changed (lib.py:2)")
+    assert "+    return x * 4" in code["differences"][0]["diff"]
+    assert split["outcome"] == "hit"
+    assert "Seeded/code would be a miss: code of scaled() changed (lib.py:2)" in seeded["people"]
+
+
+def test_before_a_run_without_runs_to_go_by_only_the_code_is_told(seeded):
+    (split,) = seeded["cleaned"]
+    assert (split["outcome"], split["tasks"]) == ("unknown", 0)
+    assert split["reason"] == "its inputs are known in the run only"
+
+
+def test_asking_before_a_run_runs_nothing(seeded):
+    assert sorted(seeded["runs_after"]) == sorted(seeded["runs"])
+
+
+def test_an_unknown_step_is_an_error_that_lists_the_steps(seeded):
+    assert "no step 'nowhere'" in seeded["wrong"]
+    assert "start, code, parameter" in seeded["wrong"]
