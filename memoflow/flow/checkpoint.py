@@ -14,7 +14,7 @@ from metaflow.flowspec import INTERNAL_ARTIFACTS_SET
 from metaflow.metadata_provider.metadata import MetaDatum
 from metaflow.metaflow_current import current
 
-from memoflow.errors import MemoflowError, RequestError
+from memoflow.errors import RequestError
 from memoflow.flow import artifact_store, dependencies, launched
 from memoflow.flow.failures import CheckpointException, told_as
 from memoflow.flow.process import arguments_of_step

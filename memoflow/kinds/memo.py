@@ -328,6 +328,8 @@ def prune(store: Store, *, keep_newer: timedelta = timedelta(hours=1)) -> int:
 @cache
 def _no_references() -> str:
     return of_references(()).hex
+
+
 _CODE, _REFERENCES = "code", "refs"
 _PARTS, _SOURCES = "parts.json", "sources.json"
 # What is larger, and what comes after so much, is explained without its text.

@@ -179,7 +179,7 @@ def test_nothing_is_ever_written(faulty_around, into):
     counting = faulty_around(Local(DATA))
     old = Legacy(counting)
     old.load(old.latest(*START), into)
-    old.load(TAR["key"], into.with_name("other"))
+    old.load(TAR["key"], into / "other")
     old.of_task(FIRST["pathspec"])
     assert counting.calls.keys() <= {"read", "open", "list", "exists"}
 

@@ -327,7 +327,7 @@ def bomb(unit: bytes) -> bytes:
 
 BUNDLES: dict[str, Callable[[], bytes]] = {
     "a bomb of one line": lambda: bomb(b"["),
-    "a bomb of short lines": lambda: bomb(b'["model/x","1",""]\n'),
+    "more lines than refs": lambda: bomb(b'["model/x","1",""]\n'),
     "a bomb of empty lines": lambda: bomb(b"\n"),
     "deep JSON": lambda: gzip.compress(deep(10_000).encode()),
     "no gzip": lambda: b"PK\x03\x04",

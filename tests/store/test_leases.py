@@ -376,17 +376,18 @@ def test_of_a_takeover_and_a_claim_after_release_one_succeeds(
             faulty.before_write = None
             faulty.backend.delete([stale])
             claim.enter_context(quicker.lease(KEY, who="quicker", heartbeat=NEVER))
+            claimed.set()
 
         faulty.before_write = release_and_claim
-        waits: list[str] = []
+        claimed = threading.Event()
 
         def slower() -> None:
-            with store.lease(KEY, who="slower", heartbeat=NEVER, on_wait=waits.append):
+            with store.lease(KEY, who="slower", heartbeat=NEVER):
                 held.append("slower")
 
         thread = in_thread(slower)
-        until(lambda: waits[-1:] and waits[-1].startswith(("quicker", "the dead")))
-        until(lambda: faulty.before_write is None and len(names(faulty.backend)) == 1)
+        assert claimed.wait(60)
+        until(lambda: len(names(faulty.backend)) == 1)
         assert held == []
     thread.join(60)
     assert held == ["slower"]
