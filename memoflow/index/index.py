@@ -172,15 +172,6 @@ class Index:
         )
         return {row[0]: Entry(_ref(Key.parse(row[0]), row[2:]), row[1]) for row in rows}
 
-    def newest(self, prefix: Key) -> Ref | None:
-        """Return the most recently created ref below the prefix."""
-        row = self._db.first(
-            f"SELECT key, {_COLUMNS} FROM entries WHERE key > ? AND key < ?"
-            " ORDER BY created DESC, key DESC LIMIT 1",
-            _below(prefix),
-        )
-        return None if row is None else _ref(Key.parse(row[0]), row[1:])
-
     def recent(self, prefix: Key, most: int, *, before: float) -> list[Ref]:
         """Return at most so many refs below the prefix, the last created before a time first."""
         rows = self._db.query(

@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import re
 import time
 from collections import Counter
 from collections.abc import Callable, Collection, Iterable, Mapping
-from contextlib import AbstractContextManager, suppress
+from contextlib import AbstractContextManager
 from dataclasses import replace
 from datetime import timedelta
 from pathlib import Path
@@ -15,10 +14,8 @@ from typing import Any
 from memoflow.backends import Backend, Found, Tiered
 from memoflow.display import html_rows
 from memoflow.errors import (
-    BackendDeniedError,
     IntegrityError,
     NotFoundError,
-    RequestError,
     UnsignedError,
 )
 from memoflow.index import Index
@@ -35,23 +32,20 @@ from memoflow.objects import (
 )
 from memoflow.store import litter
 from memoflow.store.adoption import adopt
-from memoflow.store.deletions import Outlook, time_there
+from memoflow.store.deletions import time_there
 from memoflow.store.eviction import Evicted, evict
 from memoflow.store.leases import HEARTBEAT, Lease, hold
 from memoflow.store.payload import Adoption, Payload
 from memoflow.store.proofs import IndexedProofs, prove_names
-from memoflow.store.ref_file import Stored
 from memoflow.store.refs import QUARANTINE, Refs
-from memoflow.store.saving import Previous, proven, save, stands
+from memoflow.store.saving import save, stands
+from memoflow.store.series import Next, numbered
 from memoflow.store.signing import Keyring
 from memoflow.store.sweeping import Sweep, Swept
+from memoflow.store.turns import claim
 from memoflow.store.verification import Problem, verify
 
 _NO_KEYS = Keyring()
-_NUMBER = re.compile(r"[0-9]{8}(-[0-9a-f]+)?")
-_TOKEN = re.compile(r"[0-9a-f]{1,32}")
-_HOUSEKEEPING = "gc/housekeeping"
-_LISTED_SECONDS = 10.0  # how long a list of what is elsewhere serves
 
 
 class Store:
@@ -128,7 +122,7 @@ class Store:
         ref = None if fresh else self.index.last(series)
         if ref is not None and (even_expired or not self._is_expired(ref)):
             return ref
-        for key in self._numbered(series, fresh=fresh):
+        for key in numbered(self._refs, series, fresh=fresh):
             ref = self.find(key, even_expired=even_expired)
             if ref is not None:
                 return ref
@@ -141,7 +135,7 @@ class Store:
         """
         known = self.index.entries(series)
         refs = []
-        for key in self._numbered(series):
+        for key in numbered(self._refs, series):
             entry = known.get(str(key))
             stored = None if entry is not None else self._refs.read_or_warn(key)
             if entry is not None:
@@ -149,17 +143,6 @@ class Store:
             elif stored is not None:
                 refs.append(stored.ref)
         return refs
-
-    def newest(self, prefix: Key) -> Ref | None:
-        """Return the most recently created ref anywhere below the prefix, expired or not."""
-        ref = self.index.newest(prefix)
-        if ref is not None:
-            return ref
-        for key, _ in sorted(self._refs.listed(prefix), key=lambda pair: -pair[1].modified):
-            stored = self._refs.read_or_warn(key)
-            if stored is not None:
-                return stored.ref
-        return None
 
     def recent(
         self, prefix: Key, most: int, *, before: float, wanted: Callable[[Key], bool]
@@ -236,35 +219,14 @@ class Store:
         needs a token, it is that one: saving once more returns what was saved. `created`, in Unix
         seconds, is when the caller settled on what to save; None is now.
         """
-        if token is not None and not _TOKEN.fullmatch(token):
-            raise RequestError(f"{token!r} cannot end a key; give a token of hex digits")
-        if number is not None and token is None:
-            raise RequestError(f"number {number} of {series} is anybody's; give a token with it")
-        outlook = self._refs.deletions.outlook()
-        began, listed = time.monotonic(), None
+        coming = Next(self._refs, series, token=token, number=number, after=after)
         previous = None
         if payload.tree is not None:
-            if self.backend.is_local:
-                ref = self.latest(series, even_expired=True)
-                previous = None if ref is None else self._previous(ref, outlook)
-            else:
-                listed = self._numbered(series)
-                previous = self._first_of(listed, outlook)
-
-        def next_key(taken: Key | None) -> Key | None:
-            if number is not None:
-                return None if taken else series / f"{number:08d}-{token}"
-            # Listed anew when all is packed: others may have saved and forgotten since it began.
-            is_old = listed is None or taken or time.monotonic() - began > _LISTED_SECONDS
-            numbers = map(_number, self._numbered(series) if is_old else listed or ())
-            highest = max([after, *numbers, *([_number(taken)] if taken else [])])
-            name = f"{highest + 1:08d}"
-            return series / (name if token is None else f"{name}-{token}")
-
+            previous = coming.previous(lambda: self.latest(series, even_expired=True))
         return save(
             self._refs,
             self._proofs,
-            next_key,
+            coming.key,
             payload,
             meta=meta or {},
             clock=self._clock,
@@ -272,7 +234,7 @@ class Store:
             expires=expires,
             previous=previous,
             durable=durable,
-            outlook=outlook,
+            outlook=coming.outlook,
         )
 
     def manifest(self, ref: Ref) -> Manifest:
@@ -477,17 +439,7 @@ class Store:
 
     def housekeeping_due(self, every: timedelta = timedelta(hours=1)) -> bool:
         """Tell whether to tidy up, and claim it: True to one caller `every` so long."""
-        now, seconds = self._clock(), every.total_seconds()
-        mine = f"{_HOUSEKEEPING}/{int(now // seconds)}"
-        try:
-            claims = [file.name for file in self.backend.list(_HOUSEKEEPING)]
-            if any(0 <= now - _seconds(self.backend.read(name)) < seconds for name in claims):
-                return False
-            # By time slots, so that of two callers at once only one can make the claim.
-            self.backend.delete(claims)
-            return self.backend.write(mine, repr(now).encode(), if_absent=True, durable=False)
-        except BackendDeniedError:
-            return False  # Whoever may write here will do it.
+        return claim(self.backend, every=every, now=self._clock())
 
     def lease(
         self,
@@ -526,36 +478,6 @@ class Store:
     def _is_expired(self, ref: Ref) -> bool:
         return ref.expires is not None and ref.expires <= self._clock()
 
-    def _numbered(self, series: Key, *, fresh: bool = True) -> list[Key]:
-        """Return what the backend lists directly below a series, the highest number first."""
-        depth = len(series.parts) + 1
-        keys = [
-            key
-            for key, _ in self._refs.listed(series, fresh=fresh)
-            if len(key.parts) == depth and _NUMBER.fullmatch(key.parts[-1])
-        ]
-        return sorted(keys, key=str, reverse=True)
-
-    def _previous(self, ref: Ref, outlook: Outlook) -> Previous | None:
-        """Return the last save, to compare with; None if it is gone."""
-        try:
-            return self._as_previous(self._refs.read_same(ref), outlook)
-        except (NotFoundError, IntegrityError):
-            return None
-
-    def _first_of(self, keys: list[Key], outlook: Outlook) -> Previous | None:
-        """Return the first of these that is there and whole, to compare with."""
-        for key in keys:
-            stored = self._refs.read_or_warn(key)
-            if stored is not None:
-                with suppress(NotFoundError, IntegrityError):
-                    return self._as_previous(stored, outlook)
-        return None
-
-    def _as_previous(self, stored: Stored, outlook: Outlook) -> Previous:
-        is_proven = proven(self._refs, stored.ref, outlook)
-        return Previous(self._refs.manifest(stored), stored.manifest, is_proven)
-
     def _prove_names(self, files: Iterable[File]) -> None:
         # A signed ref names blobs by SHA-256; what their pieces are proven by can be forged.
         if self.is_signed:
@@ -573,14 +495,3 @@ class Store:
             pass
         self._refs.set_blob_aside(error.blob)
         return True
-
-
-def _number(key: Key) -> int:
-    return int(key.parts[-1].partition("-")[0])
-
-
-def _seconds(stamp: bytes | None) -> float:
-    try:
-        return float(stamp or b"-inf")
-    except ValueError:
-        return float("-inf")

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-pytest.importorskip("azure.storage.blob", reason='pip install "memoflow[azure]"')
+pytest.importorskip("azure.storage.blob", reason='pip install "memoflow[test-clouds]"')
 
 from memoflow.backends import Backend, Place
 from memoflow.backends.azure import Azure

@@ -8,7 +8,7 @@ from collections.abc import Iterator
 
 import pytest
 
-pytest.importorskip("google.cloud.storage", reason='pip install "memoflow[gcs]"')
+pytest.importorskip("google.cloud.storage", reason='pip install "memoflow[test-clouds]"')
 
 from google.auth.exceptions import DefaultCredentialsError
 

@@ -63,8 +63,8 @@ def test_keys_are_those_below_the_prefix_in_order(index: Index) -> None:
 
 def test_newest_is_by_creation(index: Index) -> None:
     index.record([ref(SERIES / "a", created=3.0), ref(SERIES / "b", created=2.0)])
-    assert index.newest(SERIES) == ref(SERIES / "a", created=3.0)
-    assert index.newest(SERIES / "a") is None
+    assert index.recent(SERIES, 1, before=9.0) == [ref(SERIES / "a", created=3.0)]
+    assert index.recent(SERIES / "a", 1, before=9.0) == []
 
 
 def test_last_is_the_highest_number_directly_below(index: Index) -> None:

@@ -279,7 +279,7 @@ def _why(memoized: Memoized, store: Store, session: Session, seen: list[tuple[Pa
     if told is not None:
         return told
     scope_key = memoized.scope_key
-    here = store.newest(scope_key / "results")
+    here = next(iter(memo.recent(store, scope_key / "results", 1)), None)
     try:
         if here is None:
             last = next(iter(memo.recent(store, memoized.step_key, 1)), None)
