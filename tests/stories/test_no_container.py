@@ -9,6 +9,8 @@ from tests.pods import image
 from tests.s3 import CREDENTIALS, serving
 from tests.stories.world import once
 
+pytestmark = pytest.mark.stress  # containers and clusters take their time
+
 FLOW = """
     from metaflow import FlowSpec, batch, kubernetes, memoize, step
 

@@ -4,10 +4,14 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import pytest
+
 from tests.hubs import Hub
 from tests.pods import Pod, image, unpack
 from tests.s3 import serving
 from tests.stories.world import once
+
+pytestmark = pytest.mark.stress  # containers and clusters take their time
 
 FLOW = """
     from pathlib import Path

@@ -105,33 +105,40 @@ def story(project: Project) -> dict[str, object]:
         }
 
 
+@pytest.mark.stress
 def test_the_first_machine_runs_every_step(story):
     assert sorted(story["first"]["workers"]) == sorted(
         ["start", "fit", "fit", "fit", "join", "train", "train", "end"]
     )
 
 
+@pytest.mark.stress
 def test_a_second_machine_starts_no_worker_of_a_memoized_step(story):
     assert sorted(story["second"]["workers"]) == ["end", "start", "train", "train"]
 
 
+@pytest.mark.stress
 def test_results_outlive_the_runs_that_they_come_from(story):
     assert sorted(story["third"]["workers"]) == ["end", "start", "train", "train"]
     assert story["after"]["total"] == 14
 
 
+@pytest.mark.stress
 def test_a_retry_continues_from_the_last_save_in_the_bucket(story):
     assert (story["seen"]["resumed"], story["seen"]["is_loaded"]) == ("2", True)
 
 
+@pytest.mark.stress
 def test_checkpoints_are_listed_newest_first(story):
     assert story["seen"]["listed"] == [2, 1, 0]
 
 
+@pytest.mark.stress
 def test_a_model_is_loaded_by_reference(story):
     assert story["seen"]["loaded"] == ["epoch", "weights"]
 
 
+@pytest.mark.stress
 def test_the_store_lies_beside_the_flows_in_the_bucket(story):
     folders = {name.split("/")[1] for name in story["names"] if name.startswith("metaflow/")}
     assert {"memoflow", "Sweep"} <= folders
@@ -180,6 +187,7 @@ def test_a_store_in_a_bucket_serves_flows_whose_data_is_on_disk(
     assert plain.run(**on_another_machine(plain, 2)).workers == ["end"]
 
 
+@pytest.mark.stress
 def test_a_store_on_disk_serves_flows_whose_data_is_in_a_bucket(
     plain: Project, s3_server: Server, tmp_path: Path
 ) -> None:
@@ -193,6 +201,7 @@ def test_a_store_on_disk_serves_flows_whose_data_is_in_a_bucket(
     assert plain.run(**on_another_machine(plain, 2)).workers == ["end"]
 
 
+@pytest.mark.stress
 def test_a_damaged_result_is_set_aside_and_never_given_back(
     plain: Project, s3_server: Server
 ) -> None:
@@ -220,6 +229,7 @@ def test_a_damaged_result_is_set_aside_and_never_given_back(
     assert plain.run(**on_another_machine(plain, 3)).workers == ["end"]
 
 
+@pytest.mark.stress
 def test_a_store_that_may_not_be_written_still_serves_hits(
     plain: Project, s3_server: Server, proxy: Proxy
 ) -> None:
@@ -242,6 +252,7 @@ def test_a_result_that_may_not_be_stored_costs_one_line(
     assert any("allow it in the policy" in line for line in ran.memo_lines), ran.text
 
 
+@pytest.mark.stress
 def test_on_a_server_that_ignores_conditions_results_are_found(
     plain: Project, s3_server: Server, proxy: Proxy
 ) -> None:
@@ -253,6 +264,7 @@ def test_on_a_server_that_ignores_conditions_results_are_found(
         assert plain.run(**on_another_machine(plain, 2)).workers == ["end"]
 
 
+@pytest.mark.stress
 def test_who_may_not_delete_has_a_store_all_the_same(
     plain: Project, s3_server: Server, proxy: Proxy
 ) -> None:
@@ -264,6 +276,7 @@ def test_who_may_not_delete_has_a_store_all_the_same(
         assert plain.run(**on_another_machine(plain, 2)).workers == ["end"]
 
 
+@pytest.mark.stress
 def test_a_store_in_a_missing_bucket_costs_one_line(plain: Project, s3_server: Server) -> None:
     plain.env |= s3_server.environment(s3_server.bucket())
     plain.env["METAFLOW_MEMOFLOW_ROOT"] = "s3://no-such-bucket/store"
@@ -272,6 +285,7 @@ def test_a_store_in_a_missing_bucket_costs_one_line(plain: Project, s3_server: S
     assert [line for line in ran.memo_lines if "create the bucket" in line], ran.text
 
 
+@pytest.mark.stress
 def test_a_checkpoint_that_cannot_be_saved_fails_its_step_with_the_reason(
     project: Project, s3_server: Server, proxy: Proxy
 ) -> None:

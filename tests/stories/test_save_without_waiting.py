@@ -88,6 +88,7 @@ def epochs(references: list[dict[str, Any]]) -> list[int]:
     return [each["metadata"]["epoch"] for each in references]
 
 
+@pytest.mark.stress
 @pytest.mark.parametrize("how", ["raise", "kill", "exit"])
 def test_the_retry_goes_on_from_the_last_save(elsewhere: Project, how: str) -> None:
     elsewhere.run("--how", how)
@@ -102,6 +103,7 @@ def test_what_it_returned_is_what_is_there_in_the_end(elsewhere: Project) -> Non
     assert seen["listed"] == (seen["saved by 0"] + seen["saved by 1"])[::-1]
 
 
+@pytest.mark.stress
 def test_a_subprocess_and_its_task_see_each_others(elsewhere: Project) -> None:
     elsewhere.run("--how", "child")
     seen = notes(elsewhere)
@@ -129,6 +131,7 @@ def test_a_task_whose_saves_cannot_be_uploaded_fails(refused: Ran) -> None:
     assert "was saved without waiting, and could not be uploaded" in refused.text
 
 
+@pytest.mark.stress
 def test_what_a_failed_run_could_not_upload_is_not_lost(elsewhere: Project, refused: Ran) -> None:
     assert "resumed_from" not in notes(elsewhere)
     ran = elsewhere.run("--how", "end")

@@ -140,6 +140,7 @@ def test_the_second_run_says_for_whom_it_waits_and_hits(flow, start):
     assert "[memoize] 1 hit, 0 misses" in text
 
 
+@pytest.mark.stress
 def test_8_runs_at_once_run_it_once(flow, start):
     runs = [start() for _ in range(8)]
     until(lambda: sum(running.waits for running in runs) == 7)
@@ -150,12 +151,14 @@ def test_8_runs_at_once_run_it_once(flow, start):
     assert all("sum 1000" in text for text in texts)
 
 
+@pytest.mark.stress
 def test_no_lease_is_left_when_all_is_done(flow, start):
     go(flow)
     start().end()
     assert not flow.store.joinpath("leases").exists()
 
 
+@pytest.mark.stress
 def test_two_runs_that_start_elsewhere_but_read_the_same(flow, start):
     go(flow)
     start(SEED="0").end()  # From now on it is known what the step reads.
@@ -179,6 +182,7 @@ def test_other_inputs_are_not_waited_for(flow, start):
     assert not any("waiting for" in running.end() for running in runs)
 
 
+@pytest.mark.stress
 def test_single_flight_off_runs_both(flow, start):
     flow.edit("flow.py", "@memoize", "@memoize(single_flight=False)")
     runs = [start(), start()]
@@ -187,6 +191,7 @@ def test_single_flight_off_runs_both(flow, start):
     assert not any("waiting for" in running.end() for running in runs)
 
 
+@pytest.mark.stress
 def test_single_flight_off_on_the_command_line(flow, start):
     flow.edit("flow.py", "@memoize", "")
     runs = [start("--with", "memoize:single_flight=no") for _ in range(2)]
@@ -201,6 +206,7 @@ def test_single_flight_is_on_or_off(flow):
     assert "@memoize(single_flight=...) is True or False, not 'perhaps'" in ran.text
 
 
+@pytest.mark.stress
 def test_a_refresh_waits_for_nobody(flow, start):
     first = start()
     until(lambda: began(flow))
@@ -211,6 +217,7 @@ def test_a_refresh_waits_for_nobody(flow, start):
     second.end()
 
 
+@pytest.mark.stress
 def test_the_next_one_runs_when_the_first_has_failed(flow, start):
     fail = 'if os.environ.get("FAIL"): raise ValueError("no")'
     flow.edit("flow.py", "self.value = ", f"{fail}\n        self.value = ")
@@ -224,6 +231,7 @@ def test_the_next_one_runs_when_the_first_has_failed(flow, start):
     assert began(flow) == 2
 
 
+@pytest.mark.stress
 def test_outputs_that_cannot_be_pickled_keep_nobody_waiting(flow, start):
     flow.edit("flow.py", "self.value = ", "self.bad = (n for n in ())\n        self.value = ")
     go(flow)
@@ -232,6 +240,7 @@ def test_outputs_that_cannot_be_pickled_keep_nobody_waiting(flow, start):
     assert not flow.store.joinpath("leases").exists()
 
 
+@pytest.mark.stress
 def test_a_retry_after_a_kill_does_not_wait_for_itself(flow, start):
     flow.edit("flow.py", "@memoize", "@retry(times=1, minutes_between_retries=0)\n    @memoize")
     flow.edit("flow.py", "memoize, step", "memoize, retry, step")
@@ -247,6 +256,7 @@ def test_a_retry_after_a_kill_does_not_wait_for_itself(flow, start):
     assert "waiting for" not in text
 
 
+@pytest.mark.stress
 def test_a_step_that_is_never_recorded_keeps_others_waiting_but_once(flow, start):
     flow.edit("flow.py", "self.value = ", "self.run = current.run_id\n        self.value = ")
     flow.edit("flow.py", 'os.path.exists("go"))', 'began() > 1 or os.path.exists("go"))')
@@ -262,6 +272,7 @@ def test_a_step_that_is_never_recorded_keeps_others_waiting_but_once(flow, start
     assert began(flow) == 3
 
 
+@pytest.mark.stress
 def test_a_flow_that_a_step_runs_does_not_wait_for_that_step(flow, start):
     flow.edit(
         "flow.py",
@@ -278,6 +289,7 @@ def test_a_flow_that_a_step_runs_does_not_wait_for_that_step(flow, start):
     assert began(flow) == 2
 
 
+@pytest.mark.stress
 def test_the_wait_does_not_count_for_timeout(flow, start):
     first = start()
     until(lambda: began(flow))
