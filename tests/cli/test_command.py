@@ -211,6 +211,7 @@ def test_the_report_is_written_where_it_is_asked_for(shelf: Shelf):
 
 
 def test_a_flow_whose_datastore_is_in_azure_is_not_taken_for_a_directory():
+    pytest.importorskip("azure.storage.blob")
     datastore = SimpleNamespace(TYPE="azure", datastore_root="container/metaflow")
     asked = Asked(flow=SimpleNamespace(flow_datastore=datastore))
     assert "container" in repr(asked.backend)

@@ -226,6 +226,7 @@ def test_the_card_commands_find_it(ran: dict[str, Any]) -> None:
     assert "<!DOCTYPE html>" in ran["got"]
 
 
+@pytest.mark.stress
 def test_it_stands_beside_a_card_of_the_command_line(project: Project) -> None:
     project.write("flow.py", FLOW.replace('@card(id="mine", type="blank")', ""))
     project.edit("flow.py", "current.card.append", "current.card['x'].append")

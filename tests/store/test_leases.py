@@ -533,14 +533,15 @@ def test_whether_it_is_done_is_asked_when_another_let_go(store: Store) -> None:
 def test_a_lifted_lease_lets_all_go_on_that_wait_or_come_while_it_lasts(
     store: Store, lasting: bool
 ) -> None:
-    held = []
+    held, waits = [], []
 
     def wait(n: int) -> None:
-        with store.lease(KEY, who=f"{n}", heartbeat=NEVER) as lease:
+        with store.lease(KEY, who=f"{n}", heartbeat=NEVER, on_wait=waits.append) as lease:
             held.append(lease.is_held)
 
     with store.lease(KEY, who="first", heartbeat=NEVER) as first:
         threads = [in_thread(lambda n=n: wait(n)) for n in range(3)]  # type: ignore[misc]
+        until(lambda: len(waits) == 3)
         first.lift(lasting=lasting)
     for thread in threads:
         thread.join(60)

@@ -131,6 +131,7 @@ def side_by_side(root: str, folder: Path, *, writers: int, readers: int, seconds
     assert blobs(store.backend) == []
 
 
+@pytest.mark.stress
 def test_writers_readers_and_sweeps_lose_nothing(root: str, tmp_path: Path) -> None:
     side_by_side(root, tmp_path, writers=3, readers=2, seconds=3)
 

@@ -12,6 +12,7 @@ README = (ROOT / "README.md").read_text()
 MEMOIZE = (ROOT / "docs" / "memoize.md").read_text()
 
 
+@pytest.mark.stress
 def test_the_example_runs_as_the_readme_shows(project):
     pytest.importorskip("sklearn")
     pytest.importorskip("matplotlib")

@@ -126,6 +126,7 @@ def refused(elsewhere: Project, server: Server) -> Iterator[Ran]:
         yield elsewhere.run("--how", "end", ok=False, METAFLOW_S3_ENDPOINT_URL=url)
 
 
+@pytest.mark.stress
 def test_a_task_whose_saves_cannot_be_uploaded_fails(refused: Ran) -> None:
     assert refused.code != 0
     assert "was saved without waiting, and could not be uploaded" in refused.text

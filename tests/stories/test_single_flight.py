@@ -174,6 +174,7 @@ def test_two_runs_that_start_elsewhere_but_read_the_same(flow, start):
     assert began(flow) == 2
 
 
+@pytest.mark.stress
 def test_other_inputs_are_not_waited_for(flow, start):
     flow.edit("flow.py", "self.x = 20", "self.x = int(os.environ['X'])")
     runs = [start(X="1"), start(X="2")]
@@ -301,6 +302,7 @@ def test_the_wait_does_not_count_for_timeout(flow, start):
     assert "[memoize] hit: " in second.end()
 
 
+@pytest.mark.stress
 def test_a_store_that_cannot_be_written_goes_without_a_lease(flow, start):
     go(flow)
     start().end()
