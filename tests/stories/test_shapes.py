@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import pytest
 
+pytestmark = pytest.mark.stress  # a flow for nearly each test: minutes in all
+
+
 BRANCH = """
     from metaflow import FlowSpec, Parameter, step
 

@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import pytest
 
+pytestmark = pytest.mark.stress  # a flow for nearly each test: minutes in all
+
+
 FLOW = """
     import os
     from metaflow import FlowSpec, memoize, step

@@ -10,6 +10,9 @@ from pathlib import Path
 import pytest
 
 # Root reads and writes where it likes, unless it gives that up.
+pytestmark = pytest.mark.stress  # a flow for nearly each test: minutes in all
+
+
 AS_OWNER = ["setpriv", "--bounding-set", "-dac_override,-dac_read_search"] * (os.geteuid() == 0)
 
 FLOW = """

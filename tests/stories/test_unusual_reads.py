@@ -6,6 +6,8 @@ import textwrap
 
 import pytest
 
+pytestmark = pytest.mark.stress  # a flow for nearly each test: minutes in all
+
 
 def some_with_others_in_stress(cases):
     """The first three run each time, the others with `-m stress`: each is several whole flows."""
