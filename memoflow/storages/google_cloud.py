@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from typing import Any
-from urllib.parse import urlsplit
 
 from metaflow.plugins.gcp.gs_storage_client_factory import get_gs_storage_client
 from requests.adapters import HTTPAdapter
@@ -16,8 +15,9 @@ _CONNECTIONS = 40  # as many as there are threads
 
 def backend(root: str, config: Mapping[str, Any]) -> Gcs:
     """Return the backend in a bucket: `gs://bucket/folder`."""
-    url = urlsplit(root)
-    return Gcs(_client, url.netloc, url.path)
+    # Not as a URL: a "#" is a part of the name, as in S3.
+    bucket, _, prefix = root.removeprefix("gs://").partition("/")
+    return Gcs(_client, bucket, prefix)
 
 
 def _client() -> Any:

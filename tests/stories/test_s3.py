@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from tests.s3 import Proxy, Server, serving
+from tests.stories.clouds import on_another_machine
 from tests.stories.conftest import Project
 from tests.stories.world import notes, once
 
@@ -65,14 +66,6 @@ FLOW = """
         Sweep()
 """
 FLOW = FLOW.replace("            self.next_is = None\n", "")
-
-
-def on_another_machine(project: Project, n: int) -> dict[str, str]:
-    """Return the variables of a machine that has seen nothing yet."""
-    return {
-        "METAFLOW_MEMOFLOW_CACHE_DIR": str(project.folder / f".cache-{n}"),
-        "METAFLOW_DATASTORE_SYSROOT_LOCAL": str(project.folder / f".local-{n}"),
-    }
 
 
 @once
