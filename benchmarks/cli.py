@@ -92,6 +92,7 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=7)
     parser.add_argument("--commands", nargs="*", default=list(COMMANDS))
     args = parser.parse_args()
+    os.environ.pop("PYTHONDONTWRITEBYTECODE", None)  # Users keep compiled modules.
     with tempfile.TemporaryDirectory() as scratch:
         folder = Path(scratch)
         root = folder / ".metaflow" / "memoflow"

@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import gc
 import sys
 
 
 def main() -> None:
     """Run the command; whoever interrupts its start sees nothing of it either."""
+    # Thousands of entries live until the command ends: looking for garbage among them takes longer
+    # than listing them.
+    gc.set_threshold(100_000)
     try:
         from memoflow.cli.main import main as run
     except KeyboardInterrupt:
