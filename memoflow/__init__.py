@@ -11,7 +11,9 @@ from __future__ import annotations
 
 from importlib import import_module
 
-TYPE_CHECKING = False  # As `typing` has it, which takes longer to import than all of this.
+# As `typing` has it, which takes longer to import than all of this. Computed, since editors that go
+# by jedi do not read on where they see that it is False.
+TYPE_CHECKING = not __name__
 if TYPE_CHECKING:
     from typing import Any
 

@@ -3,13 +3,18 @@
 from __future__ import annotations
 
 import re
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
 
+import memoflow
+from memoflow.cli.main import main
+from tests.pages import DOCS, README, Reader, options_of
+
 ROOT = Path(__file__).parents[2]
-README = (ROOT / "README.md").read_text()
-MEMOIZE = (ROOT / "docs" / "memoize.md").read_text()
+PAGES = [README, *sorted(DOCS.rglob("*.md"))]
 
 
 @pytest.mark.stress
@@ -48,6 +53,10 @@ def test_the_example_runs_as_the_readme_shows(project):
     assert project.ask(question) is True
 
 
+def test_the_tutorial_goes_as_it_says(project):
+    Reader(project.folder, project.env).follow((DOCS / "tutorial.md").read_text())
+
+
 def line_of(text: str) -> int:
     return text[: text.index("def train(")].count("\n") + 1
 
@@ -59,11 +68,7 @@ def test_each_option_of_a_decorator_is_documented(project, decorator):
     (found,) = [each for each in STEP_DECORATORS if each.name == {decorator!r}]
     answer = {{name: str(value) for name, value in found.defaults.items()}}
     """
-    page = (ROOT / "docs" / f"{decorator}.md").read_text()
-    table = re.split(r"^\| option \| default \|.*$", page, flags=re.MULTILINE)[1].split("\n\n")[0]
-    rows = re.findall(r"^\| `(\w+)` \| (.*?) \|", table, re.MULTILINE)
-    documented = {name: default.strip("`").strip('"') for name, default in rows}
-    assert documented == project.ask(question)
+    assert options_of(decorator) == project.ask(question)
 
 
 def test_each_verb_of_the_command_line_is_documented(project):
@@ -71,7 +76,7 @@ def test_each_verb_of_the_command_line_is_documented(project):
     from memoflow.cli.main import main
     answer = {verb: command.help for verb, command in main.commands.items()}
     """
-    page = (ROOT / "docs" / "cli.md").read_text()
+    page = (DOCS / "cli.md").read_text()
     for verb, text in project.ask(question).items():
         assert f"## memoflow {verb}\n" in page
         assert text
@@ -79,11 +84,52 @@ def test_each_verb_of_the_command_line_is_documented(project):
 
 def test_each_setting_is_documented():
     config = ROOT / "metaflow_extensions" / "memoflow" / "config" / "mfextinit_memoflow.py"
-    for name in re.findall(r"^(MEMOFLOW_\w+) =", config.read_text(), re.MULTILINE):
-        assert f"METAFLOW_{name}" in MEMOIZE
+    names = {
+        f"METAFLOW_{name}"
+        for name in re.findall(r"^(MEMOFLOW_\w+) =", config.read_text(), re.MULTILINE)
+    }
+    for path in (ROOT / "memoflow").rglob("*.py"):
+        names |= set(re.findall(r"METAFLOW_MEMOFLOW_[A-Z_]+[A-Z]", path.read_text()))
+    page = (DOCS / "operate.md").read_text()
+    assert names == set(re.findall(r"^\| `(METAFLOW_MEMOFLOW_\w+)`", page, re.MULTILINE))
+
+
+@pytest.mark.parametrize("room", ["cli", "flow", "flow/hub", "flow/memo"])
+def test_each_module_has_its_job_in_the_design(room):
+    page = (DOCS / "design.md").read_text()
+    table = page.split(f"\nIn `{room}/`, ", 1)[1].split("\nIn `", 1)[0].split("\n## ", 1)[0]
+    named = set(re.findall(r"`(\w+)`", "".join(re.findall(r"^\|.*?\|", table, re.MULTILINE))))
+    modules = {path.stem for path in (ROOT / "memoflow" / room).glob("*.py*")} - {"__init__"}
+    verbs = set(main.commands) if room == "cli" else set()  # Each has a module of its own.
+    assert named <= modules
+    assert modules - named <= verbs
+
+
+def test_the_reference_of_the_api_is_what_the_code_says():
+    made = subprocess.run(
+        [sys.executable, DOCS / "api.py"], capture_output=True, text=True, timeout=120
+    )
+    assert made.returncode == 0, made.stderr  # As where something public has no docstring.
+    assert (DOCS / "api.md").read_text() == made.stdout, "run python docs/api.py > docs/api.md"
+
+
+@pytest.mark.parametrize("name", sorted(memoflow._HOMES))
+def test_each_public_name_is_in_the_reference_of_the_api(name):
+    assert f"### memoflow.{name}\n" in (DOCS / "api.md").read_text()
+
+
+def test_each_picture_is_on_a_page_and_small():
+    shown = {
+        (page.parent / target).resolve()
+        for page in PAGES
+        for target in re.findall(r"!\[[^\]]+\]\(([^)]+)\)", page.read_text())
+    }
+    pictures = set((DOCS / "images").iterdir())
+    assert shown == pictures
+    assert all(picture.stat().st_size < 200_000 for picture in pictures)
 
 
 def test_each_link_leads_somewhere():
-    for page in (ROOT / "README.md", *(ROOT / "docs").rglob("*.md")):
+    for page in PAGES:
         for target in re.findall(r"\]\((?!http)([^)#]+)", page.read_text()):
             assert (page.parent / target).exists(), f"{page.name} links to {target}"
