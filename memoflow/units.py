@@ -62,14 +62,15 @@ def share(option: str, value: Any) -> float:
 
 
 def span(seconds: float) -> str:
-    """Return a time for people: `0.4 s`, `12 s`, `61 min`, `3.5 h`."""
+    """Return a time for people: `0.4 s`, `12 s`, `61 min`, `3.5 h`, `1,200 h`."""
     if seconds < 10:
         return f"{seconds:.1f} s"
     if seconds < 120:
         return f"{seconds:.0f} s"
     if seconds < 2 * 3600:
         return f"{seconds / 60:.0f} min"
-    return f"{seconds / 3600:.1f} h"
+    hours = seconds / 3600
+    return f"{hours:.1f} h" if hours < 1000 else f"{hours:,.0f} h"
 
 
 def moment(seconds: float) -> str:

@@ -47,7 +47,14 @@ def test_sizes_that_are_none_are_named_in_the_error(text):
 
 @pytest.mark.parametrize(
     ("seconds", "text"),
-    [(0.04, "0.0 s"), (9.94, "9.9 s"), (61, "61 s"), (3660, "61 min"), (12600, "3.5 h")],
+    [
+        (0.04, "0.0 s"),
+        (9.94, "9.9 s"),
+        (61, "61 s"),
+        (3660, "61 min"),
+        (12600, "3.5 h"),
+        (4e6, "1,111 h"),
+    ],
 )
 def test_times_for_people(seconds, text):
     assert span(seconds) == text

@@ -9,6 +9,7 @@ import click
 from memoflow.cli.answer import Answer, Verb
 from memoflow.cli.asked import Asked
 from memoflow.cli.listing import Listed, complete, some
+from memoflow.cli.table import count
 from memoflow.errors import RequestError
 from memoflow.kinds import memo, upkeep
 from memoflow.store import Store
@@ -52,8 +53,8 @@ def forget(
         verb = "would forget" if dry_run else "forgot"
         for each in chosen:
             click.echo(f"{verb} {each.key}")
-        count = "1 entry" if len(chosen) == 1 else f"{len(chosen)} entries"
-        click.echo(f"{verb} {count}, {readable(size_bytes)}; gc frees what nothing else needs")
+        number = count(len(chosen), "entry", "entries")
+        click.echo(f"{verb} {number}, {readable(size_bytes)}; gc frees what nothing else needs")
 
     def data() -> dict[str, Any]:
         return {

@@ -10,6 +10,7 @@ import click
 
 from memoflow.cli.answer import Answer, Verb
 from memoflow.cli.asked import Asked
+from memoflow.cli.table import count
 from memoflow.errors import RequestError
 from memoflow.kinds import upkeep
 from memoflow.units import duration, readable, size
@@ -67,8 +68,8 @@ def gc(
     def show() -> None:
         verb = "would evict" if dry_run else "evicted"
         click.echo(
-            f"{verb} {len(keys)} entries; {swept.blobs} blobs, {readable(swept.size_bytes)} "
-            f"{'would be ' * dry_run}deleted"
+            f"{verb} {count(len(keys), 'entry', 'entries')}; {count(swept.blobs, 'blob')}, "
+            f"{readable(swept.size_bytes)} {'would be ' * dry_run}deleted"
         )
 
     def data() -> dict[str, Any]:

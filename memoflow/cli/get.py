@@ -10,7 +10,7 @@ import click
 from memoflow.cli.answer import Answer, Verb
 from memoflow.cli.asked import Asked
 from memoflow.cli.listing import Listed, complete, one
-from memoflow.cli.table import printable
+from memoflow.cli.table import count, printable
 from memoflow.errors import NotFoundError, RequestError
 from memoflow.kinds import memo
 from memoflow.objects import Manifest
@@ -59,10 +59,8 @@ def get(asked: Asked, *, name: str, path: str | None, into: Path | None, force: 
     sizes = {file.path: file.size_bytes for file in manifest.files}
     size_bytes = sum(sizes[each] for each in paths)
     data = {"key": found.key, "into": str(target), "files": paths, "size_bytes": size_bytes}
-    count = "1 file" if len(paths) == 1 else f"{len(paths)} files"
-    return Answer(
-        lambda: data, lambda: click.echo(printable(f"{count}, {readable(size_bytes)}, in {target}"))
-    )
+    done = f"{count(len(paths), 'file')}, {readable(size_bytes)}, in {target}"
+    return Answer(lambda: data, lambda: click.echo(printable(done)))
 
 
 def _chosen(found: Listed, manifest: Manifest, path: str | None) -> list[str]:

@@ -212,7 +212,7 @@ def _by_key(store: Store, text: str) -> Listed | None:
     """Return the entry of a full key, without listing all others."""
     try:
         key = Key.parse(text)
-    except (BadKeyError, UnicodeDecodeError):
+    except (BadKeyError, UnicodeError):
         return None
     ref = store.find(key, even_expired=True) if upkeep.is_entry(key) else None
     if ref is None:

@@ -10,7 +10,7 @@ import click
 from memoflow.cli.answer import Answer, Verb
 from memoflow.cli.asked import Asked
 from memoflow.cli.listing import COLUMNS, FIELDS, SHORT_COLUMNS, Listed, complete, listed, matching
-from memoflow.cli.table import show_table
+from memoflow.cli.table import count, show_table
 from memoflow.units import readable
 
 _KINDS = ("memo", "checkpoint", "model", "hub")
@@ -65,7 +65,7 @@ def ls(
             _show(shown, short=on_terminal)
         if on_terminal:
             rest = f", {len(shown)} of them listed; --limit 0 lists all" * (len(shown) < len(found))
-            click.echo(f"{len(found)} entries, {readable(size_bytes)}{rest}")
+            click.echo(f"{count(len(found), 'entry', 'entries')}, {readable(size_bytes)}{rest}")
 
     def data() -> dict[str, Any]:
         return {

@@ -35,6 +35,8 @@ class Verbs(click.Group):
     """A group that says in words what went wrong, and ends with the code that stands for it."""
 
     def invoke(self, ctx: click.Context) -> Any:
+        if sys.stdout is None:  # It was closed before we started: `>&-`.
+            sys.stdout = open(os.devnull, "w")  # noqa: SIM115 - until the process ends
         # A key may hold what the terminal's encoding has not.
         if isinstance(sys.stdout, TextIOWrapper):
             sys.stdout.reconfigure(errors="backslashreplace")

@@ -5,9 +5,9 @@ Drawn by the charts (Vega) and components of Metaflow's cards, whose program is 
 
 from __future__ import annotations
 
-import re
+import json
 from collections.abc import Mapping, Sequence
-from datetime import datetime, timedelta, timezone
+from datetime import date, datetime, timedelta, timezone
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -15,32 +15,38 @@ from typing import Any
 from metaflow.cards import BlankCard, Markdown, Table, ValueBox, VegaChart
 from metaflow.plugins.cards.card_modules.basic import SectionComponent
 
-from memoflow.cli.listing import Listed, listed
+from memoflow.cli.listing import Listed
+from memoflow.cli.stats import Stats, collect
 from memoflow.errors import RequestError
+from memoflow.flow.card_html import alone
 from memoflow.index import Day, Tally
+from memoflow.kinds import card
+from memoflow.names import Ref
 from memoflow.store import Store
-from memoflow.units import moment, readable, span
+from memoflow.units import iso, readable, span
 
 _MOST_DAYS = 60
 _MOST_STEPS = 20
 _MOST_ENTRIES = 10
-_MOST_CHARACTERS = 90
+_MOST_CHARACTERS = 44
+_MOST_OF_A_LABEL = 34
 
 _WHOLE, _NEW, _HIT, _MISS = "#9ecae1", "#08519c", "#2b8a3e", "#d9843b"
 # "container" comes out as no width at all where the page is opened as a file.
-_WIDTH_PX = 720
-_LEFT_PX = 150
+_WIDTH_PX = 870
+_LEFT_PX = 260
+_NARROW_PX = 110
 _BAR_PX = 26
-_TEXT = {"labelColor": "#555555", "labelFontSize": 12, "labelLimit": _LEFT_PX - 20}
+_TEXT = {"labelColor": "#555555", "labelFontSize": 12, "labelLimit": _LEFT_PX - 10}
 _AXIS = _TEXT | {"titleColor": "#555555", "titleFontSize": 12, "titleFontWeight": "normal"}
 _CONFIG = {"view": {"stroke": None}, "axis": _AXIS, "legend": _TEXT, "background": None}
 _GRID = {"grid": True, "gridColor": "#eeeeee", "domain": False, "ticks": False, "tickCount": 5}
 _PLAIN = {"grid": False, "domain": False, "ticks": False, "labelPadding": 8, "title": None}
 _BYTES = r"replace(format(datum.value, '.3~s'), /([kMGT]?)$/, ' $1B')"
 
-# What comes with Metaflow's cards and asks a server for a typeface.
-_FONT = re.compile(r"""@import\s*(url\([^)]*\)|"[^"]*"|'[^']*')\s*;?""")
-_DARK = """
+_STYLE = """
+td { white-space: nowrap; }
+.value-box { white-space: normal; }
 @media (prefers-color-scheme: dark) {
   html { background: #fff; filter: invert(0.9) hue-rotate(180deg); }
 }
@@ -53,59 +59,48 @@ def write_report(store: Store, path: Path) -> None:
     RequestError if it cannot be written.
     """
     now = datetime.now(timezone.utc)
-    html = page(listed(store), store.index.tally(), store.index.days(), store=store, now=now)
+    html = page(collect(store), store.index.days(), store=store, now=now)
     try:
         path.write_text(html, encoding="utf-8")
     except OSError as error:
         raise RequestError(f"cannot write the report to {path}: {error.strerror}") from error
 
 
-def page(
-    entries: Sequence[Listed],
-    steps: Sequence[Tally],
-    days: Sequence[Day],
-    *,
-    store: Store,
-    now: datetime,
-) -> str:
+def page(figures: Stats, days: Sequence[Day], *, store: Store, now: datetime) -> str:
     """Return the page.
 
     Names and keys are users' text: they are put in cells of tables and in data of charts, which
     show text as it is, and not in Markdown.
     """
-    facts = {"store": repr(store.backend), "id": store.id, "made": f"{now:%Y-%m-%d %H:%M} UTC"}
+    facts = {"store": repr(store.backend), "id": store.id, "made": _moment(now.timestamp())}
     parts: list[Any] = [
         Table([list(facts.values())], headers=list(facts)),
-        Table([_sums(entries, steps)]),
+        Table([_sums(figures)]),
         Markdown("## Time saved by day"),
         *_by_day(days, now),
         Markdown("## Size by kind"),
-        *_by_kind(entries),
+        *_by_kind(figures),
         Markdown("## Hit rate by step"),
-        *_by_step(steps),
-        *_used(entries),
-        Markdown("Tasks and uses are those that this machine knows of."),
+        *_by_step(figures.tallies),
+        *_used(figures.entries),
+        Markdown("Tasks and uses are those that this machine knows of; days and times are UTC."),
     ]
-    card = BlankCard(
+    blank = BlankCard(
         options={"title": "What memoflow holds and saved"},
         components=SectionComponent.render_subcomponents(parts),
     )
-    html = str(card.render(SimpleNamespace(pathspec="memoflow report")))
-    return _FONT.sub("", html).replace("</style>", f"{_DARK}</style>", 1)
+    return alone(str(blank.render(SimpleNamespace(pathspec="memoflow report"))), _STYLE)
 
 
-def _sums(entries: Sequence[Listed], steps: Sequence[Tally]) -> list[ValueBox]:
-    hits = sum(step.hits for step in steps)
-    tasks = hits + sum(step.misses for step in steps)
-    logical = sum(each.ref.size_bytes for each in entries)
-    stored = sum(each.ref.new_bytes for each in entries)
-    saved_s = sum(step.saved_s for step in steps)
-    kinds = len({each.kind for each in entries})
+def _sums(figures: Stats) -> list[ValueBox]:
+    tasks = figures.hits + figures.misses
+    entries = len(figures.entries)
+    kinds = len({each.kind for each in figures.entries})
     boxes = [
-        ("Entries", f"{len(entries):,}", f"of {kinds} kind{'s' * (kinds != 1)}"),
-        ("Stored", readable(stored), f"for {readable(logical)} in all"),
-        ("Hits", f"{hits:,}", f"of {tasks:,} memoized task{'s' * (tasks != 1)}"),
-        ("Time saved", span(saved_s), "that hits took when they ran"),
+        ("Entries", f"{entries:,}", f"of {kinds} kind{'s' * (kinds != 1)}"),
+        ("Stored", readable(figures.stored_bytes), f"in blobs, of {readable(figures.size_bytes)}"),
+        ("Hits", f"{figures.hits:,}", f"of {tasks:,} memoized task{'s' * (tasks != 1)}"),
+        ("Time saved", span(figures.saved_s), "that hits took when they ran"),
     ]
     # A number and its unit stay together.
     return [
@@ -117,7 +112,7 @@ def _sums(entries: Sequence[Listed], steps: Sequence[Tally]) -> list[ValueBox]:
 def _by_day(days: Sequence[Day], now: datetime) -> list[Any]:
     if not days:
         return [Markdown("No memoized task has run yet.")]
-    known = {day.date: day for day in days}
+    known = {each.date: each for each in days}
     today = now.date()
     first = max(min(map(_date, known)), today - timedelta(days=_MOST_DAYS - 1))
     # Five days at least, or one bar is as wide as the chart.
@@ -145,35 +140,49 @@ def _by_day(days: Sequence[Day], now: datetime) -> list[Any]:
         "y": {
             "field": "at",
             "type": "quantitative",
-            "axis": _GRID | {"title": unit, "minExtent": 60, "maxExtent": 60},
+            "axis": _GRID | {"title": unit, "minExtent": _NARROW_PX, "maxExtent": _NARROW_PX},
             "scale": {"domainMin": 0}
             | ({} if any(day.saved_s for day in shown) else {"domainMax": 1}),
         },
         "tooltip": _tooltip("day", "saved", "hits", "misses"),
     }
     mark = {"type": "bar", "color": _HIT, "cornerRadiusEnd": 2, "width": {"band": 0.7}}
-    wide = {"width": _WIDTH_PX + _LEFT_PX - 80}
-    return [_chart(rows, {"mark": mark, "encoding": encoding} | wide, height=200)]
+    parts: list[Any] = [
+        _chart(rows, {"mark": mark, "encoding": encoding}, height=200, left_px=_NARROW_PX)
+    ]
+    before = [each for each in days if _date(each.date) < first]
+    if before:
+        saved = span(sum(each.saved_s for each in before))
+        since = min(_date(each.date) for each in before)
+        parts.append(Markdown(f"The last {len(dates)} days; {saved} more since {since}."))
+    return parts
 
 
-def _by_kind(entries: Sequence[Listed]) -> list[Any]:
-    if not entries:
+def _by_kind(figures: Stats) -> list[Any]:
+    if not figures.entries and not figures.others:
         return [Markdown("The store is empty.")]
+    held: dict[str, list[Ref]] = {}
+    for each in sorted(figures.entries, key=lambda each: each.kind):
+        held.setdefault(each.kind, []).append(each.ref)
+    for ref in sorted(figures.others, key=lambda ref: ref.key.kind != card.KIND):
+        # Cards are the largest by far of what is no entry.
+        name = "cards" if ref.key.kind == card.KIND else "(notes)"
+        held.setdefault(name, []).append(ref)
     rows = []
-    for kind in sorted({each.kind for each in entries}):
-        of_kind = [each.ref for each in entries if each.kind == kind]
-        logical = sum(ref.size_bytes for ref in of_kind)
-        stored = sum(ref.new_bytes for ref in of_kind)
-        shown = {"kind": kind, "entries": len(of_kind)}
-        shown |= {"in all": readable(logical), "stored": readable(stored)}
+    for kind, refs in held.items():
+        logical = sum(ref.size_bytes for ref in refs)
+        stored = sum(ref.new_bytes for ref in refs)
+        shown = {"kind": kind, "entries": len(refs)}
+        shown |= {"in all": readable(logical), "new when saved": readable(stored)}
         rows.append(shown | {"bytes": logical, "what": "in all"})
-        rows.append(shown | {"bytes": stored, "what": "stored"})
-    labels = {"in all": _WHOLE, "stored": _NEW}
+        rows.append(shown | {"bytes": stored, "what": "new when saved"})
+    labels = {"in all": _WHOLE, "new when saved": _NEW}
     encoding = {
         "y": {
             "field": "kind",
             "type": "nominal",
-            "axis": _PLAIN | {"minExtent": _LEFT_PX, "maxExtent": _LEFT_PX},
+            "sort": list(held),
+            "axis": _PLAIN | {"minExtent": _NARROW_PX, "maxExtent": _NARROW_PX},
         },
         "yOffset": {"field": "what", "sort": list(labels)},
         "x": {
@@ -182,11 +191,11 @@ def _by_kind(entries: Sequence[Listed]) -> list[Any]:
             "axis": _GRID | {"title": None, "labelExpr": _BYTES},
         },
         "color": _color("what", labels),
-        "tooltip": _tooltip("kind", "entries", "in all", "stored"),
+        "tooltip": _tooltip("kind", "entries", *labels),
     }
     mark = {"type": "bar", "cornerRadiusEnd": 2}
-    kinds = len(rows) // 2
-    return [_chart(rows, {"mark": mark, "encoding": encoding}, height=kinds * 2 * _BAR_PX)]
+    height = len(rows) * _BAR_PX
+    return [_chart(rows, {"mark": mark, "encoding": encoding}, height=height, left_px=_NARROW_PX)]
 
 
 def _by_step(steps: Sequence[Tally]) -> list[Any]:
@@ -195,25 +204,27 @@ def _by_step(steps: Sequence[Tally]) -> list[Any]:
     shown = sorted(steps, key=lambda step: -(step.hits + step.misses))[:_MOST_STEPS]
     labels = {"hits": _HIT, "misses": _MISS}
     rows = []
-    for step in shown:
+    for i, step in enumerate(shown):
         tasks = step.hits + step.misses
         facts = {
-            "step": _short(f"{step.flow}/{step.step}"),
+            # By its place, since two names cut short may be one.
+            "place": i,
+            "step": f"{step.flow}/{step.step}",
             "hits": step.hits,
             "misses": step.misses,
-            "rate": f"{step.hits / tasks:.0%}",
+            "rate": _rate(step.hits, tasks),
             "time saved": span(step.saved_s),
-            "last": moment(step.last),
+            "last": _moment(step.last),
         }
         rows.append(facts | {"what": "hits", "share": step.hits / tasks})
         rows.append(facts | {"what": "misses", "share": step.misses / tasks})
-    order = [row["step"] for row in rows[::2]]
+    names = json.dumps([_short(str(row["step"]), _MOST_OF_A_LABEL) for row in rows[::2]])
     encoding = {
         "y": {
-            "field": "step",
-            "type": "nominal",
-            "sort": order,
-            "axis": _PLAIN | {"minExtent": _LEFT_PX, "maxExtent": _LEFT_PX},
+            "field": "place",
+            "type": "ordinal",
+            "axis": _PLAIN
+            | {"minExtent": _LEFT_PX, "maxExtent": _LEFT_PX, "labelExpr": f"{names}[datum.value]"},
         },
         "x": {
             "field": "share",
@@ -228,8 +239,13 @@ def _by_step(steps: Sequence[Tally]) -> list[Any]:
     mark = {"type": "bar", "height": {"band": 0.7}}
     columns = ["step", "hits", "misses", "rate", "time saved", "last"]
     parts: list[Any] = [
-        _chart(rows, {"mark": mark, "encoding": encoding}, height=max(2, len(shown)) * _BAR_PX),
-        Table([[str(row[column]) for column in columns] for row in rows[::2]], headers=columns),
+        _chart(
+            rows,
+            {"mark": mark, "encoding": encoding},
+            height=max(2, len(shown)) * _BAR_PX,
+            left_px=_LEFT_PX,
+        ),
+        Table([[_cell(row[column]) for column in columns] for row in rows[::2]], headers=columns),
     ]
     if len(shown) < len(steps):
         parts.insert(1, Markdown(f"The {len(shown)} steps with most tasks, of {len(steps)}."))
@@ -250,10 +266,10 @@ def _used(entries: Sequence[Listed]) -> list[Any]:
             [
                 each.id,
                 each.kind,
-                _short("/".join(filter(None, (each.flow, each.step)))),
+                _cell(each.where),
                 readable(each.ref.size_bytes),
-                moment(each.ref.created),
-                moment(each.entry.used),
+                _moment(each.ref.created),
+                _moment(each.entry.used),
             ]
             for each in shown
         ]
@@ -262,11 +278,14 @@ def _used(entries: Sequence[Listed]) -> list[Any]:
     return parts
 
 
-def _chart(rows: list[dict[str, Any]], layer: Mapping[str, Any], *, height: int) -> VegaChart:
+def _chart(
+    rows: list[dict[str, Any]], layer: Mapping[str, Any], *, height: int, left_px: int
+) -> VegaChart:
+    """Return a chart with so much room for the labels on its left."""
     return VegaChart(
         {
             "$schema": "https://vega.github.io/schema/vega-lite/v5.json",
-            "width": _WIDTH_PX,
+            "width": _WIDTH_PX - left_px,
             "height": height,
             "config": _CONFIG,
             "data": {"values": rows},
@@ -294,9 +313,31 @@ def _unit(seconds: float) -> tuple[str, float]:
     return ("minutes", 60) if seconds < 2 * 3600 else ("hours", 3600)
 
 
-def _date(text: str) -> Any:
-    return datetime.fromisoformat(text).date()
+def _rate(hits: int, tasks: int) -> str:
+    """Return a share that is none or all only if it is."""
+    rounded = f"{hits / tasks:.0%}"
+    if rounded == "0%" and hits:
+        return "< 1%"
+    return "> 99%" if rounded == "100%" and hits < tasks else rounded
 
 
-def _short(text: str) -> str:
-    return text if len(text) <= _MOST_CHARACTERS else f"{text[: _MOST_CHARACTERS - 1]}…"
+def _date(text: str) -> date:
+    return date.fromisoformat(text)
+
+
+def _moment(seconds: float) -> str:
+    """Return a time in UTC: others than this machine's owner may read it."""
+    text = iso(seconds)
+    return "out of range" if text is None else text[:16].replace("T", " ")
+
+
+def _cell(value: object) -> str:
+    return _short(str(value), _MOST_CHARACTERS)
+
+
+def _short(text: str, most: int) -> str:
+    """Return a text without its middle: the step is at the end of it."""
+    if len(text) <= most:
+        return text
+    end = 2 * most // 3
+    return f"{text[: most - end - 1]}…{text[-end:]}"

@@ -7,6 +7,9 @@ from collections.abc import Iterable, Sequence
 
 import click
 
+_LEAST_LAST = 12  # cells; the last column goes on in the line below
+_ENDLESS = 1 << 20
+
 
 def show_table(
     columns: Sequence[str], rows: Iterable[Sequence[str]], *, title: str = "", right: str = ""
@@ -20,6 +23,7 @@ def show_table(
     # Here, since it takes a while to import and programs do not need it.
     from rich.box import SIMPLE_HEAD
     from rich.console import Console, JustifyMethod
+    from rich.measure import Measurement
     from rich.table import Table
     from rich.text import Text
 
@@ -34,10 +38,23 @@ def show_table(
     for name in columns:
         # The last is the one that may be long: it takes the lines that it needs.
         justify: JustifyMethod = "right" if name in numbers else "left"
-        table.add_column(name, justify=justify, overflow="fold", no_wrap=name != columns[-1])
+        is_last = name == columns[-1]
+        table.add_column(
+            name,
+            justify=justify,
+            overflow="fold",
+            no_wrap=not is_last,
+            min_width=_LEAST_LAST if is_last else None,
+        )
     for row in clean:
         table.add_row(*map(Text, row))
-    Console().print(table)
+    console = Console()
+    # Where all but the last do not fit, the terminal breaks the lines: the beginning of an id, say,
+    # would name nothing.
+    endless = console.options.update(max_width=_ENDLESS)
+    least = Measurement.get(console, endless, table).minimum
+    console.width = max(console.width, least)
+    console.print(table)
 
 
 def show_facts(facts: Iterable[tuple[str, str]]) -> None:
@@ -56,3 +73,8 @@ def printable(text: str) -> str:
     if text.isprintable():
         return text
     return "".join(each if each.isprintable() else repr(each)[1:-1] for each in text)
+
+
+def count(number: int, one: str, many: str = "") -> str:
+    """Return how many of something there are, in words: `1 entry`, `2 entries`."""
+    return f"{number} {one if number == 1 else many or f'{one}s'}"

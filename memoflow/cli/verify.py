@@ -11,7 +11,9 @@ import click
 from memoflow.cli.answer import DAMAGE, Answer, Verb
 from memoflow.cli.asked import Asked
 from memoflow.cli.table import show_table
-from memoflow.store import Problem
+from memoflow.errors import IntegrityError, NotFoundError
+from memoflow.store.open import open_hurt
+from memoflow.store.verification import Problem
 
 
 @click.command(
@@ -37,7 +39,7 @@ def verify(asked: Asked, *, read_data: bool, repair: bool) -> Answer:
     With 3 also if it was repaired: whoever runs this by the clock wants to know. Without --repair
     nothing is changed. Litter and an index that is out of date are shown, and harmless.
     """
-    problems = asked.store.verify(read_data=read_data, repair=repair)
+    problems = _problems(asked, read_data=read_data, repair=repair)
 
     def show() -> None:
         if problems:
@@ -70,3 +72,15 @@ def _text(value: Any) -> str:
     if isinstance(value, bool):
         return "yes" if value else "no"
     return "" if value is None else str(value)
+
+
+def _problems(asked: Asked, *, read_data: bool, repair: bool) -> list[Problem]:
+    try:
+        store = asked.store
+    except (NotFoundError, IntegrityError):
+        # Of a store that cannot say what it is the rest may be whole.
+        if not any(True for _ in asked.backend.list("refs")):
+            raise
+        with open_hurt(asked.backend) as store:
+            return store.verify(read_data=read_data, repair=repair)
+    return store.verify(read_data=read_data, repair=repair)

@@ -28,7 +28,8 @@ def why(asked: Asked, *, names: tuple[str, ...]) -> Answer:
 
     NAME is a task: Sweep/18/fit/31, or Sweep/18/fit where that is one task. As `python flow.py memo
     why`, NAME may be a step, and without one all memoized steps are meant: then it tells what a
-    run would do now, and runs nothing.
+    run would do now, and runs nothing. It goes by what the latest run left, parameters included; a
+    step after one that would be a miss is unknown, since it may find something else.
     """
     # Here, since it imports Metaflow.
     from memoflow.flow.memo import why as asking

@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 import ast
-import difflib
 import re
 import textwrap
 from collections.abc import Iterable, Iterator
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, is_dataclass
 from typing import Any
 
 from memoflow.fingerprint.parts import Fingerprint, Part
@@ -49,14 +48,13 @@ def _summary(value: Any) -> str:
     if kind in _PLAIN:
         return repr(value)
     if kind in (list, tuple, dict, set, frozenset):
-        items = [*value, *value.values()] if kind is dict else list(value)
-        flat = all(type(item) in (bool, int, float, str) for item in items[:9])
-        if flat and len(items) <= 8 and kind not in (set, frozenset):
-            text = repr(value)
-            if len(text) <= _LONGEST:
-                return text
-        return f"{kind.__name__} of {len(value)}"
+        text = repr(value) if _is_short(value) else ""
+        return text if 0 < len(text) <= _LONGEST else f"{kind.__name__} of {len(value)}"
     try:
+        if is_dataclass(kind) and all(map(_is_short, vars(value).values())):
+            fields = ", ".join(f"{name}={each!r}" for name, each in vars(value).items())
+            if len(fields) <= _LONGEST:
+                return f"{kind.__qualname__}({fields})"
         shape, dtype = getattr(value, "shape", None), getattr(value, "dtype", None)
         if type(shape) is tuple:
             return f"{kind.__name__}{shape}" + (f" {dtype}" if dtype is not None else "")
@@ -70,6 +68,20 @@ def _summary(value: Any) -> str:
     return (
         f"{kind.__module__}.{kind.__qualname__}" if kind.__module__ != "builtins" else kind.__name__
     )
+
+
+def _is_short(value: Any, depth: int = 3) -> bool:
+    """Tell whether a value is plain throughout, and has so little in it that it can be shown."""
+    kind = type(value)
+    if kind is int:
+        return bool(value.bit_length() <= 256)  # Python refuses to write out far longer ones.
+    if kind in (str, bytes):
+        return len(value) <= _LONGEST
+    if kind in (list, tuple, dict):
+        # Nothing in a set has a place: it would be shown in another order each time.
+        items = [*value, *value.values()] if kind is dict else value
+        return len(value) <= 8 and depth > 0 and all(_is_short(each, depth - 1) for each in items)
+    return kind in _PLAIN
 
 
 @dataclass(frozen=True)
@@ -103,8 +115,10 @@ class Difference:
             return f"{subject} is {self.change}{place}"
         if self.kind == "code":
             return f"code of {subject} changed{place}"
-        if not self.old or not self.new or self.old == self.new:
+        if not self.old or not self.new:
             return f"{subject} changed{place}"
+        if self.old == self.new:
+            return f"{subject} changed{place}: {self.new} of other content"
         return f"{subject} {self.old} -> {self.new}{place}"
 
     def to_json(self) -> dict[str, str]:
@@ -134,7 +148,7 @@ def differences(
         if kind != "names":
             found.append(_difference(kind, name, was, now))
         else:
-            bindings.append(Difference(kind, name, "changed", _at(now or was)))
+            bindings.append(_binding(name, was, now))
             if _alike(before.get(("code", name, key[2])), after.get(("code", name, key[2]))):
                 found += _rebound(name, was, now)
     # Which names mean what follows from the rest, unless nothing else changed.
@@ -209,8 +223,18 @@ def _diff(old: Part, new: Part) -> str:
         starts = int(hunk[1]) + first[0], int(hunk[3]) + first[1]
         return f"@@ -{starts[0]}{hunk[2] or ''} +{starts[1]}{hunk[4] or ''} @@"
 
+    import difflib  # Here, since every lookup imports this, and few show a diff.
+
     lines = difflib.unified_diff(before, after, old.where, new.where, lineterm="")
     return "\n".join(_HUNK.sub(shifted, line) if line[:3] == "@@ " else line for line in lines)
+
+
+def _binding(name: str, was: list[Part], now: list[Part]) -> Difference:
+    """Return that names mean something else, and which, as far as that is known."""
+    texts = [{line for part in parts for line in part.source.splitlines()} for parts in (was, now)]
+    names = sorted({line.partition("\t")[0].removesuffix("=") for line in texts[0] ^ texts[1]})
+    shown = f"{', '.join(names)} in {name}" if all(texts) and names else name
+    return Difference("names", shown, "changed", _at(now or was))
 
 
 def _rebound(name: str, was: list[Part], now: list[Part]) -> Iterator[Difference]:

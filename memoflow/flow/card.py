@@ -24,6 +24,7 @@ from metaflow.plugins.cards.card_datastore import CardDatastore
 from metaflow.plugins.datastores.local_storage import LocalStorage
 
 from memoflow.errors import NotFoundError
+from memoflow.flow.card_html import alone
 from memoflow.flow.card_page import page
 from memoflow.flow.card_root import card_root
 from memoflow.flow.journal import Act, of_this_process
@@ -137,7 +138,8 @@ class TaskCard:
                 options={"title": "Checkpoints and models"},
                 components=page(acts, facts, began=began, ended=now),
             ).render(SimpleNamespace(pathspec=self._pathspec), runtime=state == "running")
-            self._keep(html.replace(BlankCard.RELOAD_POLICY_TOKEN, token), token, now)
+            html = alone(html.replace(BlankCard.RELOAD_POLICY_TOKEN, token))
+            self._keep(html, token, now)
         except Exception as error:
             self._say(f"{type(error).__name__}: {error}")
 

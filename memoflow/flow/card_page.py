@@ -276,7 +276,7 @@ def _cells(act: Act, began: float) -> dict[str, str | Markdown]:
 
 def _key(key: str) -> str | Markdown:
     """Return a key that takes several lines where one would be too wide for the page."""
-    if re.search(r"[^\w./-]|\b_|_\b", key):
+    if re.search(r"[^\w./%-]|\b_|_\b", key):
         return key  # Markdown would not show it as it is.
     return Markdown(key.replace("/", "/<wbr>"))
 

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable
 from datetime import timedelta
+from typing import TYPE_CHECKING
 
 from metaflow import metaflow_config
 
 from memoflow import units
-from memoflow.kinds import upkeep
-from memoflow.store import Store
+
+if TYPE_CHECKING:
+    from memoflow.store import Store
 
 
 def budget_bytes() -> int | None:
@@ -20,6 +22,8 @@ def budget_bytes() -> int | None:
 
 def collect(store: Store, say: Callable[[str], None], referring: Iterable[Store] = ()) -> None:
     """Evict and sweep, at most once an hour however many runs end; see `upkeep.tidy`."""
+    from memoflow.kinds import upkeep  # Here, since tasks import this and never tidy.
+
     if not store.housekeeping_due(timedelta(hours=1)):
         return
     evicted, _ = upkeep.tidy(store, max_size_bytes=budget_bytes(), referring=referring)

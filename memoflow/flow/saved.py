@@ -5,6 +5,7 @@ A reference dict has the keys that metaflow-checkpoint gave it, so that flows re
 
 from __future__ import annotations
 
+from collections.abc import Hashable
 from pathlib import Path
 from typing import Any
 
@@ -175,6 +176,27 @@ def files(where: ArtifactStore, reference: Any) -> list[str]:
     text = key_of(reference)
     ref = None if legacy.is_key(text) else where.store.find(Key.parse(text), even_expired=True)
     return [] if ref is None else [file.path for file in where.store.manifest(ref).files]
+
+
+def contents(where: ArtifactStore, reference: Any) -> dict[str, Hashable] | None:
+    """Return what tells the bytes of each file apart, by path; None if it is not there."""
+    text = key_of(reference)
+    if legacy.is_key(text):
+        return None
+    _settle(where, Key.parse(text))
+    ref = where.store.find(Key.parse(text), even_expired=True)
+    if ref is None:
+        return None
+    return {
+        file.path: (
+            file.size_bytes,
+            file.executable,
+            file.inline,
+            file.target,
+            *((piece.length, piece.xxh3) for piece in file.pieces),
+        )
+        for file in where.store.manifest(ref).files
+    }
 
 
 def delete(where: ArtifactStore, reference: Any) -> bool:

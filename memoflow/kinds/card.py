@@ -1,12 +1,15 @@
 """Cards: what the task that computed a result showed of itself, kept for as long as the result.
 
-    card/<flow>/<step>/<scope>/results/<inputs>/<refs>/<n>   the files, by name
+    card/<flow>/<step>/<scope>/results/<inputs>/<refs>/<n>   <name of its file>/<part>
 
-The key is that of the result in `memo`, of another kind.
+The key is that of the result in `memo`, of another kind. A page is a megabyte, nearly all of it
+the program that draws it: in parts, that is stored once for all cards of all tasks.
 """
 
 from __future__ import annotations
 
+import re
+from collections import defaultdict
 from collections.abc import Mapping
 
 from memoflow.errors import IntegrityError, NotFoundError
@@ -15,8 +18,11 @@ from memoflow.store import Payload, Store
 
 KIND = "card"
 
-# Of all cards of a task. They are pages of one megabyte, mostly the program that draws them.
-MOST_BYTES = 5 << 20
+# Of all cards of a task.
+MOST_BYTES = 16 << 20
+
+_MOST_PARTS = 100
+_SCRIPT = re.compile(rb"(?=<script\b)|(?<=</script>)")
 
 
 def key(result: Key) -> Key:
@@ -27,9 +33,17 @@ def key(result: Key) -> Key:
 def keep(
     store: Store, result: Key, cards: Mapping[str, bytes], *, expires: float | None = None
 ) -> None:
-    """Store cards by the names of their files, unless they are too large together."""
-    if cards and sum(map(len, cards.values())) <= MOST_BYTES:
-        store.save(key(result), Payload(files=cards), expires=expires, durable=False)
+    """Store cards by the names of their files, the smallest first, as many as are to be kept."""
+    parts: dict[str, bytes] = {}
+    left = MOST_BYTES
+    for name, data in sorted(cards.items(), key=lambda item: len(item[1])):
+        left -= len(data)
+        if left < 0:
+            break
+        cut = _SCRIPT.split(data, maxsplit=_MOST_PARTS)
+        parts |= {f"{name}/{i:03}": part for i, part in enumerate(cut) if part}
+    if parts:
+        store.save(key(result), Payload(files=parts), expires=expires, durable=False)
 
 
 def give(store: Store, result: Key) -> dict[str, bytes]:
@@ -37,13 +51,17 @@ def give(store: Store, result: Key) -> dict[str, bytes]:
     ref = store.find(key(result))
     if ref is None:
         return {}
+    parts: dict[str, list[bytes]] = defaultdict(list)
     try:
         manifest = store.manifest(ref)
-        found = {file.path: store.read_file(manifest, file.path) for file in manifest.files}
+        for file in sorted(manifest.files, key=lambda file: file.path):
+            name, slash, part = file.path.rpartition("/")
+            if slash and "/" not in name and part:
+                parts[name].append(store.read_file(manifest, file.path))
     except (NotFoundError, IntegrityError):
         return {}
     store.touch(ref)
-    return {name: data for name, data in found.items() if "/" not in name}
+    return {name: b"".join(found) for name, found in parts.items()}
 
 
 def prune(store: Store) -> int:

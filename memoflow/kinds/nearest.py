@@ -51,12 +51,19 @@ def nearest(
     if alike:
         return _by_inputs(store, alike, inputs, result)
     refs = memo.recent(store, Key(scope.parts[:3]), most, before=before)
-    return _by_code(store, [ref for ref in refs if ref.key != result], tuple(parts), inputs)
+    others = [ref for ref in refs if ref.key != result]
+    return _by_code(store, others, tuple(parts), inputs, result)
 
 
 def _by_inputs(
-    store: Store, refs: Sequence[Ref], inputs: tuple[Part, ...] | None, result: Key | None
+    store: Store,
+    refs: Sequence[Ref],
+    inputs: tuple[Part, ...] | None,
+    result: Key | None,
+    *,
+    enough: int = 1,
 ) -> Nearest | None:
+    """Return the nearest by its inputs; one of `enough` differences ends the search."""
     best: Nearest | None = None
     for ref in refs:
         with suppress(IntegrityError, NotFoundError):  # Not there any more: no result.
@@ -66,34 +73,51 @@ def _by_inputs(
                 found = of_inputs(entry.inputs, inputs) or _of_references(store, entry, result)
             if best is None or len(found) < len(best.differences):
                 best = Nearest(entry.origin, ref.created, tuple(found))
-            if len(best.differences) <= 1:
+            if len(best.differences) <= enough:
                 break
     return best
 
 
 def _by_code(
-    store: Store, refs: Sequence[Ref], parts: tuple[Part, ...], inputs: tuple[Part, ...] | None
+    store: Store,
+    refs: Sequence[Ref],
+    parts: tuple[Part, ...],
+    inputs: tuple[Part, ...] | None,
+    result: Key | None,
 ) -> Nearest | None:
     by_scope: dict[Key, list[Ref]] = {}
     for ref in refs:
         by_scope.setdefault(memo.scope_of(ref.key), []).append(ref)
     best: Nearest | None = None
     its: list[Ref] = []
+    least: tuple[int, int, int] | None = None
     for same in list(by_scope.values())[:_SCOPES]:
         with suppress(IntegrityError, NotFoundError):
             was = memo.code_parts(store, same[0].key)
             found = differences(was, parts)
             if not was:
                 continue
-            if best is None or len(found) < len(best.differences):
+            far = _distance(was, parts, found)
+            if least is None or far < least:
                 origin = memo.read(store, same[0]).origin
-                best, its = Nearest(origin, same[0].created, tuple(found)), same
-    with_inputs = _by_inputs(store, its, inputs, None) if best and inputs else None
+                best, its, least = Nearest(origin, same[0].created, tuple(found)), same, far
+    # Of other code, so one that read just the same may well be among them.
+    with_inputs = _by_inputs(store, its, inputs, result, enough=0) if best and inputs else None
     if best is None or with_inputs is None:
         return best
     # Other code may read other things; only what both read says more.
     more = [each for each in with_inputs.differences if each.change == "changed"]
     return Nearest(with_inputs.origin, with_inputs.created, (*best.differences, *more))
+
+
+def _distance(
+    was: Iterable[Part], now: Iterable[Part], found: Sequence[Difference]
+) -> tuple[int, int, int]:
+    """Return how far code is from other code: what is named, what is not, lines that differ."""
+    either = {(part.kind, part.name, part.digest) for part in was}
+    either ^= {(part.kind, part.name, part.digest) for part in now}
+    edited = sum(line[:1] in "+-" for each in found for line in each.diff.splitlines())
+    return len(found), len(either), edited
 
 
 def of_inputs(was: Iterable[Part], now: Iterable[Part]) -> list[Difference]:

@@ -26,7 +26,8 @@ def open_store(root: str | Path | None = None) -> Store:
             print(store.find(key))
     """
     where, backend = find_backend(root)
-    if not backend.exists(["format.json"])[0]:
+    # Read, since a look whether it is there takes a bucket that does not exist for an empty one.
+    if backend.read("format.json") is None:
         raise NotFoundError(
             f"there is no memoflow store in {where}; run a flow that has a step with @memoize, "
             "@checkpoint, @model or @huggingface_hub first"

@@ -50,6 +50,29 @@ def test_an_index_that_is_out_of_date_is_harmless(shelf: Shelf):
     assert shelf.run("verify").exit_code == 0
 
 
+@pytest.mark.parametrize("left", [None, b"", b"{}", b'{"format": 1, "id": "0"}'])
+def test_a_lost_or_damaged_format_is_found_and_mended_and_the_rest_is_checked(
+    shelf: Shelf, left: bytes | None
+):
+    path = shelf.root / "format.json"
+    path.unlink()
+    if left is not None:
+        path.write_bytes(left)
+    blob = spoil(shelf).name
+    done = shelf.run("verify", "--read-data")
+    assert done.exit_code == 3
+    assert "format.json" in done.stdout
+    assert blob in done.stdout
+    assert path.exists() == (left is not None), "without --repair nothing is changed"
+    assert shelf.run("verify", "--read-data", "--repair").exit_code == 3
+    assert shelf.run("verify", "--read-data").exit_code == 0
+
+
+def test_where_there_is_no_store_there_is_nothing_to_verify(shelf: Shelf, tmp_path: Path):
+    assert shelf.run("--root", str(tmp_path / "none"), "verify").exit_code in (1, 2)
+    assert not (tmp_path / "none").exists()
+
+
 def test_the_doctor_finds_nothing_wrong_with_a_store_that_is_well(shelf: Shelf):
     data = shelf.json("doctor")
     assert data["worst"] in ("fine", "warning")

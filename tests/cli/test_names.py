@@ -68,3 +68,9 @@ def test_what_the_ids_in_ls_are_names_it_understands(empty: Shelf):
 def test_what_only_helps_to_find_results_has_no_name(shelf: Shelf):
     (reads,) = [key for key in map(str, shelf.store.keys()) if "/reads/" in key]
     assert shelf.run("show", reads).exit_code == 1
+
+
+def test_a_name_that_is_no_text_in_this_encoding_is_not_found(shelf: Shelf):
+    done = shelf.run("show", "\udcc3\udcbc")
+    assert done.exit_code == 1
+    assert "is called '\\udcc3\\udcbc'" in done.stderr

@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import json
 import re
+import time
 from datetime import datetime, timezone
 from pathlib import Path
 from typing import Any
@@ -15,10 +16,12 @@ from memoflow.cli.report import write_report
 from memoflow.errors import RequestError
 from memoflow.names import Key
 from memoflow.store import Payload, Store, open_store
+from memoflow.units import readable
 from tests.browser import look
 
 NOON = datetime.now(timezone.utc).replace(hour=12, minute=0, second=0).timestamp()
 DAY = 86400
+_REST = ("scope", "results", "inputs", "refs", "00000001")
 HOSTILE = "<script>alert(1)</script>"
 
 
@@ -52,6 +55,12 @@ def components(html: str, type: str) -> list[dict[str, Any]]:
     return [each for each in page["contents"] if each["type"] == type]
 
 
+def boxes(html: str) -> dict[str, str]:
+    """Return the figures on top."""
+    (row,) = components(html, "table")[1]["data"]
+    return {box["title"]: box["value"] for box in row}
+
+
 def rows(html: str, chart: int) -> list[dict[str, Any]]:
     values: list[dict[str, Any]] = components(html, "vegaChart")[chart]["spec"]["data"]["values"]
     return values
@@ -75,8 +84,59 @@ def test_sizes_are_summed_by_kind(store, tmp_path):
     store.save(Key.of("model", "Sweep", "fit", "0a"), Payload(files={"x": b"y" * 3000}))
     sizes = {(row["kind"], row["what"]): row["bytes"] for row in rows(written(store, tmp_path), 0)}
     assert sizes["memo", "in all"] == 10000
-    assert sizes["memo", "stored"] < 10000
+    assert sizes["memo", "new when saved"] < 10000
     assert sizes["model", "in all"] == 3000
+
+
+def test_what_the_cards_of_results_take_up_is_told(store, tmp_path):
+    save(store, "fit", b"x")
+    store.save(Key.of("card", "Sweep", "fit", *_REST), Payload(files={"c": b"x" * 5000}))
+    html = written(store, tmp_path)
+    sizes = {row["kind"]: row["bytes"] for row in rows(html, 0)}
+    assert sizes["cards"] == 5000
+    assert boxes(html)["Stored"] == readable(5000).replace(" ", "\N{NO-BREAK SPACE}")
+
+
+def test_bytes_that_another_entry_brought_are_stored_when_that_is_gone(store, tmp_path):
+    save(store, "fit", b"x" * 5000)
+    save(store, "load", b"x" * 5000)
+    store.forget(Key.of("memo", "Sweep", "fit", *_REST))
+    assert boxes(written(store, tmp_path))["Stored"] == "5.0\N{NO-BREAK SPACE}kB"
+
+
+def test_what_was_saved_before_the_days_drawn_is_told(store, tmp_path):
+    ran(store, ("fit", True, 100, 300), ("fit", True, 2, 0))
+    texts = [each["source"] for each in components(written(store, tmp_path), "markdown")]
+    assert any("The last 60 days; 100 s more since " in text for text in texts)
+
+
+def test_steps_whose_names_look_the_same_have_each_a_bar(store, tmp_path):
+    flow = "Long" * 40
+    outcomes = [(flow, "1", step, step, True, 1.0, NOON) for step in ("one", "two")]
+    store.index.record_outcomes(outcomes)
+    html = written(store, tmp_path)
+    assert len({row["place"] for row in rows(html, 1)}) == 2
+    axis = components(html, "vegaChart")[1]["spec"]["encoding"]["y"]["axis"]
+    assert '/one", "' in axis["labelExpr"]
+    assert '/two"]' in axis["labelExpr"]
+
+
+def test_only_a_step_that_always_hit_has_all(store, tmp_path):
+    ran(store, *[("fit", i > 0, 0, 0) for i in range(1000)])
+    (_, _, steps) = components(written(store, tmp_path), "table")
+    assert steps["data"][0][3] == "> 99%"
+
+
+def test_times_are_utc_wherever_it_is_written(store, tmp_path, monkeypatch):
+    monkeypatch.setenv("TZ", "Asia/Tokyo")
+    time.tzset()
+    try:
+        ran(store, ("fit", True, 1, 0))
+        (_, _, steps) = components(written(store, tmp_path), "table")
+    finally:
+        monkeypatch.undo()
+        time.tzset()
+    assert steps["data"][0][5].endswith(" 12:00")
 
 
 def test_hit_rates_are_of_each_step(store, tmp_path):
@@ -98,9 +158,6 @@ def test_what_was_used_last_is_hottest(store, tmp_path, monkeypatch):
     *_, hottest, coldest = components(written(store, tmp_path), "table")
     assert hottest["data"][0][2] == "Sweep/step05"
     assert "Sweep/step05" not in [row[2] for row in coldest["data"]]
-
-
-_REST = ("scope", "results", "inputs", "refs", "00000001")
 
 
 def test_hostile_names_are_text(store, tmp_path):

@@ -50,3 +50,20 @@ def test_a_terminal_is_told_how_many_there_are_and_how_to_see_all(shelf: Shelf):
 def test_other_verbs_fit_as_well(shelf: Shelf, words: tuple[str, ...]):
     shown = on_a_terminal(shelf, *words)
     assert max(map(len, shown.splitlines())) <= 80
+
+
+def test_on_a_narrow_terminal_ids_stay_whole(shelf: Shelf):
+    ids = [each["id"] for each in shelf.json("ls")["entries"]]
+    shown = on_a_terminal(shelf, "ls", columns=40)
+    assert [each for each in ids if f" {each} " in shown] == ids
+
+
+def test_one_entry_is_not_called_entries(shelf: Shelf):
+    assert "\n1 entry, " in on_a_terminal(shelf, "ls", "model")
+
+
+def test_a_closed_output_is_no_crash(shelf: Shelf):
+    shelf.store.close()
+    command = f'"{sys.executable}" -m memoflow --root "{shelf.root}" ls >&-'
+    done = subprocess.run(command, shell=True, stderr=subprocess.PIPE, text=True, timeout=60)
+    assert (done.returncode, done.stderr) == (0, "")

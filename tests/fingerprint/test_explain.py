@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import NamedTuple
 
+import numpy as np
 import pytest
 
 from memoflow.fingerprint import Fingerprint, Part, differences, of_value, summary
@@ -135,6 +136,20 @@ INPUTS = {
     "a parameter": ("parameter", "alpha", 0.1, 0.2, "parameter alpha 0.1 -> 0.2"),
     "an item": ("input", "input", "red", "blue", "input 'red' -> 'blue'"),
     "an artifact": ("input", "rows", [1, 2], [1, 3], "input rows [1, 2] -> [1, 3]"),
+    "a dict in a dict": (
+        "input",
+        "d",
+        {"k": 1, "z": [1, 2]},
+        {"k": 2, "z": [1, 2]},
+        "input d {'k': 1, 'z': [1, 2]} -> {'k': 2, 'z': [1, 2]}",
+    ),
+    "an array": (
+        "input",
+        "a",
+        np.arange(3),
+        np.arange(3)[::-1],
+        "input a changed: ndarray(3,) int64 of other content",
+    ),
     "a config": ("parameter", "config", *CONFIG, "parameter config {'lr': 1} -> {'lr': 2}"),
 }
 
@@ -253,6 +268,47 @@ def test_of_two_codes_the_one_most_alike_is_compared(store: Store) -> None:
     found = asked(store, [a, Part("code", "b()", "2", "main.py:1")])
     assert found.origin == "Sweep/1/fit/2"
     assert list(map(str, found.differences)) == ["code of b() changed (main.py:1)"]
+
+
+def test_of_codes_that_differ_in_one_part_the_one_with_fewer_other_lines_is_compared(
+    store: Store,
+) -> None:
+    def part(digest: str, *lines: str) -> Part:
+        return Part("code", "a()", digest, "main.py:1", source="\n".join(lines))
+
+    record(store, [part("1", "x = 1", "y = 1", "z = 1")], origin="Sweep/1/fit/2")
+    record(store, [part("2", "x = 1", "y = 2", "z = 2")], origin="Sweep/2/fit/2")
+    found = asked(store, [part("3", "x = 3", "y = 1", "z = 1")])
+    assert found.origin == "Sweep/1/fit/2"
+
+
+def test_of_codes_that_differ_in_one_named_part_what_names_mean_decides(store: Store) -> None:
+    helper = Part("code", "helper()", "1", "main.py:1")
+    bound = Part("names", "a()", "1", "main.py:9")
+    record(store, [helper, bound], origin="Sweep/1/fit/2")
+    other = Part("code", "helper()", "2", "main.py:1")
+    record(store, [other, bound], origin="Sweep/2/fit/2")
+    found = asked(store, [helper, Part("names", "a()", "3", "main.py:9")])
+    assert found.origin == "Sweep/1/fit/2"
+    assert list(map(str, found.differences)) == ["what a() refers to changed (main.py:9)"]
+
+
+def test_an_input_is_not_named_where_one_of_other_code_had_the_same(store: Store) -> None:
+    for n in range(3):
+        record(store, [Part("code", "a()", "1")], (read("input", "input", n),), f"Sweep/1/fit/{n}")
+    found = asked(store, [Part("code", "a()", "2")], (read("input", "input", 0),))
+    assert found.origin == "Sweep/1/fit/0"
+    assert list(map(str, found.differences)) == ["code of a() changed"]
+
+
+def test_a_partial_with_another_argument_is_named(world: World, tmp_path: Path) -> None:
+    text = "import functools\ndef g(x, y): return x\np = functools.partial(g, y=1)\n"
+    text += "def f(x): return p(x)\n"
+    world.write(main=text)
+    before = look(world, tmp_path)
+    world.write(main=text.replace("y=1", "y=2"))
+    (found,) = differences(before.parts, look(world, tmp_path).parts)
+    assert str(found) == "what p in f() refers to changed (main.py:4)"
 
 
 def test_code_and_input_that_both_changed_are_both_named(store: Store) -> None:

@@ -455,6 +455,12 @@ VALUES = st.recursive(
 )  # fmt: skip
 
 
+@dataclasses.dataclass
+class Settings:
+    rate: float
+    names: list[str]
+
+
 @given(VALUES, VALUES)
 @settings(max_examples=400, deadline=None)
 def test_digests_are_equal_exactly_if_values_are(one: object, other: object) -> None:
@@ -477,7 +483,12 @@ def test_a_copy_has_the_same_digest(value: object) -> None:
         ([1, 2], "[1, 2]"),
         (list(range(100)), "list of 100"),
         ({"a": 1}, "{'a': 1}"),
+        ({"a": {"b": [1, None]}}, "{'a': {'b': [1, None]}}"),
+        ({"a": {1, 2}}, "dict of 1"),
+        ([[[[[1]]]]], "list of 1"),
+        ([10**5000], "list of 1"),
         (10**1000, "int of 3322 bits"),
+        (Settings(0.1, ["a"]), "Settings(rate=0.1, names=['a'])"),
         (len, "len()"),
         (Plain(), "tests.fingerprint.test_values.Plain"),
         ("x" * 100, "'" + "x" * 56 + "..."),

@@ -12,6 +12,8 @@ from typing import Any
 
 import pytest
 
+from memoflow.flow.card_page import page as components_of
+from memoflow.flow.journal import Act
 from tests.stories.conftest import Project
 from tests.stories.world import once
 
@@ -219,6 +221,12 @@ def test_the_top_says_whose_card_it_is_and_how_it_ended(cards: Any) -> None:
     top = facts(dict(cards["start"])["task_checkpoints"])
     assert top["task"].startswith("Train/")
     assert (top["attempt"], top["load policy"], top["state"]) == ("0", "fresh", "succeeded")
+
+
+def test_it_asks_no_server_for_a_typeface_as_metaflows_own_cards_do(cards: Any) -> None:
+    shown = dict(cards["start"])
+    assert "fonts.googleapis" in shown["mine"]
+    assert not re.search(r"@import|fonts\.googleapis", shown["task_checkpoints"])
 
 
 def test_the_card_commands_find_it(ran: dict[str, Any]) -> None:
@@ -497,3 +505,10 @@ def test_storage_that_is_not_local_is_written_through_metaflow(task: Task) -> No
         assert path.startswith("Train/runs/1/steps/start/tasks/2/cards/blank-task_checkpoints-")
         """
     )
+
+
+def test_a_key_with_quoted_parts_takes_several_lines_as_well():
+    key = "hub/flow/Train/model/org%2Fname/0f1e"
+    act = Act("saved", "huggingface_hub", "org/name", key, "Train/1/start/2", 0.0, 0.1, 10, 10)
+    shown = json.dumps(components_of([act], {}, began=0.0, ended=1.0))
+    assert key.replace("/", "/<wbr>") in shown

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import random
 import re
 import shutil
 from dataclasses import replace
@@ -162,6 +163,22 @@ def test_large_cards_are_not_kept(store):
     assert store.keys(Key.of("card")) == []
 
 
+def test_of_cards_that_are_too_large_together_the_small_ones_are_kept(store):
+    large, small = bytes(card.MOST_BYTES), b"page"
+    card.keep(store, RESULT, {"blank-large-0.html": large, MINE: small})
+    assert card.give(store, RESULT) == {MINE: small}
+
+
+def test_the_program_that_draws_cards_is_stored_once(store):
+    program = b"<script>" + random.Random(1).randbytes(500_000) + b"</script>"
+    pages = [b"<html><script>data = %d</script>" % i + program + b"</html>" for i in range(10)]
+    for i, one in enumerate(pages):
+        card.keep(store, Key.of(*RESULT.parts[:-1], str(i)), {MINE: one})
+    stored = sum(file.size_bytes for file in store.backend.list("blobs"))
+    assert stored < 2 * len(program)
+    assert card.give(store, Key.of(*RESULT.parts[:-1], "7")) == {MINE: pages[7]}
+
+
 def test_kept_cards_go_with_their_result(store):
     store.save(RESULT, Payload())
     card.keep(store, RESULT, {MINE: b"page"})
@@ -208,6 +225,7 @@ FLOW = """
         @step
         def fit(self):
             current.card.append(Markdown("my own"))
+            current.card.refresh({"of": "a step that goes on"})
             self.score = self.alpha + 1
             self.next(self.late)
 

@@ -10,6 +10,7 @@ import pytest
 
 from memoflow.errors import RequestError
 from memoflow.storages import backend_of
+from tests.s3 import Server
 
 _OPEN = """
 import sys
@@ -98,3 +99,15 @@ def test_gcs_without_credentials_says_what_to_give() -> None:
         NO_GCE_CHECK="true",
     )
     assert "give Google credentials" in lines[-1]
+
+
+def test_a_bucket_that_does_not_exist_is_not_called_an_empty_one(s3_server: Server) -> None:
+    done = subprocess.run(
+        [sys.executable, "-m", "memoflow", "--root", "s3://no-such-bucket/store", "ls"],
+        env=os.environ | {"METAFLOW_USER": "tester"} | s3_server.environment("no-such-bucket"),
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert (done.returncode, done.stdout) == (1, "")
+    assert "bucket does not exist; create the bucket, or name another" in done.stderr

@@ -116,6 +116,8 @@ def seeded(project: Project) -> Any:
     project.write("lib.py", LIB)
     project.write("config.json", '{"lr": 1}')
     seed(project, rows=[1, 2], items=["red", "green"])
+    fresh = project.python("flow.py", "--no-pylint", "memo", "why", "--json")
+    made = (project.folder / ".metaflow" / "memoflow").exists()
     first = project.run()
     project.edit("lib.py", "x * 2", "x * 3")
     project.write("config.json", '{"lr": 2}')
@@ -126,8 +128,12 @@ def seeded(project: Project) -> Any:
     assert "ANSWER " in asked.stdout, asked.stdout
     told = json.loads(asked.stdout.rpartition("ANSWER ")[2])
     unchanged = project.python("flow.py", "--no-pylint", "memo", "why", "--json")
+    project.write("seed.json", "{}")
+    failed = project.run(ok=False)
     project.edit("lib.py", "x * 3", "x * 4")
-    edited = project.python("flow.py", "--no-pylint", "memo", "why", "code", "split", "--json")
+    project.write("config.json", '{"lr": 3}')
+    asked = ("code", "configured", "split")
+    edited = project.python("flow.py", "--no-pylint", "memo", "why", *asked, "--json")
     people = project.python("flow.py", "--no-pylint", "memo", "why", "code")
     wrong = project.python("flow.py", "--no-pylint", "memo", "why", "nowhere")
     flow = project.folder / ".metaflow" / "Seeded"
@@ -137,6 +143,9 @@ def seeded(project: Project) -> Any:
     runs = project.ask('answer = [run.id for run in Flow("Seeded")]')
     return {
         "runs": [first.run_id, second.run_id],
+        "failed": failed.run_id,
+        "fresh": answers(fresh.stdout),
+        "made": made,
         "told": told,
         "unchanged": answers(unchanged.stdout),
         "edited": answers(edited.stdout),
@@ -205,18 +214,46 @@ def test_a_step_without_memoize_says_so(seeded):
 def test_before_a_run_the_steps_that_would_be_hits_are_told(seeded):
     outcomes = {why["subject"]: why["outcome"] for why in seeded["unchanged"]}
     assert outcomes.pop("Seeded/join") == "miss"
-    # Parameters are taken to be what they were in the latest run.
     assert set(outcomes.values()) == {"hit"}, seeded["unchanged"]
     (item,) = (why for why in seeded["unchanged"] if why["subject"] == "Seeded/item")
     assert (item["hits"], item["tasks"]) == (2, 2)
 
 
 def test_before_a_run_an_edit_is_told_with_its_diff(seeded):
-    code, split = seeded["edited"]
+    code, _, _ = seeded["edited"]
     assert (code["outcome"], code["line"]) == ("miss", "code of scaled() changed (lib.py:2)")
     assert "+    return x * 4" in code["differences"][0]["diff"]
-    assert split["outcome"] == "hit"
     assert "Seeded/code would be a miss: code of scaled() changed (lib.py:2)" in seeded["people"]
+
+
+def test_before_a_run_parameters_are_those_of_the_latest_run_which_is_said(seeded):
+    (parameter,) = (why for why in seeded["unchanged"] if why["subject"] == "Seeded/parameter")
+    assert parameter["outcome"] == "hit"
+    assert parameter["reason"] == "alpha is 2 there, and 1 by default"
+
+
+def test_before_a_run_an_edited_config_is_a_miss_as_it_is_in_the_run(seeded):
+    _, configured, _ = seeded["edited"]
+    assert configured["outcome"] == "miss"
+    assert configured["line"] == "parameter config {'lr': 2} -> {'lr': 3}"
+
+
+def test_before_a_run_a_step_after_one_that_would_run_is_no_sure_hit(seeded):
+    _, _, split = seeded["edited"]
+    assert split["outcome"] == "unknown"
+    assert split["reason"] == (
+        "code, configured, before it, would be misses, and may leave something else"
+    )
+
+
+def test_before_a_run_one_that_failed_early_is_passed_over(seeded):
+    _, configured, _ = seeded["edited"]
+    assert configured["like"] == f"Seeded/{seeded['runs'][1]}"
+
+
+def test_before_the_first_run_asking_makes_no_store(seeded):
+    assert {(why["outcome"], why["line"]) for why in seeded["fresh"]} == {("miss", "first run")}
+    assert not seeded["made"]
 
 
 def test_before_a_run_without_runs_to_go_by_only_the_code_is_told(seeded):
@@ -226,7 +263,7 @@ def test_before_a_run_without_runs_to_go_by_only_the_code_is_told(seeded):
 
 
 def test_asking_before_a_run_runs_nothing(seeded):
-    assert sorted(seeded["runs_after"]) == sorted(seeded["runs"])
+    assert sorted(seeded["runs_after"]) == sorted([*seeded["runs"], seeded["failed"]])
 
 
 def test_an_unknown_step_is_an_error_that_lists_the_steps(seeded):

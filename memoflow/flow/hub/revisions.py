@@ -7,9 +7,12 @@ To what keys results a revision is a read like any other, named
 from __future__ import annotations
 
 import re
+from typing import TYPE_CHECKING
 
 from memoflow.errors import RequestError
-from memoflow.kinds.hub import Wanted
+
+if TYPE_CHECKING:
+    from memoflow.kinds.hub import Wanted
 
 _NAME = re.compile(
     r"current\.huggingface_hub\[(?P<type>\w+)/(?P<repo>[^@]+)@(?P<revision>.+?)( at (?P<at>\S+))?\]"
@@ -28,6 +31,8 @@ def parse(name: str) -> Wanted | None:
     match = _NAME.fullmatch(name)
     if match is None:
         return None
+    from memoflow.kinds.hub import Wanted  # Here, since few results depend on a revision.
+
     return Wanted(match["repo"], match["type"], match["revision"], at=match["at"] or "")
 
 

@@ -3,19 +3,22 @@
 from __future__ import annotations
 
 import json
-import math
-from collections.abc import Iterator
+import traceback
+from collections.abc import Hashable, Iterator
 from typing import Any
 
 from xxhash import xxh3_64_intdigest
 
-from memoflow import fingerprint
-from memoflow.errors import NoFingerprintError
+from memoflow.errors import MemoflowError
+from memoflow.flow import artifact_store, saved
 from memoflow.flow.memo import transition
+from memoflow.flow.memo.difference import difference
 from memoflow.flow.memo.parents import INTERNAL
+from memoflow.flow.reference import Reference
 from memoflow.kinds.memo import Entry
 
 _MOST_NAMED = 3
+_LONGEST = 200  # characters of what was raised
 
 
 def is_due(share: float, entry: Entry, run_id: str) -> bool:
@@ -36,7 +39,26 @@ class Audit:
         self._there = set(vars(flow))
         self._carried = set(flow._datastore._objects)
         self._merged: set[str] = set()
+        self._raised = ""
         self.differences: list[str] = []
+
+    def absorb(self, exception: Exception, node: Any) -> bool:
+        """Take what the step raised for what came out, if Metaflow lets it; then `settle`."""
+        if node.parallel_foreach:
+            return False
+        traceback.print_exception(exception)
+        text = " ".join(f"{type(exception).__name__}: {exception}".split())
+        self._raised = text if len(text) <= _LONGEST else f"{text[: _LONGEST - 1]}…"
+        self._restore(dict(vars(self._flow)))
+        # Metaflow now calls it in place of the step, with what it can guess.
+        vars(self._flow)["next"] = lambda *steps, **how: None
+        return True
+
+    def settle(self) -> None:
+        """Go on as a hit does, where the step raised."""
+        if self._raised:
+            vars(self._flow).pop("next", None)
+            self._restore({})
 
     def compare(self, node: Any, wanted: tuple[str, ...] | None) -> None:
         """Note what the step that has just run left otherwise than stored, then bind the stored.
@@ -62,6 +84,8 @@ class Audit:
     def line(self) -> str:
         """What came out, for people."""
         entry = self._entry
+        if self._raised:
+            return f"raised {self._raised}, unlike {entry.origin}; what was stored is kept"
         if not self.differences:
             return f"the same as {entry.origin}"
         named = "; ".join(self.differences[:_MOST_NAMED])
@@ -114,70 +138,35 @@ class Audit:
                 yield name, "not stored"
             else:
                 try:
-                    line = difference(stored[name], left[name], name=name)
+                    before = stored[name]
+                    told = _of_saved(before, left[name])
+                    line = difference(before, left[name], name=name) if told is None else told
                 except Exception as error:  # Whatever a user's class does when it is loaded.
                     line = f"cannot be compared ({error})"
                 if line:
                     yield name, line
 
 
-def difference(stored: Any, now: Any, *, name: str = "value") -> str:
-    """Return in what two values differ by their meaning, "" if in nothing.
+def _of_saved(stored: Any, now: Any) -> str | None:
+    """Return in what the files differ that two references name; None if they are not such.
 
-    NoFingerprintError if one of them has no stable meaning.
+    Each save of a model has a key of its own, so the references themselves always differ.
     """
-    if fingerprint.of_value(stored, name=name) == fingerprint.of_value(now, name=name):
+    before, after = _files(stored), _files(now)
+    if before is None or after is None:
+        return None
+    names = sorted(name for name in before | after if before.get(name) != after.get(name))
+    if not names:
         return ""
-    if isinstance(stored, dict) and isinstance(now, dict):
-        inner = _of_dicts(stored, now)
-        if inner:
-            return inner
-    elif type(stored) is type(now) and isinstance(stored, (list, tuple)):
-        inner = _of_lists(stored, now)
-        if inner:
-            return inner
-    elif hasattr(stored, "dtype") and hasattr(now, "dtype"):
-        inner = _of_arrays(stored, now)
-        if inner:
-            return inner
-    before, after = fingerprint.summary(stored), fingerprint.summary(now)
-    return f"{before} -> {after}" if before != after else f"another {before}"
+    more = f" and {len(names) - _MOST_NAMED} more" if len(names) > _MOST_NAMED else ""
+    return f"another {', '.join(names[:_MOST_NAMED])}{more}"
 
 
-def _of_dicts(stored: dict[Any, Any], now: dict[Any, Any]) -> str:
-    for key in stored.keys() & now.keys():
-        inner = _quietly(stored[key], now[key])
-        if inner:
-            return f"[{fingerprint.summary(key)}] {inner}"
-    return ""
-
-
-def _of_lists(stored: Any, now: Any) -> str:
-    if len(stored) != len(now):
-        return f"{len(stored)} items -> {len(now)}"
-    for i, (before, after) in enumerate(zip(stored, now, strict=True)):
-        inner = _quietly(before, after)
-        if inner:
-            return f"[{i}] {inner}"
-    return ""
-
-
-def _quietly(stored: Any, now: Any) -> str:
+def _files(reference: Any) -> dict[str, Hashable] | None:
+    """Return what tells the bytes of each file apart; None if this names nothing that is there."""
+    if not isinstance(reference, (dict, str, Reference)):
+        return None
     try:
-        return difference(stored, now)
-    except NoFingerprintError:
-        return ""
-
-
-def _of_arrays(stored: Any, now: Any) -> str:
-    """Return how many items of two arrays differ, and by how much at most."""
-    if str(stored.dtype) != str(now.dtype) or getattr(stored, "shape", 0) != now.shape:
-        return ""
-    try:
-        apart = stored != now
-        count, of = int(apart.sum()), math.prod(stored.shape)
-        text = f"{count} of {of} items differ"
-        most = float(abs(stored - now).max())
-    except Exception:  # Of texts, of objects, of another library's kind of array.
-        return ""
-    return f"{text}, by up to {most:.3g}" if count and math.isfinite(most) else text
+        return saved.contents(artifact_store.current_store(), reference)
+    except MemoflowError:
+        return None

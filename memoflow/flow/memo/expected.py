@@ -3,43 +3,80 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from contextlib import suppress
+from dataclasses import replace
 from functools import partial
+from itertools import islice
+from pathlib import Path
 from typing import Any
 
 from metaflow.client import Flow
 from metaflow.exception import MetaflowNotFound
+from metaflow.flowspec import FlowStateItems
+from metaflow.includefile import IncludeFile
 from metaflow.metaflow_current import current
+from metaflow.parameters import DeployTimeField
 from metaflow.util import get_username, resolve_identity
 
+from memoflow import fingerprint
+from memoflow.errors import NoFingerprintError
+from memoflow.fingerprint import Part
 from memoflow.flow.memo import task_record
 from memoflow.flow.memo.lookup import Memoized
-from memoflow.flow.memo.parents import OF_ONE_RUN, Parents, UndecidedError
+from memoflow.flow.memo.parents import OF_ONE_RUN, Parents, UndecidedError, load
 from memoflow.flow.memo.session import Session
 
 _LOAD_LIMIT_BYTES = 64 << 20
 _MOST_PARENTS = 1000
+_MOST_RUNS = 5
 
 
-def latest_run(memoized: Memoized) -> str | None:
-    """Return the id of the flow's latest run, whoever started it, or None."""
+class Expected(Parents):
+    """The tasks that a task would start from, with the configs of this process.
+
+    They are read anew each time that the flow is loaded, whatever is done with it then.
+    """
+
+    configs: dict[str, Any]
+
+    def read(self, name: str) -> Part:
+        part = super().read(name)
+        if name not in self.configs or part.digest.startswith("sha1:"):
+            return part
+        value = self.configs[name]
+        try:
+            digest = str(fingerprint.of_value(value, name=name))
+        except NoFingerprintError:
+            return part
+        if digest == part.digest:
+            return part
+        return replace(part, digest=digest, summary=fingerprint.summary(value))
+
+
+def latest_runs(memoized: Memoized) -> list[str]:
+    """Return the ids of the flow's latest runs, whoever started them, the latest first.
+
+    Several, since the latest may have failed, or be on its way, before it came to the step.
+    """
     try:
-        run = Flow(memoized.shape.flow.__name__, _namespace_check=False).latest_run
+        flow = Flow(memoized.shape.flow.__name__, _namespace_check=False)
+        return [str(run.id) for run in islice(flow, _MOST_RUNS)]
     except MetaflowNotFound:
-        return None
-    return None if run is None else str(run.id)
+        return []
 
 
-def starts(memoized: Memoized, session: Session, run: str) -> Iterator[Parents]:
+def starts(memoized: Memoized, session: Session, run: str) -> Iterator[Expected]:
     """Yield what each task of a step would start from, had the steps before it run as in `run`.
 
     UndecidedError if that cannot be told in a short while.
     """
     assert session.store is not None
+    configs = _configs(memoized.shape.flow)
     for datastores, split_index in _tasks(memoized, session, run):
         standin = task_record.frames(
             memoized.shape.flow, memoized.step, datastores, memoized.join_type, split_index
         )
-        yield Parents(
+        parents = Expected(
             datastores,
             shape=memoized.shape,
             join_type=memoized.join_type,
@@ -49,6 +86,44 @@ def starts(memoized: Memoized, session: Session, run: str) -> Iterator[Parents]:
             lists=session.lists,
             load_limit_bytes=_LOAD_LIMIT_BYTES,
         )
+        parents.configs = configs
+        yield parents
+
+
+def unlike_defaults(memoized: Memoized, parents: Parents, names: set[str]) -> Iterator[str]:
+    """Yield what a run without options would have another value of than these tasks had."""
+    shown = fingerprint.summary
+    flow: Any = memoized.shape.flow
+    for name, parameter in flow._get_parameters():
+        if name not in names or parameter.IS_CONFIG_PARAMETER:
+            continue
+        default = parameter.kwargs.get("default")
+        # Nothing here may stop an answer: what users give as a default is theirs.
+        with suppress(Exception):
+            was = load(parents.datastores[0], name)
+            if isinstance(parameter, IncludeFile):
+                path = default(deploy_time=False) if callable(default) else default
+                was = was.decode(name)
+                held = was if isinstance(was, bytes) else was.encode()
+                if path is not None and Path(path).read_bytes() != held:
+                    yield f"{path}, which {name} includes, has changed since"
+            elif default is not None and not isinstance(default, DeployTimeField):
+                kind = parameter.kwargs.get("type", type(default))
+                value = kind(default) if isinstance(kind, type) else was
+                value = value.split(parameter.separator) if parameter.separator else value
+                if value != was:
+                    yield f"{name} is {shown(was)} there, and {shown(value)} by default"
+
+
+def _configs(flow: Any) -> dict[str, Any]:
+    """Return the configs as a task would find them."""
+    held = flow._flow_state[FlowStateItems.CONFIGS]
+    found = {}
+    for name, parameter in flow._get_parameters():
+        if parameter.IS_CONFIG_PARAMETER:
+            value = held.get(parameter.name)
+            found[name] = value[0] if isinstance(value, tuple) else value
+    return {name: value for name, value in found.items() if value is not None}
 
 
 def _tasks(

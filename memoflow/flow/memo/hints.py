@@ -18,6 +18,7 @@ import tempfile
 import time
 import types
 from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
 from typing import Any
 
 from memoflow.fingerprint.packages import OURS, is_stdlib, site_of
@@ -31,9 +32,19 @@ _MOST_NAMED = 5
 # Not `monotonic` and `perf_counter`, which only tell how long something took.
 _KNOWN = {
     "os": frozenset(["getpid", "urandom"]),
-    "secrets": frozenset(["choice", "randbelow", "randbits", "token_bytes", "token_hex"]),
-    "time": frozenset(["ctime", "gmtime", "localtime", "time", "time_ns"]),
+    "secrets": frozenset(
+        ["choice", "randbelow", "randbits", "token_bytes", "token_hex", "token_urlsafe"]
+    ),
+    "time": frozenset(["time", "time_ns"]),
     "uuid": frozenset(["uuid1", "uuid4"]),
+}
+# These tell the time now unless they are given one, as their argument of this number.
+_GIVEN = {
+    ("time", "asctime"): 1,
+    ("time", "ctime"): 1,
+    ("time", "gmtime"): 1,
+    ("time", "localtime"): 1,
+    ("time", "strftime"): 2,
 }
 _OF_CLASSES: Mapping[type, frozenset[str]] = {
     datetime.datetime: frozenset(["now", "today", "utcnow"]),
@@ -42,28 +53,53 @@ _OF_CLASSES: Mapping[type, frozenset[str]] = {
 # In each of these, all draw from one state that was not given, unless something sets it.
 _CHANCE = {
     "numpy.random": frozenset(
-        ["choice", "normal", "permutation", "rand", "randint", "randn", "random", "random_sample",
-         "shuffle", "standard_normal", "uniform"]
+        ["beta", "binomial", "bytes", "chisquare", "choice", "dirichlet", "exponential", "gamma",
+         "geometric", "gumbel", "laplace", "logistic", "lognormal", "multinomial",
+         "multivariate_normal", "normal", "pareto", "permutation", "poisson", "rand", "randint",
+         "randn", "random", "random_integers", "random_sample", "ranf", "rayleigh", "sample",
+         "shuffle", "standard_normal", "triangular", "uniform", "vonmises", "weibull", "zipf"]
     ),
     "random": frozenset(
-        ["betavariate", "choice", "choices", "expovariate", "gauss", "getrandbits", "normalvariate",
-         "randbytes", "randint", "random", "randrange", "sample", "shuffle", "uniform"]
+        ["betavariate", "choice", "choices", "expovariate", "gauss", "getrandbits",
+         "lognormvariate", "normalvariate", "paretovariate", "randbytes", "randint", "random",
+         "randrange", "sample", "shuffle", "triangular", "uniform", "vonmisesvariate",
+         "weibullvariate"]
     ),
-    "torch": frozenset(["normal", "rand", "randint", "randn", "randperm"]),
+    "torch": frozenset(
+        ["bernoulli", "multinomial", "normal", "poisson", "rand", "rand_like", "randint", "randn",
+         "randn_like", "randperm"]
+    ),
 }  # fmt: skip
 # A generator of chance that is made without a seed.
 _MAKERS = {("numpy.random", "default_rng"), ("numpy.random", "RandomState"), ("random", "Random")}
+_UNSEEDED = {("random", "SystemRandom"), ("secrets", "SystemRandom")}
+# What sets the state of one of these, or, by another name than its own, of all.
 _SEEDS = frozenset(["manual_seed", "seed", "seed_all", "seed_everything", "set_seed"])
+# Not `pop` and `setdefault`, by which steps tell libraries what to do.
+_OF_ENVIRON = {"get": 1, "copy": 0, "items": 0, "keys": 0, "values": 0}
 
 Chain = tuple[str, ...]
+_NONE = "no state"
 
 # Imported before a step runs: what is written later is no input of it.
 _STARTED = time.time()
 
 
-def of_step(memoized: Memoized, opened: Iterable[str], store: Store, run_id: str) -> list[str]:
-    """Return at most one hint, and none again in the same run on this machine."""
-    found = {**of_code(memoized.shape.flow, memoized.step), **_files(opened)}
+@dataclass(frozen=True)
+class Hint:
+    """What a step uses that its key does not have: one line for people, and of what kinds that is.
+
+    All files are of one kind: in a foreach each task may open another.
+    """
+
+    line: str
+    kinds: tuple[str, ...]
+
+
+def of_step(memoized: Memoized, opened: Iterable[str]) -> Hint | None:
+    """Return the hint that a step deserves after a task of it ran; None if it deserves none."""
+    files = _files(opened)
+    found = {**of_code(memoized.shape.flow, memoized.step), **files}
     declared = _declared(memoized)
     ignored = memoized.options.ignore | declared
     left = {
@@ -72,20 +108,25 @@ def of_step(memoized: Memoized, opened: Iterable[str], store: Store, run_id: str
         if name not in ignored and name.partition("[")[0] not in ignored
     }
     if not left:
-        return []
-    fact = f"hint:{memoized.shape.flow.__name__}/{memoized.step}"
-    if store.index.recall([fact]).get(fact) == run_id:
-        return []
-    store.index.remember({fact: run_id})
+        return None
     named = [f"{name} ({where})" if where else name for name, where in left.items()]
     more = f" and {len(named) - _MOST_NAMED} more" if len(named) > _MOST_NAMED else ""
     plain = dict.fromkeys(name.partition("[")[0] for name in left)
     quoted = ", ".join(f'"{name}"' for name in plain)
-    return [
+    return Hint(
         f"{memoized.step} uses {', '.join(named[:_MOST_NAMED])}{more}, which its key does not "
         "have: pass it in as an artifact or parameter, or set a ttl; "
-        f"@memoize(ignore=[{quoted}]) if it does not matter"
-    ]
+        f"@memoize(ignore=[{quoted}]) if it does not matter",
+        tuple(dict.fromkeys("a file" if name in files else name for name in left)),
+    )
+
+
+def is_news(memoized: Memoized, hint: Hint, store: Store) -> bool:
+    """Tell whether a step was not hinted at all of this before, on this machine."""
+    step = f"{memoized.shape.flow.__name__}/{memoized.step}"
+    # All of them, or the next task says those that were left out.
+    news = [store.index.renew(f"hint:{step}:{kind}", "said") for kind in hint.kinds]
+    return any(news)
 
 
 def of_code(flow: type, step: str) -> dict[str, str]:
@@ -93,9 +134,11 @@ def of_code(flow: type, step: str) -> dict[str, str]:
     reader = _Reader(flow)
     reader.follow(getattr(flow, step), bound=True)
     reader.read()
-    if reader.seeded:
-        return {name: where for name, where in reader.found.items() if name not in reader.chance}
-    return reader.found
+    return {
+        name: where
+        for name, where in reader.found.items()
+        if reader.chance.get(name, _NONE) not in reader.seeded
+    }
 
 
 def _declared(memoized: Memoized) -> set[str]:
@@ -113,8 +156,8 @@ class _Reader:
 
     def __init__(self, flow: type) -> None:
         self.found: dict[str, str] = {}
-        self.chance: set[str] = set()
-        self.seeded = False
+        self.chance: dict[str, str] = {}
+        self.seeded: set[str] = set()
         self._flow = flow
         self._todo: list[tuple[types.FunctionType, bool]] = []
         self._seen: set[int] = set()
@@ -154,6 +197,8 @@ class _Reader:
         for inner in ast.walk(node):
             if isinstance(inner, ast.Call):
                 self._call(inner, names, f"{shown}:{inner.lineno}")
+            if isinstance(inner, ast.Compare):
+                self._asked(inner, names, f"{shown}:{inner.lineno}")
             if isinstance(inner, ast.Subscript):
                 self._item(inner, names, f"{shown}:{inner.lineno}")
             if isinstance(inner, (ast.Name, ast.Attribute)):
@@ -171,28 +216,45 @@ class _Reader:
             return
         self.follow(value)
         for cls, known in _OF_CLASSES.items():
-            if owner is cls and chain[-1] in known:
-                self.found.setdefault(f"{cls.__name__}.{chain[-1]}", where)
+            is_kind = isinstance(owner, type) and issubclass(owner, cls)
+            if is_kind and chain[-1] in known and not isinstance(value, types.FunctionType):
+                self.found.setdefault(f"{owner.__name__}.{chain[-1]}", where)
 
     def _call(self, node: ast.Call, names: _Names, where: str) -> None:
         chain = _chain(node.func)
         if not chain:
             return
         owner, value = names.find(chain)
-        self.seeded |= chain[-1] in _SEEDS and bool(node.args or node.keywords)
         module = _module(owner, value)
         name = getattr(value, "__name__", chain[-1])
+        given = [*node.args, *(each.value for each in node.keywords)]
+        if given and isinstance(given[0], ast.Constant) and given[0].value is None:
+            del given[0]
+        if chain[-1] in _SEEDS and given:
+            self.seeded |= {module} if module in _CHANCE else set(_CHANCE)
         if module == "os" and name == "getenv":
             self._variable(node.args[:1], where)
-        elif owner is os.environ and chain[-1] in ("copy", "get", "items", "keys", "values"):
-            self._variable(node.args[:1] if chain[-1] == "get" else [], where)
-        elif (module, name) in _MAKERS:
-            if not node.args and not node.keywords:
+        elif owner is os.environ and chain[-1] in _OF_ENVIRON:
+            self._variable(node.args[: _OF_ENVIRON[chain[-1]]], where)
+        elif (module, name) in _GIVEN:
+            if len(given) < _GIVEN[module, name]:
                 self.found.setdefault(f"{module}.{name}", where)
-        elif name in _KNOWN.get(module, ()) or name in _CHANCE.get(module, ()):
+        elif (module, name) in _MAKERS:
+            if not given:
+                self.found.setdefault(f"{module}.{name}", where)
+        elif name in _KNOWN.get(module, ()) or (module, name) in _UNSEEDED:
             self.found.setdefault(f"{module}.{name}", where)
-            if module in _CHANCE:
-                self.chance.add(f"{module}.{name}")
+        elif name in _CHANCE.get(module, ()):
+            self.found.setdefault(f"{module}.{name}", where)
+            self.chance[f"{module}.{name}"] = module
+
+    def _asked(self, node: ast.Compare, names: _Names, where: str) -> None:
+        """Note whether there is a variable: `"A" in os.environ`."""
+        for operator, right in zip(node.ops, node.comparators, strict=True):
+            chain = _chain(right)
+            is_in = isinstance(operator, (ast.In, ast.NotIn)) and bool(chain)
+            if is_in and names.find(chain)[1] is os.environ:
+                self._variable([node.left], where)
 
     def _item(self, node: ast.Subscript, names: _Names, where: str) -> None:
         chain = _chain(node.value)
@@ -286,7 +348,7 @@ def _files(opened: Iterable[str]) -> dict[str, str]:
     """Return the files that lay there before the task began, and are the user's."""
     folders = [sys.prefix, sys.base_prefix, "/proc", "/sys", "/dev", "/etc", "/usr"]
     temporary = os.path.realpath(tempfile.gettempdir())
-    if os.path.commonpath([temporary, os.getcwd()]) != temporary:
+    if not f"{_here()}{os.sep}".startswith(f"{temporary}{os.sep}"):
         folders.append(temporary)
     folders += [os.path.realpath(folder) for folder in folders]
     libraries = tuple(folder + os.sep for folder in folders)
@@ -311,5 +373,12 @@ def _is_input(path: str, libraries: tuple[str, ...]) -> bool:
 
 
 def _shown(path: str) -> str:
-    relative = os.path.relpath(path)
-    return path if relative.startswith("..") else relative
+    return path.removeprefix(f"{_here()}{os.sep}")
+
+
+def _here() -> str:
+    """Return the working directory; a step may have removed it."""
+    try:
+        return os.getcwd()
+    except OSError:
+        return ""

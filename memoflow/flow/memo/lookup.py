@@ -6,7 +6,7 @@ import time
 from collections.abc import Iterable, Iterator
 from contextlib import suppress
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from metaflow import metaflow_config
 
@@ -25,10 +25,12 @@ from memoflow.flow.memo.options import Options, choice
 from memoflow.flow.memo.parents import INTERNAL, FlowShape, Parents, UndecidedError
 from memoflow.flow.memo.session import Session
 from memoflow.kinds import memo
-from memoflow.kinds.hub import Wanted
 from memoflow.kinds.memo import Entry
 from memoflow.names import Key
 from memoflow.store import Store
+
+if TYPE_CHECKING:
+    from memoflow.kinds.hub import Wanted
 
 _SHARED = "*"  # in place of a flow's name, for scope="global"
 REFRESHED = "refresh asked for"
@@ -250,7 +252,7 @@ def _usable(
         return None, ""
     if memoized.is_old(entry):
         return None, f"the result of {entry.origin} is older than {memoized.options.ttl}"
-    dead = _dead_reference(entry)
+    dead = dead_reference(entry)
     if dead is not None:
         store.forget(entry.ref.key)
         return None, f"{dead}, which its result refers to, is gone"
@@ -263,7 +265,7 @@ def _usable(
     return entry, ""
 
 
-def _dead_reference(entry: Entry) -> str | None:
+def dead_reference(entry: Entry) -> str | None:
     """Return the first checkpoint or model that the outputs refer to and nobody can load."""
     if not entry.refers_to:
         return None

@@ -208,6 +208,17 @@ class MemoizeDecorator(StepDecorator):
         # Last in the list is outermost: the user's own step decorators read and set, too.
         getattr(flow, step_name).wrappers.append(self._task)
 
+    def task_post_step(
+        self,
+        step_name: str,
+        flow: Any,
+        graph: Any,
+        retry_count: int,
+        max_user_code_retries: int,
+    ) -> None:
+        if self._task is not None:
+            self._task.settled()
+
     def task_exception(
         self,
         exception: Exception,

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import ast
-import difflib
 import inspect
 import sys
 from collections.abc import Iterable, Mapping
@@ -75,6 +74,8 @@ class Options:
             for name in wanted or ():
                 if name in known or name in extra or name.startswith("current."):
                     continue
+                import difflib  # Here, since only a wrong name needs it.
+
                 close = difflib.get_close_matches(name, sorted(known | extra), n=1)
                 hint = f"; did you mean {close[0]!r}?" if close else ""
                 raise RequestError(

@@ -13,7 +13,7 @@ import sys
 import tempfile
 import threading
 from collections.abc import Callable, Iterator
-from types import FunctionType
+from types import FrameType, FunctionType
 from typing import Any
 
 from metaflow.flowspec import FlowSpec
@@ -228,6 +228,7 @@ class Watch:
                 and not watch._is_quiet()
                 and not name.startswith("_")
                 and name not in TOOLS
+                and not _is_of_cards(sys._getframe(1))
             ):
                 watch.note(f"current.{name}")
                 with watch.quiet():  # `pathspec` and the like are made of others.
@@ -290,10 +291,10 @@ def _on_fork() -> None:
 
 
 def _on_audit(event: str, arguments: tuple[Any, ...]) -> None:
-    if event == "open":
+    if event in ("open", "sqlite3.connect"):
         if _watch is not None and _watch._watching and not _watch._is_quiet():
             with contextlib.suppress(Exception):  # Raised here, it would fail the step's own call.
-                _watch._note_file(*arguments)
+                _watch._note_file(*(arguments if event == "open" else (arguments[0], "r", 0)))
     elif (
         event == "pickle.find_class"
         and _watch is not None
@@ -309,6 +310,11 @@ def _is_code(cls: type, name: str) -> bool:
             found = base.__dict__[name]
             return isinstance(found, (FunctionType, classmethod, staticmethod, property, type))
     return False
+
+
+def _is_of_cards(frame: FrameType) -> bool:
+    """Return whether it is Metaflow that asks, to show a card anew: no result depends on that."""
+    return str(frame.f_globals.get("__name__")).startswith("metaflow.plugins.cards.")
 
 
 def _names_in(flow: Any) -> list[str]:

@@ -147,8 +147,12 @@ class Task:
         self._run_time_s = time.monotonic() - self._began
         if self._watch is not None:
             self._watch.stop_reads()
-        if exception is None and self._audit is not None:
-            self._compare(self._audit)
+        if self._audit is not None:
+            if exception is None:
+                self._compare(self._audit)
+            elif self._audit.absorb(exception, self._memoized.node):
+                self._say(f"audit: {self._memoized.step} {self._audit.line}")
+                return None
         elif exception is None:
             self._going_on = transition.keep(flow, self._memoized.node)
             if self._watch is not None:
@@ -156,6 +160,11 @@ class Task:
                 held = [value for name, value in vars(flow).items() if name not in INTERNAL]
                 self._refers_to, self._all_looked_at = find_in(held)
         return exception
+
+    def settled(self) -> None:
+        """All that goes around the step is done."""
+        if self._audit is not None:
+            self._audit.settle()
 
     def failed(self) -> None:
         """The step raised; whether @catch caught it or not, nothing of it is recorded."""
@@ -199,8 +208,7 @@ class Task:
                         lease.lift(lasting=not failed)
             self._note_miss(key)
             if key is not None:
-                for hint in self._hints(self._watch):
-                    self._say(f"hint: {hint}")
+                self._hint(self._watch)
             self._show_miss(key)
         elif self._parents is not None and task_ok and not self._failed:
             self._note_miss(None)
@@ -268,14 +276,20 @@ class Task:
         if self._memoized.options.show_card:
             card.of_worker(shown, self._session)
 
-    def _hints(self, watch: Watch) -> list[str]:
-        """Return what the step uses that its key does not have: to the first task of a run only."""
-        parents, store = self._parents, self._session.store
+    def _hint(self, watch: Watch) -> None:
+        """Tell what the step uses that its key does not have: in the card, and once in a log."""
+        store = self._session.store
         assert store is not None
-        assert parents is not None
-        if any(frame.index for frame in parents.frames):
-            return []
-        return hints.of_step(self._memoized, watch.files, store, self._output.run_id)
+        try:
+            hint = hints.of_step(self._memoized, watch.files)
+            if hint is None:
+                return
+            if hints.is_news(self._memoized, hint, store):
+                self._say(f"hint: {hint.line}")
+            else:
+                self._notes.append(f"hint: {hint.line}")
+        except Exception as error:  # Whatever is met in code of the user's: it is recorded already.
+            print(f"[memoize] no hints: {type(error).__name__}: {error}", flush=True)
 
     def _say(self, line: str) -> None:
         """Tell the task's log, and its card."""

@@ -1,0 +1,181 @@
+"""Difference: in what two values are not the same, in few words."""
+
+from __future__ import annotations
+
+import math
+import warnings
+from collections.abc import Iterable, Iterator
+from typing import Any
+
+from memoflow import fingerprint
+from memoflow.errors import NoFingerprintError
+
+_DEEPEST = 20
+_MOST_NAMED = 3
+_EXCERPT = 20  # characters of texts
+_PLAIN = (bool, bytes, int, str, type(None))
+
+# The pairs of values that lead to a pair, by their ids: one may hold itself.
+_Path = tuple[tuple[int, int], ...]
+
+
+def difference(stored: Any, now: Any, *, name: str = "value") -> str:
+    """Return in what two values differ by their meaning, "" if in nothing.
+
+    NoFingerprintError if one of them has no stable meaning.
+    """
+    if fingerprint.of_value(stored, name=name) == fingerprint.of_value(now, name=name):
+        return ""
+    return _told(stored, now, ())
+
+
+def _told(stored: Any, now: Any, path: _Path) -> str:
+    """Return the difference of two values that do differ, "" if they lead back to themselves."""
+    pair = id(stored), id(now)
+    if pair in path or len(path) == _DEEPEST:
+        return ""
+    inner = _inside(stored, now, (*path, pair))
+    if inner:
+        return inner
+    before, after = fingerprint.summary(stored), fingerprint.summary(now)
+    return f"{before} -> {after}" if before != after else f"another {before}"
+
+
+def _between(stored: Any, now: Any, path: _Path) -> str:
+    """Return the difference of two parts, "" if there is none or nobody can tell."""
+    if type(stored) is type(now) and type(stored) in _PLAIN and stored == now:
+        return ""
+    try:
+        if fingerprint.of_value(stored) == fingerprint.of_value(now):
+            return ""
+    except NoFingerprintError:
+        return ""
+    return _told(stored, now, path)
+
+
+def _inside(stored: Any, now: Any, path: _Path) -> str:
+    """Return where in them two values differ first, "" if that cannot be said."""
+    if isinstance(stored, dict) and isinstance(now, dict):
+        return _of_dicts(stored, now, path)
+    if type(stored) is not type(now):
+        return ""
+    if isinstance(stored, (list, tuple)):
+        return _of_lists(stored, now, path)
+    if isinstance(stored, (set, frozenset)):
+        return _of_members(stored - now, now - stored)
+    if isinstance(stored, (str, bytes)):
+        return _of_texts(stored, now)
+    try:
+        if hasattr(stored, "columns") and hasattr(stored, "dtypes"):
+            return _of_frames(stored, now, path)
+        if hasattr(stored, "dtype"):
+            return _of_arrays(stored, now, path)
+    except Exception:  # Of objects, of another library's kind of array, of columns of one name.
+        return ""
+    return _of_attributes(stored, now, path)
+
+
+def _of_dicts(stored: dict[Any, Any], now: dict[Any, Any], path: _Path) -> str:
+    for key, before in stored.items():
+        inner = _between(before, now[key], path) if key in now else ""
+        if inner:
+            return f"[{fingerprint.summary(key)}] {inner}"
+    gone = (key for key in stored if key not in now)
+    return _of_members(gone, (key for key in now if key not in stored))
+
+
+def _of_members(gone: Iterable[Any], new: Iterable[Any]) -> str:
+    """Return what only one of two collections has; which comes first does not tell."""
+    named = [*_named(gone, "gone"), *_named(new, "new")]
+    return ", ".join(named)
+
+
+def _named(members: Iterable[Any], what: str) -> Iterator[str]:
+    texts = sorted(map(fingerprint.summary, members))
+    yield from (f"{text} is {what}" for text in texts[:_MOST_NAMED])
+    if len(texts) > _MOST_NAMED:
+        yield f"{len(texts) - _MOST_NAMED} more are {what}"
+
+
+def _of_lists(stored: Any, now: Any, path: _Path) -> str:
+    if len(stored) != len(now):
+        return f"{len(stored)} items -> {len(now)}"
+    for i, (before, after) in enumerate(zip(stored, now, strict=True)):
+        inner = _between(before, after, path)
+        if inner:
+            return f"[{i}] {inner}"
+    return ""
+
+
+def _of_texts(stored: Any, now: Any) -> str:
+    if max(len(stored), len(now)) <= 2 * _EXCERPT:
+        return ""
+    shorter = min(len(stored), len(now))
+    at = next((i for i in range(shorter) if stored[i] != now[i]), shorter)
+    before, after = stored[at : at + _EXCERPT], now[at : at + _EXCERPT]
+    return f"at {at}: {before!r} -> {after!r}"
+
+
+def _of_frames(stored: Any, now: Any, path: _Path) -> str:
+    inner = _between(list(stored.columns), list(now.columns), path)
+    if inner:
+        return f"columns {inner}"
+    if len(stored) != len(now):
+        return f"{len(stored)} rows -> {len(now)}"
+    inner = _of_indexes(stored, now, path)
+    if inner:
+        return inner
+    for column in stored.columns:
+        inner = _between(stored[column], now[column], path)
+        if inner:
+            return f"[{fingerprint.summary(column)}] {inner}"
+    return ""
+
+
+def _of_indexes(stored: Any, now: Any, path: _Path) -> str:
+    """Return in what the labels of the rows differ, where there are any."""
+    before = getattr(stored, "index", None)
+    if before is None or callable(before):
+        return ""
+    inner = _between(list(before), list(now.index), path)
+    return f"index {inner}" if inner else ""
+
+
+def _of_arrays(stored: Any, now: Any, path: _Path) -> str:
+    """Return how many items of two arrays differ, and by how much at most."""
+    shape = stored.shape
+    if str(stored.dtype) != str(now.dtype) or shape != now.shape:
+        return ""
+    if not shape:
+        return _between(stored.item(), now.item(), path)
+    inner = _of_indexes(stored, now, path)
+    if inner:
+        return inner
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        # What is no number is never equal to itself, and here it is the same.
+        apart = (stored != now) & ((stored == stored) | (now == now))
+        count = int(apart.sum())
+        if not count:
+            return ""
+        text = f"{count} of {math.prod(shape)} items differ"
+        try:
+            before, after = stored[apart], now[apart]
+            if getattr(stored.dtype, "kind", "") in "iuf":
+                # Of unsigned ones the difference would begin anew below zero.
+                before, after = before.astype("float64"), after.astype("float64")
+            most = float(abs(before - after).max())
+        except Exception:  # Of texts and of objects.
+            return text
+        return f"{text}, by up to {most:.3g}" if math.isfinite(most) else text
+
+
+def _of_attributes(stored: Any, now: Any, path: _Path) -> str:
+    before, after = getattr(stored, "__dict__", None), getattr(now, "__dict__", None)
+    if not isinstance(before, dict) or not isinstance(after, dict) or isinstance(stored, type):
+        return ""
+    for name, value in before.items():
+        inner = _between(value, after[name], path) if name in after else ""
+        if inner:
+            return f".{name} {inner}"
+    return ""
