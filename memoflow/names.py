@@ -37,10 +37,12 @@ class Digest(str):
 
     @property
     def algorithm(self) -> str:
+        """What it was made by: `sha256`, `sha1` or `xxh3`."""
         return self.partition(":")[0]
 
     @property
     def hex(self) -> str:
+        """The hash alone."""
         return self.partition(":")[2]
 
 
@@ -80,6 +82,7 @@ class Key:
 
     @property
     def kind(self) -> str:
+        """The first part: `memo`, `checkpoint`, `model` or `hub`, of those that memoflow makes."""
         return self.parts[0]
 
     def __truediv__(self, part: str) -> Key:

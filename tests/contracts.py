@@ -22,6 +22,13 @@ class BackendContract:
         backend.write("empty", b"")
         assert backend.read("empty") == b""
 
+    @pytest.mark.parametrize("size", [0, 9, 10, 11, 12, 5000])
+    def test_of_more_than_is_wanted_no_more_is_read_than_shows_that(
+        self, backend: Backend, size: int
+    ) -> None:
+        backend.write("a", b"x" * size)
+        assert backend.read("a", most_bytes=10) == b"x" * min(size, 11)
+
     def test_absence_is_none(self, backend: Backend) -> None:
         assert backend.read("no/such") is None
         assert backend.open("no/such") is None

@@ -54,8 +54,8 @@ class Faulty:
         """Take back what has not fired yet."""
         self._planned.clear()
 
-    def read(self, name: str) -> bytes | None:
-        return self._call("read", lambda half: half(self.backend.read(name)))
+    def read(self, name: str, **options: int) -> bytes | None:
+        return self._call("read", lambda half: half(self.backend.read(name, **options)))
 
     def write(
         self, name: str, data: bytes, *, if_absent: bool = False, durable: bool = True

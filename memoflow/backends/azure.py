@@ -65,8 +65,8 @@ class Azure(Bucket):
                 return None
         return None if _is_folder(told) else Head(told.size, told.metadata or {})
 
-    def get(self, name: str) -> tuple[bytes, Head] | None:
-        found = self._get(name)
+    def get(self, name: str, most_bytes: int) -> tuple[bytes, Head] | None:
+        found = self._get(name, most_bytes)
         if found is None or _is_folder(found[1]):
             return None
         data, told = found
@@ -74,7 +74,7 @@ class Azure(Bucket):
 
     def get_span(self, name: str, start: int) -> tuple[bytes, int] | None:
         try:
-            found = self._get(name, offset=start, length=SPAN_BYTES)
+            found = self._get(name, SPAN_BYTES, offset=start, length=SPAN_BYTES)
         except BackendError as error:
             cause = error.__cause__
             if isinstance(cause, HttpResponseError) and cause.status_code == _EMPTY:
@@ -181,11 +181,13 @@ class Azure(Bucket):
     def _blob(self, name: str) -> Any:
         return self._container.get_blob_client(self.key(name))
 
-    def _get(self, name: str, **asked: int) -> tuple[bytes, Any] | None:
+    def _get(self, name: str, most_bytes: int, **asked: int) -> tuple[bytes, Any] | None:
         """Return the bytes, and what was said of them; None if there are none."""
         with self.explained("read", name):
             try:
                 answer = self._blob(name).download_blob(**asked)
+                if answer.size > most_bytes:
+                    return answer.read(most_bytes + 1), answer.properties
                 return answer.readall(), answer.properties
             except ResourceNotFoundError as error:
                 if _is_no_container(error):

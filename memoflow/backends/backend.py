@@ -10,6 +10,7 @@ from typing import BinaryIO, NamedTuple, Protocol
 from memoflow.errors import NotFoundError, RequestError
 
 _CHUNK_BYTES = 1 << 20
+LARGEST_READ_BYTES = 1 << 30  # at once: nothing that is read whole comes near
 
 
 class Found(NamedTuple):
@@ -44,8 +45,12 @@ class Backend(Protocol):
 
     is_local: bool
 
-    def read(self, name: str) -> bytes | None:
-        """Return the bytes, or None if nothing has this name."""
+    def read(self, name: str, *, most_bytes: int = LARGEST_READ_BYTES) -> bytes | None:
+        """Return the bytes, or None if nothing has this name.
+
+        Of more than `most_bytes` one more than these, unread the rest: anybody who may write there
+        can leave what does not fit into memory.
+        """
 
     def write(
         self, name: str, data: bytes, *, if_absent: bool = False, durable: bool = True

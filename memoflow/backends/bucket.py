@@ -22,7 +22,7 @@ from typing import Any, BinaryIO
 import xxhash
 from tenacity import Retrying, retry_if_exception_type, stop_after_attempt, wait_random_exponential
 
-from memoflow.backends.backend import Found, Place, check_name, chunks_of
+from memoflow.backends.backend import LARGEST_READ_BYTES, Found, Place, check_name, chunks_of
 from memoflow.backends.failures import translated
 from memoflow.backends.spans import PART_BYTES, SPAN_BYTES, Spans, parts_of, pool
 from memoflow.errors import BackendUnavailableError, NotFoundError, RequestError
@@ -76,9 +76,9 @@ class Bucket(ABC):
                     self._clients = {process: self._connect()}
             return self._clients[process]
 
-    def read(self, name: str) -> bytes | None:
+    def read(self, name: str, *, most_bytes: int = LARGEST_READ_BYTES) -> bytes | None:
         found: bytes | None = self.patiently(
-            "read", name, lambda is_last: self._read(name, is_last=is_last)
+            "read", name, lambda is_last: self._read(name, most_bytes, is_last=is_last)
         )
         return found
 
@@ -208,8 +208,11 @@ class Bucket(ABC):
         """Return what the server says of a name; None if nothing has it."""
 
     @abstractmethod
-    def get(self, name: str) -> tuple[bytes, Head] | None:
-        """Return the bytes, and what was said of them, or None; TornError may be raised."""
+    def get(self, name: str, most_bytes: int) -> tuple[bytes, Head] | None:
+        """Return the bytes, and what was said of them, or None; TornError may be raised.
+
+        Of more than `most_bytes` one more than these.
+        """
 
     @abstractmethod
     def get_span(self, name: str, start: int) -> tuple[bytes, int] | None:
@@ -243,11 +246,13 @@ class Bucket(ABC):
         head = self.head(name)
         return None if head is None else head.size_bytes
 
-    def _read(self, name: str, *, is_last: bool) -> bytes | None:
-        found = self.get(name)
+    def _read(self, name: str, most_bytes: int, *, is_last: bool) -> bytes | None:
+        found = self.get(name, most_bytes)
         if found is None:
             return None
         data, head = found
+        if len(data) > most_bytes:
+            return data
         told = head.said.get("xxh3")
         if told and xxhash.xxh3_128_hexdigest(data) != told and not is_last:
             raise TornError("its bytes are not those that were written")

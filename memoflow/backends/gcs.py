@@ -67,14 +67,14 @@ class Gcs(Bucket):
                 return None
         return Head(blob.size or 0, blob.metadata or {})
 
-    def get(self, name: str) -> tuple[bytes, Head] | None:
+    def get(self, name: str, most_bytes: int) -> tuple[bytes, Head] | None:
         # What was said of it does not come with it; its CRC does, and is checked by the client.
-        data = self._get(name)
+        data = self._get(name, most_bytes)
         return None if data is None else (data, Head(len(data)))
 
     def get_span(self, name: str, start: int) -> tuple[bytes, int] | None:
         try:
-            data = self._get(name, start=start, end=start + SPAN_BYTES - 1)
+            data = self._get(name, SPAN_BYTES, start=start, end=start + SPAN_BYTES - 1)
         except BackendError as error:
             if isinstance(error.__cause__, RequestRangeNotSatisfiable):
                 return b"", 0
@@ -173,18 +173,39 @@ class Gcs(Bucket):
             if is_no_bucket(error):
                 raise
 
-    def _get(self, name: str, **asked: int) -> bytes | None:
-        blob = self._blob(name)
+    def _get(self, name: str, most_bytes: int, **asked: int) -> bytes | None:
+        blob, into = self._blob(name), _Capped(most_bytes + 1)
         with self.explained("read", name):
             try:
-                data: bytes = blob.download_as_bytes(client=self.client, **asked, **self._patience)
-                return data
+                blob.download_to_file(into, client=self.client, **asked, **self._patience)
+                return into.getvalue()
+            except _FullError:
+                return into.getvalue()
             except NotFound as error:
                 if is_no_bucket(error):
                     raise
                 return None
             except DataCorruption as error:
                 raise TornError(str(error).partition("\n")[0]) from error
+
+
+class _FullError(Exception):
+    """There is more than is wanted."""
+
+
+class _Capped(io.BytesIO):
+    """What the client writes to, up to so many bytes."""
+
+    def __init__(self, most_bytes: int) -> None:
+        super().__init__()
+        self._most_bytes = most_bytes
+
+    def write(self, data: Any) -> int:
+        view = memoryview(data)
+        count = super().write(view[: self._most_bytes - self.tell()])
+        if count < len(view):
+            raise _FullError
+        return count
 
 
 class _Stream(io.RawIOBase):

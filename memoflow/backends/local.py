@@ -13,7 +13,14 @@ from io import FileIO
 from pathlib import Path
 from typing import BinaryIO
 
-from memoflow.backends.backend import Found, Place, check_name, chunks_of, folder
+from memoflow.backends.backend import (
+    LARGEST_READ_BYTES,
+    Found,
+    Place,
+    check_name,
+    chunks_of,
+    folder,
+)
 from memoflow.backends.failures import translated
 from memoflow.errors import NotFoundError
 
@@ -21,6 +28,7 @@ _Paths = list[str]  # Said here: inside the class, `list` is one of its verbs.
 _CHUNK_BYTES = 1 << 20
 _TEMPORARY = ".tmp-"
 _FICLONE = 0x40049409  # of linux/fs.h: btrfs and XFS know it
+_NO_FILE = {errno.ELOOP, errno.ENXIO}  # a link, a socket
 _ABSENT = (FileNotFoundError, NotADirectoryError, IsADirectoryError)
 # Not every file system can link, and none across devices or beyond its limit of links.
 _NO_LINK = {errno.EXDEV, errno.EPERM, errno.EMLINK, errno.ENOTSUP, errno.ENOSYS}
@@ -29,8 +37,9 @@ _NO_LINK = {errno.EXDEV, errno.EPERM, errno.EMLINK, errno.ENOTSUP, errno.ENOSYS}
 class Local:
     """Keep each name as a file under `root`, which the first write creates.
 
-    Files are read-only and never written in place. New folders are private (0700), or as open
-    as a root that somebody made before: `chmod g+rwxs` on it shares the store with a group.
+    Files are read-only and never written in place; what is no regular file is none. New folders
+    are private (0700), or as open as a root that somebody made before: `chmod g+rwxs` on it shares
+    the store with a group.
     """
 
     is_local = True
@@ -45,12 +54,12 @@ class Local:
     def path(self, name: str) -> Path:
         return Path(self._path(name))
 
-    def read(self, name: str) -> bytes | None:
+    def read(self, name: str, *, most_bytes: int = LARGEST_READ_BYTES) -> bytes | None:
         path = self._path(name)
         with translated("read", path):
             try:
-                with open(path, "rb", buffering=0) as file:
-                    return file.readall()
+                with open(path, "rb", buffering=0, opener=_regular) as file:
+                    return _read_all(file, most_bytes)
             except _ABSENT:
                 return None
 
@@ -58,7 +67,7 @@ class Local:
         path = self._path(name)
         with translated("read", path):
             try:
-                return open(path, "rb")
+                return open(path, "rb", opener=_regular)
             except _ABSENT:
                 return None
 
@@ -140,13 +149,26 @@ class Local:
                     removed += 1
         return removed
 
+    def specials(self) -> Iterator[tuple[str, int]]:
+        """Yield the name and mode of whatever is neither a file nor a folder."""
+        ahead = [(str(self.root), "")]
+        while ahead:
+            directory, prefix = ahead.pop()
+            with translated("list", directory), suppress(*_ABSENT):
+                for entry in list(os.scandir(directory)):
+                    name = prefix + entry.name
+                    if entry.is_dir(follow_symlinks=False):
+                        ahead.append((entry.path, f"{name}/"))
+                    elif not entry.is_file(follow_symlinks=False) and entry.name[0] != ".":
+                        yield name, entry.stat(follow_symlinks=False).st_mode
+
     def _path(self, name: str) -> str:
         return self._prefix + check_name(name)
 
     def _size(self, path: str) -> int | None:
         with translated("read", path):
             try:
-                info = os.stat(path)
+                info = os.stat(path, follow_symlinks=False)
             except _ABSENT:
                 return None
         return info.st_size if stat.S_ISREG(info.st_mode) else None
@@ -231,7 +253,7 @@ class Local:
     def _give_name(self, temporary: str, path: str, *, if_absent: bool) -> bool:
         if if_absent:
             try:
-                os.link(temporary, path)
+                _over_empty(path, lambda: os.link(temporary, path))
                 return True
             except FileExistsError:
                 return False
@@ -241,7 +263,7 @@ class Local:
             # Without links two writers may both win; their bytes for one name are as good.
             if os.path.lexists(path):
                 return False
-        os.rename(temporary, path)
+        _over_empty(path, lambda: os.rename(temporary, path))
         return True
 
     def _in_folder(
@@ -282,6 +304,42 @@ class Local:
             except OSError:
                 return  # Not empty, or somebody else's: an empty folder costs nothing.
             directory = os.path.dirname(directory)
+
+
+def _read_all(file: FileIO, most_bytes: int) -> bytes:
+    if os.fstat(file.fileno()).st_size <= most_bytes:
+        return file.readall()
+    # At once, unless it is cut off meanwhile.
+    return file.read(most_bytes + 1) or b""
+
+
+def _regular(path: str, flags: int) -> int:
+    """Open what a listing would find, a regular file; anything else in its place is none.
+
+    Not blocking, as a fifo would; and a device may have no end.
+    """
+    try:
+        file = os.open(path, flags | os.O_NONBLOCK | os.O_NOFOLLOW)
+    except OSError as error:
+        if error.errno in _NO_FILE:
+            raise FileNotFoundError(error.errno, error.strerror, path) from None
+        raise
+    if not stat.S_ISREG(os.fstat(file).st_mode):
+        os.close(file)
+        raise FileNotFoundError(errno.ENOENT, "no regular file", path)
+    return file
+
+
+def _over_empty(path: str, act: Callable[[], None]) -> None:
+    """Give a name, also to what is in the place of an empty folder: nobody can miss that."""
+    try:
+        act()
+    except (FileExistsError, IsADirectoryError):
+        with suppress(OSError):
+            os.rmdir(path)
+            act()
+            return
+        raise
 
 
 def _write_all(file: int, chunk: bytes | memoryview) -> None:

@@ -10,7 +10,14 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import BinaryIO
 
-from memoflow.backends.backend import Found, Place, check_name, chunks_of, folder
+from memoflow.backends.backend import (
+    LARGEST_READ_BYTES,
+    Found,
+    Place,
+    check_name,
+    chunks_of,
+    folder,
+)
 from memoflow.backends.failures import translated
 
 
@@ -25,10 +32,10 @@ class Memory:
         self._versions = itertools.count()
         self._lock = threading.Lock()
 
-    def read(self, name: str) -> bytes | None:
+    def read(self, name: str, *, most_bytes: int = LARGEST_READ_BYTES) -> bytes | None:
         with self._lock:
             file = self._files.get(check_name(name))
-        return None if file is None else file[0]
+        return None if file is None else file[0][: most_bytes + 1]
 
     def write(
         self, name: str, data: bytes, *, if_absent: bool = False, durable: bool = True

@@ -64,8 +64,8 @@ class S3(Bucket):
                 return None
         return Head(int(told["ContentLength"]), told["Metadata"])
 
-    def get(self, name: str) -> tuple[bytes, Head] | None:
-        found = self._get(name)
+    def get(self, name: str, most_bytes: int) -> tuple[bytes, Head] | None:
+        found = self._get(name, most_bytes)
         if found is None:
             return None
         data, answer = found
@@ -73,7 +73,7 @@ class S3(Bucket):
 
     def get_span(self, name: str, start: int) -> tuple[bytes, int] | None:
         try:
-            found = self._get(name, Range=f"bytes={start}-{start + SPAN_BYTES - 1}")
+            found = self._get(name, SPAN_BYTES, Range=f"bytes={start}-{start + SPAN_BYTES - 1}")
         except BackendError as error:
             if isinstance(error.__cause__, ClientError) and status_of(error.__cause__) == _EMPTY:
                 return b"", 0
@@ -196,7 +196,7 @@ class S3(Bucket):
     def _is_same_server(self, other: S3) -> bool:
         return bool(self.client.meta.endpoint_url == other.client.meta.endpoint_url)
 
-    def _get(self, name: str, **asked: Any) -> tuple[bytes, dict[str, Any]] | None:
+    def _get(self, name: str, most_bytes: int, **asked: Any) -> tuple[bytes, dict[str, Any]] | None:
         """Return the bytes, and what was said of them; None if there are none."""
         with self.explained("read", name):
             try:
@@ -207,6 +207,8 @@ class S3(Bucket):
                 return None
             try:
                 with answer["Body"] as body:
+                    if answer["ContentLength"] > most_bytes:
+                        return body.read(most_bytes + 1), answer
                     return body.read(), answer
             except (BotoCoreError, HTTPError, OSError) as error:
                 raise TornError(f"{type(error).__name__}: {error}") from error

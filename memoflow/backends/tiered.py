@@ -11,7 +11,7 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import BinaryIO
 
-from memoflow.backends.backend import Backend, Found, Place, chunks_of
+from memoflow.backends.backend import LARGEST_READ_BYTES, Backend, Found, Place, chunks_of
 from memoflow.backends.local import Local
 from memoflow.errors import BackendError, NotFoundError
 
@@ -54,16 +54,16 @@ class Tiered:
     def __repr__(self) -> str:
         return repr(self.far)
 
-    def read(self, name: str) -> bytes | None:
+    def read(self, name: str, *, most_bytes: int = LARGEST_READ_BYTES) -> bytes | None:
         if not self._is_cached(name):
-            return self.far.read(name)
+            return self.far.read(name, most_bytes=most_bytes)
         with suppress(BackendError):
-            data = self.near.read(name)
+            data = self.near.read(name, most_bytes=most_bytes)
             if data is not None:
                 self._used(name)
                 return data
-        data = self.far.read(name)
-        if data is not None:
+        data = self.far.read(name, most_bytes=most_bytes)
+        if data is not None and len(data) <= most_bytes:
             self._keep(name, [data])
         return data
 

@@ -11,7 +11,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import BinaryIO
 
-from memoflow.backends.backend import Backend, Found, Place
+from memoflow.backends.backend import LARGEST_READ_BYTES, Backend, Found, Place
 
 
 class Unconditional:
@@ -24,8 +24,8 @@ class Unconditional:
     def __repr__(self) -> str:
         return repr(self._backend)
 
-    def read(self, name: str) -> bytes | None:
-        return self._backend.read(name)
+    def read(self, name: str, *, most_bytes: int = LARGEST_READ_BYTES) -> bytes | None:
+        return self._backend.read(name, most_bytes=most_bytes)
 
     def write(
         self, name: str, data: bytes, *, if_absent: bool = False, durable: bool = True

@@ -105,9 +105,10 @@ class Database:
         rows = self.query("PRAGMA integrity_check(5)")
         # A file that cannot even be opened is set aside by then, with a warning.
         found = [text for text in self.warnings[known:] if "unusable" in text]
+        found = [f"is{text.partition(' is')[2]}" for text in found]
         found += [f"is damaged: {text}" for (text,) in rows if text != "ok"]
         if repair and rows not in ([], [("ok",)]):
-            self._set_aside("it is damaged")
+            self.set_aside("it is damaged")
         return found
 
     def close(self) -> None:
@@ -136,7 +137,7 @@ class Database:
                         self.close()
                     return act(self._connection())
             except sqlite3.Error as error:
-                if _damaged(error) and not rebuilt and self._set_aside(str(error)):
+                if _damaged(error) and not rebuilt and self.set_aside(str(error)):
                     rebuilt = True
                     continue
                 if not _busy(error) or time.monotonic() + pause > deadline:
@@ -192,7 +193,7 @@ class Database:
     def _was_replaced(self) -> bool:
         return self._inode != self._inode_now()
 
-    def _set_aside(self, reason: str) -> bool:
+    def set_aside(self, reason: str) -> bool:
         """Move a file that is no index of ours out of the way; False if that cannot be."""
         with self._lock:
             self.close()
@@ -284,7 +285,10 @@ def _damaged(error: sqlite3.Error) -> bool:
     # By its words: the codes are there only from Python 3.11 on.
     return any(
         words in str(error)
-        for words in ("malformed", "not a database", "no such table", "no such column", _NOT_OURS)
+        for words in (
+            *("malformed", "not a database", "no such table", "no such column"),
+            *("Could not decode to UTF-8", _NOT_OURS),
+        )
     )
 
 

@@ -7,13 +7,16 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import timedelta
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, TypeVar
 
 from memoflow.display import html_rows
+from memoflow.errors import BadKeyError
 from memoflow.index.database import Database
 from memoflow.index.location import mounts_of_this_machine
 from memoflow.names import Digest, Key, Ref
 from memoflow.units import moment, readable
+
+T = TypeVar("T")
 
 _TOUCH_AT_ONCE_SECONDS = 1.0
 _TOUCHES_KEPT = 200
@@ -161,7 +164,7 @@ class Index:
         rows = self._db.query(
             "SELECT key FROM entries WHERE key > ? AND key < ? ORDER BY key", _below(prefix)
         )
-        return [Key.parse(text) for (text,) in rows]
+        return self._of_keys(lambda: [Key.parse(text) for (text,) in rows], [])
 
     def entries(self, prefix: Key | None = None) -> dict[str, Entry]:
         """Return all that is remembered, below the prefix if there is one, by key."""
@@ -170,7 +173,9 @@ class Index:
             f"SELECT key, used, {_COLUMNS} FROM entries WHERE key > ? AND key < ?",
             ("", "\x7f") if prefix is None else _below(prefix),
         )
-        return {row[0]: Entry(_ref(Key.parse(row[0]), row[2:]), row[1]) for row in rows}
+        return self._of_keys(
+            lambda: {row[0]: Entry(_ref(Key.parse(row[0]), row[2:]), row[1]) for row in rows}, {}
+        )
 
     def recent(self, prefix: Key, most: int, *, before: float) -> list[Ref]:
         """Return at most so many refs below the prefix, the last created before a time first."""
@@ -179,7 +184,7 @@ class Index:
             " ORDER BY created DESC, key DESC LIMIT ?",
             (*_below(prefix), _milliseconds(before), most),
         )
-        return [_ref(Key.parse(row[0]), row[1:]) for row in rows]
+        return self._of_keys(lambda: [_ref(Key.parse(row[0]), row[1:]) for row in rows], [])
 
     def last(self, series: Key) -> Ref | None:
         """Return the ref with the highest number, with a token or without, below `series`."""
@@ -192,7 +197,9 @@ class Index:
             # ":" is the character after "9".
             (f"{series}/", f"{series}/:", len(f"{series}/") + 1, "[0-9]" * 8),
         )
-        return None if row is None else _ref(Key.parse(row[0]), row[1:])
+        if row is None:
+            return None
+        return self._of_keys(lambda: _ref(Key.parse(row[0]), row[1:]), None)
 
     def find_pieces(self, xxh3s: Iterable[str]) -> dict[str, Place]:
         """Return where the pieces lie that are remembered, by their XXH3-128 in hex.
@@ -245,6 +252,19 @@ class Index:
         """Keep a text for each name, in place of what was there."""
         self._db.change("INSERT OR REPLACE INTO facts (name, value) VALUES (?, ?)", facts.items())
 
+    def renew(self, name: str, value: str) -> bool:
+        """Keep a text for a name; return whether it was another, to one of all who ask at once.
+
+        False if the index cannot be written now.
+        """
+        rows = self._db.query(
+            "INSERT INTO facts (name, value) VALUES (?, ?)"
+            " ON CONFLICT (name) DO UPDATE SET value = excluded.value"
+            " WHERE value <> excluded.value RETURNING name",
+            (name, value),
+        )
+        return bool(rows)
+
     def record_outcomes(
         self, outcomes: Iterable[tuple[str, str, str, str, bool, float, float]]
     ) -> None:
@@ -285,11 +305,23 @@ class Index:
 
     def damage(self, *, repair: bool = False) -> list[str]:
         """Return in words what is wrong with the file; `repair` sets it aside, and begins anew."""
-        return self._db.damage(repair=repair)
+        known = len(self.warnings)
+        self.entries()  # Which finds a key that is none.
+        found = [text for text in self.warnings[known:] if "unusable" in text]
+        found = [f"is{text.partition(' is')[2]}" for text in found]
+        return found + self._db.damage(repair=repair)
 
     def inspect(self) -> dict[str, int]:
         """Return how many rows each table has, for people who look into a store."""
         return self._db.inspect()
+
+    def _of_keys(self, read: Callable[[], T], default: T) -> T:
+        """Return what was made of rows; `default`, and an index anew, if a key in them is none."""
+        try:
+            return read()
+        except BadKeyError as error:
+            self._db.set_aside(str(error))
+            return default
 
     def close(self) -> None:
         """Write down what is pending and let go of the file; any later call opens it again."""

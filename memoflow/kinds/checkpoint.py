@@ -71,8 +71,11 @@ class About:
     def from_json(cls, fields: Mapping[str, Any]) -> About:
         """Return what `to_json` described; IntegrityError for anything else."""
         try:
-            return cls(**{**fields, "metadata": json.loads(fields["metadata"])})
-        except (TypeError, KeyError, ValueError) as error:
+            metadata = json.loads(fields["metadata"])
+            if not isinstance(metadata, dict):
+                raise TypeError("its metadata is no mapping")
+            return cls(**{**fields, "metadata": metadata})
+        except (TypeError, KeyError, ValueError, RecursionError) as error:
             raise IntegrityError(f"this is no checkpoint's description: {error}") from None
 
 
@@ -218,14 +221,21 @@ def newest(store: Store) -> set[Key]:
         if is_save(key):
             by_series.setdefault(Key.of(*key.parts[:-1]), []).append(key)
     kept = {max(keys, key=str) for keys in by_series.values()}
+    several = {key for keys in by_series.values() if len(keys) > 1 for key in keys}
+    metas = store.metas(Key.of(KIND), wanted=several.__contains__, even_expired=True)
     alive = time.time() - _ALIVE.total_seconds()
-    for one, keys in by_series.items():
-        tasks: set[str] = set()
-        for each in newest_first(store, one) if len(keys) > 1 else ():
-            if each.about.latest and each.about.task not in tasks:
-                if not tasks or each.ref.created > alive:
-                    kept.add(each.ref.key)
-                tasks.add(each.about.task)
+    tasks: dict[tuple[str, ...], set[str]] = {}
+    for ref, meta in sorted(metas, key=lambda save: str(save[0].key), reverse=True):
+        try:
+            about = About.from_json(meta)
+        except IntegrityError as error:
+            log.warning("checkpoint %s is passed over: %s", ref.key, error)
+            continue
+        known = tasks.setdefault(ref.key.parts[:-1], set())
+        if about.latest and about.task not in known:
+            if not known or ref.created > alive:
+                kept.add(ref.key)
+            known.add(about.task)
     return kept
 
 
@@ -244,9 +254,9 @@ def code_parts(store: Store, flow: str, step: str, code: str) -> tuple[Part, ...
         return None
     try:
         text = store.read_file(store.manifest(ref), "parts.json")
-    except (NotFoundError, IntegrityError):
-        return None
-    return tuple(map(Part.from_json, json.loads(text)))
+        return tuple(map(Part.from_json, json.loads(text)))
+    except (NotFoundError, IntegrityError, ValueError, TypeError, RecursionError):
+        return None  # Lost, or damaged: it says only what changed.
 
 
 def _code_key(flow: str, step: str, code: str) -> Key:

@@ -26,7 +26,7 @@ from memoflow.backends import Place
 from memoflow.errors import IntegrityError, NotFoundError
 from memoflow.fingerprint import Fingerprint, Part, of_references
 from memoflow.names import Digest, Key, Ref
-from memoflow.objects import parsed
+from memoflow.objects import Manifest, parsed
 from memoflow.store import Adoption, Payload, Store
 
 SCHEMA = "1"  # part of every scope: a change in what goes into a key abandons older entries
@@ -87,11 +87,11 @@ def read_sets(store: Store, scope: Key, *, fresh: bool = False) -> Iterator[tupl
         if ref is None:
             continue
         try:
-            names = store.manifest(ref).meta["names"]
-        except (NotFoundError, IntegrityError):
+            names = _texts(store.manifest(ref).meta.get("names"))
+        except (NotFoundError, IntegrityError, TypeError):
             continue  # Whatever was found under it is a miss now, and will be recorded again.
         store.touch(ref)  # Or it would seem unused, and be evicted before what it leads to.
-        yield tuple(names)
+        yield names
 
 
 def start_key(scope: Key, start: Iterable[Part]) -> Key:
@@ -129,27 +129,55 @@ def find(store: Store, scope: Key, inputs: Iterable[Part], *, fresh: bool = Fals
 def read(store: Store, ref: Ref) -> Entry:
     """Return the entry behind a ref; NotFoundError or IntegrityError if it is gone or damaged."""
     manifest = store.manifest(ref)
+    try:
+        return _entry(ref, manifest)
+    except (KeyError, ValueError, TypeError, AttributeError) as error:
+        raise IntegrityError(
+            f"what is noted about {ref.key} is not what a memoized step leaves: {error!r}"
+        ) from None
+
+
+def _entry(ref: Ref, manifest: Manifest) -> Entry:
     meta = manifest.meta
     packed = {adopted.name: adopted for adopted in manifest.adopted}
     return Entry(
         ref=ref,
-        origin=meta["origin"],
-        run_time_s=meta["run_time_s"],
+        origin=_of_type(str, meta["origin"]),
+        run_time_s=_of_type((int, float), meta["run_time_s"]),
         artifacts={
             name: Artifact(
                 sha1=packed[name].blob.hex,
-                info=info,
-                cas=cas,
+                info=_of_type(dict, info),
+                cas=_of_type(dict, cas),
                 packed_size=packed[name].size_bytes,
                 xxh3=packed[name].xxh3,
             )
             for name, (info, cas) in meta["artifacts"].items()
         },
-        going_on=meta["going_on"],
-        inputs=tuple(map(Part.from_json, meta["inputs"])),
-        refs=tuple((module, name) for module, name in meta["refs"]),
-        refers_to=tuple(meta.get("refers_to", ())),
+        going_on=_going_on(meta["going_on"]),
+        inputs=tuple(Part.from_json(_texts(fields)) for fields in meta["inputs"]),
+        refs=tuple((module, name) for module, name in map(_texts, meta["refs"])),
+        refers_to=_texts(meta.get("refers_to", [])),
     )
+
+
+def _going_on(value: Any) -> dict[str, Any]:
+    kept: dict[str, Any] = _of_type(dict, value)
+    if "_transition" in kept:
+        steps, _ = _of_type(list, kept["_transition"])
+        _texts(steps)
+    _of_type(int, kept.get("num_parallel", 0))
+    return kept
+
+
+def _of_type(type: Any, value: Any) -> Any:
+    if not isinstance(value, type):
+        raise TypeError(f"{value!r:.100} is there")
+    return value
+
+
+def _texts(value: Any) -> tuple[str, ...]:
+    return tuple(_of_type(str, each) for each in _of_type(list, value))
 
 
 def artifacts_of(store: Store, refs: Iterable[Ref]) -> set[str]:
@@ -297,13 +325,9 @@ def is_result(key: Key) -> bool:
 def references(store: Store) -> set[str]:
     """Return the keys of what the outputs of live entries refer to."""
     found: set[str] = set()
-    for key in store.keys(Key.of("memo")):
-        ref = store.find(key) if is_result(key) else None
-        if ref is not None:
-            try:
-                found.update(store.meta(ref).get("refers_to", ()))
-            except (NotFoundError, IntegrityError):
-                continue  # Forgotten meanwhile, or damaged: no entry.
+    for _, meta in store.metas(Key.of("memo"), wanted=is_result):
+        with suppress(TypeError):  # It is damaged: no entry.
+            found.update(_texts(meta.get("refers_to", [])))
     return found
 
 

@@ -45,8 +45,11 @@ class About:
     def from_json(cls, fields: Mapping[str, Any]) -> About:
         """Return what `to_json` described; IntegrityError for anything else."""
         try:
-            return cls(**{**fields, "metadata": json.loads(fields["metadata"])})
-        except (TypeError, KeyError, ValueError) as error:
+            metadata = json.loads(fields["metadata"])
+            if not isinstance(metadata, dict):
+                raise TypeError("its metadata is no mapping")
+            return cls(**{**fields, "metadata": metadata})
+        except (TypeError, KeyError, ValueError, RecursionError) as error:
             raise IntegrityError(f"this is no model's description: {error}") from None
 
 

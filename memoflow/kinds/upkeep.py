@@ -8,7 +8,9 @@ from functools import partial
 
 from memoflow.kinds import card, checkpoint, hub, memo, model
 from memoflow.names import Key
-from memoflow.store import Evicted, Store, Swept
+from memoflow.store import Store
+from memoflow.store.eviction import Evicted
+from memoflow.store.sweeping import Swept
 
 
 def protected(store: Store, referring: Iterable[Store] = ()) -> set[Key]:

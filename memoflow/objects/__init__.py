@@ -1,10 +1,10 @@
 """Objects: bytes by content, and the manifests that say what they make up."""
 
-from memoflow.objects.blobs import blob_name, blob_of, is_whole, measure, prove
+from memoflow.objects.blobs import FOLDER, blob_name, blob_of, is_whole, measure, prove
 from memoflow.objects.linking import Proofs, State, state_of, whole_blob
 from memoflow.objects.manifest import LARGEST_BYTES, Adopted, File, Manifest, Piece, parsed
 from memoflow.objects.packing import Packed, pack
-from memoflow.objects.tree import Tree
+from memoflow.objects.tree import Tree, kind
 from memoflow.objects.unpacking import (
     DamagedBlobError,
     LostBlobError,
@@ -14,6 +14,7 @@ from memoflow.objects.unpacking import (
 )
 
 __all__ = [
+    "FOLDER",
     "LARGEST_BYTES",
     "Adopted",
     "DamagedBlobError",
@@ -29,6 +30,7 @@ __all__ = [
     "blob_of",
     "drafted",
     "is_whole",
+    "kind",
     "measure",
     "pack",
     "parsed",

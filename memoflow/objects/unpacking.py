@@ -5,7 +5,9 @@ from __future__ import annotations
 import os
 import shutil
 import stat
+import unicodedata
 import uuid
+from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager, suppress
@@ -97,6 +99,7 @@ def read_file(backend: Backend, file: File) -> bytes:
 
 def _write_all(backend: Backend, manifest: Manifest, root: Path, linked: Proofs | None) -> None:
     _make_folders(manifest, root)
+    _tell_apart(manifest, root)
     files = [file for file in manifest.files if file.target is None]
     if linked is not None:
         done = _link_all(backend, files, root, linked)
@@ -109,6 +112,29 @@ def _write_all(backend: Backend, manifest: Manifest, root: Path, linked: Proofs 
     for file in manifest.files:
         if file.target is not None:
             os.symlink(file.target, root / file.path)
+
+
+def _tell_apart(manifest: Manifest, root: Path) -> None:
+    """Raise RequestError if two files would be one there, as "a" and "A" are on some disks.
+
+    Only what could be the same is tried: written together, they would be a mixture of both.
+    """
+    count = Counter(_folded(file.path) for file in manifest.files)
+    alike = [file.path for file in manifest.files if count[_folded(file.path)] > 1]
+    for path in alike:
+        try:
+            os.close(os.open(root / path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC))
+        except FileExistsError:
+            raise RequestError(
+                f"{path!r} and another file that was saved beside it have one name on the disk of "
+                f"{root.parent}; load them into a directory of another disk"
+            ) from None
+    for path in alike:
+        os.unlink(root / path)
+
+
+def _folded(path: str) -> str:
+    return path.lower() if path.isascii() else unicodedata.normalize("NFKC", path.casefold())
 
 
 def _make_folders(manifest: Manifest, root: Path) -> None:

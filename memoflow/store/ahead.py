@@ -17,6 +17,7 @@ import time
 import zlib
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from dataclasses import dataclass, field
 from datetime import timedelta
 
@@ -66,18 +67,35 @@ class Ahead:
             if known is not None and self._clock() - known.at < _ABSENT.total_seconds():
                 return list(known.found)
             looked = _Looked(self._clock(), dict(listed))
-            bundles = list(self._backend.list(f"{FOLDER}/{prefix}"))
-            for key, version, data in self._bundled(bundles):
-                found = looked.found.get(key)
-                # By its version: a key can lead elsewhere since it was bundled.
-                if found is not None and found.version == version:
-                    looked.data[key] = data
-            single = [key for key in looked.found if key not in looked.data][:_MOST_READ]
-            self._read(looked, single)
+            looked.data = self.read(prefix, looked.found, most=_MOST_READ)
             self._looked[prefix] = looked
-        if len(single) >= _WORTH_BUNDLING:
-            self._bundle(prefix, looked, single, bundles)
         return list(looked.found)
+
+    def read(
+        self, prefix: Key, found: dict[Key, Found], *, most: int | None = None
+    ) -> dict[Key, bytes]:
+        """Return what is in the files that were just `found` below a prefix, of each its version.
+
+        At most so many are read one by one. What went since it was listed is taken out of `found`.
+        """
+        data: dict[Key, bytes] = {}
+        bundles = list(self._backend.list(f"{FOLDER}/{prefix}"))
+        for key, version, text in self._bundled(bundles):
+            file = found.get(key)
+            # By its version: a key can lead elsewhere since it was bundled.
+            if file is not None and file.version and file.version == version:
+                data[key] = text
+        single = [key for key in found if key not in data][:most]
+        with ThreadPoolExecutor(_AT_ONCE, thread_name_prefix="memoflow-ahead") as pool:
+            names = [found[key].name for key in single]
+            for key, read in zip(single, pool.map(self._read_one, names), strict=True):
+                if read is None:
+                    del found[key]
+                else:
+                    data[key] = read
+        if len(single) >= _WORTH_BUNDLING:
+            self._bundle(prefix, found, data, single, bundles)
+        return data
 
     def data(self, key: Key) -> bytes | None:
         """Return what the ref's file holds, if it was read not long ago."""
@@ -121,23 +139,16 @@ class Ahead:
                 return looked
         return None
 
-    def _read(self, looked: _Looked, keys: list[Key]) -> None:
-        if not keys:
-            return
-        with ThreadPoolExecutor(_AT_ONCE, thread_name_prefix="memoflow-ahead") as pool:
-            names = (looked.found[key].name for key in keys)
-            for key, data in zip(keys, pool.map(self._backend.read, names), strict=True):
-                if data is None:
-                    del looked.found[key]  # It went since it was listed.
-                else:
-                    looked.data[key] = data
+    def _read_one(self, name: str) -> bytes | None:
+        return self._backend.read(name, most_bytes=LARGEST_BYTES)
 
     def _bundled(self, bundles: list[Found]) -> Iterator[tuple[Key, str, bytes]]:
         for bundle in bundles[:_MOST_BUNDLES_READ]:
             if bundle.size_bytes > _LARGEST_BYTES:
                 continue
-            data = self._backend.read(bundle.name)
-            if data is None:
+            data = self._backend.read(bundle.name, most_bytes=_LARGEST_BYTES)
+            # Under its digest, so that damage to it shows.
+            if data is None or Digest.of(data).hex != bundle.name.rpartition("/")[2]:
                 continue
             try:
                 for line in _lines(data):
@@ -150,21 +161,24 @@ class Ahead:
                 log.debug("%s cannot be read and is done without: %s", bundle.name, error)
 
     def _bundle(
-        self, prefix: Key, looked: _Looked, single: list[Key], bundles: list[Found]
+        self,
+        prefix: Key,
+        found: dict[Key, Found],
+        data: dict[Key, bytes],
+        single: list[Key],
+        bundles: list[Found],
     ) -> None:
         """Leave a copy of what was read one by one, or of all if there are many such copies."""
         merged = len(bundles) >= _MOST_BUNDLES
-        keys = looked.data if merged else single
-        lines = [
-            json.dumps([str(key), looked.found[key].version, looked.data[key].decode()])
-            for key in keys
-            if key in looked.data
-        ]
-        data = gzip.compress("\n".join(lines).encode(), compresslevel=1, mtime=0)
+        keys = data if merged else single
+        lines = []
+        for key in keys:
+            with suppress(KeyError, UnicodeDecodeError):  # It went, or is damaged.
+                lines.append(json.dumps([str(key), found[key].version, data[key].decode()]))
+        packed = gzip.compress("\n".join(lines).encode(), compresslevel=1, mtime=0)
         try:
-            # Under its digest, so that damage to it shows.
-            name = f"{FOLDER}/{prefix}/{Digest.of(data).hex}"
-            self._backend.write(name, data, durable=False)
+            name = f"{FOLDER}/{prefix}/{Digest.of(packed).hex}"
+            self._backend.write(name, packed, durable=False)
             if merged:
                 self._backend.delete([bundle.name for bundle in bundles if bundle.name != name])
         except BackendError as error:

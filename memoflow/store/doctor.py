@@ -72,7 +72,8 @@ def examine(
     configuration; `cache` is where this machine keeps index and copies. `versions` are those of
     installed packages, None for one that is not; by default it looks.
     """
-    checks = [*of_settings(settings), *of_versions(versions or installed())]
+    checks = [*of_settings(settings), *_who_reads_keys(settings)]
+    checks += [*of_versions(versions or installed())]
     try:
         checks += _of_backend(backend, cache, clock)
     except MemoflowError as error:
@@ -136,6 +137,16 @@ def of_settings(settings: Mapping[str, str]) -> Iterator[Check]:
     if not wrong:
         names = [name for name in sorted(settings) if settings[name]]
         yield _fine("settings", f"{', '.join(names)} can be used" if names else "all as by default")
+
+
+def _who_reads_keys(settings: Mapping[str, str]) -> Iterator[Check]:
+    words = settings.get(f"{_PREFIX}SIGNING_KEY", "").replace("\n", ",").split(",")
+    for path in (word.strip()[1:] for word in words if word.strip().startswith("@")):
+        with suppress(OSError):
+            mode = stat.S_IMODE(os.stat(os.path.expanduser(path)).st_mode)
+            if mode & 0o077:
+                what = f"others on this machine can read or replace the keys in {path}"
+                yield _warning("settings", f"{what} (mode {mode:04o})", f"chmod 600 {path}")
 
 
 def installed() -> dict[str, str | None]:
@@ -300,6 +311,7 @@ def _of_machine(backend: Backend, cache: Path) -> Iterator[Check]:
     if kind:
         what = f"{cache} is on {kind}, where SQLite loses data; the index is kept elsewhere"
         yield _warning("file system", what, "name a directory of a disk of this machine")
+    yield from _of_cache(cache)
     for name, place in places.items():
         yield from _of_space(name, place)
         yield from _of_privacy(name, place)
@@ -346,6 +358,16 @@ def _shares(file: Path) -> bool:
     except OSError:
         return False
     return True
+
+
+def _of_cache(cache: Path) -> Iterator[Check]:
+    there = cache
+    while not there.exists() and there != there.parent:
+        there = there.parent
+    if not there.is_dir() or not os.access(there, os.W_OK | os.X_OK):
+        what = f"the cache cannot be in {cache}: {there} cannot be written here"
+        advice = f"let this user write there, or name another in {_PREFIX}CACHE_DIR"
+        yield _warning("permissions", what, advice)
 
 
 def _of_space(name: str, place: Path) -> Iterator[Check]:

@@ -55,7 +55,13 @@ def evict(
     kept = set(keep() if callable(keep) else keep)
     kept.update(key for key, each in held.items() if each.file.modified > now)
     kept.update(filter(leased(refs.backend), held))
-    out = [each.ref for key, each in held.items() if key not in kept and _expired(refs, each, now)]
+    over = [(key, each.file) for key, each in held.items() if _is_over(each.ref, each.file, now)]
+    # Read: the index may remember one that was made anew elsewhere.
+    out = [
+        held[key].ref
+        for key, file, stored in refs.contents(over, signed=False)
+        if key not in kept and _is_over(stored.ref, file, now)
+    ]
     for ref in out:
         del held[ref.key]
     if older_than is not None:
@@ -80,26 +86,18 @@ def _held(refs: Refs, prefix: Key | None, *, ahead: float) -> dict[Key, _Held]:
     `ahead` is by how many seconds the backend's clock is ahead of ours.
     """
     known = refs.index.entries(prefix)
-    held = {}
+    held, unknown = {}, []
     for key, file in refs.listed(prefix):
         entry = known.pop(str(key), None)
         if entry is not None:
             held[key] = _Held(entry.ref, max(entry.used + ahead, file.modified), file)
-            continue
-        stored = refs.read_any(key)
-        if stored is not None:
-            # Seen here for the first time: elsewhere it may be in use, but not before it was made.
-            held[key] = _Held(stored.ref, file.modified, file)
+        else:
+            unknown.append((key, file))
+    for key, file, stored in refs.contents(unknown, signed=False):
+        # Seen here for the first time: elsewhere it may be in use, but not before it was made.
+        held[key] = _Held(stored.ref, file.modified, file)
     refs.index.drop(Key.parse(text) for text in known)
     return held
-
-
-def _expired(refs: Refs, held: _Held, now: float) -> bool:
-    if not _is_over(held.ref, held.file, now):
-        return False
-    # The index may remember one that was made anew elsewhere.
-    stored = refs.read_any(held.ref.key)
-    return stored is not None and _is_over(stored.ref, held.file, now)
 
 
 def _is_over(ref: Ref, file: Found, now: float) -> bool:
@@ -113,10 +111,9 @@ def _over_budget(
     sizes = {file.name: file.size_bytes for file in refs.backend.list("blobs")}
     reached: dict[Key, set[str]] = {}
     uses: Counter[str] = Counter()
-    for key in held:
-        stored = refs.read_any(key)
-        blobs = refs.blobs(stored) if stored is not None else set()
-        reached[key] = {blob_name(blob) for blob in blobs}
+    listed = [(key, each.file) for key, each in held.items()]
+    for key, _, stored in refs.contents(listed, signed=False):
+        reached[key] = {blob_name(blob) for blob in refs.blobs(stored)}
         uses.update(reached[key])
     total = sum(sizes.get(name, 0) for name in uses)
     total += sum(each.file.size_bytes for each in held.values())
@@ -127,7 +124,7 @@ def _over_budget(
             break
         out.append(each.ref)
         total -= each.file.size_bytes
-        for name in reached[each.ref.key]:
+        for name in reached.get(each.ref.key, ()):
             uses[name] -= 1
             if not uses[name]:
                 total -= sizes.get(name, 0)

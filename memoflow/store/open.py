@@ -5,8 +5,9 @@ from __future__ import annotations
 import os
 import tempfile
 import time
-from collections.abc import Callable
-from contextlib import suppress
+import uuid
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from memoflow.backends import Backend, Local, Tiered, Unconditional
@@ -51,17 +52,44 @@ def open_store(
     # For each set of keys one index, so that it knows only what was signed with them.
     name = f"{found.id}-{keyring.mark}" if keyring else found.id
     index = Index(folder / f"{name}.sqlite", clock=clock)
-    # Whatever the umask: it tells what a user computes, and holds what is believed.
-    with suppress(OSError):
-        folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+    _make_private(folder)
     if not backend.is_local:
         backend = _cached(backend, found, folder / found.id)
     return Store(found.id, backend, index, keyring=keyring, clock=clock)
 
 
+@contextmanager
+def open_hurt(backend: Backend) -> Iterator[Store]:
+    """Yield what is left of a store whose `format.json` is damaged or gone, to verify it.
+
+    Under a new id, which a repair writes there, and with an index that lasts no longer.
+    """
+    keyring = Keyring.parse(SIGNING_KEY_VARIABLE, os.environ.get(SIGNING_KEY_VARIABLE, ""))
+    with tempfile.TemporaryDirectory(prefix="memoflow-") as folder:
+        id = uuid.uuid4().hex
+        store = Store(id, backend, Index(Path(folder) / f"{id}.sqlite"), keyring=keyring)
+        try:
+            yield store
+        finally:
+            store.close()
+
+
 def settings() -> dict[str, str]:
     """Return what the environment says of memoflow, for `doctor`; the keys are not to be shown."""
     return {name: os.environ[name] for name in os.environ if name.startswith("METAFLOW_MEMOFLOW_")}
+
+
+def _make_private(folder: Path) -> None:
+    """Make a folder, and those above it that are missing, its owner's alone, whatever the umask.
+
+    It tells what a user computes, and holds what is believed.
+    """
+    missing = [folder]
+    while not (parent := missing[-1].parent).exists():
+        missing.append(parent)
+    with suppress(OSError):
+        for each in reversed(missing):
+            each.mkdir(mode=0o700, exist_ok=True)
 
 
 def cache_folder() -> Path:

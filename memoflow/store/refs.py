@@ -8,8 +8,8 @@ from __future__ import annotations
 
 import logging
 import time
+from collections import defaultdict
 from collections.abc import Callable, Iterable, Iterator
-from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from dataclasses import replace
 from functools import partial
@@ -85,7 +85,7 @@ class Refs:
             return None  # Only a copy, which says nothing of the ref.
 
     def _read(self, key: Key, keyring: Keyring | None = None) -> Stored | None:
-        data = read_up_to(self.backend, ref_name(key), LARGEST_BYTES)
+        data = self.backend.read(ref_name(key), most_bytes=LARGEST_BYTES)
         if data is None:
             self.index.drop([key])
             return None
@@ -106,9 +106,34 @@ class Refs:
             log.warning("%s; set aside in %s/", error, QUARANTINE)
             return None
 
+    def contents(
+        self, listed: Iterable[tuple[Key, Found]], *, signed: bool = True
+    ) -> Iterator[tuple[Key, Found, Stored]]:
+        """Yield what is stored in each of these versions, in few requests where asking is slow.
+
+        They were just listed. What went since is left out, and what is damaged is set aside with a
+        warning. Unless it is to be `signed`, whoever signed it: to keep or remove it, not to use
+        it. That no blob is deleted by: see `Reach`.
+        """
+        by_kind: dict[str, dict[Key, Found]] = defaultdict(dict)
+        for key, file in listed:
+            by_kind[key.kind][key] = file
+        read = partial(self._or_warn, self._read) if signed else self.read_any
+        keyring = self.keyring if signed else _NO_KEYS
+        for kind, files in by_kind.items():
+            is_worth_it = len(files) >= _AT_ONCE and not self.backend.is_local
+            data = self.ahead.read(Key.of(kind), files) if is_worth_it else {}
+            for key, file in files.items():
+                stored = None
+                with suppress(IntegrityError):  # Perhaps only of a copy: asked below.
+                    stored = decode(key, data[key], keyring) if key in data else None
+                stored = stored or read(key)
+                if stored is not None:
+                    yield key, file, stored
+
     def make_room(self, key: Key) -> None:
         """Set aside what is stored for the key if none of our keys has signed it."""
-        data = read_up_to(self.backend, ref_name(key), LARGEST_BYTES)
+        data = self.backend.read(ref_name(key), most_bytes=LARGEST_BYTES)
         if data is None:
             return
         try:
@@ -122,14 +147,9 @@ class Refs:
         """Return what is stored; None with a warning if that is damaged or not signed by us."""
         return self._or_warn(partial(self.read, ahead=ahead), key)
 
-    def learn(self, keys: Iterable[Key]) -> None:
-        """Remember what is stored for these keys, as `read` does for one."""
-        read = partial(self._or_warn, self._read)
-        if self.backend.is_local:
-            self.index.record(stored.ref for stored in map(read, keys) if stored is not None)
-            return
-        with ThreadPoolExecutor(_AT_ONCE, thread_name_prefix="memoflow-learn") as pool:
-            self.index.record(stored.ref for stored in pool.map(read, keys) if stored is not None)
+    def learn(self, listed: Iterable[tuple[Key, Found]]) -> None:
+        """Remember what is stored in these versions, as `read` does for one key."""
+        self.index.record(stored.ref for _, _, stored in self.contents(listed))
 
     def _or_warn(self, read: Callable[[Key], Stored | None], key: Key) -> Stored | None:
         try:
@@ -167,9 +187,9 @@ class Refs:
         if blob is None:
             return Manifest.from_json(stored.manifest)
         name = blob_name(blob)
-        data = read_up_to(self.backend, name, LARGEST_MANIFEST_BYTES)
+        data = self.backend.read(name, most_bytes=LARGEST_MANIFEST_BYTES)
         if data is not None and Digest.of(data) != blob and self.backend.doubt(name):
-            data = read_up_to(self.backend, name, LARGEST_MANIFEST_BYTES)
+            data = self.backend.read(name, most_bytes=LARGEST_MANIFEST_BYTES)
         if data is None:
             raise NotFoundError(f"the manifest of {stored.ref.key} is gone from the store")
         if len(data) > LARGEST_MANIFEST_BYTES:
@@ -207,7 +227,8 @@ class Refs:
     def drop_same(self, ref: Ref) -> None:
         """Drop a ref that leads nowhere, unless its key leads elsewhere by now."""
         stored = self.read_or_warn(ref.key)
-        if stored is not None and stored.ref.digest == ref.digest and self._claim(ref.digest):
+        is_same = stored is not None and stored.ref.digest == ref.digest
+        if is_same and self._claim(ref.key, ref.digest):
             self.drop([ref.key])
 
     def forget_lost(self, ref: Ref) -> None:
@@ -225,9 +246,9 @@ class Refs:
         """
         self.index.drop([key])
         try:
-            data = read_up_to(self.backend, ref_name(key), LARGEST_BYTES)
-            if data is not None and Digest.of(data) == digest and self._claim(digest):
-                self._move(ref_name(key))
+            data = self.backend.read(ref_name(key), most_bytes=LARGEST_BYTES)
+            if data is not None and Digest.of(data) == digest and self._claim(key, digest):
+                self.move_aside(ref_name(key))
         except BackendError as error:
             log.warning("%s leads nowhere and cannot be moved: %s", key, error)
 
@@ -238,7 +259,7 @@ class Refs:
         try:
             # Said like any other deletion: a save may count on it that knows nothing of this.
             with Deleting(self.backend, [name]):
-                self._move(name)
+                self.move_aside(name)
         except BackendError as error:
             log.warning("%s is damaged and cannot be moved: %s", name, error)
 
@@ -252,15 +273,30 @@ class Refs:
         except MemoflowError:
             return reached
 
-    def _claim(self, digest: Digest) -> bool:
+    def _claim(self, key: Key, digest: Digest) -> bool:
         """Tell whether it is for us to remove these bytes from their key: once, to one caller.
 
         Two that found the same could otherwise remove, the second one, what a third has written
         there since.
         """
-        return self.backend.write(f"{DROPPED}/{digest.hex}", b"", if_absent=True, durable=False)
+        mark = f"{DROPPED}/{Digest.of(f'{key} {digest}'.encode()).hex}"
+        if self.backend.write(mark, b"", if_absent=True, durable=False):
+            return True
+        # The same bytes again: emptied once more, or put back from a backup. Then they are younger.
+        name = ref_name(key)
+        claimed = _found(self.backend, DROPPED, mark)
+        there = _found(self.backend, name.rpartition("/")[0], name)
+        if claimed is None or there is None or there.modified <= claimed.modified:
+            return False
+        # Read after listing: so they were there in this version, which one caller may remove.
+        data = self.backend.read(name, most_bytes=LARGEST_BYTES)
+        if data is None or Digest.of(data) != digest:
+            return False
+        version = Digest.of(f"{there.version} {there.modified}".encode())
+        return self.backend.write(f"{mark}-{version.hex}", b"", if_absent=True, durable=False)
 
-    def _move(self, name: str) -> None:
+    def move_aside(self, name: str) -> None:
+        """Move a file to quarantine/, as far as we are allowed to."""
         try:
             # The last of that name is kept. Unread where that can be: there is no telling its size.
             self.backend.delete([f"{QUARANTINE}/{name}"])
@@ -273,17 +309,8 @@ class Refs:
             log.warning("%s is damaged and cannot be moved: %s", name, error)
 
 
-def read_up_to(backend: Backend, name: str, most_bytes: int) -> bytes | None:
-    """Return what `Backend.read` does; of a longer file of this machine only a little more.
-
-    Anybody who may write there can leave a file that does not fit into memory.
-    """
-    path = backend.path(name) if backend.is_local else None
-    with suppress(OSError):
-        if path is not None and path.stat().st_size > most_bytes:
-            with open(path, "rb") as file:
-                return file.read(most_bytes + 1)
-    return backend.read(name)
+def _found(backend: Backend, folder: str, name: str) -> Found | None:
+    return next((found for found in backend.list(folder) if found.name == name), None)
 
 
 def ref_name(key: Key) -> str:

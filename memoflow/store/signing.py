@@ -40,7 +40,8 @@ class Keyring:
         words: list[str] = []
         for word in _split(text):
             words += _split(_read(option, word[1:])) if word.startswith("@") else [word]
-        if text.strip() and not words:
+        # Of blanks, too: a secret that came out empty must not switch signatures off unseen.
+        if text and not words:
             raise RequestError(f"{option} holds no key; unset it to go without signatures")
         if any(len(word) < _SHORTEST for word in words):
             raise RequestError(
@@ -99,7 +100,7 @@ def _split(text: str) -> list[str]:
 
 def _read(option: str, path: str) -> str:
     try:
-        with open(os.path.expanduser(path), encoding="utf-8") as file:
+        with open(os.path.expanduser(path), encoding="utf-8-sig") as file:
             text = file.read(_LONGEST_FILE_BYTES + 1)
     except (OSError, UnicodeDecodeError) as error:
         reason = getattr(error, "strerror", None) or "it is no text"

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import time
 from collections import Counter
-from collections.abc import Callable, Collection, Iterable, Mapping
-from contextlib import AbstractContextManager
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
+from contextlib import AbstractContextManager, suppress
 from dataclasses import replace
 from datetime import timedelta
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from memoflow.backends import Backend, Found, Tiered
 from memoflow.display import html_rows
@@ -30,10 +30,8 @@ from memoflow.objects import (
     read_file,
     unpack,
 )
-from memoflow.store import litter
 from memoflow.store.adoption import adopt
 from memoflow.store.deletions import time_there
-from memoflow.store.eviction import Evicted, evict
 from memoflow.store.leases import HEARTBEAT, Lease, hold
 from memoflow.store.payload import Adoption, Payload
 from memoflow.store.proofs import IndexedProofs, prove_names
@@ -41,9 +39,13 @@ from memoflow.store.refs import QUARANTINE, Refs
 from memoflow.store.saving import save, stands
 from memoflow.store.series import Next, numbered
 from memoflow.store.signing import Keyring
-from memoflow.store.sweeping import Sweep, Swept
 from memoflow.store.turns import claim
-from memoflow.store.verification import Problem, verify
+
+# What looks after a store is imported where it is used: tasks look up and save, and start sooner.
+if TYPE_CHECKING:
+    from memoflow.store.eviction import Evicted
+    from memoflow.store.sweeping import Swept
+    from memoflow.store.verification import Problem
 
 _NO_KEYS = Keyring()
 
@@ -258,6 +260,20 @@ class Store:
         meta = self._refs.read_same(ref, ahead=True).meta
         return self.manifest(ref).meta if meta is None else meta
 
+    def metas(
+        self, prefix: Key, *, wanted: Callable[[Key], bool], even_expired: bool = False
+    ) -> Iterator[tuple[Ref, dict[str, Any]]]:
+        """Yield what lies below a prefix now, with its `meta`, in few requests; see `meta`.
+
+        What is damaged is set aside with a warning, and left out.
+        """
+        listed = ((key, file) for key, file in self._refs.listed(prefix) if wanted(key))
+        for _, _, stored in self._refs.contents(listed):
+            with suppress(NotFoundError, IntegrityError):
+                if even_expired or not self._is_expired(stored.ref):
+                    meta = stored.meta
+                    yield stored.ref, self.manifest(stored.ref).meta if meta is None else meta
+
     def is_there(self, ref: Ref) -> bool:
         """Tell whether the ref and all its blobs exist, as the backend says, unread."""
         try:
@@ -384,6 +400,8 @@ class Store:
         `keep` stay, and count; a function is asked for them once all is listed. What is leased
         and what is created after this began stays, too.
         """
+        from memoflow.store.eviction import evict
+
         return evict(
             self._refs,
             clock=self._clock,
@@ -409,6 +427,8 @@ class Store:
         What others have written in a save that takes long is left alone, except with `now`.
         Also removes what dead writers left a day ago, and what was in quarantine for 30 days.
         """
+        from memoflow.store.sweeping import Sweep
+
         return Sweep(self._refs, keep_newer=keep_newer, now=now, dry_run=dry_run).run()
 
     def verify(self, *, read_data: bool = True, repair: bool = False) -> list[Problem]:
@@ -419,7 +439,11 @@ class Store:
         quarantine/, what depends on it is forgotten, and litter is removed. Litter is what
         is old by this machine's clock, or by the backend's in a repair, which may write.
         """
-        problems = verify(self._refs, read_data=read_data, repair=repair)
+        from memoflow.store import litter, strays
+        from memoflow.store.verification import verify
+
+        problems = list(strays.check(self._refs, repair=repair))
+        problems += verify(self._refs, read_data=read_data, repair=repair)
         now = time_there(self.backend) if repair else self._clock()
         backend = self.backend.far if isinstance(self.backend, Tiered) else self.backend
         problems += litter.check(backend, self.id, now=now, read_data=read_data, repair=repair)
@@ -432,7 +456,9 @@ class Store:
     def reindex(self) -> int:
         """Bring the index in line with the backend; return how many refs it had not known."""
         known = self.index.entries()
-        unknown = [key for key, _ in self._refs.listed() if known.pop(str(key), None) is None]
+        unknown = [
+            (key, file) for key, file in self._refs.listed() if known.pop(str(key), None) is None
+        ]
         self.index.drop(Key.parse(text) for text in known)
         self._refs.learn(unknown)
         return len(unknown)

@@ -10,7 +10,13 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from memoflow.backends import Backend, Local, Tiered
-from memoflow.errors import BackendError, IntegrityError, NotFoundError
+from memoflow.errors import (
+    BackendDeniedError,
+    BackendError,
+    FormatError,
+    IntegrityError,
+    NotFoundError,
+)
 from memoflow.index import Entry
 from memoflow.names import Digest, Key, Ref
 from memoflow.objects import (
@@ -24,10 +30,11 @@ from memoflow.objects import (
 )
 from memoflow.store import ref_file
 from memoflow.store.ref_file import Stored, decode
-from memoflow.store.refs import QUARANTINE, Refs, read_up_to, ref_name
+from memoflow.store.refs import QUARANTINE, Refs, ref_name
 
 _QUARANTINED = f"set aside in {QUARANTINE}/"
 _FORGOTTEN = "forgotten"
+_GONE, _DAMAGED = "is gone", "is damaged"
 
 
 @dataclass(frozen=True)
@@ -72,6 +79,7 @@ class _Check:
         self._verdicts: dict[Digest, str | None] = {}
         self._found: dict[Digest, str] = {}
         self._done: dict[Digest, str] = {}
+        self._unread: set[Digest] = set()  # which may be whole
         self._packed: dict[Digest, dict[Adopted, Key]] = {}
         self._refs_there: dict[Key, Ref | None] = {}  # None for what is hurt
 
@@ -93,10 +101,15 @@ class _Check:
 
     def _check_ref(self, key: Key) -> None:
         name = ref_name(key)
-        data = read_up_to(self._backend, name, ref_file.LARGEST_BYTES)
-        if data is None:
-            return  # Forgotten since it was listed.
         self._refs_there[key] = None
+        try:
+            data = self._backend.read(name, most_bytes=ref_file.LARGEST_BYTES)
+        except BackendError as error:
+            self._add(name, self._unreadable(error), key)
+            return
+        if data is None:
+            del self._refs_there[key]
+            return  # Forgotten since it was listed.
         try:
             # Whoever signed it: that it is not ours to use does not make it damaged.
             stored = decode(key, data)
@@ -108,6 +121,9 @@ class _Check:
                 self._refs.set_aside(key, Digest.of(data))
             self._add(name, str(error), key, _QUARANTINED)
             return
+        except FormatError as error:
+            self._add(name, str(error), key, harmless=True)
+            return
         good = manifest is not None
         for blob in sorted(manifest.blobs) if manifest is not None else ():
             good = self._check_blob(blob, key) and good
@@ -115,8 +131,19 @@ class _Check:
             self._packed.setdefault(adopted.blob, {})[adopted] = key
         if good:
             self._refs_there[key] = stored.ref
-        elif self._repair:
+        elif self._repair and self._is_lost(stored, manifest):
             self._refs.drop([key])
+
+    def _is_lost(self, stored: Stored, manifest: Manifest | None) -> bool:
+        """Tell whether a ref needs what is damaged or gone, not only what cannot be read now."""
+        blobs = {stored.manifest_blob} if manifest is None else manifest.blobs
+        return any(blob and self._verdicts[blob] and blob not in self._unread for blob in blobs)
+
+    def _unreadable(self, error: BackendError) -> str:
+        """Return what to say of a file that cannot be read; the error if nothing can be."""
+        if not self._backend.is_local and not isinstance(error, BackendDeniedError):
+            raise error
+        return f"cannot be read ({error})"
 
     def _manifest(self, stored: Stored) -> Manifest | None:
         """Return the manifest; None if it is a blob that is lost or damaged."""
@@ -131,11 +158,15 @@ class _Check:
         return None if data is None else Manifest.from_bytes(data)
 
     def _proven(self, blob: Digest) -> bytes | None:
-        data = read_up_to(self._backend, blob_name(blob), LARGEST_BYTES)
+        try:
+            data = self._backend.read(blob_name(blob), most_bytes=LARGEST_BYTES)
+            what = _GONE if data is None else _DAMAGED
+        except BackendError as error:
+            data, what = None, self._unreadable(error)
         if data is not None and Digest.of(data) == blob:
             self._verdicts[blob] = None
             return data
-        self._verdicts[blob] = "is gone" if data is None else "is damaged"
+        self._verdicts[blob] = what
         self._mend(blob)
         return None
 
@@ -147,12 +178,14 @@ class _Check:
         return self._verdicts[blob] is None
 
     def _judge(self, blob: Digest) -> str | None:
-        if not self._read_data:
-            return None if self._backend.exists([blob_name(blob)])[0] else "is gone"
         try:
-            return None if is_whole(self._backend, blob) else "is damaged"
+            if not self._read_data:
+                return None if self._backend.exists([blob_name(blob)])[0] else _GONE
+            return None if is_whole(self._backend, blob) else _DAMAGED
         except NotFoundError:
-            return "is gone"
+            return _GONE
+        except BackendError as error:
+            return self._unreadable(error)
 
     def _mend(self, blob: Digest) -> None:
         """Do about a blob that is lost or damaged what can be done."""
@@ -160,12 +193,15 @@ class _Check:
         if what is None:
             return
         self._found[blob] = what
+        if what not in (_GONE, _DAMAGED):
+            self._unread.add(blob)
+            return
         if not self._repair:
             return
         if self._is_restored(blob):
             self._verdicts[blob] = None
             self._done[blob] = "written again from this machine's copy"
-        elif what == "is damaged":
+        elif what == _DAMAGED:
             self._refs.set_blob_aside(blob)
             self._done[blob] = _QUARANTINED
 
@@ -184,7 +220,7 @@ class _Check:
         if what is None:
             return
         done = self._done.get(blob, "")
-        if self._verdicts[blob] is not None and key is not None:
+        if self._verdicts[blob] is not None and key is not None and blob not in self._unread:
             done = f"{done}; {_FORGOTTEN}" if done else _FORGOTTEN
         self._add(blob_name(blob), f"blob {blob} {what}", key, done)
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import multiprocessing
 import os
 import threading
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -126,6 +127,14 @@ def test_a_text_that_sqlite_cannot_hold_is_not_remembered(index: Index) -> None:
     assert index.recall(["\udc80"]) == {}
     index.remember({"a": "x"})
     assert index.recall(["a"]) == {"a": "x"}
+
+
+def test_of_many_who_renew_a_text_one_is_told_that_it_is_new(tmp_path: Path) -> None:
+    path = tmp_path / "index.sqlite"
+    with ThreadPoolExecutor(8) as pool:
+        told = list(pool.map(lambda _: Index(path).renew("hint", "said"), range(8)))
+    assert sorted(told) == [False] * 7 + [True]
+    assert Index(path).renew("hint", "otherwise")
 
 
 def test_threads_share_an_index(index: Index) -> None:

@@ -40,6 +40,20 @@ def another_database(path: Path) -> None:
     db.close()
 
 
+def a_key_that_is_none(path: Path) -> None:
+    Index(path).record([REF])
+    with sqlite3.connect(path) as db:
+        db.execute("UPDATE entries SET key = 'memo/%'")
+    db.close()
+
+
+def a_key_that_is_no_text(path: Path) -> None:
+    Index(path).record([REF])
+    with sqlite3.connect(path) as db:
+        db.execute("UPDATE entries SET key = CAST(x'6d656d6f2fff' AS TEXT)")
+    db.close()
+
+
 def newer_version(path: Path) -> None:
     Index(path).record([REF])
     with sqlite3.connect(path) as db:
@@ -184,4 +198,14 @@ def test_where_nothing_can_be_made_at_all_it_forgets(tmp_path: Path) -> None:
     index.record([REF])
     index.remember({"a": "b"})
     assert len(index.warnings) == 1
+    index.close()
+
+
+@pytest.mark.parametrize("spoil", [a_key_that_is_none, a_key_that_is_no_text])
+def test_a_flipped_bit_in_a_key_is_found_and_the_index_made_anew(path: Path, spoil) -> None:
+    spoil(path)
+    index = Index(path, mounts=lambda: "")
+    assert [text.split(" (")[0] for text in index.damage()] == ["is unusable"]
+    assert index.entries() == {}
+    assert index.damage() == []
     index.close()

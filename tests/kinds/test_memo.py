@@ -93,6 +93,59 @@ def test_a_damaged_entry_is_set_aside(store):
     assert memo.find(store, SCOPE, ONE) is None
 
 
+GOOD = {
+    "origin": "F/1/s/2",
+    "run_time_s": 1.0,
+    "artifacts": {},
+    "going_on": {},
+    "inputs": [],
+    "refs": [],
+}
+FOREIGN = [
+    {},
+    {"origin": 1},
+    {"run_time_s": "long"},
+    {"artifacts": 5},
+    {"artifacts": {"x": [{}]}},
+    {"artifacts": {"of no blob": [{}, {}]}},
+    {"going_on": []},
+    {"going_on": {"_transition": 5}},
+    {"going_on": {"_transition": [[1], None]}},
+    {"going_on": {"num_parallel": "many"}},
+    {"inputs": 1},
+    {"inputs": [["a", "b"]]},
+    {"inputs": [["a", "b", "c", {}, []]]},
+    {"inputs": ["abc"]},
+    {"refs": [["one"]]},
+    {"refs": [[1, 2]]},
+    {"refers_to": 5},
+    {"refers_to": [[]]},
+]
+
+
+@pytest.mark.parametrize("changed", FOREIGN, ids=str)
+def test_notes_that_no_step_left_are_an_error_and_then_recorded_anew(store, changed):
+    key = SCOPE / "results" / Fingerprint.of(ONE).hex / Fingerprint.of(()).hex / "00000001"
+    store.save(key, Payload(), meta=GOOD | changed if changed else {})
+    with pytest.raises(IntegrityError, match="noted"):
+        memo.find(store, SCOPE, ONE)
+    memo.record(store, SCOPE, CODE, result())
+    assert memo.find(store, SCOPE, ONE) is not None
+
+
+@pytest.mark.parametrize("names", [None, 5, "abc", [1], [[]], {"a": 1}])
+def test_a_foreign_read_set_is_passed_over(store, names):
+    store.save(SCOPE / "reads" / "foreign", Payload(), meta={"names": names})
+    memo.record(store, SCOPE, CODE, result())
+    assert list(memo.read_sets(store, SCOPE)) == [("alpha", "input")]
+
+
+@pytest.mark.parametrize("refers_to", [None, 5, [[]], {"a": 1}])
+def test_what_foreign_notes_refer_to_counts_for_nothing(store, refers_to):
+    store.save(SCOPE / "results" / "i" / "r" / "1", Payload(), meta={"refers_to": refers_to})
+    assert memo.references(store) == set()
+
+
 def test_prune_forgets_what_is_kept_of_scopes_without_results(store):
     ref = memo.record(store, SCOPE, CODE, result())
     assert memo.prune(store, keep_newer=timedelta(0)) == 0

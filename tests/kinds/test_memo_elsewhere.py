@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gzip
 import json
+from datetime import timedelta
 from pathlib import Path
 
 import pytest
@@ -11,9 +12,9 @@ import pytest
 from memoflow.backends import Memory
 from memoflow.errors import NotFoundError
 from memoflow.fingerprint import Fingerprint, Part
-from memoflow.kinds import memo
+from memoflow.kinds import memo, upkeep
 from memoflow.kinds.nearest import nearest
-from memoflow.names import Key, Ref
+from memoflow.names import Digest, Key, Ref
 from memoflow.store import Payload, Store, open_store
 from tests.faults import Faulty
 
@@ -169,7 +170,9 @@ def test_a_forged_line_of_a_bundle_is_not_believed(filled: list[Store]) -> None:
     for line in lines:
         line[2] = line[2].replace("Sweep/1/fit", "Sweep/9/fit")
     data = gzip.compress("\n".join(map(json.dumps, lines)).encode())
-    filled[1].backend.write(bundle.name, data)
+    filled[1].backend.delete([bundle.name])
+    folder = bundle.name.rpartition("/")[0]
+    filled[1].backend.write(f"{folder}/{Digest.of(data).hex}", data)
     filled[2].read_ahead(SCOPE)
     assert found(filled[2]) == [f"Sweep/1/fit/{n}" for n in range(COUNT)]
 
@@ -228,3 +231,44 @@ def test_what_a_worker_recorded_since_is_found_and_kept(there: Faulty, tmp_path:
     entry = memo.find(scheduler, SCOPE, inputs(1))
     assert entry is not None
     assert scheduler.index.lookup(entry.ref.key) == entry.ref
+
+
+def test_tidying_reads_the_bundles_and_not_each_result(filled: list[Store], there: Faulty) -> None:
+    filled[1].read_ahead(Key.of("memo"))
+    there.calls.clear()
+    upkeep.tidy(filled[2], older_than=timedelta(days=1), dry_run=True)
+    # The sweep reads each ref itself: it deletes what none of them reaches.
+    assert there.calls["read"] < COUNT + 20
+
+
+def test_what_results_refer_to_is_read_from_the_bundles(filled: list[Store], there: Faulty) -> None:
+    filled[1].read_ahead(Key.of("memo"))
+    there.calls.clear()
+    assert memo.references(filled[2]) == set()
+    assert sum(there.calls.values()) <= 5
+
+
+def test_an_index_is_rebuilt_from_the_bundles(filled: list[Store], there: Faulty) -> None:
+    filled[1].read_ahead(Key.of("memo"))
+    there.calls.clear()
+    filled[2].reindex()
+    assert there.calls["read"] <= 5
+    assert filled[2].index.entries().keys() == {str(key) for key in filled[2].keys()}
+
+
+def test_what_results_refer_to_is_told_as_it_is_since_the_bundle(filled: list[Store]) -> None:
+    filled[1].read_ahead(Key.of("memo"))
+    filled[0].forget(memo.find(filled[0], SCOPE, inputs(7)).ref.key)
+    result = memo.Result(
+        "Sweep/2/fit/7", 1.5, {}, {"_foreach_var": None}, inputs(7), refers_to=("model/A/b/c",)
+    )
+    memo.record(filled[0], SCOPE, CODE, result)
+    assert memo.references(filled[1]) == {"model/A/b/c"}
+
+
+def test_a_damaged_ref_keeps_nobody_from_tidying(filled: list[Store]) -> None:
+    ref = memo.find(filled[0], SCOPE, inputs(7)).ref
+    filled[0].backend.write(f"refs/{ref.key}", b"\xff" * 100)
+    memo.references(filled[2])
+    assert [found.name for found in filled[2].quarantined()] == [f"quarantine/refs/{ref.key}"]
+    assert filled[2].find(ref.key) is None

@@ -492,3 +492,38 @@ def test_a_lost_blob_is_named_and_nothing_is_written(
 def test_a_place_that_cannot_be_written_is_said(backend: Memory, tree: Path) -> None:
     with pytest.raises(BackendError, match="cannot write"):
         unpack(backend, save(backend, tree), tree / "run.sh" / "below")
+
+
+ALIKE = [("a", "A"), ("straße", "STRASSE"), ("d/é", "d/e\u0301"), ("x/y", "X/y")]
+
+
+@pytest.mark.parametrize(("one", "other"), ALIKE)
+def test_names_that_only_some_disks_tell_apart_are_kept_apart_here(
+    backend: Memory, tmp_path: Path, one: str, other: str
+) -> None:
+    manifest = save(backend, None, files={one: b"1" * 5000, other: b"2" * 9000})
+    unpack(backend, manifest, tmp_path / "out")
+    assert (tmp_path / "out" / one).read_bytes() == b"1" * 5000
+    assert (tmp_path / "out" / other).read_bytes() == b"2" * 9000
+
+
+@pytest.mark.parametrize(("one", "other"), ALIKE)
+def test_on_a_disk_that_does_not_they_are_refused_and_never_mixed(
+    backend: Memory, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, one: str, other: str
+) -> None:
+    manifest = save(backend, None, files={one: b"1" * 5000, other: b"2" * 9000})
+    real, start = os.open, len(str(tmp_path))
+
+    def open_folded(path: object, *args: object, **options: object) -> int:
+        text = os.fspath(path)  # type: ignore[call-overload]
+        if isinstance(text, str) and text.startswith(str(tmp_path)):
+            folded = text[start:].casefold().replace("e\u0301", "é")
+            path = f"{text[:start]}{folded}"
+            Path(path).parent.mkdir(parents=True, exist_ok=True)
+        return real(path, *args, **options)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(os, "open", open_folded)
+    with pytest.raises(RequestError, match="one name"):
+        unpack(backend, manifest, tmp_path / "out")
+    monkeypatch.undo()
+    assert not (tmp_path / "out").exists()

@@ -9,10 +9,11 @@ import pytest
 
 from benchmarks.bitflip import run as flip_bits
 from memoflow.errors import FormatError, IntegrityError, NotFoundError
-from memoflow.names import Digest, Ref
+from memoflow.names import Digest, Key, Ref
 from memoflow.objects import unpacking
 from memoflow.store import Adoption, Payload, Store
 from memoflow.store.ref_file import decode, encode
+from tests.conftest import Clock
 from tests.faults import Faulty
 from tests.store.conftest import FILES, KEY, SERIES, blobs, contents
 
@@ -121,6 +122,51 @@ def test_a_ref_of_a_newer_memoflow_is_not_touched(store: Store, there: Store) ->
     with pytest.raises(FormatError):
         there.sweep(now=True)
     assert store.backend.read(f"refs/{KEY}") == data
+
+
+def test_verify_says_of_a_newer_ref_what_to_do_and_goes_on(store: Store) -> None:
+    body = b'{"format":2}'
+    store.backend.write(f"refs/{KEY}", b"%b\n%b\n" % (body, Digest.of(body).encode()))
+    store.backend.write("refs/model/damaged", b"damaged")
+    found = {problem.key: problem for problem in store.verify(repair=True)}
+    assert "upgrade memoflow" in found[KEY].what
+    assert found[KEY].harmless
+    assert found[Key.of("model", "damaged")].done == "set aside in quarantine/"
+    assert store.backend.exists([f"refs/{KEY}"]) == [True]
+
+
+@pytest.mark.parametrize("damaged", [b"", b"damaged"])
+def test_refs_damaged_alike_are_all_set_aside(store: Store, damaged: bytes) -> None:
+    keys = [Key.of("model", name) for name in "abc"]
+    for key in keys:
+        store.save(key, FILES)
+        store.backend.write(f"refs/{key}", damaged)
+    store.verify(repair=True)
+    assert store.verify() == []
+
+
+def test_a_ref_damaged_again_in_the_same_way_is_set_aside_again(store: Store, clock: Clock) -> None:
+    for _ in range(3):
+        store.save(KEY, FILES)
+        clock.now += 1
+        store.backend.write(f"refs/{KEY}", b"")
+        store.verify(repair=True)
+        assert store.verify() == []
+
+
+def test_an_expired_ref_that_was_put_back_is_not_taken_for_what_is_saved(
+    store: Store, clock: Clock, tmp_path: Path
+) -> None:
+    store.save(KEY, Payload(files={"a": b"old"}), expires=clock.now + 1)
+    old = store.backend.read(f"refs/{KEY}")
+    assert old is not None
+    clock.now += 2
+    store.save(KEY, Payload(files={"a": b"new"}))
+    clock.now += 2
+    store.backend.write(f"refs/{KEY}", old)
+    store.index.drop([KEY])
+    ref = store.save(KEY, Payload(files={"a": b"newest"}))
+    assert contents(store.load(ref, tmp_path / "out")) == {"a": b"newest"}
 
 
 @pytest.mark.parametrize("elsewhere", [False, True])

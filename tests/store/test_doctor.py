@@ -139,7 +139,7 @@ def test_a_store_that_cannot_be_deleted_from_is_trouble(place: Path) -> None:
 
 def test_a_store_that_cannot_be_reached_is_trouble(place: Path) -> None:
     class Away(Faulty):
-        def read(self, name: str) -> bytes | None:
+        def read(self, name: str, **options: int) -> bytes | None:
             raise BackendDeniedError("no such bucket")
 
     assert "no such bucket" in named(look(Away(Memory()), place), "store", Verdict.TROUBLE)
@@ -207,6 +207,26 @@ def test_a_damaged_index_is_told(place: Path) -> None:
 def test_who_else_can_look_into_a_store_is_told(place: Path, mode: int, verdict: Verdict) -> None:
     (place / "store").chmod(mode)
     assert str(place / "store") in named(look(Local(place / "store"), place), "privacy", verdict)
+
+
+@pytest.mark.parametrize(("mode", "told"), [(0o600, False), (0o640, True), (0o604, True)])
+def test_a_file_of_keys_that_others_can_read_is_told(place: Path, mode: int, told: bool) -> None:
+    keys = place / "keys"
+    keys.write_text("0123456789abcdef")
+    keys.chmod(mode)
+    settings = {"METAFLOW_MEMOFLOW_SIGNING_KEY": f"@{keys}"}
+    checks = examine(Local(place / "store"), settings=settings, cache=place / "cache" / "memoflow")
+    warned = [check for check in checks if check.name == "settings" and check.advice]
+    assert [str(keys) in check.what for check in warned] == [True] * told
+
+
+def test_a_cache_that_cannot_be_written_is_told(place: Path) -> None:
+    file = place / "file"
+    file.write_bytes(b"")
+    checks = examine(Local(place / "store"), settings={}, cache=file / "memoflow")
+    assert "CACHE_DIR" in next(
+        check.advice for check in checks if check.name == "permissions" and check.advice
+    )
 
 
 def test_somebody_who_may_only_read_is_told_so_and_leaves_nothing(place: Path) -> None:

@@ -171,9 +171,9 @@ class Watched(Memory):
         super().__init__()
         self.asked: list[str] = []
 
-    def read(self, name: str) -> bytes | None:
+    def read(self, name: str, **options: int) -> bytes | None:
         self.asked.append("read")
-        return super().read(name)
+        return super().read(name, **options)
 
     def write(
         self, name: str, data: bytes, *, if_absent: bool = False, durable: bool = True

@@ -25,9 +25,9 @@ class Elsewhere(Memory):
         super().__init__(clock=clock)
         self.requests: Counter[str] = Counter()
 
-    def read(self, name: str) -> bytes | None:
+    def read(self, name: str, **options: int) -> bytes | None:
         self.requests["read"] += 1
-        return super().read(name)
+        return super().read(name, **options)
 
     def write(
         self, name: str, data: bytes, *, if_absent: bool = False, durable: bool = True

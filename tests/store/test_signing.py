@@ -275,7 +275,7 @@ def test_a_ref_of_a_newer_memoflow_that_is_not_ours_is_a_miss(opened: Opened) ->
     assert store.find(KEY) is None
 
 
-@pytest.mark.parametrize("keys", ["short", f"{OURS},short", ",", "@/nowhere/at/all"])
+@pytest.mark.parametrize("keys", ["short", f"{OURS},short", ",", " ", "\n", "@/nowhere/at/all"])
 def test_keys_that_cannot_be_used_are_refused_and_not_shown(opened: Opened, keys: str) -> None:
     with pytest.raises(RequestError, match=VARIABLE) as caught:
         opened(keys)
@@ -285,9 +285,11 @@ def test_keys_that_cannot_be_used_are_refused_and_not_shown(opened: Opened, keys
 
 def test_keys_can_be_in_a_file(opened: Opened, tmp_path: Path) -> None:
     file = tmp_path / "keys"
-    file.write_text(f"{NEXT}\n{OURS}\n")
+    file.write_bytes(f"\ufeff{NEXT}\r\n{OURS}\r\n".encode())  # As an editor may leave it.
     ref = opened(OURS).save(KEY, FILES)
     assert opened(f"@{file}").find(KEY) == ref
+    theirs = opened(f"@{file}").save(Key.of("model", "theirs"), FILES)
+    assert opened(NEXT).find(theirs.key) == theirs, "the first of them signs"
 
 
 def test_the_key_is_written_nowhere(
@@ -331,7 +333,7 @@ def test_all_directories_are_their_owners_alone(tmp_path: Path, umask: int, is_l
         store.close()
     finally:
         os.umask(before)
-    ours = [place / "cache" / "memoflow", *(place / "cache" / "memoflow").rglob("*")]
+    ours = [place / "cache", *(place / "cache").rglob("*")]
     ours += [place / "store", *(place / "store").rglob("*")] if is_local else []
     modes = {path: stat.S_IMODE(path.stat().st_mode) for path in ours}
     folders = {path: mode for path, mode in modes.items() if path.is_dir()}

@@ -111,8 +111,8 @@ class Stepped:
             actor.wait_for_turn()
         return self.memory
 
-    def read(self, name: str) -> bytes | None:
-        return self._turn().read(name)
+    def read(self, name: str, **options: int) -> bytes | None:
+        return self._turn().read(name, **options)
 
     def write(
         self, name: str, data: bytes, *, if_absent: bool = False, durable: bool = True

@@ -17,10 +17,11 @@ from memoflow.backends import Backend, Local, Memory, Tiered
 from memoflow.errors import FormatError, IntegrityError, MemoflowError
 from memoflow.names import Digest, Key, Ref
 from memoflow.objects import blob_name
-from memoflow.store import Adoption, Payload, Problem, Store, open_store
+from memoflow.store import Adoption, Payload, Store, open_store
 from memoflow.store.deletions import Deleting
 from memoflow.store.long_saves import LongSave
 from memoflow.store.ref_file import decode
+from memoflow.store.verification import Problem
 from tests.faults import Faulty
 from tests.s3 import Server
 from tests.store.conftest import contents
