@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from tests.s3 import Server
 from tests.stories.conftest import Project
 
 FLOW = """
@@ -58,4 +59,16 @@ def on_another_machine(project: Project, n: int) -> dict[str, str]:
     return {
         "METAFLOW_MEMOFLOW_CACHE_DIR": str(project.folder / f".cache-{n}"),
         "METAFLOW_DATASTORE_SYSROOT_LOCAL": str(project.folder / f".local-{n}"),
+    }
+
+
+def store_in_a_bucket(server: Server) -> dict[str, str]:
+    """Return the variables of flows whose store alone is in a bucket, and their data on disk.
+
+    They cost a third: Metaflow starts processes for what it transfers itself.
+    """
+    bucket = server.bucket()
+    return server.environment(bucket) | {
+        "METAFLOW_DEFAULT_DATASTORE": "local",
+        "METAFLOW_MEMOFLOW_ROOT": f"s3://{bucket}/store",
     }

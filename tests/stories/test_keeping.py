@@ -3,18 +3,20 @@
 from __future__ import annotations
 
 import shutil
+import time
+
+import pytest
+
+from tests.stories.conftest import Ran
+from tests.stories.world import copied, once
 
 FLOW = """
     from metaflow import FlowSpec, memoize, step
 
     class Keep(FlowSpec):
-        @step
-        def start(self):
-            self.next(self.work)
-
         @memoize
         @step
-        def work(self):
+        def start(self):
             self.value = list(range(1000))
             self.next(self.end)
 
@@ -27,56 +29,83 @@ FLOW = """
 """
 
 
-def test_an_expired_entry_never_hits(project):
-    project.write("flow.py", FLOW.replace("@memoize", "@memoize(ttl='1s')"))
-    project.run()
-    project.python("-c", "import time; time.sleep(1.1)")
-    assert project.run().workers.count("work") == 1
-
-
-def test_an_entry_within_its_ttl_hits(project):
-    project.write("flow.py", FLOW.replace("@memoize", "@memoize(ttl='12h')"))
-    project.run()
-    assert project.run().workers.count("work") == 0
-
-
-def test_a_shorter_ttl_holds_for_older_entries(project):
+@once
+def ran_once(project):
     project.write("flow.py", FLOW)
     project.run()
-    project.python("-c", "import time; time.sleep(1.1)")
-    project.edit("flow.py", "@memoize", "@memoize(ttl='1s')")
-    ran = project.run()
-    assert ran.workers.count("work") == 1
+    return str(project.folder)
+
+
+@pytest.fixture
+def kept(ran_once, tmp_path):
+    """A project whose flow ran once already."""
+    return copied(ran_once, tmp_path)
+
+
+def an_hour_later(project):
+    """Make as if no run had evicted yet in this hour."""
+    (project.store / "gc" / "housekeeping").rename(project.folder / "an hour later")
+
+
+@once
+def expired(project):
+    """Runs with a result that lives for a second, and one that lives for half a day."""
+    project.write(
+        "flow.py",
+        FLOW.replace("@memoize", "@memoize(ttl='1s')").replace(
+            "@step\n        def end", "@memoize(ttl='12h')\n        @step\n        def end"
+        ),
+    )
+    project.run("--memo", "off")  # Has this hour's turn, so that the next does not evict.
+    project.run()
+    time.sleep(1.1)
+    ran = {"again": project.run("--memo", "read-only")}
+    an_hour_later(project)
+    return ran | {name: project.run("--memo", "off") for name in ("evicts", "at once")}
+
+
+def test_an_expired_entry_never_hits(expired):
+    assert expired["again"]["workers"].count("start") == 1
+
+
+def test_an_entry_within_its_ttl_hits(expired):
+    assert expired["again"]["workers"].count("end") == 0
+
+
+def test_a_run_evicts_what_has_expired(expired):
+    assert "evicted 1 entry" in Ran(**expired["evicts"]).memo_lines
+    assert "evicted" not in expired["at once"]["text"], "once an hour is enough"
+
+
+def test_a_shorter_ttl_holds_for_older_entries(kept):
+    time.sleep(1.1)
+    kept.edit("flow.py", "@memoize", "@memoize(ttl='1s')")
+    ran = kept.run()
+    assert ran.workers.count("start") == 1
     assert any("older than" in line for line in ran.misses)
 
 
-def test_evicting_the_cache_harms_no_past_run(project):
-    project.write("flow.py", FLOW)
-    first = project.run()
-    second = project.run()
-    done = project.python("-m", "memoflow", "gc", "--max-size", "0")
+def test_evicting_the_cache_harms_no_past_run(kept):
+    kept.run()
+    done = kept.python("-m", "memoflow", "gc", "--max-size", "0")
     assert done.returncode == 0, done.stdout
     assert "evicted" in done.stdout
-    for run in (first.run_id, second.run_id):
-        assert project.ask(f"answer = sum(Run('Keep/{run}')['work'].task.data.value)") == 499500
-    assert project.run().workers.count("work") == 1
+    question = "answer = [sum(run['start'].task.data.value) for run in Flow('Keep')]"
+    assert kept.ask(question) == [499500, 499500]
+    assert kept.run().workers.count("start") == 1
 
 
-def test_cleaning_up_past_runs_harms_no_cached_result(project):
-    project.write("flow.py", FLOW)
-    project.run()
-    shutil.rmtree(project.folder / ".metaflow" / "Keep")
-    second = project.run()
-    assert second.workers.count("work") == 0
+def test_cleaning_up_past_runs_harms_no_cached_result(kept):
+    shutil.rmtree(kept.folder / ".metaflow" / "Keep")
+    second = kept.run()
+    assert second.workers.count("start") == 0
     assert "sum 499500" in second.text
 
 
-def test_gc_says_what_would_go_and_removes_nothing(project):
-    project.write("flow.py", FLOW)
-    project.run()
-    done = project.python("-m", "memoflow", "gc", "--max-size", "0", "--dry-run")
+def test_gc_says_what_would_go_and_removes_nothing(kept):
+    done = kept.python("-m", "memoflow", "gc", "--max-size", "0", "--dry-run")
     assert "would evict" in done.stdout
-    assert project.run().workers.count("work") == 0
+    assert kept.run().workers.count("start") == 0
 
 
 def test_gc_refuses_times_and_sizes_that_are_none(project):
@@ -97,33 +126,18 @@ def test_results_are_shared_between_flows_when_asked(project):
     project.write("other.py", text.replace("Keep", "Other"))
     project.run()
     ran = project.run(flow="other.py")
-    assert ran.workers.count("work") == 0
+    assert ran.workers.count("start") == 0
     assert "sum 499500" in ran.text
 
 
-def test_results_are_not_shared_between_flows_unasked(project):
-    project.write("flow.py", FLOW)
-    project.write("other.py", FLOW.replace("Keep", "Other"))
-    project.run()
-    assert project.run(flow="other.py").workers.count("work") == 1
+def test_results_are_not_shared_between_flows_unasked(kept):
+    kept.write("other.py", FLOW.replace("Keep", "Other"))
+    assert kept.run(flow="other.py").workers.count("start") == 1
 
 
-def test_a_run_evicts_what_has_expired(project):
-    project.write("flow.py", FLOW.replace("@memoize", "@memoize(ttl='1s')"))
-    project.run("--memo", "off")  # Has this hour's turn, so that the next does not evict.
-    project.run()
-    (project.store / "gc" / "housekeeping").rename(project.folder / "an hour later")
-    project.python("-c", "import time; time.sleep(1.1)")
-    ran = project.run("--memo", "off")
-    assert "evicted 1 entry" in ran.memo_lines
-    assert "evicted" not in project.run("--memo", "off").text, "once an hour is enough"
-
-
-def test_a_run_keeps_the_store_within_its_budget(project):
-    project.write("flow.py", FLOW)
-    project.run()
-    (project.store / "gc" / "housekeeping").rename(project.folder / "an hour later")
-    ran = project.run("--memo", "read-only", METAFLOW_MEMOFLOW_MAX_SIZE="100B")
+def test_a_run_keeps_the_store_within_its_budget(kept):
+    an_hour_later(kept)
+    ran = kept.run("--memo", "read-only", METAFLOW_MEMOFLOW_MAX_SIZE="100B")
     assert "evicted 1 entry" in ran.memo_lines
 
 

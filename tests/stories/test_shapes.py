@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-pytestmark = pytest.mark.stress  # a flow for nearly each test: minutes in all
-
+from tests.stories.conftest import Ran
+from tests.stories.world import once
 
 BRANCH = """
     from metaflow import FlowSpec, Parameter, step
@@ -57,7 +57,7 @@ NESTED = """
         @step
         def split(self):
             self.letter = self.input
-            self.inner = [1, 2, 3]
+            self.inner = [1, 2]
             self.next(self.work, foreach="inner")
 
         @step
@@ -95,7 +95,7 @@ SWITCH = """
     from metaflow import FlowSpec, Parameter, step
 
     class Switch(FlowSpec):
-        limit = Parameter("limit", type=int, default=3)
+        limit = Parameter("limit", type=int, default=2)
 
         @step
         def start(self):
@@ -169,67 +169,109 @@ OVERWRITE = """
         Overwrite()
 """
 
-ANSWER = "answer = Flow('{name}').latest_run.data.answer"
+GANG = """
+    from metaflow import FlowSpec, current, parallel, step
 
+    class Gang(FlowSpec):
+        @step
+        def start(self):
+            self.next(self.work, num_parallel=2)
 
-@pytest.mark.parametrize(
-    ("name", "text", "arguments"),
+        @parallel
+        @step
+        def work(self):
+            self.node = current.parallel.node_index
+            self.next(self.join)
+
+        @step
+        def join(self, inputs):
+            self.answer = sorted(one.node for one in inputs)
+            self.next(self.end)
+
+        @step
+        def end(self):
+            pass
+
+    if __name__ == "__main__":
+        Gang()
+"""
+
+NESTED_ANSWER = [
     [
-        ("Branch", BRANCH, [[], [], ["--base=2"], ["--base=2"], []]),
-        ("Nested", NESTED, [[], []]),
-        ("Switch", SWITCH, [[], [], ["--limit=4"], ["--limit=4"], []]),
-        ("Overwrite", OVERWRITE, [[], ["--start_with=8"], ["--start_with=8"], []]),
+        letter,
+        [f"{letter}:1:0", f"{letter * 2}:2:1"],
+        [f"[({outer}, 2, '{letter}'), ({inner}, 2, {inner + 1})]" for inner in range(2)],
+    ]
+    for outer, letter in enumerate("ab")
+]
+
+# The arguments of each run, and what it comes to without memoization.
+RUNS = {
+    "Branch": [
+        ([], [910, 8, 10, ["carried", "along"], False]),
+        ([], [910, 8, 10, ["carried", "along"], False]),
+        (["--base=2"], [1213, 11, 13, ["carried", "along"], False]),
+        (["--base=2"], [1213, 11, 13, ["carried", "along"], False]),
+        ([], [910, 8, 10, ["carried", "along"], False]),
     ],
-)
-def test_with_memoize_changes_no_result(project, name, text, arguments):
-    project.write("flow.py", text)
-    plain = {}
-    seen = set()
-    for given in arguments:
-        key = tuple(given)
-        if key not in plain:
-            project.run(*given)
-            plain[key] = project.ask(ANSWER.format(name=name))
-        ran = project.run("--with", "memoize", *given)
-        assert project.ask(ANSWER.format(name=name)) == plain[key], ran.text
-        assert "Traceback" not in ran.text
-        assert not any("failed" in line for line in ran.memo_lines), ran.text
-        if key in seen:
-            assert ran.workers == [], ran.text
-        seen.add(key)
+    "Nested": [([], NESTED_ANSWER)] * 2,
+    "Switch": [
+        ([], ["even", 2]),
+        ([], ["even", 2]),
+        (["--limit=3"], ["odd", 3]),
+        (["--limit=3"], ["odd", 3]),
+        ([], ["even", 2]),
+    ],
+    "Overwrite": [
+        ([], [7, 7, [1, 2]]),
+        (["--start_with=8"], [7, 8, [1, 2]]),
+        (["--start_with=8"], [7, 8, [1, 2]]),
+        ([], [7, 7, [1, 2]]),
+    ],
+    "Gang": [([], [0, 1])] * 2,
+}
+
+ANSWERS = """
+    answer = {
+        name: [run.data.answer for run in reversed(list(Flow(name)))]
+        for name in ("Branch", "Nested", "Switch", "Overwrite", "Gang")
+    }
+"""
 
 
-def test_a_parallel_step_is_not_memoized_and_says_so_once(project):
-    project.write(
-        "flow.py",
-        """
-        from metaflow import FlowSpec, current, parallel, step
+@once
+def shapes(project):
+    ran = {}
+    for name, text in zip(RUNS, (BRANCH, NESTED, SWITCH, OVERWRITE, GANG), strict=True):
+        project.write(f"{name}.py", text)
+        ran[name] = [
+            project.run("--with", "memoize", *arguments, flow=f"{name}.py", ok=False)
+            for arguments, _ in RUNS[name]
+        ]
+    return {"ran": ran, "answers": project.ask(ANSWERS)}
 
-        class Gang(FlowSpec):
-            @step
-            def start(self):
-                self.next(self.work, num_parallel=2)
 
-            @parallel
-            @step
-            def work(self):
-                self.node = current.parallel.node_index
-                self.next(self.join)
+@pytest.mark.parametrize("name", RUNS)
+def test_with_memoize_changes_no_result(shapes, name):
+    assert shapes["answers"][name] == [answer for _, answer in RUNS[name]]
 
-            @step
-            def join(self, inputs):
-                self.nodes = sorted(one.node for one in inputs)
-                self.next(self.end)
 
-            @step
-            def end(self):
-                print("nodes", self.nodes)
+@pytest.mark.parametrize("name", RUNS)
+def test_with_memoize_fails_nowhere(shapes, name):
+    for ran in shapes["ran"][name]:
+        assert ran["code"] == 0, ran["text"]
+        assert "Traceback" not in ran["text"]
+        assert not any("failed" in line for line in Ran(**ran).memo_lines), ran["text"]
 
-        if __name__ == "__main__":
-            Gang()
-        """,
-    )
-    for _ in range(2):
-        ran = project.run("--with", "memoize")
-        assert project.ask("answer = Flow('Gang').latest_run.data.nodes") == [0, 1], ran.text
-        assert ran.memo_lines.count("work is @parallel: not memoized") == 1
+
+@pytest.mark.parametrize("name", [name for name in RUNS if name != "Gang"])
+def test_what_was_run_before_runs_no_more(shapes, name):
+    seen = []
+    for ran, (arguments, _) in zip(shapes["ran"][name], RUNS[name], strict=True):
+        assert (ran["workers"] == []) == (arguments in seen), ran["text"]
+        seen.append(arguments)
+
+
+def test_a_parallel_step_is_not_memoized_and_says_so_once(shapes):
+    for ran in shapes["ran"]["Gang"]:
+        assert Ran(**ran).memo_lines.count("work is @parallel: not memoized") == 1

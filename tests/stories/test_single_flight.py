@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+import re
 import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from tests.stories.test_trouble import AS_OWNER
+from tests.stories.conftest import Project
+from tests.stories.world import once
 
 FLOW = """
     import os, time
@@ -66,6 +69,10 @@ class Running:
     def waits(self) -> bool:
         return "[memoize] waiting for " in self.text
 
+    def of(self, step: str) -> str:
+        """What was said of the tasks of a step."""
+        return "\n".join(line for line in self.text.splitlines() if re.search(f"/{step}/", line))
+
     def end(self, *, ok: bool = True) -> str:
         self.process.wait(300)
         assert (self.process.returncode == 0) == ok, self.text
@@ -78,19 +85,19 @@ def flow(project: Any) -> Any:
     return project
 
 
-@pytest.fixture
-def start(flow: Any) -> Iterator[Callable[..., Running]]:
+@contextmanager
+def side_by_side(project: Project) -> Iterator[Callable[..., Running]]:
     """Start runs; each is on a machine of its own, as far as memoflow can tell."""
     started: list[Running] = []
 
     def start(*arguments: str, **env: str) -> Running:
-        log = flow.folder / f"run-{len(started)}.log"
+        log = project.folder / f"run-{len(started)}.log"
         with open(log, "wb") as out:
             process = subprocess.Popen(
                 [sys.executable, "flow.py", "--no-pylint", "run", *arguments],
-                cwd=flow.folder,
-                env=flow.env
-                | {"METAFLOW_MEMOFLOW_CACHE_DIR": str(flow.folder / f".cache-{len(started)}")}
+                cwd=project.folder,
+                env=project.env
+                | {"METAFLOW_MEMOFLOW_CACHE_DIR": str(project.folder / f".cache-{len(started)}")}
                 | env,
                 stdout=out,
                 stderr=subprocess.STDOUT,
@@ -98,12 +105,20 @@ def start(flow: Any) -> Iterator[Callable[..., Running]]:
         started.append(Running(process, log))
         return started[-1]
 
-    yield start
-    flow.folder.joinpath("go").touch()
-    for running in started:
-        if running.process.poll() is None:
-            running.process.terminate()
-            running.process.wait(60)
+    try:
+        yield start
+    finally:
+        project.folder.joinpath("go").touch()
+        for running in started:
+            if running.process.poll() is None:
+                running.process.terminate()
+                running.process.wait(60)
+
+
+@pytest.fixture
+def start(flow: Any) -> Iterator[Callable[..., Running]]:
+    with side_by_side(flow) as start:
+        yield start
 
 
 def until(holds: Callable[[], object]) -> None:
@@ -114,8 +129,8 @@ def until(holds: Callable[[], object]) -> None:
     raise AssertionError("it never came")
 
 
-def began(flow: Any) -> int:
-    path = flow.folder / "began"
+def began(flow: Any, step: str = "began") -> int:
+    path = flow.folder / step
     return path.stat().st_size if path.exists() else 0
 
 
@@ -123,21 +138,213 @@ def go(flow: Any) -> None:
     flow.folder.joinpath("go").touch()
 
 
-def test_the_second_run_says_for_whom_it_waits_and_hits(flow, start):
-    first = start()
-    until(lambda: began(flow))
-    second = start()
-    until(lambda: second.waits)
-    go(flow)
-    assert "sum 1000" in first.end()
-    text = second.end()
-    assert began(flow) == 1
-    assert "sum 1000" in text
-    run = first.text.partition("run-id ")[2].partition(")")[0]
-    assert f"[memoize] waiting for F/{run}/slow/" in text
-    assert text.count("waiting for") == 1
-    assert f"[memoize] hit: F/{run}/slow/" in text
-    assert "[memoize] 1 hit, 0 misses" in text
+@once
+def pair(project: Project) -> dict[str, Any]:
+    """Two runs of a flow that never ran, the second while the first is in its step."""
+    project.write("flow.py", FLOW)
+    with side_by_side(project) as start:
+        first = start()
+        until(lambda: began(project))
+        second = start()
+        until(lambda: second.waits)
+        go(project)
+        texts = first.end(), second.end()
+    leases = project.store.joinpath("leases").exists()
+    return {"texts": texts, "began": began(project), "leases": leases}
+
+
+def test_the_second_run_says_for_whom_it_waits_and_hits(pair):
+    first, second = pair["texts"]
+    assert "sum 1000" in first
+    assert pair["began"] == 1
+    assert "sum 1000" in second
+    run = first.partition("run-id ")[2].partition(")")[0]
+    assert f"[memoize] waiting for F/{run}/slow/" in second
+    assert second.count("waiting for") == 1
+    assert f"[memoize] hit: F/{run}/slow/" in second
+    assert "[memoize] 1 hit, 0 misses" in second
+
+
+def test_no_lease_is_left_when_all_is_done(pair):
+    assert not pair["leases"]
+
+
+# Most of its steps end only once both runs are in them, or for a run that is alone.
+BOTH = """
+    import os, time
+    from metaflow import FlowSpec, current, memoize, retry, step
+
+    def until(holds):
+        for _ in range(1200):
+            if holds():
+                return
+            time.sleep(0.1)
+        raise RuntimeError("nobody let the step go on")
+
+    def began(step):
+        return os.path.getsize(step) if os.path.exists(step) else 0
+
+    def begin(step):
+        with open(step, "a") as log:
+            log.write(".")
+
+    def meet(step, x):
+        begin(f"{step}-{x}")
+        until(lambda: began(f"{step}-{x}") == 2 or os.environ["WHO"] == "nobody")
+
+    class F(FlowSpec):
+        @memoize(mode="off")
+        @step
+        def start(self):
+            self.x = int(os.environ["X"])
+            self.who = os.environ["WHO"]
+            self.next(self.killed)
+
+        @retry(times=1, minutes_between_retries=0)
+        @memoize(ignore=["current.retry_count"])
+        @step
+        def killed(self):
+            if current.retry_count == 0:
+                os.kill(os.getpid(), 9)
+            self.next(self.slow)
+
+        @memoize
+        @step
+        def slow(self):
+            begin(f"slow-{self.x}")
+            until(lambda: os.path.exists("go"))
+            self.value = [self.x] * 50
+            self.next(self.alone)
+
+        @memoize(single_flight=False)
+        @step
+        def alone(self):
+            meet("alone", self.x)
+            self.next(self.flagged)
+
+        @step
+        def flagged(self):
+            meet("flagged", self.x)
+            self.next(self.other)
+
+        @memoize
+        @step
+        def other(self):
+            self.reads = self.who
+            meet("other", self.x)
+            self.next(self.refreshed)
+
+        @memoize
+        @step
+        def refreshed(self):
+            meet("refreshed", self.x)
+            if os.environ["WHO"] == "second":
+                until(lambda: began("fails-30"))
+            self.next(self.fails)
+
+        @memoize
+        @step
+        def fails(self):
+            begin(f"fails-{self.x}")
+            if os.environ["WHO"] == "first":
+                until(lambda: os.path.exists("go on"))
+                raise ValueError("no")
+            self.next(self.unpickled)
+
+        @memoize
+        @step
+        def unpickled(self):
+            begin("unpickled")
+            if os.environ["WHO"] == "nobody":
+                self.bad = (n for n in ())
+            self.next(self.end)
+
+        @memoize(mode="off")
+        @step
+        def end(self):
+            print("sum", sum(self.value))
+
+    if __name__ == "__main__":
+        F()
+"""
+
+
+@once
+def both(project: Project) -> dict[str, Any]:
+    """A run of its own, which fails half way, and two that are in each step together."""
+    project.write("flow.py", BOTH)
+    with side_by_side(project) as start:
+        go(project)
+        nobody = start(X="20", WHO="nobody").end(ok=False)
+        leases = project.store.joinpath("leases").exists()
+        project.folder.joinpath("go").unlink()
+
+        flags = ("--with", "memoize:single_flight=no")
+        first = start(*flags, X="30", WHO="first")
+        until(lambda: began(project, "slow-30"))
+        second = start(*flags, "--memo-refresh", "refreshed", X="30", WHO="second")
+        until(lambda: second.waits)
+        go(project)
+        until(lambda: "waiting for" in second.of("fails"))
+        project.folder.joinpath("go on").touch()
+        first.end(ok=False)
+        second.end()
+    return {
+        "nobody": nobody,
+        "leases": leases,
+        "first": {name: first.of(name) for name in STEPS},
+        "second": {name: second.of(name) for name in STEPS},
+        "began": {name: began(project, f"{name}-30") for name in STEPS},
+        "unpickled": began(project, "unpickled"),
+    }
+
+
+STEPS = ["slow", "alone", "flagged", "other", "refreshed", "fails", "end"]
+
+
+def test_a_retry_after_a_kill_does_not_wait_for_itself(both):
+    assert "/slow/" in both["nobody"]
+    assert "waiting for" not in both["nobody"]
+
+
+def test_outputs_that_cannot_be_pickled_keep_nobody_waiting(both):
+    assert both["unpickled"] == 2  # The second that began it was not kept waiting.
+    assert not both["leases"]
+
+
+def test_two_runs_that_start_elsewhere_but_read_the_same(both):
+    assert "[memoize] waiting for F/" in both["second"]["slow"]
+    assert "[memoize] hit: F/" in both["second"]["slow"]
+    assert both["began"]["slow"] == 1
+    assert "sum 1500" in both["second"]["end"]
+
+
+def ran_side_by_side(both, step):
+    waited = "waiting for" in both["first"][step] + both["second"][step]
+    return both["began"][step] == 2 and not waited
+
+
+def test_other_inputs_are_not_waited_for(both):
+    assert ran_side_by_side(both, "other")
+
+
+def test_single_flight_off_runs_both(both):
+    assert ran_side_by_side(both, "alone")
+
+
+def test_single_flight_off_on_the_command_line(both):
+    assert ran_side_by_side(both, "flagged")
+
+
+def test_a_refresh_waits_for_nobody(both):
+    assert ran_side_by_side(both, "refreshed")
+
+
+def test_the_next_one_runs_when_the_first_has_failed(both):
+    assert "ValueError: no" in both["first"]["fails"]
+    assert "[memoize] waiting for F/" in both["second"]["fails"]
+    assert both["began"]["fails"] == 2
+    assert "sum 1500" in both["second"]["end"]
 
 
 @pytest.mark.stress
@@ -149,112 +356,6 @@ def test_8_runs_at_once_run_it_once(flow, start):
     assert began(flow) == 1
     assert sum("[memoize] hit: " in text for text in texts) == 7
     assert all("sum 1000" in text for text in texts)
-
-
-@pytest.mark.stress
-def test_no_lease_is_left_when_all_is_done(flow, start):
-    go(flow)
-    start().end()
-    assert not flow.store.joinpath("leases").exists()
-
-
-@pytest.mark.stress
-def test_two_runs_that_start_elsewhere_but_read_the_same(flow, start):
-    go(flow)
-    start(SEED="0").end()  # From now on it is known what the step reads.
-    flow.folder.joinpath("go").unlink()
-    flow.edit("flow.py", "self.x = 20", "self.x = 30; self.y = os.environ['SEED']")
-    first = start(SEED="1")
-    until(lambda: began(flow) == 2)
-    second = start(SEED="2")
-    until(lambda: second.waits)
-    go(flow)
-    assert "sum 1500" in first.end()
-    assert "sum 1500" in second.end()
-    assert began(flow) == 2
-
-
-@pytest.mark.stress
-def test_other_inputs_are_not_waited_for(flow, start):
-    flow.edit("flow.py", "self.x = 20", "self.x = int(os.environ['X'])")
-    runs = [start(X="1"), start(X="2")]
-    until(lambda: began(flow) == 2)
-    go(flow)
-    assert not any("waiting for" in running.end() for running in runs)
-
-
-@pytest.mark.stress
-def test_single_flight_off_runs_both(flow, start):
-    flow.edit("flow.py", "@memoize", "@memoize(single_flight=False)")
-    runs = [start(), start()]
-    until(lambda: began(flow) == 2)
-    go(flow)
-    assert not any("waiting for" in running.end() for running in runs)
-
-
-@pytest.mark.stress
-def test_single_flight_off_on_the_command_line(flow, start):
-    flow.edit("flow.py", "@memoize", "")
-    runs = [start("--with", "memoize:single_flight=no") for _ in range(2)]
-    until(lambda: began(flow) == 2)
-    go(flow)
-    assert not any("waiting for" in running.end() for running in runs)
-
-
-def test_single_flight_is_on_or_off(flow):
-    flow.edit("flow.py", "@memoize", "@memoize(single_flight='perhaps')")
-    ran = flow.run(ok=False)
-    assert "@memoize(single_flight=...) is True or False, not 'perhaps'" in ran.text
-
-
-@pytest.mark.stress
-def test_a_refresh_waits_for_nobody(flow, start):
-    first = start()
-    until(lambda: began(flow))
-    second = start("--memo-refresh", "slow")
-    until(lambda: began(flow) == 2)
-    go(flow)
-    first.end()
-    second.end()
-
-
-@pytest.mark.stress
-def test_the_next_one_runs_when_the_first_has_failed(flow, start):
-    fail = 'if os.environ.get("FAIL"): raise ValueError("no")'
-    flow.edit("flow.py", "self.value = ", f"{fail}\n        self.value = ")
-    first = start(FAIL="1")
-    until(lambda: began(flow))
-    second = start()
-    until(lambda: second.waits)
-    go(flow)
-    first.end(ok=False)
-    assert "sum 1000" in second.end()
-    assert began(flow) == 2
-
-
-@pytest.mark.stress
-def test_outputs_that_cannot_be_pickled_keep_nobody_waiting(flow, start):
-    flow.edit("flow.py", "self.value = ", "self.bad = (n for n in ())\n        self.value = ")
-    go(flow)
-    start().end(ok=False)
-    assert began(flow) == 1
-    assert not flow.store.joinpath("leases").exists()
-
-
-@pytest.mark.stress
-def test_a_retry_after_a_kill_does_not_wait_for_itself(flow, start):
-    flow.edit("flow.py", "@memoize", "@retry(times=1, minutes_between_retries=0)\n    @memoize")
-    flow.edit("flow.py", "memoize, step", "memoize, retry, step")
-    flow.edit(
-        "flow.py",
-        "self.value = ",
-        "if current.retry_count == 0:\n            os.kill(os.getpid(), 9)\n        self.value = ",
-    )
-    flow.edit("flow.py", "@memoize", "@memoize(ignore=['current.retry_count'])")
-    go(flow)
-    text = start().end()
-    assert "sum 1000" in text
-    assert "waiting for" not in text
 
 
 @pytest.mark.stress
@@ -300,28 +401,3 @@ def test_the_wait_does_not_count_for_timeout(flow, start):
     go(flow)
     first.end()
     assert "[memoize] hit: " in second.end()
-
-
-@pytest.mark.stress
-def test_a_store_that_cannot_be_written_goes_without_a_lease(flow, start):
-    go(flow)
-    start().end()
-    flow.edit("flow.py", "self.x = 20", "self.x = 30")
-    folders = [flow.store, *(path for path in flow.store.rglob("*") if path.is_dir())]
-    for folder in folders:
-        folder.chmod(0o500)
-    try:
-        done = subprocess.run(
-            [*AS_OWNER, sys.executable, "flow.py", "--no-pylint", "run"],
-            cwd=flow.folder,
-            env=flow.env,
-            capture_output=True,
-            text=True,
-            timeout=300,
-        )
-    finally:
-        for folder in folders:
-            folder.chmod(0o700)
-    assert done.returncode == 0, done.stdout + done.stderr
-    assert "sum 1500" in done.stdout
-    assert done.stdout.count("[memoize] going on without a lease: ") == 1

@@ -4,14 +4,17 @@ from __future__ import annotations
 
 import pytest
 
-pytestmark = pytest.mark.stress  # a flow for nearly each test: minutes in all
-
+from tests.stories.conftest import Ran
+from tests.stories.world import once
 
 FLOW = """
     import os
-    from metaflow import FlowSpec, memoize, step
+    from metaflow import FlowSpec, Parameter, memoize, step
 
     class Line(FlowSpec):
+        extra = Parameter("extra", default=4)
+
+        @memoize
         @step
         def start(self):
             self.next(self.one)
@@ -19,6 +22,8 @@ FLOW = """
         @memoize
         @step
         def one(self):
+            if os.environ.get("SEED") == "bad":
+                os._exit(1)
             self.value = os.environ.get("SEED", "0")
             self.next(self.two)
 
@@ -28,167 +33,222 @@ FLOW = """
             self.more = self.value + "!"
             self.next(self.end)
 
+        @memoize
         @step
         def end(self):
-            print("more", self.more)
+            pass
 
     if __name__ == "__main__":
         Line()
 """
+ALL = ["start", "one", "two", "end"]
+
+PROGRAM = """
+    from metaflow import Runner
+
+    with Runner("flow.py", pylint=False).run(memo_refresh=["two"], memo="on") as running:
+        print("STATUS", running.status)
+"""
+
+# By the tag that each run has.
+RESULTS = """
+    runs = [run for run in Flow("Line") if run.successful]
+    answer = {tag: run.data.more for run in runs for tag in run.user_tags}
+"""
 
 
-@pytest.fixture
+@once
 def line(project):
     project.write("flow.py", FLOW)
-    return project
+    project.write("program.py", PROGRAM)
+    ran = {}
+
+    def run(name, *arguments, **env):
+        command = arguments if arguments[:1] == ("resume",) else (*arguments, "--tag", name)
+        ran[name] = project.run(*command, ok=False, **env)
+
+    run("first", SEED="1")
+    run("two", "--memo-refresh", "two", SEED="1")
+    run("one+", "--memo-refresh", "one+", SEED="1")
+    run("all", "--memo-refresh", "all", SEED="1")
+    run("one and two", "--memo-refresh", "one", "--memo-refresh", "two", SEED="1")
+    run("unrefreshed", SEED="2")
+    run("refreshed", "--memo-refresh", "one", SEED="2")
+    run("after", "--extra", "5", SEED="3")
+    run("failing", "--memo-refresh", "one", SEED="bad")
+    run("after failing", SEED="4")
+    run("variable", METAFLOW_MEMOFLOW_REFRESH="two")
+    run("resume", "resume", "one", "--memo-refresh", "two")
+    run("unknown", "--memo-refresh", "tow")
+    run("unknown variable", METAFLOW_MEMOFLOW_REFRESH="tow")
+    run("unknown mode", "--memo", "maybe")
+    log = project.folder / ".of-runner"
+    ran["runner"] = project.python("program.py", MEMOFLOW_SPY=str(log)).stdout
+    ran["of runner"] = log.read_text().split()
+    ran["help"] = project.python("flow.py", "run", "--help").stdout
+    ran["results"] = project.ask(RESULTS)
+    return ran
 
 
-def memoized(ran):
-    return [name for name in ran.workers if name in ("one", "two")]
+def test_without_a_flag_nothing_runs_again(line):
+    assert line["first"]["workers"] == ALL
+    assert line["unrefreshed"]["workers"] == []
 
 
 def test_refresh_of_one_step(line):
-    line.run()
-    assert memoized(line.run("--memo-refresh", "two")) == ["two"]
+    assert line["two"]["workers"] == ["two"]
 
 
 def test_refresh_of_a_step_and_all_after_it(line):
-    line.run()
-    assert memoized(line.run("--memo-refresh", "one+")) == ["one", "two"]
+    assert line["one+"]["workers"] == ["one", "two", "end"]
 
 
 def test_refresh_of_all(line):
-    line.run()
-    ran = line.run("--memo-refresh", "all")
-    assert memoized(ran) == ["one", "two"]
-    assert ran.misses == ["miss: refresh asked for"] * 2
+    assert line["all"]["workers"] == ALL
+    assert Ran(**line["all"]).misses == ["miss: refresh asked for"] * 4
 
 
 def test_refresh_twice_on_one_command_line(line):
-    line.run()
-    assert memoized(line.run("--memo-refresh", "one", "--memo-refresh", "two")) == ["one", "two"]
+    assert line["one and two"]["workers"] == ["one", "two"]
 
 
 def test_a_refresh_replaces_the_result(line):
-    line.run(SEED="1")
-    assert "more 1!" in line.run(SEED="2").text
-    assert "more 2!" in line.run("--memo-refresh", "one", SEED="2").text
-    assert "more 2!" in line.run(SEED="3").text
+    seen = [line["results"][tag] for tag in ("unrefreshed", "refreshed", "after")]
+    assert seen == ["1!", "2!", "2!"]
 
 
 def test_a_refresh_that_fails_keeps_the_old_result(line):
-    line.run(SEED="1")
-    fail = 'if os.environ.get("SEED") == "bad": os._exit(1)'
-    line.edit("flow.py", "self.value = os", f"{fail}\n        self.value = os")
-    line.run(SEED="1")
-    assert line.run("--memo-refresh", "one", SEED="bad", ok=False).code != 0
-    after = line.run(SEED="3")
-    assert memoized(after) == []
-    assert "more 1!" in after.text
-
-
-def test_refresh_by_decorator(line):
-    line.edit(
-        "flow.py",
-        "@memoize\n    @step\n    def one",
-        "@memoize(refresh=True)\n    @step\n    def one",
-    )
-    line.run(SEED="1")
-    assert "more 2!" in line.run(SEED="2").text
+    assert line["failing"]["code"] != 0
+    assert line["after failing"]["workers"] == []
+    assert line["results"]["after failing"] == "2!"
 
 
 def test_refresh_by_environment_variable(line):
-    line.run()
-    assert memoized(line.run(METAFLOW_MEMOFLOW_REFRESH="two")) == ["two"]
+    assert line["variable"]["workers"] == ["two"]
 
 
-def test_an_unknown_step_is_an_error_that_lists_the_steps(line):
-    ran = line.run("--memo-refresh", "tow", ok=False)
-    assert ran.code != 0
-    assert "no step 'tow'" in ran.text
-    assert "start, one, two, end" in ran.text
-    assert ran.workers == []
-
-
-def test_an_unknown_step_in_the_environment_is_the_same_error(line):
-    ran = line.run(METAFLOW_MEMOFLOW_REFRESH="tow", ok=False)
-    assert "no step 'tow'" in ran.text
-    assert ran.workers == []
-
-
-def test_off_neither_uses_nor_records(line):
-    line.run("--memo", "off")
-    assert memoized(line.run()) == ["one", "two"]
-    assert memoized(line.run("--memo", "off")) == ["one", "two"]
-
-
-def test_read_only_uses_and_does_not_record(line):
-    line.run("--memo", "read-only")
-    assert memoized(line.run("--memo", "read-only")) == ["one", "two"]
-    line.run()
-    assert memoized(line.run("--memo", "read-only")) == []
-
-
-def test_only_makes_a_miss_an_error(line):
-    ran = line.run("--memo", "only", ok=False)
-    assert ran.code != 0
-    assert "step one has no stored result (first run)" in ran.text
-    line.run()
-    assert memoized(line.run("--memo", "only")) == []
-
-
-def test_the_mode_by_decorator_and_environment_variable(line):
-    line.edit(
-        "flow.py",
-        "@memoize\n    @step\n    def two",
-        "@memoize(mode='off')\n    @step\n    def two",
-    )
-    line.run()
-    assert memoized(line.run()) == ["two"]
-    assert memoized(line.run(METAFLOW_MEMOFLOW_MODE="off")) == ["one", "two"]
-
-
-def test_an_unknown_mode_is_an_error(line):
-    assert "Invalid value for '--memo'" in line.run("--memo", "maybe", ok=False).text
-    line.edit(
-        "flow.py",
-        "@memoize\n    @step\n    def two",
-        "@memoize(mode='maybe')\n    @step\n    def two",
-    )
-    assert "mode is one of on, off, read-only, only, not 'maybe'" in line.run(ok=False).text
+@pytest.mark.parametrize("where", ["unknown", "unknown variable"])
+def test_an_unknown_step_is_an_error_that_lists_the_steps(line, where):
+    assert line[where]["code"] != 0
+    assert "no step 'tow'" in line[where]["text"]
+    assert "start, one, two, end" in line[where]["text"]
+    assert line[where]["workers"] == []
 
 
 def test_runner_takes_the_flags(line):
-    line.run()
-    line.write(
-        "program.py",
-        """
-        from metaflow import Runner
-
-        with Runner("flow.py", pylint=False).run(memo_refresh=["two"], memo="on") as running:
-            print("STATUS", running.status)
-        """,
-    )
-    log = line.folder / ".workers"
-    done = line.python("program.py", MEMOFLOW_SPY=str(log))
-    assert "STATUS successful" in done.stdout, done.stdout
-    assert [name for name in log.read_text().split() if name in ("one", "two")][-1:] == ["two"]
+    assert "STATUS successful" in line["runner"]
+    assert line["of runner"] == ["two"]
 
 
 def test_resume_takes_the_flags(line):
-    line.run()
-    ran = line.run("resume", "one", "--memo-refresh", "two")
-    assert memoized(ran) == ["two"]
+    assert line["resume"]["code"] == 0, line["resume"]["text"]
+    assert line["resume"]["workers"] == ["two"]
 
 
 def test_flags_leave_the_parameters_of_a_flow_alone(line):
-    line.edit(
-        "flow.py",
-        "@step\n    def start",
-        "extra = Parameter('extra', default=4)\n\n    @step\n    def start",
-    )
-    line.edit("flow.py", "import FlowSpec,", "import FlowSpec, Parameter,")
-    help_text = line.python("flow.py", "run", "--help").stdout
-    assert "--extra" in help_text
-    assert "--memo-refresh" in help_text
-    line.run("--extra", "5")
+    assert "--extra" in line["help"]
+    assert "--memo-refresh" in line["help"]
+    assert line["after"]["code"] == 0, line["after"]["text"]
+
+
+MODES = """
+    from metaflow import FlowSpec, memoize, step
+
+    class Modes(FlowSpec):
+        @memoize
+        @step
+        def start(self):
+            self.next(self.end)
+
+        @memoize
+        @step
+        def end(self):
+            pass
+
+    if __name__ == "__main__":
+        Modes()
+"""
+
+# For the decorator to say instead of the command line.
+OPTIONS = """
+    import os
+    from metaflow import FlowSpec, memoize, step
+
+    class Options(FlowSpec):
+        @memoize(refresh=True)
+        @step
+        def start(self):
+            self.value = os.environ["SEED"]
+            self.next(self.off)
+
+        @memoize(mode="off")
+        @step
+        def off(self):
+            self.next(self.end)
+
+        @memoize
+        @step
+        def end(self):
+            pass
+
+    if __name__ == "__main__":
+        Options()
+"""
+
+
+@once
+def modes(project):
+    project.write("flow.py", MODES)
+    project.write("options.py", OPTIONS)
+    project.write("bad.py", MODES.replace("@memoize", "@memoize(mode='maybe')"))
+    ran = {}
+    for name, mode in (
+        ("off", "off"),
+        ("read-only", "read-only"),
+        ("only", "only"),
+        ("on", "on"),
+        ("off again", "off"),
+        ("read-only again", "read-only"),
+        ("only again", "only"),
+    ):
+        ran[name] = project.run("--memo", mode, ok=False)
+    for seed in ("1", "2"):
+        ran[f"options {seed}"] = project.run(flow="options.py", SEED=seed)
+    ran["variable"] = project.run(flow="options.py", SEED="2", METAFLOW_MEMOFLOW_MODE="off")
+    ran["unknown"] = project.run(flow="bad.py", ok=False)
+    ran["value"] = project.ask("answer = list(Flow('Options'))[1].data.value")
+    return ran
+
+
+def test_off_neither_uses_nor_records(modes):
+    assert modes["off"]["workers"] == ["start", "end"]
+    assert modes["read-only"]["workers"] == ["start", "end"]
+    assert modes["off again"]["workers"] == ["start", "end"]
+
+
+def test_read_only_uses_and_does_not_record(modes):
+    assert modes["read-only"]["workers"] == ["start", "end"]
+    assert modes["on"]["workers"] == ["start", "end"]
+    assert modes["read-only again"]["workers"] == []
+
+
+def test_only_makes_a_miss_an_error(modes):
+    assert modes["only"]["code"] != 0
+    assert "step start has no stored result (first run)" in modes["only"]["text"]
+    assert modes["only again"]["code"] == 0, modes["only again"]["text"]
+    assert modes["only again"]["workers"] == []
+
+
+def test_refresh_by_decorator(modes):
+    assert "start" in modes["options 2"]["workers"]
+    assert modes["value"] == "2"
+
+
+def test_the_mode_by_decorator_and_environment_variable(modes):
+    assert modes["options 2"]["workers"] == ["start", "off"]
+    assert modes["variable"]["workers"] == ["start", "off", "end"]
+
+
+def test_an_unknown_mode_is_an_error(line, modes):
+    assert "Invalid value for '--memo'" in line["unknown mode"]["text"]
+    assert "mode is one of on, off, read-only, only, not 'maybe'" in modes["unknown"]["text"]

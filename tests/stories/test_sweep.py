@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-import pytest
+from tests.stories.conftest import Ran
+from tests.stories.world import once
 
 FLOW = """
     from metaflow import FlowSpec, memoize, step
@@ -42,19 +43,24 @@ TRAIN = """
 """
 
 
-@pytest.fixture
+@once
 def sweep(project):
     project.write("flow.py", FLOW)
     project.write("train.py", TRAIN)
-    return project
+    ran = {"first": project.run(), "second": project.run()}
+    project.edit("flow.py", "[1, 2, 3]", "[0, 1, 2, 3]")
+    ran["one more"] = project.run()
+    project.edit("flow.py", "[0, 1, 2, 3]", "[1, 2, 3]")
+    project.edit("train.py", "x * 10", "x * 100")
+    ran["edited"] = project.run()
+    project.edit("train.py", "x * 100", "x * 10")
+    return ran | {"back": project.run()}
 
 
 def test_a_second_run_starts_no_worker_of_a_memoized_step(sweep):
-    first = sweep.run()
+    first, second = (Ran(**sweep[name]) for name in ("first", "second"))
     assert first.workers.count("fit") == 3
     assert first.misses == ["miss: first run"] * 3
-
-    second = sweep.run()
     assert second.workers.count("fit") == 0
     assert len(second.hits) == 3
     assert "scores [11, 21, 31]" in second.text
@@ -62,28 +68,19 @@ def test_a_second_run_starts_no_worker_of_a_memoized_step(sweep):
 
 
 def test_one_item_more_starts_one_worker(sweep):
-    sweep.run()
-    sweep.edit("flow.py", "[1, 2, 3]", "[0, 1, 2, 3]")
-    second = sweep.run()
-    assert second.workers.count("fit") == 1
-    assert second.misses == ["miss: no result yet for input 0"]
-    assert "scores [1, 11, 21, 31]" in second.text
+    ran = Ran(**sweep["one more"])
+    assert ran.workers.count("fit") == 1
+    assert ran.misses == ["miss: no result yet for input 0"]
+    assert "scores [1, 11, 21, 31]" in ran.text
 
 
 def test_an_edited_helper_runs_the_step_again_and_is_named(sweep):
-    sweep.run()
-    sweep.edit("train.py", "x * 10", "x * 100")
-    second = sweep.run()
-    assert second.workers.count("fit") == 3
-    assert second.misses == ["miss: code of scale() changed (train.py:2)"] * 3
-    assert "scores [101, 201, 301]" in second.text
+    ran = Ran(**sweep["edited"])
+    assert ran.workers.count("fit") == 3
+    assert ran.misses == ["miss: code of scale() changed (train.py:2)"] * 3
+    assert "scores [101, 201, 301]" in ran.text
 
 
 def test_going_back_to_the_code_of_yesterday_hits_its_entries(sweep):
-    sweep.run()
-    sweep.edit("train.py", "x * 10", "x * 100")
-    sweep.run()
-    sweep.edit("train.py", "x * 100", "x * 10")
-    third = sweep.run()
-    assert third.workers.count("fit") == 0
-    assert "scores [11, 21, 31]" in third.text
+    assert "fit" not in sweep["back"]["workers"]
+    assert "scores [11, 21, 31]" in sweep["back"]["text"]

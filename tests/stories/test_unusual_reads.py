@@ -2,24 +2,18 @@
 
 from __future__ import annotations
 
+import re
 import textwrap
 
 import pytest
 
-pytestmark = pytest.mark.stress  # a flow for nearly each test: minutes in all
-
-
-def some_with_others_in_stress(cases):
-    """The first three run each time, the others with `-m stress`: each is several whole flows."""
-    return [
-        pytest.param(case, marks=[pytest.mark.stress] if number > 2 else [])
-        for number, case in enumerate(cases)
-    ]
-
+from tests.stories.conftest import Ran
+from tests.stories.world import once, told
 
 FLOW = """
-from metaflow import FlowSpec, Parameter, memoize, step
 {head}
+from metaflow import FlowSpec, IncludeFile, Parameter, memoize, step
+from notes import note
 
 class F(FlowSpec):
     p = Parameter("p", type=int, default=1)
@@ -27,171 +21,238 @@ class F(FlowSpec):
 
     @step
     def start(self):
-{start}
-        self.next(self.work)
-
-    @memoize
-    @step
-    def work(self):
-{body}
-        self.next(self.end)
+        self.x = self.p
+        self.next(self.{first})
+{steps}
 
     @step
     def end(self):
-        print("ANSWER", getattr(self, "y", None))
+        for name in {names}:
+            note(**{{name: getattr(self, name)}})
 
 if __name__ == "__main__":
     F()
 """
 
+STEP = """
+    @memoize
+    @step
+    def {name}(self):
+{body}
+        self.next(self.{then})
+"""
 
-def flow(body, *, start="self.x = self.p", members="", head=""):
+
+def named(how):
+    return "".join(letter if letter.isalnum() else "_" for letter in how.lower())
+
+
+def flow(cases):
+    """Return a flow with a memoized step for each case, which sets what it calls {y}."""
+    names = [named(how) for how in cases]
+    steps = []
+    for name, case, then in zip(names, cases.values(), [*names[1:], "end"], strict=True):
+        body = textwrap.indent(textwrap.dedent(case["body"]), " " * 8)
+        steps.append(STEP.format(name=name, body=body.replace("{y}", "y_" + name), then=then))
+    members = "\n".join(textwrap.dedent(case.get("members", "")) for case in cases.values())
     return FLOW.format(
-        head=textwrap.dedent(head),
-        members=textwrap.indent(textwrap.dedent(members), " " * 4),
-        start=textwrap.indent(textwrap.dedent(start), " " * 8),
-        body=textwrap.indent(textwrap.dedent(body), " " * 8),
+        head="\n".join(textwrap.dedent(case.get("head", "")) for case in cases.values()),
+        members=textwrap.indent(members, " " * 4),
+        first=names[0],
+        steps="\n".join(steps),
+        names=["y_" + name for name in names],
     )
 
 
-def answer(ran):
-    return ran.text.partition("ANSWER ")[2].partition("\n")[0]
-
-
+# What a step sets, by what it reads in an unusual way, and what that is where the parameter is 5.
 PARAMETER = {
+    "set, deleted, read": {"body": "self.x = 9; del self.x; self.{y} = self.x", "at 5": 5},
+    "set, deleted, read later": {
+        "body": "self.x = 9; del self.x; self.{y} = 0\nself.{y} += self.x",
+        "at 5": 5,
+    },
+    "set around __setattr__": {"body": "object.__setattr__(self, '{y}', 1)", "at 5": 1},
+    "a property": {
+        "body": "self.{y} = self.twice",
+        "members": "@property\ndef twice(self):\n    return 2 * self.x",
+        "at 5": 10,
+    },
+    "a computed name": {"body": "self.{y} = getattr(self, 'xx'[:1])", "at 5": 5},
+    "a thread": {
+        "body": """
+            from concurrent.futures import ThreadPoolExecutor
+            with ThreadPoolExecutor() as pool:
+                self.{y} = pool.submit(lambda: self.x).result()
+        """,
+        "at 5": 5,
+    },
+}
+
+# These change how every read of their flow goes, so that they have one of their own.
+OF_THE_CLASS = {
     "a user's __getattr__": {
-        "body": "self.y = self.double_x",
+        "body": "self.{y} = self.double_x",
         "members": """
             def __getattr__(self, name):
                 if name.startswith("double_"):
                     return 2 * getattr(self, name[7:])
                 return super().__getattr__(name)
         """,
-    },
-    "set, deleted, read": {"body": "self.x = 9; del self.x; self.y = self.x"},
-    "set, deleted, read later": {"body": "self.x = 9; del self.x; self.y = 0\nself.y += self.x"},
-    "set around __setattr__": {"body": "object.__setattr__(self, 'y', 1)"},
-    "a property": {
-        "body": "self.y = self.twice",
-        "members": "@property\ndef twice(self):\n    return 2 * self.x",
-    },
-    "a computed name": {"body": "self.y = getattr(self, 'xx'[:1])"},
-    "a thread": {
-        "body": """
-            from concurrent.futures import ThreadPoolExecutor
-            with ThreadPoolExecutor() as pool:
-                self.y = pool.submit(lambda: self.x).result()
-        """
+        "at 5": 10,
     },
     "an attribute of its own __init__": {
-        "body": "self.y = self.x * self.scale",
+        "body": "self.{y} = self.x * self.scale",
         "members": """
             def __init__(self, use_cli=True):
                 self.scale = 3
                 super().__init__(use_cli)
         """,
+        "at 5": 15,
     },
 }
 
+OTHERS = {
+    "state": {
+        "head": "CACHE = {}\ndef f(x):\n    return CACHE.setdefault(x, x * 2)",
+        "body": "self.{y} = f(21)",
+    },
+    "current nothing": {
+        "body": "from metaflow import current\nself.{y} = current.get('nothing', 7)"
+    },
+    "current memo": {
+        "body": """
+            from metaflow import current
+            self.{y} = [current.memo.hit, current.memo.origin]
+        """
+    },
+    "called name": {"body": "self.name = 'bob'; self.{y} = 1"},
+}
 
-@pytest.mark.parametrize("how", some_with_others_in_stress(PARAMETER))
-def test_a_read_of_an_artifact(project, how):
-    project.write("flow.py", flow(**PARAMETER[how]))
-    project.run("--p=1")
-    again = project.run("--p=1")
-    assert again.workers.count("work") == 0, again.text
-    memoized = answer(project.run("--p=5"))
-    assert memoized == answer(project.run("--p=5", "--memo=off"))
+
+def reads(project, cases):
+    project.write("flow.py", flow(cases))
+    runs = (("first", "--p=1"), ("again", "--p=1"), ("other", "--p=5"))
+    return {name: told(project, project.run(argument)) for name, argument in runs}
 
 
+@once
+def of_the_class(project):
+    return reads(project, OF_THE_CLASS)
+
+
+@once
+def of_artifacts(project):
+    ran = reads(project, PARAMETER | OTHERS)
+    question = "answer = [run['called_name'].task['name'].data for run in Flow('F')]"
+    return ran | {"names": project.ask(question)}
+
+
+@pytest.mark.parametrize("how", PARAMETER | OF_THE_CLASS)
+def test_a_read_of_an_artifact(request, how):
+    world = request.getfixturevalue("of_artifacts" if how in PARAMETER else "of_the_class")
+    case = (PARAMETER | OF_THE_CLASS)[how]
+    assert named(how) not in world["again"]["workers"], world["again"]["text"]
+    assert world["other"]["noted"]["y_" + named(how)] == case["at 5"]
+
+
+def test_a_module_state_that_the_step_changes_is_no_edit(of_artifacts):
+    assert "state" not in of_artifacts["again"]["workers"]
+
+
+def test_what_current_does_not_have(of_artifacts):
+    assert of_artifacts["again"]["noted"]["y_current_nothing"] == 7
+    assert "failed" not in of_artifacts["again"]["text"]
+
+
+def test_current_memo(of_artifacts):
+    assert of_artifacts["first"]["noted"]["y_current_memo"] == [False, None]
+    assert "current_memo" not in of_artifacts["again"]["workers"]
+
+
+def test_an_artifact_called_name(of_artifacts):
+    assert "called_name" not in of_artifacts["again"]["workers"]
+    assert of_artifacts["names"] == ["bob"] * 3
+
+
+# What a step sets before an edit and after it: each adds 1 at first, and 2 then.
 EDITED = {
     "an instance on the class": {
         "head": "class M:\n    def f(self, x): return x + 1",
         "members": "model = M()",
-        "body": "self.y = self.model.f(self.x)",
+        "body": "self.{y} = self.model.f(4)",
+        "why": "model",
     },
     "functions in a private dictionary": {
         "head": "def f(x): return x + 1",
         "members": "_handlers = {'f': f}",
-        "body": "self.y = self._handlers['f'](self.x)",
+        "body": "self.{y} = self._handlers['f'](4)",
+        "why": "_handlers",
     },
     "private data by the type": {
-        "members": "_add = 1",
-        "body": "self.y = type(self)._add + self.x",
+        "members": "_add_by_type = 1",
+        "body": "self.{y} = type(self)._add_by_type + 4",
+        "why": "_add_by_type",
     },
     "private data by a class method": {
-        "members": "_add = 1\n@classmethod\ndef f(cls): return cls._add",
-        "body": "self.y = self.f() + self.x",
+        "members": "_add_by_method = 1\n@classmethod\ndef g(cls): return cls._add_by_method",
+        "body": "self.{y} = self.g() + 4",
+        "why": "_add_by_method",
     },
     "the parser of an IncludeFile": {
-        "head": "from metaflow import IncludeFile",
-        "members": "t = IncludeFile('t', default='t.txt', parser=lambda text: int(text) + 1)",
-        "body": "self.y = self.t",
+        "head": "def parse(text): return int(text) + 1",
+        "members": "t = IncludeFile('t', default='t.txt', parser=parse)",
+        "body": "self.{y} = self.t",
+        "why": "parameter t",
     },
+}
+NOT_EDITED = {"none of these": {"body": "self.{y} = 4"}}
+LAZY = {
+    "edited while it runs": {
+        "body": """
+            import os, lazy
+            if "EDIT" in os.environ:
+                with open("lazy.py", "w") as file:
+                    file.write("def f(x): return x + 2")
+            self.{y} = lazy.f(1)
+        """
+    }
 }
 
 
-@pytest.mark.parametrize("what", some_with_others_in_stress(EDITED))
-def test_an_edit_of(project, what):
-    project.write("t.txt", "5")
-    project.write("flow.py", flow(**EDITED[what]))
-    first = answer(project.run())
-    again = project.run()
-    assert again.workers.count("work") == 0, again.text
-    text = (project.folder / "flow.py").read_text()
-    project.write("flow.py", text.replace("+ 1", "+ 2").replace("_add = 1", "_add = 2"))
-    after = answer(project.run())
-    assert after != first
-    assert after == answer(project.run("--memo=off"))
-
-
-def test_a_module_state_that_the_step_changes_is_no_edit(project):
-    head = "CACHE = {}\ndef f(x):\n    return CACHE.setdefault(x, x * 2)"
-    project.write("flow.py", flow("self.y = f(self.x)", head=head))
-    project.run()
-    assert project.run().workers.count("work") == 0
-
-
-def test_code_that_is_edited_while_the_step_runs_is_not_recorded(project):
-    body = """
-        import os, lazy
-        if "EDIT" in os.environ:
-            with open("lazy.py", "w") as file:
-                file.write("def f(x): return x + 2")
-        self.y = lazy.f(self.x)
-    """
+@once
+def edits(project):
+    project.write("t.txt", "4")
     project.write("lazy.py", "def f(x): return x + 1")
-    project.write("flow.py", flow(body))
-    first = project.run(EDIT="1")
-    assert any("lazy.py was edited while" in line for line in first.memo_lines)
-    assert answer(project.run()) == "3"
+    text = flow(EDITED | NOT_EDITED | LAZY)
+    project.write("flow.py", text)
+    first = told(project, project.run(EDIT="1"))
+    again = told(project, project.run())
+    project.write("flow.py", re.sub(r"(\+ |_add_by_\w+ = )1", r"\g<1>2", text))
     project.write("lazy.py", "def f(x): return x + 1")
-    assert answer(project.run()) == "2"
+    return {"first": first, "again": again, "edited": told(project, project.run())}
 
 
-def test_what_current_does_not_have(project):
-    body = "from metaflow import current\nself.y = current.get('nothing', 7)"
-    project.write("flow.py", flow(body))
-    project.run()
-    second = project.run()
-    assert answer(second) == "7"
-    assert "failed" not in second.text
+@pytest.mark.parametrize("what", EDITED)
+def test_an_edit_of(edits, what):
+    assert named(what) not in edits["again"]["workers"], edits["again"]["text"]
+    answers = [edits[run]["noted"]["y_" + named(what)] for run in ("first", "again", "edited")]
+    assert answers == [5, 5, 6]
 
 
-def test_current_memo(project):
-    body = "from metaflow import current\nself.y = [current.memo.hit, current.memo.origin]"
-    project.write("flow.py", flow(body))
-    assert answer(project.run()) == "[False, None]"
-    assert len(project.run().hits) == 1
+@pytest.mark.parametrize("what", EDITED)
+def test_an_edit_is_told_from_others(edits, what):
+    assert EDITED[what]["why"] in edits["edited"]["misses"][named(what)]
 
 
-def test_an_artifact_called_name(project):
-    project.write("flow.py", flow("self.name = 'bob'; self.y = 1"))
-    question = "answer = Flow('F').latest_run['work'].task['name'].data"
-    project.run()
-    assert project.ask(question) == "bob"
-    assert len(project.run().hits) == 1
-    assert project.ask(question) == "bob"
+def test_an_edit_of_what_a_step_does_not_reach(edits):
+    assert named("none of these") not in edits["edited"]["workers"], edits["edited"]["text"]
+
+
+def test_code_that_is_edited_while_the_step_runs_is_not_recorded(edits):
+    lines = Ran(**{name: edits["first"][name] for name in ("code", "text", "workers")}).memo_lines
+    assert any("lazy.py was edited while" in line for line in lines)
+    answers = [edits[run]["noted"]["y_edited_while_it_runs"] for run in ("again", "edited")]
+    assert answers == [3, 2]
 
 
 JOINS = """
@@ -200,7 +261,7 @@ from metaflow import FlowSpec, step
 class J(FlowSpec):
     @step
     def start(self):
-        self.outer = {outer}
+        self.outer = ["a", "b"]
         self.next(self.mid, foreach="outer")
 
     @step
@@ -238,14 +299,13 @@ if __name__ == "__main__":
 
 
 def test_the_item_of_the_outer_foreach_in_an_inner_join(project):
-    project.write("flow.py", JOINS.replace("{outer}", '["a", "b"]'))
-    for _ in range(2):
-        ran = project.run("--with", "memoize")
-        assert project.ask("answer = Flow('J').latest_run.data.keys") == ["a", "b"], ran.text
-    assert ran.workers == []
+    project.write("flow.py", JOINS)
+    ran = [project.run("--with", "memoize") for _ in range(2)]
+    assert project.ask("answer = [run.data.keys for run in Flow('J')]") == [["a", "b"]] * 2
+    assert ran[1].workers == []
 
 
 def test_a_foreach_over_a_set_is_not_recorded(project):
-    project.write("flow.py", JOINS.replace("{outer}", '{"a", "b"}'))
+    project.write("flow.py", JOINS.replace('["a", "b"]', '{"a"}'))
     ran = project.run("--with", "memoize", PYTHONHASHSEED="0")
     assert any("is a set" in line for line in ran.memo_lines)

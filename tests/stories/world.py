@@ -5,6 +5,7 @@ from __future__ import annotations
 import fcntl
 import json
 import os
+import re
 import shutil
 from collections.abc import Callable
 from pathlib import Path
@@ -12,7 +13,7 @@ from typing import Any
 
 import pytest
 
-from tests.stories.conftest import Project
+from tests.stories.conftest import Project, Ran
 
 # For flows to import: they note what they see, and tests read one claim each out of it.
 NOTES = """
@@ -70,6 +71,50 @@ def once(build: Callable[[Project], Any]) -> Any:
     return fixture
 
 
+def copied(folder: str | Path, into: Path) -> Project:
+    """Go on in a folder of one's own from where a project stands, whose runs are paid for once."""
+    project = Project(into)
+    shutil.copytree(folder, into, dirs_exist_ok=True)
+    return project
+
+
+_STARTER = """
+    import json, multiprocessing, os, runpy, sys
+    import metaflow
+
+    def start(log, command):
+        with open(log, "w") as out:
+            os.dup2(out.fileno(), 1)
+            os.dup2(out.fileno(), 2)
+        sys.argv = command
+        runpy.run_path(command[0], run_name="__main__")
+
+    codes = []
+    for number, command in enumerate(json.loads(sys.argv[1])):
+        arguments = f".start-{number}", command
+        process = multiprocessing.get_context("fork").Process(target=start, args=arguments)
+        process.start()
+        process.join()
+        codes.append(process.exitcode)
+    print(json.dumps(codes))
+"""
+
+
+def starts(project: Project, *commands: list[str], **env: str) -> list[Ran]:
+    """Run flows that are to stop before their first task.
+
+    Each is a fork of one process that has loaded Metaflow: that takes longer than all the rest.
+    """
+    project.write(".starter.py", _STARTER)
+    log = project.folder / ".started"
+    given = json.dumps([[flow, "--no-pylint", *more] for flow, *more in commands])
+    done = project.python(".starter.py", given, MEMOFLOW_SPY=str(log), **env)
+    workers = log.read_text().split() if log.exists() else []
+    codes = json.loads(done.stdout.splitlines()[-1])
+    texts = [project.folder.joinpath(f".start-{n}").read_text() for n in range(len(codes))]
+    return [Ran(code, text, workers) for code, text in zip(codes, texts, strict=True)]
+
+
 def notes(project: Project) -> dict[str, Any]:
     """All that the flows of a project noted; the last of a name counts."""
     log = project.folder / "notes.jsonl"
@@ -77,3 +122,9 @@ def notes(project: Project) -> dict[str, Any]:
     for line in log.read_text().splitlines() if log.exists() else ():
         facts |= json.loads(line)
     return facts
+
+
+def told(project: Project, ran: Ran) -> dict[str, Any]:
+    """What a run came to, with all that was noted so far, and why each step was missed."""
+    misses = re.findall(r"/(\w+)/\d+ \(pid \d+\)\] \[memoize\] (miss: .*)", ran.text)
+    return vars(ran) | {"noted": notes(project), "misses": dict(misses)}
