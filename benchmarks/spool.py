@@ -23,7 +23,7 @@ import boto3
 sys.path.insert(0, str(Path(__file__).parents[1]))
 
 from memoflow.backends.s3 import S3
-from memoflow.flow import uploading
+from memoflow.flow.spool import uploading
 from memoflow.store import open_store
 from tests.spooling import task_of
 

@@ -66,8 +66,8 @@ SECTIONS: dict[str, tuple[str, tuple[Shown, ...]]] = {
         "all steps of a flow: `run --with memoize:ttl=30d`.",
         (
             _decorator("memoize", "memoflow.flow.memo.memoize.MemoizeDecorator"),
-            _decorator("checkpoint", "memoflow.flow.checkpoint.CheckpointDecorator"),
-            _decorator("model", "memoflow.flow.model.ModelDecorator"),
+            _decorator("checkpoint", "memoflow.flow.checkpoint.checkpoint.CheckpointDecorator"),
+            _decorator("model", "memoflow.flow.model.model.ModelDecorator"),
             _decorator(
                 "huggingface_hub", "memoflow.flow.hub.huggingface_hub.HuggingfaceHubDecorator"
             ),
@@ -83,17 +83,17 @@ SECTIONS: dict[str, tuple[str, tuple[Shown, ...]]] = {
             Shown("current.memo", "memoflow.flow.memo.current_memo.CurrentMemo", ()),
             Shown(
                 "current.checkpoint",
-                "memoflow.flow.current_checkpoint.CurrentCheckpoint",
+                "memoflow.flow.checkpoint.current_checkpoint.CurrentCheckpoint",
                 ("directory", "is_loaded", "info", "task_identifier", "save", "list", "load"),
             ),
             Shown(
                 "current.model",
-                "memoflow.flow.current_model.CurrentModel",
+                "memoflow.flow.model.current_model.CurrentModel",
                 ("save", "load"),
             ),
             Shown(
                 "current.model.loaded",
-                "memoflow.flow.current_model.Loaded",
+                "memoflow.flow.model.current_model.Loaded",
                 ("info", "cleanup"),
             ),
             Shown(

@@ -12,9 +12,9 @@ from typing import Any
 from memoflow.backends import Local
 from memoflow.errors import BackendUnavailableError
 from memoflow.flow import saved
-from memoflow.flow.checkpointer import Checkpointer, Options
-from memoflow.flow.identity import Identity
-from memoflow.flow.journal import Journal
+from memoflow.flow.cards.journal import Journal
+from memoflow.flow.checkpoint.checkpointer import Checkpointer, Options
+from memoflow.flow.task.identity import Identity
 from memoflow.kinds import checkpoint
 from memoflow.kinds.legacy import Legacy
 from memoflow.store import Store, open_store

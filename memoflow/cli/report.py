@@ -18,7 +18,7 @@ from metaflow.plugins.cards.card_modules.basic import SectionComponent
 from memoflow.cli.listing import Listed
 from memoflow.cli.stats import Stats, collect
 from memoflow.errors import RequestError
-from memoflow.flow.card_html import alone
+from memoflow.flow.cards.card_html import alone
 from memoflow.index import Day, Tally
 from memoflow.kinds import card
 from memoflow.names import Ref

@@ -19,7 +19,7 @@ from metaflow.decorators import FlowDecorator
 from metaflow.exception import MetaflowException
 from metaflow.metadata_provider.metadata import MetaDatum
 
-from memoflow.flow.process import ARTIFACT_STORE as VARIABLE
+from memoflow.flow.task.process import ARTIFACT_STORE as VARIABLE
 
 if TYPE_CHECKING:
     from memoflow.kinds.legacy import Legacy

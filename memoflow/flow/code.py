@@ -9,7 +9,7 @@ from metaflow.flowspec import FlowStateItems
 
 from memoflow import fingerprint
 from memoflow.fingerprint import Part
-from memoflow.flow import launched
+from memoflow.flow.task import launched
 
 # They decide where, when or how often a step runs, or show what it did; not what it computes.
 _NO_MATTER = {

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from memoflow.flow.checkpointer import Checkpointer
+    from memoflow.flow.checkpoint.checkpointer import Checkpointer
 
 
 class Checkpoint:
@@ -94,7 +94,7 @@ class Checkpoint:
         Outside of a task `task` is needed, a Task or its pathspec.
         """
         from memoflow.flow.artifact_store import current_store
-        from memoflow.flow.checkpointer import Checkpointer, list_of_task, matching
+        from memoflow.flow.checkpoint.checkpointer import Checkpointer, list_of_task, matching
         from memoflow.flow.failures import CheckpointException, told_as
         from memoflow.flow.reference import Reference
 
@@ -122,8 +122,8 @@ class Checkpoint:
 
     def _checkpointer(self) -> Checkpointer:
         from memoflow.errors import RequestError
-        from memoflow.flow.checkpointer import Checkpointer
-        from memoflow.flow.process import UID
+        from memoflow.flow.checkpoint.checkpointer import Checkpointer
+        from memoflow.flow.task.process import UID
 
         mine = Checkpointer.from_environment()
         if mine is None:

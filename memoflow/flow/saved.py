@@ -16,9 +16,9 @@ from memoflow.errors import (
     RequestError,
     UnsignedError,
 )
-from memoflow.flow import uploading
 from memoflow.flow.artifact_store import ArtifactStore
 from memoflow.flow.reference import Reference, is_key
+from memoflow.flow.spool import uploading
 from memoflow.kinds import checkpoint, hub, legacy, model
 from memoflow.kinds.checkpoint import Checkpoint
 from memoflow.kinds.hub import Snapshot

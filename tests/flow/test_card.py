@@ -12,8 +12,8 @@ from typing import Any
 
 import pytest
 
-from memoflow.flow.card_page import page as components_of
-from memoflow.flow.journal import Act
+from memoflow.flow.cards.card_page import page as components_of
+from memoflow.flow.cards.journal import Act
 from tests.stories.conftest import Project
 from tests.stories.world import once
 
@@ -83,8 +83,8 @@ TASK = """
     from datetime import timedelta
     from metaflow.datastore import FlowDataStore
     from metaflow.plugins.datastores.local_storage import LocalStorage
-    from memoflow.flow.card import TaskCard
-    from memoflow.flow.journal import Act
+    from memoflow.flow.cards.card import TaskCard
+    from memoflow.flow.cards.journal import Act
 
     class Slow(LocalStorage):
         wait, die_at, writes = 0, None, 0

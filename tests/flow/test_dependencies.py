@@ -14,7 +14,7 @@ from metaflow.metaflow_config import get_pinned_conda_libs
 from metaflow.plugins.datastores.s3_storage import S3Storage
 from metaflow.plugins.pypi.conda_environment import CondaEnvironment
 
-from memoflow.flow import dependencies
+from memoflow.flow.task import dependencies
 
 ROOT = Path(__file__).parents[2]
 CONDA = {"packages": {}, "libraries": {}, "python": "3.11.7", "disabled": False}

@@ -13,9 +13,10 @@ import pytest
 
 from memoflow.backends import Backend, Local, Memory
 from memoflow.errors import IntegrityError, UnsignedError
-from memoflow.flow import launched, saved
+from memoflow.flow import saved
 from memoflow.flow.memo.artifacts import Artifacts
 from memoflow.flow.memo.remote_artifacts import RemoteArtifacts
+from memoflow.flow.task import launched
 from memoflow.kinds.memo import Artifact
 from memoflow.names import Digest, Key
 from memoflow.objects import blob_name

@@ -19,8 +19,9 @@ from typing import Any
 import pytest
 
 from memoflow.errors import BackendError, MemoflowError, RequestError
-from memoflow.flow import saved, spool, uploading
-from memoflow.flow.card_page import page
+from memoflow.flow import saved
+from memoflow.flow.cards.card_page import page
+from memoflow.flow.spool import spool, uploading
 from tests.faults import SystemFaults
 from tests.spooling import SERIES, Gate, Task, stored, task
 
@@ -362,7 +363,7 @@ def settled() -> None:
 CHILD = """
     import os, signal, sys, time
     from pathlib import Path
-    from memoflow.flow import uploading
+    from memoflow.flow.spool import uploading
     from tests.spooling import Gate, task
 
     folder = Path(sys.argv[1])

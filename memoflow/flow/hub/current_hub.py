@@ -13,12 +13,12 @@ from typing import Any
 from memoflow.errors import IntegrityError, NotFoundError
 from memoflow.flow import saved
 from memoflow.flow.artifact_store import ArtifactStore
+from memoflow.flow.cards.journal import Act, Journal
 from memoflow.flow.failures import HuggingfaceHubException, told_as
 from memoflow.flow.hub.asked import Asked
 from memoflow.flow.hub.snapshots import Snapshots
 from memoflow.flow.hub.upstream import Upstream
-from memoflow.flow.journal import Act, Journal
-from memoflow.flow.scratch import Scratch
+from memoflow.flow.task.scratch import Scratch
 from memoflow.kinds import hub
 from memoflow.kinds.hub import Snapshot, Wanted
 from memoflow.units import readable, span

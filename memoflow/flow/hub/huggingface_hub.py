@@ -14,13 +14,14 @@ from metaflow.metadata_provider.metadata import MetaDatum
 from metaflow.metaflow_current import current
 
 from memoflow.errors import RequestError
-from memoflow.flow import artifact_store, dependencies, launched
+from memoflow.flow import artifact_store
 from memoflow.flow.failures import HuggingfaceHubException, told_as
 from memoflow.flow.hub.secret import has_secret, hidden
-from memoflow.flow.process import arguments_of_step
+from memoflow.flow.task import dependencies, launched
+from memoflow.flow.task.process import arguments_of_step
 
 if TYPE_CHECKING:
-    from memoflow.flow.card import TaskCard
+    from memoflow.flow.cards.card import TaskCard
     from memoflow.flow.hub.current_hub import CurrentHub
     from memoflow.kinds.hub import Scope, Wanted
 
@@ -175,12 +176,12 @@ class HuggingfaceHubDecorator(StepDecorator):
         ubf_context: Any,
         inputs: Any,
     ) -> None:
+        from memoflow.flow.cards.journal import of_this_process
         from memoflow.flow.hub.asked import parse
         from memoflow.flow.hub.current_hub import CurrentHub
         from memoflow.flow.hub.resolving import Run
         from memoflow.flow.hub.snapshots import Snapshots
-        from memoflow.flow.journal import of_this_process
-        from memoflow.flow.scratch import Scratch
+        from memoflow.flow.task.scratch import Scratch
 
         pathspec = str(current.pathspec)
         with told_as(HuggingfaceHubException):
@@ -208,7 +209,7 @@ class HuggingfaceHubDecorator(StepDecorator):
             )
         current._update_env({"huggingface_hub": self._current})
         if self._show_card:
-            from memoflow.flow import card
+            from memoflow.flow.cards import card
 
             self._card = card.of_task(self._flow_datastore, pathspec, retry_count)
             self._card.show(self.name, {"cache scope": self.attributes["cache_scope"]})
@@ -227,7 +228,7 @@ class HuggingfaceHubDecorator(StepDecorator):
             metadata.register_metadata(run_id, step_name, task_id, lineage)
 
     def _scope(self, flow: Any, *, parallel: bool) -> Scope:
-        from memoflow.flow import identity
+        from memoflow.flow.task import identity
         from memoflow.kinds.hub import Scope
 
         kind, user = self.attributes["cache_scope"], str(current.username)
@@ -275,7 +276,5 @@ class HuggingfaceHubDecorator(StepDecorator):
 
 def _notice(wanted: Wanted, commit: str) -> None:
     from memoflow.flow.hub import revisions
-    from memoflow.flow.memo import watch
 
     revisions.note(wanted, commit)
-    watch.note(revisions.name_of(wanted))

@@ -7,6 +7,7 @@ To what keys results a revision is a read like any other, named
 from __future__ import annotations
 
 import re
+from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 from memoflow.errors import RequestError
@@ -20,6 +21,12 @@ _NAME = re.compile(
 
 _seen: dict[str, str] = {}
 _moved: set[str] = set()
+_listeners: list[Callable[[str], None]] = []
+
+
+def listen(tell: Callable[[str], None]) -> None:
+    """Have the name of each read told to `tell`, in place of who listened before."""
+    _listeners[:] = [tell]
 
 
 def name_of(wanted: Wanted) -> str:
@@ -41,6 +48,8 @@ def note(wanted: Wanted, commit: str) -> None:
     name = name_of(wanted)
     if _seen.setdefault(name, commit) != commit:
         _moved.add(name)
+    for tell in _listeners:
+        tell(name)
 
 
 def seen(name: str) -> str | None:

@@ -11,7 +11,7 @@ from typing import Any
 
 from memoflow.backends import Backend, Place
 from memoflow.errors import MemoflowError
-from memoflow.flow.card_root import card_root
+from memoflow.flow.cards.card_root import card_root
 from memoflow.kinds import card
 from memoflow.kinds.memo import Entry
 from memoflow.names import Ref

@@ -12,7 +12,8 @@ from metaflow._vendor import click
 from metaflow.cli_components.utils import LazyGroup
 from metaflow.exception import CommandException
 
-from memoflow.flow.process import forget_outer_task
+from memoflow.flow.task import launched
+from memoflow.flow.task.process import forget_outer_task
 
 MODES = ("on", "off", "read-only", "only")
 
@@ -51,6 +52,8 @@ def _keep(option: str) -> Callable[[Any, Any, Any], Any]:
         if option == "refresh" and value:
             steps_to_refresh(value, ctx.obj.graph)  # An unknown step stops the run here.
         given[option] = value
+        text = ",".join(value) if isinstance(value, tuple) else value
+        launched.note_setting(f"MEMOFLOW_{option.upper()}", text or "")
         return value
 
     return callback

@@ -12,8 +12,8 @@ from metaflow.decorators import StepDecorator
 from metaflow.exception import MetaflowException
 
 from memoflow.errors import RequestError
-from memoflow.flow import dependencies, launched
-from memoflow.flow.process import arguments_of_step
+from memoflow.flow.task import dependencies, launched
+from memoflow.flow.task.process import arguments_of_step
 
 if TYPE_CHECKING:
     from memoflow.flow.memo.lookup import Memoized

@@ -103,6 +103,11 @@ class Watch:
             self.reads[name] = None
             self._tell_parent("reads", name)
 
+    def hear(self, name: str) -> None:
+        """Note what a tool in `current` read, while the step runs."""
+        if self._watching:
+            self.note(name)
+
     def _note_blind(self, what: str) -> None:
         if what not in self.blind:
             self.blind[what] = None
@@ -268,12 +273,6 @@ class Watch:
 _WHOLE = frozenset(("input", "index", "foreach_stack", "merge_artifacts", "script_name"))
 _watch: Watch | None = None
 _hooked = False
-
-
-def note(name: str) -> None:
-    """Note what a tool in `current` read for the step that is being watched, if one is."""
-    if _watch is not None and _watch._watching:
-        _watch.note(name)
 
 
 def _hook_once() -> None:

@@ -139,6 +139,7 @@ class Task:
                 self._watch.note("inputs")
             for name in self._memoized.loads:
                 self._watch.note(name)
+            revisions.listen(self._watch.hear)
             self._watch.start()
         self._began = time.monotonic()
         return None

@@ -7,7 +7,7 @@ import sys
 
 from metaflow.metaflow_config_funcs import from_conf
 
-from memoflow.flow import dependencies, launched
+from memoflow.flow.task import dependencies, launched
 
 dependencies.use_installed()
 

@@ -4,8 +4,8 @@ import memoflow.flow.memo.flags  # noqa: F401  adds --memo and --memo-refresh wh
 
 STEP_DECORATORS_DESC = [
     ("memoize", "memoflow.flow.memo.memoize.MemoizeDecorator"),
-    ("checkpoint", "memoflow.flow.checkpoint.CheckpointDecorator"),
-    ("model", "memoflow.flow.model.ModelDecorator"),
+    ("checkpoint", "memoflow.flow.checkpoint.checkpoint.CheckpointDecorator"),
+    ("model", "memoflow.flow.model.model.ModelDecorator"),
     ("huggingface_hub", "memoflow.flow.hub.huggingface_hub.HuggingfaceHubDecorator"),
 ]
 CLIS_DESC = [("memo", "memoflow.cli.front_doors.of_flow")]

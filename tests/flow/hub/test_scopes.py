@@ -8,9 +8,9 @@ import pytest
 
 from memoflow.errors import MemoflowError
 from memoflow.flow.artifact_store import ArtifactStore
+from memoflow.flow.cards.journal import Journal
 from memoflow.flow.hub.current_hub import CurrentHub
-from memoflow.flow.journal import Journal
-from memoflow.flow.scratch import Scratch
+from memoflow.flow.task.scratch import Scratch
 from tests.flow.hub.world import FILES, LARGE, REPO, SECRET, is_large
 
 GLOBAL, OTHER = ("global",), ("flow", "Other")

@@ -13,12 +13,12 @@ from typing import Any
 from memoflow.errors import RequestError
 from memoflow.flow import saved
 from memoflow.flow.artifact_store import ArtifactStore
+from memoflow.flow.cards.journal import Act, Journal
 from memoflow.flow.failures import ModelException, told_as
-from memoflow.flow.journal import Act, Journal
-from memoflow.flow.metadata import plain
-from memoflow.flow.peek import untouched
-from memoflow.flow.scratch import Scratch
-from memoflow.flow.wanted import parse
+from memoflow.flow.model.wanted import parse
+from memoflow.flow.task.metadata import plain
+from memoflow.flow.task.peek import untouched
+from memoflow.flow.task.scratch import Scratch
 from memoflow.kinds import model
 from memoflow.units import span
 

@@ -15,12 +15,12 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
-import memoflow
-
 _FILE = "launched.json"
+_PACKAGE = Path(__file__).parents[2]  # memoflow/, as it is in the code package
 _PREFIX = "METAFLOW_MEMOFLOW_"
 
 _images: dict[str, str] = {}
+_asked: dict[str, str] = {}
 
 
 def setting(name: str) -> str | None:
@@ -48,6 +48,11 @@ def note_image(step: str, decorators: Iterable[Any]) -> None:
             _images[step] = str(deco.attributes["image"])
 
 
+def note_setting(name: str, value: str) -> None:
+    """Keep what the command line asks for, for the task to be told; an empty value is none."""
+    _asked[name] = value
+
+
 def package_files(versions: dict[str, str]) -> list[tuple[str, str]]:
     """Return the file and its name in the code package, as `add_to_package` does."""
     told = {"versions": versions, "settings": _settings(), "images": _images}
@@ -67,7 +72,7 @@ def _folder() -> Path:
 @cache
 def _told() -> dict[str, Any]:
     try:
-        told: dict[str, Any] = json.loads(Path(memoflow.__file__).with_name(_FILE).read_text())
+        told: dict[str, Any] = json.loads((_PACKAGE / _FILE).read_text())
     except (OSError, ValueError):
         return {}
     return told
@@ -76,14 +81,9 @@ def _told() -> dict[str, Any]:
 def _settings() -> dict[str, str]:
     from metaflow.metaflow_config_funcs import config_values
 
-    from memoflow.flow.memo.flags import given
-
     settings = {
         name.removeprefix("METAFLOW_"): value
         for name, value in config_values()
         if name.startswith(_PREFIX)
     }
-    for option, value in (("MODE", given["mode"]), ("REFRESH", ",".join(given["refresh"] or ()))):
-        if value:
-            settings[f"MEMOFLOW_{option}"] = value
-    return settings
+    return settings | {name: value for name, value in _asked.items() if value}

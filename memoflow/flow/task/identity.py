@@ -14,7 +14,7 @@ from metaflow.metaflow_current import current
 
 from memoflow import fingerprint
 from memoflow.errors import NoFingerprintError
-from memoflow.flow.peek import untouched
+from memoflow.flow.task.peek import untouched
 from memoflow.kinds import legacy_identity
 
 TAG = "checkpoint:"

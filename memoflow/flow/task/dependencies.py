@@ -21,7 +21,7 @@ from pathlib import Path
 from typing import Any
 
 from memoflow.errors import RequestError
-from memoflow.flow import launched
+from memoflow.flow.task import launched
 
 # The lower bounds are those of the distribution. They are all that an environment is asked for: an
 # exact version may contradict what else is wanted there, and then nothing can be installed.

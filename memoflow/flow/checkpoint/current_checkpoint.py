@@ -12,10 +12,10 @@ from memoflow import fingerprint
 from memoflow.errors import IntegrityError, MemoflowError, NotFoundError
 from memoflow.fingerprint import Fingerprint
 from memoflow.flow import saved
-from memoflow.flow.checkpointer import DEFAULT_NAME, Checkpointer, list_of_task, matching
+from memoflow.flow.checkpoint.checkpointer import DEFAULT_NAME, Checkpointer, list_of_task, matching
 from memoflow.flow.failures import CheckpointException, told_as
 from memoflow.flow.reference import Reference
-from memoflow.flow.scratch import Scratch
+from memoflow.flow.task.scratch import Scratch
 from memoflow.kinds import checkpoint
 from memoflow.kinds.checkpoint import Checkpoint
 

@@ -15,17 +15,18 @@ from metaflow.flowspec import INTERNAL_ARTIFACTS_SET
 from metaflow.metadata_provider.metadata import MetaDatum
 from metaflow.metaflow_current import current
 
-from memoflow.flow import artifact_store, dependencies, launched
+from memoflow.flow import artifact_store
 from memoflow.flow.failures import ModelException, told_as
-from memoflow.flow.process import arguments_of_step
-from memoflow.flow.wanted import parse
+from memoflow.flow.model.wanted import parse
+from memoflow.flow.task import dependencies, launched
+from memoflow.flow.task.process import arguments_of_step
 from memoflow.units import flag
 
 if TYPE_CHECKING:
-    from memoflow.flow.card import TaskCard
-    from memoflow.flow.current_model import CurrentModel
-    from memoflow.flow.journal import Journal
-    from memoflow.flow.scratch import Scratch
+    from memoflow.flow.cards.card import TaskCard
+    from memoflow.flow.cards.journal import Journal
+    from memoflow.flow.model.current_model import CurrentModel
+    from memoflow.flow.task.scratch import Scratch
 
 # Its keys in a task's metadata: the last so many, as a line of metadata should stay one.
 _MOST_KEYS = 20
@@ -36,7 +37,7 @@ class ModelDecorator(StepDecorator):
 
     MF Add To Current
     -----------------
-    model -> memoflow.flow.current_model.CurrentModel
+    model -> memoflow.flow.model.current_model.CurrentModel
         Saves and loads models in the running task.
 
     Parameters
@@ -114,9 +115,9 @@ class ModelDecorator(StepDecorator):
         ubf_context: Any,
         inputs: Any,
     ) -> None:
-        from memoflow.flow.current_model import CurrentModel
-        from memoflow.flow.journal import of_this_process
-        from memoflow.flow.scratch import Scratch
+        from memoflow.flow.cards.journal import of_this_process
+        from memoflow.flow.model.current_model import CurrentModel
+        from memoflow.flow.task.scratch import Scratch
 
         self._register = partial(metadata.register_metadata, run_id, step_name, task_id)
         self._attempt = retry_count
@@ -140,7 +141,7 @@ class ModelDecorator(StepDecorator):
             )
         current._update_env({"model": self._current})
         if self._show_card:
-            from memoflow.flow import card
+            from memoflow.flow.cards import card
 
             self._card = card.of_task(self._flow_datastore, str(current.pathspec), retry_count)
             self._card.show(self.name, {})

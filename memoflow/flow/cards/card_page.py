@@ -12,7 +12,7 @@ from typing import Any, TypeVar
 from metaflow.cards import Markdown, MetaflowCardComponent, Table, ValueBox, VegaChart
 from metaflow.plugins.cards.card_modules.basic import SectionComponent
 
-from memoflow.flow.journal import Act
+from memoflow.flow.cards.journal import Act
 from memoflow.units import readable, span
 
 _T = TypeVar("_T")

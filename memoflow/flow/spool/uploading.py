@@ -22,8 +22,8 @@ from types import FrameType
 from typing import Any
 
 from memoflow.errors import BackendError, MemoflowError
-from memoflow.flow import spool
-from memoflow.flow.spool import Entry, Own
+from memoflow.flow.spool import spool
+from memoflow.flow.spool.spool import Entry, Own
 from memoflow.kinds import checkpoint
 from memoflow.kinds.checkpoint import Checkpoint
 from memoflow.names import Key

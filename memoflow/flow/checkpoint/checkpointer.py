@@ -16,18 +16,19 @@ from pathlib import Path
 from typing import Any
 
 from memoflow.errors import MemoflowError, RequestError
-from memoflow.flow import saved, spool, uploading
+from memoflow.flow import saved
 from memoflow.flow.artifact_store import (
     ArtifactStore,
     current_store,
     default,
     tell_subprocesses,
 )
-from memoflow.flow.identity import Identity
-from memoflow.flow.journal import Act, Journal, of_this_process
-from memoflow.flow.metadata import plain
-from memoflow.flow.process import IDENTIFIER, OPTIONS, UID
-from memoflow.flow.spool import Entry
+from memoflow.flow.cards.journal import Act, Journal, of_this_process
+from memoflow.flow.spool import spool, uploading
+from memoflow.flow.spool.spool import Entry
+from memoflow.flow.task.identity import Identity
+from memoflow.flow.task.metadata import plain
+from memoflow.flow.task.process import IDENTIFIER, OPTIONS, UID
 from memoflow.kinds import checkpoint, memo
 from memoflow.kinds.checkpoint import About, Checkpoint
 from memoflow.names import Key

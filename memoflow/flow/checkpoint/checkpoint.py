@@ -15,16 +15,17 @@ from metaflow.metadata_provider.metadata import MetaDatum
 from metaflow.metaflow_current import current
 
 from memoflow.errors import RequestError
-from memoflow.flow import artifact_store, dependencies, launched
+from memoflow.flow import artifact_store
 from memoflow.flow.failures import CheckpointException, told_as
-from memoflow.flow.process import arguments_of_step
+from memoflow.flow.task import dependencies, launched
+from memoflow.flow.task.process import arguments_of_step
 from memoflow.units import duration, flag
 
 if TYPE_CHECKING:
     from memoflow.fingerprint import Fingerprint
-    from memoflow.flow.card import TaskCard
-    from memoflow.flow.checkpointer import Checkpointer
-    from memoflow.flow.current_checkpoint import CurrentCheckpoint
+    from memoflow.flow.cards.card import TaskCard
+    from memoflow.flow.checkpoint.checkpointer import Checkpointer
+    from memoflow.flow.checkpoint.current_checkpoint import CurrentCheckpoint
 
 POLICIES = ("eager", "fresh", "none")
 _ON_CODE_CHANGE = ("warn", "load", "skip")
@@ -38,7 +39,7 @@ class CheckpointDecorator(StepDecorator):
 
     MF Add To Current
     -----------------
-    checkpoint -> memoflow.flow.current_checkpoint.CurrentCheckpoint
+    checkpoint -> memoflow.flow.checkpoint.current_checkpoint.CurrentCheckpoint
         Saves, lists and loads checkpoints of the running task.
 
     Parameters
@@ -142,7 +143,8 @@ class CheckpointDecorator(StepDecorator):
         return dependencies.package_files()
 
     def runtime_finished(self, exception: Any) -> None:
-        from memoflow.flow import housekeeping, spool
+        from memoflow.flow import housekeeping
+        from memoflow.flow.spool import spool
 
         def say(line: str) -> None:
             self._logger(f"[@checkpoint] {line}", system_msg=True)
@@ -169,10 +171,10 @@ class CheckpointDecorator(StepDecorator):
         ubf_context: Any,
         inputs: Any,
     ) -> None:
-        from memoflow.flow import identity
-        from memoflow.flow.checkpointer import Checkpointer, Options
-        from memoflow.flow.current_checkpoint import CurrentCheckpoint
-        from memoflow.flow.scratch import Scratch
+        from memoflow.flow.checkpoint.checkpointer import Checkpointer, Options
+        from memoflow.flow.checkpoint.current_checkpoint import CurrentCheckpoint
+        from memoflow.flow.task import identity
+        from memoflow.flow.task.scratch import Scratch
 
         noticed: Callable[[], None] = _nothing
         if self.attributes["show_card"]:
@@ -275,7 +277,7 @@ class CheckpointDecorator(StepDecorator):
         self._finish("succeeded" if is_task_ok else "failed")
 
     def _new_card(self, attempt: int) -> TaskCard:
-        from memoflow.flow import card
+        from memoflow.flow.cards import card
 
         return card.of_task(self._flow_datastore, str(current.pathspec), attempt)
 

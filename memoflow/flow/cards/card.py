@@ -24,10 +24,10 @@ from metaflow.plugins.cards.card_datastore import CardDatastore
 from metaflow.plugins.datastores.local_storage import LocalStorage
 
 from memoflow.errors import NotFoundError
-from memoflow.flow.card_html import alone
-from memoflow.flow.card_page import page
-from memoflow.flow.card_root import card_root
-from memoflow.flow.journal import Act, of_this_process
+from memoflow.flow.cards.card_html import alone
+from memoflow.flow.cards.card_page import page
+from memoflow.flow.cards.card_root import card_root
+from memoflow.flow.cards.journal import Act, of_this_process
 
 # The id is that of the first decorator here that the step has, as metaflow-checkpoint had them.
 _IDS = {

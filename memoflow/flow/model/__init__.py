@@ -1,0 +1,1 @@
+"""@model: the decorator, and what a task does with models."""

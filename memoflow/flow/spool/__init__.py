@@ -1,0 +1,1 @@
+"""Spool: what save(wait=False) committed to this machine, and what uploads it."""

@@ -1,0 +1,1 @@
+"""Task: what a task is, where it runs, and what it was told by who launched it."""
