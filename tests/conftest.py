@@ -17,6 +17,11 @@ from tests.s3 import Server, serving
 os.environ.setdefault("METAFLOW_EXTENSIONS_SEARCH_DIRS", str(Path(__file__).parents[1]))
 
 
+def pytest_xdist_auto_num_workers() -> int:
+    """One more than there are cores: stories wait for the processes that they start."""
+    return (os.cpu_count() or 1) + 1
+
+
 class Clock:
     """Time that moves when a test says so."""
 

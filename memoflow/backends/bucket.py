@@ -66,6 +66,9 @@ class Bucket(ABC):
     def __repr__(self) -> str:
         return f"{type(self).__name__}({self.url('')!r})"
 
+    def __str__(self) -> str:
+        return self.url("").rstrip("/")
+
     @property
     def client(self) -> Any:
         """This process's client: a forked child must not share its parent's connections."""

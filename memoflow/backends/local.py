@@ -51,6 +51,9 @@ class Local:
     def __repr__(self) -> str:
         return f"Local({str(self.root)!r})"
 
+    def __str__(self) -> str:
+        return str(self.root)
+
     def path(self, name: str) -> Path:
         return Path(self._path(name))
 

@@ -54,6 +54,9 @@ class Tiered:
     def __repr__(self) -> str:
         return repr(self.far)
 
+    def __str__(self) -> str:
+        return str(self.far)
+
     def read(self, name: str, *, most_bytes: int = LARGEST_READ_BYTES) -> bytes | None:
         if not self._is_cached(name):
             return self.far.read(name, most_bytes=most_bytes)

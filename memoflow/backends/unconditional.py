@@ -24,6 +24,9 @@ class Unconditional:
     def __repr__(self) -> str:
         return repr(self._backend)
 
+    def __str__(self) -> str:
+        return str(self._backend)
+
     def read(self, name: str, *, most_bytes: int = LARGEST_READ_BYTES) -> bytes | None:
         return self._backend.read(name, most_bytes=most_bytes)
 

@@ -4,15 +4,14 @@ from __future__ import annotations
 
 import re
 from collections.abc import Collection, Iterable, Mapping, Sequence
-from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 import click
 
 from memoflow.cli.asked import Asked
 from memoflow.errors import BadKeyError, MemoflowError, NotFoundError
 from memoflow.index import Entry
-from memoflow.kinds import checkpoint, hub, upkeep
+from memoflow.kinds import checkpoint, hub, memo, upkeep
 from memoflow.names import Key, Ref
 from memoflow.store import Store
 from memoflow.store.entries import entries
@@ -21,6 +20,7 @@ from memoflow.units import iso, moment, readable
 SHORTEST_ID = 4
 _SHOWN_ID = 8
 _MOST_CANDIDATES = 20
+_LONGEST_WHAT = 60
 _HEX = re.compile(r"[0-9a-f]+")
 
 
@@ -36,8 +36,7 @@ class AmbiguousError(click.UsageError):
         )
 
 
-@dataclass(frozen=True)
-class Listed:
+class Listed(NamedTuple):
     """An entry, as `ls` shows it. Its `id` is the beginning of its ref's digest."""
 
     entry: Entry
@@ -71,7 +70,7 @@ class Listed:
         if self.kind == checkpoint.KIND:
             return f"{parts[-2]} {checkpoint.number_of(self.ref.key)}"
         is_memo = self.kind == "memo" and len(parts) > 5
-        return f"inputs {parts[5][:_SHOWN_ID]}" if is_memo else parts[-1]
+        return f"inputs {parts[5][:_SHOWN_ID]}" if is_memo else parts[-1][:_SHOWN_ID]
 
     @property
     def where(self) -> str:
@@ -107,10 +106,11 @@ class Listed:
             self.key,
         ]
 
-    def short_row(self) -> list[str]:
+    def short_row(self, store: Store) -> list[str]:
         """Return what fits on a terminal."""
-        size = readable(self.ref.size_bytes)
-        return [self.id, self.kind, self.where, size, moment(self.entry.used), self.what]
+        size, used = readable(self.ref.size_bytes), moment(self.entry.used)
+        what = _read_of(store, self.ref) if self.kind == "memo" else ""
+        return [self.id, self.kind, self.where, size, used, what or self.what]
 
 
 COLUMNS = ("id", "kind", "step", "size", "created", "used", "expires", "key")
@@ -125,6 +125,23 @@ FIELDS = {
     "created, expires": "ISO 8601 in UTC; null for what never expires",
     "used": "when this machine last used it",
 }
+
+
+def _read_of(store: Store, ref: Ref) -> str:
+    """Return the values that a result was computed from, in short; empty where that takes long."""
+    if not store.backend.is_local:
+        return ""
+    try:
+        inputs = memo.read(store, ref).inputs
+    except MemoflowError:
+        return ""
+    texts = [
+        part.summary if part.name == "input" else f"{part.name}={part.summary}"
+        for part in inputs
+        if part.summary
+    ]
+    line = ", ".join(texts)
+    return line if len(line) <= _LONGEST_WHAT else f"{line[: _LONGEST_WHAT - 3]}..."
 
 
 def listed(store: Store) -> list[Listed]:
@@ -173,7 +190,7 @@ def one(store: Store, text: str) -> Listed:
         return known
     found = matching(listed(store), text)
     if not found:
-        raise NotFoundError(f"nothing in {store.backend!r} is called {text!r}; `ls` shows what is")
+        raise NotFoundError(f"nothing in {store.backend} is called {text!r}; `ls` shows what is")
     if len(found) > 1:
         raise AmbiguousError(text, found)
     return found[0]
@@ -187,7 +204,7 @@ def some(store: Store, texts: Iterable[str], *, all_of_them: bool) -> list[Liste
         found = matching(among, text)
         if not found:
             raise NotFoundError(
-                f"nothing in {store.backend!r} is called {text!r}; `ls` shows what is"
+                f"nothing in {store.backend} is called {text!r}; `ls` shows what is"
             )
         if len(found) > 1 and not all_of_them:
             raise AmbiguousError(text, found)

@@ -11,6 +11,7 @@ from memoflow.cli.answer import Answer, Verb
 from memoflow.cli.asked import Asked
 from memoflow.cli.listing import COLUMNS, FIELDS, SHORT_COLUMNS, Listed, complete, listed, matching
 from memoflow.cli.table import count, show_table
+from memoflow.store import Store
 from memoflow.units import readable
 
 _KINDS = ("memo", "checkpoint", "model", "hub")
@@ -62,7 +63,7 @@ def ls(
 
     def show() -> None:
         if shown or not on_terminal:
-            _show(shown, short=on_terminal)
+            _show(shown, asked.store if on_terminal else None)
         if on_terminal:
             rest = f", {len(shown)} of them listed; --limit 0 lists all" * (len(shown) < len(found))
             click.echo(f"{count(len(found), 'entry', 'entries')}, {readable(size_bytes)}{rest}")
@@ -77,8 +78,9 @@ def ls(
     return Answer(data, show)
 
 
-def _show(shown: list[Listed], *, short: bool) -> None:
-    if short:
-        show_table(SHORT_COLUMNS, (each.short_row() for each in shown), right="size")
+def _show(shown: list[Listed], short: Store | None) -> None:
+    """Print a table: in short with what is read of the store for that, if there is one."""
+    if short is not None:
+        show_table(SHORT_COLUMNS, (each.short_row(short) for each in shown), right="size")
     else:
         show_table(COLUMNS, (each.row() for each in shown), right="size")

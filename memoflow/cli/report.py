@@ -72,7 +72,7 @@ def page(figures: Stats, days: Sequence[Day], *, store: Store, now: datetime) ->
     Names and keys are users' text: they are put in cells of tables and in data of charts, which
     show text as it is, and not in Markdown.
     """
-    facts = {"store": repr(store.backend), "id": store.id, "made": _moment(now.timestamp())}
+    facts = {"store": str(store.backend), "id": store.id, "made": _moment(now.timestamp())}
     parts: list[Any] = [
         Table([list(facts.values())], headers=list(facts)),
         Table([_sums(figures)]),

@@ -159,7 +159,7 @@ def stats(asked: Asked) -> Answer:
             "coldest": [each.to_json() for each in figures.coldest],
         }
 
-    return Answer(data, lambda: _show(figures))
+    return Answer(data, lambda: _show(figures, asked.store))
 
 
 def _held(named: Iterable[tuple[str, Ref]]) -> list[Held]:
@@ -173,7 +173,7 @@ def _held(named: Iterable[tuple[str, Ref]]) -> list[Held]:
     return [Held(name, count[name], sizes[name], new[name]) for name in sorted(count)]
 
 
-def _show(figures: Stats) -> None:
+def _show(figures: Stats, store: Store) -> None:
     tasks = figures.hits + figures.misses
     rate = f" ({figures.hits / tasks:.0%})" if tasks else ""
     ratio = figures.deduplication
@@ -201,7 +201,7 @@ def _show(figures: Stats) -> None:
             show_table((column, "entries", "size", "new when saved"), map(_row, held))
     for title, each in (("used last", figures.hottest), ("unused longest", figures.coldest)):
         if each:
-            rows = (one.short_row() for one in each)
+            rows = (one.short_row(store) for one in each)
             show_table(SHORT_COLUMNS, rows, title=title, right="size")
 
 

@@ -15,7 +15,7 @@ def show_table(
     columns: Sequence[str], rows: Iterable[Sequence[str]], *, title: str = "", right: str = ""
 ) -> None:
     """Print rows; the columns that `right` names, separated by spaces, hold numbers."""
-    clean = [[printable(cell) for cell in row] for row in rows]
+    clean = [_clean(row) for row in rows]
     if not sys.stdout.isatty():
         lines = [[title]] * bool(title) + [[name.upper() for name in columns], *clean]
         click.echo("\n".join(map("\t".join, lines)))
@@ -66,6 +66,10 @@ def show_facts(facts: Iterable[tuple[str, str]]) -> None:
             click.echo(f"{click.style(name.ljust(width), bold=True)}  {value}")
         else:
             click.echo(f"{name}\t{value}")
+
+
+def _clean(row: Sequence[str]) -> Sequence[str]:
+    return row if "".join(row).isprintable() else [printable(cell) for cell in row]
 
 
 def printable(text: str) -> str:

@@ -7,10 +7,9 @@ from types import FunctionType, ModuleType
 from typing import Any
 
 from memoflow.errors import BadKeyError
-from memoflow.kinds import checkpoint, hub, model
 from memoflow.names import Key
 
-KINDS = (checkpoint.KIND, model.KIND, hub.KIND)
+_BEGINNINGS = ("checkpoint/", "model/", "hub/")
 _MOST_CONTAINERS = 1_000_000  # looked into in search of references in artifacts
 _NO_NAMES = {int, float, bool, complex, bytes, type(None)}
 
@@ -42,6 +41,9 @@ class Reference:
 
 def is_key(text: str) -> bool:
     """Tell whether a text is the key of a checkpoint, model or snapshot."""
+    # Here, since every worker imports this, and few results name any.
+    from memoflow.kinds import checkpoint, hub, model
+
     try:
         key = Key.parse(text)
     except (BadKeyError, ValueError):
@@ -58,7 +60,7 @@ def find_in(values: Any) -> tuple[set[str], bool]:
     while ahead and len(seen) < _MOST_CONTAINERS:
         each = ahead.pop()
         if isinstance(each, str):
-            if each.startswith(KINDS) and is_key(each):
+            if each.startswith(_BEGINNINGS) and is_key(each):
                 found.add(each)
             continue
         if id(each) in seen:

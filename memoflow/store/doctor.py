@@ -193,7 +193,7 @@ def _numbers(version: str) -> tuple[int, ...]:
 def _of_backend(backend: Backend, cache: Path, clock: Callable[[], float]) -> Iterator[Check]:
     found = None
     if backend.read(NAME) is None:
-        yield _warning("store", f"there is none in {backend!r}", "the first save makes one")
+        yield _warning("store", f"there is none in {backend}", "the first save makes one")
     else:
         try:
             found = read_format(backend, make=False)
@@ -202,11 +202,11 @@ def _of_backend(backend: Backend, cache: Path, clock: Callable[[], float]) -> It
         except IntegrityError as error:
             yield _trouble("store", str(error), f"remove {NAME} if refs and blobs are whole")
         else:
-            yield _fine("store", f"{found.id} in {backend!r}, format {VERSION}")
+            yield _fine("store", f"{found.id} in {backend}, format {VERSION}")
     if _is_writable_root(backend):
         yield from _tried(backend, found, clock)
     else:
-        yield _trouble("permissions", f"{backend!r} cannot be written here", _WRITE)
+        yield _trouble("permissions", f"{backend} cannot be written here", _WRITE)
     aside = sum(1 for _ in backend.list(QUARANTINE))
     if aside:
         what = f"{aside} damaged files were set aside in {QUARANTINE}/"

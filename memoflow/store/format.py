@@ -35,7 +35,7 @@ def read_format(backend: Backend, *, make: bool = True) -> Format:
     """
     data = backend.read(NAME)
     if data is None and not make:
-        raise BackendDeniedError(f"there is no store in {backend!r}: it has no {NAME}")
+        raise BackendDeniedError(f"there is no store in {backend}: it has no {NAME}")
     if data is None:
         fields: dict[str, Any] = {"format": VERSION, "id": uuid.uuid4().hex}
         try:
@@ -55,12 +55,12 @@ def read_format(backend: Backend, *, make: bool = True) -> Format:
             raise ValueError("its fields are not what they should be")
     except (ValueError, TypeError, KeyError, RecursionError) as error:
         raise IntegrityError(
-            f"{NAME} of the store in {backend!r} is damaged ({error}); if the store's refs and "
+            f"{NAME} of the store in {backend} is damaged ({error}); if the store's refs and "
             f"blobs are whole, remove {NAME}: a new one is written"
         ) from None
     if version > VERSION:
         raise FormatError(
-            f"the store in {backend!r} has format {version}, this memoflow knows {VERSION}; "
+            f"the store in {backend} has format {version}, this memoflow knows {VERSION}; "
             "upgrade memoflow, or name another store"
         )
     return found

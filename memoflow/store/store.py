@@ -4,37 +4,24 @@ from __future__ import annotations
 
 import time
 from collections import Counter
-from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping
 from contextlib import AbstractContextManager, suppress
-from dataclasses import replace
 from datetime import timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from memoflow.backends import Backend, Found, Tiered
 from memoflow.display import html_rows
-from memoflow.errors import (
-    IntegrityError,
-    NotFoundError,
-    UnsignedError,
-)
+from memoflow.errors import IntegrityError, NotFoundError, UnsignedError
 from memoflow.index import Index
 from memoflow.names import Digest, Key, Ref
-from memoflow.objects import (
-    DamagedBlobError,
-    File,
-    LostBlobError,
-    Manifest,
-    blob_name,
-    is_whole,
-    read_file,
-    unpack,
-)
+from memoflow.objects import DamagedBlobError, LostBlobError, Manifest, blob_name
 from memoflow.store.adoption import adopt
 from memoflow.store.deletions import time_there
 from memoflow.store.leases import HEARTBEAT, Lease, hold
+from memoflow.store.loading import load, load_file
 from memoflow.store.payload import Adoption, Payload
-from memoflow.store.proofs import IndexedProofs, prove_names
+from memoflow.store.proofs import IndexedProofs
 from memoflow.store.refs import QUARANTINE, Refs
 from memoflow.store.saving import save, stands
 from memoflow.store.series import Next, numbered
@@ -75,13 +62,13 @@ class Store:
         self._proofs = IndexedProofs(index, clock=clock)
 
     def __repr__(self) -> str:
-        return f"<Store in {self.backend!r}>"
+        return f"<Store in {self.backend}>"
 
     def _repr_html_(self) -> str:
         entries = [Key.parse(text) for text in self.index.entries()]
         kinds = Counter(key.kind for key in entries)
         rows = [(f"{kind} refs, as this machine knows", str(kinds[kind])) for kind in sorted(kinds)]
-        return html_rows("Store", [("where", repr(self.backend)), ("id", self.id), *rows])
+        return html_rows("Store", [("where", str(self.backend)), ("id", self.id), *rows])
 
     @property
     def is_signed(self) -> bool:
@@ -300,40 +287,18 @@ class Store:
 
             store.load(ref, Path("restored"))
         """
-        manifest = self.manifest(ref)
-        if only is not None:
-            files = tuple(file for file in manifest.files if only(file.path))
-            folders = tuple(filter(only, manifest.folders))
-            manifest = replace(manifest, files=files, folders=folders)
-        proofs = self._proofs if linked else None
-        tried: set[Digest] = set()
-        while True:
-            try:
-                self._prove_names(manifest.files)
-                unpack(self.backend, manifest, into, linked=proofs)
-                break
-            except (DamagedBlobError, LostBlobError) as error:
-                # Once more for a blob that is whole: then only the reading of it went wrong.
-                if error.blob in tried or self._give_up_on(error):
-                    self._refs.set_aside(ref.key, ref.digest)
-                    raise
-                tried.add(error.blob)
+        linked_by = self._proofs if linked else None
+        try:
+            load(self._refs, self.manifest(ref), into, linked=linked_by, only=only)
+        except (DamagedBlobError, LostBlobError):
+            self._refs.set_aside(ref.key, ref.digest)
+            raise
         self.touch(ref)
         return into
 
     def read_file(self, manifest: Manifest, path: str) -> bytes:
         """Return the content of one file of a manifest, proven; NotFoundError if it has none."""
-        for file in manifest.files:
-            if file.path == path:
-                try:
-                    self._prove_names([file])
-                    return read_file(self.backend, file)
-                except (DamagedBlobError, LostBlobError) as error:
-                    if self._give_up_on(error):
-                        raise
-                self._prove_names([file])
-                return read_file(self.backend, file)
-        raise NotFoundError(f"there is no file {path!r} in what was saved")
+        return load_file(self._refs, manifest, path)
 
     def blob_path(self, digest: Digest) -> Path | None:
         """Return where a blob lies on this machine, fetched if need be; None if it cannot be.
@@ -503,21 +468,3 @@ class Store:
 
     def _is_expired(self, ref: Ref) -> bool:
         return ref.expires is not None and ref.expires <= self._clock()
-
-    def _prove_names(self, files: Iterable[File]) -> None:
-        # A signed ref names blobs by SHA-256; what their pieces are proven by can be forged.
-        if self.is_signed:
-            prove_names(self.backend, files)
-
-    def _give_up_on(self, error: DamagedBlobError | LostBlobError) -> bool:
-        """Set the blob aside that spoiled a load; False if it turns out to be whole."""
-        if self.backend.doubt(blob_name(error.blob)):
-            return False  # Only a copy of it was read, which is gone now.
-        try:
-            # Proven by its name: it may be the manifest that claims what is not so.
-            if is_whole(self.backend, error.blob):
-                return False
-        except NotFoundError:
-            pass
-        self._refs.set_blob_aside(error.blob)
-        return True

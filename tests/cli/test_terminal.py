@@ -58,6 +58,11 @@ def test_on_a_narrow_terminal_ids_stay_whole(shelf: Shelf):
     assert [each for each in ids if f" {each} " in shown] == ids
 
 
+def test_a_result_is_told_by_the_values_that_it_was_computed_from(shelf: Shelf):
+    shown = on_a_terminal(shelf, "ls", "--kind", "memo")
+    assert re.findall(r"x=\d", shown) == ["x=1", "x=2"]
+
+
 def test_one_entry_is_not_called_entries(shelf: Shelf):
     assert "\n1 entry, " in on_a_terminal(shelf, "ls", "model")
 

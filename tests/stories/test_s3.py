@@ -204,6 +204,7 @@ def proxy(s3_server: Server) -> Proxy:
     return Proxy(s3_server.url)
 
 
+@pytest.mark.stress
 def test_a_store_in_a_bucket_serves_flows_whose_data_is_on_disk(
     plain: Project, s3_server: Server
 ) -> None:
@@ -227,6 +228,7 @@ def test_a_store_on_disk_serves_flows_whose_data_is_in_a_bucket(
     assert plain.run(**on_another_machine(plain, 2)).workers == ["end"]
 
 
+@pytest.mark.stress
 def test_a_damaged_result_is_never_given_back_to_a_flow_on_disk(
     ran_once: Project, s3_server: Server
 ) -> None:

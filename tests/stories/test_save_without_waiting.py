@@ -162,11 +162,13 @@ def refused(project: Project) -> dict[str, Any]:
         return {"first": first, "seen": seen, "next": project.run(), "after": notes(project)}
 
 
+@pytest.mark.stress
 def test_a_task_whose_saves_cannot_be_uploaded_fails(refused: dict[str, Any]) -> None:
     assert refused["first"]["code"] != 0
     assert "was saved without waiting, and could not be uploaded" in refused["first"]["text"]
 
 
+@pytest.mark.stress
 def test_what_a_failed_run_could_not_upload_is_not_lost(refused: dict[str, Any]) -> None:
     assert "resumed_from" not in refused["seen"]
     assert "which an attempt had left on this machine" in refused["next"]["text"]

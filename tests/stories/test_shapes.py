@@ -7,6 +7,8 @@ import pytest
 from tests.stories.conftest import Ran
 from tests.stories.world import once
 
+pytestmark = pytest.mark.stress  # a minute of flows
+
 BRANCH = """
     from metaflow import FlowSpec, Parameter, step
 

@@ -302,16 +302,19 @@ def both(project: Project) -> dict[str, Any]:
 STEPS = ["slow", "alone", "flagged", "other", "refreshed", "fails", "end"]
 
 
+@pytest.mark.stress
 def test_a_retry_after_a_kill_does_not_wait_for_itself(both):
     assert "/slow/" in both["nobody"]
     assert "waiting for" not in both["nobody"]
 
 
+@pytest.mark.stress
 def test_outputs_that_cannot_be_pickled_keep_nobody_waiting(both):
     assert both["unpickled"] == 2  # The second that began it was not kept waiting.
     assert not both["leases"]
 
 
+@pytest.mark.stress
 def test_two_runs_that_start_elsewhere_but_read_the_same(both):
     assert "[memoize] waiting for F/" in both["second"]["slow"]
     assert "[memoize] hit: F/" in both["second"]["slow"]
@@ -324,22 +327,27 @@ def ran_side_by_side(both, step):
     return both["began"][step] == 2 and not waited
 
 
+@pytest.mark.stress
 def test_other_inputs_are_not_waited_for(both):
     assert ran_side_by_side(both, "other")
 
 
+@pytest.mark.stress
 def test_single_flight_off_runs_both(both):
     assert ran_side_by_side(both, "alone")
 
 
+@pytest.mark.stress
 def test_single_flight_off_on_the_command_line(both):
     assert ran_side_by_side(both, "flagged")
 
 
+@pytest.mark.stress
 def test_a_refresh_waits_for_nobody(both):
     assert ran_side_by_side(both, "refreshed")
 
 
+@pytest.mark.stress
 def test_the_next_one_runs_when_the_first_has_failed(both):
     assert "ValueError: no" in both["first"]["fails"]
     assert "[memoize] waiting for F/" in both["second"]["fails"]

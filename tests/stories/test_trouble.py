@@ -131,16 +131,19 @@ def count(failures, step):
     return [ran["workers"].count(step) for ran in failures["runs"]]
 
 
+@pytest.mark.stress
 def test_a_failed_task_is_not_recorded(failures):
     assert failures["runs"][0]["code"] != 0
     assert count(failures, "work")[:2] == [1, 1]
 
 
+@pytest.mark.stress
 def test_a_killed_task_is_not_recorded(failures):
     assert failures["runs"][1]["code"] != 0
     assert count(failures, "work")[1:] == [1, 1, 0]
 
 
+@pytest.mark.stress
 def test_a_caught_task_is_not_recorded(failures):
     first, second, *others = count(failures, "start")
     assert min(first, second) >= 1
@@ -149,6 +152,7 @@ def test_a_caught_task_is_not_recorded(failures):
     assert failures["error"] is None
 
 
+@pytest.mark.stress
 def test_a_retry_that_succeeds_is_recorded(failures):
     assert count(failures, "tried") == [2, 0, 0, 0]
 

@@ -10,6 +10,8 @@ import pytest
 from tests.stories.conftest import Ran
 from tests.stories.world import once, told
 
+pytestmark = pytest.mark.stress  # a minute of flows
+
 FLOW = """
 {head}
 from metaflow import FlowSpec, IncludeFile, Parameter, memoize, step

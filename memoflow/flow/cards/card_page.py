@@ -85,7 +85,7 @@ def _timeline(
         "field": "at",
         "type": "quantitative",
         "title": f"{unit} since the attempt began",
-        "scale": {"domain": [0, max((ended - began) / scale, 1e-3)], "nice": False, "padding": 0},
+        "scale": {"domain": [0, max((ended - began) / scale, 1e-3)], "nice": False, "padding": 8},
         "axis": _GRID | {"grid": False, "domain": True, "tickCount": 8},
     }
     loaded = [_row(act, began, scale) for act in _thinned(loads)]

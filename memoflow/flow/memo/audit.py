@@ -10,9 +10,7 @@ from typing import Any
 from xxhash import xxh3_64_intdigest
 
 from memoflow.errors import MemoflowError
-from memoflow.flow import artifact_store, saved
 from memoflow.flow.memo import transition
-from memoflow.flow.memo.difference import difference
 from memoflow.flow.memo.parents import INTERNAL
 from memoflow.flow.reference import Reference
 from memoflow.kinds.memo import Entry
@@ -127,6 +125,9 @@ class Audit:
     def _compared(
         self, left: dict[str, Any], wanted: tuple[str, ...] | None
     ) -> Iterator[tuple[str, str]]:
+        # Here, since every worker imports this, and few audit.
+        from memoflow.flow.memo.difference import difference
+
         stored = self._flow._datastore
         for name in sorted({*left, *self._entry.artifacts}):
             if name in INTERNAL or name in self._there or (wanted and name not in wanted):
@@ -166,6 +167,8 @@ def _files(reference: Any) -> dict[str, Hashable] | None:
     """Return what tells the bytes of each file apart; None if this names nothing that is there."""
     if not isinstance(reference, (dict, str, Reference)):
         return None
+    from memoflow.flow import artifact_store, saved  # Here, since few results are audited.
+
     try:
         return saved.contents(artifact_store.current_store(), reference)
     except MemoflowError:
