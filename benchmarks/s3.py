@@ -1,6 +1,6 @@
 """What stores in S3 cost, in requests and beside what else there is, on moto's server.
 
-    python -m benchmarks.s3 tiny many large hits flight faults --other PYTHON
+    python -m benchmarks.s3 tiny many large hits verbs flight faults --other PYTHON
 
 The server is moto's, in a process of its own on 127.0.0.1; a proxy counts requests where they are
 counted and is left out where time is. PYTHON is that of an environment of its own with
@@ -20,12 +20,16 @@ from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
+from memoflow.cli.listing import listed
+from memoflow.cli.stats import collect
 from memoflow.fingerprint import Fingerprint, Part
-from memoflow.kinds import memo
+from memoflow.kinds import memo, upkeep
 from memoflow.names import Key
 from memoflow.store import Payload, Store, open_store
 from tests.s3 import Proxy, Server, serving_elsewhere
 
+_CODE = (Part("code", "train()", "1", "train.py:4"),)
+_SCOPE = memo.scope_key("Sweep", "fit", Fingerprint.of(_CODE))
 SERIES = Key.of("checkpoint", "Flow", "step", "scope", "task")
 _FLOW = """
 import os, sys, time
@@ -186,34 +190,54 @@ class Bench:
 
     def hits(self, count: int = 1000) -> None:
         proxy = Proxy(self.server.url)
-        code = (Part("code", "train()", "1", "train.py:4"),)
-        scope = memo.scope_key("Sweep", "fit", Fingerprint.of(code))
-
-        def inputs(n: int) -> tuple[Part, ...]:
-            return (Part("input", "input", f"d{n}", summary=str(n)),)
-
+        bucket = self.server.bucket()
+        self._record(bucket, count)
         with proxy.running() as url:
-            bucket = self.server.bucket()
-            first = self.machine(bucket)
-
-            def record(n: int) -> None:
-                result = memo.Result(f"Sweep/1/fit/{n}", 1.5, {}, {"_foreach_var": None}, inputs(n))
-                memo.record(first, scope, code, result)
-
-            record(0)
-            with ThreadPoolExecutor(8) as pool:
-                list(pool.map(record, range(1, count)))
-            first.read_ahead(scope)  # As the end of a run does.
             store = self.machine(bucket, url)
             proxy.requests.clear()
             began = time.perf_counter()
-            store.read_ahead(scope)
-            names = [list(memo.read_sets(store, scope)) for _ in range(count)]
-            found = [memo.find(store, scope, inputs(n)) for n in range(count)]
+            store.read_ahead(_SCOPE)
+            names = [list(memo.read_sets(store, _SCOPE)) for _ in range(count)]
+            found = [memo.find(store, _SCOPE, _inputs(n)) for n in range(count)]
             took = time.perf_counter() - began
             assert all(names)
             assert all(found)
             say(f"{count} hits, cold index: {counted(proxy)}; {took * 1000 / count:.2f} ms a hit")
+
+    def verbs(self, count: int = 2000) -> None:
+        proxy = Proxy(self.server.url)
+        bucket = self.server.bucket()
+        self._record(bucket, count)
+        verbs: dict[str, Callable[[Store], object]] = {
+            "ls": listed,
+            "stats": collect,
+            "forget --dry-run": upkeep.protected,
+            "gc --dry-run": lambda store: upkeep.tidy(store, dry_run=True),
+            "reindex": lambda store: store.reindex(),
+        }
+        with proxy.running() as url:
+            for name, verb in verbs.items():
+                store = self.machine(bucket, url)
+                for known in ("cold", "warm"):
+                    proxy.requests.clear()
+                    began = time.perf_counter()
+                    verb(store)
+                    took = time.perf_counter() - began
+                    say(f"{name} over {count} results, {known}: {counted(proxy)}; {took:.2f} s")
+
+    def _record(self, bucket: str, count: int) -> None:
+        """Leave so many results of a step, and the bundles that the end of a run leaves."""
+        first = self.machine(bucket)
+
+        def record(n: int) -> None:
+            going_on = {"_foreach_var": None}
+            result = memo.Result(f"Sweep/1/fit/{n}", 1.5, {}, going_on, _inputs(n))
+            memo.record(first, _SCOPE, _CODE, result)
+
+        record(0)
+        with ThreadPoolExecutor(8) as pool:
+            list(pool.map(record, range(1, count)))
+        first.read_ahead(_SCOPE)
 
     def flight(self, processes: int = 16) -> None:
         fork = multiprocessing.get_context("fork")
@@ -278,6 +302,10 @@ class Bench:
         return tree
 
 
+def _inputs(n: int) -> tuple[Part, ...]:
+    return (Part("input", "input", f"d{n}", summary=str(n)),)
+
+
 def _run_once(server: Server, bucket: str, home: Path, key: Key, runs: object) -> None:
     """Do what a step with @memoize does: hold the lease, look again, run if nothing is there."""
     store = open_store(server.backend(bucket), cache_dir=home)
@@ -317,7 +345,7 @@ def say(line: str) -> None:
 
 
 def main() -> None:
-    rows = ["tiny", "many", "large", "hits", "flight", "faults"]
+    rows = ["tiny", "many", "large", "hits", "verbs", "flight", "faults"]
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("rows", nargs="*", choices=rows, default=rows)
     parser.add_argument("--rounds", type=int, default=5)

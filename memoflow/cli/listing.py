@@ -75,7 +75,7 @@ class Listed(NamedTuple):
     @property
     def where(self) -> str:
         """Flow and step."""
-        return "/".join(filter(None, (self.flow, self.step)))
+        return "/".join(filter(None, _place(self.ref.key)))
 
     def to_json(self) -> dict[str, Any]:
         ref = self.ref

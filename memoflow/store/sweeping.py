@@ -76,6 +76,7 @@ class Sweep:
             if self._now or since.get(name, time) < time - self._grace
         ]
         if self._dry_run:
+            self._reach.remember()
             return Swept(len(doomed), _size(doomed), len(lost) - len(doomed))
         gone: list[Found] = []
         for start in range(0, len(doomed), _DOOMED_AT_ONCE):

@@ -199,6 +199,16 @@ def test_a_second_sweep_reads_only_new_refs(far: Elsewhere, tmp_path: Path, cloc
     assert len(blobs(far)) == 1
 
 
+def test_a_dry_run_is_remembered_as_well(far: Elsewhere, tmp_path: Path, clock: Clock) -> None:
+    store = process(far, tmp_path / "here", clock)
+    for n in range(30):
+        store.append(SERIES, two(tmp_path / "tree", n))
+    process(far, tmp_path / "there", clock).sweep(dry_run=True)
+    far.since()
+    process(far, tmp_path / "there", clock).sweep(dry_run=True)
+    assert far.since()["read"] <= 1
+
+
 def test_a_key_that_leads_elsewhere_by_now_is_read_again_by_a_sweep(
     far: Elsewhere, tmp_path: Path, clock: Clock
 ) -> None:
