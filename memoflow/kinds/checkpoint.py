@@ -74,6 +74,8 @@ class About:
             metadata = json.loads(fields["metadata"])
             if not isinstance(metadata, dict):
                 raise TypeError("its metadata is no mapping")
+            if not isinstance(fields["task"], str):
+                raise TypeError("its task is no text")
             return cls(**{**fields, "metadata": metadata})
         except (TypeError, KeyError, ValueError, RecursionError) as error:
             raise IntegrityError(f"this is no checkpoint's description: {error}") from None

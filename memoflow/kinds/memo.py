@@ -323,11 +323,15 @@ def is_result(key: Key) -> bool:
 
 
 def references(store: Store) -> set[str]:
-    """Return the keys of what the outputs of live entries refer to."""
+    """Return the keys of what the outputs of entries refer to.
+
+    Of expired ones, too: whether they are is for the backend's clock to say.
+    """
     found: set[str] = set()
-    for _, meta in store.metas(Key.of("memo"), wanted=is_result):
-        with suppress(TypeError):  # It is damaged: no entry.
-            found.update(_texts(meta.get("refers_to", [])))
+    for _, meta in store.metas(Key.of("memo"), wanted=is_result, even_expired=True):
+        named = meta.get("refers_to")
+        if isinstance(named, list):
+            found.update(each for each in named if isinstance(each, str))
     return found
 
 

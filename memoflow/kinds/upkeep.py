@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from contextlib import suppress
 from datetime import timedelta
 from functools import partial
 
+from memoflow.errors import BadKeyError
 from memoflow.kinds import card, checkpoint, hub, memo, model
 from memoflow.names import Key
 from memoflow.store import Store
@@ -19,8 +21,11 @@ def protected(store: Store, referring: Iterable[Store] = ()) -> set[Key]:
     Those of the store itself and of `referring`: a flow may keep its results in another store than
     its checkpoints. And what revisions of the Hub stood for, where that leads to a snapshot.
     """
-    referred = {key for each in {store, *referring} for key in memo.references(each)}
-    return checkpoint.newest(store) | hub.standing(store) | set(map(Key.parse, referred))
+    kept = checkpoint.newest(store) | hub.standing(store)
+    for text in {text for each in {store, *referring} for text in memo.references(each)}:
+        with suppress(BadKeyError, UnicodeDecodeError):  # Nothing is called so.
+            kept.add(Key.parse(text))
+    return kept
 
 
 def tidy(

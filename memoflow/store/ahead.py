@@ -15,14 +15,14 @@ import logging
 import threading
 import time
 import zlib
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from dataclasses import dataclass, field
 from datetime import timedelta
 
 from memoflow.backends import Backend, Found
-from memoflow.errors import BackendError, BadKeyError
+from memoflow.errors import BackendDeniedError, BackendError, BadKeyError
 from memoflow.names import Digest, Key
 from memoflow.store.ref_file import LARGEST_BYTES
 
@@ -39,6 +39,7 @@ _MOST_BUNDLES_READ = 64
 _LARGEST_BYTES = 64 << 20  # of a bundle
 _LEAST_LINE_BYTES = 1 << 10  # as which a shorter line counts: millions take minutes
 _UNPACKED_BYTES = 256 << 20  # of what is in one: anybody may have written it
+_LONGEST_LINE = 1 << 20
 _MOST_READ = 10_000  # refs, one by one; what is beyond is read when it is wanted
 
 
@@ -67,35 +68,24 @@ class Ahead:
             if known is not None and self._clock() - known.at < _ABSENT.total_seconds():
                 return list(known.found)
             looked = _Looked(self._clock(), dict(listed))
-            looked.data = self.read(prefix, looked.found, most=_MOST_READ)
+            bundles = self._bundles(prefix)
+            looked.data = self._copies(bundles, looked.found)
+            single = [key for key in looked.found if key not in looked.data][:_MOST_READ]
+            self._read(looked, single)
             self._looked[prefix] = looked
+        if len(single) >= _WORTH_BUNDLING:
+            # Those of the folders below are what others live by, who look there.
+            folder = f"{FOLDER}/{prefix}"
+            own = [each for each in bundles if each.name.rpartition("/")[0] == folder]
+            self._bundle(prefix, looked, single, own)
         return list(looked.found)
 
-    def read(
-        self, prefix: Key, found: dict[Key, Found], *, most: int | None = None
-    ) -> dict[Key, bytes]:
-        """Return what is in the files that were just `found` below a prefix, of each its version.
+    def copies(self, prefix: Key, found: Mapping[Key, Found]) -> dict[Key, bytes]:
+        """Return what bundles have of the files that were just `found` below a prefix.
 
-        At most so many are read one by one. What went since it was listed is taken out of `found`.
+        Of each the version that was found, which nobody vouches for: anybody may leave a bundle.
         """
-        data: dict[Key, bytes] = {}
-        bundles = list(self._backend.list(f"{FOLDER}/{prefix}"))
-        for key, version, text in self._bundled(bundles):
-            file = found.get(key)
-            # By its version: a key can lead elsewhere since it was bundled.
-            if file is not None and file.version and file.version == version:
-                data[key] = text
-        single = [key for key in found if key not in data][:most]
-        with ThreadPoolExecutor(_AT_ONCE, thread_name_prefix="memoflow-ahead") as pool:
-            names = [found[key].name for key in single]
-            for key, read in zip(single, pool.map(self._read_one, names), strict=True):
-                if read is None:
-                    del found[key]
-                else:
-                    data[key] = read
-        if len(single) >= _WORTH_BUNDLING:
-            self._bundle(prefix, found, data, single, bundles)
-        return data
+        return self._copies(self._bundles(prefix), found)
 
     def data(self, key: Key) -> bytes | None:
         """Return what the ref's file holds, if it was read not long ago."""
@@ -139,42 +129,74 @@ class Ahead:
                 return looked
         return None
 
+    def _read(self, looked: _Looked, keys: list[Key]) -> None:
+        with ThreadPoolExecutor(_AT_ONCE, thread_name_prefix="memoflow-ahead") as pool:
+            names = [looked.found[key].name for key in keys]
+            for key, data in zip(keys, pool.map(self._read_one, names), strict=True):
+                if data is None:
+                    del looked.found[key]  # It went since it was listed.
+                else:
+                    looked.data[key] = data
+
     def _read_one(self, name: str) -> bytes | None:
         return self._backend.read(name, most_bytes=LARGEST_BYTES)
+
+    def _bundles(self, prefix: Key) -> list[Found]:
+        try:
+            found = list(self._backend.list(f"{FOLDER}/{prefix}"))
+        except BackendDeniedError:
+            return []  # They can be done without.
+        # Its own before those of the folders below.
+        return sorted(found, key=lambda each: each.name.count("/"))
+
+    def _copies(self, bundles: list[Found], found: Mapping[Key, Found]) -> dict[Key, bytes]:
+        data: dict[Key, bytes] = {}
+        left = _UNPACKED_BYTES
+        for key, version, text in self._bundled(bundles):
+            file = found.get(key)
+            # By its version: a key can lead elsewhere since it was bundled.
+            if file is not None and file.version and file.version == version:
+                left -= len(text)
+                if left < 0:
+                    break
+                data[key] = text
+        return data
 
     def _bundled(self, bundles: list[Found]) -> Iterator[tuple[Key, str, bytes]]:
         for bundle in bundles[:_MOST_BUNDLES_READ]:
             if bundle.size_bytes > _LARGEST_BYTES:
                 continue
-            data = self._backend.read(bundle.name, most_bytes=_LARGEST_BYTES)
-            # Under its digest, so that damage to it shows.
-            if data is None or Digest.of(data).hex != bundle.name.rpartition("/")[2]:
-                continue
             try:
+                data = self._backend.read(bundle.name, most_bytes=_LARGEST_BYTES)
+                # Under its digest, so that damage to it shows.
+                if data is None or Digest.of(data).hex != bundle.name.rpartition("/")[2]:
+                    continue
                 for line in _lines(data):
                     key, version, text = json.loads(line)
                     yield Key.parse(key), str(version), text.encode()
             except (
                 *(OSError, EOFError, zlib.error, ValueError, TypeError, AttributeError),
-                *(RecursionError, BadKeyError),
+                *(RecursionError, BadKeyError, BackendDeniedError),
             ) as error:
                 log.debug("%s cannot be read and is done without: %s", bundle.name, error)
 
     def _bundle(
-        self,
-        prefix: Key,
-        found: dict[Key, Found],
-        data: dict[Key, bytes],
-        single: list[Key],
-        bundles: list[Found],
+        self, prefix: Key, looked: _Looked, single: list[Key], bundles: list[Found]
     ) -> None:
         """Leave a copy of what was read one by one, or of all if there are many such copies."""
         merged = len(bundles) >= _MOST_BUNDLES
-        keys = data if merged else single
         lines = []
-        for key in keys:
+        left = _UNPACKED_BYTES // 4
+        for key in list(looked.data) if merged else single:
             with suppress(KeyError, UnicodeDecodeError):  # It went, or is damaged.
-                lines.append(json.dumps([str(key), found[key].version, data[key].decode()]))
+                text = looked.data[key].decode()
+                line = json.dumps([str(key), looked.found[key].version, text])
+                if len(line) > _LONGEST_LINE:
+                    continue  # It is read by itself.
+                left -= max(len(line), _LEAST_LINE_BYTES)
+                if left < 0:
+                    break
+                lines.append(line)
         packed = gzip.compress("\n".join(lines).encode(), compresslevel=1, mtime=0)
         try:
             name = f"{FOLDER}/{prefix}/{Digest.of(packed).hex}"

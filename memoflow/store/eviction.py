@@ -56,10 +56,11 @@ def evict(
     kept.update(key for key, each in held.items() if each.file.modified > now)
     kept.update(filter(leased(refs.backend), held))
     over = [(key, each.file) for key, each in held.items() if _is_over(each.ref, each.file, now)]
-    # Read: the index may remember one that was made anew elsewhere.
+    # By the ref itself: the index may remember one that was made anew elsewhere, and anybody may
+    # have left a bundle.
     out = [
         held[key].ref
-        for key, file, stored in refs.contents(over, signed=False)
+        for key, file, stored in refs.contents(over, signed=False, copies=False)
         if key not in kept and _is_over(stored.ref, file, now)
     ]
     for ref in out:

@@ -10,6 +10,7 @@ import logging
 import time
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from dataclasses import replace
 from functools import partial
@@ -18,6 +19,7 @@ from memoflow.backends import Backend, Found, Place, Tiered
 from memoflow.errors import (
     BackendError,
     BadKeyError,
+    FormatError,
     IntegrityError,
     MemoflowError,
     NotFoundError,
@@ -38,6 +40,7 @@ FOLDER = "refs"
 QUARANTINE = "quarantine"
 DROPPED = "gc/dropped"
 _AT_ONCE = 16
+_BATCH = 1000
 _NO_KEYS = Keyring()
 
 
@@ -81,7 +84,7 @@ class Refs:
             return None if data is None else decode(key, data, self.keyring)
         except UnsignedError:
             raise
-        except IntegrityError:
+        except (IntegrityError, FormatError):
             return None  # Only a copy, which says nothing of the ref.
 
     def _read(self, key: Key, keyring: Keyring | None = None) -> Stored | None:
@@ -107,13 +110,17 @@ class Refs:
             return None
 
     def contents(
-        self, listed: Iterable[tuple[Key, Found]], *, signed: bool = True
+        self,
+        listed: Iterable[tuple[Key, Found]],
+        *,
+        signed: bool = True,
+        copies: bool = True,
     ) -> Iterator[tuple[Key, Found, Stored]]:
-        """Yield what is stored in each of these versions, in few requests where asking is slow.
+        """Yield what is stored for keys that were just listed, in few requests where that matters.
 
-        They were just listed. What went since is left out, and what is damaged is set aside with a
-        warning. Unless it is to be `signed`, whoever signed it: to keep or remove it, not to use
-        it. That no blob is deleted by: see `Reach`.
+        What went since is left out, and what is damaged is set aside with a warning. Unless it is
+        to be `signed`, whoever signed it: to keep or remove it, not to use it. From `copies` of
+        these versions in bundles, as far as there are any: never to decide what goes.
         """
         by_kind: dict[str, dict[Key, Found]] = defaultdict(dict)
         for key, file in listed:
@@ -121,15 +128,24 @@ class Refs:
         read = partial(self._or_warn, self._read) if signed else self.read_any
         keyring = self.keyring if signed else _NO_KEYS
         for kind, files in by_kind.items():
-            is_worth_it = len(files) >= _AT_ONCE and not self.backend.is_local
-            data = self.ahead.read(Key.of(kind), files) if is_worth_it else {}
+            is_slow = len(files) >= _AT_ONCE and not self.backend.is_local
+            copied = self.ahead.copies(Key.of(kind), files) if is_slow and copies else {}
+            single = []
             for key, file in files.items():
                 stored = None
-                with suppress(IntegrityError):  # Perhaps only of a copy: asked below.
-                    stored = decode(key, data[key], keyring) if key in data else None
-                stored = stored or read(key)
-                if stored is not None:
+                with suppress(IntegrityError, FormatError):  # Of a copy, which says nothing.
+                    stored = decode(key, copied[key], keyring) if key in copied else None
+                if stored is None:
+                    single.append(key)
+                else:
                     yield key, file, stored
+            with ThreadPoolExecutor(_AT_ONCE if is_slow else 1) as pool:
+                for start in range(0, len(single), _BATCH):
+                    batch = single[start : start + _BATCH]
+                    answers = pool.map(read, batch) if is_slow else map(read, batch)
+                    for key, stored in zip(batch, answers, strict=True):
+                        if stored is not None:
+                            yield key, files[key], stored
 
     def make_room(self, key: Key) -> None:
         """Set aside what is stored for the key if none of our keys has signed it."""

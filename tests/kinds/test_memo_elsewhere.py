@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import gzip
 import json
+import time
+from collections.abc import Callable
 from datetime import timedelta
 from pathlib import Path
 
@@ -16,6 +18,7 @@ from memoflow.kinds import memo, upkeep
 from memoflow.kinds.nearest import nearest
 from memoflow.names import Digest, Key, Ref
 from memoflow.store import Payload, Store, open_store
+from memoflow.store.ref_file import decode, encode
 from tests.faults import Faulty
 
 CODE = (Part("code", "train()", "1", "train.py:4"),)
@@ -272,3 +275,79 @@ def test_a_damaged_ref_keeps_nobody_from_tidying(filled: list[Store]) -> None:
     memo.references(filled[2])
     assert [found.name for found in filled[2].quarantined()] == [f"quarantine/refs/{ref.key}"]
     assert filled[2].find(ref.key) is None
+
+
+def forge(store: Store, change: Callable[[Key, bytes], bytes]) -> None:
+    """Put a bundle in the place of the one there is, whose lines are whole and not true."""
+    (bundle,) = store.backend.list("bundles")
+    lines = []
+    for line in gzip.decompress(store.backend.read(bundle.name)).splitlines():
+        key, version, text = json.loads(line)
+        lines.append(json.dumps([key, version, change(Key.parse(key), text.encode()).decode()]))
+    data = gzip.compress("\n".join(lines).encode())
+    store.backend.delete([bundle.name])
+    folder = bundle.name.rpartition("/")[0]
+    store.backend.write(f"{folder}/{Digest.of(data).hex}", data)
+
+
+def over(key: Key, data: bytes) -> bytes:
+    """Return the ref as one that expired long ago."""
+    stored = decode(key, data)
+    size = stored.ref.size_bytes
+    made = {"size_bytes": size, "new_bytes": size, "created": 1.0, "expires": 2.0}
+    return encode(key, stored.manifest, meta=stored.meta or {}, **made)[1]
+
+
+def newer(key: Key, data: bytes) -> bytes:
+    """Return the ref as of a later format."""
+    head = data.splitlines()[0].replace(b'"format":1', b'"format":9')
+    return head + b"\n" + Digest.of(head).encode() + b"\n"
+
+
+def test_a_forged_bundle_evicts_nothing(filled: list[Store]) -> None:
+    filled[1].read_ahead(Key.of("memo"))
+    forge(filled[1], over)
+    assert upkeep.tidy(filled[2])[0].refs == ()
+
+
+def test_a_bundle_of_a_newer_memoflow_stops_nobody(filled: list[Store]) -> None:
+    filled[1].read_ahead(Key.of("memo"))
+    forge(filled[1], newer)
+    filled[2].reindex()
+    assert filled[2].index.entries().keys() == set(map(str, filled[0].keys()))
+    upkeep.tidy(filled[3])
+
+
+def test_bundles_that_say_nothing_are_done_without(filled: list[Store], there: Faulty) -> None:
+    filled[1].read_ahead(Key.of("memo"))
+    for bundle in list(there.list("bundles")):
+        there.backend.delete([bundle.name])
+        there.backend.write(bundle.name, b"archived")
+    filled[2].reindex()
+    assert filled[2].index.entries().keys() == set(map(str, filled[0].keys()))
+
+
+def test_tidying_leaves_the_bundles_that_tasks_read(filled: list[Store], there: Faulty) -> None:
+    filled[1].read_ahead(SCOPE)
+    before = {bundle.name for bundle in there.list("bundles")}
+    upkeep.tidy(filled[2], dry_run=True)
+    filled[2].read_ahead(Key.of("memo"))
+    assert before <= {bundle.name for bundle in there.list("bundles")}
+
+
+def test_what_expired_by_a_wrong_clock_is_still_referred_to(there: Faulty, tmp_path: Path) -> None:
+    store = open_store(there, cache_dir=tmp_path / "a")
+    result = memo.Result(
+        "Sweep/1/fit/1", 1.5, {}, {"_foreach_var": None}, inputs(1), refers_to=("model/A/b/c",)
+    )
+    memo.record(store, SCOPE, CODE, result, expires=time.time() + 3600)
+    ahead = open_store(there, cache_dir=tmp_path / "b", clock=lambda: time.time() + 3 * 86400)
+    assert memo.references(ahead) == {"model/A/b/c"}
+
+
+def test_a_reference_that_is_no_key_stops_no_tidying(machines: list[Store]) -> None:
+    result = memo.Result(
+        "Sweep/1/fit/1", 1.5, {}, {"_foreach_var": None}, inputs(1), refers_to=("a//b",)
+    )
+    memo.record(machines[0], SCOPE, CODE, result)
+    upkeep.tidy(machines[1])

@@ -49,12 +49,14 @@ def boosted(project: Project) -> list[dict[str, Any]]:
     ]
 
 
+@pytest.mark.stress
 def test_boosting_that_crashes_after_each_save_comes_to_its_end(
     boosted: list[dict[str, Any]],
 ) -> None:
     assert (boosted[0]["attempts"], list(boosted[0]["accuracies"])) == (2, ["10", "20"])
 
 
+@pytest.mark.stress
 def test_eager_boosting_begins_with_the_trees_of_the_run_before(
     boosted: list[dict[str, Any]],
 ) -> None:

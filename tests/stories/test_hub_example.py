@@ -13,6 +13,7 @@ ROOT = Path(__file__).parents[2]
 PAGE = (ROOT / "docs" / "huggingface_hub.md").read_text()
 
 
+@pytest.mark.stress
 def test_the_example_evaluates_a_model_that_the_stand_in_serves(project):
     pytest.importorskip("sklearn")
     made = project.python(str(ROOT / "examples" / "hub_model.py"), "digits")
