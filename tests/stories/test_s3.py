@@ -107,31 +107,38 @@ def story(project: Project) -> dict[str, object]:
         }
 
 
+@pytest.mark.stress
 def test_the_first_machine_runs_every_step(story):
     assert sorted(story["first"]["workers"]) == ["end", "fit", "fit", "join", "start"]
 
 
+@pytest.mark.stress
 def test_a_second_machine_starts_no_worker_of_a_memoized_step(story):
     assert story["second"]["workers"] == ["end"]
 
 
+@pytest.mark.stress
 def test_results_outlive_the_runs_that_they_come_from(story):
     assert story["third"]["workers"] == ["end"]
     assert story["seen"]["total"] == 13
 
 
+@pytest.mark.stress
 def test_a_retry_continues_from_the_last_save_in_the_bucket(story):
     assert (story["seen"]["resumed"], story["seen"]["is_loaded"]) == ("2", True)
 
 
+@pytest.mark.stress
 def test_checkpoints_are_listed_newest_first(story):
     assert story["seen"]["listed"] == [2, 1, 0]
 
 
+@pytest.mark.stress
 def test_a_model_is_loaded_by_reference(story):
     assert story["seen"]["loaded"] == ["epoch", "weights"]
 
 
+@pytest.mark.stress
 def test_the_store_lies_beside_the_flows_in_the_bucket(story):
     folders = {name.split("/")[1] for name in story["names"] if name.startswith("metaflow/")}
     assert {"memoflow", "Sweep"} <= folders

@@ -7,6 +7,8 @@ import pytest
 from tests.stories.conftest import Ran
 from tests.stories.world import once
 
+pytestmark = pytest.mark.stress  # a minute of flows
+
 FLOW = """
     import os
     from metaflow import FlowSpec, Parameter, memoize, step
@@ -220,21 +222,18 @@ def modes(project):
     return ran
 
 
-@pytest.mark.stress
 def test_off_neither_uses_nor_records(modes):
     assert modes["off"]["workers"] == ["start", "end"]
     assert modes["read-only"]["workers"] == ["start", "end"]
     assert modes["off again"]["workers"] == ["start", "end"]
 
 
-@pytest.mark.stress
 def test_read_only_uses_and_does_not_record(modes):
     assert modes["read-only"]["workers"] == ["start", "end"]
     assert modes["on"]["workers"] == ["start", "end"]
     assert modes["read-only again"]["workers"] == []
 
 
-@pytest.mark.stress
 def test_only_makes_a_miss_an_error(modes):
     assert modes["only"]["code"] != 0
     assert "step start has no stored result (first run)" in modes["only"]["text"]
@@ -242,19 +241,16 @@ def test_only_makes_a_miss_an_error(modes):
     assert modes["only again"]["workers"] == []
 
 
-@pytest.mark.stress
 def test_refresh_by_decorator(modes):
     assert "start" in modes["options 2"]["workers"]
     assert modes["value"] == "2"
 
 
-@pytest.mark.stress
 def test_the_mode_by_decorator_and_environment_variable(modes):
     assert modes["options 2"]["workers"] == ["start", "off"]
     assert modes["variable"]["workers"] == ["start", "off", "end"]
 
 
-@pytest.mark.stress
 def test_an_unknown_mode_is_an_error(line, modes):
     assert "Invalid value for '--memo'" in line["unknown mode"]["text"]
     assert "mode is one of on, off, read-only, only, not 'maybe'" in modes["unknown"]["text"]

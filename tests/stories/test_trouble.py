@@ -168,16 +168,19 @@ def unwritable(ran_once, tmp_path_factory):
         folder.chmod(0o700)
 
 
+@pytest.mark.stress
 def test_a_store_that_cannot_be_written_fails_no_step(unwritable):
     assert unwritable.returncode == 0, unwritable.stdout
     assert "sum 1500" in unwritable.stdout
     assert unwritable.stdout.count("[memoize] recording failed") == 1
 
 
+@pytest.mark.stress
 def test_a_store_that_cannot_be_written_goes_without_a_lease(unwritable):
     assert unwritable.stdout.count("[memoize] going on without a lease: ") == 1
 
 
+@pytest.mark.stress
 def test_a_store_that_cannot_be_read_turns_memoization_off(flow):
     flow.store.chmod(0o000)
     try:
@@ -190,6 +193,7 @@ def test_a_store_that_cannot_be_read_turns_memoization_off(flow):
     assert flow.run().workers.count("start") == 0
 
 
+@pytest.mark.stress
 def test_a_store_that_is_a_file_turns_memoization_off_with_one_line(new):
     new.folder.joinpath(".metaflow").mkdir()
     new.store.write_text("not a directory")
@@ -198,6 +202,7 @@ def test_a_store_that_is_a_file_turns_memoization_off_with_one_line(new):
     assert sum("off: " in line for line in ran.memo_lines) >= 1
 
 
+@pytest.mark.stress
 def test_a_store_of_a_newer_format_is_left_alone(flow):
     path = flow.store / "format.json"
     before = files(flow.store)
@@ -213,6 +218,7 @@ def test_a_store_of_a_newer_format_is_left_alone(flow):
     assert files(flow.store) == before
 
 
+@pytest.mark.stress
 @pytest.mark.parametrize("where", ["blobs", "refs"])
 def test_a_flipped_bit_is_noticed_and_healed(flow, where):
     for path in files(flow.store / where):
@@ -230,6 +236,7 @@ def test_a_flipped_bit_is_noticed_and_healed(flow, where):
     assert "sum 1000" in third.text
 
 
+@pytest.mark.stress
 def test_a_flipped_bit_in_the_runs_own_file_is_healed_from_the_store(flow):
     for path in files(flow.store / "blobs"):
         own = flow.folder / ".metaflow" / "F" / "data" / path.name[:2] / path.name
@@ -241,6 +248,7 @@ def test_a_flipped_bit_in_the_runs_own_file_is_healed_from_the_store(flow):
     assert "sum 1000" in second.text
 
 
+@pytest.mark.stress
 def test_damage_to_both_copies_runs_the_step_again(flow):
     for path in files(flow.store / "blobs"):
         own = flow.folder / ".metaflow" / "F" / "data" / path.name[:2] / path.name
@@ -253,6 +261,7 @@ def test_damage_to_both_copies_runs_the_step_again(flow):
     assert flow.run().workers.count("start") == 0
 
 
+@pytest.mark.stress
 def test_a_missing_blob_is_a_miss(flow):
     for path in files(flow.store / "blobs"):
         path.unlink()
@@ -263,6 +272,7 @@ def test_a_missing_blob_is_a_miss(flow):
     assert flow.run().workers.count("start") == 0
 
 
+@pytest.mark.stress
 @pytest.mark.parametrize("content", [None, b"garbage" * 1000])
 def test_an_index_that_is_lost_or_damaged_loses_nothing(flow, content):
     (index,) = (flow.folder / ".cache").rglob("*.sqlite")
@@ -275,6 +285,7 @@ def test_an_index_that_is_lost_or_damaged_loses_nothing(flow, content):
     assert "sum 1000" in ran.text
 
 
+@pytest.mark.stress
 def test_a_locked_index_loses_nothing(flow):
     (index,) = (flow.folder / ".cache").rglob("*.sqlite")
     lock = sqlite3.connect(index, isolation_level=None)
@@ -287,6 +298,7 @@ def test_a_locked_index_loses_nothing(flow):
     assert flow.run().workers.count("start") == 0
 
 
+@pytest.mark.stress
 def test_a_package_that_is_missing_fails_no_step(flow):
     flow.write("xxhash.py", "raise ImportError('no xxhash here')")
     ran = flow.run()
@@ -294,6 +306,7 @@ def test_a_package_that_is_missing_fails_no_step(flow):
     assert any("preparing failed: ImportError: no xxhash" in line for line in ran.memo_lines)
 
 
+@pytest.mark.stress
 def test_a_value_without_a_fingerprint_runs_and_says_why(new):
     new.edit("flow.py", "class F", "import threading\nLOCK = threading.Lock()\n\nclass F")
     new.edit("flow.py", "self.value = ", "LOCK.locked()\n        self.value = ")
