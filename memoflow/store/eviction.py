@@ -113,7 +113,7 @@ def _over_budget(
     reached: dict[Key, set[str]] = {}
     uses: Counter[str] = Counter()
     listed = [(key, each.file) for key, each in held.items()]
-    for key, _, stored in refs.contents(listed, signed=False):
+    for key, _, stored in refs.contents(listed, signed=False, copies=False):
         reached[key] = {blob_name(blob) for blob in refs.blobs(stored)}
         uses.update(reached[key])
     total = sum(sizes.get(name, 0) for name in uses)
