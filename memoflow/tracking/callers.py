@@ -1,0 +1,64 @@
+"""Callers: whose code asks for a file or a variable, told from the frames of the call."""
+
+from __future__ import annotations
+
+import functools
+import os
+from types import FrameType
+from typing import Literal
+
+from memoflow.fingerprint.packages import is_stdlib, site_of
+
+Caller = Literal["user", "host", "import", "nobody"]
+_Owner = Literal["user", "host", "import", "library"]
+
+_DEEPEST = 200  # frames looked at
+_IMPORTS = ("<frozen importlib", "<frozen zipimport")
+_READERS_OF_CODE = ("linecache.py", "inspect.py", "traceback.py", "tokenize.py", "pdb.py")
+
+
+def caller(frame: FrameType | None) -> Caller:
+    """Return who makes a call: the first of the user's code, Metaflow, or an import statement.
+
+    "import" is the loading of a library, or of the code of a module of the user's; a module of the
+    user's that runs while it is imported is "user". "nobody" is a thread of a library's.
+    """
+    for _ in range(_DEEPEST):
+        if frame is None:
+            return "nobody"
+        owner = _owner(frame.f_code.co_filename, str(frame.f_globals.get("__name__")))
+        if owner != "library":
+            return owner
+        frame = frame.f_back
+    return "nobody"
+
+
+def reads_code(frame: FrameType | None) -> bool:
+    """Return whether a file is opened to show or parse code, as for a traceback."""
+    for _ in range(6):
+        if frame is None:
+            return False
+        if os.path.basename(frame.f_code.co_filename) in _READERS_OF_CODE:
+            return True
+        frame = frame.f_back
+    return False
+
+
+def is_users(filename: str, module: str = "") -> bool:
+    """Return whether code of this file and module is the user's."""
+    return _owner(filename, module) == "user"
+
+
+@functools.lru_cache(maxsize=4096)
+def _owner(filename: str, module: str) -> _Owner:
+    top = module.partition(".")[0]
+    if top in ("metaflow", "metaflow_extensions"):
+        return "host"
+    if filename.startswith(_IMPORTS):
+        return "import"
+    if top == "memoflow" or filename.startswith(("<frozen", "<attrs", "<__array", "<decorator")):
+        return "library"
+    if filename.startswith("<"):
+        return "library" if is_stdlib(module, None) else "user"  # a cell of a notebook, or `exec`
+    path = os.path.abspath(filename)
+    return "library" if site_of(path) is not None or is_stdlib(module, path) else "user"

@@ -1,0 +1,165 @@
+"""Kernel events: files opened by code that Python does not see, told by Linux's fanotify.
+
+Each watched directory tells of its own files: who opened, made, wrote or moved one. Unprivileged
+since Linux 5.13; then the process is known only where it is this one. Elsewhere, and where a
+container forbids it, there are no events. See fanotify(7); the masks are those of its header.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import ctypes
+import os
+import select
+import struct
+import threading
+from collections.abc import Callable, Iterable
+from typing import NamedTuple
+
+_INIT = 0x1 | 0x2 | 0xC00  # CLOEXEC, NONBLOCK, REPORT_DFID_NAME
+_ACCESS, _CLOSE_WRITE, _OPEN, _MOVED_TO, _CREATE = 0x1, 0x8, 0x20, 0x80, 0x100
+_OVERFLOW, _ON_CHILD, _ON_DIR = 0x4000, 0x08000000, 0x40000000
+_MASK = _ACCESS | _CLOSE_WRITE | _OPEN | _MOVED_TO | _CREATE | _ON_CHILD | _ON_DIR
+_ADD, _HERE = 0x1, -100
+_HEADER = struct.Struct("=IBBHQii")
+_RECORD = struct.Struct("=BBH8sIi")
+_BUFFER_BYTES = 1 << 18
+_HANDLE_BYTES = 128
+_ANY_HANDLE = 0x200  # AT_HANDLE_FID: file systems that cannot decode handles give them all the same
+_POLL_SECONDS = 0.2
+
+
+class Event(NamedTuple):
+    """What happened to a file; `mine` is False where another process did it, whichever."""
+
+    path: str
+    mine: bool
+    opened: bool
+    read: bool
+    written: bool
+    is_directory: bool
+
+
+class KernelEvents:
+    """The events of some directories, told to a function in a thread of its own until `close`."""
+
+    def __init__(self, tell: Callable[[Event], None]) -> None:
+        """Open a queue of events; OSError where there are none to be had."""
+        self._tell = tell
+        self._libc = ctypes.CDLL(None, use_errno=True)
+        init = getattr(self._libc, "fanotify_init", None)
+        if init is None:
+            raise OSError("this system has no fanotify")
+        self._fd = int(init(_INIT, os.O_RDONLY | os.O_CLOEXEC))
+        if self._fd < 0:
+            raise OSError(ctypes.get_errno(), "fanotify is not to be had")
+        self._pid = os.getpid()
+        self._folders: dict[bytes, str] = {}
+        self._marked: set[str] = set()
+        self.overflowed = False
+        self._ended = False
+        self._lock = threading.RLock()
+        self._thread = threading.Thread(target=self._follow, name="memoflow-events", daemon=True)
+        self._thread.start()
+
+    def watch(self, folders: Iterable[str]) -> None:
+        """Tell of what happens in these directories from now on; what cannot be watched is not."""
+        for folder in folders:
+            if folder in self._marked or self._ended:
+                continue
+            self._marked.add(folder)
+            name = os.fsencode(folder)
+            handle = self._handle(name)
+            mask = ctypes.c_uint64(_MASK)
+            if handle is not None and self._libc.fanotify_mark(
+                self._fd, _ADD, mask, _HERE, name
+            ) == 0:
+                self._folders[handle] = folder
+
+    def is_watched(self, folder: str) -> bool:
+        """Return whether what happens in a directory is told."""
+        return folder in self._marked
+
+    def drain(self) -> None:
+        """Tell all that has happened by now."""
+        if os.getpid() != self._pid:
+            return
+        with self._lock:
+            while not self._ended:
+                try:
+                    data = os.read(self._fd, _BUFFER_BYTES)
+                except (BlockingIOError, InterruptedError):
+                    return
+                except OSError:
+                    return
+                if not data:
+                    return
+                self._split(data)
+
+    def close(self) -> None:
+        """Tell what is left, and stop."""
+        if os.getpid() != self._pid or self._ended:
+            return
+        self.drain()
+        with self._lock:
+            self._ended = True
+            os.close(self._fd)
+
+    def _follow(self) -> None:
+        while not self._ended:
+            try:
+                ready, _, _ = select.select([self._fd], [], [], _POLL_SECONDS)
+            except (OSError, ValueError):
+                return  # It was closed.
+            if ready:
+                with contextlib.suppress(Exception):
+                    self.drain()
+
+    def _split(self, data: bytes) -> None:
+        at = 0
+        while at + _HEADER.size <= len(data):
+            length, _, _, header, mask, _, pid = _HEADER.unpack_from(data, at)
+            if length < _HEADER.size:
+                return
+            if mask & _OVERFLOW:
+                self.overflowed = True
+            else:
+                path = self._path(data[at + header : at + length])
+                if path is not None:
+                    self._tell(_event(path, mask, pid == self._pid))
+            at += length
+
+    def _path(self, record: bytes) -> str | None:
+        """Return the path that the record of an event names; None if its directory is unknown."""
+        if len(record) < _RECORD.size:
+            return None
+        _, _, _, _, size, kind = _RECORD.unpack_from(record)
+        end = _RECORD.size + size
+        folder = self._folders.get(struct.pack("=i", kind) + record[_RECORD.size : end])
+        name = record[end:].partition(b"\0")[0]
+        if folder is None or name in (b"", b".."):
+            return None
+        return folder if name == b"." else os.path.join(folder, os.fsdecode(name))
+
+    def _handle(self, name: bytes) -> bytes | None:
+        """Return what the kernel calls a directory in its events."""
+        buffer = ctypes.create_string_buffer(8 + _HANDLE_BYTES)
+        mount = ctypes.c_int()
+        for flags in (0, _ANY_HANDLE):
+            struct.pack_into("=Ii", buffer, 0, _HANDLE_BYTES, 0)
+            done = self._libc.name_to_handle_at(_HERE, name, buffer, ctypes.byref(mount), flags)
+            if done == 0:
+                size, kind = struct.unpack_from("=Ii", buffer)
+                return struct.pack("=i", kind) + buffer.raw[8 : 8 + size]
+        return None
+
+
+def _event(path: str, mask: int, mine: bool) -> Event:
+    return Event(
+        path,
+        mine,
+        bool(mask & _OPEN),
+        bool(mask & _ACCESS),
+        bool(mask & (_CLOSE_WRITE | _MOVED_TO | _CREATE)),
+        bool(mask & _ON_DIR),
+    )

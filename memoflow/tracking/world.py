@@ -1,0 +1,210 @@
+"""World: what the files, folders and variables that a result depends on are now.
+
+A read is a part of a result's key, of the kind "file", "directory", "environment" or "code". Its
+digest says how much of a file was asked for: `xxh3:...` its content, `size:...`, `is:...` what sort
+of thing it is, and "absent" that it was looked for and not there.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+from collections.abc import Iterable, Mapping, Sequence
+
+from xxhash import xxh3_128_hexdigest
+
+from memoflow.fingerprint import Part
+from memoflow.tracking.digests import ABSENT, FileDigests, State, UnreadableError, state_of
+from memoflow.tracking.listings import is_magic, names_in, names_matching, split
+from memoflow.tracking.modules import with_imports
+from memoflow.tracking.paths import Paths
+from memoflow.tracking.tracker import CONTENT, SIZE, AccessTracker, Read
+
+KINDS = frozenset({"file", "directory", "environment", "code"})
+
+_LONGEST_SUMMARY = 4096  # characters of the names in a folder that are kept to tell which is new
+
+
+class World:
+    """This machine, as a result's reads see it.
+
+    `secret` keys the digests of environment variables, so that they can be told from no table.
+    """
+
+    def __init__(
+        self, paths: Paths, digests: FileDigests, secret: bytes, environment: Mapping[str, str]
+    ) -> None:
+        self.paths = paths
+        self._digests = digests
+        self._secret = secret
+        self._environment = environment
+
+    def differs(self, reads: Sequence[Part], written: Iterable[str] = ()) -> Part | None:
+        """Return the first read that finds something else now, as it is now; None if none does.
+
+        `written` are the names of what the code wrote itself: no listing counts them.
+        """
+        for now, before in zip(self.now(reads, written), reads, strict=True):
+            if now.digest != before.digest:
+                return now
+        return None
+
+    def now(self, reads: Sequence[Part], written: Iterable[str] = ()) -> list[Part]:
+        """Return the same reads as they would be now."""
+        states = {
+            part.name: state_of(self.paths.path(part.name))
+            for part in reads
+            if part.kind == "file"
+        }
+        self._digests.expect(
+            states[part.name]
+            for part in reads
+            if part.kind == "file" and part.digest.startswith("xxh3:")
+        )
+        own = {self.paths.path(name) for name in written}
+        return [self._now(part, states, own) for part in reads]
+
+    def _now(self, part: Part, states: Mapping[str, State | None], own: set[str]) -> Part:
+        if part.kind == "file":
+            depth = CONTENT if part.digest.startswith("xxh3:") else SIZE
+            depth = depth if not part.digest.startswith("is:") else 0
+            digest = self._file(self.paths.path(part.name), states[part.name], depth)
+            return Part("file", part.name, digest)
+        if part.kind == "directory":
+            return self.listing(part.name, own)
+        if part.kind == "environment":
+            return self.variable(part.name, self._environment.get(part.name))
+        return self.code(part.name)
+
+    def _file(self, path: str, state: State | None, depth: int) -> str:
+        try:
+            return digest_of_file(self._digests, path, state, depth)
+        except UnreadableError as error:
+            return f"unreadable: {error}"
+
+    def listing(self, name: str, own: set[str]) -> Part:
+        """Return the names in a folder, or of those that match a pattern, without own ones."""
+        path = self.paths.path(name)
+        names = names_matching(path) if is_magic(name) else names_in(path)
+        return listing_part(name, path, names, own)
+
+    def variable(self, name: str, value: str | None) -> Part:
+        """Return an environment variable by a digest from which nobody reads its value."""
+        if value is None:
+            return Part("environment", name, ABSENT)
+        text = value.encode("utf-8", "surrogateescape")
+        digest = hashlib.blake2b(text, key=self._secret[:64], digest_size=16).hexdigest()
+        return Part("environment", name, f"keyed:{digest}")
+
+    def code(self, name: str) -> Part:
+        """Return the code in a file, without its comments and layout."""
+        path = self.paths.path(name)
+        state = state_of(path)
+        if state is None or state.kind != "file":
+            return Part("code", name, ABSENT)
+        try:
+            return Part("code", name, self._digests.of_code(path, state))
+        except UnreadableError as error:
+            return Part("code", name, f"unreadable: {error}")
+
+
+def digest_of_file(digests: FileDigests, path: str, state: State | None, depth: int) -> str:
+    """Return the digest of as much of a file as was asked for; UnreadableError if it has none."""
+    if state is None:
+        return ABSENT
+    if state.kind != "file" or depth < SIZE:
+        return f"is:{state.kind}"
+    if depth < CONTENT:
+        return f"size:{state.size}"
+    return digests.of_content(path, state)
+
+
+def listing_part(name: str, path: str, names: Iterable[str] | None, own: set[str]) -> Part:
+    """Return the part that a listing is, given the names that it found."""
+    if names is None:
+        return Part("directory", name, ABSENT)
+    folder = split(path)[0] if is_magic(name) else path
+    kept = [each for each in names if os.path.join(folder, each) not in own]
+    text = "\n".join(kept)
+    digest = xxh3_128_hexdigest(text.encode("utf-8", "surrogateescape"))
+    if len(text) > _LONGEST_SUMMARY:
+        text = text[:_LONGEST_SUMMARY].rpartition("\n")[0] + "\n..."
+    return Part("directory", name, f"xxh3:{digest}", summary=text)
+
+
+class Reads:
+    """The reads of code that has run, as parts of its result's key.
+
+    `never` says by name why no later run could be given the result; `unsettled` why this one's
+    cannot be kept, though another's may.
+    """
+
+    def __init__(self, tracker: AccessTracker, world: World, digests: FileDigests) -> None:
+        self.never = dict(tracker.never)
+        self.unsettled: list[str] = []
+        self.parts: list[Part] = []
+        self._tracker = tracker
+        self._digests = digests
+        self._paths = tracker.paths
+        digests.expect(read.state for read in tracker.reads.values() if read.depth == CONTENT)
+        for path, read in sorted(tracker.reads.items()):
+            self._add_file(path, read)
+        own = set(tracker.written)
+        for where, names in sorted(tracker.listings.items()):
+            found = None if names == (ABSENT,) else names
+            self.parts.append(listing_part(self._paths.name(where), where, found, own))
+        for name, value in sorted(tracker.variables.items()):
+            self.parts.append(world.variable(name, value))
+        for path in sorted(with_imports(tracker.code)):
+            self.parts.append(world.code(self._paths.name(path)))
+        if tracker.is_full:
+            self.unsettled.append("it opens more files than can be followed")
+
+    @property
+    def written(self) -> list[str]:
+        """The names of files that the code wrote, in the project or not."""
+        paths = self._paths
+        return sorted(paths.name(each) for each in self._tracker.written if paths.counts(each))
+
+    def _add_file(self, path: str, read: Read) -> None:
+        name, now = self._paths.name(path), state_of(path)
+        wrote = read.both or path in self._tracker.written
+        state = read.state
+        if read.depth < CONTENT:
+            if state is None and now is not None and wrote:
+                return  # Looked for, and then made.
+        elif _is_same(now, state):
+            state = now
+        else:
+            self._judge(path, name, read, now, wrote)
+            return
+        try:
+            digest = digest_of_file(self._digests, path, state, read.depth)
+        except UnreadableError as error:
+            self.unsettled.append(f"file {name} has no digest: {error}")
+            return
+        self.parts.append(Part("file", name, digest))
+
+    def _judge(self, path: str, name: str, read: Read, now: State | None, wrote: bool) -> None:
+        """Say why a file that is not as it was when it was read keeps the result from being kept.
+
+        Nothing is said of one that the code has made, or of an output that a command named.
+        """
+        is_output = not read.sure and self._tracker.is_output(path)
+        if is_output or (read.state is None and wrote):
+            return
+        accessed = self._tracker.has_accessed(path)
+        if wrote and (read.sure or accessed is not False):
+            self.never.setdefault(f"file {name}", f"reads and then changes {name}")
+        elif not wrote and (read.sure or accessed is not False):
+            change = "appeared" if read.state is None else "changed" if now else "was removed"
+            self.unsettled.append(f"file {name} {change} while it ran")
+
+
+def _is_same(now: State | None, before: State | None) -> bool:
+    """Return whether the content of a file is as it was: another link or mode changes none."""
+    if now is None or before is None:
+        return now is before
+    return (now.device, now.inode, now.size, now.modified_ns) == (
+        before.device, before.inode, before.size, before.modified_ns,
+    )  # fmt: skip
