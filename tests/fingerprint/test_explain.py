@@ -133,7 +133,7 @@ EDITS = {
 }
 CONFIG = {"lr": 1}, {"lr": 2}
 INPUTS = {
-    "a parameter": ("parameter", "alpha", 0.1, 0.2, "parameter alpha 0.1 -> 0.2"),
+    "a parameter": ("parameter", "alpha", 0.1, 0.2, "parameter alpha changed: 0.1 -> 0.2"),
     "an item": ("input", "input", "red", "blue", "input 'red' -> 'blue'"),
     "an artifact": ("input", "rows", [1, 2], [1, 3], "input rows [1, 2] -> [1, 3]"),
     "a dict in a dict": (
@@ -150,7 +150,7 @@ INPUTS = {
         np.arange(3)[::-1],
         "input a changed: ndarray(3,) int64 of other content",
     ),
-    "a config": ("parameter", "config", *CONFIG, "parameter config {'lr': 1} -> {'lr': 2}"),
+    "a config": ("parameter", "config", *CONFIG, "parameter config changed: {'lr': 1} -> {'lr': 2}"),
 }
 
 
