@@ -103,8 +103,12 @@ def _columns(frame: Any, room: int) -> tuple[str, list[tuple[str, Any]]] | None:
 
 def _items(array: Any, room: int) -> tuple[str, list[tuple[str, Any]]] | None:
     """Return the items of a short array of plain numbers or texts."""
-    shape = getattr(array, "shape", ())
-    if len(shape) != 1 or not 0 < shape[0] <= min(room, _LONGEST_LIST):
+    shape: Any = getattr(array, "shape", ())
+    if (
+        not isinstance(shape, tuple)
+        or len(shape) != 1
+        or not 0 < shape[0] <= min(room, _LONGEST_LIST)
+    ):
         return None
     items = array.tolist()
     if not all(map(is_whole, items)):

@@ -35,7 +35,8 @@ class Part:
 
     @classmethod
     def from_json(cls, fields: Iterable[str]) -> Part:
-        return cls(*fields)
+        kind, name, digest, where, summary, *source = fields
+        return cls(kind, name, digest, where, summary, "".join(source))
 
 
 class Fingerprint(Digest):

@@ -102,6 +102,12 @@ def read_sets(store: Store, scope: Key, *, fresh: bool = False) -> Iterator[tupl
         yield names
 
 
+def known_since(store: Store, scope: Key) -> float | None:
+    """Return since when a scope has a read-set, so that it had a result; None if it has none."""
+    refs = (store.find(key) for key in store.keys(scope / "reads", fresh=False))
+    return min((ref.created for ref in refs if ref is not None), default=None)
+
+
 def start_key(scope: Key, start: Iterable[Part]) -> Key:
     """Return what a task holds that starts from this, whatever of it the step will read."""
     return scope / "starts" / Fingerprint.of(start).hex
