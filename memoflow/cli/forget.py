@@ -11,7 +11,7 @@ from memoflow.cli.asked import Asked
 from memoflow.cli.listing import Listed, complete, some
 from memoflow.cli.table import count
 from memoflow.errors import RequestError
-from memoflow.kinds import memo, upkeep
+from memoflow.kinds import evicted, memo, upkeep
 from memoflow.store import Store
 from memoflow.units import readable
 
@@ -47,6 +47,7 @@ def forget(
     if not dry_run:
         for each in chosen:
             store.forget(each.ref.key)
+        evicted.note(store, (each.ref.key for each in chosen), "forget")
     size_bytes = sum(each.ref.size_bytes for each in chosen)
 
     def show() -> None:

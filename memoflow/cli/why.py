@@ -15,10 +15,11 @@ from memoflow.cli.table import printable
     cls=Verb,
     fields={
         "answers": "a list of objects: `subject` (the task, or Flow/step before a run), `outcome` "
-        "(hit, miss, unknown, none), `line`, `reason`, `unrecorded`, `key`, `origin` and "
-        "`recorded` (Unix seconds) of the result that was found or compared with, `differences` "
-        "(objects of kind, name, change, where, old, new, diff and line), and for what a run would "
-        "do `like`, `tasks` and `hits`",
+        "(hit, miss, unknown, none), `line`, `reason` (one word of a closed set, such as "
+        "first_run, new_input, input_changed, code_changed, evicted), `detail`, `note`, "
+        "`unrecorded`, `key`, `origin` and `recorded` (Unix seconds) of the result that was found "
+        "or compared with, `differences` (objects of kind, name, part, change, where, old, new, "
+        "diff and line), and for what a run would do `like`, `tasks` and `hits`",
     },
 )
 @click.argument("names", nargs=-1, metavar="[NAME]...")
@@ -29,7 +30,7 @@ def why(asked: Asked, *, names: tuple[str, ...]) -> Answer:
     NAME is a task: Sweep/18/fit/31, or Sweep/18/fit where that is one task. As `python flow.py memo
     why`, NAME may be a step, and without one all memoized steps are meant: then it tells what a
     run would do now, and runs nothing. It goes by what the latest run left, parameters included; a
-    step after one that would be a miss is unknown, since it may find something else.
+    step after one that would be a miss is unknown, since its inputs may be others.
     """
     # Here, since it imports Metaflow.
     from memoflow.flow.memo import why as asking

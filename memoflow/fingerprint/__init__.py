@@ -1,6 +1,8 @@
 """Fingerprints: what determines a result, known before the result exists."""
 
-from memoflow.fingerprint.explain import Difference, differences, explain, summary
+from memoflow.fingerprint.explain import ABSENT, Difference, differences, explain, summary
+from memoflow.fingerprint.leaves import Outline
+from memoflow.fingerprint.outline import outline
 from memoflow.fingerprint.parts import Fingerprint, Part
 from memoflow.fingerprint.reach import (
     of_constant,
@@ -11,8 +13,10 @@ from memoflow.fingerprint.reach import (
 )
 
 __all__ = [
+    "ABSENT",
     "Difference",
     "Fingerprint",
+    "Outline",
     "Part",
     "differences",
     "explain",
@@ -21,5 +25,6 @@ __all__ = [
     "of_references",
     "of_step",
     "of_value",
+    "outline",
     "summary",
 ]

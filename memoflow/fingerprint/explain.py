@@ -3,16 +3,37 @@
 from __future__ import annotations
 
 import ast
+import datetime
+import decimal
+import enum
+import fractions
+import pathlib
 import re
 import textwrap
-from collections.abc import Iterable, Iterator
+import uuid
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import asdict, dataclass, is_dataclass
 from typing import Any
 
+from memoflow.fingerprint.leaves import changes
 from memoflow.fingerprint.parts import Fingerprint, Part
 
 _LONGEST = 60
 _PLAIN = (type(None), bool, int, float, complex, str, bytes)
+# Whose text says all of them, and is shorter than how Python writes them.
+_SHOWN = (
+    datetime.date,
+    datetime.datetime,
+    datetime.time,
+    datetime.timedelta,
+    decimal.Decimal,
+    fractions.Fraction,
+    uuid.UUID,
+    pathlib.PosixPath,
+    pathlib.WindowsPath,
+    pathlib.PurePosixPath,
+    pathlib.PureWindowsPath,
+)
 # Most telling first; what is new or gone comes after what it is new to or gone from.
 _ORDER = (
     ("code", "changed"),
@@ -24,11 +45,18 @@ _ORDER = (
     ("constant", "gone"),
     *(
         (kind, change)
-        for kind in ("parameter", "input", "option", "decorator", "package", "python")
+        for kind in (
+            *("parameter", "config", "input", "file", "directory", "environment", "client", "s3"),
+            *("option", "decorator", "package", "python"),
+        )
         for change in ("changed", "new", "gone")
     ),
 )
-_NAMED_WITH_KIND = frozenset({"constant", "parameter", "input", "option"})
+_NAMED_WITH_KIND = frozenset({"constant", "parameter", "input", "option", "config", "file"})
+# The digest of what was looked for and was not there.
+ABSENT = "absent"
+_CUT = "..."  # the last line of names that are not all of them
+_MOST_NAMED = 3
 _DIGEST = re.compile(r"(#|\b(xxh3|sha1|sha256):)?\b[0-9a-f]{32,64}\b")
 _HUNK = re.compile(r"@@ -(\d+)(,\d+)? \+(\d+)(,\d+)? @@")
 
@@ -47,6 +75,10 @@ def _summary(value: Any) -> str:
         return repr(value[: _LONGEST + 1])
     if kind in _PLAIN:
         return repr(value)
+    if kind in _SHOWN:
+        return str(value)
+    if isinstance(value, enum.Enum):
+        return f"{kind.__qualname__}.{value.name}"
     if kind in (list, tuple, dict, set, frozenset):
         text = repr(value) if _is_short(value) else ""
         return text if 0 < len(text) <= _LONGEST else f"{kind.__name__} of {len(value)}"
@@ -56,6 +88,8 @@ def _summary(value: Any) -> str:
             if len(fields) <= _LONGEST:
                 return f"{kind.__qualname__}({fields})"
         shape, dtype = getattr(value, "shape", None), getattr(value, "dtype", None)
+        if shape == () and dtype is not None and isinstance(value.item(), _PLAIN[:5]):
+            return f"{kind.__name__}({value.item()!r})"
         if type(shape) is tuple:
             return f"{kind.__name__}{shape}" + (f" {dtype}" if dtype is not None else "")
         if isinstance(value, BaseException):
@@ -68,6 +102,13 @@ def _summary(value: Any) -> str:
     return (
         f"{kind.__module__}.{kind.__qualname__}" if kind.__module__ != "builtins" else kind.__name__
     )
+
+
+def is_whole(value: Any) -> bool:
+    """Tell whether the summary of a value says all of it."""
+    if type(value) in _SHOWN or isinstance(value, enum.Enum):
+        return len(_summary(value)) <= _LONGEST
+    return _is_short(value) and len(repr(value)) <= _LONGEST
 
 
 def _is_short(value: Any, depth: int = 3) -> bool:
@@ -88,9 +129,10 @@ def _is_short(value: Any, depth: int = 3) -> bool:
 class Difference:
     """One thing that differs between two fingerprints.
 
-    `change` is "changed", "new" or "gone", `where` the "file:line" of it as it is now, `old` and
-    `new` what it was and is in few words, `diff` a unified diff of its text, all as far as they
-    are known.
+    `change` is "changed", "new" or "gone", or "moved" for parts in another order; `part` the path
+    of what differs in a value of parts, `where` the "file:line" of it as it is now, `old` and `new`
+    what it was and is in few words, `diff` a unified diff of its text, all as far as they are
+    known.
     """
 
     kind: str
@@ -100,6 +142,7 @@ class Difference:
     old: str = ""
     new: str = ""
     diff: str = ""
+    part: str = ""
 
     def __str__(self) -> str:
         place = f" ({self.where})" if self.where else ""
@@ -108,21 +151,65 @@ class Difference:
             return f"{name} in {subject} is {self.new}, was {self.old}{place}"
         if self.kind == "names":
             return f"what {self.name} refers to changed{place}"
-        subject = "Python" if self.kind == "python" else self.name
-        if self.kind in _NAMED_WITH_KIND and self.name != "input":
-            subject = f"{self.kind} {self.name}"
+        if self.kind == "directory":
+            return self._of_directory()
+        subject = self._subject
+        if self.change == "moved":
+            return f"{subject} changed{place}: the same in another order"
         if self.change != "changed":
-            return f"{subject} is {self.change}{place}"
+            return f"{subject} is {_CHANGES.get((self.kind, self.change), self.change)}{place}"
         if self.kind == "code":
             return f"code of {subject} changed{place}"
-        if not self.old or not self.new:
+        if not self.old or not self.new or (self.old == self.new and self.part):
             return f"{subject} changed{place}"
         if self.old == self.new:
             return f"{subject} changed{place}: {self.new} of other content"
-        return f"{subject} {self.old} -> {self.new}{place}"
+        changed = " changed:" if self.kind in ("parameter", "client") else ""
+        return f"{subject}{changed} {self.old} -> {self.new}{place}"
+
+    @property
+    def _subject(self) -> str:
+        if self.kind == "python":
+            return "Python"
+        if self.kind == "environment":
+            return f"environment variable {self.name}"
+        if self.name == "input":
+            # The item of a foreach, which has no other name.
+            return " ".join(filter(None, ("input", self.part.removeprefix("."))))
+        name = self.name.replace("[*]", self.part) if "[*]" in self.name else self.name + self.part
+        return f"{self.kind} {name}" if self.kind in _NAMED_WITH_KIND else name
+
+    def _of_directory(self) -> str:
+        before, after = (text.split("\n") if text else [] for text in (self.old, self.new))
+        for names, others, what in ((after, before, "new"), (before, after, "gone")):
+            # Names that follow upon the last one of a list that was cut off are not known.
+            known = sorted(set(names) - set(others) - {_CUT})
+            if known and (_CUT not in others or known[0] < max(others[:-1], default="")):
+                more = len(known) - _MOST_NAMED
+                shown = ", ".join(known[:_MOST_NAMED]) + (f" and {more} more" if more > 0 else "")
+                return f"directory {self.name}: {shown} {'is' if len(known) == 1 else 'are'} {what}"
+        return f"directory {self.name} {_CHANGES.get(('directory', self.change), 'changed')}"
 
     def to_json(self) -> dict[str, str]:
         return {**asdict(self), "line": str(self)}
+
+    @classmethod
+    def from_json(cls, fields: Mapping[str, str]) -> Difference:
+        """Return what `to_json` was called on; TypeError if it was on something else."""
+        return cls(**{name: text for name, text in fields.items() if name != "line"})
+
+
+# Of what is there outside of the flow: as it is found now.
+_CHANGES = {
+    ("file", "new"): "there now",
+    ("file", "gone"): "gone",
+    ("environment", "new"): "set now",
+    ("environment", "gone"): "not set any more",
+    ("directory", "new"): "is there now",
+    ("directory", "gone"): "is gone",
+    ("client", "new"): "there now",
+    ("s3", "new"): "there now",
+}
 
 
 def explain(old: Iterable[Part] | Fingerprint, new: Iterable[Part] | Fingerprint) -> list[str]:
@@ -146,7 +233,7 @@ def differences(
             continue
         kind, name, _ = key
         if kind != "names":
-            found.append(_difference(kind, name, was, now))
+            found += _in_parts(kind, name, was, now) or [_difference(kind, name, was, now)]
         else:
             bindings.append(_binding(name, was, now))
             if _alike(before.get(("code", name, key[2])), after.get(("code", name, key[2]))):
@@ -195,8 +282,26 @@ def _at(parts: list[Part]) -> str:
     return ", ".join(sorted({part.where for part in parts if part.where}))
 
 
+def _in_parts(kind: str, name: str, was: list[Part], now: list[Part]) -> list[Difference]:
+    """Return what differs in the parts of a value; [] if it has none, or they do not tell."""
+    if len(was) != 1 or len(now) != 1:
+        return []
+    before, after = was[0], now[0]
+    found = changes(before.outline, after.outline)
+    if any(not each.path and each.change != "moved" for each in found):
+        return []  # Of another kind or length as a whole, which the summaries say.
+    diff = _diff(before, after) if kind == "constant" else ""
+    where = after.where if kind == "constant" else ""
+    return [
+        Difference(kind, name, each.change, where, each.old, each.new, diff, each.path)
+        for each in found
+    ]
+
+
 def _difference(kind: str, name: str, was: list[Part], now: list[Part]) -> Difference:
     change = "changed" if was and now else "new" if now else "gone"
+    if change == "changed" and ABSENT in (was[0].digest, now[0].digest):
+        change = "new" if was[0].digest == ABSENT else "gone"
     # Several have one name, such as two closures of a function: those that are in both are not it.
     known = {part.digest for part in was} & {part.digest for part in now}
     older = [part for part in was if part.digest not in known] or was

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 
 from xxhash import xxh3_128_hexdigest
 
+from memoflow.fingerprint.leaves import Outline
 from memoflow.names import Digest
 
 
@@ -15,8 +16,9 @@ class Part:
     """One thing that determines a result.
 
     Only `kind`, `name` and `digest` count; `where` and `summary` are there for people, and so is
-    `source`, the text that it was read from, or for "names" what each of them stands for. The
-    digest of a package is its version, as text.
+    `source`, the text that it was read from, or for "names" what each of them stands for, and
+    `outline`, the leaves of a small value (see `leaves`). The digest of a package is its version,
+    as text.
     """
 
     kind: str
@@ -25,14 +27,16 @@ class Part:
     where: str = ""
     summary: str = ""
     source: str = field(default="", compare=False, repr=False)
+    outline: Outline = field(default=(), compare=False, repr=False)
 
     def to_json(self) -> list[str]:
-        """Return the part without its source, which is kept elsewhere."""
+        """Return the part without its source and outline, which are kept elsewhere."""
         return [self.kind, self.name, self.digest, self.where, self.summary]
 
     @classmethod
     def from_json(cls, fields: Iterable[str]) -> Part:
-        return cls(*fields)
+        kind, name, digest, where, summary, *source = fields
+        return cls(kind, name, digest, where, summary, "".join(source))
 
 
 class Fingerprint(Digest):

@@ -17,7 +17,9 @@ from xxhash import xxh3_128_hexdigest
 from memoflow.errors import NoFingerprintError
 from memoflow.fingerprint.explain import summary
 from memoflow.fingerprint.flows import Flow
+from memoflow.fingerprint.leaves import Outline
 from memoflow.fingerprint.modules import Place, place_named
+from memoflow.fingerprint.outline import outline
 from memoflow.fingerprint.packages import OURS
 from memoflow.fingerprint.parts import Fingerprint, Part, digest_of
 from memoflow.fingerprint.static import StaticCode
@@ -110,8 +112,9 @@ class Walk:
         short: str = "",
         *,
         source: str = "",
+        leaves: Outline = (),
     ) -> None:
-        self.parts.append(Part(kind, name, digest, where, short, source))
+        self.parts.append(Part(kind, name, digest, where, short, source, leaves))
 
     def code(self, value: Any) -> str:
         """Return the token of a function, class, module or the like; follow it."""
@@ -205,7 +208,8 @@ class Walk:
         if top in OURS:
             return "ours"
         digest = self.digest(_beside(value, namespace), name)
-        self.add("constant", name, digest, where, summary(value), source=source)
+        short, leaves = summary(value), outline(value)
+        self.add("constant", name, digest, where, short, source=source, leaves=leaves)
         return f"constant {name} {digest}"
 
     def escape(self, *, public: bool = False) -> None:

@@ -24,6 +24,7 @@ def memoize(
     single_flight: bool = True,
     audit: float | str = 0,
     show_card: bool = True,
+    min_time: str | timedelta | None = None,
     next: str | None = None,
 ) -> Callable[[_Step], _Step]:
     """Run a step once for equal code and inputs, and use its result from then on."""

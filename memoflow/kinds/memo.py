@@ -14,9 +14,9 @@ from __future__ import annotations
 
 import json
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import suppress
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from datetime import timedelta
 from functools import cache
 from pathlib import Path
@@ -24,7 +24,7 @@ from typing import Any
 
 from memoflow.backends import Place
 from memoflow.errors import IntegrityError, NotFoundError
-from memoflow.fingerprint import Fingerprint, Part, of_references
+from memoflow.fingerprint import Fingerprint, Outline, Part, of_references
 from memoflow.names import Digest, Key, Ref
 from memoflow.objects import Manifest, parsed
 from memoflow.store import Adoption, Payload, Store
@@ -57,6 +57,14 @@ class Entry:
     inputs: tuple[Part, ...]
     refs: Refs
     refers_to: tuple[str, ...]  # keys of the checkpoints and models that its outputs name
+    outlines: Mapping[str, Any] = field(default_factory=dict)  # of inputs by name, as JSON
+
+    @property
+    def outlined_inputs(self) -> tuple[Part, ...]:
+        """The inputs with their outlines, which a hit does not need."""
+        return tuple(
+            replace(part, outline=_leaves(self.outlines.get(part.name))) for part in self.inputs
+        )
 
 
 @dataclass(frozen=True)
@@ -92,6 +100,12 @@ def read_sets(store: Store, scope: Key, *, fresh: bool = False) -> Iterator[tupl
             continue  # Whatever was found under it is a miss now, and will be recorded again.
         store.touch(ref)  # Or it would seem unused, and be evicted before what it leads to.
         yield names
+
+
+def known_since(store: Store, scope: Key) -> float | None:
+    """Return since when a scope has a read-set, so that it had a result; None if it has none."""
+    refs = (store.find(key) for key in store.keys(scope / "reads", fresh=False))
+    return min((ref.created for ref in refs if ref is not None), default=None)
 
 
 def start_key(scope: Key, start: Iterable[Part]) -> Key:
@@ -158,7 +172,15 @@ def _entry(ref: Ref, manifest: Manifest) -> Entry:
         inputs=tuple(Part.from_json(_texts(fields)) for fields in meta["inputs"]),
         refs=tuple((module, name) for module, name in map(_texts, meta["refs"])),
         refers_to=_texts(meta.get("refers_to", [])),
+        outlines=_of_type(dict, meta.get("outlines", {})),
     )
+
+
+def _leaves(value: Any) -> Outline:
+    """Return an outline from JSON; () for what is none, since it is for show only."""
+    with suppress(TypeError, ValueError):
+        return tuple((path, text, mark) for path, text, mark in map(_texts, value or ()))
+    return ()
 
 
 def _going_on(value: Any) -> dict[str, Any]:
@@ -238,7 +260,14 @@ def _parsed_parts(text: bytes, sources: bytes = b"{}") -> tuple[Part, ...]:
     try:
         by_name = parsed(sources)
         parts = [Part.from_json(fields) for fields in parsed(text)]
-        parts = [replace(part, source=by_name.get(_source_name(part), "")) for part in parts]
+        parts = [
+            replace(
+                part,
+                source=by_name.get(_source_name(part), ""),
+                outline=_leaves(parsed(by_name.get(_outline_name(part), "[]").encode())),
+            )
+            for part in parts
+        ]
     except (ValueError, TypeError, AttributeError) as error:
         raise IntegrityError(f"these are no parts of a fingerprint: {error}") from None
     if not all(isinstance(text, str) for part in parts for text in (*part.to_json(), part.source)):
@@ -258,6 +287,8 @@ def _keep(store: Store, key: Key, parts: Iterable[Part]) -> None:
         if size and size <= min(left, _LARGEST_SOURCE_BYTES):
             sources[_source_name(part)] = part.source
             left -= size
+        if part.outline:
+            sources[_outline_name(part)] = json.dumps(part.outline)
     files = {
         _PARTS: json.dumps([part.to_json() for part in parts]).encode(),
         _SOURCES: json.dumps(sources).encode(),
@@ -267,6 +298,10 @@ def _keep(store: Store, key: Key, parts: Iterable[Part]) -> None:
 
 def _source_name(part: Part) -> str:
     return f"{part.kind} {part.name} {part.digest}"
+
+
+def _outline_name(part: Part) -> str:
+    return f"outline of {_source_name(part)}"
 
 
 def record(
@@ -304,6 +339,7 @@ def record(
                 for name, (artifact, _) in result.artifacts.items()
             },
             "inputs": [part.to_json() for part in result.inputs],
+            "outlines": {part.name: part.outline for part in result.inputs if part.outline},
             "refs": list(map(list, result.refs)),
             "refers_to": list(result.refers_to),
             "going_on": result.going_on,

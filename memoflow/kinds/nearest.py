@@ -1,14 +1,15 @@
 """Nearest: the earlier result of a step that is most like what was missed, and what differs.
 
-Results of the same code come first, compared by their inputs; else those of other code. Of many
-only the newest are looked at, so that asking costs the same however many there are.
+Results of the same code come first, compared by their inputs; else those of other code. Only the
+newest are looked at, so that asking costs the same however many there are.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from functools import cached_property
 
 from memoflow.errors import IntegrityError, NotFoundError
 from memoflow.fingerprint import Difference, Part, differences, of_references
@@ -17,18 +18,159 @@ from memoflow.kinds.memo import Entry
 from memoflow.names import Key, Ref
 from memoflow.store import Store
 
-_LOOKED_AT = 64
+_LOOKED_AT = 512
 _LOOKED_AT_ELSEWHERE = 16  # where each takes a round trip
 _SCOPES = 8
+ITEM, PLACE = "input", "index"  # of a foreach
 
 
 @dataclass(frozen=True)
 class Nearest:
-    """The task that left the result, when, and what differs from it, most telling first."""
+    """The task that left the result, when, and what differs from it, most telling first.
+
+    `inputs` are those of the result, `expires` is until when it could be used.
+    """
 
     origin: str
     created: float
     differences: tuple[Difference, ...]
+    inputs: tuple[Part, ...] = ()
+    expires: float | None = None
+
+
+class Earlier:
+    """The results of a step from before a run, read as far as they are asked for, and only once.
+
+    `parts` are those of the scope. `before` is a time in Unix seconds, `run` the Flow/run whose own
+    results do not count, `result` the key of one that does not.
+    """
+
+    def __init__(
+        self,
+        store: Store,
+        scope: Key,
+        parts: Iterable[Part],
+        *,
+        before: float | None = None,
+        run: str = "",
+        result: Key | None = None,
+    ) -> None:
+        self._store = store
+        self._scope = scope
+        self._parts = tuple(parts)
+        self._before = before
+        self._run = run
+        self._result = result
+        self._are_all = True
+
+    @property
+    def has_same_code(self) -> bool:
+        return any(True for _ in self._same)
+
+    def nearest(self, inputs: tuple[Part, ...] | None = None) -> Nearest | None:
+        """Return the nearest result, None if there is none.
+
+        `inputs` None means that they are not known: one of the same code differs in nothing then.
+        """
+        if self.has_same_code:
+            return self._by_inputs(self._same, inputs)
+        return self._by_code(inputs)
+
+    @cached_property
+    def _same(self) -> _Results:
+        return self._results(self._recent(self._scope / "results"))
+
+    def _recent(self, prefix: Key) -> list[Ref]:
+        most = _LOOKED_AT if self._store.backend.is_local else _LOOKED_AT_ELSEWHERE
+        refs = memo.recent(self._store, prefix, most, before=self._before)
+        self._are_all = len(refs) < most
+        return [ref for ref in refs if ref.key != self._result]
+
+    def _results(self, refs: Sequence[Ref]) -> _Results:
+        return _Results(self._store, refs, self._run)
+
+    def _by_inputs(
+        self, results: _Results, inputs: tuple[Part, ...] | None, *, enough: int = 1
+    ) -> Nearest | None:
+        """Return the nearest by its inputs; `enough` differences, not of the item, end the search.
+
+        Of those with as few differences, the one whose values have most parts in common.
+        """
+        best: _Result | None = None
+        least: tuple[int, int] | None = None
+        mine = None if inputs is None else _Shape(inputs)
+        for result in results:
+            if mine is None:
+                return self._nearest(result, None)
+            count, is_item = mine.unlike(result.shape)
+            far = count, -mine.common(result.shape) if least is None or count <= least[0] else 0
+            if least is None or far < least:
+                best, least = result, far
+            if count <= enough and not is_item:
+                break
+        return None if best is None else self._nearest(best, inputs)
+
+    def _nearest(self, result: _Result, inputs: tuple[Part, ...] | None) -> Nearest:
+        found: list[Difference] = []
+        if inputs is not None:
+            found = of_inputs(result.inputs, inputs, are_all=self._are_all)
+            found = found or self._of_references(result.entry)
+        ref = result.entry.ref
+        return Nearest(result.entry.origin, ref.created, tuple(found), result.inputs, ref.expires)
+
+    @cached_property
+    def _other_code(self) -> tuple[Nearest, _Results] | None:
+        """The results of the code that is most alike, and how that differs."""
+        by_scope: dict[Key, list[Ref]] = {}
+        for ref in self._recent(Key(self._scope.parts[:3])):
+            by_scope.setdefault(memo.scope_of(ref.key), []).append(ref)
+        found: tuple[Nearest, _Results] | None = None
+        least: tuple[int, int, int] | None = None
+        for refs in list(by_scope.values())[:_SCOPES]:
+            with suppress(IntegrityError, NotFoundError):
+                was = memo.code_parts(self._store, refs[0].key)
+                results = self._results(refs)
+                newest = next(iter(results), None)
+                if newest is None:
+                    continue
+                if not was:
+                    found = found or (self._nearest(newest, None), results)
+                    continue
+                unlike = tuple(differences(was, self._parts))
+                far = _distance(was, self._parts, unlike)
+                if least is None or far < least:
+                    least = far
+                    found = replace(self._nearest(newest, None), differences=unlike), results
+        return found
+
+    def _by_code(self, inputs: tuple[Part, ...] | None) -> Nearest | None:
+        found = self._other_code
+        if found is None:
+            return None
+        best, results = found
+        like = self._by_inputs(results, inputs, enough=0) if inputs else None
+        if like is None:
+            return best
+        # Other code may read other things; only what both read says more.
+        more = [each for each in like.differences if each.change in ("changed", "moved")]
+        return replace(like, differences=_with_code(best.differences, more))
+
+    def _of_references(self, entry: Entry) -> list[Difference]:
+        """Return what differs in the code of the classes that equal inputs are instances of."""
+        result = self._result
+        mine = of_references(entry.refs) if result is None else None
+        digest = mine.hex if mine is not None else result.parts[-2] if result is not None else ""
+        if digest == entry.ref.key.parts[-2]:
+            return []
+        store = self._store
+        now = mine.parts if mine is not None else ()
+        with suppress(IntegrityError, NotFoundError):
+            now = now or memo.reference_parts(store, result or entry.ref.key)
+            found = differences(memo.reference_parts(store, entry.ref.key), now)
+            if found:
+                return found
+        names = ", ".join(name for _, name in entry.refs)
+        return [Difference("code", f"classes of inputs ({names})")]
 
 
 def nearest(
@@ -40,74 +182,71 @@ def nearest(
     result: Key | None = None,
     before: float | None = None,
 ) -> Nearest | None:
-    """Return the nearest result that was recorded before a time, None if there is none.
+    """Return the nearest result that was recorded before a time; see `Earlier`."""
+    return Earlier(store, scope, parts, before=before, result=result).nearest(inputs)
 
-    `parts` are those of the scope; `inputs` None means that they are not known, and then one of the
-    same scope differs in nothing. `result` is the key that was recorded after the miss, if any.
+
+class _Shape:
+    """The inputs of a task as what is quick to compare."""
+
+    def __init__(self, inputs: Iterable[Part]) -> None:
+        self.digests = {part.name: part.digest for part in inputs}
+        self.leaves = frozenset((part.name, leaf) for part in inputs for leaf in part.outline)
+
+    def unlike(self, other: _Shape) -> tuple[int, bool]:
+        """Return how many inputs differ, and whether the item of a foreach is among them."""
+        if self.digests == other.digests:
+            return 0, False
+        mine, others = self.digests, other.digests
+        names = {name for name in mine.keys() | others.keys() if mine.get(name) != others.get(name)}
+        if ITEM in names:
+            names.discard(PLACE)
+        return len(names), ITEM in names
+
+    def common(self, other: _Shape) -> int:
+        return len(self.leaves & other.leaves)
+
+
+class _Result:
+    """A result that was read."""
+
+    def __init__(self, entry: Entry) -> None:
+        self.entry = entry
+        self.inputs = entry.outlined_inputs
+        self.shape = _Shape(self.inputs)
+
+
+class _Results:
+    """Results by their refs, each read when it is first come to."""
+
+    def __init__(self, store: Store, refs: Sequence[Ref], run: str) -> None:
+        self._store = store
+        self._left = list(reversed(refs))
+        self._run = f"{run}/" if run else ""
+        self._found: list[_Result] = []
+
+    def __iter__(self) -> Iterator[_Result]:
+        at = 0
+        while at < len(self._found) or self._more():
+            yield self._found[at]
+            at += 1
+
+    def _more(self) -> bool:
+        while self._left:
+            with suppress(IntegrityError, NotFoundError):  # Not there any more: no result.
+                entry = memo.read(self._store, self._left.pop())
+                if not (self._run and entry.origin.startswith(self._run)):
+                    self._found.append(_Result(entry))
+                    return True
+        return False
+
+
+def _with_code(code: Sequence[Difference], more: Sequence[Difference]) -> tuple[Difference, ...]:
+    """Return differences of code and of inputs.
+
+    Not that of a foreach's item: each task has another one, whether its code changed or not.
     """
-    most = _LOOKED_AT if store.backend.is_local else _LOOKED_AT_ELSEWHERE
-    refs = memo.recent(store, scope / "results", most, before=before)
-    alike = [ref for ref in refs if ref.key != result]
-    if alike:
-        return _by_inputs(store, alike, inputs, result)
-    refs = memo.recent(store, Key(scope.parts[:3]), most, before=before)
-    others = [ref for ref in refs if ref.key != result]
-    return _by_code(store, others, tuple(parts), inputs, result)
-
-
-def _by_inputs(
-    store: Store,
-    refs: Sequence[Ref],
-    inputs: tuple[Part, ...] | None,
-    result: Key | None,
-    *,
-    enough: int = 1,
-) -> Nearest | None:
-    """Return the nearest by its inputs; one of `enough` differences ends the search."""
-    best: Nearest | None = None
-    for ref in refs:
-        with suppress(IntegrityError, NotFoundError):  # Not there any more: no result.
-            entry = memo.read(store, ref)
-            found: list[Difference] = []
-            if inputs is not None:
-                found = of_inputs(entry.inputs, inputs) or _of_references(store, entry, result)
-            if best is None or len(found) < len(best.differences):
-                best = Nearest(entry.origin, ref.created, tuple(found))
-            if len(best.differences) <= enough:
-                break
-    return best
-
-
-def _by_code(
-    store: Store,
-    refs: Sequence[Ref],
-    parts: tuple[Part, ...],
-    inputs: tuple[Part, ...] | None,
-    result: Key | None,
-) -> Nearest | None:
-    by_scope: dict[Key, list[Ref]] = {}
-    for ref in refs:
-        by_scope.setdefault(memo.scope_of(ref.key), []).append(ref)
-    best: Nearest | None = None
-    its: list[Ref] = []
-    least: tuple[int, int, int] | None = None
-    for same in list(by_scope.values())[:_SCOPES]:
-        with suppress(IntegrityError, NotFoundError):
-            was = memo.code_parts(store, same[0].key)
-            found = differences(was, parts)
-            if not was:
-                continue
-            far = _distance(was, parts, found)
-            if least is None or far < least:
-                origin = memo.read(store, same[0]).origin
-                best, its, least = Nearest(origin, same[0].created, tuple(found)), same, far
-    # Of other code, so one that read just the same may well be among them.
-    with_inputs = _by_inputs(store, its, inputs, result, enough=0) if best and inputs else None
-    if best is None or with_inputs is None:
-        return best
-    # Other code may read other things; only what both read says more.
-    more = [each for each in with_inputs.differences if each.change == "changed"]
-    return Nearest(with_inputs.origin, with_inputs.created, (*best.differences, *more))
+    return (*code, *(each for each in more if not code or each.name not in (ITEM, PLACE)))
 
 
 def _distance(
@@ -120,22 +259,17 @@ def _distance(
     return len(found), len(either), edited
 
 
-def of_inputs(was: Iterable[Part], now: Iterable[Part]) -> list[Difference]:
-    """Return what differs between the inputs of two tasks."""
+def of_inputs(
+    was: Iterable[Part], now: Iterable[Part], *, are_all: bool = True
+) -> list[Difference]:
+    """Return what differs between the inputs of two tasks.
+
+    Another item of a foreach mostly has another place, too, which is no second difference. Nor is
+    the item beside something else, unless `are_all`: of the results that were not looked at one
+    may have it.
+    """
     found = differences(was, now)
-    if any(each.name == "input" for each in found):
-        # Another item of a foreach mostly has another place, too.
-        found = [each for each in found if each.name != "index"]
-    return found
-
-
-def _of_references(store: Store, entry: Entry, result: Key | None) -> list[Difference]:
-    """Return what differs in the code of the classes that equal inputs are instances of."""
-    mine = of_references(entry.refs) if result is None else None
-    digest = mine.hex if mine is not None else result.parts[-2] if result is not None else ""
-    if digest == entry.ref.key.parts[-2]:
-        return []
-    now = mine.parts if mine is not None else memo.reference_parts(store, result or entry.ref.key)
-    found = differences(memo.reference_parts(store, entry.ref.key), now)
-    names = ", ".join(name for _, name in entry.refs)
-    return found or [Difference("code", f"classes of inputs ({names})")]
+    if any(each.name == ITEM for each in found):
+        found = [each for each in found if each.name != PLACE]
+    others = [each for each in found if each.name not in (ITEM, PLACE)]
+    return others if others and not are_all else found

@@ -9,6 +9,7 @@ from functools import partial
 
 from memoflow.errors import BadKeyError
 from memoflow.kinds import card, checkpoint, hub, memo, model
+from memoflow.kinds import evicted as evicted_memos
 from memoflow.names import Key
 from memoflow.store import Store
 from memoflow.store.eviction import Evicted
@@ -46,6 +47,7 @@ def tidy(
         dry_run=dry_run,
     )
     if not dry_run:
+        evicted_memos.note(store, (ref.key for ref in evicted.refs), "gc")
         memo.prune(store)
         card.prune(store)
     return evicted, store.sweep(keep_newer=keep_newer, now=now, dry_run=dry_run)

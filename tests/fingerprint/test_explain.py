@@ -133,7 +133,7 @@ EDITS = {
 }
 CONFIG = {"lr": 1}, {"lr": 2}
 INPUTS = {
-    "a parameter": ("parameter", "alpha", 0.1, 0.2, "parameter alpha 0.1 -> 0.2"),
+    "a parameter": ("parameter", "alpha", 0.1, 0.2, "parameter alpha changed: 0.1 -> 0.2"),
     "an item": ("input", "input", "red", "blue", "input 'red' -> 'blue'"),
     "an artifact": ("input", "rows", [1, 2], [1, 3], "input rows [1, 2] -> [1, 3]"),
     "a dict in a dict": (
@@ -150,7 +150,12 @@ INPUTS = {
         np.arange(3)[::-1],
         "input a changed: ndarray(3,) int64 of other content",
     ),
-    "a config": ("parameter", "config", *CONFIG, "parameter config {'lr': 1} -> {'lr': 2}"),
+    "a config": (
+        "parameter",
+        "config",
+        *CONFIG,
+        "parameter config changed: {'lr': 1} -> {'lr': 2}",
+    ),
 }
 
 
@@ -258,7 +263,7 @@ def test_of_many_results_the_one_most_alike_is_compared(store: Store) -> None:
         record(store, [], inputs, f"Sweep/1/fit/{n}")
     found = asked(store, [], (read("parameter", "alpha", 0.2), read("input", "input", 2)))
     assert found.origin == "Sweep/1/fit/2"
-    assert list(map(str, found.differences)) == ["parameter alpha 0.1 -> 0.2"]
+    assert list(map(str, found.differences)) == ["parameter alpha changed: 0.1 -> 0.2"]
 
 
 def test_of_two_codes_the_one_most_alike_is_compared(store: Store) -> None:
@@ -317,7 +322,7 @@ def test_code_and_input_that_both_changed_are_both_named(store: Store) -> None:
     found = asked(store, parts, (read("parameter", "alpha", 2), read("input", "x", 1)))
     assert list(map(str, found.differences)) == [
         "code of a() changed (main.py:1)",
-        "parameter alpha 1 -> 2",
+        "parameter alpha changed: 1 -> 2",
     ]
 
 

@@ -259,11 +259,11 @@ def test_a_damaged_result_is_passed_over(store):
 def test_asking_why_reads_a_bounded_number_of_results(tmp_path):
     backend = Faulty(Memory())
     store = open_store(backend, cache_dir=tmp_path)
-    for n in range(100):
+    for n in range(520):
         memo.record(
             store, SCOPE, CODE, result((Part("input", "a", f"{n}"), Part("input", "b", "1")))
         )
     backend.calls.clear()
     inputs = Part("input", "a", "x"), Part("input", "b", "y")
     assert nearest(store, SCOPE, CODE, inputs=inputs) is not None
-    assert backend.calls == {"read": 64}
+    assert backend.calls == {"read": 512}

@@ -36,7 +36,7 @@ def test_the_example_runs_as_the_readme_shows(project):
 
     third = project.run("--more", flow="digits.py")
     assert third.workers.count("fit") == 1
-    assert third.misses == ["miss: no result yet for input {'kind': 'svm', 'gamma': 0.002}"]
+    assert third.misses == ["miss: new input kind='svm' gamma=0.002"]
 
     project.edit("digits.py", "cv=2", "cv=3")
     fourth = project.run("--more", flow="digits.py")

@@ -156,12 +156,12 @@ def answers(reads):
 def never_hits(reads, step):
     """The lines with which the first run said that a step never hits."""
     lines = reads[0]["text"].splitlines()
-    return [line for line in lines if f"/{step}/" in line and "never hits" in line]
+    return [line for line in lines if f"/{step}/" in line and "not cached: " in line]
 
 
 def test_a_parameter_that_is_not_read_does_not_matter(reads, hits, answers):
     assert "parameter" in hits
-    assert reads[2]["misses"]["parameter"] == "miss: parameter a 1 -> 2"
+    assert reads[2]["misses"]["parameter"] == "miss: parameter a changed: 1 -> 2"
     assert answers["parameter"] == 20
 
 

@@ -377,7 +377,7 @@ def test_a_step_that_is_never_recorded_keeps_others_waiting_but_once(flow, start
     until(lambda: all(running.waits for running in others))
     go(flow)
     # Each of the others ends only once both have begun.
-    assert "not recorded: " in first.end()
+    assert "not cached: " in first.end()
     assert all("sum 1000" in running.end() for running in others)
     assert began(flow) == 3
 

@@ -70,7 +70,7 @@ def test_a_second_run_starts_no_worker_of_a_memoized_step(sweep):
 def test_one_item_more_starts_one_worker(sweep):
     ran = Ran(**sweep["one more"])
     assert ran.workers.count("fit") == 1
-    assert ran.misses == ["miss: no result yet for input 0"]
+    assert ran.misses == ["miss: new input 0"]
     assert "scores [1, 11, 21, 31]" in ran.text
 
 

@@ -165,12 +165,12 @@ def of(seeded: Any, task: str, run: int = 1) -> dict[str, Any]:
     ("task", "line"),
     [
         ("code", "code of scaled() changed (lib.py:2)"),
-        ("parameter", "parameter alpha 1 -> 2"),
+        ("parameter", "parameter alpha changed: 1 -> 2"),
         ("artifact", "input rows [1, 2] -> [1, 2, 3]"),
         ("configured", "parameter config"),
         ("versioned", "option version 1 -> 2"),
-        ("split", "input items ['red', 'green'] -> ['red', 'blue']"),
-        ("item[1]", "no result yet for input 'blue'"),
+        ("split", "input items[1] 'green' -> 'blue'"),
+        ("item[1]", "new input 'blue'"),
     ],
 )
 def test_a_miss_names_what_changed(seeded, task, line):
@@ -203,12 +203,12 @@ def test_a_first_run_has_nothing_to_be_compared_with(seeded, task):
 def test_a_result_that_was_not_recorded_says_why(seeded):
     why = of(seeded, "join")
     assert why["outcome"] == "miss"
-    assert "join reads current.run_id" in why["unrecorded"]
+    assert "reads current.run_id" in why["unrecorded"]
 
 
 def test_a_step_without_memoize_says_so(seeded):
     why = of(seeded, "end")
-    assert (why["outcome"], why["reason"]) == ("none", "it has no @memoize, or that was off")
+    assert (why["outcome"], why["line"]) == ("none", "it has no @memoize, or that was off")
 
 
 def test_before_a_run_the_steps_that_would_be_hits_are_told(seeded):
@@ -229,21 +229,19 @@ def test_before_a_run_an_edit_is_told_with_its_diff(seeded):
 def test_before_a_run_parameters_are_those_of_the_latest_run_which_is_said(seeded):
     (parameter,) = (why for why in seeded["unchanged"] if why["subject"] == "Seeded/parameter")
     assert parameter["outcome"] == "hit"
-    assert parameter["reason"] == "alpha is 2 there, and 1 by default"
+    assert parameter["note"] == "alpha is 2 there, and 1 by default"
 
 
 def test_before_a_run_an_edited_config_is_a_miss_as_it_is_in_the_run(seeded):
     _, configured, _ = seeded["edited"]
     assert configured["outcome"] == "miss"
-    assert configured["line"] == "parameter config {'lr': 2} -> {'lr': 3}"
+    assert configured["line"] == "parameter config.lr changed: 2 -> 3"
 
 
 def test_before_a_run_a_step_after_one_that_would_run_is_no_sure_hit(seeded):
     _, _, split = seeded["edited"]
     assert split["outcome"] == "unknown"
-    assert split["reason"] == (
-        "code, configured, before it, would be misses, and may leave something else"
-    )
+    assert split["line"] == "code unchanged, depends on code, configured (miss)"
 
 
 def test_before_a_run_one_that_failed_early_is_passed_over(seeded):
@@ -259,7 +257,7 @@ def test_before_the_first_run_asking_makes_no_store(seeded):
 def test_before_a_run_without_runs_to_go_by_only_the_code_is_told(seeded):
     (split,) = seeded["cleaned"]
     assert (split["outcome"], split["tasks"]) == ("unknown", 0)
-    assert split["reason"] == "its inputs are known in the run only"
+    assert split["line"] == "its inputs are known in the run only"
 
 
 def test_asking_before_a_run_runs_nothing(seeded):

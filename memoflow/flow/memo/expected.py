@@ -50,7 +50,8 @@ class Expected(Parents):
             return part
         if digest == part.digest:
             return part
-        return replace(part, digest=digest, summary=fingerprint.summary(value))
+        shown = fingerprint.summary(value), fingerprint.outline(value)
+        return replace(part, digest=digest, summary=shown[0], outline=shown[1])
 
 
 def latest_runs(memoized: Memoized) -> list[str]:

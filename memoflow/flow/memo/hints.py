@@ -101,11 +101,11 @@ def of_step(memoized: Memoized, opened: Iterable[str]) -> Hint | None:
     files = _files(opened)
     found = {**of_code(memoized.shape.flow, memoized.step), **files}
     declared = _declared(memoized)
-    ignored = memoized.options.ignore | declared
     left = {
         name: where
         for name, where in found.items()
-        if name not in ignored and name.partition("[")[0] not in ignored
+        if not (memoized.ignores(name) or memoized.ignores(name.partition("[")[0]))
+        and name not in declared
     }
     if not left:
         return None

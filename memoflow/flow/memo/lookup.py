@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
+from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
 from metaflow import metaflow_config
 
-from memoflow import fingerprint
 from memoflow.errors import (
     IntegrityError,
     MemoflowError,
@@ -19,11 +19,13 @@ from memoflow.errors import (
     RequestError,
 )
 from memoflow.fingerprint import Fingerprint, Part
-from memoflow.flow.memo import scope, watch
+from memoflow.flow.memo import miss, scope
+from memoflow.flow.memo.decision import Decision, Reason
 from memoflow.flow.memo.flags import MODES, given, steps_to_refresh
 from memoflow.flow.memo.options import Options, choice
 from memoflow.flow.memo.parents import INTERNAL, FlowShape, Parents, UndecidedError
 from memoflow.flow.memo.session import Session
+from memoflow.flow.memo.uncached import Seen
 from memoflow.kinds import memo
 from memoflow.kinds.memo import Entry
 from memoflow.names import Key
@@ -33,23 +35,25 @@ if TYPE_CHECKING:
     from memoflow.kinds.hub import Wanted
 
 _SHARED = "*"  # in place of a flow's name, for scope="global"
-REFRESHED = "refresh asked for"
-OTHER_CODE = "there are results of other code only"
 
 
 @dataclass(frozen=True)
 class Verdict:
-    """What a lookup came to.
+    """A decision, with the entry to use if it is a hit, and what was read for it."""
 
-    `entry` is the result to use, or None: then `reason` says why the step runs. `undecided` means
-    that the worker should look again. `record` is False if nothing the step leaves can be found
-    again.
-    """
-
+    decision: Decision
     entry: Entry | None = None
-    reason: str = ""
-    undecided: bool = False
-    record: bool = True
+    read: tuple[Part, ...] = ()
+
+    @classmethod
+    def hit(cls, entry: Entry, read: tuple[Part, ...]) -> Verdict:
+        found = Decision.hit(entry.origin, entry.ref.created, entry.run_time_s)
+        return cls(found, entry, read)
+
+    @property
+    def undecided(self) -> bool:
+        """Whether the worker should look again."""
+        return self.decision.reason is Reason.UNDECIDED
 
 
 class MissError(MemoflowError):
@@ -84,6 +88,9 @@ class Memoized:
         self.refresh = options.refresh or step in steps_to_refresh(asked, graph)
         # What other decorators read for the step, before it starts.
         decorators = getattr(flow, step).decorators
+        mine = next((deco for deco in decorators if deco.name == "memoize"), None)
+        self._is_in_code = mine is None or mine.statically_defined
+        self.matched: set[str] = set()  # of `ignore`, by what was looked up or read
         self.hub = next((deco for deco in decorators if deco.name == "huggingface_hub"), None)
         self.revisions = [] if self.hub is None else self.hub.revisions_read()
         self.loads = self.revisions + [
@@ -110,6 +117,11 @@ class Memoized:
             except NoFingerprintError as error:
                 self._scope = error
 
+    @cached_property
+    def seen(self) -> Seen:
+        """What this process tells another of the scope; NoFingerprintError if there is none."""
+        return Seen.of(self)
+
     @property
     def step_key(self) -> Key:
         flow = self.shape.flow.__name__ if self.options.scope == "flow" else _SHARED
@@ -120,8 +132,20 @@ class Memoized:
         return self.step_key / self.scope.hex
 
     def ignores(self, name: str) -> bool:
-        ignore = self.options.ignore
-        return name in ignore or (name.startswith("inputs") and name.rpartition(".")[2] in ignore)
+        """Tell whether `ignore` names a read, and note that it does."""
+        inner = name.rpartition(".")[2] if name.startswith("inputs") else name
+        found = self.options.ignore & {name, inner}
+        self.matched |= found
+        return bool(found)
+
+    def spelled(self, option: str, names: Sequence[str]) -> str:
+        """Return how a user adds names to an option: in code, or on the command line."""
+        given = self.options.ignore if option == "ignore" else ()
+        listed = list(dict.fromkeys([*sorted(given), *names]))
+        if not self._is_in_code:
+            return f"--with memoize:{option}={','.join(listed)}"
+        quoted = ", ".join(f'"{name}"' for name in listed)
+        return f"@memoize({option}=[{quoted}])"
 
     def is_old(self, entry: Entry) -> bool:
         ttl = self.options.ttl
@@ -157,28 +181,36 @@ class Memoized:
 
 
 def look_up(
-    memoized: Memoized, parents: Parents, session: Session, *, fresh: bool = False
+    memoized: Memoized,
+    parents: Parents | None,
+    session: Session,
+    *,
+    fresh: bool = False,
+    dry: bool = False,
 ) -> Verdict:
-    """Find the result of a task that would start from `parents`.
+    """Find the result of a task that would start from `parents`, or the reason why there is none.
 
-    With `fresh` no older one is taken for the latest because this machine knows it.
+    With `fresh` no older one is taken for the latest because this machine knows it. With `dry`
+    nothing is touched or removed, and artifacts of Metaflow's are not looked at: for `why`, which
+    passes no `parents` where nobody knows what the task would start from.
     """
     store = session.store
     if store is None or memoized.mode == "off":
-        return Verdict(reason="off", record=False)
+        return Verdict(Decision.miss(Reason.OFF))
     try:
         scope_key = memoized.scope_key
     except NoFingerprintError as error:
-        session.say_once(f"{memoized.step} is not memoized: {error}")
-        return Verdict(reason=f"not memoized: {error}", record=False)
+        return Verdict(Decision.miss(Reason.NO_FINGERPRINT, f"{error}"))
     if memoized.refresh:
-        return Verdict(reason=REFRESHED)
+        return Verdict(Decision.miss(Reason.REFRESHED))
     if not fresh and session.launches:
         session.look_ahead(scope_key)
     listed = memoized.listed()
     sets = list(memo.read_sets(store, scope_key, fresh=fresh)) if listed is None else [listed]
+    if parents is None:
+        return Verdict(Decision.miss(Reason.UNDECIDED))
     seen: list[tuple[Part, ...]] = []
-    damage = ""
+    spoilt: Decision | None = None
     undecided: UndecidedError | None = None
     for names in sets:
         try:
@@ -187,13 +219,14 @@ def look_up(
             undecided = error
             continue
         seen.append(inputs)
-        entry, trouble = _usable(store, scope_key, inputs, memoized, session, fresh=fresh)
-        if entry is not None:
-            return Verdict(entry)
-        damage = damage or trouble
+        found = _usable(store, scope_key, inputs, memoized, session, fresh=fresh, dry=dry)
+        if isinstance(found, Entry):
+            return Verdict.hit(found, inputs)
+        spoilt = spoilt or found
     if undecided is not None:
-        return Verdict(reason=f"{undecided}", undecided=True)
-    return Verdict(reason=damage or _why(memoized, store, session, seen))
+        return Verdict(Decision.miss(Reason.UNDECIDED, f"{undecided}"))
+    decision = spoilt or miss.explain(memoized, parents, session, seen)
+    return Verdict(decision, read=seen[0] if seen else ())
 
 
 def lease_keys(memoized: Memoized, parents: Parents, store: Store) -> Iterator[Key]:
@@ -242,27 +275,34 @@ def _usable(
     session: Session,
     *,
     fresh: bool,
-) -> tuple[Entry | None, str]:
+    dry: bool,
+) -> Entry | Decision | None:
     """Return an entry whose outputs are there and whole, else what was wrong with it."""
     try:
         entry = memo.find(store, scope_key, inputs, fresh=fresh)
     except (IntegrityError, NotFoundError) as error:
-        return None, f"the entry was damaged and is set aside ({error})"
+        return Decision.miss(Reason.DAMAGED, f"{error}; it is quarantined")
     if entry is None:
-        return None, ""
+        return None
     if memoized.is_old(entry):
-        return None, f"the result of {entry.origin} is older than {memoized.options.ttl}"
+        detail = f"{entry.origin} is older than ttl={memoized.options.ttl}"
+        return _spoilt(Reason.EXPIRED, detail, entry)
     dead = dead_reference(entry)
     if dead is not None:
-        store.forget(entry.ref.key)
-        return None, f"{dead}, which its result refers to, is gone"
+        if not dry:
+            store.forget(entry.ref.key)
+        return _spoilt(Reason.REFERENCE_GONE, dead, entry)
     try:
-        for artifact in entry.artifacts.values():
+        for artifact in entry.artifacts.values() if not dry else ():
             session.artifacts.restore(artifact)
     except IntegrityError as error:
         store.forget(entry.ref.key)
-        return None, str(error)
-    return entry, ""
+        return _spoilt(Reason.DAMAGED, f"{error}", entry)
+    return entry
+
+
+def _spoilt(reason: Reason, detail: str, entry: Entry) -> Decision:
+    return Decision.miss(reason, detail, nearest=entry.origin, recorded=entry.ref.created)
 
 
 def dead_reference(entry: Entry) -> str | None:
@@ -273,72 +313,3 @@ def dead_reference(entry: Entry) -> str | None:
 
     where = artifact_store.current_store()
     return next((key for key in entry.refers_to if not saved.is_there(where, key)), None)
-
-
-def _why(memoized: Memoized, store: Store, session: Session, seen: list[tuple[Part, ...]]) -> str:
-    """Return why there is no result, from what the last recorded task of the step was."""
-    told = session.reasons.get(memoized.step)
-    if told is not None:
-        return told
-    scope_key = memoized.scope_key
-    here = next(iter(memo.recent(store, scope_key / "results", 1)), None)
-    try:
-        if here is None:
-            last = next(iter(memo.recent(store, memoized.step_key, 1)), None)
-            if last is None:
-                reason = "first run"
-            else:
-                before = memo.code_parts(store, last.key)
-                now = memoized.scope.parts
-                reason = _line(fingerprint.explain(before, now)) if before else OTHER_CODE
-            session.reasons[memoized.step] = reason  # The same for each task of the run.
-            return reason
-        entry = memo.read(store, here)
-    except (IntegrityError, NotFoundError):
-        return "first run since an entry was lost"
-    return _why_inputs(entry, seen)
-
-
-def _why_inputs(entry: Entry, seen: list[tuple[Part, ...]]) -> str:
-    before = entry.inputs
-    names = [part.name for part in before]
-    for inputs in seen:
-        if sorted(part.name for part in inputs) == sorted(names):
-            changed = {part.name: part for part in inputs if part not in before}
-            item = changed.pop("input", None)
-            changed.pop("index", None)
-            if item is not None and not changed:
-                return f"no result yet for input {item.summary}"
-            # Of equal inputs the classes may be others, whose code nothing in the step mentions.
-            changed_classes = entry.ref.key.parts[-2] != fingerprint.of_references(entry.refs).hex
-            return _line(fingerprint.explain(before, inputs)) or (
-                "the code of what its inputs are made of changed"
-                if changed_classes
-                else "its result was evicted"
-            )
-    return "no result yet for these inputs"
-
-
-def _line(differences: list[str]) -> str:
-    if not differences:
-        return ""
-    more = len(differences) - 1
-    return differences[0] + (f", and {more} more" if more else "")
-
-
-def never(reads: dict[str, None], blind: dict[str, None], memoized: Memoized) -> str:
-    """Return why a task that read these can never be found again, or nothing."""
-    unstable = [name for name in watch.unstable(reads) if not memoized.ignores(name)]
-    if unstable:
-        names = ", ".join(unstable)
-        quoted = ", ".join(f'"{name}"' for name in unstable)
-        return (
-            f"{memoized.step} reads {names}, which differs in each run, so it never hits; "
-            f"@memoize(ignore=[{quoted}]) if it does not matter"
-        )
-    if blind:
-        return (
-            f"{memoized.step} uses {', '.join(blind)}, so its inputs cannot be told and it never "
-            "hits; name them with @memoize(inputs=[...])"
-        )
-    return ""

@@ -60,6 +60,8 @@ class MemoizeDecorator(StepDecorator):
         The share of hits that run all the same and are compared with what is stored, which stands.
     show_card : bool, default True
         Whether tasks get a card of what they were found under, and hits the cards of their origins.
+    min_time : str or timedelta, optional, default None
+        How long a step must run for its result to be kept, such as "1s". None: however short.
     next : str, optional, default None
         The step that follows, checked against the graph; nothing depends on it.
     """
@@ -78,6 +80,7 @@ class MemoizeDecorator(StepDecorator):
         "single_flight": True,
         "audit": 0,
         "show_card": True,
+        "min_time": None,
         "next": None,
     }
 

@@ -36,6 +36,8 @@ class Options:
     single_flight: bool = True
     audit: float = 0.0
     show_card: bool = True
+    min_time: timedelta | None = None
+    min_time_text: str = ""  # as it was given
 
     @classmethod
     def parse(cls, attributes: Mapping[str, Any]) -> Options:
@@ -43,6 +45,7 @@ class Options:
         inputs = attributes["inputs"]
         outputs = attributes["outputs"]
         version = attributes["version"]
+        min_time = attributes["min_time"]
         return cls(
             inputs=None if inputs is None else names("inputs", inputs),
             outputs=None if outputs is None else names("outputs", outputs),
@@ -57,6 +60,8 @@ class Options:
             single_flight=flag("@memoize(single_flight=...)", attributes["single_flight"]),
             audit=share("@memoize(audit=...)", attributes["audit"] or 0),
             show_card=flag("@memoize(show_card=...)", attributes["show_card"]),
+            min_time=None if min_time is None else duration("min_time", min_time),
+            min_time_text="" if min_time is None else str(min_time),
         )
 
     def check(self, flow: type, graph: Any, step: str) -> None:

@@ -8,8 +8,8 @@ and in a join `inputs[*].x`, `inputs[3].x`, `inputs.branch.x`. Two more stand fo
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, replace
 from itertools import islice
 from types import FunctionType, MethodType
 from typing import Any
@@ -19,8 +19,9 @@ from metaflow.includefile import IncludeFile
 
 from memoflow import fingerprint
 from memoflow.errors import NoFingerprintError
-from memoflow.fingerprint import Part
+from memoflow.fingerprint import ABSENT, Outline, Part
 from memoflow.index import Index
+from memoflow.kinds import memo
 
 # What Metaflow itself sets on a flow; none of it is a result or an input of the user's.
 INTERNAL = frozenset(INTERNAL_ARTIFACTS_SET) | {
@@ -71,7 +72,10 @@ TOOLS = frozenset(
 # artifact, so the choice needs no byte of it.
 MEANING_LIMIT = 1 << 20
 
-ABSENT = "absent"
+# Facts of the index: the digest and summary of a value by its bytes, and its outline. Named anew
+# with each encoding of values, since an index outlives versions of memoflow.
+_VALUE, _OUTLINE = f"meaning{memo.SCHEMA}", f"outline{memo.SCHEMA}"
+_MOST_INPUTS = 100
 
 
 class UndecidedError(Exception):
@@ -102,6 +106,7 @@ class Parents:
         self._lists = lists
         self._load_limit_bytes = load_limit_bytes
         self._by_label: dict[str, Any] | None = None
+        self._outlined: dict[str, Callable[[], Outline]] = {}  # by digest
 
     @property
     def by_label(self) -> dict[str, Any]:
@@ -124,6 +129,31 @@ class Parents:
         kind = "parameter" if name in self._shape.parameters else "input"
         return Part(kind, name, digest, summary=summary)
 
+    def outlined(self, parts: Iterable[Part]) -> tuple[Part, ...]:
+        """Return parts that were read here with the outlines of their values, where known.
+
+        Apart from `read`, since a hit needs none.
+        """
+        unknown: Callable[[], Outline] = tuple
+        return tuple(
+            replace(part, outline=part.outline or self._outlined.get(part.digest, unknown)())
+            for part in parts
+        )
+
+    def has_item(self, digest: str, *, most: int) -> bool | None:
+        """Tell whether the innermost foreach has an item of that digest.
+
+        None if it has more items than `most`, or if only the worker can tell.
+        """
+        if not self.frames or (self.frames[-1].num_splits or most + 1) > most:
+            return None
+        frame = self.frames[-1]
+        try:
+            every = (self.item(frame._replace(index=i)) for i in range(frame.num_splits))
+            return any(each == digest for each in every)
+        except (UndecidedError, NoFingerprintError):
+            return None
+
     def item(self, frame: Any) -> str:
         """Return the digest of a foreach's item; UndecidedError if only the worker can tell."""
         return self._items(frame)[0]
@@ -131,7 +161,7 @@ class Parents:
     def _digest(self, name: str) -> tuple[str, str]:
         if name.startswith("current."):
             value = self._current(name.removeprefix("current."))
-            return fingerprint.of_value(value, name=name), fingerprint.summary(value)
+            return self._told(fingerprint.of_value(value, name=name), value)
         if name == "index":
             value = self.frames[-1].index if self.frames else None
             return fingerprint.of_value(value), fingerprint.summary(value)
@@ -172,28 +202,40 @@ class Parents:
     def _constant(self, name: str) -> tuple[str, str]:
         # Never by the artifact of that name: a step sees what the class says in this process.
         value = self._shape.constants[name]
-        return fingerprint.of_constant(value, name=name), fingerprint.summary(value)
+        return self._told(fingerprint.of_constant(value, name=name), value)
+
+    def _told(self, digest: str, value: Any) -> tuple[str, str]:
+        self._outlined[str(digest)] = lambda: fingerprint.outline(value)
+        return digest, fingerprint.summary(value)
 
     def _value_digest(self, ds: Any, name: str, sha1: str, size_bytes: int) -> tuple[str, str]:
         if size_bytes > MEANING_LIMIT:
             return f"sha1:{sha1}", f"sha1:{sha1[:12]}"
-        return self._remembered(f"value:{sha1}", lambda: load(ds, name), f"sha1:{sha1}", name)
+        return self._remembered(sha1, lambda: load(ds, name), f"sha1:{sha1}", name)
 
     def _remembered(
         self, fact: str, value: Callable[[], Any], bytes_digest: str, name: str
     ) -> tuple[str, str]:
+        fact, leaves = f"{_VALUE}:{fact}", f"{_OUTLINE}:{fact}"
         known = self._facts.recall([fact]).get(fact)
         if known is not None:
             digest, summary = json.loads(known)
+            self._outlined[digest] = lambda: self._recalled(leaves)
             return digest, summary
         loaded = value()
-        summary = fingerprint.summary(loaded)
+        summary, outline = fingerprint.summary(loaded), fingerprint.outline(loaded)
         try:
             digest = str(fingerprint.of_value(loaded, name=name))
         except NoFingerprintError:
             digest = bytes_digest  # No stable meaning; equal bytes still mean equal values.
-        self._facts.remember({fact: json.dumps([digest, summary])})
+        facts = {fact: json.dumps([digest, summary])}
+        self._facts.remember(facts | ({leaves: json.dumps(outline)} if outline else {}))
+        self._outlined[digest] = lambda: outline
         return digest, summary
+
+    def _recalled(self, fact: str) -> Outline:
+        known = self._facts.recall([fact]).get(fact, "[]")
+        return tuple((path, text, mark) for path, text, mark in json.loads(known))
 
     def _item(self, ds: Any, frame: Any) -> tuple[str, str]:
         """Return the digest of `self.input`: the item of the foreach, wherever it came from."""
@@ -219,7 +261,7 @@ class Parents:
                 raise UndecidedError(f"{frame.var} has no item {frame.index}") from error
 
         place = f"{sha1}[{frame.index}]"
-        return self._remembered(f"value:{place}", item, f"sha1:{place}", "input")
+        return self._remembered(place, item, f"sha1:{place}", "input")
 
     def _items(self, frame: Any) -> tuple[str, str]:
         """Return the item of a foreach as every parent has it: a join may merge it from any."""
@@ -244,17 +286,35 @@ class Parents:
                 (one, sorted((n, sha1) for n, sha1 in ds.items() if n not in exclude))
                 for one, ds in sorted(self.by_label.items())
             ]
-            return fingerprint.of_value(found), f"{len(found)} inputs"
+            digest = fingerprint.of_value(found)
+            bound = [(f"{one}.{n}", "", sha1) for one, each in found for n, sha1 in each]
+            self._outlined[str(digest)] = lambda: _leaves(bound)
+            return digest, f"{len(found)} inputs"
         inner = name.removeprefix("inputs[*].")
         if inner != name or not name.startswith("inputs"):  # the second is `inputs=["x"]`
-            every = [
-                (one, self._of_input(ds, inner)[0]) for one, ds in sorted(self.by_label.items())
+            values = [
+                (one, *self._of_input(ds, inner)) for one, ds in sorted(self.by_label.items())
             ]
-            return fingerprint.of_value(every), f"{len(every)} values"
+            digest = fingerprint.of_value([(one, digest) for one, digest, _ in values])
+            self._outlined[str(digest)] = lambda: _leaves(
+                [(one, summary, digest) for one, digest, summary in values]
+            )
+            return digest, f"{len(values)} values"
         for one, ds in self.by_label.items():
             if name.startswith(f"{one}."):
                 return self._of_input(ds, name.removeprefix(f"{one}."))
         return ABSENT, ABSENT
+
+
+def _leaves(inputs: list[tuple[str, str, str]]) -> Outline:
+    """Return the outline of what a join reads: input, text and digest; () if it is too long."""
+    if len(inputs) > _MOST_INPUTS:
+        return ()
+    leaves = [
+        (one.removeprefix("inputs"), text, f"#{digest.rpartition(':')[2][:8]}")
+        for one, text, digest in inputs
+    ]
+    return (("", "", "{}"), *leaves)
 
 
 def label(datastore: Any, join_type: str | None) -> str:

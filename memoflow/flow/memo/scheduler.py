@@ -2,18 +2,20 @@
 
 from __future__ import annotations
 
-import json
 from typing import Any
 
 from metaflow.metaflow_current import current
 from metaflow.util import get_username, resolve_identity
 
+from memoflow.errors import NoFingerprintError
 from memoflow.flow.hub import revisions
 from memoflow.flow.memo import audit, card, task_record
+from memoflow.flow.memo.decision import Decision, Reason
 from memoflow.flow.memo.lookup import Memoized, MissError, Verdict, look_up
 from memoflow.flow.memo.parents import OF_ONE_RUN, Parents, UndecidedError
-from memoflow.flow.memo.session import TOLD, Session
-from memoflow.units import span
+from memoflow.flow.memo.session import Session
+from memoflow.flow.memo.told import Told
+from memoflow.flow.memo.uncached import Seen
 
 _LOAD_LIMIT_BYTES = 64 << 20
 
@@ -25,30 +27,52 @@ def prepare(cli_args: Any, attempt: int, memoized: Memoized, session: Session) -
     """
     task = cli_args.task
     session.launches = True
+    session.run = f"{task.flow_name}/{task.run_id}"
     try:
         verdict = _decide(task, attempt, memoized, session)
     except Exception as error:
         # Anything of Metaflow's or of a user's class may be met here; none may fail the run.
-        session.say_once(f"lookup failed, steps run as usual: {type(error).__name__}: {error}")
-        verdict = Verdict(reason="lookup failed")
+        trouble = f"{type(error).__name__}: {error}"
+        session.say_once(f"lookup failed, steps run as usual: {trouble}")
+        verdict = Verdict(Decision.miss(Reason.LOOKUP_FAILED, trouble))
+    decision = verdict.decision
     if verdict.entry is not None:
-        line = f"hit: {verdict.entry.origin}, {span(verdict.entry.run_time_s)} saved"
         # All of the command: @kubernetes and @batch rewrite its parts after us.
-        cli_args.get_args = lambda: ["echo", f"[memoize] {line}"]
+        cli_args.get_args = lambda: ["echo", f"[memoize] {decision.log_line}"]
         session.hits.append(
             (task.flow_name, task.run_id, task.step, task.task_id, verdict.entry.run_time_s)
         )
         return
-    if verdict.undecided:
-        told: dict[str, Any] = {"look": True}
-    else:
+    if not verdict.undecided:
         if memoized.mode == "only":
-            raise MissError(memoized.step, verdict.reason)
+            raise MissError(memoized.step, decision.line)
         session.misses.add(task.task_id)
-        told = {"look": False, "reason": verdict.reason, "record": verdict.record}
-    told["mode"] = memoized.mode
-    told["refresh"] = memoized.refresh
-    cli_args.env[TOLD] = json.dumps(told)
+        session.missed[memoized.step] = decision
+    Told(
+        decision=None if verdict.undecided else decision,
+        mode=memoized.mode,
+        refresh=memoized.refresh,
+        began=session.began,
+        seen=_seen(memoized, session),
+        quiet=decision.is_uncached and not _is_news(memoized, session, decision),
+    ).put(cli_args.env)
+
+
+def _seen(memoized: Memoized, session: Session) -> Seen | None:
+    if session.store is None or memoized.mode == "off":
+        return None
+    try:
+        return memoized.seen
+    except NoFingerprintError:
+        return None
+
+
+def _is_news(memoized: Memoized, session: Session, decision: Decision) -> bool:
+    """Tell whether this is the first task of the step in this run that is not cached."""
+    said = memoized.step, decision.reason
+    is_first = said not in session.said_uncached
+    session.said_uncached.add(said)
+    return is_first
 
 
 def _decide(task: Any, attempt: int, memoized: Memoized, session: Session) -> Verdict:
@@ -74,7 +98,7 @@ def _decide(task: Any, attempt: int, memoized: Memoized, session: Session) -> Ve
     verdict = look_up(memoized, parents, session)
     entry = verdict.entry
     if entry is not None and audit.is_due(memoized.options.audit, entry, task.run_id):
-        return Verdict(reason="to be audited", undecided=True)
+        return Verdict(Decision.miss(Reason.UNDECIDED, "to be audited"))
     if entry is not None:
         task_record.write(
             task,

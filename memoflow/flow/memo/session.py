@@ -15,14 +15,15 @@ from memoflow.errors import MemoflowError
 from memoflow.flow import artifact_store, housekeeping
 from memoflow.flow.memo.artifacts import Artifacts
 from memoflow.flow.memo.card_files import CardFiles
+from memoflow.flow.memo.decision import Decision
 from memoflow.flow.memo.remote_artifacts import RemoteArtifacts
 from memoflow.kinds import memo
+from memoflow.kinds.evicted import Removal
+from memoflow.kinds.nearest import Earlier
 from memoflow.names import Key
 from memoflow.storages import backend_of
 from memoflow.store import Store
 
-# Told to workers by the scheduler: what it decided, so that they need not look again.
-TOLD = "MEMOFLOW_TOLD"
 # Told to processes that a memoized step starts: the leases that are held until they end.
 LEASES = "MEMOFLOW_LEASES"
 
@@ -38,10 +39,15 @@ class Session:
         self.logger = logger
         self.hits: list[tuple[str, str, str, str, float]] = []  # flow, run, step, task, saved
         self.misses: set[str] = set()  # ids of the tasks whose workers do not look again
-        self.reasons: dict[str, str] = {}
+        self.missed: dict[str, Decision] = {}  # the last of each step
+        self.began = time.time()
+        self.run = ""  # Flow/run, whose own results explain nothing of it
+        self.earlier: dict[Key, Earlier] = {}  # by the scope, as `miss` reads it
+        self.removals: dict[Key, dict[str, Removal]] = {}  # so, too
         self.lists: dict[str, Any] = {}
         self.ended = False
         self.launches = False  # whether this process looks up tasks that others will run
+        self.said_uncached: set[tuple[str, str]] = set()  # step and reason
         self._looked_ahead: dict[Key, float] = {}
         self._said: set[str] = set()
 

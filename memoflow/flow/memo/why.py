@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from itertools import islice
@@ -10,86 +11,72 @@ from typing import Any
 from metaflow.client import Step, Task
 from metaflow.exception import MetaflowException
 
-from memoflow.errors import IntegrityError, NoFingerprintError, NotFoundError, RequestError
-from memoflow.fingerprint import Difference, Part
+from memoflow.errors import IntegrityError, NotFoundError, RequestError
 from memoflow.flow import artifact_store
-from memoflow.flow.memo import expected
-from memoflow.flow.memo.lookup import OTHER_CODE, REFRESHED, Memoized, dead_reference
+from memoflow.flow.memo import expected, miss
+from memoflow.flow.memo.decision import FIELD, HIT, MISS, OFF, UNKNOWN, Decision, Reason, reason_of
+from memoflow.flow.memo.lookup import Memoized, look_up
 from memoflow.flow.memo.options import Options
-from memoflow.flow.memo.parents import Parents, UndecidedError
+from memoflow.flow.memo.parents import UndecidedError
 from memoflow.flow.memo.session import Session, session_of
 from memoflow.kinds import memo
-from memoflow.kinds.memo import Entry
 from memoflow.kinds.nearest import nearest
 from memoflow.names import Key
 from memoflow.storages import backend_of
 from memoflow.store import Store
 from memoflow.units import moment
 
-HIT, MISS, UNKNOWN, NONE = "hit", "miss", "unknown", "none"
+NONE = "none"
 _MOST_TASKS = 200  # that are looked up before a run
 _MOST_SHOWN = 12  # differences, to people
-# As a lookup says it of a result that was there, and could not be used.
-_SPOILT = (
-    "refers to, is gone",
-    "the bytes of artifact",
-    "the entry was damaged",
-    " is older than ",
-    "its result was evicted",
-)
 
 
 @dataclass(frozen=True)
 class Why:
-    """What became of a task, or what would become of the tasks of a step.
+    """The decision on a task, or on the tasks that a run would start of a step.
 
-    `outcome` is "hit", "miss", "unknown" for a step whose inputs only the run knows, or "none" if
-    nothing was looked up. `reason` is what was said at the time, or what stood in the way, and
-    `unrecorded` why the result of a miss was not kept. `origin` is the task whose result was found,
-    and on a miss the one that left the nearest earlier result, from which the `differences` are;
-    `recorded` is when that was, in Unix seconds. Before a run, `tasks` of those that `like` would
-    start were looked up, and `hits` of them found.
+    `decision` is None if nothing was looked up; `note` says why then, and what else there is to
+    say. Before a run, `tasks` of those that the run `like` would start were looked up, and `hits`
+    of them found; the decision is that on the first miss.
     """
 
     subject: str
-    outcome: str
-    reason: str = ""
-    unrecorded: str = ""
+    decision: Decision | None = None
+    note: str = ""
     key: str | None = None
-    origin: str | None = None
-    recorded: float | None = None
-    differences: tuple[Difference, ...] = ()
     like: str | None = None
     tasks: int = 0
     hits: int = 0
 
     @property
+    def outcome(self) -> str:
+        """One of "hit", "miss", "unknown" and "none"."""
+        if self.decision is None or self.decision.outcome == OFF:
+            return NONE
+        return self.decision.outcome
+
+    @property
     def line(self) -> str:
         """The whole of it in one line, as a task's log has it."""
-        if self.outcome == HIT:
-            others = f", and of {self.tasks - 1} more" if self.tasks > 1 else ""
-            return f"the result of {self.origin}{others}"
-        if self.outcome != MISS:
-            return self.reason
-        items = [each for each in self.differences if each.name == "input"]
-        if len(self.differences) == 1 and items and items[0].new:
-            return f"no result yet for input {items[0].new}"
-        if not self.differences:
-            return self.reason or "first run"
-        more = len(self.differences) - 1
-        return f"{self.differences[0]}" + (f", and {more} more" if more else "")
+        if self.decision is None:
+            return self.note
+        others = f", and of {self.tasks - 1} more" if self.tasks > 1 else ""
+        return self.decision.line + (others if self.outcome == HIT else "")
 
     def to_json(self) -> dict[str, Any]:
+        told = {} if self.decision is None else self.decision.to_json()
         return {
             "subject": self.subject,
             "outcome": self.outcome,
             "line": self.line,
-            "reason": self.reason,
-            "unrecorded": self.unrecorded,
+            "reason": told.get("reason", NONE),
+            "detail": told.get("detail", ""),
+            "note": self.note,
+            "unrecorded": told.get("unrecorded", ""),
             "key": self.key,
-            "origin": self.origin,
-            "recorded": self.recorded,
-            "differences": [each.to_json() for each in self.differences],
+            "origin": told.get("nearest") or None,
+            "recorded": told.get("recorded"),
+            "differences": told.get("differences", []),
             "like": self.like,
             "tasks": self.tasks,
             "hits": self.hits,
@@ -103,43 +90,44 @@ def lines(why: Why) -> list[str]:
 
 def _headline(why: Why) -> str:
     would = "would be" if why.subject.count("/") == 1 else "was"
+    note = f"; {why.note}" if why.note else ""
     if why.outcome == HIT and why.like is not None:
-        also = f"; {why.reason}" if why.reason else ""
-        return f"{why.subject} would be a hit, if what comes before it is as in {why.like}{also}"
+        return f"{why.subject} would be a hit, with inputs as in {why.like}{note}"
     if why.outcome == HIT:
-        audited = f"; its audit: {why.reason}" if why.reason else ""
-        return f"{why.subject} {would} a hit: {why.line}{audited}"
+        return f"{why.subject} {would} a hit: {why.line}{note}"
     if why.outcome == MISS:
         return f"{why.subject} {would} a miss: {why.line}"
     if why.outcome == UNKNOWN:
-        return f"{why.subject} would be a hit as far as the code goes: {why.reason}"
-    return f"{why.subject} {would} neither hit nor miss: {why.reason}"
+        return f"{why.subject} is unknown: {why.line}"
+    return f"{why.subject} {would} neither hit nor miss: {why.line}"
 
 
 def _details(why: Why) -> Iterator[str]:
+    decision = why.decision
+    if decision is None:
+        return
     if why.tasks > 1:
         yield f"{why.hits} of {why.tasks} tasks like those of {why.like} would be hits"
     elif why.outcome == MISS and why.like is not None:
-        yield f"if what comes before it is as in {why.like}"
-    if why.unrecorded:
-        yield f"its result was not recorded: {why.unrecorded}"
-    if why.outcome == HIT and why.recorded is not None:
-        yield f"recorded {moment(why.recorded)}"
-    if why.outcome == MISS and why.origin is not None and why.recorded is not None:
-        yield f"compared with {why.origin}, recorded {moment(why.recorded)}"
-    for each in why.differences[:_MOST_SHOWN]:
-        if len(why.differences) > 1 or each.diff or str(each) != why.line:
+        yield f"with inputs as in {why.like}"
+    if decision.unrecorded and not decision.is_uncached:
+        yield f"not cached: {decision.unrecorded}"
+    if decision.recorded is not None:
+        was = f"compared with {decision.nearest}, " if why.outcome == MISS else ""
+        yield f"{was}recorded {moment(decision.recorded)}"
+    for each in decision.differences[:_MOST_SHOWN]:
+        if len(decision.differences) > 1 or each.diff or str(each) != why.line:
             yield ""
             yield str(each)
             yield from (f"    {line}" for line in each.diff.splitlines())
-    more = len(why.differences) - _MOST_SHOWN
+    more = len(decision.differences) - _MOST_SHOWN
     if more > 0:
         yield ""
         yield f"and {more} more, which --json lists"
 
 
 def of_task(store: Store, pathspec: str) -> Why:
-    """Tell why a finished task was a hit or a miss, by its metadata and what the store holds.
+    """Tell why a finished task was a hit or a miss: the decision that was made then.
 
     `pathspec` is Flow/run/step/task, or Flow/run/step for a step of one task. RequestError for
     other texts, NotFoundError if Metaflow knows no such task.
@@ -148,64 +136,51 @@ def of_task(store: Store, pathspec: str) -> Why:
     told = {str(name): str(value) for name, value in task.metadata_dict.items()}
     resumed = task.origin_pathspec
     if resumed is not None:  # What Metaflow tells of it then is told of that one.
-        return Why(task.pathspec, NONE, f"it was not run: resume took over {resumed}")
+        return Why(task.pathspec, note=f"it was not run: resume took over {resumed}")
     key, origin = told.get("memo-key"), told.get("memo-origin")
-    ref = None if key is None else store.find(Key.parse(key), even_expired=True)
     if origin is not None:
-        recorded = None if ref is None else ref.created
-        reason = told.get("memo-audit", "")
-        return Why(task.pathspec, HIT, reason, key=key, origin=origin, recorded=recorded)
-    reason, unrecorded = told.get("memo-reason", ""), told.get("memo-unrecorded", "")
-    if key is None and not reason:
-        return Why(task.pathspec, NONE, _nothing_known(task, told))
-    if key is None:
-        return Why(task.pathspec, MISS, reason, unrecorded)
-    result = Key.parse(key)
-    why = Why(task.pathspec, MISS, reason, key=key)
-    if is_no_difference(reason, result):
-        return why
+        ref = None if key is None else store.find(Key.parse(key), even_expired=True)
+        decision = Decision.hit(origin, None if ref is None else ref.created)
+        audited = f"its audit: {told['memo-audit']}" if "memo-audit" in told else ""
+        return Why(task.pathspec, decision, audited, key=key)
+    made = _made(told.get(FIELD)) or _of_older(store, task, told)
+    if made is None:
+        return Why(task.pathspec, note=_nothing_known(task, told))
+    return Why(task.pathspec, made, key=key)
+
+
+def _made(text: str | None) -> Decision | None:
+    """Return the decision that a task's metadata has, None if they have none that can be read."""
+    try:
+        return None if text is None else Decision.from_json(json.loads(text))
+    except (ValueError, TypeError, KeyError, AttributeError):
+        return None
+
+
+def _of_older(store: Store, task: Any, told: Mapping[str, str]) -> Decision | None:
+    """Return the decision on a task that ran before decisions were kept: what its result tells."""
+    said, unrecorded = told.get("memo-reason", ""), told.get("memo-unrecorded", "")
+    if "memo-key" not in told:
+        return Decision.miss(Reason.TOLD, said, unrecorded=unrecorded) if said else None
+    result = Key.parse(told["memo-key"])
     # What the same run has left since tells nothing about this miss.
     before = task.parent.parent.created_at.timestamp()
+    ref = store.find(result, even_expired=True)
     try:
         parts = memo.code_parts(store, result)
         inputs = None if ref is None else memo.read(store, ref).inputs
     except (IntegrityError, NotFoundError):
-        return why
-    if not parts:
-        return why
-    return _compared(store, why, parts, inputs, before=before)
-
-
-def _compared(
-    store: Store,
-    why: Why,
-    parts: Iterable[Part],
-    inputs: tuple[Part, ...] | None,
-    *,
-    before: float,
-) -> Why:
-    assert why.key is not None
-    result = Key.parse(why.key)
-    found = nearest(
-        store, memo.scope_of(result), parts, inputs=inputs, result=result, before=before
-    )
-    if found is None:
-        return why
-    return Why(
-        why.subject,
-        why.outcome,
-        why.reason,
-        key=why.key,
-        origin=found.origin,
-        recorded=found.created,
+        parts, inputs = (), None
+    scope = memo.scope_of(result)
+    found = nearest(store, scope, parts, inputs=inputs, result=result, before=before)
+    if not parts or found is None or not found.differences:
+        return Decision.miss(Reason.TOLD, said)
+    return Decision.miss(
+        reason_of(found.differences),
         differences=found.differences,
+        nearest=found.origin,
+        recorded=found.created,
     )
-
-
-def is_no_difference(reason: str, result: Key) -> bool:
-    """Tell whether there was a result for the same values, so that none of them was the reason."""
-    is_another = result.parts[-1].isdigit() and int(result.parts[-1]) > 1
-    return is_another or reason == REFRESHED or any(text in reason for text in _SPOILT)
 
 
 def _task(pathspec: str) -> Any:
@@ -258,7 +233,7 @@ def before_run(flow: Any, graph: Any, flow_datastore: Any, steps: Iterable[str] 
         memoize = next((deco for deco in decorators if deco.name == "memoize"), None)
         subject = f"{graph.name}/{step}"
         if memoize is not None and graph[step].parallel_step:
-            found[step] = Why(subject, NONE, "it is @parallel")
+            found[step] = Why(subject, note="it is @parallel")
         elif memoize is not None:
             options = Options.parse(memoize.attributes)
             why = _of_step(subject, Memoized(flow, graph, step, options), session, empty=empty)
@@ -266,7 +241,7 @@ def before_run(flow: Any, graph: Any, flow_datastore: Any, steps: Iterable[str] 
             missed = [each for each in missed if each in found and found[each].outcome == MISS]
             found[step] = _after(why, missed)
         elif step in wanted:
-            found[step] = Why(subject, NONE, "it has no @memoize")
+            found[step] = Why(subject, note="it has no @memoize")
     return [found[step] for step in graph.sorted_nodes if step in found and step in asked]
 
 
@@ -284,9 +259,7 @@ def _after(why: Why, missed: list[str]) -> Why:
     """Return an answer that does not count on what the steps that would run are going to leave."""
     if why.outcome != HIT or not missed:
         return why
-    would = "would be a miss" if len(missed) == 1 else "would be misses"
-    reason = f"{', '.join(missed)}, before it, {would}, and may leave something else"
-    return replace(why, outcome=UNKNOWN, reason=reason)
+    return replace(why, decision=Decision(UNKNOWN, Reason.AFTER_MISS, ", ".join(missed)))
 
 
 def _is_empty(flow_datastore: Any) -> bool:
@@ -297,124 +270,59 @@ def _is_empty(flow_datastore: Any) -> bool:
 
 def _of_step(subject: str, memoized: Memoized, session: Session, *, empty: bool) -> Why:
     if memoized.mode == "off":
-        return Why(subject, NONE, "off")
+        return Why(subject, note="off")
     if empty:
-        return Why(subject, MISS, "first run")
+        return Why(subject, Decision.miss(Reason.FIRST_RUN))
     store = session.store
     if store is None:
-        return Why(subject, NONE, "there is no store")
-    try:
-        scope = memoized.scope_key
-    except NoFingerprintError as error:
-        return Why(subject, MISS, f"not memoized: {error}")
-    if memoized.refresh:
-        return Why(subject, MISS, REFRESHED, key=str(scope))
-    if not memo.recent(store, scope / "results", 1):
-        found = nearest(store, scope, memoized.scope.parts)
-        if found is None:
-            return Why(subject, MISS, "first run", key=str(scope))
-        return Why(
-            subject,
-            MISS,
-            "" if found.differences else OTHER_CODE,
-            key=str(scope),
-            origin=found.origin,
-            recorded=found.created,
-            differences=found.differences,
-        )
-    return _looked_up(subject, memoized, session, store)
-
-
-def _looked_up(subject: str, memoized: Memoized, session: Session, store: Store) -> Why:
-    """Look up the tasks that would follow upon what the latest run left."""
+        return Why(subject, note="there is no store")
+    known = look_up(memoized, None, session, dry=True).decision
+    if known.reason in (Reason.NO_FINGERPRINT, Reason.REFRESHED):
+        return Why(subject, known)
     scope = memoized.scope_key
-    listed = memoized.listed()
-    sets = list(memo.read_sets(store, scope)) if listed is None else [listed]
+    if not memo.recent(store, scope / "results", 1):
+        return Why(subject, miss.explain(memoized, None, session, ()), key=str(scope))
+    return _looked_up(subject, memoized, session)
+
+
+def _looked_up(subject: str, memoized: Memoized, session: Session) -> Why:
+    """Look up the tasks that would follow upon what the latest run left."""
+    key = str(memoized.scope_key)
     for run in expected.latest_runs(memoized):
         try:
-            seen = _of_run(memoized, session, store, sets, run)
+            why = _of_run(subject, memoized, session, run)
         except (UndecidedError, IntegrityError, NotFoundError, MetaflowException) as error:
-            return Why(subject, UNKNOWN, f"the inputs cannot be told before the run: {error}")
-        if seen is not None:
-            break
-    else:
-        return Why(subject, UNKNOWN, "its inputs are known in the run only", key=str(scope))
-    like = f"{memoized.shape.flow.__name__}/{run}"
-    why = Why(subject, HIT, key=str(scope), like=like, tasks=seen.tasks, hits=seen.hits)
-    if seen.tasks == seen.hits:
-        return replace(why, reason="; ".join(seen.unlike), origin=seen.origin)
-    missed = None if seen.trouble else seen.missed
-    found = nearest(store, scope, memoized.scope.parts, inputs=missed) if missed else None
-    known = found is not None and found.differences
-    return replace(
-        why,
-        outcome=MISS,
-        reason="" if known else seen.trouble or "no result yet for these inputs",
-        origin=found.origin if found else None,
-        recorded=found.created if found else None,
-        differences=found.differences if found else (),
-    )
+            return _unknown(subject, f"its inputs cannot be told before the run: {error}")
+        if why is not None:
+            return replace(why, key=key)
+    return replace(_unknown(subject, ""), key=key)
 
 
-@dataclass
-class _Seen:
-    """What the tasks came to that would follow upon those of a run."""
-
-    tasks: int = 0
-    hits: int = 0
-    origin: str = ""
-    missed: tuple[Part, ...] | None = None
-    trouble: str = ""
-    unlike: tuple[str, ...] = ()
+def _unknown(subject: str, detail: str) -> Why:
+    return Why(subject, Decision(UNKNOWN, Reason.UNDECIDED, detail))
 
 
-def _of_run(
-    memoized: Memoized, session: Session, store: Store, sets: list[tuple[str, ...]], run: str
-) -> _Seen | None:
+def _of_run(subject: str, memoized: Memoized, session: Session, run: str) -> Why | None:
     """Look up what would follow upon the tasks of a run; None if nothing would."""
-    seen = _Seen()
+    hit: Decision | None = None
+    missed: Decision | None = None
+    tasks, hits, unlike = 0, 0, ""
     for parents in islice(expected.starts(memoized, session, run), _MOST_TASKS):
-        seen.tasks += 1
-        inputs = _inputs(parents, sets)
-        if seen.tasks == 1:
-            read = {part.name for each in inputs for part in each}
-            seen.unlike = tuple(expected.unlike_defaults(memoized, parents, read))
-        entry, trouble = _found(memoized, store, inputs)
-        if entry is not None:
-            seen.hits, seen.origin = seen.hits + 1, seen.origin or entry.origin
-        elif seen.missed is None:
-            seen.missed, seen.trouble = inputs[0] if inputs else None, trouble
-    return seen if seen.tasks else None
-
-
-def _found(
-    memoized: Memoized, store: Store, inputs: list[tuple[Part, ...]]
-) -> tuple[Entry | None, str]:
-    """Return the result that would be used, else what is wrong with the one that there is."""
-    trouble = ""
-    for each in inputs:
-        entry = memo.find(store, memoized.scope_key, each)
-        if entry is None:
-            continue
-        dead = dead_reference(entry)
-        if memoized.is_old(entry):
-            trouble = f"the result of {entry.origin} is older than {memoized.options.ttl}"
-        elif dead is not None:
-            trouble = f"{dead}, which the result of {entry.origin} refers to, is gone"
+        verdict = look_up(memoized, parents, session, dry=True)
+        if verdict.undecided:
+            raise UndecidedError(verdict.decision.line)
+        if not tasks:
+            read = {part.name for part in verdict.read}
+            unlike = "; ".join(expected.unlike_defaults(memoized, parents, read))
+        tasks += 1
+        hits += verdict.entry is not None
+        if verdict.entry is not None:
+            hit = hit or verdict.decision
         else:
-            return entry, ""
-    return None, trouble
-
-
-def _inputs(parents: Parents, sets: list[tuple[str, ...]]) -> list[tuple[Part, ...]]:
-    """Return what each read-set comes to; UndecidedError if none can be told."""
-    found: list[tuple[Part, ...]] = []
-    undecided: UndecidedError | None = None
-    for names in sets:
-        try:
-            found.append(tuple(parents.read(name) for name in names))
-        except UndecidedError as error:
-            undecided = error
-    if undecided is not None and not found:
-        raise undecided
-    return found
+            missed = missed or verdict.decision
+    decision = missed or hit
+    if decision is None:
+        return None
+    note = "" if missed else unlike
+    like = f"{memoized.shape.flow.__name__}/{run}"
+    return Why(subject, decision, note, like=like, tasks=tasks, hits=hits)

@@ -3,43 +3,36 @@
 from __future__ import annotations
 
 import contextlib
-import json
 import os
 import signal
 import time
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from typing import Any
 
 from metaflow.metadata_provider import MetaDatum
 from metaflow.metaflow_current import current
 
 from memoflow.errors import BackendError, LeaseLostError, RequestError
-from memoflow.fingerprint import Part
 from memoflow.flow.hub import revisions
-from memoflow.flow.memo import audit, card, hints, task_record, transition
+from memoflow.flow.memo import audit, card, hints, task_record, transition, uncached
 from memoflow.flow.memo.audit import Audit
 from memoflow.flow.memo.card_page import Shown, of_audit, of_hit
 from memoflow.flow.memo.current_memo import CurrentMemo
-from memoflow.flow.memo.lookup import (
-    Memoized,
-    MissError,
-    Verdict,
-    lease_keys,
-    look_up,
-    never,
-)
-from memoflow.flow.memo.parents import INTERNAL, Parents, UndecidedError, collapse, label
-from memoflow.flow.memo.scope import edited_since
-from memoflow.flow.memo.session import LEASES, TOLD, Session
+from memoflow.flow.memo.decision import FIELD, Decision, Reason
+from memoflow.flow.memo.lookup import Memoized, MissError, Verdict, lease_keys, look_up
+from memoflow.flow.memo.parents import INTERNAL, Parents, UndecidedError, label
+from memoflow.flow.memo.recorder import Left, Recorder
+from memoflow.flow.memo.session import LEASES, Session
+from memoflow.flow.memo.told import Told
+from memoflow.flow.memo.uncached import Uncached
 from memoflow.flow.memo.watch import Watch
 from memoflow.flow.reference import find_in
-from memoflow.kinds import memo
 from memoflow.kinds.memo import Entry
 from memoflow.store import Lease
 from memoflow.units import span
 
 _NO_LIMIT = 1 << 62
-_NOT_RECORDED = "not recorded: "
 
 
 class Task:
@@ -68,51 +61,79 @@ class Task:
         self._failed = False
         self._watch: Watch | None = None
         self._parents: Parents | None = None
+        self._recorder: Recorder | None = None
         self._began = time.monotonic()
-        self._run_time_s = 0.0
-        self._going_on: dict[str, Any] = {}
-        self._refers_to: set[str] = set()
-        self._all_looked_at = True
+        self._left = Left()
         self._leases: list[Lease] = []
         self._turn = contextlib.ExitStack()
         self._audited: Entry | None = None
         self._audit: Audit | None = None
         self._notes: list[str] = []
-        self._inputs: tuple[Part, ...] | None = None
         if memoized.options.show_card:
             _ = session.cards  # Now: where they are may go by the working directory.
-        told = json.loads(os.environ.pop(TOLD, '{"look": true}'))
-        memoized.mode = told.get("mode", memoized.mode)
-        memoized.refresh = told.get("refresh", memoized.refresh)
-        self._verdict = Verdict(reason=told.get("reason", ""), record=told.get("record", True))
-        if session.store is not None and memoized.mode != "off":
-            self._parents = Parents(
-                datastores,
-                shape=memoized.shape,
-                join_type=memoized.join_type,
-                frames=list(flow._foreach_stack),
-                current=self._current,
-                facts=session.store.index,
-                lists=session.lists,
-                load_limit_bytes=_NO_LIMIT,
-            )
-            if told["look"]:
-                self._verdict = look_up(memoized, self._parents, session)
-            self._draw()
-        elif told["look"]:
-            self._verdict = Verdict(reason="off", record=False)
+        told = self._told = Told.take()
+        memoized.mode = memoized.mode if told.mode is None else told.mode
+        memoized.refresh = memoized.refresh if told.refresh is None else told.refresh
+        session.run = f"{current.flow_name}/{output.run_id}"
+        session.began = session.began if told.began is None else told.began
+        self._decide()
         if self.records and memoized.options.single_flight and not memoized.refresh:
             self._take_turns()
-        entry = self._verdict.entry
-        if entry is None and self._audited is None and memoized.mode == "only":
-            raise MissError(memoized.step, self._verdict.reason)
+        if self._verdict.entry is None and self._audited is None and memoized.mode == "only":
+            raise MissError(memoized.step, self._decision.line)
         current._update_env({"memo": CurrentMemo.of(self._verdict, memoized)})
-        if entry is not None:
-            print(f"[memoize] hit: {entry.origin}, {span(entry.run_time_s)} saved", flush=True)
-        elif self._audited is not None:
-            print(f"[memoize] audit: runs anew what {self._audited.origin} came to", flush=True)
-        elif self._verdict.reason != "off":
-            print(f"[memoize] miss: {self._verdict.reason or 'no result yet'}", flush=True)
+        self._announce()
+
+    def _decide(self) -> None:
+        """Settle on the scheduler's decision, or make it where the scheduler could not."""
+        memoized, session, flow = self._memoized, self._session, self._flow
+        if session.store is None or memoized.mode == "off":
+            self._verdict = Verdict(self._told.decision or Decision.miss(Reason.OFF))
+            return
+        self._parents = Parents(
+            self._datastores,
+            shape=memoized.shape,
+            join_type=memoized.join_type,
+            frames=list(flow._foreach_stack),
+            current=self._current,
+            facts=session.store.index,
+            lists=session.lists,
+            load_limit_bytes=_NO_LIMIT,
+        )
+        self._recorder = Recorder(
+            memoized,
+            session,
+            self._parents,
+            output=self._output,
+            datastores=self._datastores,
+            say=self._say,
+        )
+        if self._told.decision is None:
+            self._verdict = look_up(memoized, self._parents, session)
+        else:
+            self._verdict = Verdict(self._told.decision)
+        self._draw()
+        seen = self._told.seen
+        if seen is not None and self._verdict.entry is None and self._verdict.decision.records:
+            unlike = uncached.differing(seen, memoized, session.store)
+            self._verdict = self._verdict if unlike is None else Verdict(unlike)
+
+    @property
+    def _decision(self) -> Decision:
+        return self._verdict.decision
+
+    def _announce(self) -> None:
+        """Say in the task's log what was decided; what is said once a step, once."""
+        decision = self._decision
+        if self._audited is not None:
+            print(
+                f"[memoize] audit: runs again, to be compared with {self._audited.origin}",
+                flush=True,
+            )
+        elif decision.is_uncached:
+            self._say_once(decision.reason.value, decision.log_line)
+        elif decision.reason is not Reason.OFF:
+            print(f"[memoize] {decision.log_line}", flush=True)
 
     @property
     def records(self) -> bool:
@@ -120,7 +141,7 @@ class Task:
             self._parents is not None
             and self._memoized.mode == "on"
             and self._verdict.entry is None
-            and self._verdict.record
+            and self._decision.records
         )
 
     # Metaflow calls these around all of a step: its body and the user's own step decorators.
@@ -145,7 +166,7 @@ class Task:
         return None
 
     def post_step(self, step: str, flow: Any, exception: Exception | None) -> Exception | None:
-        self._run_time_s = time.monotonic() - self._began
+        self._left.run_time_s = time.monotonic() - self._began
         if self._watch is not None:
             self._watch.stop_reads()
         if self._audit is not None:
@@ -155,11 +176,12 @@ class Task:
                 self._say(f"audit: {self._memoized.step} {self._audit.line}")
                 return None
         elif exception is None:
-            self._going_on = transition.keep(flow, self._memoized.node)
+            self._left.going_on = transition.keep(flow, self._memoized.node)
             if self._watch is not None:
                 # Now, while what was set is still in memory.
                 held = [value for name, value in vars(flow).items() if name not in INTERNAL]
-                self._refers_to, self._all_looked_at = find_in(held)
+                refers_to, self._left.all_looked_at = find_in(held)
+                self._left.refers_to = frozenset(refers_to)
         return exception
 
     def settled(self) -> None:
@@ -189,30 +211,35 @@ class Task:
         elif self._audited is not None and task_ok and not self._failed:
             self._finish_audit(self._audited)
         elif self._watch is not None and task_ok and not self._failed:
-            for lease in self._leases:
-                try:
-                    lease.check()
-                except LeaseLostError as error:
-                    print(f"[memoize] {error}", flush=True)
-            key, failed = None, False
-            try:
-                key = self._record(self._watch)
-            except Exception as error:
-                failed = True
-                self._note_miss(None, f"recording failed: {type(error).__name__}: {error}")
-                raise
-            finally:
-                if key is None:
-                    # Those who wait will find nothing, so they need not wait for one another; nor
-                    # those to come, unless it was a failure.
-                    for lease in self._leases:
-                        lease.lift(lasting=not failed)
-            self._note_miss(key)
-            if key is not None:
-                self._hint(self._watch)
-            self._show_miss(key)
+            self._finish_miss(self._watch)
         elif self._parents is not None and task_ok and not self._failed:
-            self._note_miss(None)
+            self._note_miss(None, self._why_unrecorded())
+
+    def _finish_miss(self, watch: Watch) -> None:
+        """Record what the step left, and note what was decided and what has come of it."""
+        for lease in self._leases:
+            try:
+                lease.check()
+            except LeaseLostError as error:
+                print(f"[memoize] {error}", flush=True)
+        key, failed, trouble = None, False, ""
+        try:
+            key, trouble = self._record(watch)
+        except Exception as error:
+            failed = True
+            self._note_miss(None, f"recording failed: {type(error).__name__}: {error}")
+            raise
+        finally:
+            if key is None:
+                # Those who wait will find nothing, so they need not wait for one another; nor
+                # those to come, unless it was a failure.
+                for lease in self._leases:
+                    lease.lift(lasting=not failed)
+        self._note_miss(key, trouble)
+        if key is not None:
+            self._hint(watch)
+            self._report_unmatched()
+        self._show_miss(key)
 
     @property
     def _task(self) -> str:
@@ -224,7 +251,7 @@ class Task:
         share = self._memoized.options.audit
         if entry is not None and audit.is_due(share, entry, self._output.run_id):
             self._audited = entry
-            self._verdict = Verdict(reason="audited", record=False)
+            self._verdict = Verdict(Decision.miss(Reason.AUDITED))
 
     def _compare(self, audit: Audit) -> None:
         wanted = self._memoized.options.outputs
@@ -241,33 +268,33 @@ class Task:
         self._tally(hit=True, saved_s=0.0)
         self._show(of_audit(self._task, entry, self._memoized.scope.parts, came_to))
 
-    def _note_miss(self, key: str | None, trouble: str = "") -> None:
+    def _why_unrecorded(self) -> str:
+        decision = self._decision
+        if not decision.records:
+            return decision.detail or "nothing that it leaves could be found again"
+        return f"the mode is {self._memoized.mode}"
+
+    def _note_miss(self, key: str | None, unrecorded: str) -> None:
         """Leave in the task's metadata what `why` will be asked."""
-        fields = {"memo-reason": self._verdict.reason or "no result yet"}
-        told = [note for note in self._notes if note.startswith(_NOT_RECORDED)]
+        self._verdict = replace(
+            self._verdict, decision=replace(self._decision, unrecorded=unrecorded)
+        )
+        fields = {FIELD: self._decision.text()}
         if key is not None:
             fields["memo-key"] = key
-        elif trouble:
-            fields["memo-unrecorded"] = trouble
-        elif told:
-            fields["memo-unrecorded"] = told[-1].removeprefix(_NOT_RECORDED)
-        elif not self._verdict.record:
-            fields["memo-unrecorded"] = "nothing that it leaves could be found again"
-        else:
-            fields["memo-unrecorded"] = f"the mode is {self._memoized.mode}"
         self._register(fields)
 
     def _show_miss(self, key: str | None) -> None:
-        output, took = self._output, span(self._run_time_s)
+        output, took = self._output, span(self._left.run_time_s)
         set_here = self._watch.writes & output._objects.keys() - INTERNAL if self._watch else ()
         self._show(
             Shown(
                 self._task,
                 "miss",
-                self._verdict.reason or "no result yet",
+                self._decision.line,
                 {"run time": took, "key": key or "not recorded"},
                 code=self._memoized.scope.parts,
-                inputs=self._inputs,
+                inputs=None if self._recorder is None else self._recorder.inputs,
                 outputs={name: int(output._info[name].get("size") or 0) for name in set_here},
                 notes=self._notes,
             )
@@ -296,6 +323,24 @@ class Task:
         """Tell the task's log, and its card."""
         self._notes.append(line)
         print(f"[memoize] {line}", flush=True)
+
+    def _say_once(self, kind: str, line: str) -> None:
+        """Tell the card, and the log of one task of the step in this run."""
+        self._notes.append(line)
+        store = self._session.store
+        run = self._output.run_id
+        if self._told.quiet or store is None:
+            return
+        if uncached.is_news(self._memoized, store, run, kind):
+            print(f"[memoize] {line}", flush=True)
+
+    def _report_unmatched(self) -> None:
+        """Tell once which names in `ignore=` matched nothing that any task of the step read."""
+        store = self._session.store
+        assert store is not None
+        for name in uncached.unmatched(self._memoized, store):
+            step = self._memoized.step
+            self._say_once(f"ignore:{name}", f'ignore="{name}" matched nothing in {step}')
 
     def _take_turns(self) -> None:
         """Lease what the task would record, or find what another has recorded meanwhile."""
@@ -360,102 +405,22 @@ class Task:
         for name, value in transition.restore(entry.going_on).items():
             setattr(flow, name, value)
 
-    def _record(self, watch: Watch) -> str | None:
-        memoized, session = self._memoized, self._session
-        store, parents = session.store, self._parents
+    def _record(self, watch: Watch) -> tuple[str | None, str]:
+        """Return the key that the result was recorded under, or None and why it was not."""
+        store, recorder = self._session.store, self._recorder
         assert store is not None
-        assert parents is not None
-        reads = collapse(watch.reads, parents)
-        listed = memoized.listed()
-        if listed is not None:
-            self._warn_unlisted_reads(reads, listed)
-            names: tuple[str, ...] = listed
-        else:
-            trouble = never(reads, watch.blind, memoized)
-            if trouble:
-                self._say(f"{_NOT_RECORDED}{trouble}")
-                return None
-            names = tuple(name for name in reads if not memoized.ignores(name))
-        try:
-            inputs = self._inputs = tuple(parents.read(name) for name in names)
-        except UndecidedError as error:
-            self._say(f"{_NOT_RECORDED}{error}")
-            return None
-        if not self._all_looked_at:
-            self._say(f"{_NOT_RECORDED}the outputs are too many to look through")
-            return None
-        edited = edited_since(memoized.looked_at)
-        if edited:
-            self._say(f"{_NOT_RECORDED}{edited} was edited while the task ran")
-            return None
-        ttl = memoized.options.ttl
-        ref = memo.record(
-            store,
-            memoized.scope_key,
-            memoized.scope.parts,
-            memo.Result(
-                origin=self._task,
-                run_time_s=round(self._run_time_s, 3),
-                artifacts=self._outputs(watch),
-                going_on=self._going_on,
-                inputs=inputs,
-                refs=tuple(sorted(watch.refs)),
-                refers_to=tuple(sorted(self._refers_to)),
-            ),
-            expires=None if ttl is None else time.time() + ttl.total_seconds(),
-        )
+        assert recorder is not None
+        found = recorder.record(watch, self._left, self._task)
+        if isinstance(found, Uncached):
+            uncached.remember(self._memoized, store, found)
+            if not found.lasts:
+                self._say(found.line)
+            elif not self._decision.is_uncached:
+                self._say_once(found.kind, found.line)
+            return None, found.text
         self._tally(hit=False, saved_s=0.0)
-        card.keep_at_exit(self._task, ref, session, memoized)
-        return str(ref.key)
-
-    def _outputs(self, watch: Watch) -> dict[str, Any]:
-        """Return what the step set or changed, as far as `outputs=` wants it."""
-        output, memoized = self._output, self._memoized
-        if memoized.join_type is None:
-            before = self._datastores[0]._objects
-        else:
-            before = {name: output._objects.get(name) for name in memoized.shape.parameters}
-        changed = watch.writes & output._objects.keys() - (INTERNAL - {"name"})
-        changed |= {
-            name
-            for name, sha1 in output._objects.items()
-            if before.get(name) != sha1
-            and name not in INTERNAL
-            and name not in memoized.shape.constants
-        }
-        wanted = memoized.options.outputs
-        if wanted is not None:
-            unlisted = sorted(changed - set(wanted))
-            if unlisted:
-                self._say(
-                    f"{memoized.step} also sets {', '.join(unlisted)}, which "
-                    "outputs=[...] does not list: a hit will not have it"
-                )
-            unset = sorted(set(wanted) - changed)
-            if unset:
-                self._say(
-                    f"{memoized.step} did not set {', '.join(unset)}, which outputs=[...] lists"
-                )
-            changed &= set(wanted)
-        return {
-            name: self._session.artifacts.packed(output._objects[name], output._info[name])
-            for name in sorted(changed)
-        }
-
-    def _warn_unlisted_reads(self, reads: dict[str, None], listed: tuple[str, ...]) -> None:
-        known = {name.rpartition(".")[2] for name in listed} | set(listed) | {"inputs"}
-        known |= self._memoized.options.ignore
-        also = [
-            name
-            for name in reads
-            if name not in known
-            and not (name.startswith("inputs") and name.rpartition(".")[2] in known)
-        ]
-        if also:
-            self._say(
-                f"{self._memoized.step} also reads {', '.join(also)}, which "
-                "inputs=[...] does not list: a change in it will not be noticed"
-            )
+        card.keep_at_exit(self._task, found, self._session, self._memoized)
+        return str(found.key), ""
 
     def _register(self, fields: dict[str, Any]) -> None:
         output = self._output

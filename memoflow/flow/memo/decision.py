@@ -1,0 +1,215 @@
+"""Decision: whether a task is a hit, and the one reason; made once, and shown everywhere.
+
+The log line, the card, `why`, the report and JSON all render it. It is kept as JSON in the metadata
+of a task that ran (`memo-decision`); of a hit, `memo-origin` and `memo-key` say all of it.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, replace
+from enum import Enum
+from typing import Any
+
+from memoflow.fingerprint import Difference, Part
+from memoflow.units import span
+
+HIT, MISS, OFF, UNKNOWN = "hit", "miss", "off", "unknown"
+FIELD = "memo-decision"
+MOST_BYTES = 16 << 10
+_MOST_DIFF = 2000  # characters of one diff, where not all have room
+
+
+class Reason(str, Enum):
+    """The closed set of reasons."""
+
+    FOUND = "found"
+    AUDITED = "audited"
+    FIRST_RUN = "first_run"
+    NEW_INPUT = "new_input"
+    INPUT_CHANGED = "input_changed"
+    OUTSIDE_CHANGED = "outside_changed"
+    CODE_CHANGED = "code_changed"
+    ENVIRONMENT_CHANGED = "environment_changed"
+    OPTION_CHANGED = "option_changed"
+    EVICTED = "evicted"
+    EXPIRED = "expired"
+    REFRESHED = "refreshed"
+    DAMAGED = "damaged"
+    REFERENCE_GONE = "reference_gone"
+    FILE_GONE = "file_gone"
+    NOT_CACHEABLE = "not_cacheable"  # so it was so far; should it record this time, it can
+    NO_FINGERPRINT = "no_fingerprint"
+    DIFFERS_EACH_PROCESS = "differs_each_process"
+    LOOKUP_FAILED = "lookup_failed"
+    UNDECIDED = "undecided"
+    AFTER_MISS = "after_miss"
+    OFF = "off"
+    TOLD = "told"  # by an older memoflow, in words only
+
+
+# What the kind of the most telling difference makes the reason.
+_OF_KINDS = {
+    **dict.fromkeys(("code", "names", "constant"), Reason.CODE_CHANGED),
+    **dict.fromkeys(("package", "python"), Reason.ENVIRONMENT_CHANGED),
+    **dict.fromkeys(("option", "decorator"), Reason.OPTION_CHANGED),
+    **dict.fromkeys(("file", "directory", "environment", "client", "s3"), Reason.OUTSIDE_CHANGED),
+}
+_UNCACHED = {Reason.NOT_CACHEABLE, Reason.NO_FINGERPRINT, Reason.DIFFERS_EACH_PROCESS}
+# Nothing that these leave could be found again, or it is not to be kept.
+_NOT_KEPT = {Reason.NO_FINGERPRINT, Reason.DIFFERS_EACH_PROCESS, Reason.AUDITED, Reason.OFF}
+# Each with its detail, if it has one, and without.
+_TEXTS: Mapping[Reason, tuple[str, str]] = {
+    Reason.AUDITED: ("{}", "to be audited"),
+    Reason.FIRST_RUN: ("first run", "first run"),
+    Reason.NEW_INPUT: ("new input {}", "no result yet for these inputs"),
+    Reason.INPUT_CHANGED: ("input {} changed", "no result yet for these inputs"),
+    Reason.OUTSIDE_CHANGED: ("{} changed", "what it reads outside of the flow changed"),
+    Reason.CODE_CHANGED: ("{} changed", "there are results of other code only"),
+    Reason.ENVIRONMENT_CHANGED: ("{} changed", "the environment changed"),
+    Reason.OPTION_CHANGED: ("{} changed", "an option changed"),
+    Reason.EVICTED: ("the cached result was evicted ({})", "there is no cached result any more"),
+    Reason.EXPIRED: ("the cached result expired: {}", "the cached result expired"),
+    Reason.REFRESHED: ("refresh asked for", "refresh asked for"),
+    Reason.DAMAGED: ("the cached result was damaged: {}", "the cached result was damaged"),
+    Reason.REFERENCE_GONE: ("{}, which the cached result refers to, is gone", "a file is gone"),
+    Reason.FILE_GONE: ("{}, which the step wrote, is gone", "a file that the step wrote is gone"),
+    Reason.LOOKUP_FAILED: ("lookup failed: {}", "lookup failed"),
+    Reason.UNDECIDED: ("{}", "its inputs are known in the run only"),
+    Reason.AFTER_MISS: ("code unchanged, depends on {} (miss)", "code unchanged"),
+    Reason.OFF: ("off", "off"),
+    Reason.TOLD: ("{}", "no result yet"),
+}
+
+
+@dataclass(frozen=True)
+class Decision:
+    """What a lookup came to.
+
+    `detail` is free text where the reason needs some. `inputs` are the values that were looked up,
+    as far as they are known; `differences` what differs from the result of the task `nearest`,
+    recorded at `recorded` in Unix seconds. On a hit these two are the result that was found, which
+    took `saved_s`. `unrecorded` says why the result of a task that ran was not kept.
+    """
+
+    outcome: str
+    reason: Reason
+    detail: str = ""
+    inputs: tuple[Part, ...] = ()
+    differences: tuple[Difference, ...] = ()
+    nearest: str = ""
+    recorded: float | None = None
+    saved_s: float = 0.0
+    unrecorded: str = ""
+
+    @classmethod
+    def hit(cls, origin: str, recorded: float | None, saved_s: float = 0.0) -> Decision:
+        return cls(HIT, Reason.FOUND, nearest=origin, recorded=recorded, saved_s=saved_s)
+
+    @classmethod
+    def miss(cls, reason: Reason, detail: str = "", **more: Any) -> Decision:
+        return cls(OFF if reason is Reason.OFF else MISS, reason, detail, **more)
+
+    @property
+    def records(self) -> bool:
+        """Whether what the task leaves is to be recorded, so that it can be found."""
+        return self.reason not in _NOT_KEPT
+
+    @property
+    def is_uncached(self) -> bool:
+        """Whether the step as it is was never recorded, rather than not found this time."""
+        return self.reason in _UNCACHED
+
+    @property
+    def line(self) -> str:
+        """All of it in one line."""
+        if self.outcome == HIT:
+            return f"the result of {self.nearest}"
+        if self.is_uncached:
+            return f"not cached: {self.detail}"
+        if self.reason is Reason.NEW_INPUT or not self.differences:
+            with_detail, without = _TEXTS[self.reason]
+            return with_detail.format(self.detail) if self.detail else without
+        return headline(self.differences)
+
+    @property
+    def log_line(self) -> str:
+        """The line as a task's log has it."""
+        if self.outcome == HIT:
+            return f"hit: {self.nearest}, {span(self.saved_s)} saved"
+        return self.line if self.is_uncached else f"miss: {self.line}"
+
+    def to_json(self) -> dict[str, Any]:
+        return {
+            "outcome": self.outcome,
+            "reason": self.reason.value,
+            "detail": self.detail,
+            "inputs": [[*part.to_json(), list(map(list, part.outline))] for part in self.inputs],
+            "differences": [each.to_json() for each in self.differences],
+            "nearest": self.nearest,
+            "recorded": self.recorded,
+            "saved_s": self.saved_s,
+            "unrecorded": self.unrecorded,
+            "line": self.line,
+        }
+
+    @classmethod
+    def from_json(cls, fields: Mapping[str, Any]) -> Decision:
+        """Return what `to_json` was called on; ValueError, TypeError or KeyError for other data."""
+        kept = {name: value for name, value in fields.items() if name in cls.__dataclass_fields__}
+        return cls(
+            **{
+                **kept,
+                "reason": Reason(fields["reason"]),
+                "inputs": tuple(map(_part, fields.get("inputs", ()))),
+                "differences": tuple(map(Difference.from_json, fields.get("differences", ()))),
+            }
+        )
+
+    def text(self, most_bytes: int = MOST_BYTES) -> str:
+        """Return it as JSON text of at most so many bytes: without long diffs, then inputs."""
+        for less in (self, self._with_short_diffs(), self._without_values(), self._bare()):
+            text = json.dumps(less.to_json())
+            if len(text) <= most_bytes:
+                return text
+        return json.dumps(Decision(self.outcome, self.reason, self.line[:500]).to_json())
+
+    def _with_short_diffs(self) -> Decision:
+        return replace(
+            self,
+            differences=tuple(
+                replace(each, diff=each.diff if len(each.diff) <= _MOST_DIFF else "")
+                for each in self.differences
+            ),
+        )
+
+    def _without_values(self) -> Decision:
+        without = tuple(replace(each, diff="") for each in self.differences)
+        return replace(self, inputs=(), differences=without)
+
+    def _bare(self) -> Decision:
+        return replace(self._without_values(), differences=self._without_values().differences[:20])
+
+
+def reason_of(differences: Iterable[Difference]) -> Reason:
+    """Return the reason that differences are, most telling first."""
+    first = next(iter(differences), None)
+    return Reason.FIRST_RUN if first is None else _OF_KINDS.get(first.kind, Reason.INPUT_CHANGED)
+
+
+def headline(differences: tuple[Difference, ...]) -> str:
+    """Return the first difference, and how many more there are.
+
+    What is new or gone beside something that changed mostly comes with that, and is no second one.
+    """
+    first, *rest = differences
+    if first.change in ("changed", "moved"):
+        rest = [each for each in rest if each.change in ("changed", "moved")]
+    return f"{first}, and {len(rest)} more" if rest else f"{first}"
+
+
+def _part(fields: list[Any]) -> Part:
+    *texts, leaves = fields
+    outline = tuple((path, text, mark) for path, text, mark in leaves)
+    return replace(Part.from_json(texts), outline=outline)

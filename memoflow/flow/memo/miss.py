@@ -1,0 +1,153 @@
+"""Miss: the reason why there is no result for a task, from what the step had before the run."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+from memoflow.errors import IntegrityError, NotFoundError
+from memoflow.fingerprint import Part
+from memoflow.fingerprint.leaves import equal_parts, flat
+from memoflow.flow.memo import uncached
+from memoflow.flow.memo.decision import Decision, Reason, reason_of
+from memoflow.flow.memo.parents import Parents
+from memoflow.flow.memo.session import Session
+from memoflow.kinds import evicted, memo
+from memoflow.kinds.nearest import ITEM, PLACE, Earlier, Nearest
+from memoflow.store import Store
+from memoflow.units import span
+
+if TYPE_CHECKING:
+    from memoflow.flow.memo.lookup import Memoized
+
+_MOST_ITEMS = 1000  # of a foreach, to look for the item of an earlier result among
+_LONGEST = 100  # characters of an item
+
+
+def explain(
+    memoized: Memoized,
+    parents: Parents | None,
+    session: Session,
+    seen: Sequence[tuple[Part, ...]],
+) -> Decision:
+    """Return the decision on a task for which no result was found.
+
+    `seen` are its inputs as each read-set of the step has them; none if they are not known. Such
+    of a step as ran before are read once in a process, however many tasks miss.
+    """
+    store = session.store
+    assert store is not None
+    inputs = [each if parents is None else parents.outlined(each) for each in seen]
+    earlier = _earlier(memoized, session, store)
+    try:
+        if earlier.has_same_code:
+            return _of_same_code(memoized, parents, session, earlier, inputs)
+        return _of_other_code(memoized, session, store, earlier, inputs)
+    except (IntegrityError, NotFoundError) as error:
+        return Decision.miss(Reason.DAMAGED, str(error))
+
+
+def _earlier(memoized: Memoized, session: Session, store: Store) -> Earlier:
+    scope = memoized.scope_key
+    if scope not in session.earlier:
+        session.earlier[scope] = Earlier(
+            store, scope, memoized.scope.parts, before=session.began, run=session.run
+        )
+    return session.earlier[scope]
+
+
+def _of_same_code(
+    memoized: Memoized,
+    parents: Parents | None,
+    session: Session,
+    earlier: Earlier,
+    seen: Sequence[tuple[Part, ...]],
+) -> Decision:
+    compared = [(earlier.nearest(inputs), inputs) for inputs in seen]
+    known = [(near, inputs) for near, inputs in compared if near is not None]
+    if not known:
+        return Decision.miss(Reason.NEW_INPUT)
+    near, inputs = min(known, key=lambda pair: len(pair[0].differences))
+    if not near.differences and near.expires is not None and near.expires <= time.time():
+        return _compared(Reason.EXPIRED, near, inputs, f"{near.origin} is older than its ttl")
+    gone = _removal(memoized, session, seen)
+    if gone or not near.differences:
+        return Decision.miss(Reason.EVICTED, gone, inputs=inputs)
+    if {each.name for each in near.differences} <= {ITEM, PLACE}:
+        return _of_item(parents, near, inputs)
+    return _compared(reason_of(near.differences), near, inputs)
+
+
+def _of_item(parents: Parents | None, near: Nearest, inputs: tuple[Part, ...]) -> Decision:
+    """Return the decision on a task of a foreach that differs from another by its item alone.
+
+    The item was changed if that of the nearest result is in the list no more, and has parts in
+    common with it; otherwise it is new, whatever it looks like.
+    """
+    now = {part.name: part for part in inputs}
+    was = {part.name: part for part in near.inputs}
+    name = ITEM if ITEM in now else PLACE
+    item, before = now[name], was.get(name)
+    if name == ITEM and before is not None and equal_parts(before.outline, item.outline):
+        is_there = parents is None or parents.has_item(before.digest, most=_MOST_ITEMS)
+        if is_there is False:
+            return _compared(Reason.INPUT_CHANGED, near, inputs)
+    text = flat(item.outline, _LONGEST) or item.summary
+    return _compared(Reason.NEW_INPUT, near, inputs, text if name == ITEM else f"index={text}")
+
+
+def _of_other_code(
+    memoized: Memoized,
+    session: Session,
+    store: Store,
+    earlier: Earlier,
+    seen: Sequence[tuple[Part, ...]],
+) -> Decision:
+    known = uncached.known(memoized, store)
+    if known is not None:
+        return known
+    gone = _removal(memoized, session, seen)
+    if gone:
+        return Decision.miss(Reason.EVICTED, gone)
+    inputs = seen[0] if seen else None
+    near = earlier.nearest(inputs)
+    if near is None:
+        since = memo.known_since(store, memoized.scope_key)
+        was_there = since is not None and since < session.began
+        return Decision.miss(Reason.EVICTED if was_there else Reason.FIRST_RUN)
+    reason = reason_of(near.differences) if near.differences else Reason.CODE_CHANGED
+    return _compared(reason, near, inputs or ())
+
+
+def _removal(memoized: Memoized, session: Session, seen: Sequence[tuple[Part, ...]]) -> str:
+    """Return who removed the result for these inputs and how long ago, "" if nobody did.
+
+    Of a step of which nothing is left, not even what it reads, the latest removal.
+    """
+    store, scope = session.store, memoized.scope_key
+    assert store is not None
+    if scope not in session.removals:
+        session.removals[scope] = evicted.removals(store, scope)
+    removals = session.removals[scope]
+    keys = [memo.results_key(scope, inputs).parts[-1] for inputs in seen]
+    found = [removals[key] for key in keys if key in removals]
+    if not seen and removals:
+        found = list(removals.values())[-1:]
+    if not found:
+        return ""
+    last = max(found, key=lambda each: each.at)
+    return f"{last.by}, {span(max(0.0, time.time() - last.at))} ago"
+
+
+def _compared(
+    reason: Reason, near: Nearest, inputs: tuple[Part, ...], detail: str = ""
+) -> Decision:
+    return Decision.miss(
+        reason,
+        detail,
+        inputs=inputs,
+        differences=tuple(near.differences),
+        nearest=near.origin,
+        recorded=near.created,
+    )

@@ -1,0 +1,154 @@
+"""The recorder: keeps the result of a task that has run, or says why it cannot be found again."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+from memoflow.fingerprint import Part
+from memoflow.flow.memo import uncached
+from memoflow.flow.memo.lookup import Memoized
+from memoflow.flow.memo.parents import INTERNAL, Parents, UndecidedError, collapse
+from memoflow.flow.memo.scope import edited_since
+from memoflow.flow.memo.session import Session
+from memoflow.flow.memo.uncached import Uncached
+from memoflow.flow.memo.watch import Watch
+from memoflow.kinds import memo
+from memoflow.names import Ref
+
+
+@dataclass
+class Left:
+    """What a step has left when it returned, still in memory."""
+
+    run_time_s: float = 0.0
+    going_on: dict[str, Any] | None = None
+    refers_to: frozenset[str] = frozenset()
+    all_looked_at: bool = True
+
+
+class Recorder:
+    """Records one task; `inputs` are what it read, once that is known."""
+
+    def __init__(
+        self,
+        memoized: Memoized,
+        session: Session,
+        parents: Parents,
+        *,
+        output: Any,
+        datastores: list[Any],
+        say: Callable[[str], None],
+    ) -> None:
+        self._memoized = memoized
+        self._session = session
+        self._parents = parents
+        self._output = output
+        self._datastores = datastores
+        self._say = say
+        self.inputs: tuple[Part, ...] | None = None
+
+    def record(self, watch: Watch, left: Left, origin: str) -> Ref | Uncached:
+        """Record what the task `origin` left; return why not, if it cannot be found again."""
+        memoized, store = self._memoized, self._session.store
+        assert store is not None
+        try:
+            inputs = self._read(watch)
+        except UndecidedError as error:
+            return Uncached("undecided", f"{error}")
+        if isinstance(inputs, Uncached):
+            return inputs
+        self.inputs = inputs
+        trouble = self._trouble(left)
+        if trouble is not None:
+            return trouble
+        ttl = memoized.options.ttl
+        return memo.record(
+            store,
+            memoized.scope_key,
+            memoized.scope.parts,
+            memo.Result(
+                origin=origin,
+                run_time_s=round(left.run_time_s, 3),
+                artifacts=self._outputs(watch),
+                going_on=left.going_on or {},
+                inputs=inputs,
+                refs=tuple(sorted(watch.refs)),
+                refers_to=tuple(sorted(left.refers_to)),
+            ),
+            expires=None if ttl is None else time.time() + ttl.total_seconds(),
+        )
+
+    def _read(self, watch: Watch) -> tuple[Part, ...] | Uncached:
+        """Return the inputs that decide the result, as they are now."""
+        memoized, parents = self._memoized, self._parents
+        reads = collapse(watch.reads, parents)
+        names = memoized.listed()
+        if names is not None:
+            self._warn_unlisted_reads(reads, names)
+        else:
+            # All of them, so that it is known which names in `ignore=` match something.
+            names = tuple(name for name in reads if not memoized.ignores(name))
+            trouble = uncached.of_reads(names, watch.blind, memoized)
+            if trouble is not None:
+                return trouble
+        return parents.outlined(parents.read(name) for name in names)
+
+    def _trouble(self, left: Left) -> Uncached | None:
+        if not left.all_looked_at:
+            return Uncached("outputs", "its outputs are too many to look through for references")
+        edited = edited_since(self._memoized.looked_at)
+        if edited:
+            return Uncached("edited", f"{edited} was edited while the task ran", lasts=False)
+        return uncached.of_run_time(self._memoized, left.run_time_s)
+
+    def _outputs(self, watch: Watch) -> dict[str, Any]:
+        """Return what the step set or changed, as far as `outputs=` wants it."""
+        output, memoized = self._output, self._memoized
+        if memoized.join_type is None:
+            before = self._datastores[0]._objects
+        else:
+            before = {name: output._objects.get(name) for name in memoized.shape.parameters}
+        changed = watch.writes & output._objects.keys() - (INTERNAL - {"name"})
+        changed |= {
+            name
+            for name, sha1 in output._objects.items()
+            if before.get(name) != sha1
+            and name not in INTERNAL
+            and name not in memoized.shape.constants
+        }
+        wanted = memoized.options.outputs
+        if wanted is not None:
+            unlisted = sorted(changed - set(wanted))
+            if unlisted:
+                self._say(
+                    f"{memoized.step} also sets {', '.join(unlisted)}, which "
+                    "outputs=[...] does not list: a hit will not have it"
+                )
+            unset = sorted(set(wanted) - changed)
+            if unset:
+                self._say(
+                    f"{memoized.step} did not set {', '.join(unset)}, which outputs=[...] lists"
+                )
+            changed &= set(wanted)
+        return {
+            name: self._session.artifacts.packed(output._objects[name], output._info[name])
+            for name in sorted(changed)
+        }
+
+    def _warn_unlisted_reads(self, reads: dict[str, None], listed: tuple[str, ...]) -> None:
+        known = {name.rpartition(".")[2] for name in listed} | set(listed) | {"inputs"}
+        also = [
+            name
+            for name in reads
+            if name not in known
+            and not self._memoized.ignores(name)
+            and not (name.startswith("inputs") and name.rpartition(".")[2] in known)
+        ]
+        if also:
+            self._say(
+                f"{self._memoized.step} also reads {', '.join(also)}, which "
+                "inputs=[...] does not list: a change in it will not be noticed"
+            )

@@ -1,0 +1,57 @@
+"""Told: what the scheduler tells the worker of a task: what it decided, or to look by itself."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import MutableMapping
+from dataclasses import dataclass
+
+from memoflow.flow.memo.decision import Decision
+from memoflow.flow.memo.uncached import Seen
+
+_VARIABLE = "MEMOFLOW_TOLD"
+
+
+@dataclass(frozen=True)
+class Told:
+    """The scheduler's decision; None if the worker is to look.
+
+    `mode` and `refresh` are as the command line of the run has them, `began` is when the run did,
+    in Unix seconds, `seen` how the step's code looks there. With `quiet` a line that is said once a
+    run has been said.
+    """
+
+    decision: Decision | None = None
+    mode: str | None = None
+    refresh: bool | None = None
+    began: float | None = None
+    seen: Seen | None = None
+    quiet: bool = False
+
+    def put(self, environment: MutableMapping[str, str]) -> None:
+        """Write it where the worker reads it; large decisions without their diffs."""
+        environment[_VARIABLE] = json.dumps(
+            {
+                "decision": None if self.decision is None else self.decision.text(),
+                "mode": self.mode,
+                "refresh": self.refresh,
+                "began": self.began,
+                "seen": None if self.seen is None else self.seen.to_json(),
+                "quiet": self.quiet,
+            }
+        )
+
+    @classmethod
+    def take(cls) -> Told:
+        """Return what this process was told, once: processes that a step starts are not meant."""
+        told = json.loads(os.environ.pop(_VARIABLE, "{}"))
+        decision, seen = told.get("decision"), told.get("seen")
+        return cls(
+            decision=None if decision is None else Decision.from_json(json.loads(decision)),
+            mode=told.get("mode"),
+            refresh=told.get("refresh"),
+            began=told.get("began"),
+            seen=None if seen is None else Seen.from_json(seen),
+            quiet=told.get("quiet", False),
+        )

@@ -1,0 +1,204 @@
+"""Uncached: steps that are never recorded, said once a run and remembered for the next one.
+
+What a step was found to read is a fact of this machine's index, under the code and the options
+that it was found with. It only explains a miss: a task that can be recorded is, whatever is known.
+"""
+
+from __future__ import annotations
+
+import json
+import socket
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from memoflow.fingerprint import Part
+from memoflow.flow.memo import watch
+from memoflow.flow.memo.decision import Decision, Reason
+from memoflow.flow.memo.scope import edited_since
+from memoflow.names import Digest
+from memoflow.store import Store
+from memoflow.units import span
+
+if TYPE_CHECKING:
+    from memoflow.flow.memo.lookup import Memoized
+
+_MOST_NAMES = 200
+_MOST_NAMED = 3
+
+
+@dataclass(frozen=True)
+class Uncached:
+    """Why a task's result is not kept.
+
+    `kind` is one word, by which it is said once a step; `lasts` is False for what the next task
+    need not meet again.
+    """
+
+    kind: str
+    text: str
+    lasts: bool = True
+
+    @property
+    def line(self) -> str:
+        return f"not cached: {self.text}"
+
+
+def of_reads(
+    reads: Iterable[str], blind: Mapping[str, None], memoized: Memoized
+) -> Uncached | None:
+    """Return why a task that read these can never be found again, None if it can."""
+    unstable = watch.unstable(dict.fromkeys(reads))
+    if unstable:
+        remedy = memoized.spelled("ignore", unstable)
+        text = f"reads {', '.join(unstable)} (add {remedy} if it does not matter)"
+        return Uncached("reads", text)
+    if blind:
+        named = memoized.spelled("inputs", ["..."])
+        return Uncached(
+            "blind", f"uses {', '.join(blind)}, so its inputs cannot be told (name them: {named})"
+        )
+    return None
+
+
+def of_run_time(memoized: Memoized, run_time_s: float) -> Uncached | None:
+    """Return that a step was too fast to be worth recording, None if it was not."""
+    least = memoized.options.min_time
+    if least is None or run_time_s >= least.total_seconds():
+        return None
+    text = f"took {span(run_time_s)}, less than min_time={memoized.options.min_time_text}"
+    return Uncached("min_time", text)
+
+
+def remember(memoized: Memoized, store: Store, found: Uncached) -> None:
+    """Keep for the next run why nothing was recorded."""
+    if found.lasts:
+        store.index.remember({_never(memoized): json.dumps([found.kind, found.text])})
+
+
+def known(memoized: Memoized, store: Store) -> Decision | None:
+    """Return the decision on a step without results of which an earlier run found why."""
+    never, differing = _never(memoized), _differing(memoized)
+    facts = store.index.recall([never, differing])
+    if differing in facts:
+        names, stable = json.loads(facts[differing])[:2]
+        if not stable:
+            return Decision.miss(Reason.DIFFERS_EACH_PROCESS, _made_anew(names))
+    if never in facts:
+        return Decision.miss(Reason.NOT_CACHEABLE, str(json.loads(facts[never])[1]))
+    return None
+
+
+def is_news(memoized: Memoized, store: Store, run: str, kind: str) -> bool:
+    """Tell whether a line of that kind was not said yet of the step in this run; it is now."""
+    step = f"{memoized.shape.flow.__name__}/{memoized.step}"
+    return store.index.renew(f"said:{step}:{kind}", run)
+
+
+def unmatched(memoized: Memoized, store: Store) -> list[str]:
+    """Return the names in `ignore=` that nothing matched which any task of the step has read.
+
+    Where a task reads what another does not, one match is enough: it is remembered.
+    """
+    ignore = sorted(memoized.options.ignore)
+    if not ignore:
+        return []
+    prefix = f"matched:{memoized.shape.flow.__name__}/{memoized.step}"
+    facts = {f"{prefix}:{name}": name for name in ignore}
+    known = {facts[fact] for fact in store.index.recall(list(facts))}
+    store.index.remember({f"{prefix}:{name}": "" for name in memoized.matched - known})
+    return [name for name in ignore if name not in known | memoized.matched]
+
+
+def _never(memoized: Memoized) -> str:
+    """Return the fact's name: options that leave the scope as it is may mend a step."""
+    options = memoized.options
+    asked = (sorted(options.ignore), options.inputs, str(options.min_time))
+    return f"never:{memoized.scope_key}:{Digest.of(repr(asked).encode()).hex[:16]}"
+
+
+# What differs in each process: the scheduler tells what it has, the worker compares.
+
+
+@dataclass(frozen=True)
+class Seen:
+    """The scope of a step as a process saw it: its digest, values that code holds, and the rest."""
+
+    scope: str
+    rest: str
+    held: Mapping[str, str]
+    host: str
+    at: float
+
+    @classmethod
+    def of(cls, memoized: Memoized) -> Seen:
+        scope = memoized.scope
+        held = [part for part in scope.parts if _holds_values(part)]
+        named = {_label(part): _short(part) for part in held[:_MOST_NAMES]}
+        return cls(scope.hex, _rest(scope.parts), named, socket.gethostname(), memoized.looked_at)
+
+    def to_json(self) -> dict[str, Any]:
+        return dict(vars(self))
+
+    @classmethod
+    def from_json(cls, fields: Mapping[str, Any]) -> Seen:
+        return cls(**fields)
+
+
+def differing(seen: Seen, memoized: Memoized, store: Store) -> Decision | None:
+    """Return the decision on a task whose process has other constants than the one that started it.
+
+    None if they are the same, or if there is another cause: a file edited meanwhile, another
+    machine. Nor if this process has what the one of an earlier run had: then only the scheduler has
+    others, and workers can find what workers recorded.
+    """
+    mine = Seen.of(memoized)
+    if mine.scope == seen.scope or mine.rest != seen.rest or mine.host != seen.host:
+        return None
+    names = [name for name, digest in mine.held.items() if digest != seen.held.get(name)]
+    if not names or edited_since(seen.at):
+        return None
+    fact = _differing(memoized)
+    now = {name: mine.held[name] for name in names}
+    recalled = store.index.recall([fact]).get(fact)
+    before = json.loads(recalled)[2] if recalled is not None else None
+    store.index.remember({fact: json.dumps([names, before == now, now])})
+    if before == now:
+        return None
+    return Decision.miss(Reason.DIFFERS_EACH_PROCESS, _made_anew(names))
+
+
+def _made_anew(names: Sequence[str]) -> str:
+    shown = ", ".join(names[:_MOST_NAMED])
+    more = f" and {len(names) - _MOST_NAMED} more" if len(names) > _MOST_NAMED else ""
+    if len(names) == 1:
+        return f"{shown} differs in each process: make it in the step"
+    return f"{shown}{more} differ in each process: make them in the step"
+
+
+def _holds_values(part: Part) -> bool:
+    """Tell whether a part is a constant, or code whose text is known: its defaults may differ."""
+    return part.kind == "constant" or (part.kind == "code" and bool(part.source))
+
+
+def _label(part: Part) -> str:
+    return f"constant {part.name}" if part.kind == "constant" else f"a default of {part.name}"
+
+
+def _short(part: Part) -> str:
+    return part.digest.rpartition(":")[2][:8]
+
+
+def _rest(parts: Iterable[Part]) -> str:
+    """Return the digest of what values of constants and defaults have no part in."""
+    texts = [
+        f"{part.kind} {part.name} {part.source if _holds_values(part) else part.digest}"
+        for part in parts
+        if part.kind != "names"  # What each name stands for has the digests of constants in it.
+    ]
+    return Digest.of("\n".join(sorted(texts)).encode("utf-8", "surrogatepass")).hex[:16]
+
+
+def _differing(memoized: Memoized) -> str:
+    """Return the fact's name: by the text of the code and its constants, since an edit may mend."""
+    return f"differs:{memoized.step_key}:{_rest(memoized.scope.parts)}"
