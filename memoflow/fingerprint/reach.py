@@ -17,12 +17,13 @@ from memoflow.errors import NoFingerprintError
 from memoflow.fingerprint import modules
 from memoflow.fingerprint.bodies import MISSING
 from memoflow.fingerprint.classes import follow_class
+from memoflow.fingerprint.encoding import Unstable
 from memoflow.fingerprint.flows import Flow
 from memoflow.fingerprint.functions import follow_function
 from memoflow.fingerprint.modules import find
 from memoflow.fingerprint.parts import Fingerprint, Part
 from memoflow.fingerprint.selves import member
-from memoflow.fingerprint.values import Encoder, Unstable
+from memoflow.fingerprint.values import Encoder
 from memoflow.fingerprint.walk import Walk
 from memoflow.names import Digest
 

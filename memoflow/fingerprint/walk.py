@@ -15,13 +15,14 @@ from typing import Any
 from xxhash import xxh3_128_hexdigest
 
 from memoflow.errors import NoFingerprintError
+from memoflow.fingerprint.encoding import Unstable, class_name
 from memoflow.fingerprint.explain import summary
 from memoflow.fingerprint.flows import Flow
 from memoflow.fingerprint.modules import Place, place_named
 from memoflow.fingerprint.packages import OURS
 from memoflow.fingerprint.parts import Fingerprint, Part, digest_of
 from memoflow.fingerprint.static import StaticCode
-from memoflow.fingerprint.values import CODE_TYPES, Encoder, Unstable, class_name
+from memoflow.fingerprint.values import CODE_TYPES, Encoder
 from memoflow.fingerprint.whereabouts import written_in_class
 from memoflow.names import Digest
 
