@@ -32,7 +32,7 @@ def follow_function(walk: Walk, f: types.FunctionType) -> str:
     if module.partition(".")[0] in OURS:
         walk.tokens[id(f)] = f"ours:{qualname}"
         return _of_library(walk, f, f"ours:{qualname}")
-    if path and not path.startswith("<") and is_stdlib(module, path):
+    if path and is_stdlib(module, path):
         walk.tokens[id(f)] = f"{module}:{qualname}"
         return _of_library(walk, f, f"{module}:{qualname}")
     if path and site_of(path):

@@ -11,6 +11,7 @@ import enum
 import functools
 import itertools
 import logging
+import os
 import pathlib
 import struct
 import sys
@@ -20,6 +21,7 @@ from typing import Any
 
 from xxhash import xxh3_128
 
+from memoflow.errors import NoFingerprintError
 from memoflow.fingerprint.arrays import array_handler
 from memoflow.fingerprint.encoding import (
     SCALARS,
@@ -78,6 +80,7 @@ class Encoder:
         anchors: Anchors | None = None,
         opaque: Opaque | None = None,
         live: bool = False,
+        in_opaque: bool = False,
     ) -> None:
         self.live = live
         self._code = code
@@ -85,7 +88,7 @@ class Encoder:
         self._anchors = anchors
         self._scalars = {**SCALARS, str: self._located} if anchors else SCALARS
         self.opaque = opaque
-        self._in_opaque = False
+        self.in_opaque = in_opaque  # whether something may stand for what holds these values
         self._above: dict[int, int] = {}  # id -> depth of the values that contain this one
         self._known: dict[int, bytes] = {}
         self._alive: list[object] = []  # keeps ids in `_known` from being given to others
@@ -209,17 +212,17 @@ class Encoder:
         """
         if self.opaque is None:
             return content(self, value)
-        outer = self._in_opaque
-        mine = self._in_opaque = self.opaque.may(type(value))
+        outer = self.in_opaque
+        mine = self.in_opaque = self.opaque.may(type(value))
         try:
             return content(self, value)
-        except Unstable:
+        except (Unstable, NoFingerprintError):
             if outer or not mine:
                 raise
             self._lowest = _NOWHERE  # Its token depends on nothing that contains it.
             return self.node(b"opaque", (text_bytes(self.opaque.token(value)),))
         finally:
-            self._in_opaque = outer
+            self.in_opaque = outer
 
     def _located(self, value: str) -> bytes:
         """Encode a text, with paths of the project as they are from the code that has them."""
@@ -339,7 +342,7 @@ def _find(kind: type) -> Handler:
         if issubclass(kind, base):
             plain = (base.__reduce_ex__, base.__reduce__, getattr(base, "__getstate__", None))
             return content if list(reduces) == list(plain) else reduced
-    if kind is itertools.count:
+    if kind is itertools.count or kind is type(os.environ):
         return lambda encoder, value: encoder.instance(value, _refuse)
     if hasattr(kind, "__next__") and kind.__module__ in _ITERATORS:
         return _refuse

@@ -57,6 +57,7 @@ class Walk:
         self.by_class: set[str] = set()  # names of constants that count so, in whole or in part
         self.made: set[str] = set()  # those of them whose making was followed
         self._within: list[str] = []  # the constants that are being encoded
+        self._encoders: list[Encoder] = []  # those at work, each for code found by the one before
         self._function = function
         self._class = class_
         self.static = StaticCode(ignore)
@@ -140,7 +141,11 @@ class Walk:
         if isinstance(value, type):
             return self._class(self, value)
         self.tokens[id(value)] = f"cycle:{type(value).__name__}"
-        token = self.tokens[id(value)] = self._wrapper(value)
+        try:
+            token = self.tokens[id(value)] = self._wrapper(value)
+        except NoFingerprintError:
+            del self.tokens[id(value)]  # The walk may go on without what holds it.
+            raise
         return token
 
     def _wrapper(self, value: Any) -> str:
@@ -208,11 +213,21 @@ class Walk:
     def digest(self, value: Any, path: str, namespace: Mapping[str, Any] | None = None) -> str:
         opaque = None if self.strict else Opaque(self.home, self.code)
         located = self._anchors(namespace or {})
-        encoder = Encoder(self.code, self._instance, anchors=located, opaque=opaque, live=True)
+        encoder = Encoder(
+            self.code,
+            self._instance,
+            anchors=located,
+            opaque=opaque,
+            live=True,
+            in_opaque=bool(self._encoders) and self._encoders[-1].in_opaque,
+        )
+        self._encoders.append(encoder)
         try:
             digest = xxh3_128_hexdigest(encoder.encode(value))
         except Unstable as error:
             raise error.at(path) from error
+        finally:
+            self._encoders.pop()
         for text in opaque.described if opaque else ():
             name = self._within[-1] if self._within else path
             self.by_class.add(name)
