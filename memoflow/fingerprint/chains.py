@@ -88,6 +88,8 @@ def follow(walk: Walk, value: Any, name: str, rest: list[str], f: Body) -> str |
         if first in _MODULE_NAMES:
             return None
         name, value = dotted(value.__name__, first), namespace[first]
+    if walk.ignores(name):
+        return "ignored"
     if walk.flow and any(value is each for each in walk.flow.classes):
         return _flow_class(walk, value, rest, f)
     if value is importlib.import_module and not name.endswith("import_module"):
@@ -104,7 +106,27 @@ def follow(walk: Walk, value: Any, name: str, rest: list[str], f: Body) -> str |
     wrapped = _decorated(walk, value)
     if wrapped is not None:
         return wrapped
-    return walk.constant_part(value, name, namespace, *written(name, namespace, f.where))
+    token = walk.constant_part(value, name, namespace, *written(name, namespace, f.where))
+    if name in walk.by_class:
+        _follow_making(walk, name, namespace)
+    return token
+
+
+def _follow_making(walk: Walk, name: str, namespace: Mapping[str, Any]) -> None:
+    """Follow what the statements read that made a constant whose content does not count."""
+    if name in walk.made:
+        return
+    walk.made.add(name)
+    module, _, top = name.rpartition(".")
+    path = str(namespace.get("__file__") or "")
+    found = source.loaded(path) if path else None
+    for statement in found.bindings.get(top, ()) if found else ():
+        where = found.place(statement) if found else ""
+        body = Body(name, module or "__main__", namespace, {}, path, where, True)
+        for chain in sorted(reads_of([statement]).names):
+            # What it was made with need not have a meaning, any more than itself.
+            with contextlib.suppress(NoFingerprintError):
+                _meaning(walk, chain, body)
 
 
 def _decorated(walk: Walk, value: Any) -> str | None:

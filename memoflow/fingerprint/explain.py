@@ -52,6 +52,8 @@ _ORDER = (
         for change in ("changed", "new", "gone")
     ),
 )
+# What these say is in the parts of the constants as well.
+_BESIDES = frozenset({"opaque", "ignored"})
 _NAMED_WITH_KIND = frozenset({"constant", "parameter", "input", "option", "config", "file"})
 # The digest of what was looked for and was not there.
 ABSENT = "absent"
@@ -270,6 +272,8 @@ def _grouped(parts: Iterable[Part] | Fingerprint) -> dict[tuple[str, str, str], 
         # The file, not the line, tells two functions of one name apart.
         own = part.kind in ("code", "names")
         key = part.kind, part.name, part.where.partition(":")[0] if own else ""
+        if part.kind in _BESIDES:
+            continue
         groups.setdefault(key, []).append(part)
     return groups
 

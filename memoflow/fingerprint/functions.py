@@ -18,6 +18,7 @@ from memoflow.fingerprint.source import function_source, syntax_digest
 from memoflow.fingerprint.values import CODE_TYPES
 from memoflow.fingerprint.walk import Walk
 
+_PLAIN = (bool, int, float, str, type(None))
 _CLASS_METHODS = frozenset({"__class_getitem__", "__init_subclass__", "__new__"})
 
 
@@ -31,7 +32,7 @@ def follow_function(walk: Walk, f: types.FunctionType) -> str:
     if module.partition(".")[0] in OURS:
         walk.tokens[id(f)] = f"ours:{qualname}"
         return _of_library(walk, f, f"ours:{qualname}")
-    if path and not path.startswith("<") and is_stdlib(module, path):
+    if path and is_stdlib(module, path):
         walk.tokens[id(f)] = f"{module}:{qualname}"
         return _of_library(walk, f, f"{module}:{qualname}")
     if path and site_of(path):
@@ -137,7 +138,7 @@ def _defaults(walk: Walk, f: types.FunctionType, body: Body, held: dict[str, str
     for name, value in [*zip(names, values, strict=True), *(f.__kwdefaults__ or {}).items()]:
         if isinstance(value, CODE_TYPES):
             held[f"{name}="] = walk.code(value)
-        elif type(value) not in (bool, int, float, str, type(None)):
+        elif type(value) not in _PLAIN or walk.located(value, body.namespace):
             shown = f"{body.shown}.{name}"
             held[f"{name}="] = walk.constant_part(value, shown, body.namespace, body.where)
         else:
