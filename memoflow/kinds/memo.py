@@ -4,23 +4,27 @@
     memo/<flow>/<step>/<scope>/refs/<refs>                  and those of `refs`
     memo/<flow>/<step>/<scope>/reads/<read-set>             the names a step read
     memo/<flow>/<step>/<scope>/results/<inputs>/<refs>/<n>  what it left, numbered
+    memo/<flow>/<step>/<scope>/results/<inputs>/<refs>.<reads>/<n>
 
 `scope` is the fingerprint of the code and its environment. `inputs` is the digest of the values
 of one read-set. `refs` is the fingerprint of the classes and functions that those values are
-instances of, which nothing in the step's code need mention.
+instances of, which nothing in the step's code need mention. `reads` is the digest of what else the
+step read, such as files: an entry lists them, and is found while each is as it was.
 """
 
 from __future__ import annotations
 
 import json
+import shutil
+import tempfile
 import time
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from datetime import timedelta
 from functools import cache
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from memoflow.backends import Place
 from memoflow.errors import IntegrityError, NotFoundError
@@ -29,7 +33,7 @@ from memoflow.names import Digest, Key, Ref
 from memoflow.objects import Manifest, parsed
 from memoflow.store import Adoption, Payload, Store
 
-SCHEMA = "1"  # part of every scope: a change in what goes into a key abandons older entries
+SCHEMA = "2"  # part of every scope: a change in what goes into a key abandons older entries
 
 Refs = tuple[tuple[str, str], ...]
 
@@ -57,6 +61,10 @@ class Entry:
     inputs: tuple[Part, ...]
     refs: Refs
     refers_to: tuple[str, ...]  # keys of the checkpoints and models that its outputs name
+    reads: tuple[Part, ...] = ()  # besides inputs, as they were: see `tracking.world`
+    written: tuple[str, ...] = ()  # names of files that it wrote
+    named: tuple[str, ...] = ()  # of these, the ones that its outputs name
+    files: Mapping[str, str] = field(default_factory=dict)  # that are kept with it: name, digest
     outlines: Mapping[str, Any] = field(default_factory=dict)  # of inputs by name, as JSON
 
     @property
@@ -78,6 +86,21 @@ class Result:
     inputs: tuple[Part, ...]
     refs: Refs = ()
     refers_to: tuple[str, ...] = ()
+    reads: tuple[Part, ...] = ()
+    written: tuple[str, ...] = ()
+    named: tuple[str, ...] = ()
+    files: Mapping[str, tuple[str, Path]] = field(default_factory=dict)  # name: digest, place
+
+
+class Outdated(NamedTuple):
+    """A result for the same inputs that read something else, and what it would read now."""
+
+    entry: Entry
+    now: tuple[Part, ...]
+
+
+# Given an entry, what it read as that is now.
+Ask = Callable[[Entry], Sequence[Part]]
 
 
 def step_key(flow: str, step: str) -> Key:
@@ -118,26 +141,57 @@ def results_key(scope: Key, inputs: Iterable[Part]) -> Key:
     return scope / "results" / Fingerprint.of(inputs).hex
 
 
-def find(store: Store, scope: Key, inputs: Iterable[Part], *, fresh: bool = False) -> Entry | None:
-    """Return the latest entry for these input values, or None; for `fresh` see `Store.latest`.
+def find(
+    store: Store,
+    scope: Key,
+    inputs: Iterable[Part],
+    *,
+    ask: Ask = lambda entry: entry.reads,
+    fresh: bool = False,
+) -> Entry | Outdated | None:
+    """Return the latest entry for these input values that reads the same now, or None.
 
-    Raises IntegrityError if what was found is damaged; it is quarantined by then.
+    If all that there are read something else, the one of them that differs least. `ask` tells what
+    an entry read as that is now; for `fresh` see `Store.latest`. Raises IntegrityError if what was
+    found is damaged; it is quarantined by then.
     """
     results = results_key(scope, inputs)
     store.index.touch(scope / _CODE)  # Or it would seem unused, and be evicted before its results.
     ref = store.latest(results / _no_references(), fresh=fresh)
     if ref is not None:
         return read(store, ref)
-    # Rarely more than one: a value's class was edited while the value's bytes stayed equal.
-    for folder in {Key.of(*key.parts[:-1]) for key in store.keys(results, fresh=fresh)}:
-        ref = store.latest(folder, fresh=fresh)
-        if ref is None:
-            continue
+    outdated: Outdated | None = None
+    for folder, ref in _candidates(store, results, fresh=fresh):
         entry = read(store, ref)
-        if of_references(entry.refs).hex == folder.parts[-1]:
-            store.index.touch(scope / _REFERENCES / folder.parts[-1])
+        references = of_references(entry.refs).hex
+        if references != folder.partition(".")[0]:
+            continue
+        now = tuple(ask(entry))
+        unlike = _unlike(entry.reads, now)
+        if not unlike:
+            store.index.touch(scope / _REFERENCES / references)
             return entry
-    return None
+        if outdated is None or unlike < _unlike(outdated.entry.reads, outdated.now):
+            outdated = Outdated(entry, now)
+    return outdated
+
+
+def _candidates(store: Store, results: Key, *, fresh: bool) -> list[tuple[str, Ref]]:
+    """Return the latest result of each folder and the folder's name, newest first.
+
+    Mostly few: the files that a step reads were others, or the class of a value was edited.
+    """
+    folders = {Key.of(*key.parts[:-1]) for key in store.keys(results, fresh=fresh)}
+    found = [(folder.parts[-1], store.latest(folder, fresh=fresh)) for folder in folders]
+    known = [(name, ref) for name, ref in found if ref is not None]
+    return sorted(known, key=lambda each: (-each[1].created, each[0]))[:_MOST_CANDIDATES]
+
+
+def _unlike(before: Sequence[Part], now: Sequence[Part]) -> int:
+    """Return how many reads are not as they were."""
+    if len(before) != len(now):
+        return max(len(before), len(now))
+    return sum(one.digest != other.digest for one, other in zip(before, now, strict=True))
 
 
 def read(store: Store, ref: Ref) -> Entry:
@@ -172,8 +226,24 @@ def _entry(ref: Ref, manifest: Manifest) -> Entry:
         inputs=tuple(Part.from_json(_texts(fields)) for fields in meta["inputs"]),
         refs=tuple((module, name) for module, name in map(_texts, meta["refs"])),
         refers_to=_texts(meta.get("refers_to", [])),
+        reads=tuple(Part.from_json(_texts(fields)) for fields in meta.get("reads", [])),
+        written=_texts(meta.get("written", [])),
+        named=_texts(meta.get("named", [])),
+        files=dict(map(_texts, meta.get("files", []))),
         outlines=_of_type(dict, meta.get("outlines", {})),
     )
+
+
+def restore_file(store: Store, entry: Entry, name: str, path: Path) -> None:
+    """Put a file that is kept with a result in its place, whole.
+
+    NotFoundError or IntegrityError if its bytes are gone or damaged.
+    """
+    stored = f"{_FILES}{list(entry.files).index(name)}"
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(prefix=".memoflow-", dir=path.parent) as folder:
+        store.load(entry.ref, Path(folder), only=lambda each: each == stored)
+        shutil.move(Path(folder, stored), path)
 
 
 def _leaves(value: Any) -> Outline:
@@ -246,7 +316,7 @@ def reference_parts(store: Store, result: Key) -> tuple[Part, ...]:
 
     Only the user's; () if there is none. Raises like `read`.
     """
-    ref = store.find(scope_of(result) / _REFERENCES / result.parts[-2])
+    ref = store.find(scope_of(result) / _REFERENCES / result.parts[-2].partition(".")[0])
     return () if ref is None else _kept(store, ref)
 
 
@@ -322,10 +392,14 @@ def record(
     references = of_references(result.refs)
     if any(part.kind in ("code", "constant") for part in references.parts):
         _keep(store, scope / _REFERENCES / references.hex, references.parts)
-    series = results_key(scope, result.inputs) / references.hex
+    folder = references.hex
+    if result.reads:
+        folder += f".{Fingerprint.of(result.reads).hex}"
+    series = results_key(scope, result.inputs) / folder
     ref = store.append(
         series,
         Payload(
+            files={f"{_FILES}{i}": path for i, (_, path) in enumerate(result.files.values())},
             adopted={
                 name: Adoption(Digest(f"sha1:{artifact.sha1}"), path)
                 for name, (artifact, path) in result.artifacts.items()
@@ -343,6 +417,10 @@ def record(
             "refs": list(map(list, result.refs)),
             "refers_to": list(result.refers_to),
             "going_on": result.going_on,
+            "reads": [part.to_json() for part in result.reads],
+            "written": list(result.written),
+            "named": list(result.named),
+            "files": [[name, digest] for name, (digest, _) in result.files.items()],
         },
         expires=expires,
         durable=False,
@@ -395,6 +473,8 @@ def _no_references() -> str:
 
 
 _CODE, _REFERENCES = "code", "refs"
+_FILES = "files/"  # before the names of kept files in a manifest
+_MOST_CANDIDATES = 64
 _PARTS, _SOURCES = "parts.json", "sources.json"
 # What is larger, and what comes after so much, is explained without its text.
 _LARGEST_SOURCE_BYTES = 64 << 10

@@ -160,7 +160,7 @@ class Earlier:
         result = self._result
         mine = of_references(entry.refs) if result is None else None
         digest = mine.hex if mine is not None else result.parts[-2] if result is not None else ""
-        if digest == entry.ref.key.parts[-2]:
+        if digest.partition(".")[0] == entry.ref.key.parts[-2].partition(".")[0]:
             return []
         store = self._store
         now = mine.parts if mine is not None else ()
