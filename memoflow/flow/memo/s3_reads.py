@@ -15,13 +15,15 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import json
+import os
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from functools import partial, wraps
+from functools import lru_cache, partial, wraps
 from typing import Any
 from urllib.parse import urlparse
 
 from metaflow import FlowSpec
+from metaflow.metaflow_config import DATATOOLS_CLIENT_PARAMS
 from metaflow.plugins.datatools.s3.s3 import S3, S3Client, S3Object
 from metaflow.plugins.datatools.s3.s3util import get_s3_client
 
@@ -37,7 +39,6 @@ GONE: Seen = (ABSENT, ABSENT)
 OWN_PREFIX = "uses S3(run=self), whose prefix is another one in each run"
 
 _THREADS = 16
-_MISSING = object()
 _LIST, _TREE, _CONTENTS = "list of ", "tree of ", "contents of "
 # Fields of an S3Object beside its bytes, by what HEAD calls them.
 _FIELDS = {
@@ -192,8 +193,9 @@ def _unusual(s3: Any) -> str:
     """Return why a process with the usual settings would not see the same, or nothing."""
     if type(s3._s3_client) is not S3Client:
         return "reads with an S3 client of its own"
-    if s3._s3_client_params:
-        return "reads from S3 with client_params"
+    endpoint = (s3._s3_client_params or {}).get("endpoint_url")
+    if endpoint not in (None, DATATOOLS_CLIENT_PARAMS.get("endpoint_url")):
+        return f"reads from S3 at {endpoint}"
     return ""
 
 
@@ -207,13 +209,19 @@ def evaluate(names: Iterable[str]) -> dict[str, Seen]:
         return {}
     with hushed():
         try:
-            client, _ = get_s3_client()
+            client = _client(os.getpid(), DATATOOLS_CLIENT_PARAMS.get("endpoint_url"))
             if len(wanted) == 1:
                 return {wanted[0]: _seen(client, wanted[0])}
             with ThreadPoolExecutor(min(_THREADS, len(wanted))) as pool:
                 return dict(zip(wanted, pool.map(partial(_seen, client), wanted), strict=True))
         except Exception as error:  # Of boto3, the network, or what stands between.
             raise UndecidedError(f"S3 cannot tell: {error}") from error
+
+
+@lru_cache(maxsize=1)
+def _client(process: int, endpoint: str | None) -> Any:
+    """Return a client that threads share: to make one takes longer than to ask one."""
+    return get_s3_client()[0]
 
 
 def _seen(client: Any, name: str) -> Seen:

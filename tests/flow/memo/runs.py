@@ -46,6 +46,7 @@ class Runs:
             MetaflowEnvironment(None), SimpleNamespace(name=flow), None, None
         )
         provider.sticky_sys_tags = {namespace}
+        provider._register_system_metadata = lambda *_: None  # It asks git, for each task.
         time.sleep(0.002)  # Their order is that of the millisecond in which they began.
         run = provider.new_run_id(tags=set(tags))
         store = FlowDataStore(
