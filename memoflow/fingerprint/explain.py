@@ -24,11 +24,11 @@ _ORDER = (
     ("constant", "gone"),
     *(
         (kind, change)
-        for kind in ("parameter", "input", "option", "decorator", "package", "python")
+        for kind in ("parameter", "config", "input", "option", "decorator", "package", "python")
         for change in ("changed", "new", "gone")
     ),
 )
-_NAMED_WITH_KIND = frozenset({"constant", "parameter", "input", "option"})
+_NAMED_WITH_KIND = frozenset({"constant", "parameter", "config", "input", "option"})
 _DIGEST = re.compile(r"(#|\b(xxh3|sha1|sha256):)?\b[0-9a-f]{32,64}\b")
 _HUNK = re.compile(r"@@ -(\d+)(,\d+)? \+(\d+)(,\d+)? @@")
 
