@@ -268,6 +268,11 @@ def _of_type(type: Any, value: Any) -> Any:
     return value
 
 
+def _read(part: Part) -> str:
+    """Return the name by which a part is read again: a part of a config is not any artifact."""
+    return f"config {part.name}" if part.kind == "config" else part.name
+
+
 def _texts(value: Any) -> tuple[str, ...]:
     return tuple(_of_type(str, each) for each in _of_type(list, value))
 
@@ -383,7 +388,7 @@ def record(
     expires: float | None = None,
 ) -> Ref:
     """Store a result as the next entry of its series, then drop the entries it replaces."""
-    names = sorted(part.name for part in result.inputs)
+    names = sorted(map(_read, result.inputs))
     text = json.dumps(names)
     reads = scope / "reads" / Digest.of(text.encode()).hex[:32]
     if store.find(reads) is None:

@@ -21,7 +21,7 @@ from metaflow.util import get_username, resolve_identity
 from memoflow import fingerprint
 from memoflow.errors import NoFingerprintError
 from memoflow.fingerprint import Part
-from memoflow.flow.memo import task_record
+from memoflow.flow.memo import config_parts, task_record
 from memoflow.flow.memo.lookup import Memoized
 from memoflow.flow.memo.parents import OF_ONE_RUN, Parents, UndecidedError, load
 from memoflow.flow.memo.session import Session
@@ -40,6 +40,12 @@ class Expected(Parents):
     configs: dict[str, Any]
 
     def read(self, name: str) -> Part:
+        path = config_parts.path_of(name)
+        if path is not None and path[0] in self.configs:
+            try:
+                return config_parts.part(name, self.configs[path[0]])
+            except NoFingerprintError as error:
+                raise UndecidedError(str(error)) from error
         part = super().read(name)
         if name not in self.configs or part.digest.startswith("sha1:"):
             return part

@@ -2,7 +2,8 @@
 
 Reads are named as people write them: `x`, `input`, `index`, `foreach_stack`, `current.username`,
 and in a join `inputs[*].x`, `inputs[3].x`, `inputs.branch.x`. Two more stand for a whole:
-`inputs`, which inputs there are, and `merge_artifacts(...)`, all that it could take.
+`inputs`, which inputs there are, and `merge_artifacts(...)`, all that it could take. Parts of a
+config are `config cfg.clean.k`.
 """
 
 from __future__ import annotations
@@ -20,6 +21,7 @@ from metaflow.includefile import IncludeFile
 from memoflow import fingerprint
 from memoflow.errors import NoFingerprintError
 from memoflow.fingerprint import ABSENT, Outline, Part
+from memoflow.flow.memo import config_parts
 from memoflow.index import Index
 from memoflow.kinds import memo
 
@@ -107,6 +109,7 @@ class Parents:
         self._load_limit_bytes = load_limit_bytes
         self._by_label: dict[str, Any] | None = None
         self._outlined: dict[str, Callable[[], Outline]] = {}  # by digest
+        self._configs: dict[str, Any] = {}
 
     @property
     def by_label(self) -> dict[str, Any]:
@@ -122,7 +125,10 @@ class Parents:
 
         Raises UndecidedError if only the worker can tell.
         """
+        path = config_parts.path_of(name)
         try:
+            if path is not None:
+                return self._config_part(name, path[0])
             digest, summary = self._digest(name)
         except NoFingerprintError as error:
             raise UndecidedError(str(error)) from error
@@ -157,6 +163,21 @@ class Parents:
     def item(self, frame: Any) -> str:
         """Return the digest of a foreach's item; UndecidedError if only the worker can tell."""
         return self._items(frame)[0]
+
+    def _config_part(self, name: str, config: str) -> Part:
+        ds = self.datastores[0]
+        sha1 = ds._objects.get(config)
+        if sha1 is None:
+            return config_parts.part(name, None)
+        fact = f"part:{sha1}:{name}"
+        known = self._facts.recall([fact]).get(fact)
+        if known is not None:
+            return Part.from_json(json.loads(known))
+        if sha1 not in self._configs:
+            self._configs[sha1] = load(ds, config)
+        part = config_parts.part(name, self._configs[sha1])
+        self._facts.remember({fact: json.dumps(part.to_json())})
+        return part
 
     def _digest(self, name: str) -> tuple[str, str]:
         if name.startswith("current."):
@@ -365,14 +386,17 @@ class FlowShape:
     parameters: frozenset[str]  # what each task is handed unchanged: constants and configs too
     constants: dict[str, Any]  # data on the class or set by its `__init__`: wins over artifacts
     parsers: dict[str, str]  # of IncludeFile: digest of what parses the file, empty for none
+    configs: frozenset[str] = frozenset()  # those of the parameters that are configs
 
     @classmethod
     def of(cls, instance: Any) -> FlowShape:
         flow = type(instance)
         parsers = {}
-        parameters = set()
+        parameters, configs = set(), set()
         for name, parameter in flow._get_parameters():
             parameters.add(name)
+            if parameter.IS_CONFIG_PARAMETER:
+                configs.add(name)
             if isinstance(parameter, IncludeFile) and callable(parameter._parser):
                 try:
                     parsers[name] = str(fingerprint.of_function(parameter._parser))
@@ -388,7 +412,8 @@ class FlowShape:
                 constants[name] = value
         parameters |= {name for name in constants if name[0] != "_"}
         set_by_init = {n: v for n, v in vars(instance).items() if n not in INTERNAL}
-        return cls(flow, frozenset(parameters), constants | set_by_init, parsers)
+        known = constants | set_by_init
+        return cls(flow, frozenset(parameters), known, parsers, frozenset(configs))
 
 
 _OF_FLOWSPEC = frozenset(dir(FlowSpec)) | frozenset(FlowSpec._NON_PARAMETERS) | INTERNAL

@@ -19,6 +19,8 @@ from typing import Any
 from metaflow.flowspec import FlowSpec
 from metaflow.metaflow_current import Current
 
+from memoflow.flow.memo import config_parts
+from memoflow.flow.memo.config_reads import ConfigWatch
 from memoflow.flow.memo.parents import INTERNAL, OF_ONE_RUN, TOOLS, FlowShape
 
 _MISSING = object()
@@ -46,6 +48,9 @@ class Watch:
         self._keep = inputs  # ids stay valid only while the objects live
         self._parameters = shape.parameters
         self._constants = shape.constants.keys()
+        self._config_names = shape.configs
+        self._configs = ConfigWatch(self.note)
+        self._on = contextlib.ExitStack()
         self._quiet = threading.local()
         self._watching = False
         self._hooked: list[tuple[type, str, Any]] = []
@@ -64,6 +69,7 @@ class Watch:
         _hook_once()
         self._hook_flow(type(self._flow))
         self._hook_current()
+        self._on.enter_context(self._configs.watching())
 
     def stop_reads(self) -> None:
         """No longer count reads; sets go on, since other decorators may set artifacts yet."""
@@ -78,6 +84,9 @@ class Watch:
         global _watch
         self.stop_reads()
         _watch = None
+        self._on.close()  # Not before: what was left of a config is read when it is pickled.
+        self._configs.settle()
+        self.reads = config_parts.collapse(self.reads, self._configs.configs)
         while self._hooked:
             cls, name, before = self._hooked.pop()
             if before is _MISSING:
@@ -159,6 +168,8 @@ class Watch:
                 return get(obj, name)
             if name in _WHOLE:
                 return watch._whole(obj, name, get)
+            if name in watch._config_names and id(obj) in watch._labels:
+                return watch._config(obj, name, get)
             if watch._note_access(obj, name) and name in watch._parameters:
                 with watch.quiet(loading=True):  # A property that loads at first use.
                     return get(obj, name)
@@ -208,6 +219,13 @@ class Watch:
         self.note(f"{label}{name}")
         with self.quiet(loading=True):
             return get(obj, name)
+
+    def _config(self, obj: Any, name: str, get: Callable[[Any, str], Any]) -> Any:
+        with self.quiet(loading=True):
+            value = get(obj, name)
+        if not self._configs.hand_out(name, value):
+            self._note_access(obj, name)  # It is none that has parts.
+        return value
 
     def _merge(
         self, inputs: Any, exclude: list[str] | None = None, include: list[str] | None = None

@@ -1,0 +1,135 @@
+"""Digests of what the Client gives: the same for the step that read it and for a lookup."""
+
+from __future__ import annotations
+
+import hashlib
+import pickle
+from collections.abc import Iterable, Sequence
+from datetime import datetime
+from typing import Any
+
+from metaflow.client.core import (
+    DataArtifact,
+    MetaflowCode,
+    MetaflowData,
+    MetaflowObject,
+    Step,
+)
+from metaflow.events import Trigger
+
+from memoflow.flow.memo.parents import ABSENT, UndecidedError
+
+Seen = tuple[str, str]  # digest and summary
+
+GONE: Seen = (ABSENT, ABSENT)
+THERE: Seen = ("there", "there")
+NAMESPACE = "get_namespace()"  # the read of that function, by the name of it
+
+_MOST_SHOWN = 60
+
+
+def of_object(one: Any) -> Seen:
+    """Return which object it is, and of an artifact its content; to be called hushed."""
+    path = one.path_components
+    run = path[1] if len(path) > 1 else path[0]
+    if isinstance(one, DataArtifact):
+        return str(one.sha), run
+    return _sha1(one.pathspec), run
+
+
+def of_listing(children: Sequence[Any]) -> Seen:
+    """Return how many there are; which, too, where their ids are names and no numbers."""
+    count = _count(len(children), type(children[0])._NAME) if children else "none"
+    if children and has_named_children(children[0]):
+        ids = [str(one.id) for one in children]
+        # Artifacts of a task are as old as one another: they come in the order of a directory.
+        ids = sorted(ids) if isinstance(children[0], DataArtifact) else ids
+        return _sha1("\n".join(ids)), count
+    return _sha1(str(len(children))), count
+
+
+def has_named_children(child: Any) -> bool:
+    """Return whether a child is known by a name among its siblings: a step, an artifact, a flow.
+
+    Runs and tasks are known by their place: their ids are others after each run.
+    """
+    return isinstance(child, (Step, DataArtifact)) or child._NAME == "flow"
+
+
+def of_names(names: Iterable[str]) -> Seen:
+    names = sorted(names)
+    return _sha1("\n".join(names)), _count(len(names), "artifact")
+
+
+def of_many(each: Iterable[Seen]) -> Seen:
+    """Return what stands for the reads of each of the first in a listing."""
+    digests = [digest for digest, _ in each]
+    return _sha1("\n".join(digests)), _count(len(digests), "value")
+
+
+def of_attribute(one: Any, name: str, value: Any) -> Seen:
+    """Return what an attribute came to; to be called hushed."""
+    if name == "exception" and value is not None:
+        # An object of anybody's, which has no digest but that of its bytes.
+        digest, _ = of_object(one["_exception"])
+        return digest, type(value).__name__
+    if isinstance(value, MetaflowObject):
+        return of_object(value)
+    if isinstance(value, MetaflowData):
+        return of_names(value._artifacts)
+    return of_value(value)
+
+
+def of_namespace(namespace: str | None) -> Seen:
+    # Workers are told "" for none.
+    return of_value(namespace or "")
+
+
+def of_value(value: Any) -> Seen:
+    if isinstance(value, str):
+        shown = value if 0 < len(value) <= _MOST_SHOWN else f"text of {len(value)}"
+        return _sha1(f"str {value}"), shown
+    plain = _plain(value)
+    shown = str(value) if isinstance(value, (datetime, int, type(None))) else type(value).__name__
+    if isinstance(value, (list, tuple, dict, set, frozenset)):
+        shown += f" of {len(value)}"
+    return _sha1(repr(plain)), shown
+
+
+def _plain(value: Any) -> Any:
+    """Return plain values with a `repr` that is the same in each process."""
+    if value is None or isinstance(value, (bool, int, float, str, bytes)):
+        return value
+    if isinstance(value, datetime):
+        return ["datetime", value.isoformat()]
+    if isinstance(value, MetaflowObject):
+        return [value._NAME, value.pathspec]
+    if isinstance(value, MetaflowCode):
+        return ["code", value._sha]
+    if isinstance(value, Trigger):
+        return ["trigger", _plain(value._meta)]
+    if isinstance(value, tuple) and hasattr(value, "_fields"):
+        # `Metadata` has the task that it is of, which the name of the read says already.
+        pairs = zip(value._fields, value, strict=True)
+        return [[name, _plain(each)] for name, each in pairs if name != "task"]
+    if isinstance(value, (set, frozenset)):
+        return ["set", sorted(repr(_plain(each)) for each in value)]
+    if isinstance(value, dict):
+        # Of metadata, which has no order but that of a directory: nor has the list of it.
+        return ["dict", sorted(repr([_plain(key), _plain(each)]) for key, each in value.items())]
+    if isinstance(value, list) and value and hasattr(value[0], "_fields"):
+        return ["metadata", sorted(repr(_plain(each)) for each in value)]
+    if isinstance(value, (list, tuple)):
+        return [_plain(each) for each in value]
+    try:
+        return ["pickle", pickle.dumps(value, protocol=4)]
+    except Exception as error:  # Whatever a class of anybody's raises.
+        raise UndecidedError(f"{type(value).__name__} has no digest: {error}") from error
+
+
+def _count(number: int, noun: str) -> str:
+    return f"{number} {noun}" if number == 1 else f"{number} {noun}s"
+
+
+def _sha1(text: str) -> str:
+    return hashlib.sha1(text.encode("utf-8", "surrogatepass"), usedforsecurity=False).hexdigest()

@@ -1,0 +1,140 @@
+"""Parts of a Config: the names of those that a step reads, and their digests.
+
+config cfg.clean.k     one value, or all below it
+config cfg['a.b'][3]   a key that is no name
+"""
+
+from __future__ import annotations
+
+import ast
+import hashlib
+import re
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+from memoflow import fingerprint
+from memoflow.fingerprint import Part
+
+ABSENT = "absent"
+
+Path = tuple[Any, ...]  # the name of the config, then keys
+
+_PREFIX = "config "
+_KEY = re.compile(r"\.(\w+)|\[((?:'(?:[^'\\]|\\.)*'|\"(?:[^\"\\]|\\.)*\"|[^\]'\"])*)\]")
+_MANY = 20  # parts below one node, from which on most of it is all of it
+
+
+def name_of(path: Path) -> str:
+    return f"{_PREFIX}{path[0]}" + "".join(map(_shown, path[1:]))
+
+
+def _shown(key: Any) -> str:
+    if isinstance(key, str) and key.isidentifier():
+        return f".{key}"
+    return f"[{key!r}]"
+
+
+def path_of(name: str) -> Path | None:
+    """Return the path of a read, or None if it is no part of a config."""
+    if not name.startswith(_PREFIX):
+        return None
+    rest = "." + name.removeprefix(_PREFIX)
+    path: list[Any] = []
+    while (found := _KEY.match(rest)) is not None:
+        path.append(found[1] if found[2] is None else ast.literal_eval(found[2]))
+        rest = rest[found.end() :]
+    return tuple(path) if path and not rest else None
+
+
+def can_name(key: Any) -> bool:
+    """Return whether a key can stand in a name; others are read with all that is beside them."""
+    return isinstance(key, (str, int, float, bool, type(None)))
+
+
+def is_ignored(name: str, ignore: Iterable[str]) -> bool:
+    """Return whether a read is a part of what is ignored, as `cfg` or `cfg.clean`."""
+    path = path_of(name)
+    if path is None:
+        return False
+    wholes = [whole for each in ignore if (whole := path_of(_PREFIX + each)) is not None]
+    return any(path[: len(whole)] == whole for whole in wholes)
+
+
+def part(name: str, config: Any) -> Part:
+    """Return what a read of a part comes to, by the value of its whole config.
+
+    Raises NoFingerprintError if it holds an object that has no digest.
+    """
+    path = path_of(name)
+    assert path is not None
+    shown = name.removeprefix(_PREFIX)
+    value = config
+    for key in path[1:]:
+        if not isinstance(value, Mapping) or key not in value:
+            return Part("config", shown, ABSENT, summary=ABSENT)
+        value = value[key]
+    return Part("config", shown, _digest(value, shown), summary=fingerprint.summary(_plain(value)))
+
+
+def _digest(value: Any, name: str) -> str:
+    ordered = _ordered(value)
+    text = repr(ordered)
+    if _is_data(value):
+        return hashlib.sha1(
+            text.encode("utf-8", "surrogatepass"), usedforsecurity=False
+        ).hexdigest()
+    return str(fingerprint.of_value(ordered, name=name))
+
+
+def _is_data(value: Any) -> bool:
+    """Return whether a value is of what JSON, YAML and TOML know, whose `repr` says it all."""
+    if isinstance(value, Mapping):
+        return all(_is_data(key) and _is_data(each) for key, each in value.items())
+    if type(value) in (list, tuple):
+        return all(map(_is_data, value))
+    return value is None or type(value) in (str, int, float, bool, bytes)
+
+
+def _ordered(value: Any) -> Any:
+    """Return a value whose order counts: a step that walks over a config reads that, too."""
+    if isinstance(value, Mapping):
+        return ["dict", [[_ordered(key), _ordered(each)] for key, each in value.items()]]
+    if isinstance(value, (list, tuple)):
+        return [type(value).__name__, [_ordered(each) for each in value]]
+    return value
+
+
+def _plain(value: Any) -> Any:
+    if isinstance(value, Mapping):
+        return {key: _plain(each) for key, each in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [_plain(each) for each in value]
+    return value
+
+
+def collapse(reads: Iterable[str], configs: Mapping[str, Any]) -> dict[str, None]:
+    """Return the reads with one for a whole where it, or most of what is in it, was read."""
+    kept = dict.fromkeys(reads)
+    paths = {path for name in kept if (path := path_of(name)) is not None and path[0] in configs}
+    if not paths:
+        return kept
+    paths = {path for path in paths if not any(path[:n] in paths for n in range(1, len(path)))}
+    above = {path[:length] for path in paths for length in range(1, len(path))}
+    for node in sorted(above, key=len, reverse=True):  # So that no more than the most is taken.
+        below = {path for path in paths if path[: len(node)] == node}
+        if len(below) >= _MANY and 2 * len(below) >= _leaves(_at(configs, node)):
+            paths = paths - below | {node}
+    names = {name_of(path) for path in paths}
+    left = {name: None for name in kept if path_of(name) is None or name in names}
+    return left | dict.fromkeys(sorted(names - left.keys()))
+
+
+def _at(configs: Mapping[str, Any], path: Path) -> Any:
+    value = configs[path[0]]
+    for key in path[1:]:
+        value = value.get(key) if isinstance(value, Mapping) else None
+    return value
+
+
+def _leaves(value: Any) -> int:
+    return sum(map(_leaves, value.values())) if isinstance(value, Mapping) else 1
