@@ -13,9 +13,10 @@ from typing import Any
 
 from xxhash import xxh3_64_hexdigest
 
+from memoflow.fingerprint.encoding import Unstable
 from memoflow.fingerprint.explain import is_whole, summary
 from memoflow.fingerprint.leaves import MAPPING, MOST_LEAVES, SEQUENCE, Outline
-from memoflow.fingerprint.values import CODE_TYPES, Encoder, Unstable
+from memoflow.fingerprint.values import CODE_TYPES, Encoder
 
 _DEPTHS = (4, 2, 1)  # the less, the more room the leaves take
 _LONGEST_LIST = 16

@@ -34,14 +34,17 @@ _MATTERS = {
 }
 
 
-def parts_of(flow: Any, step: str) -> list[Part]:
+def parts_of(flow: Any, step: str, *, ignore: frozenset[str] = frozenset()) -> list[Part]:
     """Return the parts of the code of a step of a flow's class, and of its environment.
 
-    Raises NoFingerprintError if the code depends on something without a stable digest.
+    `ignore` names globals that do not count. Raises NoFingerprintError if the code depends on
+    something without a stable digest.
     """
     function = getattr(flow, step)
     parts = list(
-        fingerprint.of_step(flow, step, is_step=lambda found: hasattr(found, "is_step")).parts
+        fingerprint.of_step(
+            flow, step, is_step=lambda found: hasattr(found, "is_step"), ignore=ignore
+        ).parts
     )
     mutators = flow._flow_state[FlowStateItems.FLOW_MUTATORS]
     for deco in (*function.wrappers, *function.config_decorators, *mutators):

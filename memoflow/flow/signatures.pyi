@@ -14,6 +14,7 @@ def memoize(
     *,
     inputs: Collection[str] | None = None,
     outputs: Collection[str] | None = None,
+    files: Collection[str] | None = None,
     ignore: Collection[str] | None = None,
     ttl: str | timedelta | None = None,
     version: str | None = None,

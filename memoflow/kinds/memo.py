@@ -229,7 +229,7 @@ def _entry(ref: Ref, manifest: Manifest) -> Entry:
         reads=tuple(Part.from_json(_texts(fields)) for fields in meta.get("reads", [])),
         written=_texts(meta.get("written", [])),
         named=_texts(meta.get("named", [])),
-        files=dict(map(_texts, meta.get("files", []))),
+        files={name: digest for name, digest in map(_texts, meta.get("files", []))},
         outlines=_of_type(dict, meta.get("outlines", {})),
     )
 

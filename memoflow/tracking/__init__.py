@@ -1,8 +1,9 @@
 """Tracking: what code reads besides its arguments, seen while it runs, and asked again later."""
 
-from memoflow.tracking.digests import ABSENT, FileDigests
+from memoflow.tracking.digests import ABSENT, FileDigests, State, UnreadableError, state_of
 from memoflow.tracking.hooks import active, begin, end, tracking
 from memoflow.tracking.paths import Paths
+from memoflow.tracking.strings import paths_in
 from memoflow.tracking.tracker import AccessTracker
 from memoflow.tracking.world import KINDS, Reads, World
 
@@ -13,9 +14,13 @@ __all__ = [
     "FileDigests",
     "Paths",
     "Reads",
+    "State",
+    "UnreadableError",
     "World",
     "active",
     "begin",
     "end",
+    "paths_in",
+    "state_of",
     "tracking",
 ]

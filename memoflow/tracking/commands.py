@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import os
 import re
 import shlex
@@ -72,7 +73,7 @@ def _modules(words: Sequence[str], here: str) -> Iterator[str]:
     """Yield the files of `python -m package.module`."""
     if not words or not os.path.basename(words[0]).startswith(("python", "pypy")):
         return
-    for option, name in zip(words, words[1:], strict=False):
+    for option, name in itertools.pairwise(words):
         if option == "-m" and re.fullmatch(r"[\w.]+", name):
             path = os.path.join(here, *name.split("."))
             for each in (f"{path}.py", f"{path}/__main__.py", f"{path}/__init__.py"):

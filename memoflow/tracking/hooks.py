@@ -21,7 +21,7 @@ from typing import Any
 
 from memoflow.tracking import commands
 from memoflow.tracking.callers import caller, is_users, reads_code
-from memoflow.tracking.tracker import CONTENT, KIND, SIZE, AccessTracker
+from memoflow.tracking.tracker import KIND, SIZE, AccessTracker
 
 _WRITES = os.O_WRONLY | os.O_RDWR
 _CREDENTIAL = re.compile(r"KEY|TOKEN|SECRET|PASSW|CREDENTIAL", re.I)
@@ -103,9 +103,9 @@ def _absolute(path: Any) -> str | None:
 def _counts(tracker: AccessTracker, frame: FrameType, path: str) -> bool:
     """Return whether a call is one of the code that is tracked; note the path otherwise."""
     who = caller(frame)
-    if who == "user" or (who == "nobody" and tracker.in_step):
-        if not (path.endswith(".py") and reads_code(frame)):
-            return True
+    is_asked = who == "user" or (who == "nobody" and tracker.in_step)
+    if is_asked and not (path.endswith(".py") and reads_code(frame)):
+        return True
     tracker.note_handled(path)
     return False
 
@@ -467,10 +467,12 @@ def _noting_item(original: Any) -> Any:
     return __getitem__
 
 
-def _asked_variable(tracker: AccessTracker, frame: FrameType | None, environ: Any, key: Any) -> None:
+def _asked_variable(
+    tracker: AccessTracker, frame: FrameType | None, environ: Any, key: Any
+) -> None:
     """Note a variable that the user's own code asks for, by whatever method."""
     name = os.fsdecode(key)
-    if name in tracker.variables or name.startswith(_OWN_VARIABLES) or _CREDENTIAL.search(name):
+    if name in tracker.variables or not is_of_results(name):
         return
     while frame is not None and frame.f_code.co_filename in _OF_ENVIRON:
         if frame.f_code.co_name in ("expanduser", "copy", "_execvpe", "get_exec_path"):
@@ -482,6 +484,11 @@ def _asked_variable(tracker: AccessTracker, frame: FrameType | None, environ: An
         return
     if is_users(frame.f_code.co_filename, str(frame.f_globals.get("__name__"))):
         tracker.note_variable(name, _value(environ, key))
+
+
+def is_of_results(name: str) -> bool:
+    """Return whether results may depend on a variable of this name: not on credentials."""
+    return not (name.startswith(_OWN_VARIABLES) or _CREDENTIAL.search(name))
 
 
 def _value(environ: Any, key: Any) -> str | None:

@@ -71,9 +71,10 @@ class KernelEvents:
             name = os.fsencode(folder)
             handle = self._handle(name)
             mask = ctypes.c_uint64(_MASK)
-            if handle is not None and self._libc.fanotify_mark(
-                self._fd, _ADD, mask, _HERE, name
-            ) == 0:
+            if (
+                handle is not None
+                and self._libc.fanotify_mark(self._fd, _ADD, mask, _HERE, name) == 0
+            ):
                 self._folders[handle] = folder
 
     def is_watched(self, folder: str) -> bool:

@@ -22,6 +22,7 @@ from memoflow.tracking.digests import State, state_of
 from memoflow.tracking.kernel import Event, KernelEvents
 from memoflow.tracking.listings import names_in, names_matching
 from memoflow.tracking.paths import Paths
+from memoflow.tracking.strings import paths_in
 
 KIND, SIZE, CONTENT = 0, 1, 2  # how much of a file was asked for
 
@@ -131,6 +132,12 @@ class AccessTracker:
     def note_read(self, path: str, depth: int = CONTENT, *, both: bool = False) -> None:
         """Note that a file was asked for, there or not."""
         self._touch(path, depth, sure=True, both=both)
+
+    def note_earlier(self, path: str, state: State | None) -> None:
+        """Note a file that was read before the start, when it was in this state."""
+        self._handled.add(path)
+        if self.paths.counts(path) and not self._is_passing(path, state):
+            self.reads.setdefault(path, Read(CONTENT, state))
 
     def note_named(self, path: str) -> None:
         """Note a file or folder that a command names; it may be read or written."""
@@ -258,10 +265,21 @@ class AccessTracker:
         if not seen and self._kernel is None:
             self.unseen["what its subprocesses read by themselves"] = None
 
-    def note_folders(self, folders: Iterable[str]) -> None:
-        """Take note of what happens in folders outside the project that a value names."""
-        if self._kernel is not None and self.is_watching:
-            self._kernel.watch(each for each in folders if self.paths.counts(f"{each}/x"))
+    def note_value(self, value: Any) -> None:
+        """Take note of what happens where a value names files, outside the project or not.
+
+        Where the kernel tells nothing, an existing file that is named counts as read.
+        """
+        if not self.is_watching:
+            return
+        with self.quiet():
+            for path in paths_in(value):
+                folder = path if os.path.isdir(path) else os.path.dirname(path)
+                if self._kernel is None:
+                    if folder != path and os.path.isfile(path):
+                        self._touch(path, CONTENT, sure=False)
+                elif self.paths.counts(os.path.join(folder, "x")) and os.path.isdir(folder):
+                    self._kernel.watch([folder])
 
     def is_own(self, path: str) -> bool:
         """Return whether the code made a file itself, before it read it."""
@@ -274,10 +292,8 @@ class AccessTracker:
         name = self.paths.name(path)
         return any(fnmatch.fnmatch(name, pattern) for pattern in self._outputs)
 
-    def has_accessed(self, path: str) -> bool | None:
-        """Return whether a file that others opened was read; None if nobody can tell."""
-        if self._kernel is None or not self._kernel.is_watched(os.path.dirname(path)):
-            return None
+    def has_accessed(self, path: str) -> bool:
+        """Return whether a file that another process opened was certainly read."""
         return path in self._accessed
 
     def before_fork(self) -> None:

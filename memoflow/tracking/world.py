@@ -52,9 +52,7 @@ class World:
     def now(self, reads: Sequence[Part], written: Iterable[str] = ()) -> list[Part]:
         """Return the same reads as they would be now."""
         states = {
-            part.name: state_of(self.paths.path(part.name))
-            for part in reads
-            if part.kind == "file"
+            part.name: state_of(self.paths.path(part.name)) for part in reads if part.kind == "file"
         }
         self._digests.expect(
             states[part.name]
@@ -190,13 +188,15 @@ class Reads:
 
         Nothing is said of one that the code has made, or of an output that a command named.
         """
-        is_output = not read.sure and self._tracker.is_output(path)
-        if is_output or (read.state is None and wrote):
+        if read.state is None and wrote:
             return
-        accessed = self._tracker.has_accessed(path)
-        if wrote and (read.sure or accessed is not False):
+        if not read.sure and (
+            self._tracker.is_output(path) or not self._tracker.has_accessed(path)
+        ):
+            return
+        if wrote:
             self.never.setdefault(f"file {name}", f"reads and then changes {name}")
-        elif not wrote and (read.sure or accessed is not False):
+        else:
             change = "appeared" if read.state is None else "changed" if now else "was removed"
             self.unsettled.append(f"file {name} {change} while it ran")
 

@@ -17,7 +17,8 @@ from metaflow.client.core import (
 )
 from metaflow.events import Trigger
 
-from memoflow.flow.memo.parents import ABSENT, UndecidedError
+from memoflow.fingerprint import ABSENT
+from memoflow.flow.memo.parents import UndecidedError
 
 Seen = tuple[str, str]  # digest and summary
 

@@ -1,8 +1,7 @@
-"""Hints: what a step uses that its key does not have: the clock, chance, environment and files.
+"""Hints: the clock and chance, which a step uses and its key does not have.
 
-Told from the syntax of the user's functions that the step can reach by name, and from the files
-that were opened while it ran. Nothing is replaced or slowed down for it. What libraries do inside
-does not count: they read the clock and the environment all the time.
+Told from the syntax of the user's functions that the step can reach by name. Nothing is replaced or
+slowed down for it. What libraries do inside does not count: they read the clock all the time.
 """
 
 from __future__ import annotations
@@ -12,12 +11,9 @@ import datetime
 import functools
 import os
 import random
-import stat
 import sys
-import tempfile
-import time
 import types
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -75,49 +71,33 @@ _MAKERS = {("numpy.random", "default_rng"), ("numpy.random", "RandomState"), ("r
 _UNSEEDED = {("random", "SystemRandom"), ("secrets", "SystemRandom")}
 # What sets the state of one of these, or, by another name than its own, of all.
 _SEEDS = frozenset(["manual_seed", "seed", "seed_all", "seed_everything", "set_seed"])
-# Not `pop` and `setdefault`, by which steps tell libraries what to do.
-_OF_ENVIRON = {"get": 1, "copy": 0, "items": 0, "keys": 0, "values": 0}
 
 Chain = tuple[str, ...]
 _NONE = "no state"
 
-# Imported before a step runs: what is written later is no input of it.
-_STARTED = time.time()
-
 
 @dataclass(frozen=True)
 class Hint:
-    """What a step uses that its key does not have: one line for people, and of what kinds that is.
-
-    All files are of one kind: in a foreach each task may open another.
-    """
+    """The clocks and chance that a step uses: a line for people, and the name of each."""
 
     line: str
     kinds: tuple[str, ...]
 
 
-def of_step(memoized: Memoized, opened: Iterable[str]) -> Hint | None:
+def of_step(memoized: Memoized) -> Hint | None:
     """Return the hint that a step deserves after a task of it ran; None if it deserves none."""
-    files = _files(opened)
-    found = {**of_code(memoized.shape.flow, memoized.step), **files}
-    declared = _declared(memoized)
-    left = {
-        name: where
-        for name, where in found.items()
-        if not (memoized.ignores(name) or memoized.ignores(name.partition("[")[0]))
-        and name not in declared
-    }
+    found = of_code(memoized.shape.flow, memoized.step)
+    left = {name: where for name, where in found.items() if not memoized.ignores(name)}
     if not left:
         return None
     named = [f"{name} ({where})" if where else name for name, where in left.items()]
     more = f" and {len(named) - _MOST_NAMED} more" if len(named) > _MOST_NAMED else ""
-    plain = dict.fromkeys(name.partition("[")[0] for name in left)
-    quoted = ", ".join(f'"{name}"' for name in plain)
+    quoted = ", ".join(f'"{name}"' for name in left)
     return Hint(
         f"{memoized.step} uses {', '.join(named[:_MOST_NAMED])}{more}, which its key does not "
         "have: pass it in as an artifact or parameter, or set a ttl; "
         f"@memoize(ignore=[{quoted}]) if it does not matter",
-        tuple(dict.fromkeys("a file" if name in files else name for name in left)),
+        tuple(left),
     )
 
 
@@ -138,16 +118,6 @@ def of_code(flow: type, step: str) -> dict[str, str]:
         name: where
         for name, where in reader.found.items()
         if reader.chance.get(name, _NONE) not in reader.seeded
-    }
-
-
-def _declared(memoized: Memoized) -> set[str]:
-    """Return the environment variables that @environment sets, which are in the key."""
-    return {
-        f"os.environ[{name!r}]"
-        for deco in getattr(memoized.shape.flow, memoized.step).decorators
-        if deco.name == "environment"
-        for name in deco.attributes.get("vars") or ()
     }
 
 
@@ -197,10 +167,6 @@ class _Reader:
         for inner in ast.walk(node):
             if isinstance(inner, ast.Call):
                 self._call(inner, names, f"{shown}:{inner.lineno}")
-            if isinstance(inner, ast.Compare):
-                self._asked(inner, names, f"{shown}:{inner.lineno}")
-            if isinstance(inner, ast.Subscript):
-                self._item(inner, names, f"{shown}:{inner.lineno}")
             if isinstance(inner, (ast.Name, ast.Attribute)):
                 chain = _chain(inner)
                 if chain and chain[0] == first and len(chain) > 1:
@@ -232,11 +198,7 @@ class _Reader:
             del given[0]
         if chain[-1] in _SEEDS and given:
             self.seeded |= {module} if module in _CHANCE else set(_CHANCE)
-        if module == "os" and name == "getenv":
-            self._variable(node.args[:1], where)
-        elif owner is os.environ and chain[-1] in _OF_ENVIRON:
-            self._variable(node.args[: _OF_ENVIRON[chain[-1]]], where)
-        elif (module, name) in _GIVEN:
+        if (module, name) in _GIVEN:
             if len(given) < _GIVEN[module, name]:
                 self.found.setdefault(f"{module}.{name}", where)
         elif (module, name) in _MAKERS:
@@ -247,23 +209,6 @@ class _Reader:
         elif name in _CHANCE.get(module, ()):
             self.found.setdefault(f"{module}.{name}", where)
             self.chance[f"{module}.{name}"] = module
-
-    def _asked(self, node: ast.Compare, names: _Names, where: str) -> None:
-        """Note whether there is a variable: `"A" in os.environ`."""
-        for operator, right in zip(node.ops, node.comparators, strict=True):
-            chain = _chain(right)
-            is_in = isinstance(operator, (ast.In, ast.NotIn)) and bool(chain)
-            if is_in and names.find(chain)[1] is os.environ:
-                self._variable([node.left], where)
-
-    def _item(self, node: ast.Subscript, names: _Names, where: str) -> None:
-        chain = _chain(node.value)
-        if chain and isinstance(node.ctx, ast.Load) and names.find(chain)[1] is os.environ:
-            self._variable([node.slice], where)
-
-    def _variable(self, arguments: list[ast.expr], where: str) -> None:
-        name = arguments[0].value if arguments and isinstance(arguments[0], ast.Constant) else None
-        self.found.setdefault("os.environ" if name is None else f"os.environ[{name!r}]", where)
 
 
 class _Names:
@@ -342,43 +287,3 @@ def _is_users(module: str, path: str) -> bool:
     if not path or path.startswith("<") or module.partition(".")[0] in OURS:
         return False
     return not site_of(path) and not is_stdlib(module, path)
-
-
-def _files(opened: Iterable[str]) -> dict[str, str]:
-    """Return the files that lay there before the task began, and are the user's."""
-    folders = [sys.prefix, sys.base_prefix, "/proc", "/sys", "/dev", "/etc", "/usr"]
-    temporary = os.path.realpath(tempfile.gettempdir())
-    if not f"{_here()}{os.sep}".startswith(f"{temporary}{os.sep}"):
-        folders.append(temporary)
-    folders += [os.path.realpath(folder) for folder in folders]
-    libraries = tuple(folder + os.sep for folder in folders)
-    return {_shown(path): "" for path in opened if _is_input(path, libraries)}
-
-
-def _is_input(path: str, libraries: tuple[str, ...]) -> bool:
-    # As it was named first: to look through links takes a while, and most are of libraries.
-    if path.startswith(libraries) or site_of(path):
-        return False
-    real = os.path.realpath(path)
-    if real.startswith(libraries) or site_of(real):
-        return False
-    # What is hidden is somebody's cache or configuration; Metaflow unpacks in "metaflow.s3...".
-    if any(part.startswith((".", "metaflow.")) for part in real.split(os.sep)):
-        return False
-    try:
-        state = os.stat(real)
-    except OSError:
-        return False
-    return stat.S_ISREG(state.st_mode) and state.st_ctime < _STARTED
-
-
-def _shown(path: str) -> str:
-    return path.removeprefix(f"{_here()}{os.sep}")
-
-
-def _here() -> str:
-    """Return the working directory; a step may have removed it."""
-    try:
-        return os.getcwd()
-    except OSError:
-        return ""

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import os
 import time
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from functools import cached_property
@@ -18,9 +19,10 @@ from memoflow.errors import (
     NotFoundError,
     RequestError,
 )
-from memoflow.fingerprint import Fingerprint, Part
-from memoflow.flow.memo import miss, scope
-from memoflow.flow.memo.decision import Decision, Reason
+from memoflow.fingerprint import Fingerprint, Part, differences
+from memoflow.flow.memo import besides, miss, scope
+from memoflow.flow.memo.besides import Besides
+from memoflow.flow.memo.decision import Decision, Reason, reason_of
 from memoflow.flow.memo.flags import MODES, given, steps_to_refresh
 from memoflow.flow.memo.options import Options, choice
 from memoflow.flow.memo.parents import INTERNAL, FlowShape, Parents, UndecidedError
@@ -138,6 +140,12 @@ class Memoized:
         self.matched |= found
         return bool(found)
 
+    def ignores_read(self, part: Part) -> bool:
+        """Tell whether `ignore` means a read besides inputs, and note that it does."""
+        found = {each for each in self.options.ignore if besides.matches(each, part)}
+        self.matched |= found
+        return bool(found)
+
     def spelled(self, option: str, names: Sequence[str]) -> str:
         """Return how a user adds names to an option: in code, or on the command line."""
         given = self.options.ignore if option == "ignore" else ()
@@ -185,6 +193,8 @@ def look_up(
     parents: Parents | None,
     session: Session,
     *,
+    environment: Mapping[str, str] = os.environ,
+    is_here: bool = True,
     fresh: bool = False,
     dry: bool = False,
 ) -> Verdict:
@@ -192,7 +202,8 @@ def look_up(
 
     With `fresh` no older one is taken for the latest because this machine knows it. With `dry`
     nothing is touched or removed, and artifacts of Metaflow's are not looked at: for `why`, which
-    passes no `parents` where nobody knows what the task would start from.
+    passes no `parents` where nobody knows what the task would start from. `environment` and
+    `is_here` are as for `Besides`.
     """
     store = session.store
     if store is None or memoized.mode == "off":
@@ -209,6 +220,7 @@ def look_up(
     sets = list(memo.read_sets(store, scope_key, fresh=fresh)) if listed is None else [listed]
     if parents is None:
         return Verdict(Decision.miss(Reason.UNDECIDED))
+    asked = Besides(memoized, session, environment=environment, is_here=is_here)
     seen: list[tuple[Part, ...]] = []
     spoilt: Decision | None = None
     undecided: UndecidedError | None = None
@@ -219,7 +231,11 @@ def look_up(
             undecided = error
             continue
         seen.append(inputs)
-        found = _usable(store, scope_key, inputs, memoized, session, fresh=fresh, dry=dry)
+        try:
+            found = _usable(memoized, session, inputs, asked, fresh=fresh, dry=dry)
+        except UndecidedError as error:
+            undecided = error
+            continue
         if isinstance(found, Entry):
             return Verdict.hit(found, inputs)
         spoilt = spoilt or found
@@ -268,22 +284,28 @@ def _item(parents: Parents, frame: Any) -> str:
 
 
 def _usable(
-    store: Store,
-    scope_key: Key,
-    inputs: Iterable[Part],
     memoized: Memoized,
     session: Session,
+    inputs: tuple[Part, ...],
+    asked: Besides,
     *,
     fresh: bool,
     dry: bool,
 ) -> Entry | Decision | None:
-    """Return an entry whose outputs are there and whole, else what was wrong with it."""
+    """Return an entry whose outputs are there and whole, else what was wrong with it.
+
+    UndecidedError if this process cannot ask for what the step read.
+    """
+    store = session.store
+    assert store is not None
     try:
-        entry = memo.find(store, scope_key, inputs, fresh=fresh)
+        entry = memo.find(store, memoized.scope_key, inputs, ask=asked.now, fresh=fresh)
     except (IntegrityError, NotFoundError) as error:
         return Decision.miss(Reason.DAMAGED, f"{error}; it is quarantined")
     if entry is None:
         return None
+    if isinstance(entry, memo.Outdated):
+        return _outdated(entry, inputs)
     if memoized.is_old(entry):
         detail = f"{entry.origin} is older than ttl={memoized.options.ttl}"
         return _spoilt(Reason.EXPIRED, detail, entry)
@@ -292,13 +314,30 @@ def _usable(
         if not dry:
             store.forget(entry.ref.key)
         return _spoilt(Reason.REFERENCE_GONE, dead, entry)
+    lost = asked.missing_file(entry)
+    if lost is not None:
+        return _spoilt(Reason.FILE_GONE, f"file {lost}", entry)
     try:
         for artifact in entry.artifacts.values() if not dry else ():
             session.artifacts.restore(artifact)
-    except IntegrityError as error:
+        if not dry:
+            asked.restore(entry)
+    except (IntegrityError, NotFoundError) as error:
         store.forget(entry.ref.key)
         return _spoilt(Reason.DAMAGED, f"{error}", entry)
     return entry
+
+
+def _outdated(found: memo.Outdated, inputs: tuple[Part, ...]) -> Decision:
+    """Return the decision on a task that would read something else than the result's did."""
+    unlike = tuple(differences(found.entry.reads, found.now))
+    return Decision.miss(
+        reason_of(unlike),
+        inputs=inputs,
+        differences=unlike,
+        nearest=found.entry.origin,
+        recorded=found.entry.ref.created,
+    )
 
 
 def _spoilt(reason: Reason, detail: str, entry: Entry) -> Decision:

@@ -12,6 +12,7 @@ from metaflow.decorators import StepDecorator
 from metaflow.exception import MetaflowException
 
 from memoflow.errors import RequestError
+from memoflow.flow.memo import early
 from memoflow.flow.task import dependencies, launched
 from memoflow.flow.task.process import arguments_of_step
 
@@ -19,6 +20,9 @@ if TYPE_CHECKING:
     from memoflow.flow.memo.lookup import Memoized
     from memoflow.flow.memo.session import Session
     from memoflow.flow.memo.worker import Task
+
+
+early.begin()
 
 
 class MemoizeException(MetaflowException):
@@ -40,8 +44,12 @@ class MemoizeDecorator(StepDecorator):
         the step actually reads.
     outputs : List[str], optional, default None
         Names to keep. None: all that the step sets or changes.
+    files : List[str], optional, default None
+        Patterns of files that the step writes, such as "out/*.csv": they are kept with its result,
+        and put back on a hit where they are missing or different.
     ignore : List[str], optional, default None
-        Reads that do not decide the result, such as "current.run_id".
+        Reads that do not decide the result: "current.run_id", patterns of files ("logs/*"),
+        "os.environ['X']", names of globals ("lib.client").
     ttl : str or timedelta, optional, default None
         How long a result may be used: "30d", "12h", "90m". None: until it is evicted.
     version : str, optional, default None
@@ -70,6 +78,7 @@ class MemoizeDecorator(StepDecorator):
     defaults = {
         "inputs": None,
         "outputs": None,
+        "files": None,
         "ignore": None,
         "ttl": None,
         "version": None,

@@ -25,6 +25,7 @@ class Options:
 
     inputs: tuple[str, ...] | None = None
     outputs: tuple[str, ...] | None = None
+    files: tuple[str, ...] = ()
     ignore: frozenset[str] = frozenset()
     next: str | None = None
     ttl: timedelta | None = None
@@ -49,6 +50,7 @@ class Options:
         return cls(
             inputs=None if inputs is None else names("inputs", inputs),
             outputs=None if outputs is None else names("outputs", outputs),
+            files=names("files", attributes["files"] or ()),
             ignore=frozenset(names("ignore", attributes["ignore"] or ())),
             next=attributes["next"],
             ttl=None if attributes["ttl"] is None else duration("ttl", attributes["ttl"]),

@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import glob
+import os
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 from memoflow.fingerprint import Part
 from memoflow.flow.memo import uncached
+from memoflow.flow.memo.following import Followed
 from memoflow.flow.memo.lookup import Memoized
 from memoflow.flow.memo.parents import INTERNAL, Parents, UndecidedError, collapse
 from memoflow.flow.memo.scope import edited_since
@@ -17,6 +21,7 @@ from memoflow.flow.memo.uncached import Uncached
 from memoflow.flow.memo.watch import Watch
 from memoflow.kinds import memo
 from memoflow.names import Ref
+from memoflow.tracking import UnreadableError, state_of
 
 
 @dataclass
@@ -27,6 +32,7 @@ class Left:
     going_on: dict[str, Any] | None = None
     refers_to: frozenset[str] = frozenset()
     all_looked_at: bool = True
+    named: frozenset[str] = frozenset()  # paths that its values name, there or not
 
 
 class Recorder:
@@ -50,8 +56,11 @@ class Recorder:
         self._say = say
         self.inputs: tuple[Part, ...] | None = None
 
-    def record(self, watch: Watch, left: Left, origin: str) -> Ref | Uncached:
-        """Record what the task `origin` left; return why not, if it cannot be found again."""
+    def record(self, watch: Watch, besides: Followed, left: Left, origin: str) -> Ref | Uncached:
+        """Record what the task `origin` left; return why not, if it cannot be found again.
+
+        `besides` is what it read besides inputs.
+        """
         memoized, store = self._memoized, self._session.store
         assert store is not None
         try:
@@ -61,9 +70,16 @@ class Recorder:
         if isinstance(inputs, Uncached):
             return inputs
         self.inputs = inputs
-        trouble = self._trouble(left)
+        trouble = uncached.of_following(besides, memoized) or self._trouble(left)
         if trouble is not None:
             return trouble
+        for each in besides.unseen:
+            self._say(f"not seen: {each}; name in an artifact or parameter what decides the result")
+        self._note_ignored()
+        files = self._files(besides)
+        if isinstance(files, Uncached):
+            return files
+        self.inputs = (*inputs, *besides.reads)
         ttl = memoized.options.ttl
         return memo.record(
             store,
@@ -77,9 +93,50 @@ class Recorder:
                 inputs=inputs,
                 refs=tuple(sorted(watch.refs)),
                 refers_to=tuple(sorted(left.refers_to)),
+                reads=besides.reads,
+                written=besides.written,
+                named=self._named(besides, left),
+                files=files,
             ),
             expires=None if ttl is None else time.time() + ttl.total_seconds(),
         )
+
+    def _note_ignored(self) -> None:
+        """Note which names in `ignore=` are of globals, and tell of those that hardly count."""
+        scope = self._memoized.scope
+        self._memoized.matched |= scope.ignored & self._memoized.options.ignore
+
+    def _named(self, besides: Followed, left: Left) -> tuple[str, ...]:
+        """Return the files that the step wrote and its outputs name."""
+        names = {self._session.paths.name(path) for path in left.named}
+        return tuple(name for name in besides.written if name in names)
+
+    def _files(self, besides: Followed) -> dict[str, tuple[str, Path]] | Uncached:
+        """Return the files to be kept with the result, each with the digest of its content."""
+        session, patterns = self._session, self._memoized.options.files
+        if not patterns:
+            return {}
+        found: dict[str, tuple[str, Path]] = {}
+        for name in sorted(self._matching(patterns)):
+            path = session.paths.path(name)
+            state = state_of(path)
+            if state is None or state.kind != "file":
+                continue
+            try:
+                found[name] = session.digests.of_content(path, state), Path(path)
+            except UnreadableError as error:
+                return Uncached("files", f"file {name} cannot be kept: {error}", lasts=False)
+        if not found:
+            self._say(f"files=[...] of {self._memoized.step} matched no file that it wrote")
+        return found
+
+    def _matching(self, patterns: tuple[str, ...]) -> set[str]:
+        paths = self._session.paths
+        return {
+            paths.name(os.path.abspath(found))
+            for pattern in patterns
+            for found in glob.glob(os.path.join(paths.base, pattern), recursive=True)
+        }
 
     def _read(self, watch: Watch) -> tuple[Part, ...] | Uncached:
         """Return the inputs that decide the result, as they are now."""

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+from collections.abc import Mapping
 from typing import Any
 
 from metaflow.metaflow_current import current
@@ -10,6 +12,7 @@ from metaflow.util import get_username, resolve_identity
 from memoflow.errors import NoFingerprintError
 from memoflow.flow.hub import revisions
 from memoflow.flow.memo import audit, card, task_record
+from memoflow.flow.memo.besides import is_elsewhere
 from memoflow.flow.memo.decision import Decision, Reason
 from memoflow.flow.memo.lookup import Memoized, MissError, Verdict, look_up
 from memoflow.flow.memo.parents import OF_ONE_RUN, Parents, UndecidedError
@@ -29,7 +32,8 @@ def prepare(cli_args: Any, attempt: int, memoized: Memoized, session: Session) -
     session.launches = True
     session.run = f"{task.flow_name}/{task.run_id}"
     try:
-        verdict = _decide(task, attempt, memoized, session)
+        environment = {**os.environ, **cli_args.env}
+        verdict = _decide(task, attempt, memoized, session, environment)
     except Exception as error:
         # Anything of Metaflow's or of a user's class may be met here; none may fail the run.
         trouble = f"{type(error).__name__}: {error}"
@@ -75,7 +79,13 @@ def _is_news(memoized: Memoized, session: Session, decision: Decision) -> bool:
     return is_first
 
 
-def _decide(task: Any, attempt: int, memoized: Memoized, session: Session) -> Verdict:
+def _decide(
+    task: Any,
+    attempt: int,
+    memoized: Memoized,
+    session: Session,
+    environment: Mapping[str, str],
+) -> Verdict:
     if session.store is None or memoized.mode == "off" or not task.input_paths:
         return look_up(memoized, _NO_PARENTS, session)
     paths = task.input_paths
@@ -95,7 +105,13 @@ def _decide(task: Any, attempt: int, memoized: Memoized, session: Session) -> Ve
         lists=session.lists,
         load_limit_bytes=_LOAD_LIMIT_BYTES,
     )
-    verdict = look_up(memoized, parents, session)
+    verdict = look_up(
+        memoized,
+        parents,
+        session,
+        environment=environment,
+        is_here=not is_elsewhere(memoized),
+    )
     entry = verdict.entry
     if entry is not None and audit.is_due(memoized.options.audit, entry, task.run_id):
         return Verdict(Decision.miss(Reason.UNDECIDED, "to be audited"))

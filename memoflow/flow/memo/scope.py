@@ -18,7 +18,7 @@ def of_step(flow: Any, step: str, options: Options) -> Fingerprint:
 
     Raises NoFingerprintError if the code depends on something without a stable digest.
     """
-    parts = code.parts_of(flow, step)
+    parts = code.parts_of(flow, step, ignore=options.ignore)
     if not options.environment:
         parts = [part for part in parts if part.kind not in ("package", "python")]
     parts.append(Part("option", "key schema", memo.SCHEMA))
@@ -27,6 +27,9 @@ def of_step(flow: Any, step: str, options: Options) -> Fingerprint:
     if options.outputs is not None:
         listed = ", ".join(sorted(options.outputs))
         parts.append(Part("option", "outputs", listed, summary=listed))
+    if options.files:
+        listed = ", ".join(sorted(options.files))
+        parts.append(Part("option", "files", listed, summary=listed))
     return Fingerprint.of(parts)
 
 

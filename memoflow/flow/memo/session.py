@@ -16,6 +16,7 @@ from memoflow.flow import artifact_store, housekeeping
 from memoflow.flow.memo.artifacts import Artifacts
 from memoflow.flow.memo.card_files import CardFiles
 from memoflow.flow.memo.decision import Decision
+from memoflow.flow.memo.project import paths_of
 from memoflow.flow.memo.remote_artifacts import RemoteArtifacts
 from memoflow.kinds import memo
 from memoflow.kinds.evicted import Removal
@@ -23,6 +24,7 @@ from memoflow.kinds.nearest import Earlier
 from memoflow.names import Key
 from memoflow.storages import backend_of
 from memoflow.store import Store
+from memoflow.tracking import FileDigests, Paths
 
 # Told to processes that a memoized step starts: the leases that are held until they end.
 LEASES = "MEMOFLOW_LEASES"
@@ -48,6 +50,7 @@ class Session:
         self.ended = False
         self.launches = False  # whether this process looks up tasks that others will run
         self.said_uncached: set[tuple[str, str]] = set()  # step and reason
+        self.evaluators: dict[str, Any] = {}  # of the Client, by step
         self._looked_ahead: dict[Key, float] = {}
         self._said: set[str] = set()
 
@@ -70,6 +73,17 @@ class Session:
         except (MemoflowError, OSError) as error:
             self.say_once(f"off: {error}")
             return None
+
+    @cached_property
+    def digests(self) -> FileDigests:
+        """The digests of files, as far as this machine has read them."""
+        assert self.store is not None
+        return FileDigests(self.store.index.recall, self.store.index.remember, self.say_once)
+
+    @cached_property
+    def paths(self) -> Paths:
+        """Where the files of the project lie."""
+        return paths_of(self.flow_datastore, self.store)
 
     @cached_property
     def artifacts(self) -> Artifacts | RemoteArtifacts:

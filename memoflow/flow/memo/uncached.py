@@ -21,6 +21,7 @@ from memoflow.store import Store
 from memoflow.units import span
 
 if TYPE_CHECKING:
+    from memoflow.flow.memo.following import Followed
     from memoflow.flow.memo.lookup import Memoized
 
 _MOST_NAMES = 200
@@ -58,6 +59,20 @@ def of_reads(
         return Uncached(
             "blind", f"uses {', '.join(blind)}, so its inputs cannot be told (name them: {named})"
         )
+    return None
+
+
+def of_following(besides: Followed, memoized: Memoized) -> Uncached | None:
+    """Return why a task that read this besides inputs cannot be found again, None if it can."""
+    if besides.never:
+        name, why = next(iter(besides.never.items()))
+        plain = name.removeprefix("file ")
+        more = f", and {len(besides.never) - 1} more" if len(besides.never) > 1 else ""
+        remedy = memoized.spelled("ignore", [plain])
+        return Uncached(f"reads {name}", f"{why}{more} (add {remedy} if it does not matter)")
+    if besides.unsettled:
+        more = f", and {len(besides.unsettled) - 1} more" if len(besides.unsettled) > 1 else ""
+        return Uncached("unsettled", f"{besides.unsettled[0]}{more}", lasts=False)
     return None
 
 

@@ -24,17 +24,14 @@ from memoflow.flow.memo.config_reads import ConfigWatch
 from memoflow.flow.memo.parents import INTERNAL, OF_ONE_RUN, TOOLS, FlowShape
 
 _MISSING = object()
-_W = frozenset("wax+")
-_CODE = (".py", ".pyc", ".so")
-_MOST_FILES = 1000
 
 
 class Watch:
     """Reads and writes of one task, between `start` and `stop`.
 
     `reads` holds names as in `parents`; `blind` what makes the step's reads unknowable, such as
-    `vars(self)`; `refs` the classes and functions that the values it loaded are made of; `files`
-    what was opened for reading, by the step or whatever it called.
+    `vars(self)`; `refs` the classes and functions that the values it loaded are made of. `on_value`
+    is told each value that it loads.
     """
 
     def __init__(self, flow: Any, inputs: dict[str, Any], shape: FlowShape) -> None:
@@ -42,7 +39,7 @@ class Watch:
         self.writes: set[str] = set()
         self.blind: dict[str, None] = {}
         self.refs: set[tuple[str, str]] = set()
-        self.files: dict[str, None] = {}
+        self.on_value: Callable[[Any], None] = lambda value: None
         self._flow = flow
         self._labels = {id(one): f"{label}." for label, one in inputs.items()} | {id(flow): ""}
         self._keep = inputs  # ids stay valid only while the objects live
@@ -127,13 +124,6 @@ class Watch:
             self.refs.add((module, name))
             self._tell_parent("refs", module, name)
 
-    def _note_file(self, path: Any, mode: str | None, flags: int) -> None:
-        written = flags & (os.O_WRONLY | os.O_RDWR | os.O_CREAT) if mode is None else set(mode) & _W
-        if written or not isinstance(path, str) or path.endswith(_CODE):
-            return
-        if len(self.files) < _MOST_FILES:
-            self.files[os.path.abspath(path)] = None
-
     def _note_access(self, obj: Any, name: str) -> bool:
         """Return whether this is an input; if so it is noted."""
         label = self._labels.get(id(obj))
@@ -172,7 +162,9 @@ class Watch:
                 return watch._config(obj, name, get)
             if watch._note_access(obj, name) and name in watch._parameters:
                 with watch.quiet(loading=True):  # A property that loads at first use.
-                    return get(obj, name)
+                    value = get(obj, name)
+                watch.on_value(value)
+                return value
             return get(obj, name)
 
         def __getattr__(obj: Any, name: str) -> Any:
@@ -180,6 +172,7 @@ class Watch:
                 value = load(obj, name)
             if obj is watch._flow:
                 watch._loaded.add(name)
+            watch.on_value(value)
             return value
 
         def __setattr__(obj: Any, name: str, value: Any) -> None:
@@ -218,7 +211,9 @@ class Watch:
             return foreach_stack
         self.note(f"{label}{name}")
         with self.quiet(loading=True):
-            return get(obj, name)
+            value = get(obj, name)
+        self.on_value(value)
+        return value
 
     def _config(self, obj: Any, name: str, get: Callable[[Any, str], Any]) -> Any:
         with self.quiet(loading=True):
@@ -308,11 +303,7 @@ def _on_fork() -> None:
 
 
 def _on_audit(event: str, arguments: tuple[Any, ...]) -> None:
-    if event in ("open", "sqlite3.connect"):
-        if _watch is not None and _watch._watching and not _watch._is_quiet():
-            with contextlib.suppress(Exception):  # Raised here, it would fail the step's own call.
-                _watch._note_file(*(arguments if event == "open" else (arguments[0], "r", 0)))
-    elif (
+    if (
         event == "pickle.find_class"
         and _watch is not None
         and getattr(_watch._quiet, "loading", False)

@@ -20,6 +20,7 @@ from memoflow.flow.memo.audit import Audit
 from memoflow.flow.memo.card_page import Shown, of_audit, of_hit
 from memoflow.flow.memo.current_memo import CurrentMemo
 from memoflow.flow.memo.decision import FIELD, Decision, Reason
+from memoflow.flow.memo.following import Following
 from memoflow.flow.memo.lookup import Memoized, MissError, Verdict, lease_keys, look_up
 from memoflow.flow.memo.parents import INTERNAL, Parents, UndecidedError, label
 from memoflow.flow.memo.recorder import Left, Recorder
@@ -30,6 +31,7 @@ from memoflow.flow.memo.watch import Watch
 from memoflow.flow.reference import find_in
 from memoflow.kinds.memo import Entry
 from memoflow.store import Lease
+from memoflow.tracking import paths_in
 from memoflow.units import span
 
 _NO_LIMIT = 1 << 62
@@ -62,6 +64,7 @@ class Task:
         self._watch: Watch | None = None
         self._parents: Parents | None = None
         self._recorder: Recorder | None = None
+        self._following: Following | None = None
         self._began = time.monotonic()
         self._left = Left()
         self._leases: list[Lease] = []
@@ -162,6 +165,8 @@ class Task:
                 self._watch.note(name)
             revisions.listen(self._watch.hear)
             self._watch.start()
+            self._following = Following(self._memoized, self._session, self._watch)
+            self._following.start()
         self._began = time.monotonic()
         return None
 
@@ -169,6 +174,8 @@ class Task:
         self._left.run_time_s = time.monotonic() - self._began
         if self._watch is not None:
             self._watch.stop_reads()
+        if self._following is not None:
+            self._following.stop()
         if self._audit is not None:
             if exception is None:
                 self._compare(self._audit)
@@ -181,6 +188,7 @@ class Task:
                 # Now, while what was set is still in memory.
                 held = [value for name, value in vars(flow).items() if name not in INTERNAL]
                 refers_to, self._left.all_looked_at = find_in(held)
+                self._left.named = frozenset(paths_in(held))
                 self._left.refers_to = frozenset(refers_to)
         return exception
 
@@ -237,7 +245,7 @@ class Task:
                     lease.lift(lasting=not failed)
         self._note_miss(key, trouble)
         if key is not None:
-            self._hint(watch)
+            self._hint()
             self._report_unmatched()
         self._show_miss(key)
 
@@ -304,12 +312,12 @@ class Task:
         if self._memoized.options.show_card:
             card.of_worker(shown, self._session)
 
-    def _hint(self, watch: Watch) -> None:
+    def _hint(self) -> None:
         """Tell what the step uses that its key does not have: in the card, and once in a log."""
         store = self._session.store
         assert store is not None
         try:
-            hint = hints.of_step(self._memoized, watch.files)
+            hint = hints.of_step(self._memoized)
             if hint is None:
                 return
             if hints.is_news(self._memoized, hint, store):
@@ -410,7 +418,8 @@ class Task:
         store, recorder = self._session.store, self._recorder
         assert store is not None
         assert recorder is not None
-        found = recorder.record(watch, self._left, self._task)
+        assert self._following is not None
+        found = recorder.record(watch, self._following.found, self._left, self._task)
         if isinstance(found, Uncached):
             uncached.remember(self._memoized, store, found)
             if not found.lasts:

@@ -1,0 +1,135 @@
+"""Following: what the step of a task reads besides inputs, tracked while it runs."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import sys
+from collections.abc import Iterator, Mapping
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass
+from typing import Any
+
+from memoflow.fingerprint import Part
+from memoflow.flow.memo import besides, client_reads, early, runner_reads, s3_reads
+from memoflow.flow.memo.besides import Besides
+from memoflow.flow.memo.lookup import Memoized
+from memoflow.flow.memo.session import Session
+from memoflow.flow.memo.watch import Watch
+from memoflow.tracking import AccessTracker, Reads, State, begin, end, hooks
+from memoflow.tracking.callers import is_users
+
+
+@dataclass(frozen=True)
+class Followed:
+    """What a step has read besides inputs, and written.
+
+    `never` says by the name that `ignore=` takes why its result can never be found again,
+    `unsettled` why it cannot be kept this time, `unseen` what may have been read unnoticed.
+    """
+
+    reads: tuple[Part, ...]
+    written: tuple[str, ...]
+    never: Mapping[str, str]
+    unsettled: tuple[str, ...]
+    unseen: tuple[str, ...]
+
+
+class Following:
+    """Follows one step from `start` to `stop`; what it found is ready some time later."""
+
+    def __init__(self, memoized: Memoized, session: Session, watch: Watch) -> None:
+        self._memoized = memoized
+        self._session = session
+        self._watch = watch
+        self._besides = Besides(memoized, session, environment=os.environ, is_here=True)
+        self.tracker = AccessTracker(session.paths, memoized.options.files)
+        self._seen: dict[tuple[str, str], Part] = {}
+        self._on = contextlib.ExitStack()
+        self._pool = ThreadPoolExecutor(1, thread_name_prefix="memoflow-digests")
+        self._found: Future[Followed] | None = None
+
+    def start(self) -> None:
+        tracker = self.tracker
+        early.end()
+        for path, status in early.files.items():
+            tracker.note_earlier(path, _state(status))
+        for name in early.variables:
+            if hooks.is_of_results(name):
+                tracker.note_variable(name, os.environ.get(name))
+        begin(tracker)
+        self._on.callback(end, tracker)
+        tracker.start()
+        self._on.callback(tracker.stop)
+        for module in list(sys.modules.values()):
+            file = getattr(module, "__file__", None)
+            if isinstance(file, str) and is_users(file, str(getattr(module, "__name__", ""))):
+                for value in list(vars(module).values()):
+                    tracker.note_value(value)
+        self._watch.on_value = tracker.note_value
+        for watching in (client_reads.watching, s3_reads.watching):
+            kind = "client" if watching is client_reads.watching else "s3"
+            self._on.enter_context(
+                watching(self._noting(kind), tracker.note_never, around=self._quietly)
+            )
+        self._on.enter_context(runner_reads.watching(tracker.note_never, around=tracker.quiet))
+
+    def stop(self) -> None:
+        """Follow no more, and begin to work out what the files have in them."""
+        if self._found is None:
+            self._on.close()
+            self._found = self._pool.submit(self._collect)
+            self._pool.shutdown(wait=False)
+
+    @property
+    def found(self) -> Followed:
+        """What was read, once it is known."""
+        self.stop()
+        assert self._found is not None
+        return self._found.result()
+
+    @contextlib.contextmanager
+    def _quietly(self) -> Iterator[None]:
+        # Classes that are unpickled meanwhile are noted, files that are opened are not.
+        with self.tracker.quiet(), self._watch.quiet(loading=True):
+            yield
+
+    def _noting(self, kind: str) -> Any:
+        def note(name: str, digest: str, summary: str) -> None:
+            self._seen.setdefault((kind, name), Part(kind, name, digest, summary=summary))
+
+        return note
+
+    def _collect(self) -> Followed:
+        reads = Reads(self.tracker, self._besides.world, self._session.digests)
+        parts = [*reads.parts, *self._seen.values()]
+        declared = besides.declared_variables(self._memoized)
+        parts = [
+            part
+            for part in parts
+            if not (part.kind == "environment" and part.name in declared)
+            and not self._memoized.ignores_read(part)
+        ]
+        never = {
+            name: why
+            for name, why in reads.never.items()
+            if not self._memoized.ignores_read(_as_part(name))
+        }
+        return Followed(
+            tuple(parts), tuple(reads.written), never, tuple(reads.unsettled),
+            tuple(self.tracker.unseen),
+        )  # fmt: skip
+
+
+def _as_part(name: str) -> Part:
+    kind, _, inner = name.partition(" ")
+    return Part(kind, inner, "") if inner else Part("", name, "")
+
+
+def _state(status: os.stat_result | None) -> State | None:
+    if status is None:
+        return None
+    return State(
+        status.st_dev, status.st_ino, status.st_mode, status.st_size, status.st_mtime_ns,
+        status.st_ctime_ns,
+    )  # fmt: skip
