@@ -156,9 +156,10 @@ def _listed(tracker: AccessTracker, frame: FrameType, path: Any = None) -> None:
     if isinstance(path, int):
         path = _folder_of(path)
     absolute = _absolute(path or ".")
-    if absolute is None or _is_matching(frame):
+    if absolute is None:
         return
-    if caller(frame) == "user" or (caller(frame) == "nobody" and tracker.in_step):
+    who = "import" if _is_matching(frame) else caller(frame)
+    if who == "user" or (who == "nobody" and tracker.in_step):
         tracker.note_listing(absolute)
     else:
         tracker.note_handled(absolute)

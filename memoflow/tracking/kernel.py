@@ -27,6 +27,7 @@ _BUFFER_BYTES = 1 << 18
 _HANDLE_BYTES = 128
 _ANY_HANDLE = 0x200  # AT_HANDLE_FID: file systems that cannot decode handles give them all the same
 _POLL_SECONDS = 0.2
+_MOST_BUFFERS = 256  # read at a time, whatever goes on
 
 
 class Event(NamedTuple):
@@ -86,7 +87,9 @@ class KernelEvents:
         if os.getpid() != self._pid:
             return
         with self._lock:
-            while not self._ended:
+            for _ in range(_MOST_BUFFERS):
+                if self._ended:
+                    return
                 try:
                     data = os.read(self._fd, _BUFFER_BYTES)
                 except (BlockingIOError, InterruptedError):

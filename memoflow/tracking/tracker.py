@@ -73,6 +73,7 @@ class AccessTracker:
         self._accessed: set[str] = set()
         self._own_variables: set[str] = set()
         self._has_children = False
+        self._is_listing = False  # while folders are opened that only the tracker looks into
         self._kernel: KernelEvents | None = None
         self._children: ChildLog | None = None
         self._local = threading.local()
@@ -217,9 +218,16 @@ class AccessTracker:
 
     def note_pattern(self, pattern: str) -> None:
         """Note that the names matching an absolute pattern were asked for."""
-        if pattern not in self.listings and self._is_listed(pattern):
-            self._catch_up()
+        if pattern in self.listings or not self._is_listed(pattern):
+            return
+        self._catch_up()
+        self._is_listing = True
+        try:
             self._keep_listing(pattern, names_matching(pattern))
+            if self._kernel is not None:
+                self._kernel.drain()
+        finally:
+            self._is_listing = False
 
     def _keep_listing(self, where: str, names: Iterable[str] | None) -> None:
         kept = tuple(names) if names is not None else ("absent",)
@@ -366,6 +374,9 @@ class AccessTracker:
 
     def _on_listed(self, path: str) -> None:
         """Note a folder that was opened, unless to look for modules there."""
+        if self._is_listing:
+            return
+        self._handled.add(path)  # First: to look into it is to open it again.
         names = names_in(path)
         is_searched = any(name.endswith((".py", ".pyc")) for name in names or ())
         if not is_searched and path not in self.listings and self._is_listed(path):

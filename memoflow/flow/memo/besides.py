@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from memoflow.flow.memo.lookup import Memoized
     from memoflow.flow.memo.session import Session
 
+_KEEP_SECONDS = 1.0  # that what the Client says is believed
 _ELSEWHERE = ("batch", "kubernetes")
 
 
@@ -77,7 +78,9 @@ class Besides:
         evaluator: Evaluator | None = self._session.evaluators.get(self._memoized.step)
         if evaluator is None:
             # One for each step: what the Client finds may be what the step before has changed.
-            evaluator = self._session.evaluators[self._memoized.step] = Evaluator(keep_s=1.0)
+            evaluator = self._session.evaluators[self._memoized.step] = Evaluator(
+                metadata=self._session.metadata, keep_s=_KEEP_SECONDS
+            )
         digest, summary = evaluator.evaluate(name)
         return Part("client", name, digest, summary=summary)
 

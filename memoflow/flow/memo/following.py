@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import functools
 import os
 import sys
 from collections.abc import Iterator, Mapping
@@ -18,6 +19,8 @@ from memoflow.flow.memo.session import Session
 from memoflow.flow.memo.watch import Watch
 from memoflow.tracking import AccessTracker, Reads, State, begin, end, hooks
 from memoflow.tracking.callers import is_users
+
+_CACHED = functools._lru_cache_wrapper
 
 
 @dataclass(frozen=True)
@@ -52,20 +55,15 @@ class Following:
     def start(self) -> None:
         tracker = self.tracker
         early.end()
-        for path, status in early.files.items():
-            tracker.note_earlier(path, _state(status))
-        for name in early.variables:
-            if hooks.is_of_results(name):
-                tracker.note_variable(name, os.environ.get(name))
+        held = list(_globals())
+        if self._memoized.scope.by_class or any(map(_is_filled, held)):
+            self._take_earlier()
         begin(tracker)
         self._on.callback(end, tracker)
         tracker.start()
         self._on.callback(tracker.stop)
-        for module in list(sys.modules.values()):
-            file = getattr(module, "__file__", None)
-            if isinstance(file, str) and is_users(file, str(getattr(module, "__name__", ""))):
-                for value in list(vars(module).values()):
-                    tracker.note_value(value)
+        for value in held:
+            tracker.note_value(value)
         self._watch.on_value = tracker.note_value
         for watching in (client_reads.watching, s3_reads.watching):
             kind = "client" if watching is client_reads.watching else "s3"
@@ -87,6 +85,18 @@ class Following:
         self.stop()
         assert self._found is not None
         return self._found.result()
+
+    def _take_earlier(self) -> None:
+        """Count what the user's modules read while they were imported.
+
+        What came of it is in the key by its value, unless an object of a library keeps it, which
+        counts by its class, or the cache of a function.
+        """
+        for path, status in early.files.items():
+            self.tracker.note_earlier(path, _state(status))
+        for name in early.variables:
+            if hooks.is_of_results(name):
+                self.tracker.note_variable(name, os.environ.get(name))
 
     @contextlib.contextmanager
     def _quietly(self) -> Iterator[None]:
@@ -119,6 +129,19 @@ class Following:
             tuple(parts), tuple(reads.written), never, tuple(reads.unsettled),
             tuple(self.tracker.unseen),
         )  # fmt: skip
+
+
+def _globals() -> Iterator[Any]:
+    """Yield what the globals of the user's modules hold."""
+    for module in list(sys.modules.values()):
+        file = getattr(module, "__file__", None)
+        if isinstance(file, str) and is_users(file, str(getattr(module, "__name__", ""))):
+            yield from list(vars(module).values())
+
+
+def _is_filled(value: Any) -> bool:
+    """Return whether a value is a function with a cache that has something in it."""
+    return isinstance(value, _CACHED) and value.cache_info().currsize > 0
 
 
 def _as_part(name: str) -> Part:

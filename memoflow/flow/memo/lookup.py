@@ -20,7 +20,7 @@ from memoflow.errors import (
     RequestError,
 )
 from memoflow.fingerprint import Fingerprint, Part, differences
-from memoflow.flow.memo import besides, miss, scope
+from memoflow.flow.memo import besides, config_parts, miss, scope
 from memoflow.flow.memo.besides import Besides
 from memoflow.flow.memo.decision import Decision, Reason, reason_of
 from memoflow.flow.memo.flags import MODES, given, steps_to_refresh
@@ -137,6 +137,8 @@ class Memoized:
         """Tell whether `ignore` names a read, and note that it does."""
         inner = name.rpartition(".")[2] if name.startswith("inputs") else name
         found = self.options.ignore & {name, inner}
+        if config_parts.path_of(name) is not None:
+            found |= {each for each in self.options.ignore if config_parts.is_ignored(name, [each])}
         self.matched |= found
         return bool(found)
 

@@ -31,6 +31,7 @@ def prepare(cli_args: Any, attempt: int, memoized: Memoized, session: Session) -
     task = cli_args.task
     session.launches = True
     session.run = f"{task.flow_name}/{task.run_id}"
+    session.metadata = task.metadata.metadata_str()
     try:
         environment = {**os.environ, **cli_args.env}
         verdict = _decide(task, attempt, memoized, session, environment)

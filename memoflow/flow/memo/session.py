@@ -51,6 +51,7 @@ class Session:
         self.launches = False  # whether this process looks up tasks that others will run
         self.said_uncached: set[tuple[str, str]] = set()  # step and reason
         self.evaluators: dict[str, Any] = {}  # of the Client, by step
+        self.metadata: str | None = None  # the provider of the run, where others launch it
         self._looked_ahead: dict[Key, float] = {}
         self._said: set[str] = set()
 
