@@ -93,6 +93,7 @@ class Case:
     start: str = ""  # in the first step, which is not memoized if there is any
     memo: str = "@memoize"
     needs: tuple[str, ...] = ()  # modules that are not always installed
+    either: bool = False  # whether to hit or to miss after the change is both right
     never: str | None = None  # it runs each time, and a line with this says so
     told: str | None = None  # a line with this is there in the cold run, and in no later one
     prepare: Act | None = None
@@ -127,11 +128,16 @@ class World:
     cases: list[Case]
     members: str = ""  # of the flow's class
     arguments: tuple[str, ...] = ()  # of `run`
+    env: Mapping[str, str] = field(default_factory=dict)  # {project} is the project's folder
+    first: str = ""  # decorators of the first step
+    copied: bool = False  # whether it goes on in a copy of the project, with the same store
 
     def build(self, project: Project) -> dict[str, Any]:
         """Run the world's flow four times; return what each step did in each run."""
         cases = [case for case in self.cases if case.is_here]
-        env: dict[str, str | None] = {}
+        env: dict[str, str | None] = {
+            name: value.format(project=project.folder) for name, value in self.env.items()
+        }
         for case in cases:
             _write(project, case.files)
             env |= case.env
@@ -139,23 +145,24 @@ class World:
         for case in cases:
             _act(case.prepare, project)
         runs = {"cold": _run(project, env, self.arguments)}
-        runs["warm"] = _run(project, env, self.arguments)
+        place = _elsewhere(project) if self.copied else project
+        runs["warm"] = _run(place, env, self.arguments)
         for case in cases:
-            _write(project, case.then)
-            _act(case.change, project)
+            _write(place, case.then)
+            _act(case.change, place)
         changed = env | {k: v for case in cases for k, v in case.then_env.items()}
-        runs["changed"] = _run(project, changed, self.arguments)
-        values = _values(project, changed, cases, runs["changed"])
+        runs["changed"] = _run(place, changed, self.arguments)
+        values = _values(place, changed, cases, runs["changed"])
         for case in cases:
-            _write(project, {name: case.files.get(name) for name in case.then})
-            _act(case.restore, project)
+            _write(place, {name: case.files.get(name) for name in case.then})
+            _act(case.restore, place)
         runs["back"] = _run(project, env, self.arguments)
         return {"runs": runs, "values": values}
 
     def flow(self, cases: list[Case]) -> str:
         starts = [line for case in cases for line in textwrap.dedent(case.start).splitlines()]
         names = [case.name for case in cases]
-        memo = "" if any(starts) else "@memoize"
+        memo = self.first if any(starts) else "@memoize"
         first = "\n".join(starts) or "pass"
         steps = [_step("start", first, memo, names[0])]
         for case, then in zip(cases, [*names[1:], "end"], strict=True):
@@ -169,6 +176,21 @@ class World:
 
 def _step(name: str, body: str, memo: str, then: str) -> str:
     return _STEP.format(name=name, body=textwrap.indent(body, " " * 4), memo=memo, then=then)
+
+
+def _elsewhere(project: Project) -> Project:
+    """Return a copy of the project as another checkout would be, which shares runs and store."""
+    copy = Project(_made(Path(f"{project.folder}-elsewhere/deeper")))
+    left = shutil.ignore_patterns(".metaflow", ".cache", ".spy")
+    shutil.copytree(project.folder, copy.folder, dirs_exist_ok=True, ignore=left)
+    shared = "METAFLOW_DATASTORE_SYSROOT_LOCAL"
+    copy.env[shared] = project.env[shared]
+    return copy
+
+
+def _made(folder: Path) -> Path:
+    folder.mkdir(parents=True)
+    return folder
 
 
 def _act(act: Act | None, project: Project) -> None:
