@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytest
 
 from tests.stories.mutations import (
@@ -20,6 +22,7 @@ from tests.stories.mutations import (
     uncounted,
     written,
 )
+from tests.stories.mutations.environment import SECRET
 from tests.stories.mutations.harness import Case, Told
 from tests.stories.world import built_once
 
@@ -45,7 +48,11 @@ WORLDS = {world.name: world for row in ROWS for world in row.WORLDS}
 def each(fits):
     """Parametrize a claim over the cases of all worlds for which it holds."""
     chosen = [
-        pytest.param((world.name, case), id=f"{world.name}-{case.name}")
+        pytest.param(
+            (world.name, case),
+            id=f"{world.name}-{case.name}",
+            marks=[pytest.mark.stress] if world.on_request else [],
+        )
         for world in WORLDS.values()
         for case in world.cases
         if fits(case)
@@ -106,3 +113,12 @@ def test_a_step_that_cannot_be_kept_says_why(told):
 def test_what_a_user_should_know_is_said_once(told):
     said = [run for run in ("cold", "warm", "changed", "back") if told.said(run, told.case.told)]
     assert said == ["cold"], told
+
+
+def test_the_value_of_a_variable_is_kept_nowhere(tmp_path_factory):
+    name = "environment_not_counted"
+    world = built_once(tmp_path_factory, f"world-{name}", WORLDS[name].build)
+    kept = [*Path(world["folder"]).rglob("*"), Path(world["folder"], "flow.py")]
+    held = [path for path in kept if path.is_file() and SECRET.encode() in path.read_bytes()]
+    assert [path for path in held if path.name != ".answer.json"] == []
+    assert not any(SECRET in run["text"] for run in world["runs"].values())

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import shutil
 from pathlib import Path
 
@@ -20,6 +21,7 @@ FLOWS = {
 
 # Chance shuffles playlists and picks the bonus: of these what is left is the same set of choices.
 _ANSWER = """
+# A set of texts makes the statistics, in another order in each process.
 def of(run):
     data = run.data
     names = {name: getattr(data, name) for name in data._artifacts if name != "name"}
@@ -32,7 +34,6 @@ def of(run):
         names["genre_stats"] = dict(sorted(names["genre_stats"].items()))
     return json.dumps(names, sort_keys=True, default=str)
 
-# A set of texts makes them, in another order in each process.
 answer = of(Run("{run}"))
 """
 
@@ -100,5 +101,6 @@ def test_a_tutorial_starts_no_worker_when_it_is_warm(tutorials, flow):
 
 def test_the_step_that_asks_the_client_says_what_changed(tutorials):
     text = tutorials["after"]["redux"]["text"]
-    old, new = (tutorials[run]["stats"]["id"] for run in ("warm", "after"))
-    assert f"MovieStatsFlow/latest_successful_run changed: {old} -> {new}" in text, text
+    new = tutorials["after"]["stats"]["id"]
+    said = rf"MovieStatsFlow/latest_successful_run changed: \d+ -> {new}"
+    assert re.search(said, text), text

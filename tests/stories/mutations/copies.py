@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from tests.stories.mutations.harness import Case, World
+from tests.stories.mutations.harness import Case, World, split
 
 _ROOT = "HERE = Path(__file__).resolve().parent"
 
@@ -32,7 +32,7 @@ COPIES = [
     copied("absolute", "open(os.path.abspath('{file}')).read()", changes=True),
     copied("beside_the_flow", "(Path(__file__).parent / '{file}').read_text()", changes=False),
     copied("by_the_root", "(HERE / '{file}').read_text()", changes=True),
-    copied("by_the_working_directory", "open(os.getcwd() + '/{file}').read()", changes=False),
+    copied("by_the_working_directory ", "open(os.getcwd() + '/{file}').read()", changes=False),
     copied("globbed", "len(glob.glob(str(HERE / 'data/globbed*.csv')))", changes=False),
     copied(
         "by_a_subprocess",
@@ -87,4 +87,11 @@ COPIES = [
     ),
 ]
 
-WORLDS = [World("copies", COPIES, copied=True)]
+WORLDS = [
+    *split(
+        World("copies", COPIES, copied=True),
+        "by_the_working_directory globbed key_of_a_dict in_a_list in_a_set keyword_default "
+        "closure partial named_tuple member as_bytes with_a_scheme "
+        "namespace field_default",
+    )
+]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from tests.stories.conftest import Project
-from tests.stories.mutations.harness import Act, Case, World
+from tests.stories.mutations.harness import Act, Case, World, split
 
 _FLOW = """
     import os
@@ -238,7 +238,7 @@ SAVED = [
 ]
 
 WORLDS = [
-    World("client", CLIENT),
+    *split(World("client", CLIENT), "its_log in_a_thread all_values step_by_id"),
     World("config", CONFIG, members='cfg = Config("cfg", default="cfg.json")\n'),
     World("saved", SAVED, first="@model\n@checkpoint"),
 ]

@@ -3,21 +3,42 @@
 from __future__ import annotations
 
 from tests.stories.mutations.code import edited
-from tests.stories.mutations.harness import Case, World
+from tests.stories.mutations.harness import Case, World, split
 
 
-def still(name: str, head: str, body: str, *needs: str) -> Case:
+def still(name: str, head: str, body: str, *needs: str, told: str | None = None) -> Case:
     """Return a case of a step that uses a global of a library's, and hits."""
-    return Case(name, body, head=head, needs=needs)
+    return Case(name, body, head=head, needs=needs, told=told)
 
 
 GLOBALS = [
-    still("lock", "import threading\nLOCK = threading.Lock()", "with LOCK:\n    got = 1"),
+    Case(
+        "remark",
+        "1",
+        change=lambda project: project.edit("flow.py", "# A remark.", "# Another.\n\n# Longer."),
+        restore=lambda project: project.edit("flow.py", "# Another.\n\n# Longer.", "# A remark."),
+        head="# A remark.",
+    ),
+    still(
+        "lock",
+        "import threading\nLOCK = threading.Lock()",
+        "with LOCK:\n    got = 1",
+        told="LOCK",
+    ),
+    edited(
+        "lock_of_a_class",
+        "import threading\nHELD = threading.Lock()\n",
+        "with code.HELD:\n    got = 1",
+        "Lock()",
+        "RLock()",
+        "HELD|lock",
+    ),
     still("rlock", "import threading\nRLOCK = threading.RLock()", "with RLOCK:\n    got = 1"),
     still(
         "console",
         "from rich.console import Console\nCONSOLE = Console()",
         "CONSOLE.print('x')\ngot = 1",
+        told="CONSOLE",
     ),
     still(
         "logger",
@@ -313,8 +334,19 @@ ARTIFACTS = [
 ]
 
 WORLDS = [
-    World("globals", GLOBALS),
-    World("in_each_process", IN_EACH_PROCESS),
-    World("libraries", LIBRARIES),
-    World("artifacts", ARTIFACTS),
+    *split(
+        World("globals", GLOBALS),
+        "rlock thread_local session context weak queue count database seeded started "
+        "frozen_error engine",
+    ),
+    *split(World("in_each_process", IN_EACH_PROCESS), "date unique process drawn in_a_dict"),
+    *split(
+        World("libraries", LIBRARIES),
+        "attrs_class_0 attrs_class_1 named_tuple_0 named_tuple_1 enum_class_0 "
+        "enum_class_1 click_command_0 click_command_1",
+    ),
+    *split(
+        World("artifacts", ARTIFACTS),
+        "strided shared kind_of_number not_a_number tensor tensor_csr arrow attribute_order",
+    ),
 ]

@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from tests.stories.conftest import Project
-from tests.stories.mutations.harness import Act, Case, World
+from tests.stories.mutations.harness import Act, Case, World, split
 
 
 def outside(path: str, text: str | None) -> Act:
@@ -164,6 +164,28 @@ NOT_COUNTED = [
 HOME = {"HOME": "{project}-home", "XDG_CACHE_HOME": "{project}-home/named-cache"}
 HOME |= {"HF_HOME": "{project}-home/hub"}
 
+INNER = """
+    from metaflow import FlowSpec, step
+
+    class Inner(FlowSpec):
+        @step
+        def start(self):
+            self.v = 3
+            self.next(self.end)
+
+        @step
+        def end(self):
+            pass
+
+    if __name__ == "__main__":
+        Inner()
+"""
+RUNNER = """
+from metaflow import Runner
+with Runner("inner_flow.py", show_output=False).run() as running:
+    got = running.run.data.v
+"""
+
 EACH_TIME = [
     Case(
         "counts_up",
@@ -236,21 +258,16 @@ EACH_TIME = [
     ),
     Case(
         "unknowable",
-        """
-        from metaflow import Runner
-        got = Runner("other_flow.py") is not None
-        """,
-        files={"other_flow.py": "print(1)\n"},
+        RUNNER,
+        files={"inner_flow.py": INNER},
         never="Runner",
+        leaves="3",
     ),
     Case(
         "unknowable_but_ignored",
-        """
-        from metaflow import Runner
-        got = Runner("third_flow.py") is not None
-        """,
-        files={"third_flow.py": "print(1)\n"},
+        RUNNER,
         memo='@memoize(ignore=["Runner"])',
+        leaves="3",
     ),
 ]
 
@@ -328,7 +345,7 @@ IGNORED = [
         "len(os.listdir('spool')) * 0",
         files={"spool/a.txt": "1"},
         then={"spool/b.txt": "1"},
-        memo='@memoize(ignore=["spool"])',
+        memo='@memoize(ignore=["spool", "spool/*"])',
     ),
     Case(
         "absence",
@@ -348,7 +365,10 @@ IGNORED = [
 
 
 WORLDS = [
-    World("uncounted", NOT_COUNTED, env=HOME),
-    World("each_time", EACH_TIME),
-    World("ignored", IGNORED),
+    *split(
+        World("uncounted", NOT_COUNTED, env=HOME),
+        "hub_cache library_source traceback_formatted standard_streams logged",
+    ),
+    *split(World("each_time", EACH_TIME), "in_place deletes_what_it_read own_database"),
+    *split(World("ignored", IGNORED), "pattern_deeper other_variable all_variables another_global"),
 ]

@@ -5,7 +5,7 @@ from __future__ import annotations
 import shutil
 
 from tests.stories.conftest import Project
-from tests.stories.mutations.harness import Act, Case, World
+from tests.stories.mutations.harness import Act, Case, World, split
 
 
 def removed(*paths: str) -> Act:
@@ -15,7 +15,7 @@ def removed(*paths: str) -> Act:
             if place.is_dir():
                 shutil.rmtree(place)
             else:
-                place.unlink()
+                place.unlink(missing_ok=True)
 
     return act
 
@@ -167,4 +167,7 @@ GONE = [
     Case("reads_what_was_made_again", "open(self.of_made_again).read()", leaves="'made'"),
 ]
 
-WORLDS = [World("restored", RESTORED), World("gone", GONE)]
+WORLDS = [
+    World("restored", RESTORED),
+    *split(World("gone", GONE), "nested absolute directory by_a_subprocess"),
+]
