@@ -228,7 +228,9 @@ def test_a_directory_that_is_gone_is_a_miss_that_says_so(project, odd):
         (project.folder / "listed").rmdir()
 
     _, second = odd("sorted(glob.glob('listed/*'))", remove)
-    assert any(re.search(r"miss: directory listed.* gone", line) for line in lines(second)), second
+    assert any(re.search(r"miss: directory listed.* gone", line) for line in lines(second)), lines(
+        second
+    )
 
 
 def test_a_file_in_place_of_a_directory_is_a_miss(project, odd):
@@ -240,7 +242,7 @@ def test_a_file_in_place_of_a_directory_is_a_miss(project, odd):
         project.write("tree", "1")
 
     _, second = odd("sorted(glob.glob('tree/*'))", replace)
-    assert any(re.search(r"miss: .*\btree\b", line) for line in lines(second)), second
+    assert any(re.search(r"miss: .*\btree\b", line) for line in lines(second)), lines(second)
 
 
 def test_a_client_expression_whose_run_is_gone_is_a_miss_that_names_it(project, odd):
@@ -258,7 +260,7 @@ def test_a_client_expression_whose_run_is_gone_is_a_miss_that_names_it(project, 
         os.rename(project.folder / ".metaflow/Train", project.folder / "Train.kept")
 
     _, second = odd(body, remove)
-    assert any(re.search(r"miss: .*Train", line) for line in lines(second)), second
+    assert any(re.search(r"miss: .*Train", line) for line in lines(second)), lines(second)
     assert project.ask("answer = Flow('World').latest_run.data.of_odd") == "gone"
 
 
@@ -271,7 +273,7 @@ def test_a_file_that_nobody_may_read_is_named_and_fails_nothing(project, odd):
         (project.folder / "closed.txt").chmod(0)
 
     _, second = odd("open('closed.txt').read() if os.access('closed.txt', 4) else 'no'", close)
-    assert any("closed.txt" in line for line in lines(second)), second
+    assert any("closed.txt" in line for line in lines(second)), lines(second)
 
 
 @pytest.mark.stress

@@ -32,7 +32,7 @@ COPIES = [
     copied("absolute", "open(os.path.abspath('{file}')).read()", changes=True),
     copied("beside_the_flow", "(Path(__file__).parent / '{file}').read_text()", changes=False),
     copied("by_the_root", "(HERE / '{file}').read_text()", changes=True),
-    copied("by_the_working_directory ", "open(os.getcwd() + '/{file}').read()", changes=False),
+    copied("by_the_working_directory", "open(os.getcwd() + '/{file}').read()", changes=False),
     copied("globbed", "len(glob.glob(str(HERE / 'data/globbed*.csv')))", changes=False),
     copied(
         "by_a_subprocess",
