@@ -249,7 +249,7 @@ ARTIFACTS = [
         "self.thing.a",
     ),
     artifact(
-        "sparse",
+        "sparse_matrix",
         "from scipy import sparse\nself.sparse = sparse.csr_matrix([[0, 1], [1, 0]])",
         "self.sparse.sum().item()",
     ),
@@ -260,7 +260,7 @@ ARTIFACTS = [
         "sparse_n",
     ),
     artifact(
-        "strided",
+        "strided_array",
         "import numpy as np\na = np.arange(6).reshape(2, 3)\n"
         "self.strided = a if n == 1 else np.asfortranarray(a)",
         "self.strided.tolist()",
@@ -272,18 +272,18 @@ ARTIFACTS = [
         "self.frame.x.tolist()",
     ),
     artifact(
-        "shared",
+        "shared_parts",
         "one = [1]\nself.shared = [one, one] if n == 1 else [[1], [1]]",
         "len(self.shared)",
     ),
     artifact(
-        "fitted",
+        "fitted_model",
         "from sklearn.linear_model import LinearRegression\n"
         "self.fitted = LinearRegression().fit([[0], [1]], [0, 1])",
         "round(float(self.fitted.coef_[0]), 6)",
     ),
     artifact(
-        "vectorizer",
+        "fitted_vectorizer",
         "from sklearn.feature_extraction.text import CountVectorizer\n"
         "self.vectorizer = CountVectorizer(stop_words=['the']).fit(['a the cat'])",
         "sorted(self.vectorizer.vocabulary_)",
@@ -314,7 +314,7 @@ ARTIFACTS = [
     artifact("kind_of_number", "self.number = 1 if n == 1 else 1.0", "repr(self.number)", "number"),
     artifact("not_a_number", "self.nan = float('nan')", "self.nan != self.nan"),
     artifact(
-        "tensor",
+        "some_tensor",
         "import torch\nself.tensor = torch.arange(4).reshape(2, 2)[:, ::1]",
         "self.tensor.sum().item()",
         needs=("torch",),
@@ -326,7 +326,7 @@ ARTIFACTS = [
         needs=("torch",),
     ),
     artifact(
-        "arrow",
+        "arrow_chunks",
         "import pyarrow as pa\nself.arrow = pa.chunked_array([[1, 2]] if n == 1 else [[1], [2]])",
         "self.arrow.to_pylist()",
         needs=("pyarrow",),
@@ -347,6 +347,7 @@ WORLDS = [
     ),
     *split(
         World("artifacts", ARTIFACTS),
-        "strided shared kind_of_number not_a_number tensor tensor_csr arrow attribute_order",
+        "strided_array shared_parts kind_of_number not_a_number some_tensor tensor_csr "
+        "arrow_chunks attribute_order",
     ),
 ]
