@@ -54,21 +54,29 @@ def once(build: Callable[[Project], Any]) -> Any:
 
     @pytest.fixture(scope="module", name=build.__name__)
     def fixture(tmp_path_factory: pytest.TempPathFactory) -> Any:
-        shared = tmp_path_factory.getbasetemp()
-        if "PYTEST_XDIST_WORKER" in os.environ:
-            shared = shared.parent
-        folder = shared / f"{build.__module__.rpartition('.')[2]}-{build.__name__}"
-        answer = folder / ".answer.json"
-        with open(f"{folder}.lock", "w") as lock:
-            fcntl.flock(lock, fcntl.LOCK_EX)
-            if not answer.exists():
-                shutil.rmtree(folder, ignore_errors=True)  # Another worker's failed here.
-                folder.mkdir()
-                built = build(project_in(folder))
-                answer.write_text(json.dumps(built, default=vars))
-        return json.loads(answer.read_text())
+        name = f"{build.__module__.rpartition('.')[2]}-{build.__name__}"
+        return built_once(tmp_path_factory, name, build)
 
     return fixture
+
+
+def built_once(
+    tmp_path_factory: pytest.TempPathFactory, name: str, build: Callable[[Project], Any]
+) -> Any:
+    """Return the answer of `build` as JSON, from a folder that all workers of xdist share."""
+    shared = tmp_path_factory.getbasetemp()
+    if "PYTEST_XDIST_WORKER" in os.environ:
+        shared = shared.parent
+    folder = shared / name
+    answer = folder / ".answer.json"
+    with open(f"{folder}.lock", "w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        if not answer.exists():
+            shutil.rmtree(folder, ignore_errors=True)  # Another worker's failed here.
+            folder.mkdir()
+            built = build(project_in(folder))
+            answer.write_text(json.dumps(built, default=vars))
+    return json.loads(answer.read_text())
 
 
 def copied(folder: str | Path, into: Path) -> Project:

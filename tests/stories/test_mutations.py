@@ -1,0 +1,124 @@
+"""No change of what a step reads goes unseen, and no other change makes it run again."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from tests.stories.mutations import (
+    code,
+    copies,
+    distributions,
+    environment,
+    files,
+    flows,
+    listings,
+    modules,
+    objects,
+    readers,
+    states,
+    subprocesses,
+    uncounted,
+    written,
+)
+from tests.stories.mutations.environment import SECRET
+from tests.stories.mutations.harness import Case, Told
+from tests.stories.world import built_once
+
+ROWS = (
+    files,
+    states,
+    listings,
+    environment,
+    readers,
+    subprocesses,
+    modules,
+    uncounted,
+    written,
+    code,
+    objects,
+    distributions,
+    flows,
+    copies,
+)
+WORLDS = {world.name: world for row in ROWS for world in row.WORLDS}
+
+
+def each(fits):
+    """Parametrize a claim over the cases of all worlds for which it holds."""
+    chosen = [
+        pytest.param(
+            (world.name, case),
+            id=f"{world.name}-{case.name}",
+            marks=[pytest.mark.stress] if world.on_request else [],
+        )
+        for world in WORLDS.values()
+        for case in world.cases
+        if fits(case)
+    ]
+    return pytest.mark.parametrize("told", chosen, indirect=True)
+
+
+def hits(case: Case) -> bool:
+    return case.never is None
+
+
+@pytest.fixture
+def told(request, tmp_path_factory) -> Told:
+    """What happened to one case; its world is built by who asks first."""
+    name, case = request.param
+    if not case.is_here:
+        pytest.skip(f"not installed: {', '.join(case.needs)}")
+    return Told(built_once(tmp_path_factory, f"world-{name}", WORLDS[name].build), case)
+
+
+@each(hits)
+def test_a_step_hits_while_nothing_changes(told):
+    assert told.hit("warm", origin="cold"), told
+
+
+@each(lambda case: True)
+def test_a_step_leaves_what_it_would_without_memoize(told):
+    expected = told.value("plain") if told.case.leaves is None else told.case.leaves
+    assert told.value("kept") == expected, told
+
+
+@each(lambda case: hits(case) and case.says is not None)
+def test_a_change_of_what_a_step_reads_is_a_miss_that_names_it(told):
+    assert told.missed("changed", told.case.says), told
+
+
+@each(lambda case: hits(case) and case.says is None and not case.either)
+def test_a_step_hits_while_other_things_change(told):
+    assert told.hit("changed", origin="cold"), told
+
+
+@each(lambda case: hits(case) and case.returns)
+def test_a_step_hits_again_when_the_world_is_as_before(told):
+    assert told.hit("back", origin="cold"), told
+
+
+@each(lambda case: not hits(case))
+def test_a_step_that_cannot_be_kept_runs_each_time(told):
+    assert all(map(told.ran, ("cold", "warm", "changed", "back"))), told
+
+
+@each(lambda case: not hits(case))
+def test_a_step_that_cannot_be_kept_says_why(told):
+    assert told.said("cold", told.case.never), told
+
+
+@each(lambda case: case.told is not None)
+def test_what_a_user_should_know_is_said_once(told):
+    said = [run for run in ("cold", "warm", "changed", "back") if told.said(run, told.case.told)]
+    assert said == ["cold"], told
+
+
+def test_the_value_of_a_variable_is_kept_nowhere(tmp_path_factory):
+    name = "environment_not_counted"
+    world = built_once(tmp_path_factory, f"world-{name}", WORLDS[name].build)
+    kept = [*Path(world["folder"]).rglob("*"), Path(world["folder"], "flow.py")]
+    held = [path for path in kept if path.is_file() and SECRET.encode() in path.read_bytes()]
+    assert [path for path in held if path.name != ".answer.json"] == []
+    assert not any(SECRET in run["text"] for run in world["runs"].values())
