@@ -31,6 +31,7 @@ def table_handler(kind: type) -> Handler | None:
             (polars.DataFrame, _polars_frame),
             (polars.Series, _polars_series),
             (polars.LazyFrame, _polars_plan),
+            (polars.Expr, _polars_expression),
         ):
             if issubclass(kind, base):
                 return handler
@@ -198,14 +199,23 @@ def _polars_series(encoder: Encoder, value: Any) -> bytes:
 
 
 def _polars_plan(encoder: Encoder, value: Any) -> bytes:
-    return encoder.instance(value, _serialized)
+    return encoder.instance(value, _no_content)
 
 
-def _serialized(encoder: Encoder, value: Any) -> bytes:
-    data = value.serialize()
+def _no_content(encoder: Encoder, value: Any) -> bytes:
+    # It may call functions, of which it keeps no more than their names.
+    raise Unstable("a LazyFrame is a plan and not a value: collect() it")
+
+
+def _polars_expression(encoder: Encoder, value: Any) -> bytes:
+    return encoder.instance(value, _expression)
+
+
+def _expression(encoder: Encoder, value: Any) -> bytes:
+    data = value.__getstate__()
     if b"PLPY" in data:
-        raise Unstable("a LazyFrame that calls a function of Python is a plan: collect() it")
-    return encoder.node(b"polars plan", (encoder.named(type(value)), encoder.encode(data)))
+        raise Unstable("an expression that calls Python keeps no more of it than a name")
+    return encoder.node(b"polars expression", (encoder.named(type(value)), encoder.encode(data)))
 
 
 def _polars_items(encoder: Encoder, value: Any) -> bytes:
