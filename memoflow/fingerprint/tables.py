@@ -91,17 +91,20 @@ def arrow_content(encoder: Encoder, value: Any) -> bytes:
 
 def _chunks(encoder: Encoder, kind: Any, chunks: list[Any]) -> bytes:
     """Encode arrays of one type as if they were one, without what lies under a missing item."""
+    arrow: Any = sys.modules["pyarrow"]
     count = sum(map(len, chunks))
-    present = (_bools(each.is_valid()) for each in chunks)
     if sum(each.null_count for each in chunks):
-        missing = encoder.node(b"missing", present)
+        missing = encoder.node(b"missing", (_bools(each.is_valid()) for each in chunks))
     else:
         missing = encoder.node(b"all present", ())
     try:
-        items = _items(encoder, kind, [each.drop_null() for each in chunks])
-    except (NotImplementedError, ValueError, sys.modules["pyarrow"].ArrowException):
-        rows = [each.to_pylist() for each in chunks]
-        items = encoder.encode([item for row in rows for item in row])
+        present = [each.drop_null() if each.null_count else each for each in chunks]
+        items = _items(encoder, kind, present)
+    except (NotImplementedError, ValueError, arrow.ArrowException):
+        items = encoder.encode([item for each in chunks for item in each.to_pylist()])
+        if arrow.types.is_union(kind):
+            # Two of its types may have the same values.
+            items += encoder.encode([i for each in chunks for i in each.type_codes.to_pylist()])
     return encoder.node(b"items", (encoder.encode(count), missing, items))
 
 

@@ -119,6 +119,11 @@ DIFFERENT = {
     "levels": [
         pa.DictionaryArray.from_arrays([0], levels) for levels in (["a"], ["a", "b"], ["b", "a"])
     ],
+    "unions": [
+        pa.UnionArray.from_sparse(pa.array(codes, pa.int8()), [pa.array([1, 2])] * 2)
+        for codes in ([0, 0], [0, 1], [1, 0])
+    ],
+    "runs": [pa.RunEndEncodedArray.from_arrays([n, 5], [1, 2]) for n in (1, 2)],
     "columns of pandas": [
         pd.Series(["a", None], dtype=kind)
         for kind in ("string[pyarrow]", "string[python]", "large_string[pyarrow]", object)
