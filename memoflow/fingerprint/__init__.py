@@ -5,6 +5,7 @@ from memoflow.fingerprint.leaves import Outline
 from memoflow.fingerprint.outline import outline
 from memoflow.fingerprint.parts import Fingerprint, Part
 from memoflow.fingerprint.reach import (
+    difference_path,
     of_constant,
     of_function,
     of_references,
@@ -18,6 +19,7 @@ __all__ = [
     "Fingerprint",
     "Outline",
     "Part",
+    "difference_path",
     "differences",
     "explain",
     "of_constant",

@@ -28,24 +28,31 @@ _LEFT_OUT = (types.ModuleType, types.FrameType, types.CodeType, logging.Logger, 
 
 
 class Opaque:
-    """Gives tokens to objects that cannot be encoded; `described` says which those were."""
+    """Gives tokens to objects that cannot be encoded.
+
+    `described` has (class, class and what provides it) of each of those.
+    """
 
     def __init__(self, home: Callable[[str], Place], code: Callable[[Any], str]) -> None:
-        self.described: list[str] = []
+        self.described: list[tuple[str, str]] = []
+        self._may: dict[type, bool] = {}
         self._home = home
         self._code = code
 
     def may(self, cls: type) -> bool:
-        if cls.__module__ in _TRANSPARENT:
-            return False
-        return place_named(cls.__module__).owner in ("ours", "stdlib", "installed")
+        known = self._may.get(cls)
+        if known is None:
+            owner = place_named(cls.__module__).owner
+            known = owner != "user" and owner != "missing" and cls.__module__ not in _TRANSPARENT
+            self._may[cls] = known
+        return known
 
     def token(self, value: Any) -> str:
         cls = type(value)
         held = sorted(map(self._code, _code_in(value)))
         described = _described(cls, self._home(cls.__module__))
         if value is not os.environ:  # What is read of it is seen when it is.
-            self.described.append(described)
+            self.described.append((class_name(cls), described))
         return digest_of(class_name(cls), _file_name(value), *held)
 
 

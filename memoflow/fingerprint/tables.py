@@ -31,6 +31,7 @@ def table_handler(kind: type) -> Handler | None:
             (polars.DataFrame, _polars_frame),
             (polars.Series, _polars_series),
             (polars.LazyFrame, _polars_plan),
+            (polars.Expr, _polars_expression),
         ):
             if issubclass(kind, base):
                 return handler
@@ -90,17 +91,20 @@ def arrow_content(encoder: Encoder, value: Any) -> bytes:
 
 def _chunks(encoder: Encoder, kind: Any, chunks: list[Any]) -> bytes:
     """Encode arrays of one type as if they were one, without what lies under a missing item."""
+    arrow: Any = sys.modules["pyarrow"]
     count = sum(map(len, chunks))
-    present = (_bools(each.is_valid()) for each in chunks)
     if sum(each.null_count for each in chunks):
-        missing = encoder.node(b"missing", present)
+        missing = encoder.node(b"missing", (_bools(each.is_valid()) for each in chunks))
     else:
         missing = encoder.node(b"all present", ())
     try:
-        items = _items(encoder, kind, [each.drop_null() for each in chunks])
-    except (NotImplementedError, ValueError, sys.modules["pyarrow"].ArrowException):
-        rows = [each.to_pylist() for each in chunks]
-        items = encoder.encode([item for row in rows for item in row])
+        present = [each.drop_null() if each.null_count else each for each in chunks]
+        items = _items(encoder, kind, present)
+    except (NotImplementedError, ValueError, arrow.ArrowException):
+        items = encoder.encode([item for each in chunks for item in each.to_pylist()])
+        if arrow.types.is_union(kind):
+            # Two of its types may have the same values.
+            items += encoder.encode([i for each in chunks for i in each.type_codes.to_pylist()])
     return encoder.node(b"items", (encoder.encode(count), missing, items))
 
 
@@ -198,14 +202,23 @@ def _polars_series(encoder: Encoder, value: Any) -> bytes:
 
 
 def _polars_plan(encoder: Encoder, value: Any) -> bytes:
-    return encoder.instance(value, _serialized)
+    return encoder.instance(value, _no_content)
 
 
-def _serialized(encoder: Encoder, value: Any) -> bytes:
-    data = value.serialize()
+def _no_content(encoder: Encoder, value: Any) -> bytes:
+    # It may call functions, of which it keeps no more than their names.
+    raise Unstable("a LazyFrame is a plan and not a value: collect() it")
+
+
+def _polars_expression(encoder: Encoder, value: Any) -> bytes:
+    return encoder.instance(value, _expression)
+
+
+def _expression(encoder: Encoder, value: Any) -> bytes:
+    data = value.__getstate__()
     if b"PLPY" in data:
-        raise Unstable("a LazyFrame that calls a function of Python is a plan: collect() it")
-    return encoder.node(b"polars plan", (encoder.named(type(value)), encoder.encode(data)))
+        raise Unstable("an expression that calls Python keeps no more of it than a name")
+    return encoder.node(b"polars expression", (encoder.named(type(value)), encoder.encode(data)))
 
 
 def _polars_items(encoder: Encoder, value: Any) -> bytes:

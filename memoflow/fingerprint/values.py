@@ -216,7 +216,7 @@ class Encoder:
         mine = self.in_opaque = self.opaque.may(type(value))
         try:
             return content(self, value)
-        except (Unstable, NoFingerprintError):
+        except (Unstable, NoFingerprintError, RecursionError):
             if outer or not mine:
                 raise
             self._lowest = _NOWHERE  # Its token depends on nothing that contains it.

@@ -231,10 +231,11 @@ class Walk:
             raise error.at(path) from error
         finally:
             self._encoders.pop()
-        for text in opaque.described if opaque else ():
+        for cls, described in opaque.described if opaque else ():
             name = self._within[-1] if self._within else path
             self.by_class.add(name)
-            self.add("opaque", name, digest_of(text), short=text)
+            # The version of what provides it is a part of its own.
+            self.add("opaque", name, digest_of(cls), short=described)
         return digest
 
     def _anchors(self, namespace: Mapping[str, Any]) -> Anchors | None:
