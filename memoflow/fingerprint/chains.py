@@ -6,7 +6,6 @@ import ast
 import builtins
 import contextlib
 import functools
-import importlib
 import sys
 import types
 from collections.abc import Mapping
@@ -90,8 +89,6 @@ def follow(walk: Walk, value: Any, name: str, rest: list[str], f: Body) -> str |
         name, value = dotted(value.__name__, first), namespace[first]
     if walk.flow and any(value is each for each in walk.flow.classes):
         return _flow_class(walk, value, rest, f)
-    if value is importlib.import_module and not name.endswith("import_module"):
-        raise NoFingerprintError(f.shown, "it imports by another name of import_module")
     if isinstance(value, CODE_TYPES):
         attribute = getattr(value, "__dict__", {}).get(rest[0]) if rest else None
         if rest and rest[0] == "__doc__":

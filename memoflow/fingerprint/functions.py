@@ -109,7 +109,7 @@ def _body(
     follow_import(walk, module, f.__globals__)
     walk.subclasses |= reads.subclasses
     package = str(f.__globals__.get("__package__") or "")
-    walk.static.follow(reads, package, shown)
+    walk.static.follow(reads, package)
     held = follow_names(walk, reads, body) | follow_loaded(walk, reads, body, package)
     if reads.dynamic:
         walk.static.whole(place_named(module))
