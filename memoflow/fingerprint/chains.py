@@ -6,6 +6,7 @@ import ast
 import builtins
 import contextlib
 import functools
+import os
 import sys
 import types
 from collections.abc import Mapping
@@ -16,6 +17,8 @@ from memoflow.fingerprint import modules, source
 from memoflow.fingerprint.bodies import MISSING, Body, dotted
 from memoflow.fingerprint.flows import NAMES_OF_CLASS, TELLING
 from memoflow.fingerprint.modules import place_named, place_of
+from memoflow.fingerprint.ownership import owner_of
+from memoflow.fingerprint.parts import digest_of
 from memoflow.fingerprint.reads import Chain, Reads, imports_in, reads_of
 from memoflow.fingerprint.source import syntax_digest
 from memoflow.fingerprint.static import candidates, effects_part
@@ -72,10 +75,10 @@ def follow(walk: Walk, value: Any, name: str, rest: list[str], f: Body) -> str |
     """Return the token of what `rest` means, asked of a value of this name; follow it."""
     namespace = f.namespace
     while isinstance(value, types.ModuleType):
-        place = walk.home(value.__name__)
+        place = walk.home_of(value)
         inside = rest and rest[0] in vars(value)
         if place.owner != "user" and not (place.owner == "installed" and not place.path and inside):
-            return f"{value.__name__}.{'.'.join(rest)}"
+            return f"{value.__name__}.{'.'.join(rest)}{_injected(walk, value, rest)}"
         follow_import(walk, place.name, vars(value))
         namespace = vars(value)
         if not rest:
@@ -101,7 +104,50 @@ def follow(walk: Walk, value: Any, name: str, rest: list[str], f: Body) -> str |
     wrapped = _decorated(walk, value)
     if wrapped is not None:
         return wrapped
+    if owner_of(type(value)) == "installed":
+        made = _definition(name, namespace)
+        if made is not None:
+            return f"{walk.code(type(value))}({follow_statement(walk, *made)})"
     return walk.constant_part(value, name, namespace, *written(name, namespace, f.where))
+
+
+def _injected(walk: Walk, module: types.ModuleType, rest: list[str]) -> str:
+    """Return the token of the user's code if that is what a library's module holds by a name."""
+    value: Any = module
+    for name in rest:
+        if not isinstance(value, types.ModuleType):
+            break
+        value = vars(value).get(name)
+    if isinstance(value, (types.FunctionType, type)) and owner_of(value) == "user":
+        return f" {walk.code(value)}"
+    return ""
+
+
+def follow_statement(walk: Walk, node: ast.stmt, body: Body) -> str:
+    """Return the token of a decorated definition, for a value that a library made of it."""
+    found = source.loaded(body.path)
+    origin = "changed since" if found is None or found.changed else "as loaded"
+    held = follow_names(walk, reads_of([node]), body)
+    names = (text for pair in sorted(held.items()) for text in pair)
+    digest = digest_of(origin, syntax_digest(node), *names)
+    where, text = (found.place(node), found.text(node)) if found else (body.where, "")
+    shown = f"{body.shown}.{node.name}()"  # type: ignore[attr-defined]
+    walk.add("code", shown.removeprefix("import "), digest, where, source=text)
+    return f"made of {digest}"
+
+
+def _definition(name: str, namespace: Mapping[str, Any]) -> tuple[ast.stmt, Body] | None:
+    """Return the decorated definition that binds a top-level name, and where it stands."""
+    path = namespace.get("__file__")
+    found = source.loaded(path) if isinstance(path, str) else None
+    top = name.rpartition(".")[2]
+    bindings = found.bindings.get(top, ()) if found else ()
+    for node in bindings:
+        if isinstance(node, source.DECORATED) and node.decorator_list and len(bindings) == 1:
+            module = str(namespace.get("__name__", "?"))
+            where = os.path.basename(str(path))
+            return node, Body(module, module, namespace, {}, str(path), where, True)
+    return None
 
 
 def _decorated(walk: Walk, value: Any) -> str | None:

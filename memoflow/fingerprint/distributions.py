@@ -219,7 +219,7 @@ def applies(marker: str, extras: frozenset[str]) -> bool:
             wanted = normal((right if left == "extra" else left).strip("'\""))
             return str((wanted in extras) == (how == "=="))
         values = [_value(left), _value(right)]
-        return "True" if None in values else str(_compare(*values, how))  # type: ignore[arg-type]
+        return "True" if None in values else str(_compare(values[0], values[1], how))
 
     try:
         return _logic(ast.parse(_COMPARISON.sub(compared, marker.strip()), mode="eval").body)

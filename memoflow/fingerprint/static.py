@@ -14,8 +14,8 @@ from functools import partial
 
 from memoflow.fingerprint import source
 from memoflow.fingerprint.acts import acts_of
-from memoflow.fingerprint.modules import Place, absolute, locate, package_of
 from memoflow.fingerprint.distributions import required
+from memoflow.fingerprint.modules import Place, absolute, locate, package_of
 from memoflow.fingerprint.packages import providers
 from memoflow.fingerprint.parts import Part, digest_of
 from memoflow.fingerprint.reads import Chain, Import, Reads, imports_in, reads_of

@@ -17,8 +17,8 @@ from xxhash import xxh3_128_hexdigest
 from memoflow.errors import NoFingerprintError
 from memoflow.fingerprint.explain import summary
 from memoflow.fingerprint.flows import Flow
-from memoflow.fingerprint.modules import Place, place_named
-from memoflow.fingerprint.packages import OURS
+from memoflow.fingerprint.modules import Place, place_named, place_of
+from memoflow.fingerprint.ownership import is_builtin, owner_of_class
 from memoflow.fingerprint.parts import Fingerprint, Part, digest_of
 from memoflow.fingerprint.static import StaticCode
 from memoflow.fingerprint.values import CODE_TYPES, Encoder, Unstable, class_name
@@ -162,7 +162,13 @@ class Walk:
 
     def home(self, module: str) -> Place:
         """Return the place of a module; add its package, or its file if it is no Python."""
-        place = place_named(module)
+        return self._at_home(place_named(module))
+
+    def home_of(self, module: types.ModuleType) -> Place:
+        """Return the place of a loaded module, as `home` does, whatever its name says."""
+        return self._at_home(place_of(module))
+
+    def _at_home(self, place: Place) -> Place:
         if place.owner == "installed":
             self.package(place)
         elif place.owner == "user" and place.path and not place.path.endswith(".py"):
@@ -176,7 +182,7 @@ class Walk:
             self.static.package(Place(place.name, place.owner, path))
 
     def _module(self, module: types.ModuleType) -> str:
-        place = self.home(module.__name__)
+        place = self.home_of(module)
         if place.owner == "user":
             self.static.whole(place)
         return f"module {module.__name__}"
@@ -194,15 +200,14 @@ class Walk:
             raise error.at(path) from error
 
     def _instance(self, cls: type) -> None:
-        if cls.__module__ != "builtins":
+        if not is_builtin(cls):
             self.code(cls)
 
     def constant_part(
         self, value: Any, name: str, namespace: Mapping[str, Any], where: str, source: str = ""
     ) -> str:
         """Add a value as a part, and return its token."""
-        top = type(value).__module__.partition(".")[0]
-        if top in OURS:
+        if owner_of_class(type(value)) == "ours":
             return "ours"
         digest = self.digest(_beside(value, namespace), name)
         self.add("constant", name, digest, where, summary(value), source=source)
