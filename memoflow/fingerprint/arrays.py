@@ -3,20 +3,12 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable, Iterable, Iterator
-from typing import Any, Protocol
+from collections.abc import Callable, Iterator
+from typing import Any
+
+from memoflow.fingerprint.encoding import Encoder
 
 _CHUNK = 1 << 24  # bytes copied at a time from an array that is not contiguous
-
-
-class Encoder(Protocol):
-    """What of `values.Encoder` an array needs."""
-
-    def encode(self, value: Any) -> bytes: ...
-    def node(self, tag: bytes, pieces: Iterable[bytes]) -> bytes: ...
-    def sequence(self, tag: bytes, items: Any) -> bytes: ...
-    def attributes(self, state: dict[Any, Any]) -> bytes: ...
-    def named(self, cls: type) -> bytes: ...
 
 
 def array_handler(kind: type) -> Callable[[Encoder, Any], bytes] | None:

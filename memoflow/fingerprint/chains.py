@@ -6,7 +6,6 @@ import ast
 import builtins
 import contextlib
 import functools
-import os
 import sys
 import types
 from collections.abc import Mapping
@@ -90,6 +89,8 @@ def follow(walk: Walk, value: Any, name: str, rest: list[str], f: Body) -> str |
         if first in _MODULE_NAMES:
             return None
         name, value = dotted(value.__name__, first), namespace[first]
+    if walk.ignores(name):
+        return "ignored"
     if walk.flow and any(value is each for each in walk.flow.classes):
         return _flow_class(walk, value, rest, f)
     if isinstance(value, CODE_TYPES):
@@ -101,14 +102,31 @@ def follow(walk: Walk, value: Any, name: str, rest: list[str], f: Body) -> str |
             return walk.code(value)
         inner = walk.constant_part(attribute, f"{name}.{rest[0]}", namespace, f.where)
         return f"{walk.code(value)} {inner}"
-    wrapped = _decorated(walk, value)
-    if wrapped is not None:
-        return wrapped
     if owner_of(type(value)) == "installed":
-        made = _definition(name, namespace)
+        made = _made_by_library(walk, value, name, namespace)
         if made is not None:
-            return f"{walk.code(type(value))}({follow_statement(walk, *made)})"
-    return walk.constant_part(value, name, namespace, *written(name, namespace, f.where))
+            return made
+    token = walk.constant_part(value, name, namespace, *written(name, namespace, f.where))
+    if name in walk.by_class:
+        _follow_making(walk, name, namespace)
+    return token
+
+
+def _follow_making(walk: Walk, name: str, namespace: Mapping[str, Any]) -> None:
+    """Follow what the statements read that made a constant whose content does not count."""
+    if name in walk.made:
+        return
+    walk.made.add(name)
+    module, _, top = name.rpartition(".")
+    path = str(namespace.get("__file__") or "")
+    found = source.loaded(path) if path else None
+    for statement in found.bindings.get(top, ()) if found else ():
+        where = found.place(statement) if found else ""
+        body = Body(name, module or "__main__", namespace, {}, path, where, True)
+        for chain in sorted(reads_of([statement]).names):
+            # What it was made with need not have a meaning, any more than itself.
+            with contextlib.suppress(NoFingerprintError):
+                _meaning(walk, chain, body)
 
 
 def _injected(walk: Walk, module: types.ModuleType, rest: list[str]) -> str:
@@ -123,45 +141,51 @@ def _injected(walk: Walk, module: types.ModuleType, rest: list[str]) -> str:
     return ""
 
 
+def _made_by_library(walk: Walk, value: Any, name: str, namespace: Mapping[str, Any]) -> str | None:
+    """Return the token of an object that a library made of the user's code, or None.
+
+    What the library keeps in it may differ in each process. What it was made of, and the
+    statements that made it, are the user's.
+    """
+    try:
+        wrapped = value.__wrapped__
+    except Exception:  # Proxies raise whatever they like.
+        wrapped = None
+    path = namespace.get("__file__")
+    found = source.loaded(path) if isinstance(path, str) else None
+    top = name.rpartition(".")[2]
+    statements = [] if found is None or top in found.imported else found.bindings.get(top, [])
+    defined = [each for each in statements if isinstance(each, source.DECORATED)]
+    if not isinstance(wrapped, (types.FunctionType, type)):
+        if not defined:
+            return None
+        wrapped = None
+    known = walk.tokens.get(id(value))
+    if known is not None:
+        return known
+    walk.tokens[id(value)] = f"cycle {name}"  # What it was filled with names it.
+    tokens = [] if wrapped is None else [walk.code(wrapped)]
+    if found is not None:
+        module = str(namespace.get("__name__", "?"))
+        filled = [node for node in found.definitions if node.name in found.registered(top)]
+        for node in [*statements, *filled]:
+            where = found.place(node)
+            body = Body(dotted(module, top), module, namespace, {}, found.path, where, True)
+            tokens.append(follow_statement(walk, node, body))
+    token = walk.tokens[id(value)] = f"{walk.code(type(value))}({','.join(tokens)})"
+    return token
+
+
 def follow_statement(walk: Walk, node: ast.stmt, body: Body) -> str:
-    """Return the token of a decorated definition, for a value that a library made of it."""
+    """Return the token of a statement, for a value that a library made when it ran."""
     found = source.loaded(body.path)
     origin = "changed since" if found is None or found.changed else "as loaded"
     held = follow_names(walk, reads_of([node]), body)
     names = (text for pair in sorted(held.items()) for text in pair)
     digest = digest_of(origin, syntax_digest(node), *names)
-    where, text = (found.place(node), found.text(node)) if found else (body.where, "")
-    shown = f"{body.shown}.{node.name}()"  # type: ignore[attr-defined]
-    walk.add("code", shown.removeprefix("import "), digest, where, source=text)
-    return f"made of {digest}"
-
-
-def _definition(name: str, namespace: Mapping[str, Any]) -> tuple[ast.stmt, Body] | None:
-    """Return the decorated definition that binds a top-level name, and where it stands."""
-    path = namespace.get("__file__")
-    found = source.loaded(path) if isinstance(path, str) else None
-    top = name.rpartition(".")[2]
-    bindings = found.bindings.get(top, ()) if found else ()
-    for node in bindings:
-        if isinstance(node, source.DECORATED) and node.decorator_list and len(bindings) == 1:
-            module = str(namespace.get("__name__", "?"))
-            where = os.path.basename(str(path))
-            return node, Body(module, module, namespace, {}, str(path), where, True)
-    return None
-
-
-def _decorated(walk: Walk, value: Any) -> str | None:
-    """Return the token of the user's code that an object of a library wraps, or None."""
-    cls = type(value)
-    if place_named(cls.__module__).owner != "installed":
-        return None
-    try:
-        wrapped = value.__wrapped__
-    except Exception:  # Proxies raise whatever they like.
-        return None
-    if not isinstance(wrapped, (types.FunctionType, type)):
-        return None
-    return f"{walk.code(cls)}({walk.code(wrapped)})"
+    text = found.text(node) if found else ""
+    walk.add("code", body.shown, digest, body.where, source=text)
+    return f"made by {digest}"
 
 
 def _origin(walk: Walk, name: str, value: Any, f: Body) -> tuple[str, str] | None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
+import inspect
 import os
 from collections.abc import Collection
 from typing import Any
@@ -113,14 +114,15 @@ def _annotations(walk: Walk, cls: type, shown: str) -> dict[str, str]:
     """Return the annotations of a class whose statement is not known, as far as they mean much."""
     held = {}
     with contextlib.suppress(Exception):  # Evaluating them runs whatever code is in them.
-        for name, mark in dict(cls.__dict__.get("__annotations__", {})).items():
+        for name, mark in inspect.get_annotations(cls).items():
             with contextlib.suppress(NoFingerprintError):
                 held[f"annotation {name}"] = walk.value(mark, shown)
     return held
 
 
 def fields_of(cls: type) -> dict[str, dataclasses.Field[Any]]:
-    return cls.__dict__.get("__dataclass_fields__", {})
+    fields: dict[str, dataclasses.Field[Any]] = cls.__dict__.get("__dataclass_fields__", {})
+    return fields
 
 
 def _fields(walk: Walk, cls: type, shown: str) -> dict[str, str]:

@@ -218,8 +218,8 @@ def applies(marker: str, extras: frozenset[str]) -> bool:
         if "extra" in (left, right):
             wanted = normal((right if left == "extra" else left).strip("'\""))
             return str((wanted in extras) == (how == "=="))
-        values = [_value(left), _value(right)]
-        return "True" if None in values else str(_compare(values[0], values[1], how))
+        a, b = _value(left), _value(right)
+        return "True" if a is None or b is None else str(_compare(a, b, how))
 
     try:
         return _logic(ast.parse(_COMPARISON.sub(compared, marker.strip()), mode="eval").body)
@@ -277,5 +277,6 @@ def _ordered(left: object, right: object, how: str) -> bool:
         return left == right
     if how == "!=":
         return left != right
-    less, equal = left < right, left == right  # type: ignore[operator]
-    return {"<": less, "<=": less or equal, ">": not (less or equal), ">=": not less}[how]
+    less: bool = left < right  # type: ignore[operator]
+    greater: bool = left > right  # type: ignore[operator]
+    return {"<": less, "<=": not greater, ">": greater, ">=": not less}[how]

@@ -28,6 +28,8 @@ _ORDER = (
         for change in ("changed", "new", "gone")
     ),
 )
+# What these say is in the parts of the constants as well.
+_BESIDES = frozenset({"opaque", "ignored"})
 _NAMED_WITH_KIND = frozenset({"constant", "parameter", "input", "option"})
 _DIGEST = re.compile(r"(#|\b(xxh3|sha1|sha256):)?\b[0-9a-f]{32,64}\b")
 _HUNK = re.compile(r"@@ -(\d+)(,\d+)? \+(\d+)(,\d+)? @@")
@@ -185,6 +187,8 @@ def _grouped(parts: Iterable[Part] | Fingerprint) -> dict[tuple[str, str, str], 
         # The file, not the line, tells two functions of one name apart.
         own = part.kind in ("code", "names")
         key = part.kind, part.name, part.where.partition(":")[0] if own else ""
+        if part.kind in _BESIDES:
+            continue
         groups.setdefault(key, []).append(part)
     return groups
 

@@ -10,7 +10,7 @@ from typing import Any
 from memoflow.fingerprint.bodies import Body, cells_of, meanings
 from memoflow.fingerprint.chains import follow_import, follow_loaded, follow_names
 from memoflow.fingerprint.modules import Place, find, place_named
-from memoflow.fingerprint.ownership import LIBRARIES, owner_of_function
+from memoflow.fingerprint.ownership import LIBRARIES, owner_of, owner_of_function
 from memoflow.fingerprint.parts import digest_of
 from memoflow.fingerprint.reads import reads_of_function
 from memoflow.fingerprint.selves import asked_of_inputs, follow_self
@@ -18,6 +18,7 @@ from memoflow.fingerprint.source import function_source, syntax_digest
 from memoflow.fingerprint.values import CODE_TYPES
 from memoflow.fingerprint.walk import Walk
 
+_PLAIN = (bool, int, float, str, type(None))
 _CLASS_METHODS = frozenset({"__class_getitem__", "__init_subclass__", "__new__"})
 
 
@@ -93,6 +94,8 @@ def _body(
     code = f.__code__
     shown = qualname.replace("<locals>.", "")
     where = f"{os.path.basename(path)}:{code.co_firstlineno}"
+    if " at 0x" in where:  # Generated, and named by where in memory something is.
+        where = ""
     owner = walk.flow.owner(f) if walk.flow else None
     bound = owner is not None and not isinstance(owner.__dict__.get(f.__name__), staticmethod)
     cls = find(f.__module__, f.__qualname__.rpartition(".")[0])
@@ -144,7 +147,10 @@ def _defaults(walk: Walk, f: types.FunctionType, body: Body, held: dict[str, str
     for name, value in [*zip(names, values, strict=True), *(f.__kwdefaults__ or {}).items()]:
         if isinstance(value, CODE_TYPES):
             held[f"{name}="] = walk.code(value)
-        elif type(value) not in (bool, int, float, str, type(None)):
+        elif code.co_filename.startswith("<") and owner_of(value) in LIBRARIES[1:]:
+            # A library that generates a function hands it what it needs in this way.
+            held[f"{name}="] = walk.code(type(value))
+        elif type(value) not in _PLAIN or walk.located(value, body.namespace):
             shown = f"{body.shown}.{name}"
             held[f"{name}="] = walk.constant_part(value, shown, body.namespace, body.where)
         else:

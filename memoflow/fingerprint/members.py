@@ -17,11 +17,12 @@ from memoflow.errors import NoFingerprintError
 from memoflow.fingerprint.arrays import array_handler
 from memoflow.fingerprint.bodies import Body
 from memoflow.fingerprint.chains import follow_statement
+from memoflow.fingerprint.encoding import Unstable
 from memoflow.fingerprint.flows import BOOKKEEPING
 from memoflow.fingerprint.modules import place_named
 from memoflow.fingerprint.ownership import owner_of, owner_of_class, owner_of_function
 from memoflow.fingerprint.source import root_of
-from memoflow.fingerprint.values import CODE_TYPES, Encoder, Unstable
+from memoflow.fingerprint.values import CODE_TYPES, Encoder
 from memoflow.fingerprint.walk import Walk
 from memoflow.fingerprint.whereabouts import written_in_class
 from memoflow.fingerprint.written import WrittenClass
@@ -92,9 +93,9 @@ class Members:
         library = owner_of_class(type(value)) == "installed" and not array_handler(type(value))
         if assigned and library and (self._of_framework or name in self._written.defined):
             return self._defined(name, held)
-        if self._of_framework and not assigned:
-            if name.startswith("__") or library or not self._is_plain(value):
-                return False
+        own = assigned or not self._of_framework
+        if not own and (name.startswith("__") or library or not self._is_plain(value)):
+            return False
         try:
             held[name] = self._constant(name, value)
         except NoFingerprintError:
@@ -107,7 +108,9 @@ class Members:
         """Count what a library made of a function by the statement of that."""
         node = self._written.defined.get(name)
         if node is not None:
-            held[name] = follow_statement(self._walk, node, self._body)
+            shown = f"{self._body.shown}.{name}()"
+            body = dataclasses.replace(self._body, shown=shown)
+            held[name] = follow_statement(self._walk, node, body)
         return False
 
     def _is_plain(self, value: Any) -> bool:
@@ -127,7 +130,7 @@ class Members:
 
 def _is_of_framework(cls: type, written: WrittenClass) -> bool:
     """Say whether a library had a hand in making a class: by a base, metaclass or decorator."""
-    made_by = [*type(cls).__mro__[:-2], *cls.__mro__[1:]]
+    made_by = [*type.mro(type(cls))[:-2], *cls.__mro__[1:]]
     if any(owner_of_class(each) == "installed" for each in made_by):
         return True
     decorators = written.node.decorator_list if written.node else ()

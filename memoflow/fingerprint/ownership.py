@@ -24,7 +24,7 @@ def owner_of_function(f: types.FunctionType) -> Owner:
     module = str(f.__globals__.get("__name__", "?"))
     path = f.__code__.co_filename
     top = module.partition(".")[0]
-    if top in OURS and (path.startswith("<") or path.startswith(_directories(top))):
+    if top in OURS and path.startswith(("<", *_directories(top))):
         return "ours"
     return _owner_of_file(module, path)
 
@@ -47,17 +47,18 @@ def _directories(top: str) -> tuple[str, ...]:
 def owner_of_class(cls: type) -> Owner:
     """Return whose a class is; "missing" if nothing but its `__module__` says that."""
     owner = place_named(cls.__module__).owner
-    if owner not in LIBRARIES:
+    if owner == "user":
         return owner
-    functions = [(made, f) for _, f in functions_of(cls) if (made := _certain_owner(f))]
-    made = [each for each, _ in functions]
-    if find(cls.__module__, cls.__qualname__) is cls:
+    functions = [(_certain_owner(f), f) for _, f in functions_of(cls)]
+    made = [each for each, _ in functions if each is not None]
+    if owner in LIBRARIES and find(cls.__module__, cls.__qualname__) is cls:
         return "user" if made[:1] == ["user"] else owner
     if "user" in made:
         return "user"
     top = cls.__module__.partition(".")[0]
-    homes = (str(f.__globals__.get("__name__", "?")).partition(".")[0] for _, f in functions)
-    return owner if top in homes or _is_made_in_c(cls) else "missing"
+    homes = [str(f.__globals__.get("__name__", "?")) for each, f in functions if each is not None]
+    made_there = any(home.partition(".")[0] == top for home in homes)
+    return owner if made_there or _is_made_in_c(cls) else "missing"
 
 
 def owner_of(value: Any) -> Owner:

@@ -51,6 +51,19 @@ class Fingerprint(Digest):
         self.parts = tuple(unique[key] for key in keys)
         return self
 
+    @property
+    def by_class(self) -> tuple[Part, ...]:
+        """Return a part for each object of a constant that counts by its class only.
+
+        Its `name` is that of the constant, and its `summary` the class and what provides it.
+        """
+        return tuple(part for part in self.parts if part.kind == "opaque")
+
+    @property
+    def ignored(self) -> frozenset[str]:
+        """Return the names of those constants that were to be left out and are."""
+        return frozenset(part.name for part in self.parts if part.kind == "ignored")
+
     def __reduce__(self) -> tuple[object, ...]:
         return Fingerprint.of, (self.parts,)
 

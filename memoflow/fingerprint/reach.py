@@ -17,34 +17,50 @@ from memoflow.errors import NoFingerprintError
 from memoflow.fingerprint import modules
 from memoflow.fingerprint.bodies import MISSING
 from memoflow.fingerprint.classes import follow_class
+from memoflow.fingerprint.encoding import Unstable
 from memoflow.fingerprint.flows import Flow
 from memoflow.fingerprint.functions import follow_function
-from memoflow.fingerprint.modules import find
+from memoflow.fingerprint.modules import find, place_named
 from memoflow.fingerprint.parts import Fingerprint, Part
 from memoflow.fingerprint.selves import member
-from memoflow.fingerprint.values import Encoder, Unstable
+from memoflow.fingerprint.values import Encoder
 from memoflow.fingerprint.walk import Walk
 from memoflow.names import Digest
 
 
-def of_function(f: Any) -> Fingerprint:
+def of_function(f: Any, *, ignore: frozenset[str] = frozenset()) -> Fingerprint:
     """Return the fingerprint of a function, class or other code, and of all it can reach.
 
-    NoFingerprintError if it reaches a constant that has no stable meaning, such as a lock.
+    The constants named in `ignore` are left out: `lib.client`, and by the bare name those of the
+    script that runs. NoFingerprintError if it reaches one that has no stable meaning, such as a
+    generator; a library's object that cannot be encoded counts by its class, see `by_class`.
     """
-    walk = _walk()
+    return _of_function(f, ignore=ignore)
+
+
+def _of_function(
+    f: Any, *, ignore: frozenset[str] = frozenset(), strict: bool = False
+) -> Fingerprint:
+    walk = _walk(module=str(getattr(f, "__module__", "")), ignore=ignore, strict=strict)
     walk.python()
     return walk.finish(lambda: walk.code(f), getattr(f, "__qualname__", type(f).__qualname__))
 
 
-def of_step(cls: type, name: str, *, is_step: Callable[[object], bool]) -> Fingerprint:
+def of_step(
+    cls: type,
+    name: str,
+    *,
+    is_step: Callable[[object], bool],
+    ignore: frozenset[str] = frozenset(),
+) -> Fingerprint:
     """Return the fingerprint of the step `name` of a flow class.
 
     `self` is known to be a `cls`, so only the methods that the step uses count; attributes of
     the class that hold data do not, they are inputs, unless they are read of the class and not
     of `self`. Nor do the step's own decorators. Take it before anything of the class is replaced.
+    `ignore` is as for `of_function`.
     """
-    walk = _walk(Flow(cls, name, is_step))
+    walk = _walk(Flow(cls, name, is_step), module=cls.__module__, ignore=ignore)
     walk.python()
     step = walk.flow.find(name) if walk.flow else MISSING
     if step is MISSING:
@@ -84,7 +100,8 @@ def of_value(v: Any, *, name: str = "value") -> Digest:
     NoFingerprintError names the path to what has no stable meaning, starting from `name`.
     """
     try:
-        encoded = Encoder(lambda code: str(of_function(code))).encode(v)
+        # A function may be handed anything, so what it holds is as much of an input as itself.
+        encoded = Encoder(lambda code: str(_of_function(code, strict=True))).encode(v)
     except Unstable as error:
         raise error.at(name) from error
     except RecursionError as error:
@@ -105,5 +122,15 @@ def of_constant(v: Any, *, name: str = "value") -> Digest:
     return Digest(Fingerprint.of([*parts, Part("constant", "", digest)])) if parts else digest
 
 
-def _walk(flow: Flow | None = None) -> Walk:
-    return Walk(follow_function, follow_class, flow=flow)
+def _walk(
+    flow: Flow | None = None,
+    *,
+    module: str = "",
+    ignore: frozenset[str] = frozenset(),
+    strict: bool = False,
+) -> Walk:
+    home = place_named(module) if module else None
+    if home is None or home.owner != "user":
+        home = place_named("__main__")
+    file = home.path if home.owner == "user" else ""
+    return Walk(follow_function, follow_class, flow=flow, file=file, ignore=ignore, strict=strict)

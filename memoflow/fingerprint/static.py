@@ -29,7 +29,8 @@ _DEFINITIONS = (*_FUNCTIONS, ast.ClassDef)
 class StaticCode:
     """Collects the parts that names of modules reach."""
 
-    def __init__(self) -> None:
+    def __init__(self, ignore: frozenset[str] = frozenset()) -> None:
+        self.ignore = ignore
         self.parts: list[Part] = []
         self._seen: set[tuple[str, ...]] = set()
         self._todo: list[Callable[[], None]] = []
@@ -189,6 +190,10 @@ class StaticCode:
         if (place.path, name, *chain) in self._seen:
             return
         self._seen.add((place.path, name, *chain))
+        if f"{place.name}.{name}" in self.ignore:
+            shown = f"{place.name}.{name}"
+            self.parts.append(Part("ignored", shown, digest_of("ignored", shown)))
+            return
         found = self._source(place)
         if found is None:
             return

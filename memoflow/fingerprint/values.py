@@ -6,23 +6,35 @@ and the digest of its items. So no two values share an encoding by moving a boun
 
 from __future__ import annotations
 
-import array
 import collections
-import copyreg
 import enum
 import functools
 import itertools
 import logging
+import os
+import pathlib
 import struct
 import sys
 import types
 from collections.abc import Callable, Iterable
 from typing import Any
 
-from xxhash import xxh3_128, xxh3_128_digest
+from xxhash import xxh3_128
 
 from memoflow.errors import NoFingerprintError
 from memoflow.fingerprint.arrays import array_handler
+from memoflow.fingerprint.encoding import (
+    SCALARS,
+    Handler,
+    Opaque,
+    Unstable,
+    blob,
+    class_name,
+    flat,
+    text_bytes,
+)
+from memoflow.fingerprint.instances import attributes_of, reduced
+from memoflow.fingerprint.project import Anchors
 
 _DEEPEST = 200  # levels of three frames; Python allows a thousand, and not all are ours
 _REVISITS = 100_000  # of values on cycles, whose encodings cannot be remembered
@@ -51,33 +63,32 @@ CODE_TYPES: tuple[type, ...] = (
 )
 
 
-class Unstable(Exception):
-    """A value, or one inside it, has no stable meaning; `steps` lead to it, innermost first."""
-
-    def __init__(self, reason: str) -> None:
-        super().__init__(reason)
-        self.steps: list[str] = []
-
-    def at(self, name: str) -> NoFingerprintError:
-        return NoFingerprintError(name + "".join(reversed(self.steps)), str(self))
-
-
-def class_name(cls: type) -> str:
-    return f"{cls.__module__}:{cls.__qualname__}"
-
-
 class Encoder:
     """Encode values; hand functions, classes and modules found on the way to `code`.
 
     `code` returns the text that stands for such an object. `instance` is told the class of each
-    instance, so that a caller can add its code.
+    instance, so that a caller can add its code. Texts that name paths below `anchors` count as
+    relative to those. What cannot be encoded is Unstable, unless `opaque` has a token for it.
+    `live` values were made in this process, and not loaded from what another one kept.
     """
 
     def __init__(
-        self, code: Callable[[Any], str], instance: Callable[[type], None] = lambda cls: None
+        self,
+        code: Callable[[Any], str],
+        instance: Callable[[type], None] = lambda cls: None,
+        *,
+        anchors: Anchors | None = None,
+        opaque: Opaque | None = None,
+        live: bool = False,
+        in_opaque: bool = False,
     ) -> None:
+        self.live = live
         self._code = code
         self._instance = instance
+        self._anchors = anchors
+        self._scalars = {**SCALARS, str: self._located} if anchors else SCALARS
+        self.opaque = opaque
+        self.in_opaque = in_opaque  # whether something may stand for what holds these values
         self._above: dict[int, int] = {}  # id -> depth of the values that contain this one
         self._known: dict[int, bytes] = {}
         self._alive: list[object] = []  # keeps ids in `_known` from being given to others
@@ -87,7 +98,7 @@ class Encoder:
     def encode(self, value: Any) -> bytes:
         """Return the bytes that stand for `value`; Unstable if nothing does."""
         kind = type(value)
-        scalar = _SCALARS.get(kind)
+        scalar = self._scalars.get(kind)
         if scalar is not None:
             return scalar(value)
         key = id(value)
@@ -129,9 +140,9 @@ class Encoder:
 
     def sequence(self, tag: bytes, items: Any) -> bytes:
         """Encode a list or tuple; a flat one of one scalar type at the speed of its bytes."""
-        flat = _flat(items) if len(items) > 8 else None
-        if flat is not None:
-            return self.node(tag + b"*", flat)
+        pieces = flat(items, self._anchors) if len(items) > 8 else None
+        if pieces is not None:
+            return self.node(tag + b"*", pieces)
         hasher = xxh3_128(tag + b"\0" + struct.pack("<q", len(items)))
         i = -1
         try:
@@ -143,100 +154,85 @@ class Encoder:
             raise
         return b"#" + hasher.digest()
 
-    def mapping(self, tag: bytes, items: dict[Any, Any], *, step: str = "[{!r}]") -> bytes:
-        """Encode a dict; the order of its items does not count."""
-        hasher = xxh3_128(tag + b"\0" + struct.pack("<q", len(items)))
+    def mapping(self, tag: bytes, items: Any) -> bytes:
+        """Encode a dict or (key, value) pairs; their order counts, for results may follow it."""
+        pairs = list(items.items() if isinstance(items, dict) else items)
+        hasher = xxh3_128(tag + b"\0" + struct.pack("<q", len(pairs)))
+        update, encode, scalars = hasher.update, self.encode, self._scalars
+        text = scalars[str]
         key: Any = None
         try:
-            if all(type(key) is str for key in items):
-                for key in sorted(items):
-                    hasher.update(_text(key) + self.encode(items[key]))
-            else:
-                pairs = []
-                for key, item in items.items():
-                    pairs.append((self.encode(key), self.encode(item)))
-                for pair in sorted(pairs):
-                    hasher.update(b"".join(pair))
+            for key, item in pairs:
+                scalar = scalars.get(type(item))
+                first = text(key) if type(key) is str else encode(key)
+                update(first + (scalar(item) if scalar else encode(item)))
         except Unstable as error:
-            error.steps.append(step.format(key) if type(key) in _SCALARS else "[...]")
+            error.steps.append(f"[{key!r}]" if type(key) in SCALARS else "[...]")
             raise
         return b"#" + hasher.digest()
 
     def attributes(self, state: dict[Any, Any]) -> bytes:
-        return self.mapping(b"attributes", state, step=".{}")
+        """Encode attributes or keyword arguments, whose order does not count."""
+        hasher = xxh3_128(b"attributes\0" + struct.pack("<q", len(state)))
+        encode, scalars = self.encode, self._scalars
+        key: Any = None
+        try:
+            if all(type(key) is str for key in state):
+                for key in sorted(state):
+                    scalar = scalars.get(type(item := state[key]))
+                    hasher.update(text_bytes(key) + (scalar(item) if scalar else encode(item)))
+            else:
+                pairs = []
+                for key, item in state.items():
+                    pairs.append(encode(key) + encode(item))
+                for pair in sorted(pairs):
+                    hasher.update(pair)
+        except Unstable as error:
+            error.steps.append(f".{key}" if type(key) in SCALARS else "[...]")
+            raise
+        return b"#" + hasher.digest()
 
     def named(self, cls: type) -> bytes:
         """Encode which class this is, by name, and report it."""
         self._instance(cls)
-        return _text(class_name(cls))
+        return text_bytes(class_name(cls))
 
     def extras(self, value: Any) -> bytes:
         """Encode what an instance of a subclass of a builtin holds besides its content."""
-        state = dict(getattr(value, "__dict__", {}))
-        for cls in type(value).__mro__:
-            slots = cls.__dict__.get("__slots__", ())
-            for slot in (slots,) if isinstance(slots, str) else slots:
-                if slot not in ("__dict__", "__weakref__") and hasattr(value, slot):
-                    state[slot] = getattr(value, slot)
-        return self.attributes(state)
+        return self.attributes(attributes_of(value))
 
     def code(self, value: Any) -> bytes:
-        return b"c" + _text(self._code(value))
+        return b"c" + text_bytes(self._code(value))
 
+    def instance(self, value: Any, content: Handler) -> bytes:
+        """Encode an instance by its content, or where it has none, by what stands for it.
 
-def _int(value: int) -> bytes:
-    data = value.to_bytes((value.bit_length() + 8) // 8, "little", signed=True)
-    return struct.pack("<cI", b"i", len(data)) + data
-
-
-def _blob(tag: bytes, data: Any) -> bytes:
-    size = len(data)
-    if size > 64:
-        return tag.upper() + struct.pack("<q", size) + xxh3_128_digest(data)
-    return tag + struct.pack("<q", size) + bytes(data)
-
-
-def _text(value: str) -> bytes:
-    return _blob(b"s", value.encode("utf-8", "surrogatepass"))
-
-
-_SCALARS: dict[type, Callable[[Any], bytes]] = {
-    type(None): lambda value: b"N",
-    type(Ellipsis): lambda value: b".",
-    type(NotImplemented): lambda value: b"!",
-    bool: lambda value: b"1" if value else b"0",
-    int: _int,
-    float: lambda value: struct.pack("<cd", b"f", value),
-    complex: lambda value: struct.pack("<cdd", b"j", value.real, value.imag),
-    str: _text,
-    bytes: lambda value: _blob(b"b", value),
-    bytearray: lambda value: _blob(b"y", value),
-}
-
-
-def _flat(items: Any) -> tuple[bytes, ...] | None:
-    """Return the bytes of many floats, small ints or texts, or None for anything else."""
-    kinds = set(map(type, items))
-    if len(kinds) != 1:
-        return None
-    (kind,) = kinds
-    if kind is float:
-        return b"d", array.array("d", items).tobytes()
-    if kind is int:
+        Of nested ones the outermost counts by its class, up to an instance of a class that may
+        not: half a client would be no better than none, and differ in each process.
+        """
+        if self.opaque is None:
+            return content(self, value)
+        outer = self.in_opaque
+        mine = self.in_opaque = self.opaque.may(type(value))
         try:
-            return b"q", array.array("q", items).tobytes()
-        except OverflowError:
-            return None
-    if kind is str:
-        lengths = array.array("q", map(len, items)).tobytes()
-        text = "".join(items).encode("utf-8", "surrogatepass")
-        return b"s", struct.pack("<q", len(items)), lengths, text
-    return None
+            return content(self, value)
+        except (Unstable, NoFingerprintError):
+            if outer or not mine:
+                raise
+            self._lowest = _NOWHERE  # Its token depends on nothing that contains it.
+            return self.node(b"opaque", (text_bytes(self.opaque.token(value)),))
+        finally:
+            self.in_opaque = outer
+
+    def _located(self, value: str) -> bytes:
+        """Encode a text, with paths of the project as they are from the code that has them."""
+        pieces = self._anchors.split(value) if self._anchors else None
+        return self.node(b"located", map(text_bytes, pieces)) if pieces else text_bytes(value)
 
 
 def _members(encoder: Encoder, value: Any) -> list[bytes]:
     members = []
-    for member in value:
+    for member in list(value):
         try:
             members.append(encoder.encode(member))
         except Unstable as error:
@@ -249,7 +245,7 @@ def _set(encoder: Encoder, value: Any) -> bytes:
     return encoder.node(type(value).__name__.encode(), _members(encoder, value))
 
 
-def _subclass(content: Callable[[Encoder, Any], bytes]) -> Callable[[Encoder, Any], bytes]:
+def _subclass(content: Handler) -> Handler:
     def handler(encoder: Encoder, value: Any) -> bytes:
         pieces = encoder.named(type(value)), content(encoder, value), encoder.extras(value)
         return encoder.node(b"subclass", pieces)
@@ -257,47 +253,53 @@ def _subclass(content: Callable[[Encoder, Any], bytes]) -> Callable[[Encoder, An
     return handler
 
 
+def _list(encoder: Encoder, value: Any) -> bytes:
+    return encoder.sequence(b"list", list(list.__iter__(value)))
+
+
+def _tuple(encoder: Encoder, value: Any) -> bytes:
+    return encoder.sequence(b"tuple", tuple(tuple.__iter__(value)))
+
+
 def _dict(encoder: Encoder, value: Any) -> bytes:
-    return encoder.mapping(b"dict", dict(value.items()))
+    # By the methods of dict: those of a subclass may show anything else.
+    return encoder.mapping(b"dict", dict.items(value))
 
 
 def _ordered_dict(encoder: Encoder, value: Any) -> bytes:
-    pieces = [encoder.named(type(value))]
-    for key, item in value.items():
-        try:
-            pieces += (encoder.encode(key), encoder.encode(item))
-        except Unstable as error:
-            error.steps.append(f"[{key!r}]" if type(key) in _SCALARS else "[...]")
-            raise
-    return encoder.node(b"ordered", [*pieces, encoder.extras(value)])
+    return encoder.mapping(b"ordered", collections.OrderedDict.items(value))
 
 
 def _default_dict(encoder: Encoder, value: Any) -> bytes:
-    factory = encoder.encode(value.default_factory)
-    return encoder.node(
-        b"defaultdict",
-        (encoder.named(type(value)), factory, _dict(encoder, value), encoder.extras(value)),
-    )
+    return encoder.encode(value.default_factory) + _dict(encoder, value)
 
 
 def _memoryview(encoder: Encoder, value: Any) -> bytes:
     shape = repr((value.format, value.shape))
-    return encoder.node(b"memoryview", (_text(shape), _blob(b"b", value.tobytes())))
+    return encoder.node(b"memoryview", (text_bytes(shape), blob(b"b", value.tobytes())))
 
 
 def _enum(encoder: Encoder, value: Any) -> bytes:
     inner = encoder.encode(value._value_)
-    return encoder.node(b"enum", (encoder.named(type(value)), _text(str(value._name_)), inner))
+    return encoder.node(b"enum", (encoder.named(type(value)), text_bytes(str(value._name_)), inner))
 
 
 def _zone(encoder: Encoder, value: Any) -> bytes:
     if value.key is None:
         raise Unstable("a ZoneInfo that was read from a file has no name")
-    return encoder.node(b"zone", (encoder.named(type(value)), _text(value.key)))
+    return encoder.node(b"zone", (encoder.named(type(value)), text_bytes(value.key)))
 
 
 def _by_name(encoder: Encoder, value: Any) -> bytes:
-    return encoder.node(b"named", (_text(class_name(type(value))), _text(str(value.name))))
+    return encoder.node(
+        b"named", (text_bytes(class_name(type(value))), text_bytes(str(value.name)))
+    )
+
+
+def _compiled(encoder: Encoder, value: Any) -> bytes:
+    # What Numba would pickle has the number of this very object in it.
+    pieces = encoder.encode(value.py_func), encoder.encode(dict(value.targetoptions))
+    return encoder.node(b"compiled", (encoder.named(type(value)), *pieces))
 
 
 def _own(encoder: Encoder, value: Any) -> bytes:
@@ -313,68 +315,33 @@ def _refuse(encoder: Encoder, value: Any) -> bytes:
     raise Unstable(f"a {kind.__module__}.{kind.__qualname__} is a handle, not a value")
 
 
-def _reduced(encoder: Encoder, value: Any) -> bytes:
-    """Encode what pickle would keep of an instance: its class, arguments and state."""
-    kind = type(value)
-    try:
-        reducer = copyreg.dispatch_table.get(kind)
-        reduced: Any = reducer(value) if reducer else value.__reduce_ex__(4)
-    except RecursionError:
-        raise
-    except Exception as error:
-        raise Unstable(f"{kind.__module__}.{kind.__qualname__} keeps no state ({error})") from error
-    if isinstance(reduced, str):
-        module = getattr(value, "__module__", None) or kind.__module__
-        return encoder.node(b"global", (encoder.named(kind), _text(f"{module}:{reduced}")))
-    make, arguments, state, items, pairs = [*reduced, None, None, None][:5]
-    pieces = [encoder.named(kind), _maker(encoder, make)]
-    pieces += [_argument(encoder, argument) for argument in arguments]
-    pieces.append(_state(encoder, state))
-    if items is not None:
-        pieces.append(encoder.sequence(b"items", list(items)))
-    if pairs is not None:
-        pieces.append(encoder.mapping(b"pairs", dict(pairs)))
-    return encoder.node(b"reduced", pieces)
+def _path(encoder: Encoder, value: Any) -> bytes:
+    pieces = encoder.named(type(value)), encoder.encode(str(value))
+    return encoder.node(b"path", (*pieces, encoder.attributes(getattr(value, "__dict__", {}))))
 
 
-def _maker(encoder: Encoder, make: Any) -> bytes:
-    name = getattr(make, "__qualname__", None)
-    if name is None or name.count("<"):
-        return encoder.encode(make)
-    return _text(f"{make.__module__}:{name}")
-
-
-def _argument(encoder: Encoder, argument: Any) -> bytes:
-    # A class here says what to make: its name counts, as for any other instance, not its code.
-    return encoder.named(argument) if isinstance(argument, type) else encoder.encode(argument)
-
-
-def _state(encoder: Encoder, state: Any) -> bytes:
-    if type(state) is dict:
-        return encoder.attributes(state)
-    if type(state) is tuple and len(state) == 2 and type(state[1]) is dict:
-        return _state(encoder, state[0]) + encoder.attributes(state[1])
-    return encoder.encode(state)
-
-
-def _handler(kind: type) -> Callable[[Encoder, Any], bytes]:
+def _handler(kind: type) -> Handler:
     handler = _find(kind)
     _HANDLERS[kind] = handler
     return handler
 
 
-def _find(kind: type) -> Callable[[Encoder, Any], bytes]:
+def _find(kind: type) -> Handler:
     if any("__fingerprint__" in cls.__dict__ for cls in kind.__mro__):
         return _own
     if issubclass(kind, enum.Enum):
         return _enum
     if issubclass(kind, CODE_TYPES):
         return Encoder.code
+    if issubclass(kind, pathlib.PurePath) and kind.__reduce__ is pathlib.PurePath.__reduce__:
+        return _path
     if issubclass(kind, (logging.Logger, logging.Handler)):
         return _by_name
     zones = sys.modules.get("zoneinfo")
     if zones is not None and issubclass(kind, zones.ZoneInfo):
         return _zone
+    if any(cls.__module__ == "numba.core.dispatcher" for cls in kind.__mro__):
+        return _compiled
     special = array_handler(kind)
     if special is not None:
         return special
@@ -382,23 +349,25 @@ def _find(kind: type) -> Callable[[Encoder, Any], bytes]:
     for base, content in _BUILTINS.items():
         if issubclass(kind, base):
             plain = (base.__reduce_ex__, base.__reduce__, getattr(base, "__getstate__", None))
-            return content if list(reduces) == list(plain) else _reduced
+            return content if list(reduces) == list(plain) else reduced
+    if kind is itertools.count or kind is type(os.environ):
+        return lambda encoder, value: encoder.instance(value, _refuse)
     if hasattr(kind, "__next__") and kind.__module__ in _ITERATORS:
         return _refuse
-    return _reduced
+    return reduced
 
 
 _ITERATORS = ("builtins", itertools.__name__, "_collections_abc", "collections")
-_BUILTINS: dict[type, Callable[[Encoder, Any], bytes]] = {
-    collections.OrderedDict: _ordered_dict,
-    collections.defaultdict: _default_dict,
+_BUILTINS: dict[type, Handler] = {
+    collections.OrderedDict: _subclass(_ordered_dict),
+    collections.defaultdict: _subclass(_default_dict),
     dict: _subclass(_dict),
     set: _subclass(lambda encoder, value: encoder.node(b"set", _members(encoder, value))),
     frozenset: _subclass(lambda encoder, value: encoder.node(b"set", _members(encoder, value))),
-    list: _subclass(lambda encoder, value: encoder.sequence(b"list", list(value))),
-    tuple: _subclass(lambda encoder, value: encoder.sequence(b"tuple", tuple(value))),
+    list: _subclass(_list),
+    tuple: _subclass(_tuple),
 }
-_HANDLERS: dict[type, Callable[[Encoder, Any], bytes]] = {
+_HANDLERS: dict[type, Handler] = {
     list: lambda encoder, value: encoder.sequence(b"list", value),
     tuple: lambda encoder, value: encoder.sequence(b"tuple", value),
     dict: lambda encoder, value: encoder.mapping(b"dict", value),

@@ -2,26 +2,31 @@
 
 from __future__ import annotations
 
+import ast
 import functools
-import os
 import platform
 import sys
+import textwrap
 import types
 from collections import deque
-from collections.abc import Callable, Mapping
-from pathlib import PurePath
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from typing import Any
 
 from xxhash import xxh3_128_hexdigest
 
 from memoflow.errors import NoFingerprintError
+from memoflow.fingerprint.encoding import Unstable, class_name
 from memoflow.fingerprint.explain import summary
 from memoflow.fingerprint.flows import Flow
 from memoflow.fingerprint.modules import Place, place_named, place_of
-from memoflow.fingerprint.ownership import is_builtin, owner_of_class
+from memoflow.fingerprint.opaque import Opaque
+from memoflow.fingerprint.ownership import LIBRARIES, is_builtin, owner_of_class
 from memoflow.fingerprint.parts import Fingerprint, Part, digest_of
+from memoflow.fingerprint.project import Anchors, anchors
+from memoflow.fingerprint.source import syntax_digest
 from memoflow.fingerprint.static import StaticCode
-from memoflow.fingerprint.values import CODE_TYPES, Encoder, Unstable, class_name
+from memoflow.fingerprint.values import CODE_TYPES, Encoder
 from memoflow.fingerprint.whereabouts import written_in_class
 from memoflow.names import Digest
 
@@ -30,7 +35,9 @@ class Walk:
     """Collects parts. A token is the text by which code refers to other code.
 
     `function` and `class_` return the token of one and follow it; they know the walk, and the
-    walk not them.
+    walk not them. Paths of constants count as they are from `file` where the module of a
+    constant has none. The names in `ignore` are left out. If `strict`, a constant that cannot be
+    encoded is an error, also where its class could stand for it.
     """
 
     def __init__(
@@ -39,14 +46,26 @@ class Walk:
         class_: Callable[[Walk, type], str],
         *,
         flow: Flow | None = None,
+        file: str = "",
+        ignore: frozenset[str] = frozenset(),
+        strict: bool = False,
     ) -> None:
         self.flow = flow
+        self.file = file
+        self.ignore = ignore
+        self.strict = strict
+        self.by_class: set[str] = set()  # names of constants that count so, in whole or in part
+        self.made: set[str] = set()  # those of them whose making was followed
+        self._within: list[str] = []  # the constants that are being encoded
+        self._encoders: list[Encoder] = []  # those at work, each for code found by the one before
         self._function = function
         self._class = class_
-        self.static = StaticCode()
+        self.static = StaticCode(ignore)
         self.parts: list[Part] = []
         self.tokens: dict[int, str] = {}
         self._alive: list[object] = []
+        self._objects: dict[int, tuple[Any, str]] = {}  # by id: an object and its token
+        self._bound: dict[int, tuple[Any, str]] = {}
         self.todo: deque[Callable[[], object]] = deque()
         self.ran: set[str] = set()
         self._escaped = False
@@ -84,7 +103,7 @@ class Walk:
     def constant(self, value: Any, name: str) -> Digest:
         """Return the digest of a value; follow the code in it."""
         try:
-            encoded = Encoder(self.code, self._instance).encode(value)
+            encoded = Encoder(self.code, self._instance, anchors=self._anchors({})).encode(value)
             self._work()
             while self.subclasses and self._derived():
                 self._work()
@@ -124,7 +143,11 @@ class Walk:
         if isinstance(value, type):
             return self._class(self, value)
         self.tokens[id(value)] = f"cycle:{type(value).__name__}"
-        token = self.tokens[id(value)] = self._wrapper(value)
+        try:
+            token = self.tokens[id(value)] = self._wrapper(value)
+        except NoFingerprintError:
+            del self.tokens[id(value)]  # The walk may go on without what holds it.
+            raise
         return token
 
     def _wrapper(self, value: Any) -> str:
@@ -132,11 +155,16 @@ class Walk:
         kind = type(value).__name__
         if isinstance(value, types.ModuleType):
             return self._module(value)
+        known = self._of_library(value)
+        if known:
+            return known
         if isinstance(value, types.MethodType):
-            return f"bound({self.code(value.__func__)},{self.value(value.__self__, kind)})"
+            return f"bound({self.code(value.__func__)},{self._bound_to(value.__self__, kind)})"
         if isinstance(value, (functools.partial, functools.partialmethod)):
-            arguments = self.value((value.args, value.keywords), f"{kind} arguments")
-            return f"partial({self.value(value.func, kind)},{arguments})"
+            # As attributes, since the order of keywords does not count.
+            keywords = types.SimpleNamespace(**value.keywords)
+            given = [self.value(each, f"{kind} arguments") for each in (value.args, keywords)]
+            return f"partial({self.value(value.func, kind)},{','.join(given)})"
         if isinstance(value, (staticmethod, classmethod)):
             return f"{kind}({self.value(value.__func__, kind)})"
         if isinstance(value, property):
@@ -145,20 +173,49 @@ class Walk:
         if isinstance(value, functools.cached_property):
             return f"cached({self.value(value.func, kind)})"
         if isinstance(value, functools.singledispatchmethod):
-            registry = self.value(dict(value.dispatcher.registry), kind)
+            registry = self.value(set(value.dispatcher.registry.items()), kind)
             return f"dispatch({self.value(value.func, kind)},{registry})"
         if hasattr(value, "__wrapped__"):
             return f"{kind}({self.value(value.__wrapped__, kind)})"
         owner = getattr(value, "__self__", None)
         name = getattr(value, "__qualname__", kind)
         if owner is not None and not isinstance(owner, (types.ModuleType, type)):
-            return f"{name} of {self.value(owner, name)}"
+            return f"{name} of {self._bound_to(owner, name)}"
         home = getattr(value, "__module__", None) or getattr(
             getattr(value, "__objclass__", owner), "__module__", None
         )
         if isinstance(home, str):
             self.home(home)
         return f"{home}:{name}"
+
+    def _of_library(self, value: Any) -> str:
+        """Return the token of a bound method that a library's module has by its name.
+
+        Such as `random.random`: what it is bound to is the library's and differs in each process.
+        """
+        owner = getattr(value, "__self__", None)
+        if owner is None or isinstance(owner, (types.ModuleType, type)):
+            return ""
+        name = getattr(value, "__name__", "")
+        for cls in type(owner).__mro__:
+            home = sys.modules.get(cls.__module__)
+            if home is not None and vars(home).get(name) is value:
+                place = self.home(cls.__module__)
+                return f"{cls.__module__}:{name}" if place.owner in LIBRARIES else ""
+        return ""
+
+    def _bound_to(self, value: Any, path: str) -> str:
+        """Return the token of what a method is bound to, which may hold the method in turn."""
+        if isinstance(value, CODE_TYPES):
+            return self.code(value)
+        if id(value) not in self._bound:
+            self._bound[id(value)] = value, f"cycle:{class_name(type(value))}"
+            try:
+                self._bound[id(value)] = value, self.digest(value, path)
+            except NoFingerprintError:
+                del self._bound[id(value)]
+                raise
+        return self._bound[id(value)][1]
 
     def home(self, module: str) -> Place:
         """Return the place of a module; add its package, or its file if it is no Python."""
@@ -193,11 +250,45 @@ class Walk:
             return self.code(value)
         return self.digest(value, path)
 
-    def digest(self, value: Any, path: str) -> str:
+    def digest(self, value: Any, path: str, namespace: Mapping[str, Any] | None = None) -> str:
+        opaque = None if self.strict else Opaque(self.home, self.code, self._objects)
+        located = self._anchors(namespace or {})
+        encoder = Encoder(
+            self.code,
+            self._instance,
+            anchors=located,
+            opaque=opaque,
+            live=True,
+            in_opaque=bool(self._encoders) and self._encoders[-1].in_opaque,
+        )
+        self._encoders.append(encoder)
         try:
-            return xxh3_128_hexdigest(Encoder(self.code, self._instance).encode(value))
+            digest = xxh3_128_hexdigest(encoder.encode(value))
         except Unstable as error:
             raise error.at(path) from error
+        finally:
+            self._encoders.pop()
+        for text in opaque.described if opaque else ():
+            name = self._within[-1] if self._within else path
+            self.by_class.add(name)
+            self.add("opaque", name, digest_of(text), short=text)
+        return digest
+
+    def _anchors(self, namespace: Mapping[str, Any]) -> Anchors | None:
+        files = (namespace.get("__file__"), self.file)
+        return anchors(*dict.fromkeys(each for each in files if each and isinstance(each, str)))
+
+    def located(self, value: object, namespace: Mapping[str, Any]) -> bool:
+        """Say whether a text names a path of the project of the code that has it."""
+        known = self._anchors(namespace)
+        return isinstance(value, str) and known is not None and known.split(value) is not None
+
+    def ignores(self, name: str) -> bool:
+        """Say whether a constant is to be left out, and note that there is one of this name."""
+        if name not in self.ignore:
+            return False
+        self.add("ignored", name, digest_of("ignored", name))
+        return True
 
     def _instance(self, cls: type) -> None:
         if not is_builtin(cls):
@@ -209,9 +300,23 @@ class Walk:
         """Add a value as a part, and return its token."""
         if owner_of_class(type(value)) == "ours":
             return "ours"
-        digest = self.digest(_beside(value, namespace), name)
+        if self.ignores(name):
+            return "ignored"
+        with self._naming(name):
+            digest = self.digest(value, name, namespace)
+        if name in self.by_class:
+            # How it was made is not in it.
+            digest = digest_of(digest, _syntax(source))
         self.add("constant", name, digest, where, summary(value), source=source)
         return f"constant {name} {digest}"
+
+    @contextmanager
+    def _naming(self, name: str) -> Iterator[None]:
+        self._within.append(name)
+        try:
+            yield
+        finally:
+            self._within.pop()
 
     def escape(self, *, public: bool = False) -> None:
         """Take it that anything may be asked of the flow; with `public`, of its classes."""
@@ -237,9 +342,11 @@ class Walk:
         assert flow is not None
         for cls, name, value in flow.data(public=public):
             # In a walk of its own, for what cannot be told to be left out as a whole.
-            walk = Walk(self._function, self._class, flow=flow)
+            walk = Walk(self._function, self._class, flow=flow, file=self.file, ignore=self.ignore)
             walk._escaped = walk._public = True
             shown = flow.shown(cls, name)
+            if self.ignores(shown):
+                continue
             try:
                 digest = walk.constant(value, shown)
             except NoFingerprintError:
@@ -251,11 +358,9 @@ class Walk:
             self.add("constant", shown, digest, where, summary(value), source=text)
 
 
-def _beside(value: Any, namespace: Mapping[str, Any]) -> Any:
-    """Return a value; for a path beside the code that uses it, one that moves along with it."""
-    directory = os.path.dirname(str(namespace.get("__file__") or ""))
-    if directory and isinstance(value, (str, PurePath)):
-        text = str(value)
-        if text == directory or text.startswith(directory + os.sep):
-            return "beside", type(value).__name__, os.path.relpath(text, directory)
-    return value
+def _syntax(text: str) -> str:
+    """Return the digest of statements, whatever their layout; of none for no text."""
+    try:
+        return syntax_digest(*ast.parse(textwrap.dedent(text)).body)
+    except SyntaxError:
+        return digest_of(text)
