@@ -117,16 +117,25 @@ def _follow_making(walk: Walk, name: str, namespace: Mapping[str, Any]) -> None:
     if name in walk.made:
         return
     walk.made.add(name)
-    module, _, top = name.rpartition(".")
+    module, top, namespace = _home(name, namespace)
     path = str(namespace.get("__file__") or "")
     found = source.loaded(path) if path else None
     for statement in found.bindings.get(top, ()) if found else ():
         where = found.place(statement) if found else ""
-        body = Body(name, module or "__main__", namespace, {}, path, where, True)
+        body = Body(name, module, namespace, {}, path, where, True)
         for chain in sorted(reads_of([statement]).names):
             # What it was made with need not have a meaning, any more than itself.
             with contextlib.suppress(NoFingerprintError):
                 _meaning(walk, chain, body)
+
+
+def _home(name: str, namespace: Mapping[str, Any]) -> tuple[str, str, Mapping[str, Any]]:
+    """Return the module that binds the dotted name of a constant, its name there, and all else."""
+    module, _, top = name.rpartition(".")
+    home = sys.modules.get(module) if module else None
+    if home is not None:
+        return module, top, vars(home)
+    return module or "__main__", top, namespace
 
 
 def _injected(walk: Walk, module: types.ModuleType, rest: list[str]) -> str:
@@ -151,9 +160,9 @@ def _made_by_library(walk: Walk, value: Any, name: str, namespace: Mapping[str, 
         wrapped = value.__wrapped__
     except Exception:  # Proxies raise whatever they like.
         wrapped = None
+    module, top, namespace = _home(name, namespace)
     path = namespace.get("__file__")
     found = source.loaded(path) if isinstance(path, str) else None
-    top = name.rpartition(".")[2]
     statements = [] if found is None or top in found.imported else found.bindings.get(top, [])
     defined = [each for each in statements if isinstance(each, source.DECORATED)]
     if not isinstance(wrapped, (types.FunctionType, type)):
@@ -166,7 +175,6 @@ def _made_by_library(walk: Walk, value: Any, name: str, namespace: Mapping[str, 
     walk.tokens[id(value)] = f"cycle {name}"  # What it was filled with names it.
     tokens = [] if wrapped is None else [walk.code(wrapped)]
     if found is not None:
-        module = str(namespace.get("__name__", "?"))
         filled = [node for node in found.definitions if node.name in found.registered(top)]
         for node in [*statements, *filled]:
             where = found.place(node)

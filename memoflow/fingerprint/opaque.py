@@ -110,4 +110,8 @@ def _inside(value: Any) -> list[Any]:
         return [*wrapped, *(value.__closure__ or ()), *defaults]
     if isinstance(value, type) or type(value).__module__.partition(".")[0] in OURS:
         return []
-    return [value()] if isinstance(value, weakref.ref) else gc.get_referents(value)
+    if isinstance(value, weakref.ref):
+        return [value()]
+    if isinstance(value, weakref.finalize):
+        return [value.peek()]
+    return gc.get_referents(value)

@@ -16,6 +16,7 @@ from memoflow.fingerprint.modules import Owner, find, place_named, place_of
 from memoflow.fingerprint.packages import OURS, is_stdlib, site_of
 
 _HEAP_TYPE = 1 << 9  # Py_TPFLAGS_HEAPTYPE
+_OF_C_TYPES = (types.MethodDescriptorType, types.WrapperDescriptorType)
 LIBRARIES = ("ours", "stdlib", "installed")
 
 
@@ -100,8 +101,8 @@ def users_functions(cls: type) -> list[tuple[str, types.FunctionType]]:
 
 
 def _is_made_in_c(cls: type) -> bool:
-    methods = any(isinstance(each, types.MethodDescriptorType) for each in cls.__dict__.values())
-    return methods or not cls.__flags__ & _HEAP_TYPE
+    own = any(isinstance(each, _OF_C_TYPES) for each in cls.__dict__.values())
+    return own or not cls.__flags__ & _HEAP_TYPE
 
 
 def is_builtin(cls: type) -> bool:
