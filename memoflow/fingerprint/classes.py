@@ -83,7 +83,7 @@ def _body(walk: Walk, cls: type, token: str) -> str:
         else:
             syntax = origin + syntax_digest(*written.statements)
         held |= follow_names(walk, _reads(written, taken | fields_of(cls).keys()), body)
-    elif written.unnamed:
+    if written.unnamed:
         # Its file made it without naming it, such as the messages of a protocol.
         walk.static.whole(place_named(cls.__module__))
     if node is None:

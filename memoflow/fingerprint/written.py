@@ -69,8 +69,22 @@ def written_class(cls: type) -> WrittenClass:
         return dataclasses.replace(known, node=node)
     if not named:
         return known
-    bindings = tuple(file.bindings.get(cls.__qualname__.partition(".")[0], ()))
-    return dataclasses.replace(known, statements=bindings, unnamed=not bindings)
+    top = cls.__qualname__.partition(".")[0]
+    bindings = tuple(file.bindings.get(top, ()))
+    unnamed = not any(_assigns(each, top) for each in bindings)
+    return dataclasses.replace(known, statements=bindings, unnamed=unnamed)
+
+
+def _assigns(statement: ast.stmt, name: str) -> bool:
+    """Say whether a statement binds a name, and does not only change what that means."""
+    nodes = [each for each in ast.walk(statement) if isinstance(each, (ast.Name, ast.alias))]
+    stored = (each.id for each in nodes if isinstance(each, ast.Name) and _is_stored(each))
+    imported = (each.asname or each.name for each in nodes if isinstance(each, ast.alias))
+    return name in {*stored, *imported}
+
+
+def _is_stored(node: ast.Name) -> bool:
+    return isinstance(node.ctx, ast.Store)
 
 
 def _fits(node: ast.ClassDef, cls: type) -> bool:
