@@ -75,8 +75,6 @@ def _collect(code: CodeType, reads: Reads) -> None:
             reads.names.add(chain)
             if chain in (("eval",), ("exec",), ("globals",), ("vars",), ("locals",)):
                 reads.dynamic = True
-            if chain[-1] in ("import_module", "__import__"):
-                reads.guesses.add("")
         elif instruction.opname == "IMPORT_NAME":
             level, names = instructions[i - 2].argval, instructions[i - 1].argval
             module = instruction.argval, level

@@ -6,7 +6,6 @@ import ast
 import builtins
 import contextlib
 import functools
-import importlib
 import sys
 import types
 from collections.abc import Mapping
@@ -17,6 +16,8 @@ from memoflow.fingerprint import modules, source
 from memoflow.fingerprint.bodies import MISSING, Body, dotted
 from memoflow.fingerprint.flows import NAMES_OF_CLASS, TELLING
 from memoflow.fingerprint.modules import place_named, place_of
+from memoflow.fingerprint.ownership import owner_of
+from memoflow.fingerprint.parts import digest_of
 from memoflow.fingerprint.reads import Chain, Reads, imports_in, reads_of
 from memoflow.fingerprint.source import syntax_digest
 from memoflow.fingerprint.static import candidates, effects_part
@@ -73,10 +74,10 @@ def follow(walk: Walk, value: Any, name: str, rest: list[str], f: Body) -> str |
     """Return the token of what `rest` means, asked of a value of this name; follow it."""
     namespace = f.namespace
     while isinstance(value, types.ModuleType):
-        place = walk.home(value.__name__)
+        place = walk.home_of(value)
         inside = rest and rest[0] in vars(value)
         if place.owner != "user" and not (place.owner == "installed" and not place.path and inside):
-            return f"{value.__name__}.{'.'.join(rest)}"
+            return f"{value.__name__}.{'.'.join(rest)}{_injected(walk, value, rest)}"
         follow_import(walk, place.name, vars(value))
         namespace = vars(value)
         if not rest:
@@ -92,8 +93,6 @@ def follow(walk: Walk, value: Any, name: str, rest: list[str], f: Body) -> str |
         return "ignored"
     if walk.flow and any(value is each for each in walk.flow.classes):
         return _flow_class(walk, value, rest, f)
-    if value is importlib.import_module and not name.endswith("import_module"):
-        raise NoFingerprintError(f.shown, "it imports by another name of import_module")
     if isinstance(value, CODE_TYPES):
         attribute = getattr(value, "__dict__", {}).get(rest[0]) if rest else None
         if rest and rest[0] == "__doc__":
@@ -103,9 +102,10 @@ def follow(walk: Walk, value: Any, name: str, rest: list[str], f: Body) -> str |
             return walk.code(value)
         inner = walk.constant_part(attribute, f"{name}.{rest[0]}", namespace, f.where)
         return f"{walk.code(value)} {inner}"
-    wrapped = _decorated(walk, value)
-    if wrapped is not None:
-        return wrapped
+    if owner_of(type(value)) == "installed":
+        made = _made_by_library(walk, value, name, namespace)
+        if made is not None:
+            return made
     token = walk.constant_part(value, name, namespace, *written(name, namespace, f.where))
     if name in walk.by_class:
         _follow_making(walk, name, namespace)
@@ -117,30 +117,83 @@ def _follow_making(walk: Walk, name: str, namespace: Mapping[str, Any]) -> None:
     if name in walk.made:
         return
     walk.made.add(name)
-    module, _, top = name.rpartition(".")
+    module, top, namespace = _home(name, namespace)
     path = str(namespace.get("__file__") or "")
     found = source.loaded(path) if path else None
     for statement in found.bindings.get(top, ()) if found else ():
         where = found.place(statement) if found else ""
-        body = Body(name, module or "__main__", namespace, {}, path, where, True)
+        body = Body(name, module, namespace, {}, path, where, True)
         for chain in sorted(reads_of([statement]).names):
             # What it was made with need not have a meaning, any more than itself.
             with contextlib.suppress(NoFingerprintError):
                 _meaning(walk, chain, body)
 
 
-def _decorated(walk: Walk, value: Any) -> str | None:
-    """Return the token of the user's code that an object of a library wraps, or None."""
-    cls = type(value)
-    if place_named(cls.__module__).owner != "installed":
-        return None
+def _home(name: str, namespace: Mapping[str, Any]) -> tuple[str, str, Mapping[str, Any]]:
+    """Return the module that binds the dotted name of a constant, its name there, and all else."""
+    module, _, top = name.rpartition(".")
+    home = sys.modules.get(module) if module else None
+    if home is not None:
+        return module, top, vars(home)
+    return module or "__main__", top, namespace
+
+
+def _injected(walk: Walk, module: types.ModuleType, rest: list[str]) -> str:
+    """Return the token of the user's code if that is what a library's module holds by a name."""
+    value: Any = module
+    for name in rest:
+        if not isinstance(value, types.ModuleType):
+            break
+        value = vars(value).get(name)
+    if isinstance(value, (types.FunctionType, type)) and owner_of(value) == "user":
+        return f" {walk.code(value)}"
+    return ""
+
+
+def _made_by_library(walk: Walk, value: Any, name: str, namespace: Mapping[str, Any]) -> str | None:
+    """Return the token of an object that a library made of the user's code, or None.
+
+    What the library keeps in it may differ in each process. What it was made of, and the
+    statements that made it, are the user's.
+    """
     try:
         wrapped = value.__wrapped__
     except Exception:  # Proxies raise whatever they like.
-        return None
+        wrapped = None
+    module, top, namespace = _home(name, namespace)
+    path = namespace.get("__file__")
+    found = source.loaded(path) if isinstance(path, str) else None
+    statements = [] if found is None or top in found.imported else found.bindings.get(top, [])
+    defined = [each for each in statements if isinstance(each, source.DECORATED)]
     if not isinstance(wrapped, (types.FunctionType, type)):
-        return None
-    return f"{walk.code(cls)}({walk.code(wrapped)})"
+        if not defined:
+            return None
+        wrapped = None
+    known = walk.tokens.get(id(value))
+    if known is not None:
+        return known
+    walk.tokens[id(value)] = f"cycle {name}"  # What it was filled with names it.
+    tokens = [] if wrapped is None else [walk.code(wrapped)]
+    if found is not None:
+        filled = [node for node in found.definitions if node.name in found.registered(top)]
+        for node in [*statements, *filled]:
+            where = found.place(node)
+            body = Body(dotted(module, top), module, namespace, {}, found.path, where, True)
+            tokens.append(follow_statement(walk, node, body))
+    token = walk.tokens[id(value)] = f"{walk.code(type(value))}({','.join(tokens)})"
+    return token
+
+
+def follow_statement(walk: Walk, node: ast.stmt, body: Body) -> str:
+    """Return the token of a statement, for a value that a library made when it ran."""
+    found = source.loaded(body.path)
+    origin = "changed since" if found is None or found.changed else "as loaded"
+    held = follow_names(walk, reads_of([node]), body)
+    names = (text for pair in sorted(held.items()) for text in pair)
+    digest = digest_of(origin, syntax_digest(node), *names)
+    text = found.text(node) if found else ""
+    walk.add("code", body.shown, digest, body.where, source=text)
+    return f"made by {digest}"
 
 
 def _origin(walk: Walk, name: str, value: Any, f: Body) -> tuple[str, str] | None:

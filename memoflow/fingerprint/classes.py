@@ -2,35 +2,37 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
-import enum
+import inspect
 import os
-import sys
-from collections.abc import Mapping
+from collections.abc import Collection
 from typing import Any
 
 from memoflow.errors import NoFingerprintError
 from memoflow.fingerprint import source
 from memoflow.fingerprint.bodies import Body, meanings
 from memoflow.fingerprint.chains import follow_import, follow_names
-from memoflow.fingerprint.flows import BOOKKEEPING
-from memoflow.fingerprint.modules import find
+from memoflow.fingerprint.members import Members
+from memoflow.fingerprint.modules import find, place_named
+from memoflow.fingerprint.ownership import LIBRARIES, functions_of, owner_of_class, users_functions
 from memoflow.fingerprint.parts import digest_of
-from memoflow.fingerprint.reads import bound_by, reads_of
+from memoflow.fingerprint.reads import Reads, bound_by, reads_of
 from memoflow.fingerprint.source import syntax_digest
-from memoflow.fingerprint.values import CODE_TYPES
 from memoflow.fingerprint.walk import Walk
-from memoflow.fingerprint.whereabouts import written_in_class
-
-_GENERATED = ("<string>", "<attrs generated", "<namedtuple")
+from memoflow.fingerprint.written import WrittenClass, written_class
 
 
 def follow_class(walk: Walk, cls: type) -> str:
     """Return the token of a class; follow it, now or when its turn comes."""
     token = f"{cls.__module__}:{cls.__qualname__}"
     walk.tokens[id(cls)] = token
-    if walk.home(cls.__module__).owner in ("ours", "stdlib", "installed"):
-        return token
+    owner = owner_of_class(cls)
+    if owner in LIBRARIES:
+        walk.home(cls.__module__)
+        return _of_library(walk, cls, token)
+    if owner == place_named(cls.__module__).owner:
+        walk.home(cls.__module__)
     if walk.flow and cls in walk.flow.classes:
         walk.escape(public=cls is not walk.flow.cls)
         return token
@@ -42,36 +44,51 @@ def follow_class(walk: Walk, cls: type) -> str:
     return token
 
 
+def _of_library(walk: Walk, cls: type, name: str) -> str:
+    """Return the token of a library's class, with the user's code that it holds."""
+    if find(cls.__module__, cls.__qualname__) is cls:
+        held = [f"{name} {walk.code(f)}" for name, f in users_functions(cls)]
+    else:
+        # Made while a decorator of the library ran, it may derive from the user's or hold it.
+        held = [walk.code(base) for base in cls.__bases__ if base is not object]
+        held += [walk.code(f) for _, f in functions_of(cls)]
+    if held:
+        walk.tokens[id(cls)] = name = f"{name}({','.join(held)})"
+    return name
+
+
 def _body(walk: Walk, cls: type, token: str) -> str:
     """Add the parts of a user's class; return a digest of it with what it holds."""
     walk.classes[token] = cls
-    home = sys.modules.get(cls.__module__)
-    namespace: Mapping[str, Any] = vars(home) if home is not None else {}
-    path = str(namespace.get("__file__") or "")
-    found = source.loaded(path) if path else None
-    node = found.class_(cls.__qualname__) if found else None
-    line = f":{node.lineno}" if node else ""
-    where = f"{os.path.basename(path)}{line}"
+    written = written_class(cls)
+    found, node = written.file, written.node
+    where = os.path.basename(written.path) + (f":{node.lineno}" if node else "")
     shown = cls.__qualname__.replace("<locals>.", "")
-    body = Body(shown, cls.__module__, namespace, {}, path, where, True)
+    within = dict(vars(cls)) | dict.fromkeys(written.assigned)
+    body = Body(
+        shown, written.module, written.namespace, {}, written.path, where, True, within=within
+    )
     held = {f"base {i}": walk.value(base, shown) for i, base in enumerate(cls.__bases__)}
     if type(cls) is not type:
         held["metaclass"] = walk.code(type(cls))
-    assigned = frozenset(
-        name for statement in (node.body if node else ()) for name in bound_by(statement)
-    )
-    taken = _members(walk, cls, shown, body, assigned if node else None, held)
+    taken = Members(walk, cls, body, written).follow(held)
     if dataclasses.is_dataclass(cls):
         held |= _fields(walk, cls, shown)
     syntax = ""
-    if node is not None and found is not None:
+    if found is not None and (node is not None or written.statements):
         # The class that is loaded does not tell whether the file is still what made it.
         origin = "changed since" if found.changed else "as loaded"
-        syntax = origin + syntax_digest(node, shallow=True, without=taken)
-        marks = [each.annotation for each in node.body if isinstance(each, source.Annotated)]
-        reads = reads_of([*node.decorator_list, *node.keywords, *marks])
-        held |= follow_names(walk, reads, body)
-    follow_import(walk, cls.__module__, namespace)
+        if node is not None:
+            syntax = origin + syntax_digest(node, shallow=True, without=taken)
+        else:
+            syntax = origin + syntax_digest(*written.statements)
+        held |= follow_names(walk, _reads(written, taken | fields_of(cls).keys()), body)
+    if written.unnamed:
+        # Its file made it without naming it, such as the messages of a protocol.
+        walk.static.whole(place_named(cls.__module__))
+    if node is None:
+        held |= _annotations(walk, cls, shown)
+    follow_import(walk, written.module, written.namespace)
     text = found.text(node, shallow=True) if node and found and not found.changed else ""
     walk.add("code", f"class {shown}", digest_of(token, syntax), where, source=text)
     names = digest_of(token, *(text for pair in sorted(held.items()) for text in pair))
@@ -79,51 +96,33 @@ def _body(walk: Walk, cls: type, token: str) -> str:
     return digest_of(syntax, names).hex
 
 
-def _members(
-    walk: Walk,
-    cls: type,
-    shown: str,
-    body: Body,
-    assigned: frozenset[str] | None,
-    held: dict[str, str],
-) -> frozenset[str]:
-    """Follow the attributes of a class; return the names of those that hold data."""
-    taken = set()
-    is_enum = issubclass(cls, enum.Enum)
-    members = dict(cls.__members__) if is_enum else {}  # type: ignore[attr-defined]
-    for name, member in members.items():
-        held[name] = walk.constant_part(
-            member._value_, f"{shown}.{name}", body.namespace, *written_in_class(cls, name)
-        )
-    if members:
-        held["members"] = repr(list(members))
-    generated = dataclasses.is_dataclass(cls) or hasattr(cls, "__attrs_attrs__")
-    generated = generated or (issubclass(cls, tuple) and hasattr(cls, "_fields"))
-    for name, value in sorted(cls.__dict__.items()):
-        if name in BOOKKEEPING or name in members:
-            continue
-        if is_enum and not isinstance(value, CODE_TYPES):
-            continue
-        if is_enum and isinstance(value, type) and name.startswith("_"):
-            continue
-        if isinstance(value, CODE_TYPES):
-            inner = getattr(value, "__func__", value)
-            made = getattr(getattr(inner, "__code__", None), "co_filename", "")
-            if not (generated and made.startswith(_GENERATED)):
-                held[name] = walk.code(value)
-            continue
-        if type(value).__name__ == "_tuplegetter":
-            continue  # the field of a named tuple
-        try:
-            held[name] = walk.constant_part(
-                value, f"{shown}.{name}", body.namespace, *written_in_class(cls, name)
-            )
-        except NoFingerprintError:
-            # What a metaclass or decorator of a library put there, it can answer for.
-            if assigned is None or name in assigned:
-                raise
-        taken.add(name)
-    return frozenset(taken) | members.keys()
+def _reads(written: WrittenClass, taken: Collection[str]) -> Reads:
+    """Return what a class statement reads itself, besides what its functions read.
+
+    The values that its body gives to the names in `taken` count by what they came to.
+    """
+    node = written.node
+    if node is None:
+        return reads_of(written.statements)
+    plain = [each for each in node.body if not isinstance(each, source.DECORATED)]
+    marks = [each.annotation for each in plain if isinstance(each, source.Annotated)]
+    others = [each for each in plain if not bound_by(each) or not bound_by(each) <= set(taken)]
+    return reads_of([*node.decorator_list, *node.keywords, *marks, *others])
+
+
+def _annotations(walk: Walk, cls: type, shown: str) -> dict[str, str]:
+    """Return the annotations of a class whose statement is not known, as far as they mean much."""
+    held = {}
+    with contextlib.suppress(Exception):  # Evaluating them runs whatever code is in them.
+        for name, mark in inspect.get_annotations(cls).items():
+            with contextlib.suppress(NoFingerprintError):
+                held[f"annotation {name}"] = walk.value(mark, shown)
+    return held
+
+
+def fields_of(cls: type) -> dict[str, dataclasses.Field[Any]]:
+    fields: dict[str, dataclasses.Field[Any]] = cls.__dict__.get("__dataclass_fields__", {})
+    return fields
 
 
 def _fields(walk: Walk, cls: type, shown: str) -> dict[str, str]:

@@ -164,6 +164,8 @@ class Difference:
             return f"code of {subject} changed{place}"
         if not self.old or not self.new or (self.old == self.new and self.part):
             return f"{subject} changed{place}"
+        if self.old == self.new and self.kind == "package":
+            return f"{subject} {self.new} was installed again from elsewhere"
         if self.old == self.new:
             return f"{subject} changed{place}: {self.new} of other content"
         changed = " changed:" if self.kind in ("parameter", "client") else ""
@@ -313,7 +315,10 @@ def _difference(kind: str, name: str, was: list[Part], now: list[Part]) -> Diffe
     if kind == "code":
         old = new = ""
     elif kind in ("package", "python"):
-        old, new = (", ".join(sorted({part.digest for part in parts})) for parts in (was, now))
+        old, new = (
+            ", ".join(sorted({part.summary or part.digest for part in parts}))
+            for parts in (was, now)
+        )
     else:
         old, new = (", ".join(sorted({part.summary for part in parts})) for parts in (was, now))
     diff = _diff(older[0], newer[0]) if len(older) == len(newer) == 1 else ""

@@ -8,7 +8,7 @@ from typing import Any
 
 from memoflow.fingerprint.bodies import MISSING
 from memoflow.fingerprint.modules import place_named
-from memoflow.fingerprint.packages import OURS
+from memoflow.fingerprint.ownership import owner_of_class
 from memoflow.fingerprint.values import CODE_TYPES
 
 # Kept by Python or a library for itself; what of it matters is looked at in another way.
@@ -81,7 +81,7 @@ class Flow:
             for name, value in sorted(cls.__dict__.items()):
                 known = name in BOOKKEEPING or name in _METAFLOWS or name.startswith("_abc_")
                 dunder = name.startswith("__") and name.endswith("__")
-                ours = type(value).__module__.partition(".")[0] in OURS
+                ours = owner_of_class(type(value)) == "ours"
                 if not (known or dunder or ours or isinstance(value, CODE_TYPES)) and (
                     public or name.startswith("_")
                 ):

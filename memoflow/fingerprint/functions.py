@@ -10,7 +10,7 @@ from typing import Any
 from memoflow.fingerprint.bodies import Body, cells_of, meanings
 from memoflow.fingerprint.chains import follow_import, follow_loaded, follow_names
 from memoflow.fingerprint.modules import Place, find, place_named
-from memoflow.fingerprint.packages import OURS, is_stdlib, site_of
+from memoflow.fingerprint.ownership import LIBRARIES, owner_of, owner_of_function
 from memoflow.fingerprint.parts import digest_of
 from memoflow.fingerprint.reads import reads_of_function
 from memoflow.fingerprint.selves import asked_of_inputs, follow_self
@@ -29,27 +29,34 @@ def follow_function(walk: Walk, f: types.FunctionType) -> str:
     if walk.flow:
         qualname = walk.flow.called(module, qualname)
     path = _path(f)
-    if module.partition(".")[0] in OURS:
-        walk.tokens[id(f)] = f"ours:{qualname}"
-        return _of_library(walk, f, f"ours:{qualname}")
-    if path and is_stdlib(module, path):
-        walk.tokens[id(f)] = f"{module}:{qualname}"
-        return _of_library(walk, f, f"{module}:{qualname}")
-    if path and site_of(path):
-        walk.package(Place(module, "installed", path))
-        walk.tokens[id(f)] = f"{module}:{qualname}"
-        return _of_library(walk, f, f"{module}:{qualname}")
+    owner = owner_of_function(f)
+    if owner in LIBRARIES:
+        token = f"ours:{qualname}" if owner == "ours" else f"{module}:{qualname}"
+        if owner == "installed":
+            walk.package(Place(module, owner, path))
+        walk.tokens[id(f)] = token
+        return _of_library(walk, f, token)
+    token = f"{module}:{qualname}{_other_name(walk, f)}"
     if find(f.__module__, f.__qualname__) is f:
-        token = f"{module}:{qualname}"
         walk.tokens[id(f)] = token
         walk.todo.append(lambda: _body(walk, f, token, module, qualname, path))
         return token
     # Two closures share a name: what is in them has to tell them apart.
-    token = f"{module}:{qualname}"
     walk.tokens[id(f)] = f"cycle {token}"
     token = f"{token}#{_body(walk, f, token, module, qualname, path)}"
     walk.tokens[id(f)] = token
     return token
+
+
+def _other_name(walk: Walk, f: types.FunctionType) -> str:
+    """Return the name that a decorator gave a function: one wrapper has it for each it wraps."""
+    code, module = f.__code__, str(f.__module__)
+    written = getattr(code, "co_qualname", f.__qualname__)
+    plain = f.__qualname__.rpartition(".")[2] == code.co_name
+    if module == f.__globals__.get("__name__", "?") and f.__qualname__ == written and plain:
+        return ""
+    qualname = walk.flow.called(module, f.__qualname__) if walk.flow else f.__qualname__
+    return f" as {module}:{qualname}"
 
 
 def _of_library(walk: Walk, f: types.FunctionType, name: str) -> str:
@@ -87,6 +94,8 @@ def _body(
     code = f.__code__
     shown = qualname.replace("<locals>.", "")
     where = f"{os.path.basename(path)}:{code.co_firstlineno}"
+    if " at 0x" in where:  # Generated, and named by where in memory something is.
+        where = ""
     owner = walk.flow.owner(f) if walk.flow else None
     bound = owner is not None and not isinstance(owner.__dict__.get(f.__name__), staticmethod)
     cls = find(f.__module__, f.__qualname__.rpartition(".")[0])
@@ -110,7 +119,7 @@ def _body(
     follow_import(walk, module, f.__globals__)
     walk.subclasses |= reads.subclasses
     package = str(f.__globals__.get("__package__") or "")
-    walk.static.follow(reads, package, shown)
+    walk.static.follow(reads, package)
     held = follow_names(walk, reads, body) | follow_loaded(walk, reads, body, package)
     if reads.dynamic:
         walk.static.whole(place_named(module))
@@ -138,6 +147,9 @@ def _defaults(walk: Walk, f: types.FunctionType, body: Body, held: dict[str, str
     for name, value in [*zip(names, values, strict=True), *(f.__kwdefaults__ or {}).items()]:
         if isinstance(value, CODE_TYPES):
             held[f"{name}="] = walk.code(value)
+        elif code.co_filename.startswith("<") and owner_of(value) in LIBRARIES[1:]:
+            # A library that generates a function hands it what it needs in this way.
+            held[f"{name}="] = walk.code(type(value))
         elif type(value) not in _PLAIN or walk.located(value, body.namespace):
             shown = f"{body.shown}.{name}"
             held[f"{name}="] = walk.constant_part(value, shown, body.namespace, body.where)

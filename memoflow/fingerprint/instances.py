@@ -3,10 +3,17 @@
 from __future__ import annotations
 
 import copyreg
+import gc
+import re
+import sys
+import types
 from typing import Any
 
 from memoflow.fingerprint.encoding import Encoder, Unstable, text_bytes
+from memoflow.fingerprint.modules import find
+from memoflow.fingerprint.ownership import LIBRARIES, owner_of_class
 
+_PICKLED = re.compile(rb"\x80[\x04\x05]\x95.{6}\0\0\x8c", re.S)  # protocol, frame and a text
 _NO_POINTER = 1 << 20  # below any address
 # Attributes that hold an id() beside what it is the id of, to see whether that was replaced:
 # they differ in each process, survive pickling, and decide on nothing but a warning.
@@ -16,9 +23,19 @@ _IDENTITIES = {"_stop_words_id": "sklearn.feature_extraction.text"}
 
 def reduced(encoder: Encoder, value: Any) -> bytes:
     """Encode what pickle would keep of an instance: its class, arguments and state."""
+    if encoder.live and _is_of_library(value):
+        return encoder.node(b"singleton", (encoder.named(type(value)),))
     if encoder.opaque is None:
         return _reduced(encoder, value)
     return encoder.instance(value, _reduced)
+
+
+def _is_of_library(value: Any) -> bool:
+    """Say whether the library that an object is of keeps it for all, as NumPy its generator."""
+    home = sys.modules.get(type(value).__module__)
+    if home is None or not any(each is value for each in list(vars(home).values())):
+        return False
+    return owner_of_class(type(value)) in LIBRARIES
 
 
 def _reduced(encoder: Encoder, value: Any) -> bytes:
@@ -26,8 +43,14 @@ def _reduced(encoder: Encoder, value: Any) -> bytes:
     reduced = reduction(value)
     if isinstance(reduced, str):
         module = getattr(value, "__module__", None) or kind.__module__
-        return encoder.node(b"global", (encoder.named(kind), text_bytes(f"{module}:{reduced}")))
+        # Its name does not tell it if it is not found by that: `numpy.frompyfunc(f, 1, 1)`.
+        held = gc.get_referents(value) if find(module, reduced) is not value else []
+        code = [encoder.encode(each) for each in held if isinstance(each, types.FunctionType)]
+        name = text_bytes(f"{module}:{reduced}")
+        return encoder.node(b"global", (encoder.named(kind), name, *code))
     make, arguments, state, items, pairs = [*reduced, None, None, None][:5]
+    if encoder.live and any(map(_holds_pickle, (*arguments, state))):
+        raise Unstable(f"a {kind.__module__}.{kind.__qualname__} keeps code as bytes")
     pieces = [encoder.named(kind), _maker(encoder, make)]
     pieces += [_argument(encoder, argument) for argument in arguments]
     pieces.append(_state(encoder, value, state))
@@ -36,6 +59,11 @@ def _reduced(encoder: Encoder, value: Any) -> bytes:
     if pairs is not None:
         pieces.append(encoder.mapping(b"pairs", pairs))
     return encoder.node(b"reduced", pieces)
+
+
+def _holds_pickle(data: Any) -> bool:
+    """Say whether bytes hold something pickled, by which a library keeps functions it was given."""
+    return isinstance(data, bytes) and _PICKLED.search(data) is not None
 
 
 def reduction(value: Any) -> Any:

@@ -32,6 +32,8 @@ def place_of(module: ModuleType) -> Place:
     path = namespace.get("__file__")
     search = tuple(namespace.get("__path__") or ())
     name = str(namespace.get("__name__", "?"))
+    if path is None and not search and namespace.get("__spec__") is None and name != "__main__":
+        return Place(name, "user")  # Made by somebody's code and not by an import.
     return _place(name, path, search)
 
 

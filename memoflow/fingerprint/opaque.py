@@ -10,12 +10,13 @@ import gc
 import logging
 import os
 import types
-from collections import deque
+import weakref
 from collections.abc import Callable, Iterator
 from typing import Any
 
 from memoflow.fingerprint.encoding import class_name
-from memoflow.fingerprint.modules import Place, place_named
+from memoflow.fingerprint.modules import Place, find
+from memoflow.fingerprint.ownership import LIBRARIES, owner_of, owner_of_class
 from memoflow.fingerprint.packages import OURS, providers
 from memoflow.fingerprint.parts import digest_of
 
@@ -33,27 +34,36 @@ class Opaque:
     `described` has (class, class and what provides it) of each of those.
     """
 
-    def __init__(self, home: Callable[[str], Place], code: Callable[[Any], str]) -> None:
+    def __init__(
+        self,
+        home: Callable[[str], Place],
+        code: Callable[[Any], str],
+        tokens: dict[int, tuple[Any, str]],
+    ) -> None:
         self.described: list[tuple[str, str]] = []
         self._may: dict[type, bool] = {}
+        self._tokens = tokens  # by id, with the object so that it stays the only one of that id
         self._home = home
         self._code = code
 
     def may(self, cls: type) -> bool:
         known = self._may.get(cls)
         if known is None:
-            owner = place_named(cls.__module__).owner
-            known = owner != "user" and owner != "missing" and cls.__module__ not in _TRANSPARENT
+            known = cls.__module__ not in _TRANSPARENT and owner_of_class(cls) in LIBRARIES
             self._may[cls] = known
         return known
 
     def token(self, value: Any) -> str:
         cls = type(value)
-        held = sorted(map(self._code, _code_in(value)))
+        if id(value) not in self._tokens:
+            name = class_name(cls)
+            self._tokens[id(value)] = value, f"cycle {name}"  # What it holds may hold it.
+            held = sorted(map(self._code, _code_in(value)))
+            self._tokens[id(value)] = value, digest_of(name, _file_name(value), *held)
         described = _described(cls, self._home(cls.__module__))
         if value is not os.environ:  # What is read of it is seen when it is.
             self.described.append((class_name(cls), described))
-        return digest_of(class_name(cls), _file_name(value), *held)
+        return self._tokens[id(value)][1]
 
 
 def _described(cls: type, place: Place) -> str:
@@ -61,7 +71,7 @@ def _described(cls: type, place: Place) -> str:
     if place.owner != "installed" or not place.path:
         return name
     provided = providers(place.name.partition(".")[0], place.path)
-    return f"{name} of {', '.join(' '.join(each) for each in provided)}"
+    return f"{name} of {', '.join(f'{each.name} {each.version}' for each in provided)}"
 
 
 def _file_name(value: Any) -> str:
@@ -73,26 +83,41 @@ def _file_name(value: Any) -> str:
 
 
 def _code_in(value: Any) -> Iterator[Any]:
-    """Yield the user's functions and classes that an object holds, such as its callbacks."""
+    """Yield the user's functions and classes that an object holds, such as its callbacks.
+
+    Level by level, so that where it gets too much the same is left out in each process.
+    """
     seen = {id(value)}
-    todo = deque([value])
-    while todo and len(seen) < _MOST_VISITED:
-        each = todo.popleft()
-        if isinstance(each, _CODE):
-            if place_named(str(each.__module__)).owner == "user":
+    level = [value]
+    while level and len(seen) < _MOST_VISITED:
+        following: list[Any] = []
+        for each in level:
+            if isinstance(each, _CODE) and _is_users(each):
                 yield each
                 continue
-            inner = _held_by(each) if isinstance(each, types.FunctionType) else []
-        elif type(each).__module__.partition(".")[0] in OURS:
-            continue
-        else:
-            inner = gc.get_referents(each)
-        for one in inner:
-            if id(one) not in seen and not isinstance(one, _LEFT_OUT):
-                seen.add(id(one))
-                todo.append(one)
+            for one in _inside(each):
+                if id(one) not in seen and not isinstance(one, _LEFT_OUT):
+                    seen.add(id(one))
+                    following.append(one)
+        level = following
 
 
-def _held_by(f: types.FunctionType) -> list[Any]:
-    """Return what a function holds besides the module that it is in."""
-    return [*(f.__closure__ or ()), *(f.__defaults__ or ()), *(f.__kwdefaults__ or {}).values()]
+def _is_users(code: Any) -> bool:
+    owner = owner_of(code)
+    made_by_library = isinstance(code, type) and owner == "installed"
+    return owner == "user" or (made_by_library and find(code.__module__, code.__qualname__) is None)
+
+
+def _inside(value: Any) -> list[Any]:
+    """Return what an object refers to; of a function, not the module that it is in."""
+    if isinstance(value, types.FunctionType):
+        wrapped = [value.__wrapped__] if hasattr(value, "__wrapped__") else []
+        defaults = [*(value.__defaults__ or ()), *(value.__kwdefaults__ or {}).values()]
+        return [*wrapped, *(value.__closure__ or ()), *defaults]
+    if isinstance(value, type) or type(value).__module__.partition(".")[0] in OURS:
+        return []
+    if isinstance(value, weakref.ref):
+        return [value()]
+    if isinstance(value, weakref.finalize):
+        return [value.peek()]
+    return gc.get_referents(value)

@@ -17,8 +17,8 @@ class Part:
 
     Only `kind`, `name` and `digest` count; `where` and `summary` are there for people, and so is
     `source`, the text that it was read from, or for "names" what each of them stands for, and
-    `outline`, the leaves of a small value (see `leaves`). The digest of a package is its version,
-    as text.
+    `outline`, the leaves of a small value (see `leaves`). The digest of a package is its version
+    and a digest of its files; its summary is the version.
     """
 
     kind: str

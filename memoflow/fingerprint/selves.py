@@ -12,7 +12,7 @@ from memoflow.fingerprint.bodies import MISSING, Body
 from memoflow.fingerprint.chains import follow
 from memoflow.fingerprint.flows import NAMES_OF_CLASS, TELLING
 from memoflow.fingerprint.modules import place_named
-from memoflow.fingerprint.packages import OURS
+from memoflow.fingerprint.ownership import owner_of_class
 from memoflow.fingerprint.reads import Chain, Reads
 from memoflow.fingerprint.values import CODE_TYPES
 from memoflow.fingerprint.walk import Walk
@@ -31,7 +31,7 @@ def member(walk: Walk, value: Any) -> str | None:
             walk.escape()
         return walk.code(value)
     kind = type(value)
-    if kind.__module__.partition(".")[0] in OURS:
+    if owner_of_class(kind) == "ours":
         return None
     if "__call__" in dir(kind) or "__get__" in dir(kind):
         return walk.digest(value, kind.__qualname__)

@@ -18,7 +18,7 @@ from memoflow.fingerprint.reads import Import, bound_by, reads_of
 _LOADED = time.time()
 _HARMLESS = frozenset({"logging", "print", "sys", "warnings"})  # they do not change results
 _SKIPPED = frozenset({"ctx", "type_comment", "kind", "type_ignores"})
-_DECORATED = (ast.FunctionDef, ast.AsyncFunctionDef, ast.ClassDef)
+DECORATED = (ast.FunctionDef, ast.AsyncFunctionDef, ast.ClassDef)
 _DEFINITIONS = (ast.FunctionDef, ast.AsyncFunctionDef, ast.Lambda)
 
 Function = ast.FunctionDef | ast.AsyncFunctionDef | ast.Lambda
@@ -90,6 +90,21 @@ class Source:
             self._classes[qualname] = self._class(qualname)
         return self._classes[qualname]
 
+    def class_named(self, name: str) -> ast.ClassDef | None:
+        """Return the one class statement of this name, wherever it stands."""
+        classes = (each for each in ast.walk(self.tree) if isinstance(each, ast.ClassDef))
+        found = [each for each in classes if each.name == name]
+        return found[0] if len(found) == 1 else None
+
+    def class_around(self, node: ast.AST) -> ast.ClassDef | None:
+        """Return the class statement whose body a function stands in."""
+        return self._around.get(id(node))
+
+    @functools.cached_property
+    def _around(self) -> dict[int, ast.ClassDef]:
+        classes = (each for each in ast.walk(self.tree) if isinstance(each, ast.ClassDef))
+        return {id(inner): each for each in classes for inner in each.body}
+
     def _class(self, qualname: str) -> ast.ClassDef | None:
         body: list[ast.stmt] = self.tree.body
         found: ast.ClassDef | None = None
@@ -132,7 +147,7 @@ class Source:
     @functools.cached_property
     def definitions(self) -> list[ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef]:
         """The functions and classes at the top level that have decorators."""
-        found = (each for each in self.tree.body if isinstance(each, _DECORATED))
+        found = (each for each in self.tree.body if isinstance(each, DECORATED))
         return [each for each in found if each.decorator_list]
 
     @functools.cached_property
@@ -153,7 +168,7 @@ class Source:
 
     def registered(self, name: str) -> list[str]:
         """Return the functions and classes whose decorators may put them into `name`."""
-        definitions = [each for each in self.tree.body if isinstance(each, _DECORATED)]
+        definitions = [each for each in self.tree.body if isinstance(each, DECORATED)]
         fillers = {name}
         for each in definitions:
             if any(chain[0] == name for chain in reads_of([each]).names):

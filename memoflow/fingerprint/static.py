@@ -12,9 +12,9 @@ import os
 from collections.abc import Callable, Iterable
 from functools import partial
 
-from memoflow.errors import NoFingerprintError
 from memoflow.fingerprint import source
 from memoflow.fingerprint.acts import acts_of
+from memoflow.fingerprint.distributions import required
 from memoflow.fingerprint.modules import Place, absolute, locate, package_of
 from memoflow.fingerprint.packages import providers
 from memoflow.fingerprint.parts import Part, digest_of
@@ -38,14 +38,14 @@ class StaticCode:
         self._active: dict[str, bool] = {}  # by module
         self._located: dict[str, Place] = {}
 
-    def follow(self, reads: Reads, package: str, who: str) -> None:
+    def follow(self, reads: Reads, package: str) -> None:
         """Follow the imports among what a function of `package` reads."""
         for ran in sorted(reads.ran, key=repr):
             self._run(absolute(ran.module, ran.level, package))
         for target in sorted(reads.imports, key=repr):
             self._import(target, package)
         for prefix in sorted(reads.guesses):
-            self._guess(prefix, who)
+            self._guess(prefix)
         self._work()
 
     def name(self, module: str, name: str) -> None:
@@ -59,9 +59,14 @@ class StaticCode:
         self._work()
 
     def package(self, place: Place) -> None:
-        """Add the distributions that provide an installed module."""
-        for name, version in providers(place.name.partition(".")[0], place.path):
-            self.parts.append(Part("package", name, version))
+        """Add the distributions that provide an installed module, and those they require."""
+        top = place.name.partition(".")[0]
+        if (place.path, top, "*package*") in self._seen:
+            return
+        self._seen.add((place.path, top, "*package*"))
+        found = providers(top, place.path)
+        for each in dict.fromkeys([*found, *required(found)]):
+            self.parts.append(Part("package", each.name, each.digest, summary=each.version))
 
     def _work(self) -> None:
         while self._todo:
@@ -102,10 +107,14 @@ class StaticCode:
         # Defining it later must make another fingerprint.
         self.parts.append(Part("code", name, "missing"))
 
-    def _guess(self, prefix: str, who: str) -> None:
+    def _guess(self, prefix: str) -> None:
+        """Follow all of the package that a module is imported from by a computed name.
+
+        Where not even that is known, the run alone tells: it records the files that it loads.
+        """
         place = self._locate(prefix) if prefix else None
-        if place is None or place.owner == "missing":
-            raise NoFingerprintError(who, "it imports a module whose name only the run knows")
+        if place is None:
+            return
         if place.owner == "installed":
             self.package(place)
         for directory in place.search if place.owner == "user" else ():
@@ -132,8 +141,9 @@ class StaticCode:
         found = source.current(place.path) if place.path.endswith(".py") else None
         if found is None and place.path and ("file", place.path) not in self._seen:
             self._seen.add(("file", place.path))
-            for name, version in providers(place.name, place.path):
-                self.parts.append(Part("code", name, version, os.path.basename(place.path)))
+            for each in providers(place.name, place.path):
+                where = os.path.basename(place.path)
+                self.parts.append(Part("code", each.name, each.digest, where))
         return found
 
     def _name(self, place: Place, name: str, chain: Chain) -> None:
@@ -253,7 +263,7 @@ class StaticCode:
         for target in sorted(reads.imports, key=repr):
             self._import(target, package_of(place))
         for prefix in sorted(reads.guesses):
-            self._guess(prefix, place.name)
+            self._guess(prefix)
         if reads.dynamic or reads.subclasses:
             self._whole(place)
 

@@ -296,6 +296,12 @@ def _by_name(encoder: Encoder, value: Any) -> bytes:
     )
 
 
+def _compiled(encoder: Encoder, value: Any) -> bytes:
+    # What Numba would pickle has the number of this very object in it.
+    pieces = encoder.encode(value.py_func), encoder.encode(dict(value.targetoptions))
+    return encoder.node(b"compiled", (encoder.named(type(value)), *pieces))
+
+
 def _own(encoder: Encoder, value: Any) -> bytes:
     try:
         answer = value.__fingerprint__()
@@ -334,6 +340,8 @@ def _find(kind: type) -> Handler:
     zones = sys.modules.get("zoneinfo")
     if zones is not None and issubclass(kind, zones.ZoneInfo):
         return _zone
+    if any(cls.__module__ == "numba.core.dispatcher" for cls in kind.__mro__):
+        return _compiled
     special = array_handler(kind)
     if special is not None:
         return special

@@ -20,10 +20,10 @@ from memoflow.fingerprint.encoding import Unstable, class_name
 from memoflow.fingerprint.explain import summary
 from memoflow.fingerprint.flows import Flow
 from memoflow.fingerprint.leaves import Outline
-from memoflow.fingerprint.modules import Place, place_named
+from memoflow.fingerprint.modules import Place, place_named, place_of
 from memoflow.fingerprint.opaque import Opaque
 from memoflow.fingerprint.outline import outline
-from memoflow.fingerprint.packages import OURS
+from memoflow.fingerprint.ownership import LIBRARIES, is_builtin, owner_of_class
 from memoflow.fingerprint.parts import Fingerprint, Part, digest_of
 from memoflow.fingerprint.project import Anchors, anchors
 from memoflow.fingerprint.source import syntax_digest
@@ -66,6 +66,8 @@ class Walk:
         self.parts: list[Part] = []
         self.tokens: dict[int, str] = {}
         self._alive: list[object] = []
+        self._objects: dict[int, tuple[Any, str]] = {}  # by id: an object and its token
+        self._bound: dict[int, tuple[Any, str]] = {}
         self.todo: deque[Callable[[], object]] = deque()
         self.ran: set[str] = set()
         self._escaped = False
@@ -156,8 +158,11 @@ class Walk:
         kind = type(value).__name__
         if isinstance(value, types.ModuleType):
             return self._module(value)
+        known = self._of_library(value)
+        if known:
+            return known
         if isinstance(value, types.MethodType):
-            return f"bound({self.code(value.__func__)},{self.value(value.__self__, kind)})"
+            return f"bound({self.code(value.__func__)},{self._bound_to(value.__self__, kind)})"
         if isinstance(value, (functools.partial, functools.partialmethod)):
             # As attributes, since the order of keywords does not count.
             keywords = types.SimpleNamespace(**value.keywords)
@@ -178,7 +183,7 @@ class Walk:
         owner = getattr(value, "__self__", None)
         name = getattr(value, "__qualname__", kind)
         if owner is not None and not isinstance(owner, (types.ModuleType, type)):
-            return f"{name} of {self.value(owner, name)}"
+            return f"{name} of {self._bound_to(owner, name)}"
         home = getattr(value, "__module__", None) or getattr(
             getattr(value, "__objclass__", owner), "__module__", None
         )
@@ -186,9 +191,44 @@ class Walk:
             self.home(home)
         return f"{home}:{name}"
 
+    def _of_library(self, value: Any) -> str:
+        """Return the token of a bound method that a library's module has by its name.
+
+        Such as `random.random`: what it is bound to is the library's and differs in each process.
+        """
+        owner = getattr(value, "__self__", None)
+        if owner is None or isinstance(owner, (types.ModuleType, type)):
+            return ""
+        name = getattr(value, "__name__", "")
+        for cls in type(owner).__mro__:
+            home = sys.modules.get(cls.__module__)
+            if home is not None and vars(home).get(name) is value:
+                place = self.home(cls.__module__)
+                return f"{cls.__module__}:{name}" if place.owner in LIBRARIES else ""
+        return ""
+
+    def _bound_to(self, value: Any, path: str) -> str:
+        """Return the token of what a method is bound to, which may hold the method in turn."""
+        if isinstance(value, CODE_TYPES):
+            return self.code(value)
+        if id(value) not in self._bound:
+            self._bound[id(value)] = value, f"cycle:{class_name(type(value))}"
+            try:
+                self._bound[id(value)] = value, self.digest(value, path)
+            except NoFingerprintError:
+                del self._bound[id(value)]
+                raise
+        return self._bound[id(value)][1]
+
     def home(self, module: str) -> Place:
         """Return the place of a module; add its package, or its file if it is no Python."""
-        place = place_named(module)
+        return self._at_home(place_named(module))
+
+    def home_of(self, module: types.ModuleType) -> Place:
+        """Return the place of a loaded module, as `home` does, whatever its name says."""
+        return self._at_home(place_of(module))
+
+    def _at_home(self, place: Place) -> Place:
         if place.owner == "installed":
             self.package(place)
         elif place.owner == "user" and place.path and not place.path.endswith(".py"):
@@ -202,7 +242,7 @@ class Walk:
             self.static.package(Place(place.name, place.owner, path))
 
     def _module(self, module: types.ModuleType) -> str:
-        place = self.home(module.__name__)
+        place = self.home_of(module)
         if place.owner == "user":
             self.static.whole(place)
         return f"module {module.__name__}"
@@ -214,7 +254,7 @@ class Walk:
         return self.digest(value, path)
 
     def digest(self, value: Any, path: str, namespace: Mapping[str, Any] | None = None) -> str:
-        opaque = None if self.strict else Opaque(self.home, self.code)
+        opaque = None if self.strict else Opaque(self.home, self.code, self._objects)
         located = self._anchors(namespace or {})
         encoder = Encoder(
             self.code,
@@ -255,15 +295,14 @@ class Walk:
         return True
 
     def _instance(self, cls: type) -> None:
-        if cls.__module__ != "builtins":
+        if not is_builtin(cls):
             self.code(cls)
 
     def constant_part(
         self, value: Any, name: str, namespace: Mapping[str, Any], where: str, source: str = ""
     ) -> str:
         """Add a value as a part, and return its token."""
-        top = type(value).__module__.partition(".")[0]
-        if top in OURS:
+        if owner_of_class(type(value)) == "ours":
             return "ours"
         if self.ignores(name):
             return "ignored"

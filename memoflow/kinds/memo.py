@@ -229,7 +229,7 @@ def _entry(ref: Ref, manifest: Manifest) -> Entry:
         reads=tuple(Part.from_json(_texts(fields)) for fields in meta.get("reads", [])),
         written=_texts(meta.get("written", [])),
         named=_texts(meta.get("named", [])),
-        files={name: digest for name, digest in map(_texts, meta.get("files", []))},
+        files=_pairs(meta.get("files", [])),
         outlines=_of_type(dict, meta.get("outlines", {})),
     )
 
@@ -251,6 +251,11 @@ def _leaves(value: Any) -> Outline:
     with suppress(TypeError, ValueError):
         return tuple((path, text, mark) for path, text, mark in map(_texts, value or ()))
     return ()
+
+
+def _pairs(value: Any) -> dict[str, str]:
+    pairs = [_texts(each) for each in _of_type(list, value)]
+    return {first: second for first, second in pairs}  # noqa: C416  (mypy knows no pair of them)
 
 
 def _going_on(value: Any) -> dict[str, Any]:

@@ -1080,7 +1080,6 @@ def test_modules_that_import_each_other_have_a_fingerprint(world: World) -> None
         ("G = (n for n in [1])\ndef f(): return next(G)", "main.G"),
         ("C = {'a': [iter([1])]}\ndef f(): return C", "main.C['a'][0]"),
         ("class A:\n    items = map(str, [1])\ndef f(): return A", "A.items"),
-        ("def f(name):\n    import importlib\n    return importlib.import_module(name)", "f"),
     ],
 )
 def test_a_constant_without_meaning_is_named(world: World, text: str, path: str) -> None:
@@ -1126,6 +1125,11 @@ def test_a_logger_counts_by_its_name(world: World) -> None:
         " def me(self): return __class__\ndef f(): return A().me()",
         "def f(x): return f.cache\nf.cache = {}",
         "class A:\n __slots__ = ('a', '__weakref__')\na = A()\ndef f(): return a",
+        "def f(name):\n    import importlib\n    return importlib.import_module(name)",
+        "from importlib import import_module as load\ndef f(name): return load(name)",
+        "import pkgutil, runpy\ndef f(n): return pkgutil.resolve_name(n), runpy.run_path(n)",
+        "import sys\ndef f(name): return sys.modules[name], __import__(name)",
+        "exec('def f(n):\\n import importlib as i\\n return i.import_module(n)')",
         "import abc\nclass A(abc.ABC):\n @property\n @abc.abstractmethod\n def x(self): ...\n"
         "def f(): return A",
     ],

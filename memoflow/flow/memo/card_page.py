@@ -97,7 +97,7 @@ def _code(parts: tuple[Part, ...]) -> str:
         "Code",
         ("name", "where", "kind", "value", "digest"),
         ((p.name, p.where, p.kind, p.summary, _digest(p.digest)) for p in code),
-    ) + _table("Packages", ("name", "version"), ((part.name, part.digest) for part in packages))
+    ) + _table("Packages", ("name", "version"), ((p.name, p.summary or p.digest) for p in packages))
 
 
 def _facts(facts: Mapping[str, str]) -> str:

@@ -1,0 +1,282 @@
+"""Distributions: what is installed, its content, and the other distributions that it requires."""
+
+from __future__ import annotations
+
+import ast
+import bisect
+import functools
+import json
+import os
+import platform
+import re
+import sys
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, field
+
+from xxhash import xxh3_64_hexdigest
+
+_INFO = re.compile(r"(?P<name>.+?)-(?P<version>\d[^-]*)(?:-py[\d.]+)?\.(?:dist|egg)-info")
+_REQUIRES = re.compile(rb"^Requires-Dist: *([^\n\r]+)", re.M)
+_REQUIREMENT = re.compile(r"\s*([\w.-]+)\s*(?:\[([^\]]*)\])?[^;]*(?:;(.*))?")
+_COMPARISON = re.compile(
+    r"(?P<left>[\w.]+|'[^']*'|\"[^\"]*\")\s*(?P<how>===|[<>=!~]=|[<>]|not\s+in|in)\s*"
+    r"(?P<right>[\w.]+|'[^']*'|\"[^\"]*\")"
+)
+_HEAD = 1 << 16  # bytes of METADATA, which begins with what counts and ends with a README
+# Distributions of Metaflow and of this project: an upgrade must not empty the caches of the
+# flows that run on them.
+_OURS = frozenset({"memoflow", "metaflow", "metaflow_stubs", "ob_metaflow", "ob_metaflow_stubs"})
+
+
+@dataclass(frozen=True)
+class Distribution:
+    """An installed distribution.
+
+    `content` is a digest of the files that it installed, "" where it lists none; `info` the
+    directory of its metadata, "" for a file that no distribution claims.
+    """
+
+    name: str
+    version: str
+    content: str = ""
+    info: str = field(default="", compare=False)
+
+    @property
+    def digest(self) -> str:
+        """The text by which it counts: the version, and what tells equal versions apart."""
+        return f"{self.version} {self.content}".rstrip()
+
+
+@dataclass(frozen=True)
+class _Entry:
+    directory: str
+    name: str
+    version: str
+
+
+def installed_in(site: str) -> dict[str, _Entry]:
+    """Return normalized name -> entry of all that is installed in a site directory."""
+    return _installed_in(site, stamp(site))
+
+
+@functools.lru_cache(maxsize=32)
+def _installed_in(site: str, stamp: int) -> dict[str, _Entry]:
+    found = {}
+    for directory in sorted(os.listdir(site)) if os.path.isdir(site) else ():
+        match = _INFO.fullmatch(directory)
+        if match:
+            entry = _Entry(directory, match["name"], match["version"])
+            found[normal(match["name"])] = entry
+    return found
+
+
+def normal(name: str) -> str:
+    return re.sub(r"[-_.]+", "_", name).lower()
+
+
+def claims(site: str, entry: _Entry, top: str, relative: str) -> bool:
+    """Say whether a distribution lists a file of its site directory, or failing that its top."""
+    info = os.path.join(site, entry.directory)
+    record = _record(info, stamp(site))
+    if record is not None:
+        line = relative.encode() + b","
+        return record.startswith(line) or b"\n" + line in record
+    return top in _tops(info)
+
+
+def distribution(site: str, entry: _Entry) -> Distribution:
+    """Return what is installed under an entry."""
+    return _distribution(site, stamp(site), entry)
+
+
+@functools.lru_cache(maxsize=1024)
+def _distribution(site: str, stamp: int, entry: _Entry) -> Distribution:
+    info = os.path.join(site, entry.directory)
+    match = re.search(rb"^Name: *(\S+)", _metadata(info, stamp), re.M)
+    name = match[1].decode() if match else entry.name
+    return Distribution(name, entry.version, _content(info, _record(info, stamp)), info)
+
+
+def stamp(site: str) -> int:
+    """Return when something was last installed into a site directory, or removed from it."""
+    try:
+        return os.stat(site).st_mtime_ns
+    except OSError:
+        return 0
+
+
+@functools.lru_cache(maxsize=8)
+def _record(info: str, stamp: int) -> bytes | None:
+    return read(os.path.join(info, "RECORD"))
+
+
+@functools.lru_cache(maxsize=64)
+def _metadata(info: str, stamp: int) -> bytes:
+    """Return the head of the metadata; a README may follow it."""
+    head = read(os.path.join(info, "METADATA"), size=_HEAD) or b""
+    return head.replace(b"\r\n", b"\n").partition(b"\n\n")[0]
+
+
+def _tops(info: str) -> list[str]:
+    """Return the top-level modules that an older installer noted."""
+    tops = read(os.path.join(info, "top_level.txt")) or b""
+    return tops.decode("utf-8", "replace").split()
+
+
+def _content(info: str, record: bytes | None) -> str:
+    """Return a digest of the files that a distribution installed, the same wherever it is.
+
+    By their hashes in RECORD, without what the installer adds: scripts name their interpreter,
+    and the directory of metadata names the installer and where it all came from. That is also
+    all there is of an editable install, whose code is the user's. Where there is no RECORD, as
+    with a system's packages, the first file of each top-level module stands for the rest.
+    """
+    if record is None:
+        inside = [os.path.join(os.path.dirname(info), top) for top in _tops(info)]
+        paths = [path for top in inside for path in (f"{top}/__init__.py", f"{top}.py")]
+        texts = [data for data in map(read, sorted(paths)) if data is not None]
+        return xxh3_64_hexdigest(b"\0".join(texts)) if texts else ""
+    # A line without a hash ends in a comma: compiled files, which only some installers list.
+    text = record.replace(b"\r\n", b"\n").split(b"\n")
+    lines = sorted([line for line in text if line and line[-1] != 44])
+    for directory in (b"..", b"", os.path.basename(info).encode()):
+        first, last = (bisect.bisect_left(lines, directory + end) for end in (b"/", b"0"))
+        del lines[first:last]  # "0" comes after "/"
+    if b"__editable__" in record or b".pth," in record:
+        lines = [line for line in lines if b"__editable__" not in line and b".pth," not in line]
+    return xxh3_64_hexdigest(b"\n".join(lines)) if lines else _origin(info)
+
+
+def _origin(info: str) -> str:
+    """Return the commit or archive that a distribution without hashes was installed from."""
+    try:
+        origin = json.loads(read(os.path.join(info, "direct_url.json")) or b"{}")
+        known = origin.get("vcs_info", {}).get("commit_id"), origin.get("archive_info")
+    except (ValueError, AttributeError):
+        return ""
+    return xxh3_64_hexdigest(repr(known).encode()) if any(known) else ""
+
+
+def read(path: str, *, size: int = -1) -> bytes | None:
+    try:
+        with open(path, "rb") as file:
+            return file.read(size)
+    except OSError:
+        return None
+
+
+def required(roots: Iterable[Distribution]) -> Iterator[Distribution]:
+    """Yield the distributions that these require, however indirectly, as far as installed.
+
+    Not those of Metaflow and this project, nor what only these require.
+    """
+    todo = [(root.info, frozenset[str]()) for root in roots if root.info]
+    seen = set(todo)
+    sites = [os.path.dirname(info) for info, _ in todo]
+    sites += [entry for entry in sys.path if entry.endswith(("site-packages", "dist-packages"))]
+    installed = [(site, installed_in(site)) for site in dict.fromkeys(sites)]
+    while todo:
+        info, extras = todo.pop()
+        for name, wanted in _requirements(info, stamp(os.path.dirname(info)), extras):
+            for site, entries in installed:
+                if name in entries and name not in _OURS:
+                    entry = entries[name]
+                    found = os.path.join(site, entry.directory), wanted
+                    if found not in seen:
+                        seen.add(found)
+                        todo.append(found)
+                        yield distribution(site, entry)
+                    break
+
+
+@functools.lru_cache(maxsize=1024)
+def _requirements(
+    info: str, stamp: int, extras: frozenset[str]
+) -> tuple[tuple[str, frozenset[str]], ...]:
+    """Return (normalized name, extras) of each requirement that applies here."""
+    head = _metadata(info, stamp)
+    lines = [line.decode("utf-8", "replace") for line in _REQUIRES.findall(head)]
+    if not head:  # An egg-info: requirements up to the first section are those without a marker.
+        text = (read(os.path.join(info, "requires.txt")) or b"").decode("utf-8", "replace")
+        lines = text.partition("[")[0].splitlines()
+    found = set()
+    for line in lines:
+        match = _REQUIREMENT.fullmatch(line)
+        if match and applies(match[3] or "", extras):
+            wanted = frozenset(normal(each.strip()) for each in (match[2] or "").split(",") if each)
+            found.add((normal(match[1]), wanted))
+    return tuple(sorted(found, key=lambda each: (each[0], sorted(each[1]))))
+
+
+def applies(marker: str, extras: frozenset[str]) -> bool:
+    """Say whether an environment marker is true here; True for one that cannot be told."""
+    if not marker.strip() or ("extra" in marker and not extras and " or " not in marker):
+        return not marker.strip()
+
+    def compared(match: re.Match[str]) -> str:
+        left, how, right = match["left"], " ".join(match["how"].split()), match["right"]
+        if "extra" in (left, right):
+            wanted = normal((right if left == "extra" else left).strip("'\""))
+            return str((wanted in extras) == (how == "=="))
+        a, b = _value(left), _value(right)
+        return "True" if a is None or b is None else str(_compare(a, b, how))
+
+    try:
+        return _logic(ast.parse(_COMPARISON.sub(compared, marker.strip()), mode="eval").body)
+    except (SyntaxError, ValueError):
+        return True
+
+
+def _logic(node: ast.expr) -> bool:
+    if isinstance(node, ast.BoolOp):
+        values = [_logic(each) for each in node.values]
+        return all(values) if isinstance(node.op, ast.And) else any(values)
+    if isinstance(node, ast.Constant) and isinstance(node.value, bool):
+        return node.value
+    raise ValueError("it is no marker")
+
+
+def _value(operand: str) -> str | None:
+    if operand[0] in "'\"":
+        return operand[1:-1]
+    return _environment().get(operand)
+
+
+@functools.cache
+def _environment() -> dict[str, str]:
+    return {
+        "implementation_name": sys.implementation.name,
+        "os_name": os.name,
+        "platform_machine": platform.machine(),
+        "platform_python_implementation": platform.python_implementation(),
+        "platform_system": platform.system(),
+        "python_full_version": platform.python_version(),
+        "python_version": "{}.{}".format(*sys.version_info),
+        "sys_platform": sys.platform,
+    }
+
+
+def _compare(left: str, right: str, how: str) -> bool:
+    if how in ("in", "not in"):
+        return (left in right) == (how == "in")
+    versions = [re.findall(r"\d+", each.replace("*", "")) for each in (left, right)]
+    if all(each[:1].isdigit() for each in (left, right)):
+        a, b = ([int(number) for number in each] for each in versions)
+        if how == "~=":
+            return a >= b and a[: len(b) - 1] == b[:-1]
+        if right.endswith(".*"):
+            a = a[: len(b)]
+        size = max(len(a), len(b))
+        a, b = (each + [0] * (size - len(each)) for each in (a, b))
+        return _ordered(a, b, how)
+    return _ordered(left, right, how)
+
+
+def _ordered(left: object, right: object, how: str) -> bool:
+    if how in ("==", "===", "~="):
+        return left == right
+    if how == "!=":
+        return left != right
+    less: bool = left < right  # type: ignore[operator]
+    greater: bool = left > right  # type: ignore[operator]
+    return {"<": less, "<=": not greater, ">": greater, ">=": not less}[how]
