@@ -15,7 +15,15 @@ from metaflow.metaflow_current import current
 
 from memoflow.errors import BackendError, LeaseLostError, RequestError
 from memoflow.flow.hub import revisions
-from memoflow.flow.memo import audit, card, hints, task_record, transition, uncached
+from memoflow.flow.memo import (
+    audit,
+    card,
+    hints,
+    last_misses,
+    task_record,
+    transition,
+    uncached,
+)
 from memoflow.flow.memo.audit import Audit
 from memoflow.flow.memo.card_page import Shown, of_audit, of_hit
 from memoflow.flow.memo.current_memo import CurrentMemo
@@ -279,6 +287,10 @@ class Task:
         self._verdict = replace(
             self._verdict, decision=replace(self._decision, unrecorded=unrecorded)
         )
+        store = self._session.store
+        if self._told.decision is None and store is not None:
+            missed = {self._memoized.step: self._decision}
+            last_misses.keep(store.index, str(current.flow_name), missed)
         fields = {FIELD: self._decision.text()}
         if key is not None:
             fields["memo-key"] = key
