@@ -146,6 +146,4 @@ def test_before_a_run_the_same_is_told(never):
 
 def test_a_result_that_was_forgotten_is_evicted(never):
     (line,) = [line for line in lines(never["forgotten"], "listed") if "miss" in line]
-    assert re.fullmatch(
-        r"miss: the cached result was evicted \(forget, [\d.]+ (s|min) ago\)", line
-    )
+    assert re.fullmatch(r"miss: the cached result was evicted \(forget, [\d.]+ (s|min) ago\)", line)
