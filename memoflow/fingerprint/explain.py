@@ -4,13 +4,10 @@ from __future__ import annotations
 
 import ast
 import datetime
-import decimal
 import enum
-import fractions
 import pathlib
 import re
 import textwrap
-import uuid
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import asdict, dataclass, is_dataclass
 from typing import Any
@@ -26,14 +23,13 @@ _SHOWN = (
     datetime.datetime,
     datetime.time,
     datetime.timedelta,
-    decimal.Decimal,
-    fractions.Fraction,
-    uuid.UUID,
     pathlib.PosixPath,
     pathlib.WindowsPath,
     pathlib.PurePosixPath,
     pathlib.PureWindowsPath,
 )
+# So, too, but not worth importing for those who have none.
+_SHOWN_BY_NAME = frozenset([("decimal", "Decimal"), ("fractions", "Fraction"), ("uuid", "UUID")])
 # Most telling first; what is new or gone comes after what it is new to or gone from.
 _ORDER = (
     ("code", "changed"),
@@ -75,7 +71,7 @@ def _summary(value: Any) -> str:
         return repr(value[: _LONGEST + 1])
     if kind in _PLAIN:
         return repr(value)
-    if kind in _SHOWN:
+    if _is_shown(kind):
         return str(value)
     if isinstance(value, enum.Enum):
         return f"{kind.__qualname__}.{value.name}"
@@ -106,9 +102,13 @@ def _summary(value: Any) -> str:
 
 def is_whole(value: Any) -> bool:
     """Tell whether the summary of a value says all of it."""
-    if type(value) in _SHOWN or isinstance(value, enum.Enum):
+    if _is_shown(type(value)) or isinstance(value, enum.Enum):
         return len(_summary(value)) <= _LONGEST
     return _is_short(value) and len(repr(value)) <= _LONGEST
+
+
+def _is_shown(kind: type) -> bool:
+    return kind in _SHOWN or (kind.__module__, kind.__qualname__) in _SHOWN_BY_NAME
 
 
 def _is_short(value: Any, depth: int = 3) -> bool:

@@ -13,7 +13,7 @@ from typing import Any
 from metaflow.metadata_provider import MetaDatum
 from metaflow.metaflow_current import current
 
-from memoflow.errors import BackendError, LeaseLostError, RequestError
+from memoflow.errors import BackendError, LeaseLostError, NoFingerprintError, RequestError
 from memoflow.flow.hub import revisions
 from memoflow.flow.memo import (
     audit,
@@ -123,7 +123,10 @@ class Task:
         self._draw()
         seen = self._told.seen
         if seen is not None and self._verdict.entry is None and self._verdict.decision.records:
-            unlike = uncached.differing(seen, memoized, session.store)
+            try:
+                unlike = uncached.differing(seen, memoized, session.store)
+            except NoFingerprintError as error:
+                unlike = Decision.miss(Reason.NO_FINGERPRINT, f"{error}")
             self._verdict = self._verdict if unlike is None else Verdict(unlike)
 
     @property
