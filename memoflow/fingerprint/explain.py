@@ -180,6 +180,8 @@ class Difference:
         return f"{self.kind} {name}" if self.kind in _NAMED_WITH_KIND else name
 
     def _of_directory(self) -> str:
+        if self.change != "changed":
+            return f"directory {self.name} is {_CHANGES['directory', self.change]}"
         before, after = (text.split("\n") if text else [] for text in (self.old, self.new))
         for names, others, what in ((after, before, "new"), (before, after, "gone")):
             # Names that follow upon the last one of a list that was cut off are not known.
@@ -188,7 +190,7 @@ class Difference:
                 more = len(known) - _MOST_NAMED
                 shown = ", ".join(known[:_MOST_NAMED]) + (f" and {more} more" if more > 0 else "")
                 return f"directory {self.name}: {shown} {'is' if len(known) == 1 else 'are'} {what}"
-        return f"directory {self.name} {_CHANGES.get(('directory', self.change), 'changed')}"
+        return f"directory {self.name} changed"
 
     def to_json(self) -> dict[str, str]:
         return {**asdict(self), "line": str(self)}
@@ -205,8 +207,8 @@ _CHANGES = {
     ("file", "gone"): "gone",
     ("environment", "new"): "set now",
     ("environment", "gone"): "not set any more",
-    ("directory", "new"): "is there now",
-    ("directory", "gone"): "is gone",
+    ("directory", "new"): "there now",
+    ("directory", "gone"): "gone",
     ("client", "new"): "there now",
     ("s3", "new"): "there now",
 }

@@ -16,6 +16,8 @@ FLOW = """
     import lib
 
     class Never(FlowSpec):
+        started = time.time()
+
         @step
         def start(self):
             self.items = [1, 2, 3]
@@ -35,6 +37,12 @@ FLOW = """
         @step
         def dated(self):
             self.at = lib.stamp()
+            self.next(self.begun)
+
+        @memoize
+        @step
+        def begun(self):
+            self.since = self.started
             self.next(self.quick)
 
         @memoize(min_time="30s", ignore=["logs/*"])
@@ -126,6 +134,12 @@ def test_the_remedy_is_spelled_as_the_command_line_has_it(never):
 @pytest.mark.parametrize("run", ["first", "second"])
 def test_a_constant_that_differs_in_each_process_is_named(never, run):
     assert lines(never[run], "dated") == [MADE_ANEW]
+
+
+def test_class_data_that_differs_in_each_process_is_named(never):
+    told = "not cached: self.started differs in each process: make it in the step"
+    assert lines(never["first"], "begun") == ["miss: first run", told]
+    assert lines(never["second"], "begun") == [told]
 
 
 def test_once_it_is_mended_the_step_is_recorded(never):

@@ -112,11 +112,10 @@ def of_step(memoized: Memoized, opened: Iterable[str]) -> Hint | None:
     named = [f"{name} ({where})" if where else name for name, where in left.items()]
     more = f" and {len(named) - _MOST_NAMED} more" if len(named) > _MOST_NAMED else ""
     plain = dict.fromkeys(name.partition("[")[0] for name in left)
-    quoted = ", ".join(f'"{name}"' for name in plain)
     return Hint(
         f"{memoized.step} uses {', '.join(named[:_MOST_NAMED])}{more}, which its key does not "
         "have: pass it in as an artifact or parameter, or set a ttl; "
-        f"@memoize(ignore=[{quoted}]) if it does not matter",
+        f"{memoized.spelled('ignore', list(plain))} if it does not matter",
         tuple(dict.fromkeys("a file" if name in files else name for name in left)),
     )
 

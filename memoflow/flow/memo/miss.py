@@ -122,10 +122,12 @@ def _of_other_code(
 def _had_results(memoized: Memoized, session: Session, store: Store) -> bool:
     """Tell whether the step had results of this code before the run, which are gone."""
     scope = memoized.scope_key
-    if memo.recent(store, scope / "results", 1):
-        return False  # This run has left some, and what the step reads with them.
-    since = memo.known_since(store, scope)
-    return since is not None and since < session.began
+    if scope not in session.had_results:
+        since = memo.known_since(store, scope)
+        # With what a step reads this run may have left a result, too.
+        is_older = since is not None and since < session.began
+        session.had_results[scope] = is_older and not memo.recent(store, scope / "results", 1)
+    return session.had_results[scope]
 
 
 def _removal(memoized: Memoized, session: Session, seen: Sequence[tuple[Part, ...]]) -> str:

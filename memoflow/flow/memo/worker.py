@@ -114,6 +114,7 @@ class Task:
             self._parents,
             output=self._output,
             datastores=self._datastores,
+            seen=self._told.seen,
             say=self._say,
         )
         if self._told.decision is None:
@@ -142,7 +143,7 @@ class Task:
                 flush=True,
             )
         elif decision.is_uncached:
-            self._say_once(decision.reason.value, decision.log_line)
+            self._print_once(decision.reason.value, decision.log_line)
         elif decision.reason is not Reason.OFF:
             print(f"[memoize] {decision.log_line}", flush=True)
 
@@ -300,14 +301,17 @@ class Task:
         self._register(fields)
 
     def _show_miss(self, key: str | None) -> None:
-        output, took = self._output, span(self._left.run_time_s)
+        output, decision = self._output, self._decision
+        facts = {"run time": span(self._left.run_time_s), "key": key or "not recorded"}
+        if decision.nearest:
+            facts["compared with"] = decision.nearest
         set_here = self._watch.writes & output._objects.keys() - INTERNAL if self._watch else ()
         self._show(
             Shown(
                 self._task,
                 "miss",
-                self._decision.line,
-                {"run time": took, "key": key or "not recorded"},
+                decision.line,
+                facts,
                 code=self._memoized.scope.parts,
                 inputs=None if self._recorder is None else self._recorder.inputs,
                 outputs={name: int(output._info[name].get("size") or 0) for name in set_here},
@@ -342,6 +346,9 @@ class Task:
     def _say_once(self, kind: str, line: str) -> None:
         """Tell the card, and the log of one task of the step in this run."""
         self._notes.append(line)
+        self._print_once(kind, line)
+
+    def _print_once(self, kind: str, line: str) -> None:
         store = self._session.store
         run = self._output.run_id
         if self._told.quiet or store is None:

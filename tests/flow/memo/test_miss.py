@@ -63,7 +63,7 @@ def record(store) -> Callable[..., Any]:
 @pytest.fixture
 def explain(store) -> Callable[..., Decision]:
     session = SimpleNamespace(
-        store=store, began=time.time() + 60, run="Sweep/2", earlier={}, removals={}
+        store=store, began=time.time() + 60, run="Sweep/2", earlier={}, removals={}, had_results={}
     )
 
     def explain(*seen: tuple[Part, ...], code: Any = CODE, items: Any = ()) -> Decision:
