@@ -308,7 +308,7 @@ def _difference(kind: str, name: str, was: list[Part], now: list[Part]) -> Diffe
     known = {part.digest for part in was} & {part.digest for part in now}
     older = [part for part in was if part.digest not in known] or was
     newer = [part for part in now if part.digest not in known] or now
-    if kind == "code":
+    if kind in ("code", "environment"):  # What a variable holds is never shown.
         old = new = ""
     elif kind in ("package", "python"):
         old, new = (", ".join(sorted({part.digest for part in parts})) for parts in (was, now))

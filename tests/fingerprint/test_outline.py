@@ -202,3 +202,9 @@ def test_what_lies_outside_of_the_flow_is_named(difference, line):
 )
 def test_what_was_not_there_is_told_by_its_digest(was, now, line):
     assert list(map(str, differences([Part("file", "x", was)], [Part("file", "x", now)]))) == [line]
+
+
+def test_what_a_variable_holds_is_never_shown():
+    was, now = (Part("environment", "TOKEN", text, summary=text) for text in ("s3cret", "hidden"))
+    (found,) = differences([was], [now])
+    assert not {"s3cret", "hidden"} & {*found.to_json().values()}
