@@ -19,6 +19,8 @@ from memoflow.cli.listing import Listed
 from memoflow.cli.stats import Stats, collect
 from memoflow.errors import RequestError
 from memoflow.flow.cards.card_html import alone
+from memoflow.flow.memo import last_misses
+from memoflow.flow.memo.decision import Decision
 from memoflow.index import Day, Tally
 from memoflow.kinds import card
 from memoflow.names import Ref
@@ -30,6 +32,7 @@ _MOST_STEPS = 20
 _MOST_ENTRIES = 10
 _MOST_CHARACTERS = 44
 _MOST_OF_A_LABEL = 34
+_MOST_OF_A_REASON = 80
 
 _WHOLE, _NEW, _HIT, _MISS = "#9ecae1", "#08519c", "#2b8a3e", "#d9843b"
 # "container" comes out as no width at all where the page is opened as a file.
@@ -81,7 +84,7 @@ def page(figures: Stats, days: Sequence[Day], *, store: Store, now: datetime) ->
         Markdown("## Size by kind"),
         *_by_kind(figures),
         Markdown("## Hit rate by step"),
-        *_by_step(figures.tallies),
+        *_by_step(figures.tallies, store),
         *_used(figures.entries),
         Markdown("Tasks and uses are those that this machine knows of; days and times are UTC."),
     ]
@@ -198,11 +201,12 @@ def _by_kind(figures: Stats) -> list[Any]:
     return [_chart(rows, {"mark": mark, "encoding": encoding}, height=height, left_px=_NARROW_PX)]
 
 
-def _by_step(steps: Sequence[Tally]) -> list[Any]:
+def _by_step(steps: Sequence[Tally], store: Store) -> list[Any]:
     if not steps:
         return [Markdown("No memoized task has run yet.")]
     shown = sorted(steps, key=lambda step: -(step.hits + step.misses))[:_MOST_STEPS]
     labels = {"hits": _HIT, "misses": _MISS}
+    missed = last_misses.recall(store.index, [(step.flow, step.step) for step in shown])
     rows = []
     for i, step in enumerate(shown):
         tasks = step.hits + step.misses
@@ -215,6 +219,7 @@ def _by_step(steps: Sequence[Tally]) -> list[Any]:
             "rate": _rate(step.hits, tasks),
             "time saved": span(step.saved_s),
             "last": _moment(step.last),
+            "last miss": _last_miss(missed.get((step.flow, step.step))),
         }
         rows.append(facts | {"what": "hits", "share": step.hits / tasks})
         rows.append(facts | {"what": "misses", "share": step.misses / tasks})
@@ -237,7 +242,7 @@ def _by_step(steps: Sequence[Tally]) -> list[Any]:
         "tooltip": _tooltip("step", "hits", "misses", "rate", "time saved", "last"),
     }
     mark = {"type": "bar", "height": {"band": 0.7}}
-    columns = ["step", "hits", "misses", "rate", "time saved", "last"]
+    columns = ["step", "hits", "misses", "rate", "time saved", "last", "last miss"]
     parts: list[Any] = [
         _chart(
             rows,
@@ -245,11 +250,23 @@ def _by_step(steps: Sequence[Tally]) -> list[Any]:
             height=max(2, len(shown)) * _BAR_PX,
             left_px=_LEFT_PX,
         ),
-        Table([[_cell(row[column]) for column in columns] for row in rows[::2]], headers=columns),
+        Table(
+            [
+                [*(_cell(row[column]) for column in columns[:-1]), str(row["last miss"])]
+                for row in rows[::2]
+            ],
+            headers=columns,
+        ),
     ]
     if len(shown) < len(steps):
         parts.insert(1, Markdown(f"The {len(shown)} steps with most tasks, of {len(steps)}."))
     return parts
+
+
+def _last_miss(decision: Decision | None) -> str:
+    """Return why a step ran last, cut at its end: what changed comes first."""
+    line = "" if decision is None else decision.line
+    return line if len(line) <= _MOST_OF_A_REASON else f"{line[: _MOST_OF_A_REASON - 1]}…"
 
 
 def _used(entries: Sequence[Listed]) -> list[Any]:

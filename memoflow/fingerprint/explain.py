@@ -4,13 +4,10 @@ from __future__ import annotations
 
 import ast
 import datetime
-import decimal
 import enum
-import fractions
 import pathlib
 import re
 import textwrap
-import uuid
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import asdict, dataclass, is_dataclass
 from typing import Any
@@ -26,14 +23,13 @@ _SHOWN = (
     datetime.datetime,
     datetime.time,
     datetime.timedelta,
-    decimal.Decimal,
-    fractions.Fraction,
-    uuid.UUID,
     pathlib.PosixPath,
     pathlib.WindowsPath,
     pathlib.PurePosixPath,
     pathlib.PureWindowsPath,
 )
+# So, too, but not worth importing for those who have none.
+_SHOWN_BY_NAME = frozenset([("decimal", "Decimal"), ("fractions", "Fraction"), ("uuid", "UUID")])
 # Most telling first; what is new or gone comes after what it is new to or gone from.
 _ORDER = (
     ("code", "changed"),
@@ -77,7 +73,7 @@ def _summary(value: Any) -> str:
         return repr(value[: _LONGEST + 1])
     if kind in _PLAIN:
         return repr(value)
-    if kind in _SHOWN:
+    if _is_shown(kind):
         return str(value)
     if isinstance(value, enum.Enum):
         return f"{kind.__qualname__}.{value.name}"
@@ -108,9 +104,13 @@ def _summary(value: Any) -> str:
 
 def is_whole(value: Any) -> bool:
     """Tell whether the summary of a value says all of it."""
-    if type(value) in _SHOWN or isinstance(value, enum.Enum):
+    if _is_shown(type(value)) or isinstance(value, enum.Enum):
         return len(_summary(value)) <= _LONGEST
     return _is_short(value) and len(repr(value)) <= _LONGEST
+
+
+def _is_shown(kind: type) -> bool:
+    return kind in _SHOWN or (kind.__module__, kind.__qualname__) in _SHOWN_BY_NAME
 
 
 def _is_short(value: Any, depth: int = 3) -> bool:
@@ -184,6 +184,8 @@ class Difference:
         return f"{self.kind} {name}" if self.kind in _NAMED_WITH_KIND else name
 
     def _of_directory(self) -> str:
+        if self.change != "changed":
+            return f"directory {self.name} is {_CHANGES['directory', self.change]}"
         before, after = (text.split("\n") if text else [] for text in (self.old, self.new))
         for names, others, what in ((after, before, "new"), (before, after, "gone")):
             # Names that follow upon the last one of a list that was cut off are not known.
@@ -192,7 +194,7 @@ class Difference:
                 more = len(known) - _MOST_NAMED
                 shown = ", ".join(known[:_MOST_NAMED]) + (f" and {more} more" if more > 0 else "")
                 return f"directory {self.name}: {shown} {'is' if len(known) == 1 else 'are'} {what}"
-        return f"directory {self.name} {_CHANGES.get(('directory', self.change), 'changed')}"
+        return f"directory {self.name} changed"
 
     def to_json(self) -> dict[str, str]:
         return {**asdict(self), "line": str(self)}
@@ -209,8 +211,8 @@ _CHANGES = {
     ("file", "gone"): "gone",
     ("environment", "new"): "set now",
     ("environment", "gone"): "not set any more",
-    ("directory", "new"): "is there now",
-    ("directory", "gone"): "is gone",
+    ("directory", "new"): "there now",
+    ("directory", "gone"): "gone",
     ("client", "new"): "there now",
     ("s3", "new"): "there now",
 }
@@ -312,7 +314,7 @@ def _difference(kind: str, name: str, was: list[Part], now: list[Part]) -> Diffe
     known = {part.digest for part in was} & {part.digest for part in now}
     older = [part for part in was if part.digest not in known] or was
     newer = [part for part in now if part.digest not in known] or now
-    if kind == "code":
+    if kind in ("code", "environment"):  # What a variable holds is never shown.
         old = new = ""
     elif kind in ("package", "python"):
         old, new = (

@@ -21,6 +21,7 @@ from memoflow.store import Store
 _LOOKED_AT = 512
 _LOOKED_AT_ELSEWHERE = 16  # where each takes a round trip
 _SCOPES = 8
+_SCOPES_ELSEWHERE = 3
 ITEM, PLACE = "input", "index"  # of a foreach
 
 
@@ -126,7 +127,8 @@ class Earlier:
             by_scope.setdefault(memo.scope_of(ref.key), []).append(ref)
         found: tuple[Nearest, _Results] | None = None
         least: tuple[int, int, int] | None = None
-        for refs in list(by_scope.values())[:_SCOPES]:
+        scopes = _SCOPES if self._store.backend.is_local else _SCOPES_ELSEWHERE
+        for refs in list(by_scope.values())[:scopes]:
             with suppress(IntegrityError, NotFoundError):
                 was = memo.code_parts(self._store, refs[0].key)
                 results = self._results(refs)

@@ -92,11 +92,10 @@ def of_step(memoized: Memoized) -> Hint | None:
         return None
     named = [f"{name} ({where})" if where else name for name, where in left.items()]
     more = f" and {len(named) - _MOST_NAMED} more" if len(named) > _MOST_NAMED else ""
-    quoted = ", ".join(f'"{name}"' for name in left)
     return Hint(
         f"{memoized.step} uses {', '.join(named[:_MOST_NAMED])}{more}, which its key does not "
         "have: pass it in as an artifact or parameter, or set a ttl; "
-        f"@memoize(ignore=[{quoted}]) if it does not matter",
+        f"{memoized.spelled('ignore', list(left))} if it does not matter",
         tuple(left),
     )
 

@@ -113,11 +113,21 @@ def _of_other_code(
     inputs = seen[0] if seen else None
     near = earlier.nearest(inputs)
     if near is None:
-        since = memo.known_since(store, memoized.scope_key)
-        was_there = since is not None and since < session.began
+        was_there = _had_results(memoized, session, store)
         return Decision.miss(Reason.EVICTED if was_there else Reason.FIRST_RUN)
     reason = reason_of(near.differences) if near.differences else Reason.CODE_CHANGED
     return _compared(reason, near, inputs or ())
+
+
+def _had_results(memoized: Memoized, session: Session, store: Store) -> bool:
+    """Tell whether the step had results of this code before the run, which are gone."""
+    scope = memoized.scope_key
+    if scope not in session.had_results:
+        since = memo.known_since(store, scope)
+        # With what a step reads this run may have left a result, too.
+        is_older = since is not None and since < session.began
+        session.had_results[scope] = is_older and not memo.recent(store, scope / "results", 1)
+    return session.had_results[scope]
 
 
 def _removal(memoized: Memoized, session: Session, seen: Sequence[tuple[Part, ...]]) -> str:

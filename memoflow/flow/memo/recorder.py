@@ -17,7 +17,7 @@ from memoflow.flow.memo.lookup import Memoized
 from memoflow.flow.memo.parents import INTERNAL, Parents, UndecidedError, collapse
 from memoflow.flow.memo.scope import edited_since
 from memoflow.flow.memo.session import Session
-from memoflow.flow.memo.uncached import Uncached
+from memoflow.flow.memo.uncached import Seen, Uncached
 from memoflow.flow.memo.watch import Watch
 from memoflow.kinds import memo
 from memoflow.names import Ref
@@ -46,6 +46,7 @@ class Recorder:
         *,
         output: Any,
         datastores: list[Any],
+        seen: Seen | None,
         say: Callable[[str], None],
     ) -> None:
         self._memoized = memoized
@@ -53,6 +54,7 @@ class Recorder:
         self._parents = parents
         self._output = output
         self._datastores = datastores
+        self._seen = seen
         self._say = say
         self.inputs: tuple[Part, ...] | None = None
 
@@ -70,7 +72,7 @@ class Recorder:
         if isinstance(inputs, Uncached):
             return inputs
         self.inputs = inputs
-        trouble = uncached.of_following(besides, memoized) or self._trouble(left)
+        trouble = uncached.of_following(besides, memoized) or self._trouble(left, inputs)
         if trouble is not None:
             return trouble
         for each in besides.unseen:
@@ -153,12 +155,16 @@ class Recorder:
                 return trouble
         return parents.outlined(parents.read(name) for name in names)
 
-    def _trouble(self, left: Left) -> Uncached | None:
+    def _trouble(self, left: Left, inputs: tuple[Part, ...]) -> Uncached | None:
         if not left.all_looked_at:
             return Uncached("outputs", "its outputs are too many to look through for references")
         edited = edited_since(self._memoized.looked_at)
         if edited:
             return Uncached("edited", f"{edited} was edited while the task ran", lasts=False)
+        if self._seen is not None:
+            unlike = uncached.of_class_data(self._seen, self._memoized, inputs)
+            if unlike is not None:
+                return unlike
         return uncached.of_run_time(self._memoized, left.run_time_s)
 
     def _outputs(self, watch: Watch) -> dict[str, Any]:

@@ -45,6 +45,7 @@ class Session:
         self.began = time.time()
         self.run = ""  # Flow/run, whose own results explain nothing of it
         self.earlier: dict[Key, Earlier] = {}  # by the scope, as `miss` reads it
+        self.had_results: dict[Key, bool] = {}  # so, too
         self.removals: dict[Key, dict[str, Removal]] = {}  # so, too
         self.lists: dict[str, Any] = {}
         self.ended = False

@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 
 from memoflow.errors import MemoflowError
+from memoflow.flow.memo import last_misses
 from memoflow.flow.memo.session import Session
 from memoflow.units import span
 
@@ -22,6 +23,7 @@ def show(session: Session, run_id: str) -> None:
     flow = session.flow_datastore.flow_name
     now = time.time()
     store.index.record_outcomes([(*hit[:4], True, hit[4], now) for hit in session.hits])
+    last_misses.keep(store.index, flow, session.missed)
     # Where the scheduler could not tell, the workers did, and left it in the index.
     saved_s = {hit[3]: hit[4] for hit in session.hits}
     missed = set(session.misses)

@@ -12,7 +12,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from memoflow.fingerprint import Part
+from memoflow.fingerprint import Part, summary
 from memoflow.flow.memo import watch
 from memoflow.flow.memo.decision import Decision, Reason
 from memoflow.flow.memo.scope import edited_since
@@ -137,11 +137,16 @@ def _never(memoized: Memoized) -> str:
 
 @dataclass(frozen=True)
 class Seen:
-    """The scope of a step as a process saw it: its digest, values that code holds, and the rest."""
+    """The scope of a step as a process saw it: its digest, values that code holds, and the rest.
+
+    `data` is that of the flow's class, which is an input of steps that read it. It is compared by
+    its summaries, which cost little: a date, a path and a number are whole in them.
+    """
 
     scope: str
     rest: str
     held: Mapping[str, str]
+    data: Mapping[str, str]
     host: str
     at: float
 
@@ -150,7 +155,15 @@ class Seen:
         scope = memoized.scope
         held = [part for part in scope.parts if _holds_values(part)]
         named = {_label(part): _short(part) for part in held[:_MOST_NAMES]}
-        return cls(scope.hex, _rest(scope.parts), named, socket.gethostname(), memoized.looked_at)
+        data = list(memoized.shape.constants.items())[:_MOST_NAMES]
+        return cls(
+            scope=scope.hex,
+            rest=_rest(scope.parts),
+            held=named,
+            data={name: _of_text(summary(value)) for name, value in data},
+            host=socket.gethostname(),
+            at=memoized.looked_at,
+        )
 
     def to_json(self) -> dict[str, Any]:
         return dict(vars(self))
@@ -183,6 +196,19 @@ def differing(seen: Seen, memoized: Memoized, store: Store) -> Decision | None:
     return Decision.miss(Reason.DIFFERS_EACH_PROCESS, _made_anew(names))
 
 
+def of_class_data(seen: Seen, memoized: Memoized, inputs: Iterable[Part]) -> Uncached | None:
+    """Return that a step read data of the flow's class that differs in each process, else None."""
+    mine = memoized.seen
+    if mine.host != seen.host:
+        return None
+    names = [
+        f"self.{part.name}"
+        for part in inputs
+        if part.name in mine.data and mine.data[part.name] != seen.data.get(part.name)
+    ]
+    return Uncached("differs", _made_anew(names)) if names else None
+
+
 def _made_anew(names: Sequence[str]) -> str:
     shown = ", ".join(names[:_MOST_NAMED])
     more = f" and {len(names) - _MOST_NAMED} more" if len(names) > _MOST_NAMED else ""
@@ -202,6 +228,10 @@ def _label(part: Part) -> str:
 
 def _short(part: Part) -> str:
     return part.digest.rpartition(":")[2][:8]
+
+
+def _of_text(text: str) -> str:
+    return Digest.of(text.encode("utf-8", "surrogatepass")).hex[:8]
 
 
 def _rest(parts: Iterable[Part]) -> str:

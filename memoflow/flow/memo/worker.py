@@ -13,9 +13,17 @@ from typing import Any
 from metaflow.metadata_provider import MetaDatum
 from metaflow.metaflow_current import current
 
-from memoflow.errors import BackendError, LeaseLostError, RequestError
+from memoflow.errors import BackendError, LeaseLostError, NoFingerprintError, RequestError
 from memoflow.flow.hub import revisions
-from memoflow.flow.memo import audit, card, hints, task_record, transition, uncached
+from memoflow.flow.memo import (
+    audit,
+    card,
+    hints,
+    last_misses,
+    task_record,
+    transition,
+    uncached,
+)
 from memoflow.flow.memo.audit import Audit
 from memoflow.flow.memo.card_page import Shown, of_audit, of_hit
 from memoflow.flow.memo.current_memo import CurrentMemo
@@ -109,6 +117,7 @@ class Task:
             self._parents,
             output=self._output,
             datastores=self._datastores,
+            seen=self._told.seen,
             say=self._say,
         )
         if self._told.decision is None:
@@ -118,7 +127,10 @@ class Task:
         self._draw()
         seen = self._told.seen
         if seen is not None and self._verdict.entry is None and self._verdict.decision.records:
-            unlike = uncached.differing(seen, memoized, session.store)
+            try:
+                unlike = uncached.differing(seen, memoized, session.store)
+            except NoFingerprintError as error:
+                unlike = Decision.miss(Reason.NO_FINGERPRINT, f"{error}")
             self._verdict = self._verdict if unlike is None else Verdict(unlike)
 
     @property
@@ -134,7 +146,7 @@ class Task:
                 flush=True,
             )
         elif decision.is_uncached:
-            self._say_once(decision.reason.value, decision.log_line)
+            self._print_once(decision.reason.value, decision.log_line)
         elif decision.reason is not Reason.OFF:
             print(f"[memoize] {decision.log_line}", flush=True)
 
@@ -287,20 +299,27 @@ class Task:
         self._verdict = replace(
             self._verdict, decision=replace(self._decision, unrecorded=unrecorded)
         )
+        store = self._session.store
+        if self._told.decision is None and store is not None:
+            missed = {self._memoized.step: self._decision}
+            last_misses.keep(store.index, str(current.flow_name), missed)
         fields = {FIELD: self._decision.text()}
         if key is not None:
             fields["memo-key"] = key
         self._register(fields)
 
     def _show_miss(self, key: str | None) -> None:
-        output, took = self._output, span(self._left.run_time_s)
+        output, decision = self._output, self._decision
+        facts = {"run time": span(self._left.run_time_s), "key": key or "not recorded"}
+        if decision.nearest:
+            facts["compared with"] = decision.nearest
         set_here = self._watch.writes & output._objects.keys() - INTERNAL if self._watch else ()
         self._show(
             Shown(
                 self._task,
                 "miss",
-                self._decision.line,
-                {"run time": took, "key": key or "not recorded"},
+                decision.line,
+                facts,
                 code=self._memoized.scope.parts,
                 inputs=None if self._recorder is None else self._recorder.inputs,
                 outputs={name: int(output._info[name].get("size") or 0) for name in set_here},
@@ -335,6 +354,9 @@ class Task:
     def _say_once(self, kind: str, line: str) -> None:
         """Tell the card, and the log of one task of the step in this run."""
         self._notes.append(line)
+        self._print_once(kind, line)
+
+    def _print_once(self, kind: str, line: str) -> None:
         store = self._session.store
         run = self._output.run_id
         if self._told.quiet or store is None:

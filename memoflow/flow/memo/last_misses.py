@@ -1,0 +1,33 @@
+"""Last misses: the decision on the latest miss of each step, as this machine's index has it."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Mapping
+from contextlib import suppress
+
+from memoflow.flow.memo.decision import Decision
+from memoflow.index import Index
+
+_MOST_BYTES = 2000
+
+
+def keep(index: Index, flow: str, missed: Mapping[str, Decision]) -> None:
+    """Remember the decisions on misses, by the names of their steps."""
+    index.remember(
+        {_fact(flow, step): decision.text(_MOST_BYTES) for step, decision in missed.items()}
+    )
+
+
+def recall(index: Index, steps: Iterable[tuple[str, str]]) -> dict[tuple[str, str], Decision]:
+    """Return the decision on the last miss of each step, given as flow and step, where known."""
+    facts = {_fact(*step): step for step in steps}
+    found = {}
+    for fact, text in index.recall(list(facts)).items():
+        with suppress(ValueError, TypeError, KeyError, AttributeError):  # Only an index.
+            found[facts[fact]] = Decision.from_json(json.loads(text))
+    return found
+
+
+def _fact(flow: str, step: str) -> str:
+    return f"missed:{flow}/{step}"
