@@ -49,7 +49,6 @@ class Following:
         self.tracker = AccessTracker(session.paths, memoized.options.files)
         self._seen: dict[tuple[str, str], Part] = {}
         self._on = contextlib.ExitStack()
-        self._pool = ThreadPoolExecutor(1, thread_name_prefix="memoflow-digests")
         self._found: Future[Followed] | None = None
 
     def start(self) -> None:
@@ -72,12 +71,13 @@ class Following:
             )
         self._on.enter_context(runner_reads.watching(tracker.note_never, around=tracker.quiet))
 
-    def stop(self) -> None:
-        """Follow no more, and begin to work out what the files have in them."""
-        if self._found is None:
-            self._on.close()
-            self._found = self._pool.submit(self._collect)
-            self._pool.shutdown(wait=False)
+    def stop(self, *, failed: bool = False) -> None:
+        """Follow no more, and begin to work out what the files have in them, unless it failed."""
+        self._on.close()
+        if not failed and self._found is None:
+            pool = ThreadPoolExecutor(1, thread_name_prefix="memoflow-digests")
+            self._found = pool.submit(self._collect)
+            pool.shutdown(wait=False)
 
     @property
     def found(self) -> Followed:

@@ -75,9 +75,7 @@ class Recorder:
         trouble = uncached.of_following(besides, memoized) or self._trouble(left, inputs)
         if trouble is not None:
             return trouble
-        for each in besides.unseen:
-            self._say(f"not seen: {each}; name in an artifact or parameter what decides the result")
-        self._note_ignored()
+        memoized.matched |= memoized.scope.ignored & memoized.options.ignore
         files = self._files(besides)
         if isinstance(files, Uncached):
             return files
@@ -102,11 +100,6 @@ class Recorder:
             ),
             expires=None if ttl is None else time.time() + ttl.total_seconds(),
         )
-
-    def _note_ignored(self) -> None:
-        """Note which names in `ignore=` are of globals, and tell of those that hardly count."""
-        scope = self._memoized.scope
-        self._memoized.matched |= scope.ignored & self._memoized.options.ignore
 
     def _named(self, besides: Followed, left: Left) -> tuple[str, ...]:
         """Return the files that the step wrote and its outputs name."""
