@@ -56,6 +56,8 @@ ABSENT = "absent"
 _CUT = "..."  # the last line of names that are not all of them
 _MOST_NAMED = 3
 _DIGEST = re.compile(r"(#|\b(xxh3|sha1|sha256):)?\b[0-9a-f]{32,64}\b")
+# In the name of a directory, the pattern of the names in it that count.
+_PATTERN = re.compile(r"(?:^|/)[^/]*[*?\[].*$")
 _HUNK = re.compile(r"@@ -(\d+)(,\d+)? \+(\d+)(,\d+)? @@")
 
 
@@ -184,6 +186,7 @@ class Difference:
         return f"{self.kind} {name}" if self.kind in _NAMED_WITH_KIND else name
 
     def _of_directory(self) -> str:
+        folder = _PATTERN.sub("", self.name) or "."
         if self.change != "changed":
             return f"directory {self.name} is {_CHANGES['directory', self.change]}"
         before, after = (text.split("\n") if text else [] for text in (self.old, self.new))
@@ -193,7 +196,7 @@ class Difference:
             if known and (_CUT not in others or known[0] < max(others[:-1], default="")):
                 more = len(known) - _MOST_NAMED
                 shown = ", ".join(known[:_MOST_NAMED]) + (f" and {more} more" if more > 0 else "")
-                return f"directory {self.name}: {shown} {'is' if len(known) == 1 else 'are'} {what}"
+                return f"directory {folder}: {shown} {'is' if len(known) == 1 else 'are'} {what}"
         return f"directory {self.name} changed"
 
     def to_json(self) -> dict[str, str]:

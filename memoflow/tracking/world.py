@@ -164,6 +164,13 @@ class Reads:
         paths = self._paths
         return sorted(paths.name(each) for each in self._tracker.written if paths.counts(each))
 
+    @property
+    def listed(self) -> list[str]:
+        """The names of those of them that a listing would find."""
+        folders = [split(each)[0] if is_magic(each) else each for each in self._tracker.listings]
+        inside = tuple(os.path.join(folder, "") for folder in folders)
+        return [name for name in self.written if self._paths.path(name).startswith(inside)]
+
     def _add_file(self, path: str, read: Read) -> None:
         name, now = self._paths.name(path), state_of(path)
         wrote = read.both or path in self._tracker.written

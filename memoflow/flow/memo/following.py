@@ -33,6 +33,7 @@ class Followed:
 
     reads: tuple[Part, ...]
     written: tuple[str, ...]
+    listed: tuple[str, ...]  # of these, those in folders that it listed
     never: Mapping[str, str]
     unsettled: tuple[str, ...]
     unseen: tuple[str, ...]
@@ -126,7 +127,7 @@ class Following:
             if not self._memoized.ignores_read(_as_part(name))
         }
         return Followed(
-            tuple(parts), tuple(reads.written), never, tuple(reads.unsettled),
+            tuple(parts), tuple(reads.written), tuple(reads.listed), never, tuple(reads.unsettled),
             tuple(self.tracker.unseen),
         )  # fmt: skip
 

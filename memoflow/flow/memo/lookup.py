@@ -316,9 +316,10 @@ def _usable(
         if not dry:
             store.forget(entry.ref.key)
         return _spoilt(Reason.REFERENCE_GONE, dead, entry)
-    lost = asked.missing_file(entry)
+    lost = asked.lost_file(entry)
     if lost is not None:
-        return _spoilt(Reason.FILE_GONE, f"file {lost}", entry)
+        name, is_there = lost
+        return _spoilt(Reason.FILE_CHANGED if is_there else Reason.FILE_GONE, f"file {name}", entry)
     try:
         for artifact in entry.artifacts.values() if not dry else ():
             session.artifacts.restore(artifact)
