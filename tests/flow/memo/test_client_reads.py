@@ -394,7 +394,9 @@ def test_an_exception_is_known_by_its_bytes(train: Runs) -> None:
 
 def test_what_triggered_a_run_is_known_by_its_events() -> None:
     def seen(id: str) -> tuple[str, str]:
-        return client_digests.of_value(Trigger([{"type": "event", "name": "e", "id": id}]))
+        return client_digests.of_value(
+            Trigger([{"type": "event", "name": "e", "id": id, "timestamp": 1}])
+        )
 
     assert seen("1") == seen("1")
     assert seen("1") != seen("2")
