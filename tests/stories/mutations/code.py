@@ -37,7 +37,7 @@ ORDER = [
         "list(code.X)",
         "'a': 1, 'b': 2",
         "'b': 2, 'a': 1",
-        "constant X",
+        r"constant \S*X",
     ),
     edited(
         "nested",
@@ -45,7 +45,7 @@ ORDER = [
         "list(code.X[0][0])",
         "'a': 1, 'b': 2",
         "'b': 2, 'a': 1",
-        "constant X",
+        r"constant \S*X",
     ),
     edited(
         "class_data",
@@ -74,7 +74,7 @@ ORDER = [
         "list(code.X)",
         "('a', 1), ('b', 2)",
         "('b', 2), ('a', 1)",
-        "constant X",
+        r"constant \S*X",
     ),
     edited(
         "counter",
@@ -82,7 +82,7 @@ ORDER = [
         "list(code.X)",
         "'a', 'b'",
         "'b', 'a'",
-        "constant X",
+        r"constant \S*X",
     ),
     edited(
         "subclass",
@@ -90,7 +90,7 @@ ORDER = [
         "list(code.X)",
         "a=1, b=2",
         "b=2, a=1",
-        "constant X",
+        r"constant \S*X",
     ),
     edited(
         "read_only",
@@ -98,7 +98,7 @@ ORDER = [
         "list(code.X)",
         "'a': 1, 'b': 2",
         "'b': 2, 'a': 1",
-        "constant X",
+        r"constant \S*X",
     ),
     edited(
         "held_by_a_partial",
