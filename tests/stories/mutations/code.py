@@ -356,7 +356,7 @@ WORLDS = [
     ),
     *split(
         World("held", HELD),
-        "partial_of_a_partial frompyfunc pipeline attrgetter cached single_dispatch "
+        "transformer partial_of_a_partial frompyfunc pipeline attrgetter cached single_dispatch "
         "moved_by_a_decorator class_made_by_type default_factory "
         "in_a_dict_of_functions compiled_pattern_callback chained sorting_key "
         "weak_method module_attribute_hook subclass_hook",

@@ -338,7 +338,7 @@ ARTIFACTS = [
 WORLDS = [
     *split(
         World("globals", GLOBALS),
-        "rlock thread_local session context weak queue count database seeded started "
+        "client rlock thread_local session context weak queue count database seeded started "
         "frozen_error engine",
     ),
     *split(World("in_each_process", IN_EACH_PROCESS), "date unique process drawn in_a_dict"),
