@@ -3,6 +3,7 @@
 from memoflow.fingerprint.explain import Difference, differences, explain, summary
 from memoflow.fingerprint.parts import Fingerprint, Part
 from memoflow.fingerprint.reach import (
+    difference_path,
     of_constant,
     of_function,
     of_references,
@@ -14,6 +15,7 @@ __all__ = [
     "Difference",
     "Fingerprint",
     "Part",
+    "difference_path",
     "differences",
     "explain",
     "of_constant",

@@ -1,17 +1,20 @@
-"""Arrays: how numpy, pandas and torch values are encoded, if those are loaded at all."""
+"""Arrays: how numpy and pandas values are encoded, and those of others, if loaded at all."""
 
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from typing import Any
 
-from memoflow.fingerprint.encoding import Encoder
+from memoflow.fingerprint.encoding import Encoder, Handler
+from memoflow.fingerprint.sparse import sparse_handler
+from memoflow.fingerprint.tables import arrow_content, table_handler
+from memoflow.fingerprint.tensors import tensor_handler
 
 _CHUNK = 1 << 24  # bytes copied at a time from an array that is not contiguous
 
 
-def array_handler(kind: type) -> Callable[[Encoder, Any], bytes] | None:
+def array_handler(kind: type) -> Handler | None:
     """Return how to encode instances of `kind`, or None if it is not an array of any sort."""
     numpy: Any = sys.modules.get("numpy")
     if numpy is not None and hasattr(numpy, "ma"):
@@ -32,10 +35,7 @@ def array_handler(kind: type) -> Callable[[Encoder, Any], bytes] | None:
         ):
             if issubclass(kind, base):
                 return handler
-    torch: Any = sys.modules.get("torch")
-    if torch is not None and hasattr(torch, "Tensor") and issubclass(kind, torch.Tensor):
-        return _tensor
-    return None
+    return tensor_handler(kind) or sparse_handler(kind) or table_handler(kind)
 
 
 def _ndarray(encoder: Encoder, value: Any) -> bytes:
@@ -100,9 +100,19 @@ def _masked(encoder: Encoder, value: Any) -> bytes:
 
     mask = np.ma.getmaskarray(value)
     data = np.array(value.data, copy=True)
-    data[mask] = np.zeros((), data.dtype)  # What is under the mask means nothing.
+    _clear(data, mask)
     pieces = encoder.encode(data), encoder.encode(mask), encoder.encode(value.fill_value)
     return encoder.node(b"masked", (encoder.named(type(value)), *pieces))
+
+
+def _clear(data: Any, mask: Any) -> None:
+    """Overwrite what is under a mask, for it means nothing."""
+    np: Any = sys.modules["numpy"]
+
+    if data.dtype.names is None:
+        data[mask] = np.zeros((), data.dtype)
+    for name in data.dtype.names or ():
+        _clear(data[name], mask[name])
 
 
 def _frame(encoder: Encoder, value: Any) -> bytes:
@@ -166,6 +176,8 @@ def _column(encoder: Encoder, value: Any) -> bytes:
         return encoder.node(b"intervals", (dtype, *pieces))
     if isinstance(value, arrays.SparseArray):
         return encoder.node(b"sparse", (dtype, encoder.encode(value.to_dense())))
+    if "pyarrow" in getattr(value.dtype, "storage", "") or hasattr(value.dtype, "pyarrow_dtype"):
+        return _on_arrow(encoder, value)
     missing = value.isna()
     header = encoder.named(type(value.dtype)), dtype, encoder.encode(missing)
     if isinstance(value, (arrays.IntegerArray, arrays.FloatingArray, arrays.BooleanArray)):
@@ -177,10 +189,13 @@ def _column(encoder: Encoder, value: Any) -> bytes:
     return encoder.node(b"extension", (*header, encoder.encode(data)))
 
 
-def _tensor(encoder: Encoder, value: Any) -> bytes:
-    torch: Any = sys.modules["torch"]
-
-    plain = value.detach().cpu().contiguous()
-    header = encoder.encode([str(value.dtype), tuple(value.shape), bool(value.requires_grad)])
-    data = plain.reshape(-1).view(torch.uint8).numpy()
-    return encoder.node(b"tensor", (encoder.named(type(value)), header, data))
+def _on_arrow(encoder: Encoder, value: Any) -> bytes:
+    """Encode a column that pandas keeps as an array of pyarrow's, whatever chunks it is in."""
+    dtype = value.dtype
+    array = value.__arrow_array__()
+    if not hasattr(dtype, "pyarrow_dtype"):
+        # Texts come as either of two types, by the version of pandas and where they are from.
+        array = array.cast("large_string")
+    header = encoder.encode([str(dtype), repr(dtype.na_value)])
+    pieces = encoder.named(type(dtype)), header, arrow_content(encoder, array)
+    return encoder.node(b"on arrow", pieces)

@@ -29,7 +29,10 @@ _LEFT_OUT = (types.ModuleType, types.FrameType, types.CodeType, logging.Logger, 
 
 
 class Opaque:
-    """Gives tokens to objects that cannot be encoded; `described` says which those were."""
+    """Gives tokens to objects that cannot be encoded.
+
+    `described` has (class, class and what provides it) of each of those.
+    """
 
     def __init__(
         self,
@@ -37,15 +40,18 @@ class Opaque:
         code: Callable[[Any], str],
         tokens: dict[int, tuple[Any, str]],
     ) -> None:
-        self.described: list[str] = []
+        self.described: list[tuple[str, str]] = []
+        self._may: dict[type, bool] = {}
         self._tokens = tokens  # by id, with the object so that it stays the only one of that id
         self._home = home
         self._code = code
 
     def may(self, cls: type) -> bool:
-        if cls.__module__ in _TRANSPARENT:
-            return False
-        return owner_of_class(cls) in LIBRARIES
+        known = self._may.get(cls)
+        if known is None:
+            known = cls.__module__ not in _TRANSPARENT and owner_of_class(cls) in LIBRARIES
+            self._may[cls] = known
+        return known
 
     def token(self, value: Any) -> str:
         cls = type(value)
@@ -56,7 +62,7 @@ class Opaque:
             self._tokens[id(value)] = value, digest_of(name, _file_name(value), *held)
         described = _described(cls, self._home(cls.__module__))
         if value is not os.environ:  # What is read of it is seen when it is.
-            self.described.append(described)
+            self.described.append((class_name(cls), described))
         return self._tokens[id(value)][1]
 
 

@@ -74,10 +74,12 @@ def _step_decorators(function: Any, step: str) -> Iterator[Part]:
             if name in _MATTERS.get(deco.name, deco.attributes) and value not in (None, {}, [])
         }
         for name, value in sorted(attributes.items()):
+            # The order of packages or of variables decides nothing.
+            plain = sorted(value.items(), key=str) if isinstance(value, dict) else value
             yield Part(
                 "decorator",
                 f"@{deco.name}({name}=)",
-                fingerprint.of_value(value, name=f"@{deco.name}({name}=)"),
+                fingerprint.of_value(plain, name=f"@{deco.name}({name}=)"),
                 summary=fingerprint.summary(value),
             )
 
@@ -98,6 +100,6 @@ def _user_decorator(deco: Any) -> list[Part]:
     code = getattr(deco, "_generator", type(deco))
     name = f"@{deco.decorator_name}"
     arguments = (list(deco._args), dict(deco._kwargs))
-    digest = fingerprint.of_value(arguments, name=name)
+    digest = fingerprint.of_value((arguments[0], sorted(deco._kwargs.items())), name=name)
     summary = fingerprint.summary(arguments)
     return [*fingerprint.of_function(code).parts, Part("decorator", name, digest, summary=summary)]

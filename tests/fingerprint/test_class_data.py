@@ -167,7 +167,8 @@ def test_a_name_that_is_not_told_does_not_count(world: World, body: str) -> None
 
 
 def test_class_data_without_meaning_is_named_where_it_is_read(world: World) -> None:
-    assert look(world, "self.y = type(self)._lock").error == "self._lock"
+    generator = ("threading.Lock()", "(n for n in [1])")
+    assert look(world, "self.y = type(self)._lock", generator).error == "self._lock"
 
 
 def test_class_data_without_meaning_counts_by_its_type_where_it_may_be_read(world: World) -> None:
@@ -188,6 +189,7 @@ class Model:
     def predict(self): return helper()
 class Bad:
     lock = threading.Lock()
+    items = map(str, [1])
 def helper(): return 73
 def fa(): return 74
 H = {'a': fa, 'b': [functools.partial(fa, 1)], 'c': lambda: 75}
@@ -227,7 +229,7 @@ def test_a_constant_has_one_digest_whatever_it_is_called(world: World) -> None:
 def test_a_constant_without_meaning_is_refused_by_name(world: World) -> None:
     world.write(main=VALUES)
     assert world.look("of_constant([main.Bad.lock], name='x')").error == "x[0]"
-    assert world.look("of_constant(main.Bad(), name='x')").error == "Bad.lock"
+    assert world.look("of_constant(main.Bad(), name='x')").error == "Bad.items"
 
 
 @pytest.mark.parametrize(("number", "same"), [(17, False), (18, False), (15, True), (61, True)])

@@ -76,6 +76,46 @@ class Rows(list):
     pass
 
 
+class Table(dict):
+    pass
+
+
+class Loud(dict):
+    def items(self) -> object:
+        return {"always": "this"}.items()
+
+
+class Picking(Plain):
+    def __getstate__(self) -> dict:
+        return {**self.__dict__, "version": 1}
+
+    def __setstate__(self, state: dict) -> None:
+        self.__dict__.update(state)
+
+
+class Bag:
+    """Pickled as its items, which are data and no attributes."""
+
+    def __init__(self, **items: object) -> None:
+        self.held = items
+
+    def __getstate__(self) -> dict:
+        return self.held
+
+    def __setstate__(self, state: dict) -> None:
+        self.held = state
+
+
+class Paired:
+    """Pickled as a class that is filled with items."""
+
+    def __init__(self, **items: object) -> None:
+        self.held = items
+
+    def __reduce__(self) -> tuple:
+        return Paired, (), None, None, iter(self.held.items())
+
+
 @dataclasses.dataclass
 class Point:
     x: int
@@ -88,6 +128,18 @@ UTC = datetime.timezone.utc
 NOON = datetime.datetime(2020, 6, 1, 12)
 
 
+def slotted(names: str) -> Slotted:
+    value = Slotted.__new__(Slotted)
+    for name in names:
+        setattr(value, name, 1)
+    return value
+
+
+def orders(make: object) -> list[object]:
+    """Return one value for each order of the same items of a dict."""
+    return [make({"a": 1, "b": 2}), make({"b": 2, "a": 1})]
+
+
 def frame(**more: object) -> pd.DataFrame:
     return pd.DataFrame({"a": [1, 2], "b": ["x", "y"]}, **more)
 
@@ -96,6 +148,43 @@ def changed(make: object, change: object) -> object:
     value = make()
     change(value)
     return value
+
+
+ORDERED = {
+    "dict": dict,
+    "dict of many kinds": lambda items: {1: 1, None: 2, **items},
+    "ordered dict": collections.OrderedDict,
+    "dict with defaults": lambda items: collections.defaultdict(int, items),
+    "counter": collections.Counter,
+    "dict of a class": Table,
+    "dict whose items are hidden": Loud,
+    "proxy": types.MappingProxyType,
+    "chain": lambda items: collections.ChainMap(items),
+    "dict of Python": lambda items: collections.UserDict(items),
+    "in a list": lambda items: [0, [items]],
+    "in a dict": lambda items: {"x": items},
+    "in an attribute": lambda items: Plain(x=items),
+    "in a data class": lambda items: Point(items),
+    "in a tuple with names": lambda items: Pair(items, 1),
+    "in slots": lambda items: Slotted(items),
+    "in a partial": lambda items: functools.partial(max, items),
+    "in a keyword": lambda items: functools.partial(max, default=items),
+    "in a closure": lambda items: lambda: items,
+    "in an array": lambda items: np.array([items, None], object),
+    "in a column": lambda items: pd.Series([items]),
+    "notes of a frame": lambda items: changed(frame, lambda value: value.attrs.update(items)),
+    "state of a class": lambda items: Bag(**items),
+    "items of a pickle": lambda items: Paired(**items),
+    "its own fingerprint": Own,
+    "keys": lambda items: tuple(items),
+}
+
+
+@pytest.mark.parametrize("name", ORDERED)
+def test_the_order_of_a_dict_counts(name: str) -> None:
+    one, other = orders(ORDERED[name])
+    assert of_value(one) != of_value(other)
+    assert of_value(one) == of_value(orders(ORDERED[name])[0])
 
 
 DIFFERENT: dict[str, list[object]] = {
@@ -173,6 +262,9 @@ DIFFERENT: dict[str, list[object]] = {
     "objects in arrays": [
         np.array([1, "a"], object), np.array([1.0, "a"], object), np.array(["a", 1], object),
         np.array([None, "a"], object), np.array([[1], ["a"]], object),
+    ],
+    "parts under a mask": [
+        np.ma.array([(1, 2)], dtype="i4,i4", mask=[mask]) for mask in ((0, 0), (0, 1), (1, 0))
     ],
     "classes of arrays": [
         np.zeros((1, 2)), np.asmatrix(np.zeros((1, 2))), np.ma.array(np.zeros((1, 2))),
@@ -261,10 +353,19 @@ def padded(fill: int) -> np.ndarray:
 
 
 SAME: dict[str, list[object]] = {
-    "order of a dict": [{"a": 1, "b": 2}, {"b": 2, "a": 1}],
-    "order of a mixed dict": [{1: 1, "b": 2, None: 3}, {None: 3, "b": 2, 1: 1}],
-    "order of a counter": [collections.Counter("aab"), collections.Counter("baa")],
     "order of attributes": [Plain(a=1, b=2), Plain(b=2, a=1)],
+    "order of slots": [slotted("ab"), slotted("ba")],
+    "order of attributes that a class picks": [Picking(a=1, b=2), Picking(b=2, a=1)],
+    "order of attributes of a dict": [
+        changed(Table, lambda value: value.__dict__.update(a=1, b=2)),
+        changed(Table, lambda value: value.__dict__.update(b=2, a=1)),
+    ],
+    "order of names in a namespace": [
+        types.SimpleNamespace(a=1, b=2), types.SimpleNamespace(b=2, a=1),
+    ],
+    "order of keyword arguments": [
+        functools.partial(max, default=1, key=len), functools.partial(max, key=len, default=1),
+    ],
     "order of a set": [{"a", "b", "c", 1}, {1, "c", "b", "a"}],
     "history of a set": [{8, 0}, changed(lambda: set(range(9)), lambda v: v.__iand__({0, 8}))],
     "shared or copied": [shared(), [[1, 2], [1, 2]], copy.deepcopy(shared())],
@@ -280,6 +381,9 @@ SAME: dict[str, list[object]] = {
     "not a number": [float("nan"), float("nan"), np.nan],
     "arrays of nan": [np.array([np.nan, 1]), np.array([float("nan"), 1])],
     "under a mask": [garbage(3), garbage(4)],
+    "parts under a mask": [
+        np.ma.array([(1, rubbish)], dtype="i4,i4", mask=[(0, 1)]) for rubbish in (3, 4)
+    ],
     "padding": [padded(0), padded(255)],
     "blocks of a frame": [
         pd.DataFrame({"a": [1, 2], "b": [3, 4]}), pd.DataFrame(np.array([[1, 3], [2, 4]]),
@@ -433,7 +537,7 @@ def typed(value: object) -> object:
     if isinstance(value, (list, tuple)):
         return type(value), tuple(typed(item) for item in value)
     if isinstance(value, dict):
-        return dict, frozenset((typed(key), typed(item)) for key, item in value.items())
+        return dict, tuple((typed(key), typed(item)) for key, item in value.items())
     if isinstance(value, (set, frozenset)):
         return type(value), frozenset(typed(item) for item in value)
     return type(value), value

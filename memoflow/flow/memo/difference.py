@@ -80,8 +80,11 @@ def _of_dicts(stored: dict[Any, Any], now: dict[Any, Any], path: _Path) -> str:
         inner = _between(before, now[key], path) if key in now else ""
         if inner:
             return f"[{fingerprint.summary(key)}] {inner}"
-    gone = (key for key in stored if key not in now)
-    return _of_members(gone, (key for key in now if key not in stored))
+    gone = [key for key in stored if key not in now]
+    new = [key for key in now if key not in stored]
+    if not gone and not new and list(stored) != list(now):
+        return "other order of keys"
+    return _of_members(gone, new)
 
 
 def _of_members(gone: Iterable[Any], new: Iterable[Any]) -> str:

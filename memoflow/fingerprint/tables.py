@@ -1,0 +1,259 @@
+"""Tables: how those of pyarrow and polars are encoded, whatever chunks they are in."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Iterator
+from typing import Any
+
+from memoflow.fingerprint.encoding import Encoder, Handler, Unstable
+
+_LARGE = {"string_view": "large_string", "binary_view": "large_binary"}
+
+
+def table_handler(kind: type) -> Handler | None:
+    """Return how to encode instances of `kind`, or None if it is no table or column."""
+    arrow: Any = sys.modules.get("pyarrow")
+    if arrow is not None and hasattr(arrow, "Table"):
+        for base, handler in (
+            (arrow.Table, _arrow_table),
+            (arrow.RecordBatch, _arrow_table),
+            (arrow.ChunkedArray, _arrow_column),
+            (arrow.Array, _arrow_column),
+            (arrow.Scalar, _arrow_scalar),
+            (arrow.Buffer, _arrow_buffer),
+        ):
+            if issubclass(kind, base):
+                return handler
+    polars: Any = sys.modules.get("polars")
+    if polars is not None and hasattr(polars, "LazyFrame"):
+        for base, handler in (
+            (polars.DataFrame, _polars_frame),
+            (polars.Series, _polars_series),
+            (polars.LazyFrame, _polars_plan),
+            (polars.Expr, _polars_expression),
+        ):
+            if issubclass(kind, base):
+                return handler
+    return None
+
+
+def _arrow_table(encoder: Encoder, value: Any) -> bytes:
+    pieces = [encoder.named(type(value)), encoder.encode(value.num_rows)]
+    pieces.append(_metadata(encoder, value.schema.metadata))
+    for field, column in zip(value.schema, value.columns, strict=True):
+        pieces += [_field(encoder, field), arrow_content(encoder, column)]
+    return encoder.node(b"table", pieces)
+
+
+def _arrow_column(encoder: Encoder, value: Any) -> bytes:
+    # Arrays have a class for each type; a chunked one has none.
+    arrow: Any = sys.modules["pyarrow"]
+    name = "chunks" if isinstance(value, arrow.ChunkedArray) else "array"
+    pieces = encoder.encode(name), _type(encoder, value.type), arrow_content(encoder, value)
+    return encoder.node(b"arrow", pieces)
+
+
+def _arrow_scalar(encoder: Encoder, value: Any) -> bytes:
+    arrow: Any = sys.modules["pyarrow"]
+    return encoder.node(b"arrow scalar", (_arrow_column(encoder, arrow.repeat(value, 1)),))
+
+
+def _arrow_buffer(encoder: Encoder, value: Any) -> bytes:
+    return encoder.node(b"arrow buffer", (encoder.encode(memoryview(value).cast("B")),))
+
+
+def _metadata(encoder: Encoder, metadata: Any) -> bytes:
+    return encoder.encode(dict(metadata) if metadata else None)
+
+
+def _field(encoder: Encoder, field: Any) -> bytes:
+    header = encoder.encode([field.name, field.nullable])
+    pieces = header, _type(encoder, field.type), _metadata(encoder, field.metadata)
+    return encoder.node(b"field", pieces)
+
+
+def _type(encoder: Encoder, kind: Any) -> bytes:
+    """Encode a type, with what its fields have besides names and types."""
+    arrow: Any = sys.modules["pyarrow"]
+    fields = [_field(encoder, kind.field(i)) for i in range(kind.num_fields)]
+    own = b""
+    if isinstance(kind, arrow.BaseExtensionType):
+        own = kind.__arrow_ext_serialize__() if hasattr(kind, "__arrow_ext_serialize__") else b""
+    return encoder.node(b"type", [encoder.encode([str(kind), own]), *fields])
+
+
+def arrow_content(encoder: Encoder, value: Any) -> bytes:
+    """Encode the items of an array or chunked array; those of no chunks are none."""
+    chunks = list(value.chunks) if hasattr(value, "chunks") else [value]
+    return _chunks(encoder, value.type, chunks)
+
+
+def _chunks(encoder: Encoder, kind: Any, chunks: list[Any]) -> bytes:
+    """Encode arrays of one type as if they were one, without what lies under a missing item."""
+    arrow: Any = sys.modules["pyarrow"]
+    count = sum(map(len, chunks))
+    if sum(each.null_count for each in chunks):
+        missing = encoder.node(b"missing", (_bools(each.is_valid()) for each in chunks))
+    else:
+        missing = encoder.node(b"all present", ())
+    try:
+        present = [each.drop_null() if each.null_count else each for each in chunks]
+        items = _items(encoder, kind, present)
+    except (NotImplementedError, ValueError, arrow.ArrowException):
+        items = encoder.encode([item for each in chunks for item in each.to_pylist()])
+        if arrow.types.is_union(kind):
+            # Two of its types may have the same values.
+            items += encoder.encode([i for each in chunks for i in each.type_codes.to_pylist()])
+    return encoder.node(b"items", (encoder.encode(count), missing, items))
+
+
+def _items(encoder: Encoder, kind: Any, chunks: list[Any]) -> bytes:
+    """Encode the items of arrays in which none is missing."""
+    types: Any = sys.modules["pyarrow"].types
+
+    if types.is_null(kind):
+        return encoder.node(b"nothing", ())
+    if types.is_boolean(kind):
+        return encoder.node(b"bools", map(_bools, chunks))
+    if types.is_dictionary(kind):
+        return _dictionary(encoder, kind, chunks)
+    if hasattr(kind, "storage_type"):
+        return _chunks(encoder, kind.storage_type, [each.storage for each in chunks])
+    if str(kind) in _LARGE:
+        arrow: Any = sys.modules["pyarrow"]
+        kind = getattr(arrow, _LARGE[str(kind)])()
+        chunks = [each.cast(kind) for each in chunks]
+    for is_kind, width in (
+        (types.is_string, 4), (types.is_binary, 4),
+        (types.is_large_string, 8), (types.is_large_binary, 8),
+    ):  # fmt: skip
+        if is_kind(kind):
+            return _texts(encoder, chunks, width)
+    if types.is_struct(kind):
+        fields = [
+            _chunks(encoder, kind.field(i).type, [each.flatten()[i] for each in chunks])
+            for i in range(kind.num_fields)
+        ]
+        return encoder.node(b"struct", fields)
+    if types.is_list(kind) or types.is_large_list(kind) or types.is_fixed_size_list(kind):
+        lengths = encoder.node(b"lengths", (_lengths(each) for each in chunks))
+        inner = _chunks(encoder, kind.value_type, [each.flatten() for each in chunks])
+        return encoder.node(b"lists", (lengths, inner))
+    if types.is_nested(kind) or types.is_run_end_encoded(kind):
+        raise NotImplementedError(str(kind))
+    return encoder.node(b"numbers", (_fixed(each, kind.bit_width // 8) for each in chunks))
+
+
+def _bools(array: Any) -> Any:
+    return array.to_numpy(zero_copy_only=False)
+
+
+def _lengths(array: Any) -> Any:
+    compute: Any = sys.modules["pyarrow"].compute
+    return compute.list_value_length(array).cast("int64").to_numpy()
+
+
+def _fixed(array: Any, width: int) -> Any:
+    """Return the bytes of the items of an array, each of `width` bytes."""
+    if not len(array):
+        return b""
+    start = array.offset * width
+    return memoryview(array.buffers()[1]).cast("B")[start : start + len(array) * width]
+
+
+def _texts(encoder: Encoder, chunks: list[Any], width: int) -> bytes:
+    np: Any = sys.modules["numpy"]
+
+    lengths: list[Any] = []
+    data: list[Any] = []
+    for array in chunks:
+        if not len(array):
+            continue
+        _, offsets, content = array.buffers()
+        ends = np.frombuffer(offsets, f"i{width}")[array.offset : array.offset + len(array) + 1]
+        lengths.append(np.diff(ends).astype("i8"))
+        data.append(memoryview(content).cast("B")[ends[0] : ends[-1]] if content else b"")
+    pieces = encoder.node(b"lengths", lengths), encoder.node(b"data", data)
+    return encoder.node(b"texts", pieces)
+
+
+def _dictionary(encoder: Encoder, kind: Any, chunks: list[Any]) -> bytes:
+    """Encode what a dictionary lists, also what no item uses, and the items by their places."""
+    arrow: Any = sys.modules["pyarrow"]
+
+    one = arrow.chunked_array(chunks, type=kind).unify_dictionaries().chunks
+    if not one:
+        return encoder.node(b"no dictionary", ())
+    listed = _chunks(encoder, kind.value_type, [one[0].dictionary])
+    places = _chunks(encoder, kind.index_type, [each.indices for each in one])
+    return encoder.node(b"dictionary", (listed, places))
+
+
+def _polars_frame(encoder: Encoder, value: Any) -> bytes:
+    pieces = [encoder.named(type(value)), encoder.encode(value.height)]
+    pieces += [_polars_series(encoder, column) for column in value.get_columns()]
+    return encoder.node(b"polars frame", pieces)
+
+
+def _polars_series(encoder: Encoder, value: Any) -> bytes:
+    pieces = encoder.named(type(value)), encoder.encode(value.name), _polars_items(encoder, value)
+    return encoder.node(b"polars series", pieces)
+
+
+def _polars_plan(encoder: Encoder, value: Any) -> bytes:
+    return encoder.instance(value, _no_content)
+
+
+def _no_content(encoder: Encoder, value: Any) -> bytes:
+    # It may call functions, of which it keeps no more than their names.
+    raise Unstable("a LazyFrame is a plan and not a value: collect() it")
+
+
+def _polars_expression(encoder: Encoder, value: Any) -> bytes:
+    return encoder.instance(value, _expression)
+
+
+def _expression(encoder: Encoder, value: Any) -> bytes:
+    data = value.__getstate__()
+    if b"PLPY" in data:
+        raise Unstable("an expression that calls Python keeps no more of it than a name")
+    return encoder.node(b"polars expression", (encoder.named(type(value)), encoder.encode(data)))
+
+
+def _polars_items(encoder: Encoder, value: Any) -> bytes:
+    """Encode the items of a series, without what lies under a missing one."""
+    missing = value.is_null().to_numpy()
+    header = encoder.encode([str(value.dtype), len(value)])
+    present = value.drop_nulls() if missing.any() else value
+    pieces = [header, encoder.encode(missing), *_polars_present(encoder, present)]
+    return encoder.node(b"polars items", pieces)
+
+
+def _polars_present(encoder: Encoder, value: Any) -> Iterator[bytes]:
+    pl: Any = sys.modules["polars"]
+
+    kind = value.dtype
+    if isinstance(kind, pl.Struct):
+        yield from (_polars_items(encoder, value.struct.field(n)) for n in value.struct.fields)
+    elif isinstance(kind, pl.Array):
+        yield _polars_items(encoder, value.arr.to_list())
+    elif isinstance(kind, pl.List):
+        lengths = value.list.len()
+        yield _polars_items(encoder, lengths)
+        yield _polars_items(encoder, value.filter(lengths > 0).explode())
+    elif isinstance(kind, (pl.Categorical, pl.Enum)):
+        # The number of a category depends on which the process has seen before.
+        if isinstance(kind, pl.Enum):
+            yield encoder.encode(kind.categories.to_list())
+        elif getattr(kind, "ordering", "lexical") == "physical":
+            yield encoder.encode(value.to_physical().rank("dense").to_numpy())
+        yield encoder.encode(value.cast(pl.String).to_list())
+    elif kind.is_float() or kind.is_temporal() or kind == pl.Boolean or _fits(kind):
+        yield encoder.encode(value.to_physical().rechunk().to_numpy())
+    else:
+        yield encoder.encode(value.to_list())
+
+
+def _fits(kind: Any) -> bool:
+    return bool(kind.is_integer()) and str(kind) not in ("Int128", "UInt128")
