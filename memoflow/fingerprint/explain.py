@@ -42,7 +42,17 @@ _ORDER = (
     *(
         (kind, change)
         for kind in (
-            *("parameter", "config", "input", "file", "directory", "environment", "client", "s3"),
+            *(
+                "parameter",
+                "config",
+                "input",
+                "file",
+                "directory",
+                "link",
+                "environment",
+                "client",
+                "s3",
+            ),
             *("option", "decorator", "package", "python"),
         )
         for change in ("changed", "new", "gone")
@@ -50,7 +60,7 @@ _ORDER = (
 )
 # What these say is in the parts of the constants as well.
 _BESIDES = frozenset({"opaque", "ignored"})
-_NAMED_WITH_KIND = frozenset({"constant", "parameter", "input", "option", "config", "file"})
+_NAMED_WITH_KIND = frozenset({"constant", "parameter", "input", "option", "config", "file", "link"})
 # The digest of what was looked for and was not there.
 ABSENT = "absent"
 _CUT = "..."  # the last line of names that are not all of them

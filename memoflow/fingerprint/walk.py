@@ -68,6 +68,8 @@ class Walk:
         self._alive: list[object] = []
         self._objects: dict[int, tuple[Any, str]] = {}  # by id: an object and its token
         self._bound: dict[int, tuple[Any, str]] = {}
+        # Each time that one is asked for it is another object.
+        self._methods: dict[tuple[int, int], types.MethodType] = {}
         self.todo: deque[Callable[[], object]] = deque()
         self.ran: set[str] = set()
         self._escaped = False
@@ -137,6 +139,8 @@ class Walk:
 
     def code(self, value: Any) -> str:
         """Return the token of a function, class, module or the like; follow it."""
+        if isinstance(value, types.MethodType):
+            value = self._methods.setdefault((id(value.__func__), id(value.__self__)), value)
         token = self.tokens.get(id(value))
         if token is not None:
             return token
@@ -262,7 +266,7 @@ class Walk:
             anchors=located,
             opaque=opaque,
             live=True,
-            in_opaque=bool(self._encoders) and self._encoders[-1].in_opaque,
+            within=self._encoders[-1] if self._encoders else None,
         )
         self._encoders.append(encoder)
         try:

@@ -409,6 +409,21 @@ def _noting_stat(original: Any) -> Any:
     return wrapped
 
 
+def _noting_link(original: Any) -> Any:
+    @functools.wraps(original)
+    def readlink(path: Any, *, dir_fd: Any = None) -> Any:
+        target = original(path, dir_fd=dir_fd)
+        tracker = _active
+        if tracker is not None and not tracker.busy:
+            with tracker.quiet(), contextlib.suppress(Exception):
+                absolute = _path_in(path, dir_fd)
+                if absolute is not None and caller(sys._getframe(1)) == "user":
+                    tracker.note_link(absolute, os.fsdecode(target))
+        return target
+
+    return readlink
+
+
 def _looked(tracker: AccessTracker, frame: FrameType, path: Any, dir_fd: Any = None) -> None:
     """Note that a file is looked for, and its size if that was asked."""
     absolute = _path_in(path, dir_fd)
@@ -540,7 +555,8 @@ def _noting_import(original: Any) -> Any:
 
 _ENVIRON = type(os.environ)
 _PATCHES = [
-    *(_Patch(os, name, _noting_stat) for name in ("stat", "lstat", "access", "readlink")),
+    *(_Patch(os, name, _noting_stat) for name in ("stat", "lstat", "access")),
+    _Patch(os, "readlink", _noting_link),
     _Patch(os, "open", _noting_open),
     _Patch(_ENVIRON, "__getitem__", _noting_item),
     _Patch(_ENVIRON, "__iter__", _noting_iteration),

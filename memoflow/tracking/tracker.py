@@ -48,8 +48,8 @@ class AccessTracker:
     """What one process and its children read and wrote since `start`, by absolute path.
 
     `reads` are files, `listings` the names that folders had by the folder or pattern asked for,
-    `variables` the values of environment variables, None for one that was not set, and `code`
-    modules loaded by a name that only the run knew, by file. `never` says by name why the result
+    `variables` the values of environment variables, None for one that was not set, `code` modules
+    loaded by a name that only the run knew, by file, and `links` where symbolic links lead. `never` says by name why the result
     cannot be told from what was read, and `unseen` what could not be followed.
     """
 
@@ -59,6 +59,7 @@ class AccessTracker:
         self.listings: dict[str, tuple[str, ...]] = {}
         self.variables: dict[str, str | None] = {}
         self.code: dict[str, str] = {}
+        self.links: dict[str, str] = {}
         self.written: dict[str, None] = {}
         self.never: dict[str, str] = {}
         self.unseen: dict[str, None] = {}
@@ -250,6 +251,12 @@ class AccessTracker:
         """Note that an environment variable is set or removed."""
         self._own_variables.add(name)
 
+    def note_link(self, path: str, target: str) -> None:
+        """Note where a symbolic link was asked to lead, links not followed."""
+        if path not in self.links and self.paths.counts(path) and not self.is_own(path):
+            self.links[path] = target
+            self._tell("link", path, target)
+
     def note_code(self, path: str, module: str) -> None:
         """Note a module that was loaded by a name that only the run knew."""
         self._handled.add(path)
@@ -340,6 +347,8 @@ class AccessTracker:
             self.variables.setdefault(*note)
         elif what == "code":
             self.code.setdefault(*note)
+        elif what == "link":
+            self.links.setdefault(*note)
         else:
             self.never.setdefault(*note)
 

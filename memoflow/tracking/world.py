@@ -1,6 +1,6 @@
 """World: what the files, folders and variables that a result depends on are now.
 
-A read is a part of a result's key, of the kind "file", "directory", "environment" or "code". Its
+A read is a part of a result's key, of the kind "file", "directory", "link", "environment" or "code". Its
 digest says how much of a file was asked for: `xxh3:...` its content, `size:...`, `is:...` what sort
 of thing it is, and "absent" that it was looked for and not there.
 """
@@ -20,7 +20,7 @@ from memoflow.tracking.modules import with_imports
 from memoflow.tracking.paths import Paths
 from memoflow.tracking.tracker import CONTENT, SIZE, AccessTracker, Read
 
-KINDS = frozenset({"file", "directory", "environment", "code"})
+KINDS = frozenset({"file", "directory", "link", "environment", "code"})
 
 _LONGEST_SUMMARY = 4096  # characters of the names in a folder that are kept to tell which is new
 
@@ -72,6 +72,8 @@ class World:
             return self.listing(part.name, own)
         if part.kind == "environment":
             return self.variable(part.name, self._environment.get(part.name))
+        if part.kind == "link":
+            return self.link(part.name)
         return self.code(part.name)
 
     def _file(self, path: str, state: State | None, depth: int) -> str:
@@ -94,6 +96,13 @@ class World:
         digest = hashlib.blake2b(text, key=self._secret[:64], digest_size=16).hexdigest()
         return Part("environment", name, f"keyed:{digest}")
 
+    def link(self, name: str) -> Part:
+        """Return where a symbolic link leads."""
+        try:
+            return link_part(name, _readlink(self.paths.path(name)))
+        except (OSError, ValueError):
+            return Part("link", name, ABSENT)
+
     def code(self, name: str) -> Part:
         """Return the code in a file, without its comments and layout."""
         path = self.paths.path(name)
@@ -104,6 +113,15 @@ class World:
             return Part("code", name, self._digests.of_code(path, state))
         except UnreadableError as error:
             return Part("code", name, f"unreadable: {error}")
+
+
+# The function itself: the module's attribute is replaced while code is tracked.
+_readlink = os.readlink
+
+
+def link_part(name: str, target: str) -> Part:
+    """Return the part that a symbolic link to this target is."""
+    return Part("link", name, f"to:{target}", summary=target)
 
 
 def digest_of_file(digests: FileDigests, path: str, state: State | None, depth: int) -> str:
@@ -153,6 +171,8 @@ class Reads:
             self.parts.append(listing_part(self._paths.name(where), where, found, own))
         for name, value in sorted(tracker.variables.items()):
             self.parts.append(world.variable(name, value))
+        for path, target in sorted(tracker.links.items()):
+            self.parts.append(link_part(self._paths.name(path), target))
         for path in sorted(with_imports(tracker.code)):
             self.parts.append(world.code(self._paths.name(path)))
         if tracker.is_full:
