@@ -302,6 +302,21 @@ class AccessTracker:
             return False
         return path in self.written or path.startswith(self._trees)
 
+    def has_made(self, path: str, state: State) -> bool:
+        """Return whether the code made or changed a file that is in this state now.
+
+        A folder that it moved into place, with all that is in it, counts; one that it only made
+        does not, since others may write there at the same time.
+        """
+        if path in self.written:
+            return True
+        if state.changed_ns / 1e9 < self.started:
+            return False
+        moved = (os.path.join(each, "") for each in self.written)
+        return self._kernel is None or path.startswith(
+            tuple(each for each in moved if each not in self._trees)
+        )
+
     def is_output(self, path: str) -> bool:
         """Return whether a file is declared to be an output."""
         name = self.paths.name(path)

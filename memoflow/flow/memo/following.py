@@ -6,7 +6,7 @@ import contextlib
 import functools
 import os
 import sys
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import Any
@@ -29,6 +29,7 @@ class Followed:
 
     `never` says by the name that `ignore=` takes why its result can never be found again,
     `unsettled` why it cannot be kept this time, `unseen` what may have been read unnoticed.
+    `has_made` tells of an absolute path whether the step has made the file.
     """
 
     reads: tuple[Part, ...]
@@ -37,6 +38,7 @@ class Followed:
     never: Mapping[str, str]
     unsettled: tuple[str, ...]
     unseen: tuple[str, ...]
+    has_made: Callable[[str, State], bool]
 
 
 class Following:
@@ -128,7 +130,7 @@ class Following:
         }
         return Followed(
             tuple(parts), tuple(reads.written), tuple(reads.listed), never, tuple(reads.unsettled),
-            tuple(self.tracker.unseen),
+            tuple(self.tracker.unseen), self.tracker.has_made,
         )  # fmt: skip
 
 

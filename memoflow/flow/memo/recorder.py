@@ -77,7 +77,7 @@ class Recorder:
             return trouble
         memoized.matched |= memoized.scope.ignored & memoized.options.ignore
         try:
-            files, named = self._files(), self._named(besides, left)
+            files, named = self._files(besides), self._named(besides, left)
         except UnreadableError as error:
             return Uncached("files", f"a file that it wrote cannot be read: {error}", lasts=False)
         self.inputs = (*inputs, *besides.reads)
@@ -114,28 +114,25 @@ class Recorder:
                     found[name] = self._session.digests.of_content(path, state)
         return found
 
-    def _files(self) -> dict[str, tuple[str, Path]]:
-        """Return the files to be kept with the result, each with the digest of its content."""
-        session, patterns = self._session, self._memoized.options.files
-        if not patterns:
-            return {}
-        found: dict[str, tuple[str, Path]] = {}
-        for name in sorted(self._matching(patterns)):
-            path = session.paths.path(name)
-            state = state_of(path)
-            if state is not None and state.kind == "file":
-                found[name] = session.digests.of_content(path, state), Path(path)
-        if not found:
-            self._say(f"files=[...] of {self._memoized.step} matched no file that it wrote")
-        return found
+    def _files(self, besides: Followed) -> dict[str, tuple[str, Path]]:
+        """Return the files to be kept with the result, each with the digest of its content.
 
-    def _matching(self, patterns: tuple[str, ...]) -> set[str]:
-        paths = self._session.paths
-        return {
-            paths.name(os.path.abspath(found))
-            for pattern in patterns
-            for found in glob.glob(os.path.join(paths.base, pattern), recursive=True)
-        }
+        Only those that the step wrote: a hit would put others back as they were then.
+        """
+        session, found = self._session, dict[str, tuple[str, Path]]()
+        for pattern in self._memoized.options.files:
+            is_matched = False
+            for path in glob.glob(os.path.join(session.paths.base, pattern), recursive=True):
+                path = os.path.abspath(path)
+                state = state_of(path)
+                if state is None or state.kind != "file" or not besides.has_made(path, state):
+                    continue
+                is_matched = True
+                digest = session.digests.of_content(path, state)
+                found[session.paths.name(path)] = digest, Path(path)
+            if not is_matched:
+                self._say(f'files="{pattern}" matched no file that {self._memoized.step} wrote')
+        return dict(sorted(found.items()))
 
     def _read(self, watch: Watch) -> tuple[Part, ...] | Uncached:
         """Return the inputs that decide the result, as they are now."""
