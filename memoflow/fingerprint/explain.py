@@ -180,7 +180,7 @@ class Difference:
             return f"{subject} {self.new} was installed again from elsewhere"
         if self.old == self.new:
             return f"{subject} changed{place}: {self.new} of other content"
-        changed = " changed:" if self.kind in ("parameter", "client") else ""
+        changed = " changed:" if self.kind in ("parameter", "client", "s3") else ""
         return f"{subject}{changed} {self.old} -> {self.new}{place}"
 
     @property

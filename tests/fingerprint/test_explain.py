@@ -357,3 +357,15 @@ def test_comments_and_layout_are_no_difference(world: World, tmp_path: Path) -> 
     before = look(world, tmp_path)
     world.write(main=MAIN.replace("# Sums.", "# Adds.\n"))
     assert differences(before.parts, look(world, tmp_path).parts) == []
+
+
+@pytest.mark.parametrize(
+    ("kind", "name", "line"),
+    [
+        ("s3", "s3://b/x.csv", "s3://b/x.csv changed: 0cc1 -> 92eb"),
+        ("client", "Train/latest_run.data.v", "Train/latest_run.data.v changed: 0cc1 -> 92eb"),
+    ],
+)
+def test_what_was_read_elsewhere_is_said_to_have_changed(kind, name, line):
+    before, after = (Part(kind, name, each, summary=each) for each in ("0cc1", "92eb"))
+    assert [str(each) for each in differences([before], [after])] == [line]
