@@ -7,7 +7,6 @@ container forbids it, there are no events. See fanotify(7); the masks are those 
 
 from __future__ import annotations
 
-import contextlib
 import ctypes
 import os
 import select
@@ -17,26 +16,34 @@ from collections.abc import Callable, Iterable
 from typing import NamedTuple
 
 _INIT = 0x1 | 0x2 | 0xC00  # CLOEXEC, NONBLOCK, REPORT_DFID_NAME
-_ACCESS, _CLOSE_WRITE, _OPEN, _MOVED_TO, _CREATE = 0x1, 0x8, 0x20, 0x80, 0x100
+_ACCESS, _CLOSE_WRITE, _CLOSE_NOWRITE, _OPEN = 0x1, 0x8, 0x10, 0x20
+_MOVED_TO, _CREATE = 0x80, 0x100
 _OVERFLOW, _ON_CHILD, _ON_DIR = 0x4000, 0x08000000, 0x40000000
-_MASK = _ACCESS | _CLOSE_WRITE | _OPEN | _MOVED_TO | _CREATE | _ON_CHILD | _ON_DIR
+_READ = _ACCESS | _CLOSE_NOWRITE  # What is mapped into memory is not accessed, but closed.
+_MADE = _CREATE | _MOVED_TO
+_MASK = _READ | _CLOSE_WRITE | _OPEN | _MADE | _ON_CHILD | _ON_DIR
 _ADD, _HERE = 0x1, -100
 _HEADER = struct.Struct("=IBBHQii")
 _RECORD = struct.Struct("=BBH8sIi")
 _BUFFER_BYTES = 1 << 18
 _HANDLE_BYTES = 128
 _ANY_HANDLE = 0x200  # AT_HANDLE_FID: file systems that cannot decode handles give them all the same
-_POLL_SECONDS = 0.2
+_POLL_MS = 200
+_LOCK_SECONDS = 5.0  # more than any drain takes
 _MOST_BUFFERS = 256  # read at a time, whatever goes on
 
 
 class Event(NamedTuple):
-    """What happened to a file; `mine` is False where another process did it, whichever."""
+    """What happened to a file; `mine` is False where another process did it, whichever.
+
+    The kernel merges what happens to one file before it is told, and then the order is lost.
+    """
 
     path: str
     mine: bool
     opened: bool
     read: bool
+    made: bool
     written: bool
     is_directory: bool
 
@@ -45,7 +52,7 @@ class KernelEvents:
     """The events of some directories, told to a function in a thread of its own until `close`."""
 
     def __init__(self, tell: Callable[[Event], None]) -> None:
-        """Open a queue of events; OSError where there are none to be had."""
+        """Open a queue of events; OSError where there is none to be had."""
         self._tell = tell
         self._libc = ctypes.CDLL(None, use_errno=True)
         init = getattr(self._libc, "fanotify_init", None)
@@ -60,8 +67,12 @@ class KernelEvents:
         self.overflowed = False
         self._ended = False
         self._lock = threading.RLock()
-        self._thread = threading.Thread(target=self._follow, name="memoflow-events", daemon=True)
-        self._thread.start()
+        thread = threading.Thread(target=self._follow, name="memoflow-events", daemon=True)
+        try:
+            thread.start()
+        except RuntimeError as error:  # There are as many threads as there may be.
+            os.close(self._fd)
+            raise OSError("no thread for events is to be had") from error
 
     def watch(self, folders: Iterable[str]) -> None:
         """Tell of what happens in these directories from now on; what cannot be watched is not."""
@@ -76,48 +87,55 @@ class KernelEvents:
                 handle is not None
                 and self._libc.fanotify_mark(self._fd, _ADD, mask, _HERE, name) == 0
             ):
-                self._folders[handle] = folder
-
-    def is_watched(self, folder: str) -> bool:
-        """Return whether what happens in a directory is told."""
-        return folder in self._marked
+                self._folders.setdefault(handle, folder)
 
     def drain(self) -> None:
         """Tell all that has happened by now."""
         if os.getpid() != self._pid:
             return
-        with self._lock:
-            for _ in range(_MOST_BUFFERS):
-                if self._ended:
-                    return
-                try:
-                    data = os.read(self._fd, _BUFFER_BYTES)
-                except (BlockingIOError, InterruptedError):
-                    return
-                except OSError:
-                    return
-                if not data:
-                    return
-                self._split(data)
+        # A finalizer of the user's may run in the thread that has the lock, and wait for a lock of
+        # the user's that is held here.
+        if not self._lock.acquire(timeout=_LOCK_SECONDS):
+            self.overflowed = True
+            return
+        try:
+            self._drain()
+        finally:
+            self._lock.release()
+
+    def _drain(self) -> None:
+        for _ in range(_MOST_BUFFERS):
+            if self._ended:
+                return
+            try:
+                data = os.read(self._fd, _BUFFER_BYTES)
+            except OSError:
+                return  # There is nothing more, most often.
+            if not data:
+                return
+            self._split(data)
 
     def close(self) -> None:
         """Tell what is left, and stop."""
         if os.getpid() != self._pid or self._ended:
             return
         self.drain()
-        with self._lock:
-            self._ended = True
+        self._ended = True
+        # If the lock is not to be had, the queue stays open: its number may be another file's soon.
+        if self._lock.acquire(timeout=_LOCK_SECONDS):
             os.close(self._fd)
+            self._lock.release()
 
     def _follow(self) -> None:
+        waiting = select.poll()  # `select` takes no more than 1024 open files.
+        waiting.register(self._fd, select.POLLIN)
         while not self._ended:
+            if not waiting.poll(_POLL_MS):
+                continue
             try:
-                ready, _, _ = select.select([self._fd], [], [], _POLL_SECONDS)
-            except (OSError, ValueError):
-                return  # It was closed.
-            if ready:
-                with contextlib.suppress(Exception):
-                    self.drain()
+                self.drain()
+            except Exception:
+                self.overflowed = True  # Something is not told.
 
     def _split(self, data: bytes) -> None:
         at = 0
@@ -163,7 +181,8 @@ def _event(path: str, mask: int, mine: bool) -> Event:
         path,
         mine,
         bool(mask & _OPEN),
-        bool(mask & _ACCESS),
-        bool(mask & (_CLOSE_WRITE | _MOVED_TO | _CREATE)),
+        bool(mask & _READ),
+        bool(mask & _MADE),
+        bool(mask & (_CLOSE_WRITE | _MADE)),
         bool(mask & _ON_DIR),
     )

@@ -18,10 +18,11 @@ from memoflow.tracking.digests import ABSENT, FileDigests, State, UnreadableErro
 from memoflow.tracking.listings import is_magic, names_in, names_matching, split
 from memoflow.tracking.modules import with_imports
 from memoflow.tracking.paths import Paths
-from memoflow.tracking.tracker import CONTENT, SIZE, AccessTracker, Read
+from memoflow.tracking.tracker import CONTENT, SIZE, AccessTracker, Read, link_text
 
 KINDS = frozenset({"file", "directory", "environment", "code"})
 
+_LINK = " (link)"  # at the end of the name of a symbolic link, of which the target was asked for
 _LONGEST_SUMMARY = 4096  # characters of the names in a folder that are kept to tell which is new
 
 
@@ -63,6 +64,9 @@ class World:
         return [self._now(part, states, own) for part in reads]
 
     def _now(self, part: Part, states: Mapping[str, State | None], own: set[str]) -> Part:
+        if part.kind == "file" and part.name.endswith(_LINK):
+            path = self.paths.path(part.name.removesuffix(_LINK))
+            return link_part(self.paths, path, link_text(self.paths, path))
         if part.kind == "file":
             depth = CONTENT if part.digest.startswith("xxh3:") else SIZE
             depth = depth if not part.digest.startswith("is:") else 0
@@ -117,6 +121,12 @@ def digest_of_file(digests: FileDigests, path: str, state: State | None, depth: 
     return digests.of_content(path, state)
 
 
+def link_part(paths: Paths, path: str, text: str | None) -> Part:
+    """Return the part that the target of a symbolic link is."""
+    digest = ABSENT if text is None else f"link:{text}"
+    return Part("file", f"{paths.name(path)}{_LINK}", digest)
+
+
 def listing_part(name: str, path: str, names: Iterable[str] | None, own: set[str]) -> Part:
     """Return the part that a listing is, given the names that it found."""
     if names is None:
@@ -144,17 +154,22 @@ class Reads:
         self._tracker = tracker
         self._digests = digests
         self._paths = tracker.paths
-        digests.expect(read.state for read in tracker.reads.values() if read.depth == CONTENT)
-        for path, read in sorted(tracker.reads.items()):
+        # Copied, since threads of the user's may run on.
+        reads = sorted(tracker.reads.copy().items())
+        digests.expect(read.state for _, read in reads if read.depth == CONTENT)
+        for path, read in reads:
             self._add_file(path, read)
-        own = set(tracker.written)
-        for where, names in sorted(tracker.listings.items()):
+        for path, text in sorted(tracker.links.copy().items()):
+            self.parts.append(link_part(self._paths, path, text))
+        own = set(tracker.written.copy())
+        for where, names in sorted(tracker.listings.copy().items()):
             found = None if names == (ABSENT,) else names
             self.parts.append(listing_part(self._paths.name(where), where, found, own))
-        for name, value in sorted(tracker.variables.items()):
+        for name, value in sorted(tracker.variables.copy().items()):
             self.parts.append(world.variable(name, value))
-        for path in sorted(with_imports(tracker.code)):
+        for path in sorted(with_imports(tracker.code.copy())):
             self.parts.append(world.code(self._paths.name(path)))
+        self.unsettled += tracker.troubles
         if tracker.is_full:
             self.unsettled.append("it opens more files than can be followed")
 

@@ -17,8 +17,9 @@ from memoflow.flow.memo.besides import Besides
 from memoflow.flow.memo.lookup import Memoized
 from memoflow.flow.memo.session import Session
 from memoflow.flow.memo.watch import Watch
-from memoflow.tracking import AccessTracker, Reads, State, begin, end, hooks
+from memoflow.tracking import AccessTracker, Reads, State, begin, end
 from memoflow.tracking.callers import is_users
+from memoflow.tracking.environment import is_of_results
 
 _CACHED = functools._lru_cache_wrapper
 
@@ -70,7 +71,7 @@ class Following:
             self._on.enter_context(
                 watching(self._noting(kind), tracker.note_never, around=self._quietly)
             )
-        self._on.enter_context(runner_reads.watching(tracker.note_never, around=tracker.quiet))
+        self._on.enter_context(runner_reads.watching(tracker.note_never, around=lambda: tracker.quiet))
 
     def stop(self) -> None:
         """Follow no more, and begin to work out what the files have in them."""
@@ -95,13 +96,13 @@ class Following:
         for path, status in early.files.items():
             self.tracker.note_earlier(path, _state(status))
         for name in early.variables:
-            if hooks.is_of_results(name):
+            if is_of_results(name):
                 self.tracker.note_variable(name, os.environ.get(name))
 
     @contextlib.contextmanager
     def _quietly(self) -> Iterator[None]:
         # Classes that are unpickled meanwhile are noted, files that are opened are not.
-        with self.tracker.quiet(), self._watch.quiet(loading=True):
+        with self.tracker.quiet, self._watch.quiet(loading=True):
             yield
 
     def _noting(self, kind: str) -> Any:
