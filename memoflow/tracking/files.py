@@ -15,7 +15,8 @@ from typing import Any
 
 from memoflow.tracking import commands
 from memoflow.tracking.callers import caller, reads_code
-from memoflow.tracking.tracker import KIND, SIZE, AccessTracker
+from memoflow.tracking.notes import KIND, SIZE
+from memoflow.tracking.tracker import AccessTracker
 
 _WRITES = os.O_WRONLY | os.O_RDWR
 _GLOB = glob.__file__
@@ -157,9 +158,7 @@ def _ends(source: Any, target: Any, folders: tuple[Any, ...]) -> tuple[str, str]
     return None if ends[0] is None or ends[1] is None else (ends[0], ends[1])
 
 
-def removed(
-    tracker: AccessTracker, frame: FrameType, path: Any, dir_fd: int = -1, *_: Any
-) -> None:
+def removed(tracker: AccessTracker, frame: FrameType, path: Any, dir_fd: int = -1, *_: Any) -> None:
     where = path_in(path, dir_fd)
     if where is not None:
         tracker.note_write(where)

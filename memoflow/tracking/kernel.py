@@ -20,13 +20,13 @@ _ACCESS, _CLOSE_WRITE, _CLOSE_NOWRITE, _OPEN = 0x1, 0x8, 0x10, 0x20
 _MOVED_TO, _CREATE = 0x80, 0x100
 _OVERFLOW, _ON_CHILD, _ON_DIR = 0x4000, 0x08000000, 0x40000000
 _READ = _ACCESS | _CLOSE_NOWRITE  # What is mapped into memory is not accessed, but closed.
-_MADE = _CREATE | _MOVED_TO
-_MASK = _READ | _CLOSE_WRITE | _OPEN | _MADE | _ON_CHILD | _ON_DIR
+_MASK = _READ | _CLOSE_WRITE | _OPEN | _CREATE | _MOVED_TO | _ON_CHILD | _ON_DIR
 _ADD, _HERE = 0x1, -100
 _HEADER = struct.Struct("=IBBHQii")
 _RECORD = struct.Struct("=BBH8sIi")
 _BUFFER_BYTES = 1 << 18
 _HANDLE_BYTES = 128
+_FOLLOW = 0x400  # AT_SYMLINK_FOLLOW
 _ANY_HANDLE = 0x200  # AT_HANDLE_FID: file systems that cannot decode handles give them all the same
 _POLL_MS = 200
 _LOCK_SECONDS = 5.0  # more than any drain takes
@@ -44,6 +44,7 @@ class Event(NamedTuple):
     opened: bool
     read: bool
     made: bool
+    replaced: bool
     written: bool
     is_directory: bool
 
@@ -167,7 +168,7 @@ class KernelEvents:
         """Return what the kernel calls a directory in its events."""
         buffer = ctypes.create_string_buffer(8 + _HANDLE_BYTES)
         mount = ctypes.c_int()
-        for flags in (0, _ANY_HANDLE):
+        for flags in (_FOLLOW, _FOLLOW | _ANY_HANDLE):
             struct.pack_into("=Ii", buffer, 0, _HANDLE_BYTES, 0)
             done = self._libc.name_to_handle_at(_HERE, name, buffer, ctypes.byref(mount), flags)
             if done == 0:
@@ -182,7 +183,8 @@ def _event(path: str, mask: int, mine: bool) -> Event:
         mine,
         bool(mask & _OPEN),
         bool(mask & _READ),
-        bool(mask & _MADE),
-        bool(mask & (_CLOSE_WRITE | _MADE)),
+        bool(mask & _CREATE),
+        bool(mask & _MOVED_TO),
+        bool(mask & (_CLOSE_WRITE | _CREATE | _MOVED_TO)),
         bool(mask & _ON_DIR),
     )

@@ -7,56 +7,31 @@ a needless run; one that goes unseen costs a wrong answer.
 
 from __future__ import annotations
 
-import fnmatch
 import os
 import stat
-import threading
+import sys
 import time
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass
 from typing import Any
 
 from memoflow.tracking.children import ChildLog
 from memoflow.tracking.digests import State, state_of
+from memoflow.tracking.events import MOST_READS, EventNotes
 from memoflow.tracking.kernel import Event, KernelEvents
 from memoflow.tracking.listings import names_in, names_matching
+from memoflow.tracking.notes import CONTENT, KIND, Read, link_text
 from memoflow.tracking.paths import Paths
 from memoflow.tracking.strings import paths_in
 
-KIND, SIZE, CONTENT = 0, 1, 2  # how much of a file was asked for
-
 _MOST_WATCHED = 5000  # directories
-_MOST_READS = 100_000
-_CLOCK_SECONDS = 0.02  # by which the clock of a file system may be behind
+# Libraries that open files in C++ or Rust.
+_READERS = (
+    "pyarrow", "polars", "duckdb", "h5py", "netCDF4", "safetensors", "tokenizers", "xgboost",
+    "lightgbm", "onnxruntime", "cv2", "faiss", "tensorflow", "rasterio", "fiona",
+)  # fmt: skip
 
 
-@dataclass
-class Read:
-    """A file that was touched: how much of it, its state then, and by whom that was seen.
-
-    `sure` is False for what is only named by a command or opened by another process, which may
-    have written it; `both` is True for a file that was opened to be read and written.
-    """
-
-    depth: int
-    state: State | None
-    sure: bool = True
-    both: bool = False
-
-
-class Quiet(threading.local):
-    """Whether the thread that asks is in the tracker itself, or in what shall not count."""
-
-    depth = 0
-
-    def __enter__(self) -> None:
-        self.depth += 1
-
-    def __exit__(self, *error: object) -> None:
-        self.depth -= 1
-
-
-class AccessTracker:
+class AccessTracker(EventNotes):
     """What one process and its children read and wrote since `start`, by absolute path.
 
     `reads` are files, `links` the targets of symbolic links that were asked for, `listings` the
@@ -75,37 +50,10 @@ class AccessTracker:
         *,
         events: Callable[[Callable[[Event], None]], KernelEvents] = KernelEvents,
     ) -> None:
-        self.paths = paths
-        self.reads: dict[str, Read] = {}
-        self.links: dict[str, str | None] = {}
-        self.listings: dict[str, tuple[str, ...]] = {}
-        self.variables: dict[str, str | None] = {}
-        self.code: dict[str, str] = {}
-        self.written: dict[str, None] = {}
-        self.never: dict[str, str] = {}
-        self.unseen: dict[str, None] = {}
-        self.troubles: dict[str, None] = {}
-        self.started = time.time()
-        self.is_full = False
+        super().__init__(paths, outputs)
         self.is_watching = False
         self.in_step = False
-        self.quiet = Quiet()
-        self._outputs = tuple(outputs)
         self._events = events
-        self._own: set[str] = set()  # of `written`, what had not been read before
-        self._trees: tuple[str, ...] = ()
-        self._moved: tuple[str, ...] = ()  # where what the code had not made was moved to
-        self._appended: set[str] = set()
-        self._handled: set[str] = set()  # opened by Python, which told of it
-        self._accessed: set[str] = set()
-        self._own_variables: dict[str, str | None] = {}
-        self._has_children = False
-        self._has_forked = False
-        self._searched: set[str] = set()  # folders that modules were looked for in
-        self._is_listing = False  # while folders are opened that only the tracker looks into
-        self._kernel: KernelEvents | None = None
-        self._children: ChildLog | None = None
-        self._local = threading.local()
 
     def start(self) -> None:
         """Take note from now on; of opens by any thread, and by code that is not Python's."""
@@ -118,11 +66,11 @@ class AccessTracker:
             except OSError:
                 self._kernel = None
                 return
-            folders, whole = self.paths.walk(_MOST_WATCHED)
-            self._kernel.watch(folders)
-            caches = (os.path.join(folder, "__pycache__") for folder in folders)
+            folders = self._folders = self.paths.folders(_MOST_WATCHED)
+            self._kernel.watch(folders.found)
+            caches = (os.path.join(folder, "__pycache__") for folder in folders.found)
             self._kernel.watch(folder for folder in caches if os.path.isdir(folder))
-            if not whole:
+            if not folders.whole:
                 self.unseen[f"more than {_MOST_WATCHED} folders in {self.paths.root}"] = None
 
     def stop(self) -> None:
@@ -138,6 +86,9 @@ class AccessTracker:
                 self._kernel.close()
                 if self._kernel.overflowed:
                     self.is_full = True
+            else:
+                for name in filter(sys.modules.__contains__, _READERS):
+                    self.unseen[f"what {name} reads by itself"] = None
             if self._children is not None:
                 self._children.close()
                 self._children = None
@@ -146,11 +97,6 @@ class AccessTracker:
     def sees_all(self) -> bool:
         """Whether opens are seen that Python does not make."""
         return self._kernel is not None
-
-    @property
-    def busy(self) -> bool:
-        """Whether this thread is in the tracker itself, or in what shall not count."""
-        return self.quiet.depth > 0
 
     def note_read(self, path: str, depth: int = CONTENT, *, both: bool = False) -> None:
         """Note that a file was asked for, there or not."""
@@ -184,10 +130,9 @@ class AccessTracker:
         if self.is_own(path):
             self._check_moved(path)
             return
-        if path in self._appended:
-            self.note_never(
-                f"file {self.paths.name(path)}", f"appends to {self.paths.name(path)}, and reads it"
-            )
+        if path in self._appended and depth > KIND:
+            name = self.paths.name(path)
+            self.note_never(f"file {name}", f"appends to {name}, and reads it")
             return
         state = state_of(path) if known is None else known.state
         if self._is_passing(path, state):
@@ -198,7 +143,7 @@ class AccessTracker:
             depth = KIND  # A folder that is opened is not listed yet.
             if known is not None and known.depth >= depth and known.sure:
                 return
-        if len(self.reads) >= _MOST_READS:
+        if len(self.reads) >= MOST_READS:
             self.is_full = True
             return
         if known is not None:
@@ -206,22 +151,10 @@ class AccessTracker:
         self.reads[path] = Read(depth, state, sure, both)
         self._tell("read", path, depth, state, sure, both)
 
-    def _check_moved(self, path: str) -> None:
-        """Note that a file is read which was moved to where it is now."""
-        if path.startswith(self._moved) or f"{path}/" in self._moved:
-            name = self.paths.name(path)
-            self.note_never(f"file {name}", f"moves {name} to where it is, and reads it")
-
     def _note_other(self, path: str, state: State) -> None:
         if stat.S_ISFIFO(state.mode):
             name = self.paths.name(path)
             self.note_never(f"file {name}", f"{name} is a pipe, whose content has no digest")
-
-    def _is_passing(self, path: str, state: State | None) -> bool:
-        """Return whether a file is a temporary one that was made since the start."""
-        if not self.paths.is_temporary(path):
-            return False
-        return state is None or state.changed_ns / 1e9 >= self.started - _CLOCK_SECONDS
 
     def note_write(self, path: str, *, append: bool = False) -> None:
         """Note that a file or folder is about to be made, replaced or removed."""
@@ -235,18 +168,10 @@ class AccessTracker:
             return
         self._keep_written(path)
 
-    def _keep_written(self, path: str) -> None:
-        known = self.reads.get(path)
-        if known is None or known.depth < CONTENT:
-            self._own.add(path)
-        if path not in self.written:
-            self.written[path] = None
-            self._tell("write", path)
-
     def note_tree(self, path: str) -> None:
         """Note that a folder is made or removed, with all that is to be in it."""
         self.note_write(path)
-        self._trees = (*self._trees, os.path.join(path, ""))
+        self._trees.add(path)
         self._tell("tree", path)
         if self._kernel is not None and not self._is_child:
             self._kernel.watch([os.path.dirname(path)])
@@ -258,7 +183,7 @@ class AccessTracker:
         for path in (source, target):
             note(path)
         if not was_own and self.paths.counts(source):
-            self._moved = (*self._moved, os.path.join(target, ""))
+            self._moved.add(target)
             self._tell("move", target)
 
     def note_link(self, path: str) -> None:
@@ -298,12 +223,6 @@ class AccessTracker:
         self.listings[where] = kept
         self._tell("listing", where, kept)
 
-    def _is_listed(self, path: str) -> bool:
-        if not self.paths.counts(os.path.join(path, "x")):
-            return False
-        folder = path.partition("*")[0].partition("?")[0].partition("[")[0]
-        return not self._is_passing(folder, state_of(folder.rstrip(os.sep) or os.sep))
-
     def note_variable(self, name: str, value: str | None) -> None:
         """Note the value of an environment variable, None for one that is not set."""
         if name not in self.variables and name not in self._own_variables:
@@ -326,18 +245,6 @@ class AccessTracker:
         """Note that a file is opened to no effect on results, as an import opens its code."""
         self._handled.add(path)
 
-    def note_never(self, name: str, reason: str) -> None:
-        """Note why the result cannot be told from what was read, by the name of that."""
-        if name not in self.never:
-            self.never[name] = reason
-            self._tell("never", name, reason)
-
-    def note_trouble(self, reason: str) -> None:
-        """Note why the reads of this time are not all known."""
-        if reason not in self.troubles:
-            self.troubles[reason] = None
-            self._tell("trouble", reason)
-
     def note_child(self) -> None:
         """Note that another process is started, which does not tell what it reads."""
         if self._has_children:
@@ -359,26 +266,10 @@ class AccessTracker:
                 folder = path if os.path.isdir(path) else os.path.dirname(path)
                 if self._kernel is None:
                     if folder != path and os.path.isfile(path):
+                        self._by_value.add(path)
                         self._touch(path, CONTENT, sure=False)
                 elif self.paths.counts(os.path.join(folder, "x")) and os.path.isdir(folder):
                     self._kernel.watch([folder])
-
-    def is_own(self, path: str) -> bool:
-        """Return whether the code made a file itself, before it read it."""
-        return path in self._own or (path.startswith(self._trees) and not self._is_read(path))
-
-    def _is_read(self, path: str) -> bool:
-        known = self.reads.get(path)
-        return known is not None and known.depth >= CONTENT
-
-    def is_output(self, path: str) -> bool:
-        """Return whether a file is declared to be an output."""
-        name = self.paths.name(path)
-        return any(fnmatch.fnmatch(name, pattern) for pattern in self._outputs)
-
-    def has_accessed(self, path: str) -> bool:
-        """Return whether a file that code unknown to Python opened was certainly read."""
-        return path in self._accessed
 
     def before_fork(self) -> None:
         """Prepare for children that tell what they find."""
@@ -388,14 +279,6 @@ class AccessTracker:
         if self._children is None:
             with self.quiet:
                 self._children = ChildLog()
-
-    @property
-    def _is_child(self) -> bool:
-        return self._children is not None and self._children.is_child
-
-    def _tell(self, *note: Any) -> None:
-        if self._children is not None and self._children.is_child:
-            self._children.tell(*note)
 
     def _catch_up(self) -> None:
         """Learn what has happened elsewhere before something is judged by what is known."""
@@ -418,9 +301,9 @@ class AccessTracker:
         elif what == "write":
             self._keep_written(note[0])
         elif what == "tree":
-            self._trees = (*self._trees, os.path.join(note[0], ""))
+            self._trees.add(note[0])
         elif what == "move":
-            self._moved = (*self._moved, os.path.join(note[0], ""))
+            self._moved.add(note[0])
         elif what == "listing":
             self.listings.setdefault(note[0], tuple(note[1]))
         elif what == "child":
@@ -428,115 +311,8 @@ class AccessTracker:
         elif what == "trouble":
             self.troubles[note[0]] = None
         else:
-            kept: dict[str, Any] = {
+            kept: Any = {
                 "variable": self.variables, "code": self.code, "link": self.links,
                 "never": self.never,
-            }[what]  # fmt: skip
-            kept.setdefault(*note)
-
-    def _on_event(self, event: Event) -> None:
-        """Take note of what the kernel saw; it sees as well what Python has told already."""
-        if not (event.mine or self._has_children or self._has_forked):
-            return
-        with self.quiet:
-            path = event.path
-            if path.endswith((".pyc", ".py")) and not event.mine:
-                if not self._has_children:
-                    return  # Forked children tell what they import.
-                path = _source_of(path) if path.endswith(".pyc") else path
-            if not self.paths.counts(path):
-                return
-            if event.is_directory:
-                self._on_directory(event, path)
-            else:
-                self._on_file(event, path)
-
-    def _on_file(self, event: Event, path: str) -> None:
-        known = self.reads.get(path)
-        if event.mine and path in self._handled:
-            if event.written and known is not None and path not in self.written:
-                # Python has told of all it has opened itself; nor does it append silently.
-                if path not in self._appended and not known.both:
-                    self.written[path] = None
-            return
-        had_read = path in self._accessed or (known is not None and known.sure and self._is_read(path))
-        if event.read:
-            self._accessed.add(path)
-        if event.made or (event.written and not event.read and not had_read):
-            # New, or opened to be written: what seemed to be read is not, up to now.
-            if known is not None and not known.sure and not had_read:
-                del self.reads[path]
-            self._keep_written(path)
-        elif event.opened and not self.is_own(path) and not self._is_read(path):
-            state = state_of(path)
-            was = self._is_unchanged(state)
-            if event.written and not was:
-                self._note_doubt(path)
-            self._keep_event(path, state)
-        if event.written and not event.made and self._is_read(path):
-            self.written[path] = None
-
-    def _is_unchanged(self, state: State | None) -> bool:
-        """Return whether a file has not changed since the start."""
-        return state is not None and state.changed_ns / 1e9 < self.started - _CLOCK_SECONDS
-
-    def _note_doubt(self, path: str) -> None:
-        """Note that a file was read and written, in an order that nobody knows."""
-        name = self.paths.name(path)
-        if not self.is_output(path):
-            self.note_never(f"file {name}", f"reads and changes {name}")
-
-    def _keep_event(self, path: str, state: State | None) -> None:
-        if state is not None and state.kind == "other":
-            return
-        if self._is_passing(path, state):
-            return
-        if len(self.reads) >= _MOST_READS:
-            self.is_full = True
-            return
-        known = self.reads.get(path)
-        state = state if known is None else known.state
-        self.reads[path] = Read(CONTENT, state, sure=False)
-
-    def _on_directory(self, event: Event, path: str) -> None:
-        if event.made and not (event.mine and path in self._handled):
-            self._trees = (*self._trees, os.path.join(path, ""))
-            self._keep_written(path)
-            if self._kernel is not None:
-                self._kernel.watch([path])
-        if not event.opened or self._is_listing or path in self.listings:
-            return
-        if not (event.mine and path in self._handled) and path not in self._searched:
-            self._on_listed(path)
-
-    def _on_listed(self, path: str) -> None:
-        """Note a folder that was opened, unless to look for modules there."""
-        self._handled.add(path)  # First: to look into it is to open it again.
-        names = names_in(path)
-        if any(name.endswith((".py", ".pyc")) for name in names or ()):
-            self._searched.add(path)
-        elif self._is_listed(path) and not self.is_own(path):
-            self.listings[path] = self._foreign(path, names or ())
-
-    def _foreign(self, folder: str, names: Iterable[str]) -> tuple[str, ...]:
-        """Return the names of what the code has not made itself by now."""
-        return tuple(name for name in names if os.path.join(folder, name) not in self._own)
-
-
-def link_text(paths: Paths, path: str) -> str | None:
-    """Return the target of a symbolic link, in the project by name; None if it is none."""
-    try:
-        text = _readlink(path)
-    except (OSError, ValueError):
-        return None
-    return paths.name(text) if os.path.isabs(text) else text
-
-
-# The function itself: the module's attribute is replaced while a step runs.
-_readlink = os.readlink
-
-
-def _source_of(path: str) -> str:
-    """Return the file that a compiled module was made from."""
-    folder, name = os.path.split(path)
-    return os.path.join(os.path.dirname(folder), f"{name.partition('.')[0]}.py")
+            }  # fmt: skip
+            kept[what].setdefault(*note)

@@ -17,8 +17,9 @@ from memoflow.fingerprint import Part
 from memoflow.tracking.digests import ABSENT, FileDigests, State, UnreadableError, state_of
 from memoflow.tracking.listings import is_magic, names_in, names_matching, split
 from memoflow.tracking.modules import with_imports
+from memoflow.tracking.notes import CONTENT, SIZE, Read, link_text
 from memoflow.tracking.paths import Paths
-from memoflow.tracking.tracker import CONTENT, SIZE, AccessTracker, Read, link_text
+from memoflow.tracking.tracker import AccessTracker
 
 KINDS = frozenset({"file", "directory", "environment", "code"})
 

@@ -5,6 +5,7 @@ A wrapper may outlive that, where code holds it, and then only calls the origina
 
 from __future__ import annotations
 
+import _posixsubprocess
 import functools
 import importlib
 import os
@@ -12,8 +13,6 @@ import sys
 from collections.abc import Callable
 from types import FrameType
 from typing import Any
-
-import _posixsubprocess
 
 from memoflow.tracking import environment, files, guard
 from memoflow.tracking.callers import caller, is_users
@@ -127,7 +126,12 @@ def _noting_import(original: Any) -> Any:
 
 def _imported(tracker: AccessTracker, frame: FrameType, module: Any) -> None:
     path = getattr(module, "__dict__", {}).get("__file__")
-    if caller(frame) == "user" and isinstance(path, str) and path.endswith(".py") and is_users(path):
+    if (
+        caller(frame) == "user"
+        and isinstance(path, str)
+        and path.endswith(".py")
+        and is_users(path)
+    ):
         note_code(tracker, os.path.abspath(path), module.__name__)
 
 
@@ -163,10 +167,10 @@ if sys.version_info < (3, 11):
     import pathlib
 
     def _noting_accessor(wrap: Callable[[Any], Any]) -> Callable[[Any], Any]:
-        return lambda original: staticmethod(wrap(getattr(original, "__func__", original)))
+        return lambda original: staticmethod(wrap(original))
 
-    _ACCESSOR = pathlib._NormalAccessor  # type: ignore[attr-defined]
+    _ACCESSOR = pathlib._NormalAccessor  # type: ignore[attr-defined]  # It has copied them.
     PATCHES += [
-        *(Patch(_ACCESSOR, name, _noting_accessor(_noting_stat)) for name in ("stat", "lstat")),
+        Patch(_ACCESSOR, "stat", _noting_accessor(_noting_stat)),
         Patch(_ACCESSOR, "readlink", _noting_accessor(_noting_readlink)),
     ]

@@ -9,16 +9,25 @@ from typing import Any
 
 from memoflow.fingerprint import Part
 from memoflow.tracking import AccessTracker, FileDigests, Paths, Reads, World, tracking
+from memoflow.tracking.kernel import KernelEvents
+
+
+def no_events(tell: Any) -> Any:
+    """Stand in for a system where the kernel tells nothing."""
+    raise OSError("fanotify is not to be had")
 
 
 class Case:
     """A project in a folder, and code that reads it."""
 
-    def __init__(self, project: Path, *, outputs: tuple[str, ...] = ()) -> None:
+    def __init__(
+        self, project: Path, *, outputs: tuple[str, ...] = (), sees_kernel: bool = True
+    ) -> None:
         self.project = project
         self.paths = Paths(str(project), str(project))
         self.known: dict[str, str] = {}
-        self.tracker = AccessTracker(self.paths, outputs)
+        events = KernelEvents if sees_kernel else no_events
+        self.tracker = AccessTracker(self.paths, outputs, events=events)
         self.reads: Reads
         self.result: Any = None
 

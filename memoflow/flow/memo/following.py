@@ -9,6 +9,7 @@ import sys
 from collections.abc import Iterator, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
+from types import CodeType, FunctionType, ModuleType
 from typing import Any
 
 from memoflow.fingerprint import Part
@@ -64,14 +65,16 @@ class Following:
         tracker.start()
         self._on.callback(tracker.stop)
         for value in held:
-            tracker.note_value(value)
+            tracker.note_value(_texts(value) if _is_code(value) else value)
         self._watch.on_value = tracker.note_value
         for watching in (client_reads.watching, s3_reads.watching):
             kind = "client" if watching is client_reads.watching else "s3"
             self._on.enter_context(
                 watching(self._noting(kind), tracker.note_never, around=self._quietly)
             )
-        self._on.enter_context(runner_reads.watching(tracker.note_never, around=lambda: tracker.quiet))
+        self._on.enter_context(
+            runner_reads.watching(tracker.note_never, around=lambda: tracker.quiet)
+        )
 
     def stop(self) -> None:
         """Follow no more, and begin to work out what the files have in them."""
@@ -135,14 +138,46 @@ class Following:
 def _globals() -> Iterator[Any]:
     """Yield what the globals of the user's modules hold."""
     for module in list(sys.modules.values()):
-        file = getattr(module, "__file__", None)
-        if isinstance(file, str) and is_users(file, str(getattr(module, "__name__", ""))):
-            yield from list(vars(module).values())
+        # Not by its attributes: a module that loads at first use would do so now.
+        held = object.__getattribute__(module, "__dict__") if _is_module(module) else {}
+        file = held.get("__file__")
+        if isinstance(file, str) and is_users(file, str(held.get("__name__", ""))):
+            yield from list(held.values())
+
+
+def _is_module(value: Any) -> bool:
+    return issubclass(type(value), ModuleType)
+
+
+def _texts(value: Any) -> list[str]:
+    """Return the texts in the code of a function, or of the methods of a class, of the user's."""
+    functions = list(vars(value).values()) if isinstance(value, type) else [value]
+    ahead: list[Any] = [each.__code__ for each in functions if type(each) is FunctionType]
+    found: list[str] = []
+    while ahead:
+        each = ahead.pop()
+        if isinstance(each, (CodeType, tuple)):
+            ahead += each.co_consts if isinstance(each, CodeType) else each
+        elif type(each) is str and os.sep in each:
+            found.append(each)
+    return found
+
+
+def _is_code(value: Any) -> bool:
+    """Return whether a value is a function or class of the user's."""
+    if type(value) is FunctionType:
+        return is_users(value.__code__.co_filename, value.__module__ or "")
+    return issubclass(type(value), type) and _is_own(value)
+
+
+def _is_own(cls: type) -> bool:
+    file = getattr(sys.modules.get(cls.__module__), "__file__", None)
+    return isinstance(file, str) and is_users(file, cls.__module__)
 
 
 def _is_filled(value: Any) -> bool:
     """Return whether a value is a function with a cache that has something in it."""
-    return isinstance(value, _CACHED) and value.cache_info().currsize > 0
+    return type(value) is _CACHED and value.cache_info().currsize > 0
 
 
 def _as_part(name: str) -> Part:
