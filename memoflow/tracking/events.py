@@ -28,6 +28,12 @@ class EventNotes(Notes):
     _folders: Folders | None = None
     _searched: frozenset[str] = frozenset()  # folders that modules were looked for in
 
+    def _is_told(self, path: str, mine: bool) -> bool:
+        """Return whether that a file is opened or read is known, or of no account."""
+        if mine:
+            return path in self._handled
+        return not (self._has_children or self._has_forked)
+
     def _on_event(self, event: Event) -> None:
         """Take note of what the kernel saw; it sees as well what Python has told already."""
         if not (event.mine or self._has_children or self._has_forked):

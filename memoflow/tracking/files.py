@@ -59,10 +59,12 @@ def opened(
     tracker: AccessTracker, frame: FrameType, path: Any, mode: Any = None, flags: Any = 0
 ) -> None:
     where = absolute(path)
-    if where is None or not counts(tracker, frame, where):
-        return
     flags = flags if isinstance(flags, int) else 0
     how = flags & (os.O_RDONLY | _WRITES)
+    if where is None or (how == os.O_RDONLY and tracker.knows(where)):
+        return
+    if not counts(tracker, frame, where):
+        return
     if how == os.O_RDONLY:
         tracker.note_read(where)
     elif flags & os.O_TRUNC or flags & os.O_EXCL or not os.path.exists(where):
@@ -227,7 +229,9 @@ def looked(tracker: AccessTracker, frame: FrameType, path: Any, dir_fd: Any = No
     if known is not None and known.depth >= SIZE:
         return
     name, asking = asked_by(frame)
-    if name in _IN_PASSING or reads_code(asking) or not is_asked(tracker, asking):
+    if name in _IN_PASSING or (known is not None and name not in _BY_SIZE):
+        return
+    if reads_code(asking) or not is_asked(tracker, asking):
         return
     by_size = name in _BY_SIZE and not os.path.isdir(where) and os.path.exists(where)
     tracker.note_read(where, SIZE if by_size else KIND)

@@ -28,6 +28,8 @@ class Folders:
 
     def names(self, path: str) -> list[str]:
         """Return the names that a file may have been opened by, given the one that was told."""
+        if not self._links:
+            return [path]
         links = self._links.get(path, [])
         below = self._links.get(os.path.dirname(path), ())
         links = [*links, *(os.path.join(each, os.path.basename(path)) for each in below)]

@@ -12,6 +12,7 @@ import os
 import select
 import struct
 import threading
+import time
 from collections.abc import Callable, Iterable
 from typing import NamedTuple
 
@@ -20,6 +21,7 @@ _ACCESS, _CLOSE_WRITE, _CLOSE_NOWRITE, _OPEN = 0x1, 0x8, 0x10, 0x20
 _MOVED_TO, _CREATE = 0x80, 0x100
 _OVERFLOW, _ON_CHILD, _ON_DIR = 0x4000, 0x08000000, 0x40000000
 _READ = _ACCESS | _CLOSE_NOWRITE  # What is mapped into memory is not accessed, but closed.
+_WRITTEN = _CLOSE_WRITE | _CREATE | _MOVED_TO
 _MASK = _READ | _CLOSE_WRITE | _OPEN | _CREATE | _MOVED_TO | _ON_CHILD | _ON_DIR
 _ADD, _HERE = 0x1, -100
 _HEADER = struct.Struct("=IBBHQii")
@@ -29,6 +31,7 @@ _HANDLE_BYTES = 128
 _FOLLOW = 0x400  # AT_SYMLINK_FOLLOW
 _ANY_HANDLE = 0x200  # AT_HANDLE_FID: file systems that cannot decode handles give them all the same
 _POLL_MS = 200
+_PAUSE_SECONDS = 0.001
 _LOCK_SECONDS = 5.0  # more than any drain takes
 _MOST_BUFFERS = 256  # read at a time, whatever goes on
 
@@ -49,12 +52,22 @@ class Event(NamedTuple):
     is_directory: bool
 
 
-class KernelEvents:
-    """The events of some directories, told to a function in a thread of its own until `close`."""
+def _never(path: str, mine: bool) -> bool:
+    return False
 
-    def __init__(self, tell: Callable[[Event], None]) -> None:
+
+class KernelEvents:
+    """The events of some directories, told to a function in a thread of its own until `close`.
+
+    `is_told` says that a file which is only opened or read need not be told of.
+    """
+
+    def __init__(
+        self, tell: Callable[[Event], None], is_told: Callable[[str, bool], bool] = _never
+    ) -> None:
         """Open a queue of events; OSError where there is none to be had."""
         self._tell = tell
+        self._is_told = is_told
         self._libc = ctypes.CDLL(None, use_errno=True)
         init = getattr(self._libc, "fanotify_init", None)
         if init is None:
@@ -66,6 +79,7 @@ class KernelEvents:
         self._folders: dict[bytes, str] = {}
         self._marked: set[str] = set()
         self.overflowed = False
+        self._count = 0
         self._ended = False
         self._lock = threading.RLock()
         thread = threading.Thread(target=self._follow, name="memoflow-events", daemon=True)
@@ -133,10 +147,14 @@ class KernelEvents:
         while not self._ended:
             if not waiting.poll(_POLL_MS):
                 continue
+            told = self._count
             try:
                 self.drain()
             except Exception:
                 self.overflowed = True  # Something is not told.
+            if self._count == told:
+                # Python opens many files: not each is worth that this thread wakes up.
+                time.sleep(_PAUSE_SECONDS)
 
     def _split(self, data: bytes) -> None:
         at = 0
@@ -148,8 +166,11 @@ class KernelEvents:
                 self.overflowed = True
             else:
                 path = self._path(data[at + header : at + length])
-                if path is not None:
-                    self._tell(_event(path, mask, pid == self._pid))
+                mine = pid == self._pid
+                # Most are of Python's own opens, and need no more.
+                if path is not None and (mask & _WRITTEN or not self._is_told(path, mine)):
+                    self._count += 1
+                    self._tell(_event(path, mask, mine))
             at += length
 
     def _path(self, record: bytes) -> str | None:
@@ -185,6 +206,6 @@ def _event(path: str, mask: int, mine: bool) -> Event:
         bool(mask & _READ),
         bool(mask & _CREATE),
         bool(mask & _MOVED_TO),
-        bool(mask & (_CLOSE_WRITE | _CREATE | _MOVED_TO)),
+        bool(mask & _WRITTEN),
         bool(mask & _ON_DIR),
     )

@@ -81,6 +81,11 @@ class Notes:
         """Whether this thread is in the tracker itself, or in what shall not count."""
         return self.quiet.depth > 0
 
+    def knows(self, path: str) -> bool:
+        """Return whether a file is known to be read, for certain."""
+        known = self.reads.get(path)
+        return known is not None and known.depth >= CONTENT and known.sure
+
     def is_own(self, path: str) -> bool:
         """Return whether the code made a file itself, before it read it."""
         return path in self._own or (_is_in(path, self._trees) and not self._is_read(path))

@@ -17,7 +17,7 @@ from typing import Any
 from memoflow.tracking.children import ChildLog
 from memoflow.tracking.digests import State, state_of
 from memoflow.tracking.events import MOST_READS, EventNotes
-from memoflow.tracking.kernel import Event, KernelEvents
+from memoflow.tracking.kernel import KernelEvents
 from memoflow.tracking.listings import names_in, names_matching
 from memoflow.tracking.notes import CONTENT, KIND, Read, link_text
 from memoflow.tracking.paths import Paths
@@ -48,7 +48,7 @@ class AccessTracker(EventNotes):
         paths: Paths,
         outputs: Iterable[str] = (),
         *,
-        events: Callable[[Callable[[Event], None]], KernelEvents] = KernelEvents,
+        events: Callable[..., KernelEvents] = KernelEvents,
     ) -> None:
         super().__init__(paths, outputs)
         self.is_watching = False
@@ -62,7 +62,7 @@ class AccessTracker(EventNotes):
         self.started = time.time()
         with self.quiet:
             try:
-                self._kernel = self._events(self._on_event)
+                self._kernel = self._events(self._on_event, self._is_told)
             except OSError:
                 self._kernel = None
                 return

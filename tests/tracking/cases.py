@@ -12,7 +12,7 @@ from memoflow.tracking import AccessTracker, FileDigests, Paths, Reads, World, t
 from memoflow.tracking.kernel import KernelEvents
 
 
-def no_events(tell: Any) -> Any:
+def no_events(*told: Any) -> Any:
     """Stand in for a system where the kernel tells nothing."""
     raise OSError("fanotify is not to be had")
 

@@ -65,7 +65,10 @@ class Following:
         tracker.start()
         self._on.callback(tracker.stop)
         for value in held:
-            tracker.note_value(_texts(value) if _is_code(value) else value)
+            if not _is_code(value):
+                tracker.note_value(value)
+            elif tracker.sees_all:  # Else each file that is named would count as read.
+                tracker.note_value(_texts(value))
         self._watch.on_value = tracker.note_value
         for watching in (client_reads.watching, s3_reads.watching):
             kind = "client" if watching is client_reads.watching else "s3"
