@@ -7,7 +7,6 @@ container forbids it, there are no events. See fanotify(7); the masks are those 
 
 from __future__ import annotations
 
-import ctypes
 import os
 import select
 import struct
@@ -66,6 +65,9 @@ class KernelEvents:
         self, tell: Callable[[Event], None], is_told: Callable[[str, bool], bool] = _never
     ) -> None:
         """Open a queue of events; OSError where there is none to be had."""
+        import ctypes  # Here, since only a step that runs needs it, and it takes a while.
+
+        self._ctypes = ctypes
         self._tell = tell
         self._is_told = is_told
         self._libc = ctypes.CDLL(None, use_errno=True)
@@ -97,7 +99,7 @@ class KernelEvents:
             self._marked.add(folder)
             name = os.fsencode(folder)
             handle = self._handle(name)
-            mask = ctypes.c_uint64(_MASK)
+            mask = self._ctypes.c_uint64(_MASK)
             if (
                 handle is not None
                 and self._libc.fanotify_mark(self._fd, _ADD, mask, _HERE, name) == 0
@@ -187,11 +189,13 @@ class KernelEvents:
 
     def _handle(self, name: bytes) -> bytes | None:
         """Return what the kernel calls a directory in its events."""
-        buffer = ctypes.create_string_buffer(8 + _HANDLE_BYTES)
-        mount = ctypes.c_int()
+        buffer = self._ctypes.create_string_buffer(8 + _HANDLE_BYTES)
+        mount = self._ctypes.c_int()
         for flags in (_FOLLOW, _FOLLOW | _ANY_HANDLE):
             struct.pack_into("=Ii", buffer, 0, _HANDLE_BYTES, 0)
-            done = self._libc.name_to_handle_at(_HERE, name, buffer, ctypes.byref(mount), flags)
+            done = self._libc.name_to_handle_at(
+                _HERE, name, buffer, self._ctypes.byref(mount), flags
+            )
             if done == 0:
                 size, kind = struct.unpack_from("=Ii", buffer)
                 return struct.pack("=i", kind) + buffer.raw[8 : 8 + size]

@@ -67,7 +67,7 @@ class Paths:
         folder = os.path.dirname(path)
         known = self._known.get(folder)
         if known is None:
-            known = self._known[folder] = self._counts(os.path.join(folder, ""))
+            known = self._known[folder] = self._counts(folder, os.path.realpath(folder))
         if known and self._is_setting(path):
             return False
         return known and f"{path}/" not in self._own
@@ -76,9 +76,10 @@ class Paths:
         """Return whether a path lies among the temporary files, and not in the project."""
         return path.startswith(self._temporary) and not self.is_inside(path)
 
-    def _counts(self, folder: str) -> bool:
-        real = os.path.join(os.path.realpath(folder), "")
-        for each in (folder, real):
+    def _counts(self, folder: str, real: str) -> bool:
+        """Return whether the files of a folder may be inputs, by its name and its real path."""
+        folder, real = os.path.join(folder, ""), os.path.join(real, "")
+        for each in dict.fromkeys((folder, real)):
             if each.startswith(self._own) or site_of(each) is not None:
                 return False
             if "/__pycache__/" in each:
@@ -103,11 +104,7 @@ class Paths:
 
     def folders(self, most: int) -> Folders:
         """Return the project's folders, nearest to `base` first, and those that links lead to."""
-        return Folders(self.base, self.root, self._holds, most)
-
-    def _holds(self, folder: str) -> bool:
-        """Return whether a folder may have inputs in it."""
-        return self.counts(os.path.join(folder, "x"))
+        return Folders(self.base, self.root, self._counts, most)
 
 
 def _folders(paths: Iterable[str]) -> tuple[str, ...]:

@@ -68,8 +68,7 @@ class AccessTracker(EventNotes):
                 return
             folders = self._folders = self.paths.folders(_MOST_WATCHED)
             self._kernel.watch(folders.found)
-            caches = (os.path.join(folder, "__pycache__") for folder in folders.found)
-            self._kernel.watch(folder for folder in caches if os.path.isdir(folder))
+            self._kernel.watch(folders.caches)
             if not folders.whole:
                 self.unseen[f"more than {_MOST_WATCHED} folders in {self.paths.root}"] = None
 
