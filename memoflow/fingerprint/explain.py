@@ -60,7 +60,7 @@ _ORDER = (
 )
 # What these say is in the parts of the constants as well.
 _BESIDES = frozenset({"opaque", "ignored"})
-_NAMED_WITH_KIND = frozenset({"constant", "parameter", "input", "option", "config", "file", "link"})
+_NAMED_WITH_KIND = frozenset({"constant", "parameter", "input", "option", "config", "file"})
 # The digest of what was looked for and was not there.
 ABSENT = "absent"
 _CUT = "..."  # the last line of names that are not all of them
