@@ -1,8 +1,8 @@
 """World: what the files, folders and variables that a result depends on are now.
 
 A read is a part of a result's key, of the kind "file", "directory", "environment", "code" or
-"package". The digest of a file says how much of a file was asked for: `xxh3:...` its content, `size:...`, `is:...` what sort
-of thing it is, and "absent" that it was looked for and not there.
+"package". The digest of a file says how much of it was asked for: `xxh3:...` its content,
+`size:...`, `is:...` what sort of thing it is, and "absent" that it was looked for and not there.
 """
 
 from __future__ import annotations

@@ -120,11 +120,9 @@ class Following:
 
     def _collect(self) -> Followed:
         reads = Reads(self.tracker, self._besides.world, self._session.digests)
-        others = self.tracker.others.items()
-        parts = [
-            *reads.parts,
-            *(Part(*name, digest, summary=text) for name, (digest, text) in others),
-        ]
+        parts = list(reads.parts)
+        for (kind, name), (digest, summary) in self.tracker.others.items():
+            parts.append(Part(kind, name, digest, summary=summary))
         declared = besides.declared_variables(self._memoized)
         parts = [
             part
