@@ -60,12 +60,13 @@ _ORDER = (
 )
 # What these say is in the parts of the constants as well.
 _BESIDES = frozenset({"opaque", "ignored"})
-_NAMED_WITH_KIND = frozenset({"constant", "parameter", "input", "option", "config", "file", "link"})
+_NAMED_WITH_KIND = frozenset({"constant", "parameter", "input", "option", "config", "file"})
 # The digest of what was looked for and was not there.
 ABSENT = "absent"
 _CUT = "..."  # the last line of names that are not all of them
 _MOST_NAMED = 3
 _DIGEST = re.compile(r"(#|\b(xxh3|sha1|sha256):)?\b[0-9a-f]{32,64}\b")
+_RUN = re.compile(r"(/latest(?:_successful)?_run)\b.*$")
 # In the name of a directory, the pattern of the names in it that count.
 _PATTERN = re.compile(r"(?:^|/)[^/]*[*?\[].*$")
 _HUNK = re.compile(r"@@ -(\d+)(,\d+)? \+(\d+)(,\d+)? @@")
@@ -189,6 +190,8 @@ class Difference:
             return "Python"
         if self.kind == "environment":
             return f"environment variable {self.name}"
+        if self.kind == "client" and self.old.isdigit() and self.new.isdigit():
+            return _RUN.sub(r"\1", self.name)  # Another run was found, whatever is read of it.
         if self.name == "input":
             # The item of a foreach, which has no other name.
             return " ".join(filter(None, ("input", self.part.removeprefix("."))))

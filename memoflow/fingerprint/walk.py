@@ -32,6 +32,16 @@ from memoflow.fingerprint.values import CODE_TYPES, Encoder
 from memoflow.fingerprint.whereabouts import written_in_class
 from memoflow.names import Digest
 
+# The functions that stand in for those of the standard library while a step is tracked.
+_STAND_INS = "memoflow.tracking.wrapping"
+
+
+def _original(value: Any) -> Any:
+    """Return the function that a stand-in calls, where a module has taken hold of one."""
+    if type(value) is types.FunctionType and value.__globals__.get("__name__") == _STAND_INS:
+        return value.__wrapped__  # type: ignore[attr-defined]
+    return value
+
 
 class Walk:
     """Collects parts. A token is the text by which code refers to other code.
@@ -139,6 +149,7 @@ class Walk:
 
     def code(self, value: Any) -> str:
         """Return the token of a function, class, module or the like; follow it."""
+        value = _original(value)
         if isinstance(value, types.MethodType):
             value = self._methods.setdefault((id(value.__func__), id(value.__self__)), value)
         token = self.tokens.get(id(value))

@@ -237,7 +237,7 @@ def _content(where: ArtifactStore, reference: Any) -> Any:
     if isinstance(reference, Reference):
         fields = reference.to_dict()
     kept = {name: each for name, each in sorted(fields.items()) if name not in _OF_ONE_SAVE}
-    return "saved", type(reference).__name__, kept, sorted(files.items())
+    return {**kept, "files": dict(sorted(files.items()))}
 
 
 def delete(where: ArtifactStore, reference: Any) -> bool:

@@ -27,10 +27,20 @@ def caller(frame: FrameType | None) -> Caller:
         if frame is None:
             return "nobody"
         owner = _owner(frame.f_code.co_filename, str(frame.f_globals.get("__name__")))
-        if owner != "library":
+        if owner != "library" and not (owner == "import" and _is_of_resource(frame)):
             return owner
         frame = frame.f_back
     return "nobody"
+
+
+def _is_of_resource(frame: FrameType) -> bool:
+    """Return whether a loader is called by hand, for a file beside the code."""
+    above = frame.f_back
+    return (
+        frame.f_code.co_name == "get_data"
+        and above is not None
+        and not above.f_code.co_filename.startswith(_IMPORTS)
+    )
 
 
 def reads_code(frame: FrameType | None) -> bool:

@@ -91,7 +91,7 @@ class Besides:
             packed = part.name.endswith(_suffixes())
             if part.kind in ("file", "code") and inside and packed and part.digest != ABSENT:
                 continue
-            if part.kind in ("file", "code", "directory", "link", "environment"):
+            if part.kind in ("file", "code", "directory", "environment", "package"):
                 raise UndecidedError(f"{part.kind} {part.name} is on the machine of the task only")
 
     def lost_file(self, entry: Entry) -> tuple[str, bool] | None:
@@ -150,7 +150,7 @@ def matches(pattern: str, part: Part) -> bool:
     """Return whether a name in `ignore=` means a read: `logs/*`, `os.environ['X']`, `Client`."""
     if part.kind == "environment":
         return pattern in ("os.environ", f"os.environ[{part.name!r}]", f'os.environ["{part.name}"]')
-    if part.kind in ("file", "directory", "link", "code"):
+    if part.kind in ("file", "directory", "code"):
         return fnmatch.fnmatch(part.name, pattern) or fnmatch.fnmatch(part.name, f"{pattern}/*")
     if part.kind == "client":
         return pattern == "Client" or fnmatch.fnmatch(part.name, pattern)

@@ -118,6 +118,9 @@ class Memoized:
                 self._scope = scope.of_step(self.shape.flow, self.step, self.options)
             except NoFingerprintError as error:
                 self._scope = error
+            except Exception as error:  # Of objects of libraries, which may raise what they like.
+                trouble = f"its code cannot be followed: {type(error).__name__}: {error}"
+                self._scope = NoFingerprintError(self.step, trouble)
 
     @cached_property
     def seen(self) -> Seen:

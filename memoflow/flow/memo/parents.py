@@ -244,10 +244,10 @@ class Parents:
             digest, summary = json.loads(known)
             self._outlined[digest] = lambda: self._recalled(leaves)
             return digest, summary
-        loaded = value()
+        loaded = _meaning(value())
         summary, outline = fingerprint.summary(loaded), fingerprint.outline(loaded)
         try:
-            digest = str(fingerprint.of_value(_meaning(loaded), name=name))
+            digest = str(fingerprint.of_value(loaded, name=name))
         except NoFingerprintError:
             digest = bytes_digest  # No stable meaning; equal bytes still mean equal values.
         facts = {fact: json.dumps([digest, summary])}
