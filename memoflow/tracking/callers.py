@@ -14,7 +14,11 @@ _Owner = Literal["user", "host", "import", "library"]
 
 _DEEPEST = 200  # frames looked at
 _IMPORTS = ("<frozen importlib", "<frozen zipimport")
-_READERS_OF_CODE = ("linecache.py", "inspect.py", "traceback.py", "tokenize.py", "pdb.py")
+# By their whole paths: a module of the user's may be named `pdb`, too.
+_READERS_OF_CODE = frozenset(
+    os.path.join(os.path.dirname(os.__file__), f"{name}.py")
+    for name in ("linecache", "inspect", "traceback", "tokenize", "pdb", "runpy")
+) | {"<frozen runpy>"}
 
 
 def caller(frame: FrameType | None) -> Caller:
@@ -48,7 +52,7 @@ def reads_code(frame: FrameType | None) -> bool:
     for _ in range(6):
         if frame is None:
             return False
-        if os.path.basename(frame.f_code.co_filename) in _READERS_OF_CODE:
+        if frame.f_code.co_filename in _READERS_OF_CODE:
             return True
         frame = frame.f_back
     return False

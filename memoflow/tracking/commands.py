@@ -24,7 +24,7 @@ def files_named(
     `arguments` are a text or a sequence, as `subprocess.Popen` takes them; `directory` is where
     the command runs, None for here. What it writes by `>` is not among them.
     """
-    here = _text(directory) or os.getcwd()
+    here = os.path.abspath(_text(directory) or os.getcwd())
     words = [_text(arguments)] if isinstance(arguments, (str, bytes)) else _texts(arguments)
     if isinstance(arguments, (str, bytes)) and shell:
         words = ["sh", "-c", words[0]]
@@ -32,7 +32,7 @@ def files_named(
     for word in [_text(executable), *_words(words)][:_MOST_WORDS]:
         for candidate in _candidates(word):
             path = os.path.normpath(os.path.join(here, os.path.expanduser(candidate)))
-            if len(candidate) < _LONGEST and "\0" not in path and os.path.exists(path):
+            if 0 < len(candidate) < _LONGEST and "\0" not in path and os.path.exists(path):
                 found[path] = None
     for path in _modules(words, here):
         found[path] = None

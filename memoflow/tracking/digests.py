@@ -151,6 +151,8 @@ def _read(path: str, state: State) -> str:
     hasher = xxh3_128()
     buffer = memoryview(bytearray(min(_CHUNK_BYTES, max(state.size, 1) + 1)))
     try:
+        if not stat.S_ISREG(os.fstat(handle).st_mode):
+            raise UnreadableError("it is no regular file")
         while count := os.readv(handle, [buffer]):
             hasher.update(buffer[:count])
         after = os.fstat(handle)

@@ -26,6 +26,8 @@ class Folders:
         self.caches: list[str] = []  # of compiled modules
         self.whole = True
         self._root = os.path.join(os.path.realpath(root), "")
+        self._inside = os.path.join(root, "")
+        self._real: dict[str, str] = {}  # of folders outside, by the name of the link
         self._counts = counts
         self._links: dict[str, list[str]] = {}
         self._walk(base, root, most)
@@ -34,10 +36,12 @@ class Folders:
         """Return the names that a file may have been opened by, given the one that was told."""
         if not self._links:
             return [path]
-        links = self._links.get(path, [])
-        below = self._links.get(os.path.dirname(path), ())
-        links = [*links, *(os.path.join(each, os.path.basename(path)) for each in below)]
-        return [*links, path] if not links or path.startswith(self._root) else links
+        folder, name = os.path.split(path)
+        real = self._real.get(folder, folder)
+        links = [os.path.join(each, name) for each in self._links.get(real, ())]
+        links += self._links.get(os.path.join(real, name), ())
+        # Outside, but for links, a file has no name in the project.
+        return [path, *links] if not links or path.startswith(self._inside) else links
 
     def _walk(self, base: str, root: str, most: int) -> None:
         ahead = deque((each, os.path.realpath(each)) for each in (base, root))
@@ -48,7 +52,9 @@ class Folders:
             if real in seen or not self._counts(folder, real):
                 continue
             seen.add(real)
-            outside += not f"{real}{os.sep}".startswith(self._root)
+            if not f"{real}{os.sep}".startswith(self._root):
+                outside += 1
+                self._real[folder] = real
             if len(self.found) >= most or outside > _MOST_LINKED:
                 self.whole = False
                 return

@@ -60,6 +60,8 @@ class AccessTracker(EventNotes):
         self.in_step = True
         self.is_watching = True
         self.started = time.time()
+        if _has_workers():
+            self.note_child()
         with self.quiet:
             try:
                 self._kernel = self._events(self._on_event, self._is_told)
@@ -86,6 +88,8 @@ class AccessTracker(EventNotes):
                 if self._kernel.overflowed:
                     self.is_full = True
             else:
+                if self._has_children:
+                    self.unseen["what its subprocesses read by themselves"] = None
                 for name in filter(sys.modules.__contains__, _READERS):
                     self.unseen[f"what {name} reads by itself"] = None
             if self._children is not None:
@@ -265,8 +269,6 @@ class AccessTracker(EventNotes):
             return
         self._has_children = True
         self._tell("child")
-        if self._kernel is None:
-            self.unseen["what its subprocesses read by themselves"] = None
 
     def note_value(self, value: Any) -> None:
         """Take note of what happens where a value names files, outside the project or not.
@@ -348,3 +350,11 @@ class AccessTracker(EventNotes):
                 "never": self.never,
             }  # fmt: skip
             kept[what].setdefault(*note)
+
+
+def _has_workers() -> bool:
+    """Return whether `multiprocessing` has processes that will do what they are told to."""
+    process = sys.modules.get("multiprocessing.process")
+    server = sys.modules.get("multiprocessing.forkserver")
+    is_serving = getattr(getattr(server, "_forkserver", None), "_forkserver_pid", None) is not None
+    return bool(getattr(process, "_children", ())) or is_serving
