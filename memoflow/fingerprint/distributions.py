@@ -11,9 +11,11 @@ import platform
 import re
 import sys
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass, field
+from dataclasses import field
 
 from xxhash import xxh3_64_hexdigest
+
+from memoflow.dataclass import dataclass
 
 _INFO = re.compile(r"(?P<name>.+?)-(?P<version>\d[^-]*)(?:-py[\d.]+)?\.(?:dist|egg)-info")
 _REQUIRES = re.compile(rb"^Requires-Dist: *([^\n\r]+)", re.M)

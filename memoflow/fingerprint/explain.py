@@ -9,9 +9,10 @@ import pathlib
 import re
 import textwrap
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import asdict, dataclass, is_dataclass
+from dataclasses import asdict, is_dataclass
 from typing import Any
 
+from memoflow.dataclass import dataclass
 from memoflow.fingerprint.leaves import changes
 from memoflow.fingerprint.parts import Fingerprint, Part
 

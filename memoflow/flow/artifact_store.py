@@ -10,7 +10,7 @@ import json
 import os
 from collections.abc import Iterator
 from contextvars import ContextVar
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 from functools import cache
 from typing import TYPE_CHECKING, Any
 
@@ -19,6 +19,7 @@ from metaflow.decorators import FlowDecorator
 from metaflow.exception import MetaflowException
 from metaflow.metadata_provider.metadata import MetaDatum
 
+from memoflow.dataclass import dataclass
 from memoflow.flow.task.process import ARTIFACT_STORE as VARIABLE
 
 if TYPE_CHECKING:

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from functools import partial
 from secrets import choice
 from typing import Any
 
 from memoflow.backends import Backend
+from memoflow.dataclass import dataclass
 from memoflow.errors import BackendUnavailableError, IntegrityError, NotFoundError, RequestError
 from memoflow.names import Digest, Key, Ref
 from memoflow.objects import Manifest, Packed, Proofs, State, Tree, blob_name, pack, state_of

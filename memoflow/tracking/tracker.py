@@ -14,9 +14,9 @@ import stat
 import threading
 import time
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
 from typing import Any
 
+from memoflow.dataclass import dataclass
 from memoflow.tracking.children import ChildLog
 from memoflow.tracking.digests import State, state_of
 from memoflow.tracking.kernel import Event, KernelEvents

@@ -15,8 +15,10 @@ from __future__ import annotations
 import ast
 import re
 from collections.abc import Iterable
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import Any
+
+from memoflow.dataclass import dataclass
 
 OWN = ""  # the namespace of the task, and the metadata provider of its run
 

@@ -8,9 +8,9 @@ import os
 import sys
 from collections.abc import Iterator, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
-from dataclasses import dataclass
 from typing import Any
 
+from memoflow.dataclass import dataclass
 from memoflow.fingerprint import Part
 from memoflow.flow.memo import besides, client_reads, early, runner_reads, s3_reads
 from memoflow.flow.memo.besides import Besides

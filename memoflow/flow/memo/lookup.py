@@ -6,12 +6,12 @@ import os
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import suppress
-from dataclasses import dataclass
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
 from metaflow import metaflow_config
 
+from memoflow.dataclass import dataclass
 from memoflow.errors import (
     IntegrityError,
     MemoflowError,
