@@ -56,8 +56,8 @@ _NAMED_WITH_KIND = frozenset({"constant", "parameter", "input", "option", "confi
 ABSENT = "absent"
 _CUT = "..."  # the last line of names that are not all of them
 _MOST_NAMED = 3
-_DIGEST = re.compile(r"(#|\b(xxh3|sha1|sha256):)?\b[0-9a-f]{32,64}\b")
-_HUNK = re.compile(r"@@ -(\d+)(,\d+)? \+(\d+)(,\d+)? @@")
+_DIGEST = r"(#|\b(xxh3|sha1|sha256):)?\b[0-9a-f]{32,64}\b"
+_HUNK = r"@@ -(\d+)(,\d+)? \+(\d+)(,\d+)? @@"
 
 
 def summary(value: Any) -> str:
@@ -343,7 +343,7 @@ def _diff(old: Part, new: Part) -> str:
     import difflib  # Here, since every lookup imports this, and few show a diff.
 
     lines = difflib.unified_diff(before, after, old.where, new.where, lineterm="")
-    return "\n".join(_HUNK.sub(shifted, line) if line[:3] == "@@ " else line for line in lines)
+    return "\n".join(re.sub(_HUNK, shifted, line) if line[:3] == "@@ " else line for line in lines)
 
 
 def _binding(name: str, was: list[Part], now: list[Part]) -> Difference:
@@ -375,6 +375,6 @@ def _meanings(source: str) -> dict[str, str]:
             text = str(ast.literal_eval(token))
         except (ValueError, SyntaxError):
             continue  # It was cut off.
-        shown = _DIGEST.sub("", text).replace("__main__:", "").replace(":", ".")
+        shown = re.sub(_DIGEST, "", text).replace("__main__:", "").replace(":", ".")
         meanings[name] = shown if len(shown) <= _LONGEST else f"{shown[: _LONGEST - 3]}..."
     return meanings

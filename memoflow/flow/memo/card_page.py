@@ -9,9 +9,9 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import field, replace
 from functools import lru_cache
-from html import escape
 
 from memoflow.dataclass import dataclass
+from memoflow.display import escape
 from memoflow.fingerprint import Part
 from memoflow.kinds.memo import Entry
 from memoflow.units import readable, span
