@@ -60,5 +60,7 @@ def _owner(filename: str, module: str) -> _Owner:
         return "library"
     if filename.startswith("<"):
         return "library" if is_stdlib(module, None) else "user"  # a cell of a notebook, or `exec`
-    path = os.path.abspath(filename)
+    # Normalized only where need be: each module of the process is asked about.
+    plain = filename.startswith(os.sep) and "/." not in filename
+    path = filename if plain else os.path.abspath(filename)
     return "library" if site_of(path) is not None or is_stdlib(module, path) else "user"
