@@ -107,14 +107,13 @@ def follow(walk: Walk, value: Any, name: str, rest: list[str], f: Body) -> str |
         if made is not None:
             return made
     token = walk.constant_part(value, name, namespace, *written(name, namespace, f.where))
-    if name in walk.by_class:
-        _follow_making(walk, name, namespace)
+    _follow_making(walk, name, namespace)
     return token
 
 
 def _follow_making(walk: Walk, name: str, namespace: Mapping[str, Any]) -> None:
-    """Follow what the statements read that made a constant whose content does not count."""
-    if name in walk.made:
+    """Follow what the statements read that made a constant if its content does not count."""
+    if name not in walk.by_class or name in walk.made:
         return
     walk.made.add(name)
     module, top, namespace = _home(name, namespace)

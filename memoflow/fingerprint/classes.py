@@ -27,6 +27,8 @@ def follow_class(walk: Walk, cls: type) -> str:
     """Return the token of a class; follow it, now or when its turn comes."""
     token = f"{cls.__module__}:{cls.__qualname__}"
     walk.tokens[id(cls)] = token
+    if not isinstance(cls.__module__, str):
+        return _described(walk, cls)
     owner = owner_of_class(cls)
     if owner in LIBRARIES:
         walk.home(cls.__module__)
@@ -55,6 +57,21 @@ def _of_library(walk: Walk, cls: type, name: str) -> str:
     if held:
         walk.tokens[id(cls)] = name = f"{name}({','.join(held)})"
     return name
+
+
+def _described(walk: Walk, cls: type) -> str:
+    """Return the token of a class without a module, which a library made of a description.
+
+    As protobuf's message_factory does: the description in its bytes is what the class is.
+    NoFingerprintError for one of another library.
+    """
+    try:
+        text = cls.DESCRIPTOR.file.serialized_pb.hex()  # type: ignore[attr-defined]
+    except AttributeError:
+        raise NoFingerprintError(cls.__qualname__, "it is a class without a module") from None
+    walk.home(type(cls).__module__)
+    token = walk.tokens[id(cls)] = f"{cls.__qualname__} of {digest_of(text)}"
+    return token
 
 
 def _body(walk: Walk, cls: type, token: str) -> str:

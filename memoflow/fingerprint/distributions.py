@@ -17,6 +17,7 @@ from xxhash import xxh3_64_hexdigest
 
 from memoflow.dataclass import dataclass
 
+# Patterns are texts, so that a process compiles only those that it uses.
 _INFO = r"(?P<name>.+?)-(?P<version>\d[^-]*)(?:-py[\d.]+)?\.(?:dist|egg)-info"
 _REQUIRES = rb"(?m)^Requires-Dist: *([^\n\r]+)"
 _REQUIREMENT = r"\s*([\w.-]+)\s*(?:\[([^\]]*)\])?[^;]*(?:;(.*))?"
@@ -146,7 +147,18 @@ def _content(info: str, record: bytes | None) -> str:
         del lines[first:last]  # "0" comes after "/"
     if b"__editable__" in record or b".pth," in record:
         lines = [line for line in lines if b"__editable__" not in line and b".pth," not in line]
-    return xxh3_64_hexdigest(b"\n".join(lines)) if lines else _origin(info)
+    if not lines:
+        return _origin(info)
+    return xxh3_64_hexdigest(b"\n".join([*lines, _commit(info).encode()]))
+
+
+def _commit(info: str) -> str:
+    """Return the commit that a distribution was installed from, "" if it was from none."""
+    try:
+        origin = json.loads(read(os.path.join(info, "direct_url.json")) or b"{}")
+        return str(origin["vcs_info"]["commit_id"])
+    except (ValueError, TypeError, KeyError):
+        return ""
 
 
 def _origin(info: str) -> str:

@@ -43,7 +43,17 @@ _ORDER = (
     *(
         (kind, change)
         for kind in (
-            *("parameter", "config", "input", "file", "directory", "environment", "client", "s3"),
+            *(
+                "parameter",
+                "config",
+                "input",
+                "file",
+                "directory",
+                "link",
+                "environment",
+                "client",
+                "s3",
+            ),
             *("option", "decorator", "package", "python"),
         )
         for change in ("changed", "new", "gone")
@@ -56,7 +66,11 @@ _NAMED_WITH_KIND = frozenset({"constant", "parameter", "input", "option", "confi
 ABSENT = "absent"
 _CUT = "..."  # the last line of names that are not all of them
 _MOST_NAMED = 3
+# Patterns are texts, so that a process compiles only those that it uses.
 _DIGEST = r"(#|\b(xxh3|sha1|sha256):)?\b[0-9a-f]{32,64}\b"
+_RUN = r"(/latest(?:_successful)?_run)\b.*$"
+# In the name of a directory, the pattern of the names in it that count.
+_PATTERN = r"(?:^|/)[^/]*[*?\[].*$"
 _HUNK = r"@@ -(\d+)(,\d+)? \+(\d+)(,\d+)? @@"
 
 
@@ -178,6 +192,8 @@ class Difference:
             return "Python"
         if self.kind == "environment":
             return f"environment variable {self.name}"
+        if self.kind == "client" and self.old.isdigit() and self.new.isdigit():
+            return re.sub(_RUN, r"\1", self.name)  # Another run was found, whatever is read of it.
         if self.name == "input":
             # The item of a foreach, which has no other name.
             return " ".join(filter(None, ("input", self.part.removeprefix("."))))
@@ -185,6 +201,7 @@ class Difference:
         return f"{self.kind} {name}" if self.kind in _NAMED_WITH_KIND else name
 
     def _of_directory(self) -> str:
+        folder = re.sub(_PATTERN, "", self.name) or "."
         if self.change != "changed":
             return f"directory {self.name} is {_CHANGES['directory', self.change]}"
         before, after = (text.split("\n") if text else [] for text in (self.old, self.new))
@@ -194,7 +211,7 @@ class Difference:
             if known and (_CUT not in others or known[0] < max(others[:-1], default="")):
                 more = len(known) - _MOST_NAMED
                 shown = ", ".join(known[:_MOST_NAMED]) + (f" and {more} more" if more > 0 else "")
-                return f"directory {self.name}: {shown} {'is' if len(known) == 1 else 'are'} {what}"
+                return f"directory {folder}: {shown} {'is' if len(known) == 1 else 'are'} {what}"
         return f"directory {self.name} changed"
 
     def to_json(self) -> dict[str, str]:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import ast
+import dataclasses
 import os
 import types
 from collections.abc import Mapping
@@ -12,7 +14,7 @@ from memoflow.fingerprint.chains import follow_import, follow_loaded, follow_nam
 from memoflow.fingerprint.modules import Place, find, place_named
 from memoflow.fingerprint.ownership import LIBRARIES, owner_of, owner_of_function
 from memoflow.fingerprint.parts import digest_of
-from memoflow.fingerprint.reads import reads_of_function
+from memoflow.fingerprint.reads import Reads, reads_of_function
 from memoflow.fingerprint.selves import asked_of_inputs, follow_self
 from memoflow.fingerprint.source import function_source, syntax_digest
 from memoflow.fingerprint.values import CODE_TYPES
@@ -101,21 +103,9 @@ def _body(
     cls = find(f.__module__, f.__qualname__.rpartition(".")[0])
     within: Mapping[str, Any] = vars(cls) if isinstance(cls, type) else {}
     body = Body(shown, module, f.__globals__, cells_of(f), path, where, within=within)
-    written = function_source(path, code)
-    if written is not None:
-        file, node = written
-        text = file.text(node)
-        decorators = not (walk.flow and walk.flow.is_body(f))
-        syntax = syntax_digest(node, decorators=decorators)
-        reads = reads_of_function(node, first=bound, decorators=decorators)
-    else:
-        # Not needed in most processes, and `dis` takes a while to import.
-        from memoflow.fingerprint.bytecode import bytecode_digest, bytecode_reads
-
-        text = ""
-        syntax = bytecode_digest(code, lambda value: walk.digest(value, shown))
-        reads = bytecode_reads(code)
-    walk.add("code", f"{shown}()", digest_of(token, syntax), where, source=text)
+    made = _made_of(walk, f, path, shown, bound=bound)
+    syntax, reads = made.syntax, made.reads
+    walk.add("code", f"{shown}()", digest_of(token, syntax), where, source=made.text)
     follow_import(walk, module, f.__globals__)
     walk.subclasses |= reads.subclasses
     package = str(f.__globals__.get("__package__") or "")
@@ -131,13 +121,37 @@ def _body(
         of_class = isinstance(found, classmethod) or f.__name__ in _CLASS_METHODS
         follow_self(walk, reads, owner, body, held, of_class=of_class)
     if walk.flow and walk.flow.joins:
-        held |= asked_of_inputs(walk, written[1] if written else None)
+        held |= asked_of_inputs(walk, made.node)
     elif owner is None and isinstance(cls, type):
         held["<class>"] = walk.code(cls)
     names = digest_of(token, *(text for pair in sorted(held.items()) for text in pair))
     if held:
         walk.add("names", f"{shown}()", names, where, source=meanings(held))
     return digest_of(syntax, names).hex
+
+
+@dataclasses.dataclass(frozen=True)
+class _Made:
+    """What a function was made of: its syntax if that is certain, else its bytecode."""
+
+    syntax: str
+    reads: Reads
+    text: str = ""
+    node: ast.AST | None = None
+
+
+def _made_of(walk: Walk, f: types.FunctionType, path: str, shown: str, *, bound: bool) -> _Made:
+    written = function_source(path, f.__code__)
+    if written is not None:
+        file, node = written
+        decorators = not (walk.flow and walk.flow.is_body(f))
+        reads = reads_of_function(node, first=bound, decorators=decorators)
+        return _Made(syntax_digest(node, decorators=decorators), reads, file.text(node), node)
+    # Not needed in most processes, and `dis` takes a while to import.
+    from memoflow.fingerprint.bytecode import bytecode_digest, bytecode_reads
+
+    syntax = bytecode_digest(f.__code__, lambda value: walk.digest(value, shown))
+    return _Made(syntax, bytecode_reads(f.__code__))
 
 
 def _defaults(walk: Walk, f: types.FunctionType, body: Body, held: dict[str, str]) -> None:

@@ -47,6 +47,8 @@ def _directories(top: str) -> tuple[str, ...]:
 
 def owner_of_class(cls: type) -> Owner:
     """Return whose a class is; "missing" if nothing but its `__module__` says that."""
+    if not isinstance(cls.__module__, str):  # Some libraries make classes of descriptions so.
+        return place_named(type(cls).__module__).owner
     owner = place_named(cls.__module__).owner
     if owner == "user":
         return owner

@@ -185,16 +185,17 @@ class StaticCode:
         targets = (target for each in statements for target in imports_in(each, "*"))
         return [target for target in targets if target.name == "*"]
 
+    def _ignores(self, name: str) -> bool:
+        if name in self.ignore:
+            self.parts.append(Part("ignored", name, digest_of("ignored", name)))
+        return name in self.ignore
+
     def _bound(self, place: Place, name: str, chain: Chain) -> None:
         """Add the statements that bind or change a top-level name, and follow what they read."""
         if (place.path, name, *chain) in self._seen:
             return
         self._seen.add((place.path, name, *chain))
-        if f"{place.name}.{name}" in self.ignore:
-            shown = f"{place.name}.{name}"
-            self.parts.append(Part("ignored", shown, digest_of("ignored", shown)))
-            return
-        found = self._source(place)
+        found = None if self._ignores(f"{place.name}.{name}") else self._source(place)
         if found is None:
             return
         package = package_of(place)

@@ -38,6 +38,7 @@ from memoflow.fingerprint.project import Anchors
 
 _DEEPEST = 200  # levels of three frames; Python allows a thousand, and not all are ours
 _REVISITS = 100_000  # of values on cycles, whose encodings cannot be remembered
+_REVISITS_OPAQUE = 10_000  # of those where something stands for what cannot be encoded
 _NOWHERE = sys.maxsize
 
 CODE_TYPES: tuple[type, ...] = (
@@ -69,7 +70,8 @@ class Encoder:
     `code` returns the text that stands for such an object. `instance` is told the class of each
     instance, so that a caller can add its code. Texts that name paths below `anchors` count as
     relative to those. What cannot be encoded is Unstable, unless `opaque` has a token for it.
-    `live` values were made in this process, and not loaded from what another one kept.
+    `live` values were made in this process, and not loaded from what another one kept. `within`
+    is the encoder that came across the code that holds these values.
     """
 
     def __init__(
@@ -80,7 +82,7 @@ class Encoder:
         anchors: Anchors | None = None,
         opaque: Opaque | None = None,
         live: bool = False,
-        in_opaque: bool = False,
+        within: Encoder | None = None,
     ) -> None:
         self.live = live
         self._code = code
@@ -88,12 +90,14 @@ class Encoder:
         self._anchors = anchors
         self._scalars = {**SCALARS, str: self._located} if anchors else SCALARS
         self.opaque = opaque
-        self.in_opaque = in_opaque  # whether something may stand for what holds these values
+        # Whether something may stand for what holds these values.
+        self._in_opaque: bool = within is not None and within._in_opaque
         self._above: dict[int, int] = {}  # id -> depth of the values that contain this one
-        self._known: dict[int, bytes] = {}
-        self._alive: list[object] = []  # keeps ids in `_known` from being given to others
+        self._known: dict[int, bytes] = within._known if within else {}
+        # Keeps ids in `_known` from being given to others.
+        self._alive: list[object] = within._alive if within else []
         self._lowest = _NOWHERE  # depth of the outermost value referred back to
-        self._revisits = 0
+        self._revisits: list[type] = within._revisits if within else []
 
     def encode(self, value: Any) -> bytes:
         """Return the bytes that stand for `value`; Unstable if nothing does."""
@@ -126,8 +130,8 @@ class Encoder:
         else:
             # What it means depends on what contains it, so it is encoded anew at each place.
             self._lowest = min(self._lowest, outer)
-            self._revisits += 1
-            if self._revisits > _REVISITS:
+            self._revisits.append(kind)
+            if len(self._revisits) > (_REVISITS_OPAQUE if self._in_opaque else _REVISITS):
                 raise Unstable(f"its {kind.__name__} objects refer to each other too often")
         return encoded
 
@@ -212,8 +216,8 @@ class Encoder:
         """
         if self.opaque is None:
             return content(self, value)
-        outer = self.in_opaque
-        mine = self.in_opaque = self.opaque.may(type(value))
+        outer = self._in_opaque
+        mine = self._in_opaque = self.opaque.may(type(value))
         try:
             return content(self, value)
         except (Unstable, NoFingerprintError, RecursionError):
@@ -222,7 +226,7 @@ class Encoder:
             self._lowest = _NOWHERE  # Its token depends on nothing that contains it.
             return self.node(b"opaque", (text_bytes(self.opaque.token(value)),))
         finally:
-            self.in_opaque = outer
+            self._in_opaque = outer
 
     def _located(self, value: str) -> bytes:
         """Encode a text, with paths of the project as they are from the code that has them."""

@@ -32,6 +32,16 @@ from memoflow.fingerprint.values import CODE_TYPES, Encoder
 from memoflow.fingerprint.whereabouts import written_in_class
 from memoflow.names import Digest
 
+# The functions that stand in for those of the standard library while a step is tracked.
+_STAND_INS = "memoflow.tracking.wrapping"
+
+
+def _original(value: Any) -> Any:
+    """Return the function that a stand-in calls, where a module has taken hold of one."""
+    if type(value) is types.FunctionType and value.__globals__.get("__name__") == _STAND_INS:
+        return value.__wrapped__  # type: ignore[attr-defined]
+    return value
+
 
 class Walk:
     """Collects parts. A token is the text by which code refers to other code.
@@ -68,6 +78,8 @@ class Walk:
         self._alive: list[object] = []
         self._objects: dict[int, tuple[Any, str]] = {}  # by id: an object and its token
         self._bound: dict[int, tuple[Any, str]] = {}
+        # Each time that one is asked for it is another object.
+        self._methods: dict[tuple[int, int], types.MethodType] = {}
         self.todo: deque[Callable[[], object]] = deque()
         self.ran: set[str] = set()
         self._escaped = False
@@ -137,6 +149,9 @@ class Walk:
 
     def code(self, value: Any) -> str:
         """Return the token of a function, class, module or the like; follow it."""
+        value = _original(value)
+        if isinstance(value, types.MethodType):
+            value = self._methods.setdefault((id(value.__func__), id(value.__self__)), value)
         token = self.tokens.get(id(value))
         if token is not None:
             return token
@@ -262,7 +277,7 @@ class Walk:
             anchors=located,
             opaque=opaque,
             live=True,
-            in_opaque=bool(self._encoders) and self._encoders[-1].in_opaque,
+            within=self._encoders[-1] if self._encoders else None,
         )
         self._encoders.append(encoder)
         try:

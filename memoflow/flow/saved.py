@@ -199,6 +199,47 @@ def contents(where: ArtifactStore, reference: Any) -> dict[str, Hashable] | None
     }
 
 
+# What two saves of the same content differ in: when, where and by whom.
+_OF_ONE_SAVE = frozenset(
+    {
+        "attempt", "created_on", "creation_context", "key", "model_uuid", "pathspec",
+        "pathspec_hash", "source", "url", "version_id",
+    }
+)  # fmt: skip
+_DEEPEST = 8
+
+
+def by_content(where: ArtifactStore, value: Any, *, depth: int = 0) -> Any:
+    """Return a value with each reference in it replaced by what it names: files, label, metadata.
+
+    So that what is saved again as it was is the same. A reference to what is gone stays as it is.
+    """
+    if depth > _DEEPEST:
+        return value
+    is_reference = isinstance(value, Reference) or (type(value) is dict and "key" in value)
+    if is_reference or (isinstance(value, str) and is_key(value)):
+        return _content(where, value)
+    if type(value) is dict:
+        return {key: by_content(where, each, depth=depth + 1) for key, each in value.items()}
+    if type(value) in (list, tuple):
+        return type(value)(by_content(where, each, depth=depth + 1) for each in value)
+    return value
+
+
+def _content(where: ArtifactStore, reference: Any) -> Any:
+    try:
+        files = contents(where, reference)
+    except MemoflowError:
+        return reference  # A dict of the user's own, with a key of its own.
+    if files is None:
+        return reference
+    fields = reference if isinstance(reference, dict) else {}
+    if isinstance(reference, Reference):
+        fields = reference.to_dict()
+    kept = {name: each for name, each in sorted(fields.items()) if name not in _OF_ONE_SAVE}
+    return {**kept, "files": dict(sorted(files.items()))}
+
+
 def delete(where: ArtifactStore, reference: Any) -> bool:
     """Forget what is referred to; False if it was not there."""
     text = key_of(reference)

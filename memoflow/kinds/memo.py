@@ -63,8 +63,8 @@ class Entry:
     refs: Refs
     refers_to: tuple[str, ...]  # keys of the checkpoints and models that its outputs name
     reads: tuple[Part, ...] = ()  # besides inputs, as they were: see `tracking.world`
-    written: tuple[str, ...] = ()  # names of files that it wrote
-    named: tuple[str, ...] = ()  # of these, the ones that its outputs name
+    written: tuple[str, ...] = ()  # names of files that it wrote, where it listed folders
+    named: Mapping[str, str] = field(default_factory=dict)  # that its outputs name: name, digest
     files: Mapping[str, str] = field(default_factory=dict)  # that are kept with it: name, digest
     outlines: Mapping[str, Any] = field(default_factory=dict)  # of inputs by name, as JSON
 
@@ -89,7 +89,7 @@ class Result:
     refers_to: tuple[str, ...] = ()
     reads: tuple[Part, ...] = ()
     written: tuple[str, ...] = ()
-    named: tuple[str, ...] = ()
+    named: Mapping[str, str] = field(default_factory=dict)
     files: Mapping[str, tuple[str, Path]] = field(default_factory=dict)  # name: digest, place
 
 
@@ -229,7 +229,7 @@ def _entry(ref: Ref, manifest: Manifest) -> Entry:
         refers_to=_texts(meta.get("refers_to", [])),
         reads=tuple(Part.from_json(_texts(fields)) for fields in meta.get("reads", [])),
         written=_texts(meta.get("written", [])),
-        named=_texts(meta.get("named", [])),
+        named=_pairs(meta.get("named", [])),
         files=_pairs(meta.get("files", [])),
         outlines=_of_type(dict, meta.get("outlines", {})),
     )
@@ -430,7 +430,7 @@ def record(
             "going_on": result.going_on,
             "reads": [part.to_json() for part in result.reads],
             "written": list(result.written),
-            "named": list(result.named),
+            "named": list(map(list, result.named.items())),
             "files": [[name, digest] for name, (digest, _) in result.files.items()],
         },
         expires=expires,

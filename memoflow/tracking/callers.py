@@ -27,10 +27,20 @@ def caller(frame: FrameType | None) -> Caller:
         if frame is None:
             return "nobody"
         owner = _owner(frame.f_code.co_filename, str(frame.f_globals.get("__name__")))
-        if owner != "library":
+        if owner != "library" and not (owner == "import" and _is_of_resource(frame)):
             return owner
         frame = frame.f_back
     return "nobody"
+
+
+def _is_of_resource(frame: FrameType) -> bool:
+    """Return whether a loader is called by hand, for a file beside the code."""
+    above = frame.f_back
+    return (
+        frame.f_code.co_name == "get_data"
+        and above is not None
+        and not above.f_code.co_filename.startswith(_IMPORTS)
+    )
 
 
 def reads_code(frame: FrameType | None) -> bool:
@@ -60,7 +70,11 @@ def _owner(filename: str, module: str) -> _Owner:
         return "library"
     if filename.startswith("<"):
         return "library" if is_stdlib(module, None) else "user"  # a cell of a notebook, or `exec`
-    # Normalized only where need be: each module of the process is asked about.
-    plain = filename.startswith(os.sep) and "/." not in filename
-    path = filename if plain else os.path.abspath(filename)
-    return "library" if site_of(path) is not None or is_stdlib(module, path) else "user"
+    return "library" if _is_installed(os.path.dirname(filename)) else "user"
+
+
+@functools.lru_cache(maxsize=4096)
+def _is_installed(folder: str) -> bool:
+    # By the folder: a process asks about each of its modules, and they lie in few.
+    path = os.path.join(os.path.abspath(folder), "")
+    return site_of(path) is not None or is_stdlib("", path)

@@ -7,46 +7,69 @@ container forbids it, there are no events. See fanotify(7); the masks are those 
 
 from __future__ import annotations
 
-import contextlib
-import ctypes
 import os
 import select
 import struct
 import threading
+import time
 from collections.abc import Callable, Iterable
 from typing import NamedTuple
 
 _INIT = 0x1 | 0x2 | 0xC00  # CLOEXEC, NONBLOCK, REPORT_DFID_NAME
-_ACCESS, _CLOSE_WRITE, _OPEN, _MOVED_TO, _CREATE = 0x1, 0x8, 0x20, 0x80, 0x100
+_ACCESS, _CLOSE_WRITE, _CLOSE_NOWRITE, _OPEN = 0x1, 0x8, 0x10, 0x20
+_MOVED_TO, _CREATE = 0x80, 0x100
 _OVERFLOW, _ON_CHILD, _ON_DIR = 0x4000, 0x08000000, 0x40000000
-_MASK = _ACCESS | _CLOSE_WRITE | _OPEN | _MOVED_TO | _CREATE | _ON_CHILD | _ON_DIR
+_READ = _ACCESS | _CLOSE_NOWRITE  # What is mapped into memory is not accessed, but closed.
+_WRITTEN = _CLOSE_WRITE | _CREATE | _MOVED_TO
+_MASK = _READ | _CLOSE_WRITE | _OPEN | _CREATE | _MOVED_TO | _ON_CHILD | _ON_DIR
 _ADD, _HERE = 0x1, -100
 _HEADER = struct.Struct("=IBBHQii")
 _RECORD = struct.Struct("=BBH8sIi")
 _BUFFER_BYTES = 1 << 18
 _HANDLE_BYTES = 128
+_FOLLOW = 0x400  # AT_SYMLINK_FOLLOW
 _ANY_HANDLE = 0x200  # AT_HANDLE_FID: file systems that cannot decode handles give them all the same
-_POLL_SECONDS = 0.2
+_POLL_MS = 200
+_PAUSE_SECONDS = 0.001
+_LOCK_SECONDS = 5.0  # more than any drain takes
 _MOST_BUFFERS = 256  # read at a time, whatever goes on
 
 
 class Event(NamedTuple):
-    """What happened to a file; `mine` is False where another process did it, whichever."""
+    """What happened to a file; `mine` is False where another process did it, whichever.
+
+    The kernel merges what happens to one file before it is told, and then the order is lost.
+    """
 
     path: str
     mine: bool
     opened: bool
     read: bool
+    made: bool
+    replaced: bool
     written: bool
     is_directory: bool
 
 
-class KernelEvents:
-    """The events of some directories, told to a function in a thread of its own until `close`."""
+def _never(path: str, mine: bool) -> bool:
+    return False
 
-    def __init__(self, tell: Callable[[Event], None]) -> None:
-        """Open a queue of events; OSError where there are none to be had."""
+
+class KernelEvents:
+    """The events of some directories, told to a function in a thread of its own until `close`.
+
+    `is_told` says that a file which is only opened or read need not be told of.
+    """
+
+    def __init__(
+        self, tell: Callable[[Event], None], is_told: Callable[[str, bool], bool] = _never
+    ) -> None:
+        """Open a queue of events; OSError where there is none to be had."""
+        import ctypes  # Here, since only a step that runs needs it, and it takes a while.
+
+        self._ctypes = ctypes
         self._tell = tell
+        self._is_told = is_told
         self._libc = ctypes.CDLL(None, use_errno=True)
         init = getattr(self._libc, "fanotify_init", None)
         if init is None:
@@ -58,10 +81,15 @@ class KernelEvents:
         self._folders: dict[bytes, str] = {}
         self._marked: set[str] = set()
         self.overflowed = False
+        self._count = 0
         self._ended = False
         self._lock = threading.RLock()
-        self._thread = threading.Thread(target=self._follow, name="memoflow-events", daemon=True)
-        self._thread.start()
+        thread = threading.Thread(target=self._follow, name="memoflow-events", daemon=True)
+        try:
+            thread.start()
+        except RuntimeError as error:  # There are as many threads as there may be.
+            os.close(self._fd)
+            raise OSError("no thread for events is to be had") from error
 
     def watch(self, folders: Iterable[str]) -> None:
         """Tell of what happens in these directories from now on; what cannot be watched is not."""
@@ -71,53 +99,64 @@ class KernelEvents:
             self._marked.add(folder)
             name = os.fsencode(folder)
             handle = self._handle(name)
-            mask = ctypes.c_uint64(_MASK)
+            mask = self._ctypes.c_uint64(_MASK)
             if (
                 handle is not None
                 and self._libc.fanotify_mark(self._fd, _ADD, mask, _HERE, name) == 0
             ):
-                self._folders[handle] = folder
-
-    def is_watched(self, folder: str) -> bool:
-        """Return whether what happens in a directory is told."""
-        return folder in self._marked
+                self._folders.setdefault(handle, folder)
 
     def drain(self) -> None:
         """Tell all that has happened by now."""
         if os.getpid() != self._pid:
             return
-        with self._lock:
-            for _ in range(_MOST_BUFFERS):
-                if self._ended:
-                    return
-                try:
-                    data = os.read(self._fd, _BUFFER_BYTES)
-                except (BlockingIOError, InterruptedError):
-                    return
-                except OSError:
-                    return
-                if not data:
-                    return
-                self._split(data)
+        # A finalizer of the user's may run in the thread that has the lock, and wait for a lock of
+        # the user's that is held here.
+        if not self._lock.acquire(timeout=_LOCK_SECONDS):
+            self.overflowed = True
+            return
+        try:
+            self._drain()
+        finally:
+            self._lock.release()
+
+    def _drain(self) -> None:
+        for _ in range(_MOST_BUFFERS):
+            if self._ended:
+                return
+            try:
+                data = os.read(self._fd, _BUFFER_BYTES)
+            except OSError:
+                return  # There is nothing more, most often.
+            if not data:
+                return
+            self._split(data)
 
     def close(self) -> None:
         """Tell what is left, and stop."""
         if os.getpid() != self._pid or self._ended:
             return
         self.drain()
-        with self._lock:
-            self._ended = True
+        self._ended = True
+        # If the lock is not to be had, the queue stays open: its number may be another file's soon.
+        if self._lock.acquire(timeout=_LOCK_SECONDS):
             os.close(self._fd)
+            self._lock.release()
 
     def _follow(self) -> None:
+        waiting = select.poll()  # `select` takes no more than 1024 open files.
+        waiting.register(self._fd, select.POLLIN)
         while not self._ended:
+            if not waiting.poll(_POLL_MS):
+                continue
+            told = self._count
             try:
-                ready, _, _ = select.select([self._fd], [], [], _POLL_SECONDS)
-            except (OSError, ValueError):
-                return  # It was closed.
-            if ready:
-                with contextlib.suppress(Exception):
-                    self.drain()
+                self.drain()
+            except Exception:
+                self.overflowed = True  # Something is not told.
+            if self._count == told:
+                # Python opens many files: not each is worth that this thread wakes up.
+                time.sleep(_PAUSE_SECONDS)
 
     def _split(self, data: bytes) -> None:
         at = 0
@@ -129,8 +168,11 @@ class KernelEvents:
                 self.overflowed = True
             else:
                 path = self._path(data[at + header : at + length])
-                if path is not None:
-                    self._tell(_event(path, mask, pid == self._pid))
+                mine = pid == self._pid
+                # Most are of Python's own opens, and need no more.
+                if path is not None and (mask & _WRITTEN or not self._is_told(path, mine)):
+                    self._count += 1
+                    self._tell(_event(path, mask, mine))
             at += length
 
     def _path(self, record: bytes) -> str | None:
@@ -147,11 +189,13 @@ class KernelEvents:
 
     def _handle(self, name: bytes) -> bytes | None:
         """Return what the kernel calls a directory in its events."""
-        buffer = ctypes.create_string_buffer(8 + _HANDLE_BYTES)
-        mount = ctypes.c_int()
-        for flags in (0, _ANY_HANDLE):
+        buffer = self._ctypes.create_string_buffer(8 + _HANDLE_BYTES)
+        mount = self._ctypes.c_int()
+        for flags in (_FOLLOW, _FOLLOW | _ANY_HANDLE):
             struct.pack_into("=Ii", buffer, 0, _HANDLE_BYTES, 0)
-            done = self._libc.name_to_handle_at(_HERE, name, buffer, ctypes.byref(mount), flags)
+            done = self._libc.name_to_handle_at(
+                _HERE, name, buffer, self._ctypes.byref(mount), flags
+            )
             if done == 0:
                 size, kind = struct.unpack_from("=Ii", buffer)
                 return struct.pack("=i", kind) + buffer.raw[8 : 8 + size]
@@ -163,7 +207,9 @@ def _event(path: str, mask: int, mine: bool) -> Event:
         path,
         mine,
         bool(mask & _OPEN),
-        bool(mask & _ACCESS),
-        bool(mask & (_CLOSE_WRITE | _MOVED_TO | _CREATE)),
+        bool(mask & _READ),
+        bool(mask & _CREATE),
+        bool(mask & _MOVED_TO),
+        bool(mask & _WRITTEN),
         bool(mask & _ON_DIR),
     )

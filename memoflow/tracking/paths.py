@@ -12,6 +12,7 @@ import tempfile
 from collections.abc import Iterable
 
 from memoflow.fingerprint.packages import site_of
+from memoflow.tracking.folders import Folders
 
 # What the system and its libraries keep for themselves. Other folders of /usr may hold data.
 _SYSTEM = (
@@ -26,7 +27,6 @@ _SYSTEM = (
 _CACHES = ("XDG_CACHE_HOME", "HF_HOME", "TORCH_HOME", "NUMBA_CACHE_DIR", "MPLCONFIGDIR")
 _SETTINGS = ("XDG_CONFIG_HOME", "XDG_DATA_HOME", "XDG_STATE_HOME", "XDG_RUNTIME_DIR")
 _COMPILED = (".pyc", ".pyo", ".so", ".pyd", ".dylib")
-_NEVER_WALKED = frozenset({".git", ".hg", ".svn", "__pycache__", "node_modules", ".tox", ".nox"})
 
 
 class Paths:
@@ -67,7 +67,7 @@ class Paths:
         folder = os.path.dirname(path)
         known = self._known.get(folder)
         if known is None:
-            known = self._known[folder] = self._counts(os.path.join(folder, ""))
+            known = self._known[folder] = self._counts(folder, os.path.realpath(folder))
         if known and self._is_setting(path):
             return False
         return known and f"{path}/" not in self._own
@@ -76,9 +76,10 @@ class Paths:
         """Return whether a path lies among the temporary files, and not in the project."""
         return path.startswith(self._temporary) and not self.is_inside(path)
 
-    def _counts(self, folder: str) -> bool:
-        real = os.path.join(os.path.realpath(folder), "")
-        for each in (folder, real):
+    def _counts(self, folder: str, real: str) -> bool:
+        """Return whether the files of a folder may be inputs, by its name and its real path."""
+        folder, real = os.path.join(folder, ""), os.path.join(real, "")
+        for each in dict.fromkeys((folder, real)):
             if each.startswith(self._own) or site_of(each) is not None:
                 return False
             if "/__pycache__/" in each:
@@ -101,37 +102,9 @@ class Paths:
             return False
         return path[len(self._home) :].startswith(".")
 
-    def walk(self, most: int) -> tuple[list[str], bool]:
-        """Return the project's directories, nearest to `base` first, and whether that is all."""
-        found: list[str] = []
-        ahead = [self.base] if self.base == self.root else [self.base, self.root]
-        seen: set[str] = set()
-        while ahead:
-            folder = ahead.pop(0)
-            if folder in seen:
-                continue
-            seen.add(folder)
-            if not self._counts(os.path.join(folder, "")):
-                continue
-            found.append(folder)
-            if len(found) >= most:
-                return found, False
-            ahead += _inner(folder)
-        return found, True
-
-
-def _inner(folder: str) -> list[str]:
-    try:
-        with os.scandir(folder) as entries:
-            inner = [
-                each.path
-                for each in entries
-                if each.name not in _NEVER_WALKED and each.is_dir(follow_symlinks=False)
-            ]
-    except OSError:
-        return []
-    # A virtual environment, whatever its name.
-    return sorted(each for each in inner if not os.path.exists(os.path.join(each, "pyvenv.cfg")))
+    def folders(self, most: int) -> Folders:
+        """Return the project's folders, nearest to `base` first, and those that links lead to."""
+        return Folders(self.base, self.root, self._counts, most)
 
 
 def _folders(paths: Iterable[str]) -> tuple[str, ...]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import os
 from collections.abc import Iterator
 from pathlib import PurePath
@@ -23,14 +24,16 @@ def paths_in(value: Any) -> Iterator[str]:
         if not ahead:
             return
         each = ahead.pop()
-        if isinstance(each, (str, PurePath)):
-            text = str(each)
+        kind = type(each)
+        if issubclass(kind, (str, PurePath)):
+            # Not by a method of the user's, which a class that derives from `str` may have.
+            text = str.__str__(each) if issubclass(kind, str) else os.fspath(each)
             if _may_be_path(text):
                 yield os.path.abspath(os.path.expanduser(text))
-        elif type(each) is dict:
-            ahead += list(each.values())[:_MOST_VALUES]
-        elif type(each) in _CONTAINERS:
-            ahead += list(each)[:_MOST_VALUES]
+        elif kind is dict:
+            ahead += itertools.islice(each.values(), _MOST_VALUES)
+        elif kind in _CONTAINERS:
+            ahead += itertools.islice(each, _MOST_VALUES)
 
 
 def _may_be_path(text: str) -> bool:

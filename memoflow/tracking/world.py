@@ -1,8 +1,8 @@
 """World: what the files, folders and variables that a result depends on are now.
 
-A read is a part of a result's key, of the kind "file", "directory", "environment" or "code". Its
-digest says how much of a file was asked for: `xxh3:...` its content, `size:...`, `is:...` what sort
-of thing it is, and "absent" that it was looked for and not there.
+A read is a part of a result's key, of the kind "file", "directory", "environment", "code" or
+"package". The digest of a file says how much of it was asked for: `xxh3:...` its content,
+`size:...`, `is:...` what sort of thing it is, and "absent" that it was looked for and not there.
 """
 
 from __future__ import annotations
@@ -14,14 +14,18 @@ from collections.abc import Iterable, Mapping, Sequence
 from xxhash import xxh3_128_hexdigest
 
 from memoflow.fingerprint import Part
+from memoflow.fingerprint.modules import locate
+from memoflow.fingerprint.packages import providers
 from memoflow.tracking.digests import ABSENT, FileDigests, State, UnreadableError, state_of
 from memoflow.tracking.listings import is_magic, names_in, names_matching, split
 from memoflow.tracking.modules import with_imports
+from memoflow.tracking.notes import CONTENT, SIZE, Read, link_text
 from memoflow.tracking.paths import Paths
-from memoflow.tracking.tracker import CONTENT, SIZE, AccessTracker, Read
+from memoflow.tracking.tracker import AccessTracker
 
-KINDS = frozenset({"file", "directory", "environment", "code"})
+KINDS = frozenset({"file", "directory", "environment", "code", "package"})
 
+_LINK = " (link)"  # at the end of the name of a symbolic link, of which the target was asked for
 _LONGEST_SUMMARY = 4096  # characters of the names in a folder that are kept to tell which is new
 
 
@@ -63,6 +67,9 @@ class World:
         return [self._now(part, states, own) for part in reads]
 
     def _now(self, part: Part, states: Mapping[str, State | None], own: set[str]) -> Part:
+        if part.kind == "file" and part.name.endswith(_LINK):
+            path = self.paths.path(part.name.removesuffix(_LINK))
+            return link_part(self.paths, path, link_text(self.paths, path))
         if part.kind == "file":
             depth = CONTENT if part.digest.startswith("xxh3:") else SIZE
             depth = depth if not part.digest.startswith("is:") else 0
@@ -72,7 +79,7 @@ class World:
             return self.listing(part.name, own)
         if part.kind == "environment":
             return self.variable(part.name, self._environment.get(part.name))
-        return self.code(part.name)
+        return self.package(part.name) if part.kind == "package" else self.code(part.name)
 
     def _file(self, path: str, state: State | None, depth: int) -> str:
         try:
@@ -93,6 +100,13 @@ class World:
         text = value.encode("utf-8", "surrogateescape")
         digest = hashlib.blake2b(text, key=self._secret[:64], digest_size=16).hexdigest()
         return Part("environment", name, f"keyed:{digest}")
+
+    def package(self, name: str) -> Part:
+        """Return the distributions that provide a module, by name and content."""
+        place = locate(name)
+        found = providers(name, place.path) if place.path else ()
+        digest = " ".join(f"{each.name} {each.digest}" for each in found) or ABSENT
+        return Part("package", name, digest, summary=", ".join(each.version for each in found))
 
     def code(self, name: str) -> Part:
         """Return the code in a file, without its comments and layout."""
@@ -115,6 +129,12 @@ def digest_of_file(digests: FileDigests, path: str, state: State | None, depth: 
     if depth < CONTENT:
         return f"size:{state.size}"
     return digests.of_content(path, state)
+
+
+def link_part(paths: Paths, path: str, text: str | None) -> Part:
+    """Return the part that the target of a symbolic link is."""
+    digest = ABSENT if text is None else f"link:{text}"
+    return Part("file", f"{paths.name(path)}{_LINK}", digest)
 
 
 def listing_part(name: str, path: str, names: Iterable[str] | None, own: set[str]) -> Part:
@@ -144,17 +164,23 @@ class Reads:
         self._tracker = tracker
         self._digests = digests
         self._paths = tracker.paths
-        digests.expect(read.state for read in tracker.reads.values() if read.depth == CONTENT)
-        for path, read in sorted(tracker.reads.items()):
+        # Copied, since threads of the user's may run on.
+        reads = sorted(tracker.reads.copy().items())
+        digests.expect(read.state for _, read in reads if read.depth == CONTENT)
+        for path, read in reads:
             self._add_file(path, read)
-        own = set(tracker.written)
-        for where, names in sorted(tracker.listings.items()):
+        for path, text in sorted(tracker.links.copy().items()):
+            self.parts.append(link_part(self._paths, path, text))
+        own = set(tracker.written.copy())
+        for where, names in sorted(tracker.listings.copy().items()):
             found = None if names == (ABSENT,) else names
             self.parts.append(listing_part(self._paths.name(where), where, found, own))
-        for name, value in sorted(tracker.variables.items()):
+        for name, value in sorted(tracker.variables.copy().items()):
             self.parts.append(world.variable(name, value))
-        for path in sorted(with_imports(tracker.code)):
+        for path in sorted(with_imports(tracker.code.copy())):
             self.parts.append(world.code(self._paths.name(path)))
+        self.parts += [world.package(name) for name in sorted(tracker.packages.copy())]
+        self.unsettled += tracker.troubles
         if tracker.is_full:
             self.unsettled.append("it opens more files than can be followed")
 
@@ -163,6 +189,13 @@ class Reads:
         """The names of files that the code wrote, in the project or not."""
         paths = self._paths
         return sorted(paths.name(each) for each in self._tracker.written if paths.counts(each))
+
+    @property
+    def listed(self) -> list[str]:
+        """The names of those of them that a listing would find."""
+        folders = [split(each)[0] if is_magic(each) else each for each in self._tracker.listings]
+        inside = tuple(os.path.join(folder, "") for folder in folders)
+        return [name for name in self.written if self._paths.path(name).startswith(inside)]
 
     def _add_file(self, path: str, read: Read) -> None:
         name, now = self._paths.name(path), state_of(path)

@@ -194,7 +194,8 @@ def test_a_step_that_uses_clock_and_chance_gets_a_hint_that_says_where(ran):
     (line,) = hints(ran, "join")
     assert "random.random (flow.py:7)" in line
     assert "time.time (flow.py:31)" in line
-    assert "os.environ" not in line
+    assert "os.environ[" not in line
+    assert '@memoize(ignore=["os.environ", "time.time", "random.random"])' in line
 
 
 def test_a_file_that_it_opened_is_hinted_at_and_a_declared_variable_is_not(ran):

@@ -106,7 +106,7 @@ def test_a_step_that_cannot_be_kept_runs_each_time(told):
 
 @each(lambda case: not hits(case))
 def test_a_step_that_cannot_be_kept_says_why(told):
-    assert told.said("cold", told.case.never), told
+    assert any(told.said(run, told.case.never) for run in ("cold", "warm")), told
 
 
 @each(lambda case: case.told is not None)

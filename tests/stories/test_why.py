@@ -167,7 +167,7 @@ def of(seeded: Any, task: str, run: int = 1) -> dict[str, Any]:
         ("code", "code of scaled() changed (lib.py:2)"),
         ("parameter", "parameter alpha changed: 1 -> 2"),
         ("artifact", "input rows [1, 2] -> [1, 2, 3]"),
-        ("configured", "parameter config"),
+        ("configured", "config config.lr"),
         ("versioned", "option version 1 -> 2"),
         ("split", "input items[1] 'green' -> 'blue'"),
         ("item[1]", "new input 'blue'"),
@@ -235,7 +235,7 @@ def test_before_a_run_parameters_are_those_of_the_latest_run_which_is_said(seede
 def test_before_a_run_an_edited_config_is_a_miss_as_it_is_in_the_run(seeded):
     _, configured, _ = seeded["edited"]
     assert configured["outcome"] == "miss"
-    assert configured["line"] == "parameter config.lr changed: 2 -> 3"
+    assert configured["line"] == "config config.lr 2 -> 3"
 
 
 def test_before_a_run_a_step_after_one_that_would_run_is_no_sure_hit(seeded):

@@ -91,20 +91,27 @@ class Besides:
             packed = part.name.endswith(_suffixes())
             if part.kind in ("file", "code") and inside and packed and part.digest != ABSENT:
                 continue
-            if part.kind in ("file", "code", "directory", "environment"):
+            if part.kind in ("file", "code", "directory", "environment", "package"):
                 raise UndecidedError(f"{part.kind} {part.name} is on the machine of the task only")
 
-    def missing_file(self, entry: Entry) -> str | None:
-        """Return a file that the outputs name and the step wrote, and that is gone; None if none.
+    def lost_file(self, entry: Entry) -> tuple[str, bool] | None:
+        """Return a file that the outputs name and is not as the step wrote it; None if none.
 
-        Those that are kept with the result can be put back.
+        With it, whether it is there at all. Those that are kept with the result can be put back.
         """
-        if not self._is_here:
-            return None
-        for name in entry.named:
-            if name not in entry.files and not os.path.exists(self.paths.path(name)):
-                return name
+        for name, digest in entry.named.items() if self._is_here else ():
+            if name not in entry.files and self._digest(name) != digest:
+                return name, os.path.exists(self.paths.path(name))
         return None
+
+    def _digest(self, name: str) -> str:
+        """Return the digest of a file's content, "" for one that is not there or unreadable."""
+        path = self.paths.path(name)
+        state = state_of(path)
+        if state is not None and state.kind == "file":
+            with contextlib.suppress(UnreadableError):
+                return self._session.digests.of_content(path, state)
+        return ""
 
     def restore(self, entry: Entry) -> None:
         """Put back the files that are kept with a result, where they are missing or different.
@@ -114,14 +121,8 @@ class Besides:
         if not self._is_here:
             return
         for name, digest in entry.files.items():
-            path = self.paths.path(name)
-            state = state_of(path)
-            is_whole = False
-            if state is not None and state.kind == "file":
-                with contextlib.suppress(UnreadableError):
-                    is_whole = self._session.digests.of_content(path, state) == digest
-            if not is_whole:
-                memo.restore_file(self._store, entry, name, Path(path))
+            if self._digest(name) != digest:
+                memo.restore_file(self._store, entry, name, Path(self.paths.path(name)))
 
 
 def _suffixes() -> tuple[str, ...]:

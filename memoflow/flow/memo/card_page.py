@@ -47,7 +47,7 @@ def of_hit(task: str, entry: Entry, code: Sequence[Part]) -> Shown:
         why=f"{span(entry.run_time_s)} saved",
         facts={"origin": entry.origin, "key": str(entry.ref.key)},
         code=code,
-        inputs=entry.inputs,
+        inputs=(*entry.inputs, *entry.reads),
         outputs=_sizes(entry),
     )
 

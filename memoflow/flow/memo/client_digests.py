@@ -108,7 +108,7 @@ def _plain(value: Any) -> Any:
     if isinstance(value, MetaflowCode):
         return ["code", value._sha]
     if isinstance(value, Trigger):
-        return ["trigger", _plain(value._meta)]
+        return ["trigger", *[_plain(event) for event in value.events or ()]]
     if isinstance(value, tuple) and hasattr(value, "_fields"):
         # `Metadata` has the task that it is of, which the name of the read says already.
         pairs = zip(value._fields, value, strict=True)

@@ -27,6 +27,10 @@ class _GoneError(Exception):
     """There is no such object now, or there is one of another kind."""
 
 
+class _Listing(list[Any]):
+    """The children of an object, as a walk over it finds them."""
+
+
 class Evaluator:
     """Answers names for as long as the Client would hardly say otherwise.
 
@@ -82,13 +86,14 @@ class Evaluator:
             found = self._walk(_like(name, name.segments, exists=False))
             if name.exists:
                 return THERE
-            if isinstance(found, list) and (not found or hasattr(found[0], "_NAME")):
+            if isinstance(found, _Listing) and (not found or hasattr(found[0], "_NAME")):
                 return digests.of_listing(found)
             if name.segments[-1] == ("attr", "artifacts"):
                 return digests.of_names(found._fields)
             if len(name.segments) > 1 and name.segments[-1][0] in ("attr", "call"):
                 above = self._walk(_like(name, name.segments[:-1], exists=False))
-                return digests.of_attribute(above, name.segments[-1][1], found)
+                value = list(found) if isinstance(found, _Listing) else found
+                return digests.of_attribute(above, name.segments[-1][1], value)
             return digests.of_object(found)
         except _GoneError:
             return GONE
@@ -132,7 +137,7 @@ def _fixed(segments: tuple[Segment, ...], namespace: str | None) -> Any:
 def _below(above: Any, segment: Segment) -> Any:
     kind = segment[0]
     if kind == "all":
-        return list(above)
+        return _Listing(above)
     if kind == "index":
         return above[segment[1]]
     if kind == "item":
@@ -143,7 +148,7 @@ def _below(above: Any, segment: Segment) -> Any:
         value = above._artifacts[segment[1]]
     else:
         value = getattr(above, segment[1])
-    return list(value) if isinstance(value, GeneratorType) else value
+    return _Listing(value) if isinstance(value, GeneratorType) else value
 
 
 def _like(name: Name, segments: Iterable[Segment], *, exists: bool | None = None) -> Name:
@@ -169,19 +174,30 @@ def _settings(name: Name, metadata: str | None) -> Iterator[None]:
     # Workers are told "" for no namespace, under which Metaflow finds less than under None.
     own = core.get_namespace() or ""
     core.current_namespace = own if name.namespace == OWN else name.namespace
-    provider: Any = None
-    info = None
     try:
-        if wanted is not None and wanted != core.get_metadata():
-            provider, place = core._metadata(wanted)
-            if provider is None:
-                raise UndecidedError(f"there is no metadata provider {wanted}")
-            info = provider.INFO
-            core.current_metadata = provider
-            provider.INFO = place
-        yield
+        if wanted is None:
+            yield
+        else:
+            with _provider(wanted):
+                yield
     finally:
         core.current_namespace, core.current_metadata = before
-        if provider is not None and info is not None:
-            with contextlib.suppress(ValueError):  # It said there that there is no directory.
-                provider.INFO = info
+
+
+@contextlib.contextmanager
+def _provider(wanted: str) -> Iterator[None]:
+    provider: Any
+    provider, place = core._metadata(wanted)
+    if provider is None:
+        raise UndecidedError(f"there is no metadata provider {wanted}")
+    core.current_metadata = provider
+    if provider.metadata_str() == wanted:
+        yield
+        return
+    info = provider.INFO
+    provider.INFO = place
+    try:
+        yield
+    finally:
+        with contextlib.suppress(ValueError):  # It said there that there is no directory.
+            provider.INFO = info

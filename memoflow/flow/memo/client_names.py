@@ -25,6 +25,7 @@ OWN = ""  # the namespace of the task, and the metadata provider of its run
 Segment = tuple[Any, ...]
 
 _RUNS = ("latest_run", "latest_successful_run")
+# Patterns are texts, so that a process compiles only those that it uses.
 _PLAIN = r"[\w-]+\Z"
 _EXISTENCE = "existence of "
 _EVERYWHERE = " in all namespaces"

@@ -26,6 +26,7 @@ class ConfigWatch:
         self._note = note
         self._paths: dict[int, Path] = {}
         self._unread: dict[Path, None] = {}
+        self._read: set[tuple[int, Any]] = set()
         self._process = os.getpid()
         self._held: list[Any] = []  # ids stay valid only while the objects live
         self.configs: dict[str, Any] = {}
@@ -76,16 +77,16 @@ class ConfigWatch:
             self._whole(node)
             return get(node, key)
         self._unread.pop(path, None)
-        below = (*path, key)
         try:
             value = get(node, key)
         except KeyError:
-            self._note(name_of(below))
+            self._note(name_of((*path, key)))
             raise
         if isinstance(value, ConfigValue):
-            self._hand_out(below, value)
-        else:
-            self._note(name_of(below))
+            self._hand_out((*path, key), value)
+        elif (id(node), key) not in self._read:  # A step may ask a million times.
+            self._read.add((id(node), key))
+            self._note(name_of((*path, key)))
         return value
 
     def _whole(self, node: Any) -> None:

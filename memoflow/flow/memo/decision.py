@@ -40,6 +40,7 @@ class Reason(str, Enum):
     DAMAGED = "damaged"
     REFERENCE_GONE = "reference_gone"
     FILE_GONE = "file_gone"
+    FILE_CHANGED = "file_changed"
     NOT_CACHEABLE = "not_cacheable"  # so it was so far; should it record this time, it can
     NO_FINGERPRINT = "no_fingerprint"
     DIFFERS_EACH_PROCESS = "differs_each_process"
@@ -76,6 +77,10 @@ _TEXTS: Mapping[Reason, tuple[str, str]] = {
     Reason.DAMAGED: ("the cached result was damaged: {}", "the cached result was damaged"),
     Reason.REFERENCE_GONE: ("{}, which the cached result refers to, is gone", "a file is gone"),
     Reason.FILE_GONE: ("{}, which the step wrote, is gone", "a file that the step wrote is gone"),
+    Reason.FILE_CHANGED: (
+        "{}, which the step wrote, changed since",
+        "a file that the step wrote changed since",
+    ),
     Reason.LOOKUP_FAILED: ("lookup failed: {}", "lookup failed"),
     Reason.UNDECIDED: ("{}", "its inputs are known in the run only"),
     Reason.AFTER_MISS: ("code unchanged, depends on {} (miss)", "code unchanged"),

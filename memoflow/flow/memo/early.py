@@ -7,17 +7,23 @@ step, if there is one.
 
 from __future__ import annotations
 
+import contextlib
 import os
 import sys
+import time
 from types import FrameType
 from typing import Any
 
 _LIBRARIES = ("site-packages", "dist-packages")
 _MOST = 10_000
+_ACCESS_MODE = os.O_RDONLY | os.O_WRONLY | os.O_RDWR
 
 # Files and variables by name; of a file the state that it was in.
 files: dict[str, os.stat_result | None] = {}
 variables: dict[str, None] = {}
+
+# When this process began to import what the user wrote, in Unix seconds.
+started = time.time()
 
 _is_on = False
 
@@ -60,11 +66,15 @@ def _on_audit(event: str, arguments: tuple[Any, ...]) -> None:
     if event != "open" or not _is_on or len(files) >= _MOST:
         return
     path, _, flags = arguments
-    if not isinstance(path, str) or not isinstance(flags, int) or flags & 3 != os.O_RDONLY:
+    if not isinstance(path, (str, bytes)) or not isinstance(flags, int):
         return
-    if not _is_of_import(sys._getframe(1)):
-        return
-    path = os.path.abspath(path)
+    if flags & _ACCESS_MODE == os.O_RDONLY and _is_of_import(sys._getframe(1)):
+        # An error that were raised here would fail the code that opens the file.
+        with contextlib.suppress(OSError, ValueError):
+            _note(os.path.abspath(os.fsdecode(path)))
+
+
+def _note(path: str) -> None:
     if path not in files:
         try:
             files[path] = os.stat(path)

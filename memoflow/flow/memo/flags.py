@@ -12,6 +12,7 @@ from metaflow._vendor import click
 from metaflow.cli_components.utils import LazyGroup
 from metaflow.exception import CommandException
 
+from memoflow.flow.memo import early
 from memoflow.flow.task import launched
 from memoflow.flow.task.process import forget_outer_task
 
@@ -97,6 +98,8 @@ def _lazy_load_with_options(self: Any, name: str) -> Any:
         _add_options(command)
     if name in ("run", "resume", "step", "spin", "spin-step"):
         forget_outer_task()
+    if name == "step":
+        early.end()  # All that the flow's module imports is there by now.
     return command
 
 

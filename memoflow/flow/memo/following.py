@@ -8,6 +8,7 @@ import os
 import sys
 from collections.abc import Iterator, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
+from types import CodeType, FunctionType, ModuleType
 from typing import Any
 
 from memoflow.dataclass import dataclass
@@ -17,8 +18,9 @@ from memoflow.flow.memo.besides import Besides
 from memoflow.flow.memo.lookup import Memoized
 from memoflow.flow.memo.session import Session
 from memoflow.flow.memo.watch import Watch
-from memoflow.tracking import AccessTracker, Reads, State, begin, end, hooks
+from memoflow.tracking import AccessTracker, Reads, State, begin, end
 from memoflow.tracking.callers import is_users
+from memoflow.tracking.environment import is_of_results
 
 _CACHED = functools._lru_cache_wrapper
 
@@ -33,6 +35,7 @@ class Followed:
 
     reads: tuple[Part, ...]
     written: tuple[str, ...]
+    listed: tuple[str, ...]  # of these, those in folders that it listed
     never: Mapping[str, str]
     unsettled: tuple[str, ...]
     unseen: tuple[str, ...]
@@ -47,9 +50,7 @@ class Following:
         self._watch = watch
         self._besides = Besides(memoized, session, environment=os.environ, is_here=True)
         self.tracker = AccessTracker(session.paths, memoized.options.files)
-        self._seen: dict[tuple[str, str], Part] = {}
         self._on = contextlib.ExitStack()
-        self._pool = ThreadPoolExecutor(1, thread_name_prefix="memoflow-digests")
         self._found: Future[Followed] | None = None
 
     def start(self) -> None:
@@ -58,26 +59,33 @@ class Following:
         held = list(_globals())
         if self._memoized.scope.by_class or any(map(_is_filled, held)):
             self._take_earlier()
+        tracker.temporary_since = early.started
         begin(tracker)
         self._on.callback(end, tracker)
         tracker.start()
         self._on.callback(tracker.stop)
         for value in held:
-            tracker.note_value(value)
+            if not _is_code(value):
+                tracker.note_value(value)
+            elif tracker.sees_all:  # Else each file that is named would count as read.
+                tracker.note_value(_texts(value))
         self._watch.on_value = tracker.note_value
         for watching in (client_reads.watching, s3_reads.watching):
             kind = "client" if watching is client_reads.watching else "s3"
             self._on.enter_context(
                 watching(self._noting(kind), tracker.note_never, around=self._quietly)
             )
-        self._on.enter_context(runner_reads.watching(tracker.note_never, around=tracker.quiet))
+        self._on.enter_context(
+            runner_reads.watching(tracker.note_never, around=lambda: tracker.quiet)
+        )
 
-    def stop(self) -> None:
-        """Follow no more, and begin to work out what the files have in them."""
-        if self._found is None:
-            self._on.close()
-            self._found = self._pool.submit(self._collect)
-            self._pool.shutdown(wait=False)
+    def stop(self, *, failed: bool = False) -> None:
+        """Follow no more, and begin to work out what the files have in them, unless it failed."""
+        self._on.close()
+        if not failed and self._found is None:
+            pool = ThreadPoolExecutor(1, thread_name_prefix="memoflow-digests")
+            self._found = pool.submit(self._collect)
+            pool.shutdown(wait=False)
 
     @property
     def found(self) -> Followed:
@@ -95,24 +103,26 @@ class Following:
         for path, status in early.files.items():
             self.tracker.note_earlier(path, _state(status))
         for name in early.variables:
-            if hooks.is_of_results(name):
+            if is_of_results(name):
                 self.tracker.note_variable(name, os.environ.get(name))
 
     @contextlib.contextmanager
     def _quietly(self) -> Iterator[None]:
         # Classes that are unpickled meanwhile are noted, files that are opened are not.
-        with self.tracker.quiet(), self._watch.quiet(loading=True):
+        with self.tracker.quiet, self._watch.quiet(loading=True):
             yield
 
     def _noting(self, kind: str) -> Any:
         def note(name: str, digest: str, summary: str) -> None:
-            self._seen.setdefault((kind, name), Part(kind, name, digest, summary=summary))
+            self.tracker.note_other(kind, name, digest, summary)
 
         return note
 
     def _collect(self) -> Followed:
         reads = Reads(self.tracker, self._besides.world, self._session.digests)
-        parts = [*reads.parts, *self._seen.values()]
+        parts = list(reads.parts)
+        for (kind, name), (digest, summary) in self.tracker.others.items():
+            parts.append(Part(kind, name, digest, summary=summary))
         declared = besides.declared_variables(self._memoized)
         parts = [
             part
@@ -126,7 +136,7 @@ class Following:
             if not self._memoized.ignores_read(_as_part(name))
         }
         return Followed(
-            tuple(parts), tuple(reads.written), never, tuple(reads.unsettled),
+            tuple(parts), tuple(reads.written), tuple(reads.listed), never, tuple(reads.unsettled),
             tuple(self.tracker.unseen),
         )  # fmt: skip
 
@@ -134,14 +144,46 @@ class Following:
 def _globals() -> Iterator[Any]:
     """Yield what the globals of the user's modules hold."""
     for module in list(sys.modules.values()):
-        file = getattr(module, "__file__", None)
-        if isinstance(file, str) and is_users(file, str(getattr(module, "__name__", ""))):
-            yield from list(vars(module).values())
+        # Not by its attributes: a module that loads at first use would do so now.
+        held = object.__getattribute__(module, "__dict__") if _is_module(module) else {}
+        file = held.get("__file__")
+        if isinstance(file, str) and is_users(file, str(held.get("__name__", ""))):
+            yield from list(held.values())
+
+
+def _is_module(value: Any) -> bool:
+    return issubclass(type(value), ModuleType)
+
+
+def _texts(value: Any) -> list[str]:
+    """Return the texts in the code of a function, or of the methods of a class, of the user's."""
+    functions = list(vars(value).values()) if isinstance(value, type) else [value]
+    ahead: list[Any] = [each.__code__ for each in functions if type(each) is FunctionType]
+    found: list[str] = []
+    while ahead:
+        each = ahead.pop()
+        if isinstance(each, (CodeType, tuple)):
+            ahead += each.co_consts if isinstance(each, CodeType) else each
+        elif type(each) is str and os.sep in each:
+            found.append(each)
+    return found
+
+
+def _is_code(value: Any) -> bool:
+    """Return whether a value is a function or class of the user's."""
+    if type(value) is FunctionType:
+        return is_users(value.__code__.co_filename, value.__module__ or "")
+    return issubclass(type(value), type) and _is_own(value)
+
+
+def _is_own(cls: type) -> bool:
+    file = getattr(sys.modules.get(cls.__module__), "__file__", None)
+    return isinstance(file, str) and is_users(file, cls.__module__)
 
 
 def _is_filled(value: Any) -> bool:
     """Return whether a value is a function with a cache that has something in it."""
-    return isinstance(value, _CACHED) and value.cache_info().currsize > 0
+    return type(value) is _CACHED and value.cache_info().currsize > 0
 
 
 def _as_part(name: str) -> Part:

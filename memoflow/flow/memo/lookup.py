@@ -118,6 +118,9 @@ class Memoized:
                 self._scope = scope.of_step(self.shape.flow, self.step, self.options)
             except NoFingerprintError as error:
                 self._scope = error
+            except Exception as error:  # Of objects of libraries, which may raise what they like.
+                trouble = f"its code cannot be followed: {type(error).__name__}: {error}"
+                self._scope = NoFingerprintError(self.step, trouble)
 
     @cached_property
     def seen(self) -> Seen:
@@ -322,9 +325,10 @@ def _usable(
         if not dry:
             store.forget(entry.ref.key)
         return _spoilt(Reason.REFERENCE_GONE, dead, entry)
-    lost = asked.missing_file(entry)
+    lost = asked.lost_file(entry)
     if lost is not None:
-        return _spoilt(Reason.FILE_GONE, f"file {lost}", entry)
+        name, is_there = lost
+        return _spoilt(Reason.FILE_CHANGED if is_there else Reason.FILE_GONE, f"file {name}", entry)
     try:
         for artifact in entry.artifacts.values() if not dry else ():
             session.artifacts.restore(artifact)

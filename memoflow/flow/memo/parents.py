@@ -23,6 +23,7 @@ from memoflow.dataclass import dataclass
 from memoflow.errors import NoFingerprintError
 from memoflow.fingerprint import ABSENT, Outline, Part
 from memoflow.flow.memo import config_parts
+from memoflow.flow.reference import find_in
 from memoflow.index import Index
 from memoflow.kinds import memo
 
@@ -244,7 +245,7 @@ class Parents:
             digest, summary = json.loads(known)
             self._outlined[digest] = lambda: self._recalled(leaves)
             return digest, summary
-        loaded = value()
+        loaded = _meaning(value())
         summary, outline = fingerprint.summary(loaded), fingerprint.outline(loaded)
         try:
             digest = str(fingerprint.of_value(loaded, name=name))
@@ -369,6 +370,15 @@ def collapse(reads: dict[str, None], parents: Parents) -> dict[str, None]:
         else:
             kept[name] = None
     return kept
+
+
+def _meaning(value: Any) -> Any:
+    """Return a value with what its references to checkpoints and models name, not which save."""
+    if not find_in(value)[0]:
+        return value
+    from memoflow.flow import artifact_store, saved  # Here, since most values refer to nothing.
+
+    return saved.by_content(artifact_store.current_store(), value)
 
 
 def load(datastore: Any, name: str) -> Any:

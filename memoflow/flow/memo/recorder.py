@@ -75,12 +75,11 @@ class Recorder:
         trouble = uncached.of_following(besides, memoized) or self._trouble(left, inputs)
         if trouble is not None:
             return trouble
-        for each in besides.unseen:
-            self._say(f"not seen: {each}; name in an artifact or parameter what decides the result")
-        self._note_ignored()
-        files = self._files(besides)
-        if isinstance(files, Uncached):
-            return files
+        memoized.matched |= memoized.scope.ignored & memoized.options.ignore
+        try:
+            files, named = self._files(), self._named(besides, left)
+        except UnreadableError as error:
+            return Uncached("files", f"a file that it wrote cannot be read: {error}", lasts=False)
         self.inputs = (*inputs, *besides.reads)
         ttl = memoized.options.ttl
         return memo.record(
@@ -96,24 +95,26 @@ class Recorder:
                 refs=tuple(sorted(watch.refs)),
                 refers_to=tuple(sorted(left.refers_to)),
                 reads=besides.reads,
-                written=besides.written,
-                named=self._named(besides, left),
+                written=besides.listed,
+                named=named,
                 files=files,
             ),
             expires=None if ttl is None else time.time() + ttl.total_seconds(),
         )
 
-    def _note_ignored(self) -> None:
-        """Note which names in `ignore=` are of globals, and tell of those that hardly count."""
-        scope = self._memoized.scope
-        self._memoized.matched |= scope.ignored & self._memoized.options.ignore
-
-    def _named(self, besides: Followed, left: Left) -> tuple[str, ...]:
-        """Return the files that the step wrote and its outputs name."""
+    def _named(self, besides: Followed, left: Left) -> dict[str, str]:
+        """Return the files that the step wrote and its outputs name, by digest."""
         names = {self._session.paths.name(path) for path in left.named}
-        return tuple(name for name in besides.written if name in names)
+        found = {}
+        for name in besides.written:
+            if name in names:
+                path = self._session.paths.path(name)
+                state = state_of(path)
+                if state is not None and state.kind == "file":
+                    found[name] = self._session.digests.of_content(path, state)
+        return found
 
-    def _files(self, besides: Followed) -> dict[str, tuple[str, Path]] | Uncached:
+    def _files(self) -> dict[str, tuple[str, Path]]:
         """Return the files to be kept with the result, each with the digest of its content."""
         session, patterns = self._session, self._memoized.options.files
         if not patterns:
@@ -122,12 +123,8 @@ class Recorder:
         for name in sorted(self._matching(patterns)):
             path = session.paths.path(name)
             state = state_of(path)
-            if state is None or state.kind != "file":
-                continue
-            try:
+            if state is not None and state.kind == "file":
                 found[name] = session.digests.of_content(path, state), Path(path)
-            except UnreadableError as error:
-                return Uncached("files", f"file {name} cannot be kept: {error}", lasts=False)
         if not found:
             self._say(f"files=[...] of {self._memoized.step} matched no file that it wrote")
         return found

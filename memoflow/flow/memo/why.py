@@ -113,7 +113,7 @@ def _details(why: Why) -> Iterator[str]:
         yield f"with inputs as in {why.like}"
     if decision.unrecorded and not decision.is_uncached:
         yield f"not cached: {decision.unrecorded}"
-    if decision.recorded is not None:
+    if decision.recorded is not None and (why.outcome == MISS or why.like is None):
         was = f"compared with {decision.nearest}, " if why.outcome == MISS else ""
         yield f"{was}recorded {moment(decision.recorded)}"
     for each in decision.differences[:_MOST_SHOWN]:

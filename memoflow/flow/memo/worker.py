@@ -177,8 +177,7 @@ class Task:
                 self._watch.note(name)
             revisions.listen(self._watch.hear)
             self._watch.start()
-            self._following = Following(self._memoized, self._session, self._watch)
-            self._following.start()
+            self._follow(self._watch)
         self._began = time.monotonic()
         return None
 
@@ -187,7 +186,7 @@ class Task:
         if self._watch is not None:
             self._watch.stop_reads()
         if self._following is not None:
-            self._following.stop()
+            self._following.stop(failed=exception is not None)
         if self._audit is not None:
             if exception is None:
                 self._compare(self._audit)
@@ -203,6 +202,16 @@ class Task:
                 self._left.named = frozenset(paths_in(held))
                 self._left.refers_to = frozenset(refers_to)
         return exception
+
+    def _follow(self, watch: Watch) -> None:
+        following = Following(self._memoized, self._session, watch)
+        try:
+            following.start()
+        except Exception as error:  # Of the system, or of code of the user's that is looked at.
+            following.stop(failed=True)
+            self._say(f"not cached: its reads cannot be followed: {type(error).__name__}: {error}")
+            return
+        self._following = following
 
     def settled(self) -> None:
         """All that goes around the step is done."""
@@ -259,6 +268,7 @@ class Task:
         if key is not None:
             self._hint()
             self._report_unmatched()
+            self._report_uncertain()
         self._show_miss(key)
 
     @property
@@ -372,6 +382,22 @@ class Task:
             step = self._memoized.step
             self._say_once(f"ignore:{name}", f'ignore="{name}" matched nothing in {step}')
 
+    def _report_uncertain(self) -> None:
+        """Tell once what may matter and is not in the key as it is."""
+        assert self._following is not None
+        for each in self._following.found.unseen:
+            line = f"not seen: {each}; pass in as an artifact or parameter what decides the result"
+            self._say_once(f"unseen:{each}", line)
+        opaque = {part.name: part.summary for part in self._memoized.scope.by_class}
+        if opaque:
+            named = ", ".join(f"{name} ({what})" for name, what in opaque.items())
+            remedy = self._memoized.spelled("ignore", list(opaque))
+            self._say_once(
+                f"opaque:{named}",
+                f"{self._memoized.step} uses {named}: what these hold is not in the key, only "
+                f"their class and version ({remedy} silences this)",
+            )
+
     def _take_turns(self) -> None:
         """Lease what the task would record, or find what another has recorded meanwhile."""
         store, parents = self._session.store, self._parents
@@ -440,7 +466,8 @@ class Task:
         store, recorder = self._session.store, self._recorder
         assert store is not None
         assert recorder is not None
-        assert self._following is not None
+        if self._following is None:
+            return None, "its reads could not be followed"
         found = recorder.record(watch, self._following.found, self._left, self._task)
         if isinstance(found, Uncached):
             uncached.remember(self._memoized, store, found)

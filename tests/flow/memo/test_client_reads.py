@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import copy
+import os
 import pickle
+import shutil
 import threading
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -23,12 +25,14 @@ from metaflow import (
     namespace,
 )
 from metaflow.client import core
+from metaflow.events import Trigger
 from metaflow.exception import MetaflowNamespaceMismatch, MetaflowNotFound
 from metaflow.metaflow_current import current
 
-from memoflow.flow.memo import client_names
+from memoflow.flow.memo import client_digests, client_names
 from memoflow.flow.memo.client_lookup import Evaluator
-from memoflow.flow.memo.client_reads import OWN_RUN, watching
+from memoflow.flow.memo.client_reads import watching
+from memoflow.flow.memo.client_watch import OWN_RUN
 from tests.flow.memo.runs import Runs, looking_at
 
 Reads = dict[str, tuple[str, str]]
@@ -146,33 +150,50 @@ STEPS: dict[str, Callable[[], Any]] = {
 FIXED: list[str] = []
 
 
-@pytest.fixture
-def train(runs: Runs) -> Runs:
-    runs.add(v=1, fits=(1, 2))
-    first = runs.add(v=2, fits=(3, 4), tags=("prod",))
-    theirs = runs.add(v=3, namespace="user:ann")
-    runs.add(v=4, fits=(5, 6), tags=("prod",))
-    runs.add(ok=None)
+@pytest.fixture(scope="module")
+def template(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    root = tmp_path_factory.mktemp("template")
+    with looking_at(root) as runs:
+        runs.add(v=1, fits=(1, 2))
+        first = runs.add(v=2, fits=(3, 4), tags=("prod",))
+        theirs = runs.add(v=3, namespace="user:ann")
+        runs.add(v=4, fits=(5, 6), tags=("prod",))
+        runs.add(ok=None)
     FIXED[:] = [first, theirs]
-    return runs
+    return root
+
+
+@pytest.fixture
+def shared(template: Path) -> Iterator[None]:
+    """Look at runs that no test changes."""
+    with looking_at(template):
+        yield
+
+
+@pytest.fixture
+def train(template: Path, tmp_path: Path) -> Iterator[Runs]:
+    """Look at runs of the test's own."""
+    shutil.copytree(template, tmp_path, dirs_exist_ok=True)
+    with looking_at(tmp_path) as found:
+        yield found
 
 
 @pytest.mark.parametrize("case", STEPS)
-def test_a_lookup_sees_what_the_step_saw(train: Runs, case: str) -> None:
+def test_a_lookup_sees_what_the_step_saw(shared: None, case: str) -> None:
     noted = reads_of(STEPS[case])
     assert noted
     assert now(noted) == noted
 
 
 @pytest.mark.parametrize("case", STEPS)
-def test_a_name_is_read_back_as_it_was_written(train: Runs, case: str) -> None:
+def test_a_name_is_read_back_as_it_was_written(shared: None, case: str) -> None:
     for name in reads_of(STEPS[case]):
         if name != "get_namespace()":
             assert str(client_names.parse(name)) == name
 
 
 @pytest.mark.parametrize("case", STEPS)
-def test_the_step_gets_the_same_as_without_the_watch(train: Runs, case: str) -> None:
+def test_the_step_gets_the_same_as_without_the_watch(shared: None, case: str) -> None:
     kept: list[Any] = []
     reads_of(lambda: kept.append(STEPS[case]()))
     before = core.current_namespace
@@ -293,6 +314,38 @@ def test_threads_of_the_step_are_watched(train: Runs) -> None:
     assert reads_of(step) == reads_of(STEPS["artifact"])
 
 
+def test_a_forked_child_notes_at_once(train: Runs) -> None:
+    reading, writing = os.pipe()
+    with watching(lambda name, *_: os.write(writing, f"{name};".encode()) and None, print):
+        child = os.fork()
+        if child == 0:
+            for run in Flow("Train").runs("prod"):
+                run.data.v  # noqa: B018
+            os._exit(0)
+        os.waitpid(child, 0)
+    noted = os.read(reading, 1000).decode().split(";")[:-1]
+    assert "Train.runs('prod')[0].data.v" in noted
+    assert "Train.runs('prod')" in noted
+
+
+def test_what_changes_while_the_step_runs_is_noted_as_it_was_at_first(train: Runs) -> None:
+    def step() -> None:
+        latest().data.v  # noqa: B018
+        train.add(v=50)
+        latest().data.v  # noqa: B018
+
+    noted = reads_of(step)
+    assert now(noted) != noted
+
+
+def test_nothing_is_asked_of_a_server_before_the_step_does(
+    train: Runs, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(core, "metadata", None)
+    monkeypatch.setattr(core, "current_metadata", False)
+    assert reads_of(lambda: None) == {}
+
+
 def test_its_own_run_is_another_one_each_time(train: Runs, monkeypatch: pytest.MonkeyPatch) -> None:
     own = latest().id
     monkeypatch.setattr(current, "_flow_name", "Train")
@@ -329,6 +382,24 @@ def test_another_place_is_in_the_name(train: Runs, tmp_path: Path) -> None:
     assert list(noted) == [f"Train/latest_successful_run.data.v at local@{other.root}"]
     assert now(noted) == noted
     assert get_metadata() == home
+
+
+def test_an_exception_is_known_by_its_bytes(train: Runs) -> None:
+    train.add(_exception=ValueError("a"), ok=False)
+    noted = reads_of(lambda: Flow("Train").latest_run.end_task.exception)
+    assert now(noted) == noted
+    train.add(_exception=ValueError("b"), ok=False)
+    assert now(noted) != noted
+
+
+def test_what_triggered_a_run_is_known_by_its_events() -> None:
+    def seen(id: str) -> tuple[str, str]:
+        return client_digests.of_value(
+            Trigger([{"type": "event", "name": "e", "id": id, "timestamp": 1}])
+        )
+
+    assert seen("1") == seen("1")
+    assert seen("1") != seen("2")
 
 
 def test_names_with_other_letters(runs: Runs) -> None:

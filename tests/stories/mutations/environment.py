@@ -44,7 +44,7 @@ READ = [
         files={
             "constants_of_env.py": "import os\n\nREGION = os.environ['AT_IMPORT_IN_THE_STEP']\n"
         },
-        says="environment variable AT_IMPORT_IN_THE_STEP|constant REGION",
+        says=r"environment variable AT_IMPORT_IN_THE_STEP|constant \S*REGION",
     ),
     variable(
         "listed_by_prefix", "sorted(v for k, v in os.environ.items() if k.startswith('LISTED_'))"

@@ -72,7 +72,7 @@ CLIENT = [
         "artifact_by_path",
         "DataArtifact('Steady/' + open('Steady.id').read() + '/start/1/v').data",
     ),
-    asks("tagged", "[run.data.v for run in Flow('Train').runs('prod')][0]", "Train"),
+    asks("tagged", "[run.data.v for run in Flow('Train').runs('prod')][0]", "Train", returns=False),
     asks("of_another_tag", "[run.data.v for run in Flow('Train').runs('dev')]"),
     asks("counted", "len(list(Flow('Steady').runs()))", "Steady", returns=False),
     asks("its_id", "Flow('Steady').latest_run.id", "Steady/latest_run", returns=False),

@@ -216,7 +216,7 @@ AT_IMPORT = [
     Case(
         "of_the_flow",
         "CONFIG['k']",
-        r"file at\.json changed|constant CONFIG",
+        r"file at\.json changed|constant \S*CONFIG",
         files={"at.json": '{"k": 1}'},
         then={"at.json": '{"k": 2}'},
         head="CONFIG = json.load(open('at.json'))",
@@ -224,7 +224,7 @@ AT_IMPORT = [
     Case(
         "of_a_helper",
         "settings_module.RATE",
-        r"file settings\.ini changed|constant RATE",
+        r"file settings\.ini changed|constant \S*RATE",
         files={
             "settings.ini": "1",
             "settings_module.py": """
@@ -239,7 +239,7 @@ AT_IMPORT = [
     Case(
         "of_the_environment",
         "REGION_AT_IMPORT",
-        r"environment variable AT_IMPORT|constant REGION_AT_IMPORT",
+        r"environment variable AT_IMPORT|constant \S*REGION_AT_IMPORT",
         env={"AT_IMPORT": "1"},
         then_env={"AT_IMPORT": "2"},
         head="REGION_AT_IMPORT = os.environ['AT_IMPORT']",
@@ -247,7 +247,7 @@ AT_IMPORT = [
     Case(
         "of_a_directory",
         "len(PLUGINS)",
-        r"directory at_import\S*: b\.csv is new|constant PLUGINS",
+        r"directory at_import\S*: b\.csv is new|constant \S*PLUGINS",
         files={"at_import/a.csv": "1"},
         then={"at_import/b.csv": "1"},
         head="PLUGINS = sorted(glob.glob('at_import/*.csv'))",
@@ -271,14 +271,14 @@ AT_IMPORT = [
     Case(
         "of_an_absence",
         "DEBUG",
-        r"file debug\.flag is there now|constant DEBUG",
+        r"file debug\.flag is there now|constant \S*DEBUG",
         then={"debug.flag": ""},
         head="DEBUG = os.path.exists('debug.flag')",
     ),
     Case(
         "of_a_package",
         "wrapped.value()",
-        r"file wrapped/rate\.txt changed|constant _RATE",
+        r"file wrapped/rate\.txt changed|constant \S*_RATE",
         files={
             "wrapped/__init__.py": "from wrapped.inner import value\n",
             "wrapped/inner.py": """
@@ -298,7 +298,7 @@ AT_IMPORT = [
     Case(
         "of_a_library_object",
         "MODEL['w'].tolist()",
-        r"file weights\.npy changed|constant MODEL",
+        r"file weights\.npy changed|constant \S*MODEL",
         files={"weights.npy": b""},
         prepare=save_array(1),
         change=save_array(2),
