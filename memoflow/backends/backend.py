@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import BinaryIO, NamedTuple, Protocol
 
+from memoflow.dataclass import dataclass
 from memoflow.errors import NotFoundError, RequestError
 
 _CHUNK_BYTES = 1 << 20

@@ -14,7 +14,7 @@ import uuid
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager
-from dataclasses import dataclass, field
+from dataclasses import field
 from itertools import chain
 from pathlib import Path
 from typing import Any, BinaryIO
@@ -25,6 +25,7 @@ from tenacity import Retrying, retry_if_exception_type, stop_after_attempt, wait
 from memoflow.backends.backend import LARGEST_READ_BYTES, Found, Place, check_name, chunks_of
 from memoflow.backends.failures import translated
 from memoflow.backends.spans import PART_BYTES, SPAN_BYTES, Spans, parts_of, pool
+from memoflow.dataclass import dataclass
 from memoflow.errors import BackendUnavailableError, NotFoundError, RequestError
 
 _TRIES = 12

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
 from typing import Any
 
 import click
+
+from memoflow.dataclass import dataclass
 
 ERROR, USAGE, DAMAGE = 1, 2, 3
 

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
 
 from memoflow.backends import Backend
+from memoflow.dataclass import dataclass
 from memoflow.errors import NotFoundError
 from memoflow.storages.named import find_backend, open_store
 from memoflow.store import Store

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
 from typing import Any
 
+from memoflow.dataclass import dataclass
 from memoflow.errors import IntegrityError
 from memoflow.fingerprint import Part
 from memoflow.kinds import checkpoint, hub, memo, model

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterable
-from dataclasses import dataclass
 from typing import Any
 
 import click
@@ -13,6 +12,7 @@ from memoflow.cli.answer import Answer, Verb
 from memoflow.cli.asked import Asked
 from memoflow.cli.listing import SHORT_COLUMNS, Listed, of_entries
 from memoflow.cli.table import show_facts, show_table
+from memoflow.dataclass import dataclass
 from memoflow.index import Tally
 from memoflow.names import Ref
 from memoflow.store import Store

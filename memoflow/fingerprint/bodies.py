@@ -8,10 +8,12 @@ import types
 from collections.abc import Mapping
 from typing import Any
 
+from memoflow.dataclass import dataclass
+
 MISSING = object()
 
 
-@dataclasses.dataclass(frozen=True)
+@dataclass(frozen=True)
 class Body:
     """Where a piece of code looks its names up, and how it is shown."""
 

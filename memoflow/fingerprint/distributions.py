@@ -11,14 +11,17 @@ import platform
 import re
 import sys
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass, field
+from dataclasses import field
 
 from xxhash import xxh3_64_hexdigest
 
-_INFO = re.compile(r"(?P<name>.+?)-(?P<version>\d[^-]*)(?:-py[\d.]+)?\.(?:dist|egg)-info")
-_REQUIRES = re.compile(rb"^Requires-Dist: *([^\n\r]+)", re.M)
-_REQUIREMENT = re.compile(r"\s*([\w.-]+)\s*(?:\[([^\]]*)\])?[^;]*(?:;(.*))?")
-_COMPARISON = re.compile(
+from memoflow.dataclass import dataclass
+
+# Patterns are texts, so that a process compiles only those that it uses.
+_INFO = r"(?P<name>.+?)-(?P<version>\d[^-]*)(?:-py[\d.]+)?\.(?:dist|egg)-info"
+_REQUIRES = rb"(?m)^Requires-Dist: *([^\n\r]+)"
+_REQUIREMENT = r"\s*([\w.-]+)\s*(?:\[([^\]]*)\])?[^;]*(?:;(.*))?"
+_COMPARISON = (
     r"(?P<left>[\w.]+|'[^']*'|\"[^\"]*\")\s*(?P<how>===|[<>=!~]=|[<>]|not\s+in|in)\s*"
     r"(?P<right>[\w.]+|'[^']*'|\"[^\"]*\")"
 )
@@ -63,7 +66,7 @@ def installed_in(site: str) -> dict[str, _Entry]:
 def _installed_in(site: str, stamp: int) -> dict[str, _Entry]:
     found = {}
     for directory in sorted(os.listdir(site)) if os.path.isdir(site) else ():
-        match = _INFO.fullmatch(directory)
+        match = re.fullmatch(_INFO, directory)
         if match:
             entry = _Entry(directory, match["name"], match["version"])
             found[normal(match["name"])] = entry
@@ -206,13 +209,13 @@ def _requirements(
 ) -> tuple[tuple[str, frozenset[str]], ...]:
     """Return (normalized name, extras) of each requirement that applies here."""
     head = _metadata(info, stamp)
-    lines = [line.decode("utf-8", "replace") for line in _REQUIRES.findall(head)]
+    lines = [line.decode("utf-8", "replace") for line in re.findall(_REQUIRES, head)]
     if not head:  # An egg-info: requirements up to the first section are those without a marker.
         text = (read(os.path.join(info, "requires.txt")) or b"").decode("utf-8", "replace")
         lines = text.partition("[")[0].splitlines()
     found = set()
     for line in lines:
-        match = _REQUIREMENT.fullmatch(line)
+        match = re.fullmatch(_REQUIREMENT, line)
         if match and applies(match[3] or "", extras):
             wanted = frozenset(normal(each.strip()) for each in (match[2] or "").split(",") if each)
             found.add((normal(match[1]), wanted))
@@ -233,7 +236,7 @@ def applies(marker: str, extras: frozenset[str]) -> bool:
         return "True" if a is None or b is None else str(_compare(a, b, how))
 
     try:
-        return _logic(ast.parse(_COMPARISON.sub(compared, marker.strip()), mode="eval").body)
+        return _logic(ast.parse(re.sub(_COMPARISON, compared, marker.strip()), mode="eval").body)
     except (SyntaxError, ValueError):
         return True
 

@@ -9,9 +9,10 @@ import pathlib
 import re
 import textwrap
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import asdict, dataclass, is_dataclass
+from dataclasses import asdict, is_dataclass
 from typing import Any
 
+from memoflow.dataclass import dataclass
 from memoflow.fingerprint.leaves import changes
 from memoflow.fingerprint.parts import Fingerprint, Part
 
@@ -65,11 +66,12 @@ _NAMED_WITH_KIND = frozenset({"constant", "parameter", "input", "option", "confi
 ABSENT = "absent"
 _CUT = "..."  # the last line of names that are not all of them
 _MOST_NAMED = 3
-_DIGEST = re.compile(r"(#|\b(xxh3|sha1|sha256):)?\b[0-9a-f]{32,64}\b")
-_RUN = re.compile(r"(/latest(?:_successful)?_run)\b.*$")
+# Patterns are texts, so that a process compiles only those that it uses.
+_DIGEST = r"(#|\b(xxh3|sha1|sha256):)?\b[0-9a-f]{32,64}\b"
+_RUN = r"(/latest(?:_successful)?_run)\b.*$"
 # In the name of a directory, the pattern of the names in it that count.
-_PATTERN = re.compile(r"(?:^|/)[^/]*[*?\[].*$")
-_HUNK = re.compile(r"@@ -(\d+)(,\d+)? \+(\d+)(,\d+)? @@")
+_PATTERN = r"(?:^|/)[^/]*[*?\[].*$"
+_HUNK = r"@@ -(\d+)(,\d+)? \+(\d+)(,\d+)? @@"
 
 
 def summary(value: Any) -> str:
@@ -191,7 +193,7 @@ class Difference:
         if self.kind == "environment":
             return f"environment variable {self.name}"
         if self.kind == "client" and self.old.isdigit() and self.new.isdigit():
-            return _RUN.sub(r"\1", self.name)  # Another run was found, whatever is read of it.
+            return re.sub(_RUN, r"\1", self.name)  # Another run was found, whatever is read of it.
         if self.name == "input":
             # The item of a foreach, which has no other name.
             return " ".join(filter(None, ("input", self.part.removeprefix("."))))
@@ -199,7 +201,7 @@ class Difference:
         return f"{self.kind} {name}" if self.kind in _NAMED_WITH_KIND else name
 
     def _of_directory(self) -> str:
-        folder = _PATTERN.sub("", self.name) or "."
+        folder = re.sub(_PATTERN, "", self.name) or "."
         if self.change != "changed":
             return f"directory {self.name} is {_CHANGES['directory', self.change]}"
         before, after = (text.split("\n") if text else [] for text in (self.old, self.new))
@@ -358,7 +360,7 @@ def _diff(old: Part, new: Part) -> str:
     import difflib  # Here, since every lookup imports this, and few show a diff.
 
     lines = difflib.unified_diff(before, after, old.where, new.where, lineterm="")
-    return "\n".join(_HUNK.sub(shifted, line) if line[:3] == "@@ " else line for line in lines)
+    return "\n".join(re.sub(_HUNK, shifted, line) if line[:3] == "@@ " else line for line in lines)
 
 
 def _binding(name: str, was: list[Part], now: list[Part]) -> Difference:
@@ -390,6 +392,6 @@ def _meanings(source: str) -> dict[str, str]:
             text = str(ast.literal_eval(token))
         except (ValueError, SyntaxError):
             continue  # It was cut off.
-        shown = _DIGEST.sub("", text).replace("__main__:", "").replace(":", ".")
+        shown = re.sub(_DIGEST, "", text).replace("__main__:", "").replace(":", ".")
         meanings[name] = shown if len(shown) <= _LONGEST else f"{shown[: _LONGEST - 3]}..."
     return meanings

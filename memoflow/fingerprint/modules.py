@@ -6,10 +6,10 @@ import importlib.machinery
 import importlib.util
 import os
 import sys
-from dataclasses import dataclass
 from types import ModuleType
 from typing import Any, Literal
 
+from memoflow.dataclass import dataclass
 from memoflow.fingerprint.packages import OURS, is_stdlib, site_of
 
 Owner = Literal["ours", "stdlib", "installed", "user", "missing"]

@@ -9,6 +9,7 @@ import sys
 from collections.abc import Mapping
 from typing import Any
 
+from memoflow.dataclass import dataclass
 from memoflow.fingerprint import source
 from memoflow.fingerprint.modules import find, place_named
 from memoflow.fingerprint.ownership import functions_of, owner_of_function
@@ -16,7 +17,7 @@ from memoflow.fingerprint.reads import bound_by
 from memoflow.fingerprint.source import Source, function_source
 
 
-@dataclasses.dataclass(frozen=True)
+@dataclass(frozen=True)
 class WrittenClass:
     """Where a class was made.
 

@@ -10,7 +10,7 @@ import json
 import os
 from collections.abc import Iterator
 from contextvars import ContextVar
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 from functools import cache
 from typing import TYPE_CHECKING, Any
 
@@ -19,6 +19,7 @@ from metaflow.decorators import FlowDecorator
 from metaflow.exception import MetaflowException
 from metaflow.metadata_provider.metadata import MetaDatum
 
+from memoflow.dataclass import dataclass
 from memoflow.flow.task.process import ARTIFACT_STORE as VARIABLE
 
 if TYPE_CHECKING:
@@ -44,23 +45,28 @@ class ArtifactStore:
     @property
     def store(self) -> Store:
         """The store; MemoflowError if there is none to be had."""
-        return _open(self)[0]
+        return _store(self)
 
     @property
     def legacy(self) -> Legacy:
         """What metaflow-checkpoint left in the datastore."""
-        return _open(self)[1]
+        return _legacy(self)
 
 
 @cache
-def _open(where: ArtifactStore) -> tuple[Store, Legacy]:
-    from memoflow.kinds.legacy import Legacy
+def _store(where: ArtifactStore) -> Store:
     from memoflow.storages import backend_of
     from memoflow.store import open_store
 
-    config = _configs.get(where.root)
-    store = open_store(backend_of(where.type, where.folder, config))
-    return store, Legacy(backend_of(where.type, where.root, config))
+    return open_store(backend_of(where.type, where.folder, _configs.get(where.root)))
+
+
+@cache
+def _legacy(where: ArtifactStore) -> Legacy:
+    from memoflow.kinds.legacy import Legacy
+    from memoflow.storages import backend_of
+
+    return Legacy(backend_of(where.type, where.root, _configs.get(where.root)))
 
 
 # Of datastores with a configuration of their own, by root: it can hold secrets, so it is neither

@@ -17,11 +17,11 @@ import secrets
 import time
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from dataclasses import dataclass
 from datetime import datetime, timedelta, timezone
 from pathlib import Path
 from typing import Any
 
+from memoflow.dataclass import dataclass
 from memoflow.errors import IntegrityError, NotFoundError
 from memoflow.fingerprint import Fingerprint, Part
 from memoflow.names import Key, Ref

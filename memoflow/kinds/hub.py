@@ -17,12 +17,13 @@ import json
 import re
 import time
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 from datetime import datetime, timedelta, timezone
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
+from memoflow.dataclass import dataclass
 from memoflow.errors import IntegrityError, NotFoundError, RequestError
 from memoflow.names import Digest, Key, Ref
 from memoflow.objects import File

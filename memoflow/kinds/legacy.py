@@ -17,11 +17,11 @@ import logging
 import os
 import re
 from collections.abc import Iterator
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from memoflow.backends import Backend
+from memoflow.dataclass import dataclass
 from memoflow.errors import BadKeyError, IntegrityError, NotFoundError, RequestError
 from memoflow.kinds.legacy_unpacking import write_files, write_tar
 from memoflow.objects import drafted

@@ -11,13 +11,13 @@ import os
 import tarfile
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from typing import IO, BinaryIO
 
 from memoflow.backends import Backend
 from memoflow.backends.failures import translated
+from memoflow.dataclass import dataclass
 from memoflow.errors import IntegrityError
 from memoflow.objects.paths import check_tree
 

@@ -20,13 +20,14 @@ import tempfile
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
-from dataclasses import dataclass, field, replace
+from dataclasses import field, replace
 from datetime import timedelta
 from functools import cache
 from pathlib import Path
 from typing import Any, NamedTuple
 
 from memoflow.backends import Place
+from memoflow.dataclass import dataclass
 from memoflow.errors import IntegrityError, NotFoundError
 from memoflow.fingerprint import Fingerprint, Outline, Part, of_references
 from memoflow.names import Digest, Key, Ref

@@ -7,11 +7,11 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass
 from datetime import datetime, timezone
 from pathlib import Path
 from typing import Any
 
+from memoflow.dataclass import dataclass
 from memoflow.errors import IntegrityError
 from memoflow.names import Key, Ref
 from memoflow.store import Payload, Store

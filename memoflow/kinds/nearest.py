@@ -8,9 +8,10 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import suppress
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from functools import cached_property
 
+from memoflow.dataclass import dataclass
 from memoflow.errors import IntegrityError, NotFoundError
 from memoflow.fingerprint import Difference, Part, differences, of_references
 from memoflow.kinds import memo

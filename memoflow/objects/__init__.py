@@ -1,9 +1,13 @@
 """Objects: bytes by content, and the manifests that say what they make up."""
 
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
 from memoflow.objects.blobs import FOLDER, blob_name, blob_of, is_whole, measure, prove
 from memoflow.objects.linking import Proofs, State, state_of, whole_blob
 from memoflow.objects.manifest import LARGEST_BYTES, Adopted, File, Manifest, Piece, parsed
-from memoflow.objects.packing import Packed, pack
+from memoflow.objects.packed import NOTHING, Packed
 from memoflow.objects.tree import Tree, kind
 from memoflow.objects.unpacking import (
     DamagedBlobError,
@@ -13,9 +17,13 @@ from memoflow.objects.unpacking import (
     unpack,
 )
 
+if TYPE_CHECKING:
+    from memoflow.objects.packing import pack
+
 __all__ = [
     "FOLDER",
     "LARGEST_BYTES",
+    "NOTHING",
     "Adopted",
     "DamagedBlobError",
     "File",
@@ -40,3 +48,12 @@ __all__ = [
     "unpack",
     "whole_blob",
 ]
+
+
+def __getattr__(name: str) -> Any:
+    if name == "pack":
+        # When it is asked for: most workers save results that have no files, and cut none.
+        from memoflow.objects.packing import pack
+
+        return pack
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

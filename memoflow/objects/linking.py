@@ -5,11 +5,11 @@ from __future__ import annotations
 import os
 import stat
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
 
 from memoflow.backends import Backend
+from memoflow.dataclass import dataclass
 from memoflow.names import Digest
 from memoflow.objects.blobs import FOLDER, blob_name
 from memoflow.objects.manifest import File

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import base64
 import binascii
+import dataclasses
 import json
 import re
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import field
 from typing import Any, NamedTuple, NoReturn
 
+from memoflow.dataclass import dataclass
 from memoflow.errors import IntegrityError
 from memoflow.names import Digest
 from memoflow.objects.paths import check_tree
@@ -34,7 +36,8 @@ class Piece(NamedTuple):
     xxh3: str
 
 
-@dataclass(frozen=True, slots=True)
+# With methods of its own: there are up to a million of them.
+@dataclasses.dataclass(frozen=True, slots=True)
 class File:
     """A file as pieces, as `inline` bytes, or as a symbolic link to `target`."""
 

@@ -14,23 +14,23 @@ import threading
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
-from dataclasses import dataclass
 from functools import partial
 from itertools import accumulate, groupby, pairwise
 from typing import TypeVar
 
 from memoflow.backends import Backend
+from memoflow.dataclass import dataclass
 from memoflow.errors import RequestError
 from memoflow.names import Digest
 from memoflow.objects.blobs import blob_name, xxh3_of
 from memoflow.objects.cutting import Region, piece_bytes, text
 from memoflow.objects.linking import device_of_blobs, take
 from memoflow.objects.manifest import MOST, File, Manifest, Piece
+from memoflow.objects.packed import Located, Packed
 from memoflow.objects.planning import Draft, Pack, Span, Spot, is_whole_file, jobs, planned
 from memoflow.objects.reading import Reader, present_pieces, same_bytes
 from memoflow.objects.tree import Tree
 
-Located = tuple[Digest, int, int]  # blob, offset, length
 T = TypeVar("T")
 Known = Callable[[Sequence[str]], Mapping[str, Located]]
 
@@ -41,21 +41,6 @@ _STEP_BYTES = 1 << 20  # what is read is hashed while it is still in the process
 _ALONE_BYTES = 2 << 20  # less is done sooner than a thread is started
 _WHOLE_PIECE_BYTES = 4 << 20
 _SALT_BYTES = 16
-
-
-@dataclass(frozen=True)
-class Packed:
-    """What a save put into blobs.
-
-    `new` tells where pieces that were new can be found from now on, by their XXH3-128, and
-    `whole` which files became blobs by themselves.
-    """
-
-    files: tuple[File, ...]
-    folders: tuple[str, ...]
-    new: dict[str, Located]
-    whole: tuple[Digest, ...]
-    new_bytes: int
 
 
 def pack(

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import os
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import field
 
+from memoflow.dataclass import dataclass
 from memoflow.names import Digest
 from memoflow.objects.cutting import PIECE_BYTES, Region, regions
 from memoflow.objects.manifest import INLINE_BYTES, MOST, File, Piece

@@ -6,9 +6,10 @@ import os
 import stat
 import time
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import field
 from pathlib import Path
 
+from memoflow.dataclass import dataclass
 from memoflow.errors import NotFoundError, RequestError
 from memoflow.objects.paths import check_path, check_tree
 

@@ -11,13 +11,13 @@ from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from typing import BinaryIO
 
 from memoflow.backends import Backend
 from memoflow.backends.failures import translated
+from memoflow.dataclass import dataclass
 from memoflow.errors import IntegrityError, NotFoundError, RequestError
 from memoflow.names import Digest
 from memoflow.objects.blobs import blob_name, xxh3_of

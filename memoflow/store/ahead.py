@@ -18,10 +18,11 @@ import zlib
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
-from dataclasses import dataclass, field
+from dataclasses import field
 from datetime import timedelta
 
 from memoflow.backends import Backend, Found
+from memoflow.dataclass import dataclass
 from memoflow.errors import BackendDeniedError, BackendError, BadKeyError
 from memoflow.names import Digest, Key
 from memoflow.store.ref_file import LARGEST_BYTES

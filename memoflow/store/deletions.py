@@ -13,11 +13,12 @@ from __future__ import annotations
 import time
 import uuid
 from collections.abc import Callable, Collection, Iterable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import field
 from enum import Enum
 from types import TracebackType
 
 from memoflow.backends import Backend
+from memoflow.dataclass import dataclass
 from memoflow.index import Index
 from memoflow.store.marks import sealed
 

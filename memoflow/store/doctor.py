@@ -17,13 +17,13 @@ import time
 import uuid
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import suppress
-from dataclasses import dataclass
 from enum import Enum
 from importlib import metadata
 from pathlib import Path
 from typing import Any
 
 from memoflow.backends import Backend, Local
+from memoflow.dataclass import dataclass
 from memoflow.errors import BackendError, FormatError, IntegrityError, MemoflowError, RequestError
 from memoflow.index import SQLITE_VERSION, Index, network_file_system
 from memoflow.store.format import NAME, VERSION, Format, read_format

@@ -9,10 +9,10 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable, Collection
-from dataclasses import dataclass
 from datetime import timedelta
 
 from memoflow.backends import Found
+from memoflow.dataclass import dataclass
 from memoflow.names import Key, Ref
 from memoflow.objects import blob_name
 from memoflow.store.deletions import time_there

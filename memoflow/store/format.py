@@ -5,10 +5,10 @@ from __future__ import annotations
 import json
 import re
 import uuid
-from dataclasses import dataclass
 from typing import Any
 
 from memoflow.backends import Backend
+from memoflow.dataclass import dataclass
 from memoflow.errors import BackendDeniedError, FormatError, IntegrityError
 from memoflow.names import Digest
 from memoflow.objects import parsed

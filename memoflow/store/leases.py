@@ -23,10 +23,11 @@ import time
 import uuid
 from collections.abc import Callable, Collection, Iterator, Mapping
 from contextlib import contextmanager, suppress
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, replace
 from datetime import timedelta
 
 from memoflow.backends import Backend, Found
+from memoflow.dataclass import dataclass
 from memoflow.errors import BackendError, BadKeyError, LeaseLostError
 from memoflow.names import Key
 

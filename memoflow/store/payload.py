@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import field
 from pathlib import Path
 
 from memoflow.backends import Place
+from memoflow.dataclass import dataclass
 from memoflow.names import Digest
 from memoflow.objects import File
 

@@ -16,9 +16,9 @@ from __future__ import annotations
 
 import json
 import re
-from dataclasses import dataclass
 from typing import Any
 
+from memoflow.dataclass import dataclass
 from memoflow.errors import BadKeyError, FormatError, IntegrityError, RequestError, UnsignedError
 from memoflow.names import Digest, Key, Ref
 from memoflow.objects import parsed

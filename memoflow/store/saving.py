@@ -3,16 +3,26 @@
 from __future__ import annotations
 
 import json
+import os
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from functools import partial
-from secrets import choice
 from typing import Any
 
 from memoflow.backends import Backend
+from memoflow.dataclass import dataclass
 from memoflow.errors import BackendUnavailableError, IntegrityError, NotFoundError, RequestError
 from memoflow.names import Digest, Key, Ref
-from memoflow.objects import Manifest, Packed, Proofs, State, Tree, blob_name, pack, state_of
+from memoflow.objects import (
+    NOTHING,
+    Manifest,
+    Packed,
+    Proofs,
+    State,
+    Tree,
+    blob_name,
+    state_of,
+)
 from memoflow.store.adoption import adopt
 from memoflow.store.deletions import Outlook, Verdict
 from memoflow.store.long_saves import LongSave
@@ -209,7 +219,31 @@ def _put(
 
     With `fresh` all that can be is written under names that were never used.
     """
-    packed = pack(
+    packed = _pack(refs, payload, previous, progress, durable=durable, fresh=fresh)
+    taken = []
+    for name, adoption in sorted(payload.adopted.items()):
+        progress.beat()
+        taken.append(adopt(refs.backend, name, adoption))
+    files = sorted((*packed.files, *payload.kept), key=lambda file: file.path)
+    manifest = Manifest(tuple(files), packed.folders, tuple(adopted for adopted, _ in taken))
+    new_bytes = packed.new_bytes + sum(size_bytes for _, size_bytes in taken)
+    return manifest, packed, new_bytes
+
+
+def _pack(
+    refs: Refs,
+    payload: Payload,
+    previous: Previous | None,
+    progress: LongSave,
+    *,
+    durable: bool,
+    fresh: bool,
+) -> Packed:
+    if payload.tree is None and not payload.files:
+        return NOTHING
+    from memoflow.objects import pack  # Here, since results without files need none of it.
+
+    return pack(
         refs.backend,
         Tree.survey(payload.tree, payload.files),
         whole=payload.whole and not fresh,
@@ -221,14 +255,6 @@ def _put(
         beat=progress.beat,
         durable=durable,
     )
-    taken = []
-    for name, adoption in sorted(payload.adopted.items()):
-        progress.beat()
-        taken.append(adopt(refs.backend, name, adoption))
-    files = sorted((*packed.files, *payload.kept), key=lambda file: file.path)
-    manifest = Manifest(tuple(files), packed.folders, tuple(adopted for adopted, _ in taken))
-    new_bytes = packed.new_bytes + sum(size_bytes for _, size_bytes in taken)
-    return manifest, packed, new_bytes
 
 
 def _known(refs: Refs, *, fresh: bool) -> Callable[[Sequence[str]], Mapping[str, Any]]:
@@ -282,7 +308,7 @@ def _put_manifest(
         return manifest.to_json()
     if fresh:
         # What is between the parts of JSON says nothing, but makes for another digest.
-        data += bytes(choice(b" \t\r\n") for _ in range(64))
+        data += bytes(b" \t\r\n"[byte % 4] for byte in os.urandom(64))
     digest = Digest.of(data)
     backend.write(blob_name(digest), data, durable=durable)
     return digest

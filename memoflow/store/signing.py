@@ -19,7 +19,7 @@ _PURPOSE = b"memoflow ref\n"  # so that what else is signed with the same key is
 _SHORTEST = 16  # characters; shorter ones can be guessed from any signed ref
 _MOST_KEYS = 16
 _LONGEST_FILE_BYTES = 64 << 10
-_SIGNATURE = re.compile(rb"hmac-sha256:[0-9a-f]{64}")
+_SIGNATURE = rb"hmac-sha256:[0-9a-f]{64}"
 SIGNATURE_BYTES = len(_PREFIX) + 64
 
 
@@ -86,7 +86,7 @@ class Keyring:
 
 def is_signature(text: bytes) -> bool:
     """Tell whether bytes look like what `Keyring.sign` returns."""
-    return _SIGNATURE.fullmatch(text) is not None
+    return re.fullmatch(_SIGNATURE, text) is not None
 
 
 def _hmac(key: bytes, data: bytes) -> str:

@@ -10,10 +10,10 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass
 from datetime import timedelta
 
 from memoflow.backends import Backend, Found
+from memoflow.dataclass import dataclass
 from memoflow.names import Digest
 from memoflow.objects import blob_of
 from memoflow.store.deletions import Deleting, ended_without_a_word, time_there

@@ -7,9 +7,9 @@ what either of them has whole mends the other.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
 
 from memoflow.backends import Backend, Local, Tiered
+from memoflow.dataclass import dataclass
 from memoflow.errors import (
     BackendDeniedError,
     BackendError,

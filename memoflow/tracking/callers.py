@@ -74,5 +74,11 @@ def _owner(filename: str, module: str) -> _Owner:
         return "library"
     if filename.startswith("<"):
         return "library" if is_stdlib(module, None) else "user"  # a cell of a notebook, or `exec`
-    path = os.path.abspath(filename)
-    return "library" if site_of(path) is not None or is_stdlib(module, path) else "user"
+    return "library" if _is_installed(os.path.dirname(filename)) else "user"
+
+
+@functools.lru_cache(maxsize=4096)
+def _is_installed(folder: str) -> bool:
+    # By the folder: a process asks about each of its modules, and they lie in few.
+    path = os.path.join(os.path.abspath(folder), "")
+    return site_of(path) is not None or is_stdlib("", path)

@@ -10,8 +10,8 @@ from collections.abc import Iterator, Sequence
 from typing import Any
 
 _SHELLS = frozenset({"sh", "bash", "dash", "zsh", "ksh", "fish"})
-_OPERATORS = re.compile(r"[|&;()<>`\n]+|\$\(")
-_TARGET = re.compile(r"\d?>{1,2}\s*(?P<target>[^\s|&;<>()]+)")
+_OPERATORS = r"[|&;()<>`\n]+|\$\("
+_TARGET = r"\d?>{1,2}\s*(?P<target>[^\s|&;<>()]+)"
 _MOST_WORDS = 2000
 _LONGEST = 4096  # characters of a path
 
@@ -50,7 +50,7 @@ def _words(words: Sequence[str]) -> Iterator[str]:
 
 
 def _words_of_script(script: str) -> Iterator[str]:
-    for part in _OPERATORS.split(_TARGET.sub(" ", script)):
+    for part in re.split(_OPERATORS, re.sub(_TARGET, " ", script)):
         try:
             yield from shlex.split(part, comments=True)
         except ValueError:  # A quotation that an operator stands in.

@@ -8,13 +8,14 @@ import math
 import os
 import time
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import field, replace
 from datetime import timedelta
 from functools import cache, partial
 from itertools import islice, takewhile
 from pathlib import Path
 from typing import Any
 
+from memoflow.dataclass import dataclass
 from memoflow.errors import MemoflowError, RequestError
 from memoflow.flow import saved
 from memoflow.flow.artifact_store import (

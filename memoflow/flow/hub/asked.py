@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping
-from dataclasses import dataclass, fields
+from dataclasses import fields
 from typing import Any
 
+from memoflow.dataclass import dataclass
 from memoflow.errors import RequestError
 from memoflow.flow.hub.secret import hidden, revealed
 from memoflow.flow.hub.upstream import Transfer

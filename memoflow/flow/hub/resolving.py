@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from datetime import timedelta
 from functools import cache
 from typing import Any
 
 from memoflow import units
+from memoflow.dataclass import dataclass
 from memoflow.errors import BackendDeniedError, BackendUnavailableError
 from memoflow.flow.hub.refusals import UnseenError
 from memoflow.flow.hub.upstream import Upstream

@@ -15,7 +15,7 @@ from memoflow.errors import RequestError
 if TYPE_CHECKING:
     from memoflow.kinds.hub import Wanted
 
-_NAME = re.compile(
+_NAME = (
     r"current\.huggingface_hub\[(?P<type>\w+)/(?P<repo>[^@]+)@(?P<revision>.+?)( at (?P<at>\S+))?\]"
 )
 
@@ -35,7 +35,7 @@ def name_of(wanted: Wanted) -> str:
 
 def parse(name: str) -> Wanted | None:
     """Return what a read is of; None if that is no revision."""
-    match = _NAME.fullmatch(name)
+    match = re.fullmatch(_NAME, name)
     if match is None:
         return None
     from memoflow.kinds.hub import Wanted  # Here, since few results depend on a revision.

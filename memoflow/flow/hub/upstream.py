@@ -7,12 +7,13 @@ import os
 import re
 import tempfile
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import field
 from functools import partial
 from pathlib import Path
 from typing import Any
 from urllib.parse import quote
 
+from memoflow.dataclass import dataclass
 from memoflow.errors import BackendUnavailableError, IntegrityError, MemoflowError, RequestError
 from memoflow.flow.hub.meter import Meter, waiting, watched
 from memoflow.flow.hub.patience import patiently

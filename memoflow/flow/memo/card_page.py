@@ -7,10 +7,11 @@ Metaflow's own components draw with is a megabyte a page.
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import field, replace
 from functools import lru_cache
-from html import escape
 
+from memoflow.dataclass import dataclass
+from memoflow.display import escape
 from memoflow.fingerprint import Part
 from memoflow.kinds.memo import Entry
 from memoflow.units import readable, span

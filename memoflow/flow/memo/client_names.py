@@ -15,24 +15,27 @@ from __future__ import annotations
 import ast
 import re
 from collections.abc import Iterable
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import Any
+
+from memoflow.dataclass import dataclass
 
 OWN = ""  # the namespace of the task, and the metadata provider of its run
 
 Segment = tuple[Any, ...]
 
 _RUNS = ("latest_run", "latest_successful_run")
-_PLAIN = re.compile(r"[\w-]+\Z")
+# Patterns are texts, so that a process compiles only those that it uses.
+_PLAIN = r"[\w-]+\Z"
 _EXISTENCE = "existence of "
 _EVERYWHERE = " in all namespaces"
 _TEXT = r"'(?:[^'\\]|\\.)*'|\"(?:[^\"\\]|\\.)*\""
-_SEGMENT = re.compile(
+_SEGMENT = (
     rf"(?P<all>/\*)|/(?P<item>[\w-]+)|\[(?P<quoted>{_TEXT})\]|@(?P<attempt>\d+)"
     rf"|\[(?P<index>\d+)\]|\[:(?P<first>\d+)\]"
     rf"|\.(?P<attr>\w+)(?P<call>\((?:{_TEXT}|[^'\"()])*\))?"
 )
-_WHERE = re.compile(
+_WHERE = (
     rf"(?P<everywhere>{_EVERYWHERE})?(?: in namespace (?P<namespace>\S+))?(?: at (?P<at>.+))?\Z"
 )
 
@@ -100,7 +103,7 @@ def _shown(place: int, segment: Segment) -> str:
         return "Metaflow()"
     if kind == "item":
         key = segment[1]
-        if _PLAIN.match(key) and not (place == 1 and key in _RUNS):
+        if re.match(_PLAIN, key) and not (place == 1 and key in _RUNS):
             return key if place == 0 else f"/{key}"
         return f"[{key!r}]"
     if kind == "attr":
@@ -122,10 +125,10 @@ def parse(text: str) -> Name:
         rest = rest.removeprefix("Metaflow()")
     elif not rest.startswith(("[", "/")):
         rest = f"/{rest}"
-    while (found := _SEGMENT.match(rest)) is not None:
+    while (found := re.match(_SEGMENT, rest)) is not None:
         segments.append(_parsed(len(segments), found))
         rest = rest[found.end() :]
-    where = _WHERE.match(rest)
+    where = re.match(_WHERE, rest)
     if where is None or not segments:
         raise ValueError(f"{text!r} is no name of a read through the Client")
     namespace = None if where["everywhere"] else where["namespace"] or OWN

@@ -20,7 +20,7 @@ ABSENT = "absent"
 Path = tuple[Any, ...]  # the name of the config, then keys
 
 _PREFIX = "config "
-_KEY = re.compile(r"\.(\w+)|\[((?:'(?:[^'\\]|\\.)*'|\"(?:[^\"\\]|\\.)*\"|[^\]'\"])*)\]")
+_KEY = r"\.(\w+)|\[((?:'(?:[^'\\]|\\.)*'|\"(?:[^\"\\]|\\.)*\"|[^\]'\"])*)\]"
 _MANY = 20  # parts below one node, from which on most of it is all of it
 
 
@@ -40,7 +40,7 @@ def path_of(name: str) -> Path | None:
         return None
     rest = "." + name.removeprefix(_PREFIX)
     path: list[Any] = []
-    while (found := _KEY.match(rest)) is not None:
+    while (found := re.match(_KEY, rest)) is not None:
         path.append(found[1] if found[2] is None else ast.literal_eval(found[2]))
         rest = rest[found.end() :]
     return tuple(path) if path and not rest else None

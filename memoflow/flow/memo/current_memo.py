@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
+from memoflow.dataclass import dataclass
 from memoflow.errors import NoFingerprintError
 from memoflow.flow.memo.lookup import Memoized, Verdict
 

@@ -8,10 +8,11 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from enum import Enum
 from typing import Any
 
+from memoflow.dataclass import dataclass
 from memoflow.fingerprint import Difference, Part
 from memoflow.units import span
 

@@ -8,10 +8,10 @@ import os
 import sys
 from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
-from dataclasses import dataclass
 from types import CodeType, FunctionType, ModuleType
 from typing import Any
 
+from memoflow.dataclass import dataclass
 from memoflow.fingerprint import Part
 from memoflow.flow.memo import besides, client_reads, early, runner_reads, s3_reads
 from memoflow.flow.memo.besides import Besides

@@ -14,9 +14,9 @@ import random
 import sys
 import types
 from collections.abc import Mapping
-from dataclasses import dataclass
 from typing import Any
 
+from memoflow.dataclass import dataclass
 from memoflow.fingerprint.packages import OURS, is_stdlib, site_of
 from memoflow.fingerprint.source import loaded
 from memoflow.flow.memo.lookup import Memoized

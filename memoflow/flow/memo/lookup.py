@@ -6,12 +6,12 @@ import os
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import suppress
-from dataclasses import dataclass
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
 from metaflow import metaflow_config
 
+from memoflow.dataclass import dataclass
 from memoflow.errors import (
     IntegrityError,
     MemoflowError,
@@ -20,7 +20,7 @@ from memoflow.errors import (
     RequestError,
 )
 from memoflow.fingerprint import Fingerprint, Part, differences
-from memoflow.flow.memo import besides, config_parts, miss, scope
+from memoflow.flow.memo import besides, config_parts, scope
 from memoflow.flow.memo.besides import Besides
 from memoflow.flow.memo.decision import Decision, Reason, reason_of
 from memoflow.flow.memo.flags import MODES, given, steps_to_refresh
@@ -202,13 +202,14 @@ def look_up(
     is_here: bool = True,
     fresh: bool = False,
     dry: bool = False,
+    explains: bool = True,
 ) -> Verdict:
     """Find the result of a task that would start from `parents`, or the reason why there is none.
 
     With `fresh` no older one is taken for the latest because this machine knows it. With `dry`
     nothing is touched or removed, and artifacts of Metaflow's are not looked at: for `why`, which
     passes no `parents` where nobody knows what the task would start from. `environment` and
-    `is_here` are as for `Besides`.
+    `is_here` are as for `Besides`. Without `explains` a miss has no reason of its own.
     """
     store = session.store
     if store is None or memoized.mode == "off":
@@ -246,7 +247,12 @@ def look_up(
         spoilt = spoilt or found
     if undecided is not None:
         return Verdict(Decision.miss(Reason.UNDECIDED, f"{undecided}"))
-    decision = spoilt or miss.explain(memoized, parents, session, seen)
+    if spoilt is None and explains:
+        # Here, since a worker need not explain what the scheduler has decided.
+        from memoflow.flow.memo import miss
+
+        spoilt = miss.explain(memoized, parents, session, seen)
+    decision = spoilt or Decision.miss(Reason.NEW_INPUT)
     return Verdict(decision, read=seen[0] if seen else ())
 
 

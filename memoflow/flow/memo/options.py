@@ -6,10 +6,10 @@ import ast
 import inspect
 import sys
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
 from datetime import timedelta
 from typing import Any
 
+from memoflow.dataclass import dataclass
 from memoflow.errors import RequestError
 from memoflow.flow.memo.flags import MODES
 from memoflow.units import duration, flag, share

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from itertools import islice
 from types import FunctionType, MethodType
 from typing import Any
@@ -19,6 +19,7 @@ from metaflow.flowspec import INTERNAL_ARTIFACTS_SET, FlowSpec
 from metaflow.includefile import IncludeFile
 
 from memoflow import fingerprint
+from memoflow.dataclass import dataclass
 from memoflow.errors import NoFingerprintError
 from memoflow.fingerprint import ABSENT, Outline, Part
 from memoflow.flow.memo import config_parts

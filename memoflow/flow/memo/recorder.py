@@ -6,10 +6,10 @@ import glob
 import os
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from memoflow.dataclass import dataclass
 from memoflow.fingerprint import Part
 from memoflow.flow.memo import uncached
 from memoflow.flow.memo.following import Followed

@@ -8,6 +8,7 @@ import sys
 from typing import Any
 
 from memoflow.fingerprint import Fingerprint, Part
+from memoflow.fingerprint.packages import OURS
 from memoflow.flow import code
 from memoflow.flow.memo.options import Options
 from memoflow.kinds import memo
@@ -40,9 +41,10 @@ def edited_since(moment: float) -> str | None:
     loaded them later; likewise the classes of what it read.
     """
     libraries = (sys.prefix, sys.base_prefix)
-    for module in list(sys.modules.values()):
+    for name, module in list(sys.modules.items()):
         path = getattr(module, "__file__", None)
-        if isinstance(path, str) and not path.startswith(libraries):
+        is_ours = name.partition(".")[0] in OURS  # Wherever they lie.
+        if isinstance(path, str) and not is_ours and not path.startswith(libraries):
             with contextlib.suppress(OSError):
                 # Less than the moment by as much as the clock of a file system is coarse.
                 if os.stat(path).st_mtime > moment - 0.02:

@@ -7,7 +7,7 @@ import time
 from collections import OrderedDict
 from collections.abc import Callable
 from functools import cached_property
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from metaflow.datastore import FlowDataStore
 
@@ -19,12 +19,14 @@ from memoflow.flow.memo.decision import Decision
 from memoflow.flow.memo.project import paths_of
 from memoflow.flow.memo.remote_artifacts import RemoteArtifacts
 from memoflow.kinds import memo
-from memoflow.kinds.evicted import Removal
-from memoflow.kinds.nearest import Earlier
 from memoflow.names import Key
 from memoflow.storages import backend_of
 from memoflow.store import Store
 from memoflow.tracking import FileDigests, Paths
+
+if TYPE_CHECKING:
+    from memoflow.kinds.evicted import Removal
+    from memoflow.kinds.nearest import Earlier
 
 # Told to processes that a memoized step starts: the leases that are held until they end.
 LEASES = "MEMOFLOW_LEASES"

@@ -5,8 +5,8 @@ from __future__ import annotations
 import json
 import os
 from collections.abc import MutableMapping
-from dataclasses import dataclass
 
+from memoflow.dataclass import dataclass
 from memoflow.flow.memo.decision import Decision
 from memoflow.flow.memo.uncached import Seen
 

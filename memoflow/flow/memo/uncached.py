@@ -9,9 +9,9 @@ from __future__ import annotations
 import json
 import socket
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+from memoflow.dataclass import dataclass
 from memoflow.fingerprint import Part, summary
 from memoflow.flow.memo import watch
 from memoflow.flow.memo.decision import Decision, Reason

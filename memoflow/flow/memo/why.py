@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from itertools import islice
 from typing import Any
 
 from metaflow.client import Step, Task
 from metaflow.exception import MetaflowException
 
+from memoflow.dataclass import dataclass
 from memoflow.errors import IntegrityError, NotFoundError, RequestError
 from memoflow.flow import artifact_store
 from memoflow.flow.memo import expected, miss

@@ -433,7 +433,7 @@ class Task:
 
     def _is_found(self) -> bool:
         assert self._parents is not None
-        verdict = look_up(self._memoized, self._parents, self._session, fresh=True)
+        verdict = look_up(self._memoized, self._parents, self._session, fresh=True, explains=False)
         if verdict.entry is not None:
             self._verdict = verdict
         return verdict.entry is not None

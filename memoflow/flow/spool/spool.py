@@ -21,12 +21,13 @@ import shutil
 import tempfile
 import time
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field
+from dataclasses import field
 from datetime import timedelta
 from errno import ENOSPC
 from functools import cache
 from pathlib import Path
 
+from memoflow.dataclass import dataclass
 from memoflow.errors import BackendError, MemoflowError
 from memoflow.kinds import checkpoint
 from memoflow.kinds.checkpoint import About, Checkpoint

@@ -15,12 +15,13 @@ import signal
 import threading
 import time
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import field
 from datetime import timedelta
 from queue import SimpleQueue
 from types import FrameType
 from typing import Any
 
+from memoflow.dataclass import dataclass
 from memoflow.errors import BackendError, MemoflowError
 from memoflow.flow.spool import spool
 from memoflow.flow.spool.spool import Entry, Own

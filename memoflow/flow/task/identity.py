@@ -6,13 +6,13 @@ is found.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import Any
 
 from metaflow import get_namespace
 from metaflow.metaflow_current import current
 
 from memoflow import fingerprint
+from memoflow.dataclass import dataclass
 from memoflow.errors import NoFingerprintError
 from memoflow.flow.task.peek import untouched
 from memoflow.kinds import legacy_identity

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
 
+from memoflow.dataclass import dataclass
 from memoflow.objects.cutting.text import SHORTEST_BYTES
 
 PIECE_BYTES = 256 << 10

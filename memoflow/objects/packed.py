@@ -1,0 +1,27 @@
+"""Packed: what a save put into blobs."""
+
+from __future__ import annotations
+
+from memoflow.dataclass import dataclass
+from memoflow.names import Digest
+from memoflow.objects.manifest import File
+
+Located = tuple[Digest, int, int]  # blob, offset, length
+
+
+@dataclass(frozen=True)
+class Packed:
+    """The files that a save cut into pieces, and what of them was new.
+
+    `new` tells where pieces that were new can be found from now on, by their XXH3-128, and
+    `whole` which files became blobs by themselves.
+    """
+
+    files: tuple[File, ...]
+    folders: tuple[str, ...]
+    new: dict[str, Located]
+    whole: tuple[Digest, ...]
+    new_bytes: int
+
+
+NOTHING = Packed((), (), {}, (), 0)
