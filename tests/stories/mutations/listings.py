@@ -19,11 +19,12 @@ def absent(name: str, body: str, suffix: str = ".txt", **more: Any) -> Case:
 def listed(name: str, body: str, made: str = "c.csv", **more: Any) -> Case:
     """Return a case of a step that lists a directory `name`, where a file is new then."""
     text = body.replace("{dir}", repr(name))
-    folder, _, new = f"{name}/{made}".rpartition("/")
+    new = made.replace(".", "[.]")
+    folder, _, last = f"{name}/{new}".rpartition("/")
     return Case(
         name,
         text,
-        more.pop("says", rf"directory {folder}\S*: {new.replace('.', '[.]')} is new"),
+        more.pop("says", rf"directory (?:{folder}\S*: {last}|{name}\S*: {new}) is new"),
         files={f"{name}/a.csv": "1", f"{name}/b.csv": "1", **more.pop("files", {})},
         then=more.pop("then", {f"{name}/{made}": "1"}),
         **more,

@@ -22,7 +22,9 @@ def removed(*paths: str) -> Act:
 
 def gone(name: str, body: str, path: str) -> Case:
     """Return a case of a step whose output names a file that it wrote, and that is removed."""
-    return Case(name, body, rf"{path.replace('.', '[.]')}.* gone", change=removed(path))
+    says = rf"{path.replace('.', '[.]')}.* gone"
+    # What is made again is the result from then on, so it is not as before.
+    return Case(name, body, says, change=removed(path), returns=False)
 
 
 def written(path: str, text: str) -> Act:
@@ -163,6 +165,7 @@ GONE = [
         make("made/model.txt", "'made/model.txt'"),
         r"made/model\.txt.* gone",
         change=removed("made/model.txt"),
+        returns=False,
     ),
     Case("reads_what_was_made_again", "open(self.of_made_again).read()", leaves="'made'"),
 ]
