@@ -2,6 +2,7 @@
 
 from memoflow.tracking.digests import ABSENT, FileDigests, State, UnreadableError, state_of
 from memoflow.tracking.hooks import active, begin, end, tracking
+from memoflow.tracking.listings import is_match
 from memoflow.tracking.paths import Paths
 from memoflow.tracking.strings import paths_in
 from memoflow.tracking.tracker import AccessTracker
@@ -20,6 +21,7 @@ __all__ = [
     "active",
     "begin",
     "end",
+    "is_match",
     "paths_in",
     "state_of",
     "tracking",

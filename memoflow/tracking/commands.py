@@ -13,6 +13,10 @@ _SHELLS = frozenset({"sh", "bash", "dash", "zsh", "ksh", "fish"})
 _OPERATORS = r"[|&;()<>`\n]+|\$\("
 _TARGET = r"\d?>{1,2}\s*(?P<target>[^\s|&;<>()]+)"
 _MOST_WORDS = 2000
+_OF_SHELLS = frozenset(
+    {"HOME", "IFS", "LINENO", "LOGNAME", "OLDPWD", "OPTARG", "OPTIND", "PATH", "PPID", "PS1", "PWD",
+     "RANDOM", "SECONDS", "SHELL", "SHLVL", "TERM", "TMPDIR", "UID", "USER"}
+)  # fmt: skip
 _LONGEST = 4096  # characters of a path
 
 
@@ -37,6 +41,20 @@ def files_named(
     for path in _modules(words, here):
         found[path] = None
     return list(found)
+
+
+def variables_named(arguments: Any) -> list[str]:
+    """Return the environment variables that a command given to a shell names: `$REGION`.
+
+    Not those by which shells find their way, or which the command sets itself.
+    """
+    words = _texts(arguments) if not isinstance(arguments, (str, bytes)) else []
+    if not words or os.path.basename(words[0]) not in _SHELLS:
+        return []
+    script = " ".join(words[1:])
+    own = set(re.findall(r"(?:^|[\s;&|(])(?:export\s+|for\s+|read\s+)?(\w+)(?==|\s+in\b)", script))
+    named = re.findall(r"\$\{?([A-Za-z_]\w*)", script)
+    return [name for name in dict.fromkeys(named) if name not in own | _OF_SHELLS]
 
 
 def _words(words: Sequence[str]) -> Iterator[str]:

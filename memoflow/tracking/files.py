@@ -13,7 +13,7 @@ import pathlib
 from types import FrameType
 from typing import Any
 
-from memoflow.tracking import commands
+from memoflow.tracking import commands, environment
 from memoflow.tracking.callers import caller, reads_code
 from memoflow.tracking.notes import KIND, SIZE
 from memoflow.tracking.tracker import AccessTracker
@@ -294,6 +294,9 @@ def started(
     tracker.note_child()
     for path in commands.files_named(executable, arguments, directory):
         tracker.note_named(path)
+    for name in commands.variables_named(arguments):
+        if environment.is_of_results(name):
+            tracker.note_variable(name, os.environ.get(name))
 
 
 def ran_in_shell(tracker: AccessTracker, frame: FrameType, command: Any) -> None:

@@ -30,6 +30,12 @@ def is_magic(text: str) -> bool:
     return any(character in text for character in "*?[")
 
 
+def is_match(name: str, pattern: str) -> bool:
+    """Return whether the name of a file matches a pattern, where `**` is any number of folders."""
+    pattern = os.path.normpath(pattern)
+    return fnmatch.fnmatch(name, pattern) or fnmatch.fnmatch(name, pattern.replace("**/", ""))
+
+
 def names_matching(pattern: str) -> list[str] | None:
     """Return the names below the folder of a pattern that match it, sorted.
 

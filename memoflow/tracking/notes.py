@@ -6,7 +6,6 @@ read and is then changed by the code makes its result unknowable.
 
 from __future__ import annotations
 
-import fnmatch
 import os
 import threading
 import time
@@ -16,6 +15,7 @@ from typing import Any
 
 from memoflow.tracking.children import ChildLog
 from memoflow.tracking.digests import State, state_of
+from memoflow.tracking.listings import is_match
 from memoflow.tracking.paths import Paths
 
 KIND, SIZE, CONTENT = 0, 1, 2  # how much of a file was asked for
@@ -101,7 +101,7 @@ class Notes:
     def is_output(self, path: str) -> bool:
         """Return whether a file is declared to be an output."""
         name = self.paths.name(path)
-        return any(fnmatch.fnmatch(name, pattern) for pattern in self._outputs)
+        return any(is_match(name, pattern) for pattern in self._outputs)
 
     def has_accessed(self, path: str) -> bool:
         """Return whether a file that code unknown to Python opened was certainly read."""

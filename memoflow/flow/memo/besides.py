@@ -19,7 +19,7 @@ from memoflow.fingerprint import Part
 from memoflow.flow.memo.parents import UndecidedError
 from memoflow.kinds import memo
 from memoflow.kinds.memo import Entry
-from memoflow.tracking import ABSENT, UnreadableError, World, state_of
+from memoflow.tracking import ABSENT, UnreadableError, World, is_match, state_of
 
 if TYPE_CHECKING:
     from memoflow.flow.memo.lookup import Memoized
@@ -121,7 +121,9 @@ class Besides:
         if not self._is_here:
             return
         for name, digest in entry.files.items():
-            if self._digest(name) != digest:
+            # What anybody may have written into a store names no other file.
+            is_asked = any(is_match(name, each) for each in self._memoized.options.files)
+            if is_asked and self._digest(name) != digest:
                 memo.restore_file(self._store, entry, name, Path(self.paths.path(name)))
 
 

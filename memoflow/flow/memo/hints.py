@@ -93,8 +93,8 @@ def of_step(memoized: Memoized) -> Hint | None:
     named = [f"{name} ({where})" if where else name for name, where in left.items()]
     more = f" and {len(named) - _MOST_NAMED} more" if len(named) > _MOST_NAMED else ""
     return Hint(
-        f"{memoized.step} uses {', '.join(named[:_MOST_NAMED])}{more}, which its key does not "
-        "have: pass it in as an artifact or parameter, or set a ttl; "
+        f"{memoized.step} uses {', '.join(named[:_MOST_NAMED])}{more}, which is not in "
+        "the cache key: pass it in as an artifact or parameter, or set a ttl; "
         f"{memoized.spelled('ignore', list(left))} if it does not matter",
         tuple(left),
     )

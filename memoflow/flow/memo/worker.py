@@ -18,7 +18,6 @@ from memoflow.flow.hub import revisions
 from memoflow.flow.memo import (
     audit,
     card,
-    hints,
     last_misses,
     task_record,
     transition,
@@ -32,6 +31,7 @@ from memoflow.flow.memo.following import Following
 from memoflow.flow.memo.lookup import Memoized, MissError, Verdict, lease_keys, look_up
 from memoflow.flow.memo.parents import INTERNAL, Parents, UndecidedError, label
 from memoflow.flow.memo.recorder import Left, Recorder
+from memoflow.flow.memo.remarks import Remarks
 from memoflow.flow.memo.session import LEASES, Session
 from memoflow.flow.memo.told import Told
 from memoflow.flow.memo.uncached import Uncached
@@ -79,10 +79,10 @@ class Task:
         self._turn = contextlib.ExitStack()
         self._audited: Entry | None = None
         self._audit: Audit | None = None
-        self._notes: list[str] = []
         if memoized.options.show_card:
             _ = session.cards  # Now: where they are may go by the working directory.
         told = self._told = Told.take()
+        self._remarks = Remarks(memoized, session, run=output.run_id, quiet=told.quiet)
         memoized.mode = memoized.mode if told.mode is None else told.mode
         memoized.refresh = memoized.refresh if told.refresh is None else told.refresh
         session.run = f"{current.flow_name}/{output.run_id}"
@@ -118,7 +118,7 @@ class Task:
             output=self._output,
             datastores=self._datastores,
             seen=self._told.seen,
-            say=self._say,
+            say=self._remarks.say,
         )
         if self._told.decision is None:
             self._verdict = look_up(memoized, self._parents, session)
@@ -146,7 +146,7 @@ class Task:
                 flush=True,
             )
         elif decision.is_uncached:
-            self._print_once(decision.reason.value, decision.log_line)
+            self._remarks.print_once(decision.reason.value, decision.log_line)
         elif decision.reason is not Reason.OFF:
             print(f"[memoize] {decision.log_line}", flush=True)
 
@@ -191,7 +191,7 @@ class Task:
             if exception is None:
                 self._compare(self._audit)
             elif self._audit.absorb(exception, self._memoized.node):
-                self._say(f"audit: {self._memoized.step} {self._audit.line}")
+                self._remarks.say(f"audit: {self._memoized.step} {self._audit.line}")
                 return None
         elif exception is None:
             self._left.going_on = transition.keep(flow, self._memoized.node)
@@ -209,7 +209,9 @@ class Task:
             following.start()
         except Exception as error:  # Of the system, or of code of the user's that is looked at.
             following.stop(failed=True)
-            self._say(f"not cached: its reads cannot be followed: {type(error).__name__}: {error}")
+            self._remarks.say(
+                f"not cached: its reads cannot be followed: {type(error).__name__}: {error}"
+            )
             return
         self._following = following
 
@@ -266,9 +268,10 @@ class Task:
                     lease.lift(lasting=not failed)
         self._note_miss(key, trouble)
         if key is not None:
-            self._hint()
-            self._report_unmatched()
-            self._report_uncertain()
+            assert self._following is not None
+            self._remarks.add_hint()
+            self._remarks.add_unmatched()
+            self._remarks.add_uncertain(self._following.found.unseen)
         self._show_miss(key)
 
     @property
@@ -289,7 +292,7 @@ class Task:
             audit.compare(self._memoized.node, wanted)
         except Exception as error:  # An audit never fails its step.
             audit.differences.append(f"nothing can be told: {type(error).__name__}: {error}")
-        self._say(f"audit: {self._memoized.step} {audit.line}")
+        self._remarks.say(f"audit: {self._memoized.step} {audit.line}")
 
     def _finish_audit(self, entry: Entry) -> None:
         assert self._audit is not None
@@ -333,70 +336,13 @@ class Task:
                 code=self._memoized.scope.parts,
                 inputs=None if self._recorder is None else self._recorder.inputs,
                 outputs={name: int(output._info[name].get("size") or 0) for name in set_here},
-                notes=self._notes,
+                notes=self._remarks.lines,
             )
         )
 
     def _show(self, shown: Shown) -> None:
         if self._memoized.options.show_card:
             card.of_worker(shown, self._session)
-
-    def _hint(self) -> None:
-        """Tell what the step uses that its key does not have: in the card, and once in a log."""
-        store = self._session.store
-        assert store is not None
-        try:
-            hint = hints.of_step(self._memoized)
-            if hint is None:
-                return
-            if hints.is_news(self._memoized, hint, store):
-                self._say(f"hint: {hint.line}")
-            else:
-                self._notes.append(f"hint: {hint.line}")
-        except Exception as error:  # Whatever is met in code of the user's: it is recorded already.
-            print(f"[memoize] no hints: {type(error).__name__}: {error}", flush=True)
-
-    def _say(self, line: str) -> None:
-        """Tell the task's log, and its card."""
-        self._notes.append(line)
-        print(f"[memoize] {line}", flush=True)
-
-    def _say_once(self, kind: str, line: str) -> None:
-        """Tell the card, and the log of one task of the step in this run."""
-        self._notes.append(line)
-        self._print_once(kind, line)
-
-    def _print_once(self, kind: str, line: str) -> None:
-        store = self._session.store
-        run = self._output.run_id
-        if self._told.quiet or store is None:
-            return
-        if uncached.is_news(self._memoized, store, run, kind):
-            print(f"[memoize] {line}", flush=True)
-
-    def _report_unmatched(self) -> None:
-        """Tell once which names in `ignore=` matched nothing that any task of the step read."""
-        store = self._session.store
-        assert store is not None
-        for name in uncached.unmatched(self._memoized, store):
-            step = self._memoized.step
-            self._say_once(f"ignore:{name}", f'ignore="{name}" matched nothing in {step}')
-
-    def _report_uncertain(self) -> None:
-        """Tell once what may matter and is not in the key as it is."""
-        assert self._following is not None
-        for each in self._following.found.unseen:
-            line = f"not seen: {each}; pass in as an artifact or parameter what decides the result"
-            self._say_once(f"unseen:{each}", line)
-        opaque = {part.name: part.summary for part in self._memoized.scope.by_class}
-        if opaque:
-            named = ", ".join(f"{name} ({what})" for name, what in opaque.items())
-            remedy = self._memoized.spelled("ignore", list(opaque))
-            self._say_once(
-                f"opaque:{named}",
-                f"{self._memoized.step} uses {named}: what these hold is not in the key, only "
-                f"their class and version ({remedy} silences this)",
-            )
 
     def _take_turns(self) -> None:
         """Lease what the task would record, or find what another has recorded meanwhile."""
@@ -472,9 +418,9 @@ class Task:
         if isinstance(found, Uncached):
             uncached.remember(self._memoized, store, found)
             if not found.lasts:
-                self._say(found.line)
+                self._remarks.say(found.line)
             elif not self._decision.is_uncached:
-                self._say_once(found.kind, found.line)
+                self._remarks.say_once(found.kind, found.line)
             return None, found.text
         self._tally(hit=False, saved_s=0.0)
         card.keep_at_exit(self._task, found, self._session, self._memoized)

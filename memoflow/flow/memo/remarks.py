@@ -1,0 +1,82 @@
+"""Remarks: what a task's log and card say of its result besides hit or miss."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+from memoflow.flow.memo import hints, uncached
+from memoflow.flow.memo.lookup import Memoized
+from memoflow.flow.memo.session import Session
+
+
+class Remarks:
+    """The remarks of one task, in the order in which they were made.
+
+    `run` is the id of its run. With `quiet` what is said once a run has been said.
+    """
+
+    def __init__(self, memoized: Memoized, session: Session, *, run: str, quiet: bool) -> None:
+        self.lines: list[str] = []
+        self._memoized = memoized
+        self._session = session
+        self._run = run
+        self._quiet = quiet
+
+    def say(self, line: str) -> None:
+        """Tell the task's log, and its card."""
+        self.lines.append(line)
+        print(f"[memoize] {line}", flush=True)
+
+    def say_once(self, kind: str, line: str) -> None:
+        """Tell the card, and the log of one task of the step in this run."""
+        self.lines.append(line)
+        self.print_once(kind, line)
+
+    def print_once(self, kind: str, line: str, *, run: str | None = None) -> None:
+        """Tell the log of one task of the step in a run; in this one, if none is given."""
+        store = self._session.store
+        if self._quiet or store is None:
+            return
+        if uncached.is_news(self._memoized, store, self._run if run is None else run, kind):
+            print(f"[memoize] {line}", flush=True)
+
+    def add_hint(self) -> None:
+        """Tell which clocks and chance the step uses: in the card, and once in a log."""
+        store = self._session.store
+        assert store is not None
+        try:
+            hint = hints.of_step(self._memoized)
+            if hint is None:
+                return
+            if hints.is_news(self._memoized, hint, store):
+                self.say(f"hint: {hint.line}")
+            else:
+                self.lines.append(f"hint: {hint.line}")
+        except Exception as error:  # Whatever is met in code of the user's: it is recorded already.
+            print(f"[memoize] no hints: {type(error).__name__}: {error}", flush=True)
+
+    def add_unmatched(self) -> None:
+        """Tell once which names in `ignore=` matched nothing that any task of the step read."""
+        store = self._session.store
+        assert store is not None
+        for name in uncached.unmatched(self._memoized, store):
+            step = self._memoized.step
+            self.say_once(f"ignore:{name}", f'ignore="{name}" matched nothing in {step}')
+
+    def add_uncertain(self, unseen: Iterable[str]) -> None:
+        """Tell what may matter and is not in the key as it is: in the card, and once in a log."""
+        lines = {
+            f"unseen:{each}": f"not seen: {each}; pass in as an artifact or parameter what decides "
+            "the result"
+            for each in unseen
+        }
+        opaque = {part.name: part.summary for part in self._memoized.scope.by_class}
+        if opaque:
+            named = ", ".join(f"{name} ({what})" for name, what in opaque.items())
+            lines[f"opaque:{named}"] = (
+                f"{self._memoized.step} uses {named}: of these, class and version are in the key, "
+                "and not what they hold"
+            )
+        for kind, line in lines.items():
+            self.lines.append(line)
+            self.print_once(kind, line, run="any")
