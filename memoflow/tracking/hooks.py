@@ -43,7 +43,7 @@ def begin(tracker: AccessTracker) -> None:
     if not _is_hooked:
         _is_hooked = True
         sys.addaudithook(_on_audit)
-        os.register_at_fork(before=_before_fork)
+        os.register_at_fork(before=_before_fork, after_in_parent=_after_fork)
     if guard.active is None:
         for patch in PATCHES:
             patch.apply()
@@ -61,6 +61,11 @@ def end(tracker: AccessTracker) -> None:
 def _before_fork() -> None:
     if guard.active is not None:
         guard.active.before_fork()
+
+
+def _after_fork() -> None:
+    if guard.active is not None:
+        guard.active.after_fork()
 
 
 def _on_audit(event: str, arguments: tuple[Any, ...]) -> None:

@@ -7,6 +7,7 @@ container forbids it, there are no events. See fanotify(7); the masks are those 
 
 from __future__ import annotations
 
+import contextlib
 import os
 import select
 import struct
@@ -29,7 +30,6 @@ _BUFFER_BYTES = 1 << 18
 _HANDLE_BYTES = 128
 _FOLLOW = 0x400  # AT_SYMLINK_FOLLOW
 _ANY_HANDLE = 0x200  # AT_HANDLE_FID: file systems that cannot decode handles give them all the same
-_POLL_MS = 200
 _PAUSE_SECONDS = 0.001
 _LOCK_SECONDS = 5.0  # more than any drain takes
 _MOST_BUFFERS = 256  # read at a time, whatever goes on
@@ -84,12 +84,32 @@ class KernelEvents:
         self._count = 0
         self._ended = False
         self._lock = threading.RLock()
-        thread = threading.Thread(target=self._follow, name="memoflow-events", daemon=True)
+        self._wake = os.eventfd(0, os.EFD_CLOEXEC | os.EFD_NONBLOCK)
+        self._thread: threading.Thread | None = None
         try:
-            thread.start()
+            self.resume()
         except RuntimeError as error:  # There are as many threads as there may be.
             os.close(self._fd)
+            os.close(self._wake)
             raise OSError("no thread for events is to be had") from error
+
+    def pause(self) -> None:
+        """End the thread for a while: Python warns of a fork of a process that has several."""
+        thread, self._thread = self._thread, None
+        if thread is not None and os.getpid() == self._pid and not self._ended:
+            os.eventfd_write(self._wake, 1)
+            thread.join(_LOCK_SECONDS)
+            for _ in range(100):  # It is counted a little longer than it runs.
+                if not os.path.exists(f"/proc/self/task/{thread.native_id}"):
+                    return
+                time.sleep(0.0001)
+
+    def resume(self) -> None:
+        """Tell of events from a thread of its own, again or for the first time."""
+        if self._thread is None and not self._ended:
+            thread = threading.Thread(target=self._follow, name="memoflow-events", daemon=True)
+            thread.start()
+            self._thread = thread
 
     def watch(self, folders: Iterable[str]) -> None:
         """Tell of what happens in these directories from now on; what cannot be watched is not."""
@@ -137,18 +157,24 @@ class KernelEvents:
         if os.getpid() != self._pid or self._ended:
             return
         self.drain()
+        self.pause()
         self._ended = True
         # If the lock is not to be had, the queue stays open: its number may be another file's soon.
         if self._lock.acquire(timeout=_LOCK_SECONDS):
             os.close(self._fd)
+            os.close(self._wake)
             self._lock.release()
 
     def _follow(self) -> None:
         waiting = select.poll()  # `select` takes no more than 1024 open files.
         waiting.register(self._fd, select.POLLIN)
-        while not self._ended:
-            if not waiting.poll(_POLL_MS):
-                continue
+        waiting.register(self._wake, select.POLLIN)
+        while True:
+            ready = dict(waiting.poll())
+            if self._wake in ready:
+                with contextlib.suppress(OSError):
+                    os.eventfd_read(self._wake)
+                return
             told = self._count
             try:
                 self.drain()

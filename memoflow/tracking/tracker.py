@@ -303,9 +303,16 @@ class AccessTracker(EventNotes):
         if not self.is_watching:
             return
         self._has_forked = True  # What Python does not see in them, the kernel tells.
-        if self._children is None:
-            with self.quiet:
+        with self.quiet:
+            if self._children is None:
                 self._children = ChildLog()
+            if self._kernel is not None:
+                self._kernel.pause()
+
+    def after_fork(self) -> None:
+        """Go on in the parent."""
+        if self.is_watching and self._kernel is not None:
+            self._kernel.resume()
 
     def _catch_up(self) -> None:
         """Learn what has happened elsewhere before something is judged by what is known."""

@@ -14,6 +14,7 @@ import time
 from collections.abc import Callable
 from concurrent.futures import ProcessPoolExecutor
 from contextlib import closing
+from multiprocessing import forkserver
 from pathlib import Path
 from typing import Any
 
@@ -40,8 +41,12 @@ def executed() -> None:
 
 
 def pool(method: str, act: Callable[..., Any], argument: Any) -> None:
-    with multiprocessing.get_context(method).Pool(2) as workers:
-        workers.map(act, [argument])
+    try:
+        with multiprocessing.get_context(method).Pool(2) as workers:
+            workers.map(act, [argument])
+    finally:
+        if method == "forkserver":
+            forkserver._forkserver._stop()  # Or the next test finds it running.
 
 
 def executor() -> None:
