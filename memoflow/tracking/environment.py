@@ -18,10 +18,10 @@ from memoflow.tracking.loading import is_import
 from memoflow.tracking.tracker import AccessTracker
 
 # As a word of the name: a TOKENIZER is none.
-_CREDENTIAL = re.compile(
-    r"(?:^|_|-)(?:KEY|TOKEN|SECRET|PASSWORD|PASSWD|PASSPHRASE|CREDENTIAL|APIKEY|ACCESSKEY"
-    r"|SECRETKEY|PRIVATEKEY|AUTHTOKEN|ACCESSTOKEN)S?\d*(?=$|_|-)",
-    re.I,
+# A text, so that a process compiles it only when a variable is read.
+_CREDENTIAL = (
+    r"(?i)(?:^|_|-)(?:KEY|TOKEN|SECRET|PASSWORD|PASSWD|PASSPHRASE|CREDENTIAL|APIKEY|ACCESSKEY"
+    r"|SECRETKEY|PRIVATEKEY|AUTHTOKEN|ACCESSTOKEN)S?\d*(?=$|_|-)"
 )
 _OWN_VARIABLES = ("MEMOFLOW_", "METAFLOW_MEMOFLOW_")
 _OF_ENVIRON = frozenset(
@@ -121,7 +121,7 @@ def changed(tracker: AccessTracker, frame: FrameType, name: Any, value: Any = No
 
 def is_of_results(name: str) -> bool:
     """Return whether results may depend on a variable of this name: not on credentials."""
-    return not (name.startswith(_OWN_VARIABLES) or _CREDENTIAL.search(name))
+    return not (name.startswith(_OWN_VARIABLES) or re.search(_CREDENTIAL, name))
 
 
 def _value(environ: Any, key: Any) -> str | None:

@@ -6,6 +6,7 @@ so that another checkout has the same ones; names of other files are absolute.
 
 from __future__ import annotations
 
+import functools
 import os
 import sys
 import tempfile
@@ -41,7 +42,6 @@ class Paths:
         self.root = os.path.abspath(root)
         self._own = _folders(own)
         self._libraries = _folders([sys.prefix, sys.base_prefix, sys.exec_prefix])
-        self._system = _folders(_SYSTEM)
         named = [os.environ.get(name, "") for name in (*_CACHES, *_SETTINGS)]
         self._hidden = _folders(filter(None, named))
         self._home = os.path.join(os.path.expanduser("~"), "")
@@ -89,7 +89,7 @@ class Paths:
                 return False
         if self.is_inside(folder.rstrip(os.sep) or os.sep):
             return True
-        return not any(each.startswith((*self._system, *self._hidden)) for each in (folder, real))
+        return not any(each.startswith((*_system(), *self._hidden)) for each in (folder, real))
 
     def _is_above(self, folder: str) -> bool:
         """Return whether an interpreter's prefix holds the project as well, such as /usr or /."""
@@ -105,6 +105,12 @@ class Paths:
     def folders(self, most: int) -> Folders:
         """Return the project's folders, nearest to `base` first, and those that links lead to."""
         return Folders(self.base, self.root, self._counts, most)
+
+
+@functools.cache
+def _system() -> tuple[str, ...]:
+    """Return the folders of the system, once a step touches a file outside the project."""
+    return _folders(_SYSTEM)
 
 
 def _folders(paths: Iterable[str]) -> tuple[str, ...]:

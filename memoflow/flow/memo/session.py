@@ -17,7 +17,6 @@ from memoflow.flow.memo.artifacts import Artifacts
 from memoflow.flow.memo.card_files import CardFiles
 from memoflow.flow.memo.decision import Decision
 from memoflow.flow.memo.project import paths_of
-from memoflow.flow.memo.remote_artifacts import RemoteArtifacts
 from memoflow.kinds import memo
 from memoflow.names import Key
 from memoflow.storages import backend_of
@@ -25,6 +24,7 @@ from memoflow.store import Store
 from memoflow.tracking import FileDigests, Paths
 
 if TYPE_CHECKING:
+    from memoflow.flow.memo.remote_artifacts import RemoteArtifacts
     from memoflow.kinds.evicted import Removal
     from memoflow.kinds.nearest import Earlier
 
@@ -97,6 +97,9 @@ class Session:
         data = backend_of(datastore.TYPE, root)
         if data.is_local:
             return Artifacts(datastore, self.store)
+        # Here, as few need it.
+        from memoflow.flow.memo.remote_artifacts import RemoteArtifacts
+
         return RemoteArtifacts(datastore, self.store, data)
 
     @cached_property
@@ -115,7 +118,7 @@ class Session:
             return
         self._looked_ahead[scope_key] = now
         refs = self.store.read_ahead(scope_key)
-        if isinstance(self.artifacts, RemoteArtifacts):
+        if not isinstance(self.artifacts, Artifacts):
             self.artifacts.look_ahead(memo.artifacts_of(self.store, refs))
 
     def leave_bundles(self) -> None:
