@@ -13,6 +13,8 @@ Caller = Literal["user", "host", "import", "nobody"]
 _Owner = Literal["user", "host", "import", "library"]
 
 _DEEPEST = 200  # frames looked at
+# They open what memoflow keeps; its other rooms open files of the user's, to save them.
+_OF_STORES = ("memoflow.backends", "memoflow.index", "memoflow.store", "memoflow.storages")
 _IMPORTS = ("<frozen importlib", "<frozen zipimport")
 # By their whole paths: a module of the user's may be named `pdb`, too.
 _READERS_OF_CODE = frozenset(
@@ -66,7 +68,7 @@ def is_users(filename: str, module: str = "") -> bool:
 @functools.lru_cache(maxsize=4096)
 def _owner(filename: str, module: str) -> _Owner:
     top = module.partition(".")[0]
-    if top in ("metaflow", "metaflow_extensions"):
+    if top in ("metaflow", "metaflow_extensions") or module.startswith(_OF_STORES):
         return "host"
     if filename.startswith(_IMPORTS):
         return "import"

@@ -27,6 +27,7 @@ _SYSTEM = (
 )  # fmt: skip
 _CACHES = ("XDG_CACHE_HOME", "HF_HOME", "TORCH_HOME", "NUMBA_CACHE_DIR", "MPLCONFIGDIR")
 _SETTINGS = ("XDG_CONFIG_HOME", "XDG_DATA_HOME", "XDG_STATE_HOME", "XDG_RUNTIME_DIR")
+_STORE = "/memoflow/"
 _COMPILED = (".pyc", ".pyo", ".so", ".pyd", ".dylib")
 
 
@@ -80,7 +81,7 @@ class Paths:
         """Return whether the files of a folder may be inputs, by its name and its real path."""
         folder, real = os.path.join(folder, ""), os.path.join(real, "")
         for each in dict.fromkeys((folder, real)):
-            if each.startswith(self._own) or site_of(each) is not None:
+            if each.startswith(self._own) or site_of(each) is not None or self._is_store(each):
                 return False
             if "/__pycache__/" in each:
                 return False
@@ -90,6 +91,11 @@ class Paths:
         if self.is_inside(folder.rstrip(os.sep) or os.sep):
             return True
         return not any(each.startswith((*_system(), *self._hidden)) for each in (folder, real))
+
+    def _is_store(self, folder: str) -> bool:
+        """Return whether a folder lies in a store of memoflow's, wherever that is."""
+        at = folder.find(_STORE)
+        return at >= 0 and os.path.exists(folder[: at + len(_STORE)] + "format.json")
 
     def _is_above(self, folder: str) -> bool:
         """Return whether an interpreter's prefix holds the project as well, such as /usr or /."""
