@@ -140,6 +140,8 @@ class AccessTracker(EventNotes):
         state = state_of(path) if known is None else known.state
         if self._is_passing(path, state):
             return
+        if state is None and known is None:
+            self._touch_above(path)
         if state is not None and state.kind != "file":
             if depth == CONTENT:
                 self._note_other(path, state)
@@ -153,6 +155,14 @@ class AccessTracker(EventNotes):
             depth, sure, both = max(depth, known.depth), sure or known.sure, both or known.both
         self.reads[path] = Read(depth, state, sure, both)
         self._tell("read", path, depth, state, sure, both)
+
+    def _touch_above(self, path: str) -> None:
+        """Note that no folder, but a file, is where one would have to be for a path."""
+        above = os.path.dirname(path)
+        while not os.path.exists(above):
+            above = os.path.dirname(above)
+        if not os.path.isdir(above):
+            self._touch(above, KIND, sure=True)
 
     def _note_other(self, path: str, state: State) -> None:
         if stat.S_ISFIFO(state.mode):

@@ -303,6 +303,14 @@ def test_a_file_that_was_not_there_counts(how: str, case: Case) -> None:
     assert case.differs() == "file a"
 
 
+def test_a_file_where_a_folder_would_have_to_be_counts(case: Case) -> None:
+    put("a")
+    case.run(lambda: suppressed(open, "a/deep/x"))
+    assert case.differs() == NOTHING
+    os.unlink("a")
+    assert case.differs() == "file a"
+
+
 @pytest.mark.parametrize("how", [how for how in LOOKS if how not in ("open", "configparser")])
 def test_a_file_that_was_looked_for_counts_no_content(how: str, case: Case) -> None:
     put("a")
