@@ -162,6 +162,11 @@ class Difference:
     part: str = ""
 
     def __str__(self) -> str:
+        # One line, whatever the names of files hold.
+        text = self._line()
+        return text if text.isprintable() else "".join(map(_shown, text))
+
+    def _line(self) -> str:
         place = f" ({self.where})" if self.where else ""
         if self.kind == "names" and self.old:
             name, _, subject = self.name.partition(" in ")
@@ -234,6 +239,10 @@ _CHANGES = {
     ("client", "new"): "there now",
     ("s3", "new"): "there now",
 }
+
+
+def _shown(character: str) -> str:
+    return character if character.isprintable() else repr(character)[1:-1]
 
 
 def explain(old: Iterable[Part] | Fingerprint, new: Iterable[Part] | Fingerprint) -> list[str]:

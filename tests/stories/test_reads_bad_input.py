@@ -68,7 +68,7 @@ STRANGE = [
         change=lambda project: _raw(project, "2"),
         restore=lambda project: _raw(project, "1"),
     ),
-    Case("crowd", "len(os.listdir('crowd'))", r"directory crowd: new\.txt is new", prepare=fill,
+    Case("crowd", "len(os.listdir('crowd'))", r"directory crowd.* (new|changed)", prepare=fill,
          then={"crowd/new.txt": ""}),
     Case("pattern_of_nothing", "glob.glob('[')", then={"x.txt": ""}),
     Case(
@@ -300,4 +300,5 @@ def test_a_directory_of_100_000_names_is_one_line(project, odd):
         runs=3,
     )
     assert "odd" not in second["workers"]
-    assert any("directory crowd: new.txt is new" in line for line in lines(third)), lines(third)
+    # Of so many names not all are kept, so it need not be known which is new.
+    assert any("miss: directory crowd" in line for line in lines(third)), lines(third)
