@@ -7,12 +7,13 @@ more within the same tick of the file system's clock.
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import stat
 import sys
 import time
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import NamedTuple
 
 from xxhash import xxh3_128
@@ -21,9 +22,10 @@ from memoflow.fingerprint import source
 
 ABSENT = "absent"
 
-_CHUNK_BYTES = 1 << 20
+_CHUNK_BYTES = 1 << 19  # so that it is still in the processor's cache when it is hashed
 _TICK_NS = 20_000_000  # of the coarsest clock of a file system in use
 _SLOW_SECONDS = 1.0
+_MOST_NEW = 200  # facts that are lost if the process is killed
 
 
 class State(NamedTuple):
@@ -80,6 +82,18 @@ class FileDigests:
         self._remember = remember
         self._say = say
         self._facts: dict[str, str] = {}
+        self._new: dict[str, str] = {}
+        self._is_many = False
+
+    @contextlib.contextmanager
+    def many(self) -> Iterator[None]:
+        """Remember what is worked out meanwhile at the end: many files take one transaction."""
+        self._is_many = True
+        try:
+            yield
+        finally:
+            self._is_many = False
+            self._save()
 
     def expect(self, states: Iterable[State | None]) -> None:
         """Look up at once what is known of many files, before each is asked for."""
@@ -102,8 +116,7 @@ class FileDigests:
                 f"hashed {path} ({state.size / 1e9:.1f} GB) in {took:.1f} s; "
                 "it is not read again while its size and times stand"
             )
-        self._facts[name] = json.dumps([*state[3:], began, digest])
-        self._remember({name: self._facts[name]})
+        self._note(name, json.dumps([*state[3:], began, digest]))
         return digest
 
     def of_code(self, path: str, state: State) -> str:
@@ -113,9 +126,17 @@ class FileDigests:
         if name not in self._facts:
             self._facts.update(self._recall([name]))
         if name not in self._facts:
-            self._facts[name] = _syntax(path)
-            self._remember({name: self._facts[name]})
+            self._note(name, _syntax(path))
         return self._facts[name]
+
+    def _note(self, name: str, fact: str) -> None:
+        self._facts[name] = self._new[name] = fact
+        if not self._is_many or len(self._new) >= _MOST_NEW:
+            self._save()
+
+    def _save(self) -> None:
+        new, self._new = self._new, {}
+        self._remember(new)
 
 
 def _syntax(path: str) -> str:

@@ -64,7 +64,8 @@ class World:
             if part.kind == "file" and part.digest.startswith("xxh3:")
         )
         own = {self.paths.path(name) for name in written}
-        return [self._now(part, states, own) for part in reads]
+        with self._digests.many():
+            return [self._now(part, states, own) for part in reads]
 
     def _now(self, part: Part, states: Mapping[str, State | None], own: set[str]) -> Part:
         if part.kind == "file" and part.name.endswith(_LINK):
@@ -167,8 +168,9 @@ class Reads:
         # Copied, since threads of the user's may run on.
         reads = sorted(tracker.reads.copy().items())
         digests.expect(read.state for _, read in reads if read.depth == CONTENT)
-        for path, read in reads:
-            self._add_file(path, read)
+        with digests.many():
+            for path, read in reads:
+                self._add_file(path, read)
         for path, text in sorted(tracker.links.copy().items()):
             self.parts.append(link_part(self._paths, path, text))
         own = set(tracker.written.copy())
