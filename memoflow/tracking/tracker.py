@@ -59,7 +59,7 @@ class AccessTracker(EventNotes):
         """Take note from now on; of opens by any thread, and by code that is not Python's."""
         self.in_step = True
         self.is_watching = True
-        self.started = time.time()
+        self.started = self.temporary_since = time.time()
         if _has_workers():
             self.note_child()
         with self.quiet:

@@ -36,7 +36,7 @@ FLOW = """
             self.x = 20
             self.next(self.slow)
 
-        @memoize
+        @memoize(ignore=["go"])
         @step
         def slow(self):
             with open("began", "a") as log:
@@ -174,6 +174,12 @@ BOTH = """
     import os, time
     from metaflow import FlowSpec, current, memoize, retry, step
 
+    def there(name):  # By its time, which is no input: it comes while the step runs.
+        try:
+            return os.path.getmtime(name) > 0
+        except OSError:
+            return False
+
     def until(holds):
         for _ in range(1200):
             if holds():
@@ -201,14 +207,14 @@ BOTH = """
             self.next(self.killed)
 
         @retry(times=1, minutes_between_retries=0)
-        @memoize(ignore=["current.retry_count"])
+        @memoize(ignore=["current.retry_count", "*-*", "go"])
         @step
         def killed(self):
             if current.retry_count == 0:
                 os.kill(os.getpid(), 9)
             self.next(self.slow)
 
-        @memoize
+        @memoize(ignore=["*-*", "go"])
         @step
         def slow(self):
             begin(f"slow-{self.x}")
@@ -216,7 +222,7 @@ BOTH = """
             self.value = [self.x] * 50
             self.next(self.alone)
 
-        @memoize(single_flight=False)
+        @memoize(single_flight=False, ignore=["*-*", "go"])
         @step
         def alone(self):
             meet("alone", self.x)
@@ -227,14 +233,14 @@ BOTH = """
             meet("flagged", self.x)
             self.next(self.other)
 
-        @memoize
+        @memoize(ignore=["*-*", "go"])
         @step
         def other(self):
             self.reads = self.who
             meet("other", self.x)
             self.next(self.refreshed)
 
-        @memoize
+        @memoize(ignore=["*-*", "go"])
         @step
         def refreshed(self):
             meet("refreshed", self.x)
@@ -242,7 +248,7 @@ BOTH = """
                 until(lambda: began("fails-30"))
             self.next(self.fails)
 
-        @memoize
+        @memoize(ignore=["*-*", "go"])
         @step
         def fails(self):
             begin(f"fails-{self.x}")
@@ -251,7 +257,7 @@ BOTH = """
                 raise ValueError("no")
             self.next(self.unpickled)
 
-        @memoize
+        @memoize(ignore=["*-*", "go"])
         @step
         def unpickled(self):
             begin("unpickled")

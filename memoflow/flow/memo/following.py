@@ -61,10 +61,10 @@ class Following:
         held = list(_globals())
         if self._memoized.scope.by_class or any(map(_is_filled, held)):
             self._take_earlier()
-        tracker.temporary_since = early.started
         begin(tracker)
         self._on.callback(end, tracker)
         tracker.start()
+        tracker.temporary_since = early.started  # What decorators have made is for this task.
         self._on.callback(tracker.stop)
         for value in held:
             if not _is_code(value):
