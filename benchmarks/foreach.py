@@ -51,12 +51,15 @@ if __name__ == "__main__":
     Many()
 """
 
+FEW = 10
 INSTRUMENT = str(Path(__file__).with_name("instrument.py"))
 
 
 class Bench:
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, python: str) -> None:
+        folder.mkdir()
         self.folder = folder
+        self.python = python
         (folder / "many.py").write_text(FLOW)
         self.hits = str(folder / "hits.json")
         self.env = os.environ | {
@@ -74,7 +77,7 @@ class Bench:
         began = time.perf_counter()
         done = subprocess.run(
             [
-                sys.executable,
+                self.python,
                 INSTRUMENT,
                 self.hits,
                 "prepare",
@@ -100,49 +103,90 @@ class Bench:
         return [1000 * took for took, _ in json.loads(Path(self.hits).read_text())]
 
 
+class Times:
+    """The seconds of the runs of one environment, and the milliseconds of its hits."""
+
+    def __init__(self, bench: Bench, splits: int) -> None:
+        self.bench = bench
+        self.splits = splits
+        self.first = bench.run("run", splits=splits)
+        self.workers = [bench.workers()]
+        bench.run("run", splits=FEW)
+        self.second: list[float] = []
+        self.hits: list[float] = []
+        self.short: list[float] = []
+        self.clone: list[float] = []
+        self.clone_short: list[float] = []
+
+    def round(self) -> None:
+        bench = self.bench
+        self.second.append(bench.run("run", splits=self.splits))
+        self.workers.append(bench.workers())
+        self.hits += bench.hits_ms()
+        self.short.append(bench.run("run", splits=FEW))
+
+    def resume(self) -> None:
+        bench = self.bench
+        bench.run("run", splits=self.splits, fails=True)
+        self.clone.append(bench.run("resume", "end"))
+        bench.run("run", splits=FEW, fails=True)
+        self.clone_short.append(bench.run("resume", "end"))
+
+    def each_ms(self, whole: list[float], part: list[float]) -> list[float]:
+        """Return what a split more takes."""
+        pairs = zip(whole, part, strict=True)
+        return [1000 * (one - other) / (self.splits - FEW) for one, other in pairs]
+
+    def tell(self) -> None:
+        print(f"first run, {self.splits} splits: {self.first:.1f} s")
+        print(f"second run: {', '.join(f'{each:.2f}' for each in self.second)} s")
+        print(f"workers of work in each: {self.workers}")
+        print(
+            f"first / second: {self.first / statistics.median(self.second):.1f} by the median, "
+            f"{self.first / min(self.second):.1f} by the minimum"
+        )
+        print(
+            f"one hit in the scheduler: median {statistics.median(self.hits):.2f} ms, "
+            f"min {min(self.hits):.2f}"
+        )
+        ours = self.each_ms(self.second, self.short)
+        print(
+            f"a split that hits, end to end: median {statistics.median(ours):.2f} ms, "
+            f"min {min(ours):.2f}"
+        )
+        if not self.clone:
+            return
+        theirs = self.each_ms(self.clone, self.clone_short)
+        print(
+            f"a split that resume clones: median {statistics.median(theirs):.2f} ms, "
+            f"min {min(theirs):.2f}"
+        )
+        print(
+            f"hit / clone: {statistics.median(ours) / statistics.median(theirs):.2f} by medians, "
+            f"{min(ours) / min(theirs):.2f} by minima"
+        )
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--splits", type=int, default=500)
     parser.add_argument("--rounds", type=int, default=3, help="of the second run and of resume")
+    parser.add_argument("--other", help="the Python of another environment, by turns with this one")
     given = parser.parse_args()
-    few = 10
     with tempfile.TemporaryDirectory() as folder:
-        bench = Bench(Path(folder))
-        first = bench.run("run", splits=given.splits)
-        print(f"first run, {given.splits} splits: {first:.1f} s, {bench.workers()} workers of work")
-        bench.run("run", splits=few)
-        second, hits, short, clone, clone_short = [], [], [], [], []
+        pythons = {"here": sys.executable} | ({"other": given.other} if given.other else {})
+        times = {
+            place: Times(Bench(Path(folder, place), python), given.splits)
+            for place, python in pythons.items()
+        }
         for _ in range(given.rounds):
-            second.append(bench.run("run", splits=given.splits))
-            print(f"second run: {second[-1]:.2f} s, {bench.workers()} workers of work")
-            hits += bench.hits_ms()
-            short.append(bench.run("run", splits=few))
-            bench.run("run", splits=given.splits, fails=True)
-            clone.append(bench.run("resume", "end"))
-            bench.run("run", splits=few, fails=True)
-            clone_short.append(bench.run("resume", "end"))
-
-    def each(whole, part):
-        return [1000 * (w - p) / (given.splits - few) for w, p in zip(whole, part, strict=True)]
-
-    ours, theirs = each(second, short), each(clone, clone_short)
-    print(
-        f"first / second: {first / statistics.median(second):.1f} by the median, "
-        f"{first / min(second):.1f} by the minimum"
-    )
-    print(f"one hit in the scheduler: median {statistics.median(hits):.2f} ms, min {min(hits):.2f}")
-    print(
-        f"a split that hits, end to end: median {statistics.median(ours):.2f} ms, "
-        f"min {min(ours):.2f}"
-    )
-    print(
-        f"a split that resume clones: median {statistics.median(theirs):.2f} ms, "
-        f"min {min(theirs):.2f}"
-    )
-    print(
-        f"hit / clone: {statistics.median(ours) / statistics.median(theirs):.2f} by medians, "
-        f"{min(ours) / min(theirs):.2f} by minima"
-    )
+            for one in times.values():
+                one.round()
+            if not given.other:
+                times["here"].resume()
+    for place, one in times.items():
+        print(f"{place}:" if given.other else "")
+        one.tell()
     print(f"on {os.cpu_count()} cores, Python {sys.version.split()[0]}")
 
 

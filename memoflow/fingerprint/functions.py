@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import ast
-import dataclasses
 import os
 import types
 from collections.abc import Mapping
 from typing import Any
 
+from memoflow.dataclass import dataclass
 from memoflow.fingerprint.bodies import Body, cells_of, meanings
 from memoflow.fingerprint.chains import follow_import, follow_loaded, follow_names
 from memoflow.fingerprint.modules import Place, find, place_named
@@ -130,7 +130,7 @@ def _body(
     return digest_of(syntax, names).hex
 
 
-@dataclasses.dataclass(frozen=True)
+@dataclass(frozen=True)
 class _Made:
     """What a function was made of: its syntax if that is certain, else its bytecode."""
 
