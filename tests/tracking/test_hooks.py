@@ -152,20 +152,22 @@ def test_an_exception_of_a_signal_is_not_swallowed(case: Case) -> None:
     for i in range(200):
         put(f"d/{i}")
 
+    rung: list[int] = []
+
     def ring(number: int, frame: FrameType | None) -> None:
+        rung.append(number)
         raise TooLongError
 
     def act() -> None:
-        caught = 0
         for _ in range(40):
-            signal.setitimer(signal.ITIMER_REAL, 0.002)
-            try:
+            # Again and again: where Python collects garbage it swallows what its callbacks raise.
+            signal.setitimer(signal.ITIMER_REAL, 0.002, 0.05)
+            with contextlib.suppress(TooLongError):
                 while True:
                     for i in range(200):
                         os.path.exists(f"d/{i}")
-            except TooLongError:
-                caught += 1
-        assert caught == 40
+            signal.setitimer(signal.ITIMER_REAL, 0)
+        assert 40 <= len(rung) <= 44
 
     before = signal.signal(signal.SIGALRM, ring)
     try:
