@@ -6,11 +6,10 @@ from memoflow.tracking.listings import is_match
 from memoflow.tracking.paths import Paths
 from memoflow.tracking.strings import paths_in
 from memoflow.tracking.tracker import AccessTracker
-from memoflow.tracking.world import KINDS, Reads, World
+from memoflow.tracking.world import Reads, World
 
 __all__ = [
     "ABSENT",
-    "KINDS",
     "AccessTracker",
     "FileDigests",
     "Paths",

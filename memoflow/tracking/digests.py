@@ -38,6 +38,14 @@ class State(NamedTuple):
     modified_ns: int
     changed_ns: int
 
+    @classmethod
+    def of(cls, found: os.stat_result) -> State:
+        """Return the state that a call of `stat` found."""
+        return cls(
+            found.st_dev, found.st_ino, found.st_mode, found.st_size, found.st_mtime_ns,
+            found.st_ctime_ns,
+        )  # fmt: skip
+
     @property
     def kind(self) -> str:
         """The sort of thing that it is: "file", "directory" or "other"."""
@@ -56,10 +64,7 @@ def state_of(path: str) -> State | None:
         found = _stat(path)
     except (OSError, ValueError):
         return None
-    return State(
-        found.st_dev, found.st_ino, found.st_mode, found.st_size, found.st_mtime_ns,
-        found.st_ctime_ns,
-    )  # fmt: skip
+    return State.of(found)
 
 
 # The function itself: the module's attribute is replaced while a step runs.
@@ -118,6 +123,14 @@ class FileDigests:
             )
         self._note(name, json.dumps([*state[3:], began, digest]))
         return digest
+
+    def of_file(self, path: str) -> str | None:
+        """Return the digest of the file at a path as it is now, None if there is no file.
+
+        UnreadableError if it has none.
+        """
+        state = state_of(path)
+        return None if state is None or state.kind != "file" else self.of_content(path, state)
 
     def of_code(self, path: str, state: State) -> str:
         """Return the digest of the code in a file, whatever its comments and layout."""

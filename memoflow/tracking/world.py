@@ -23,8 +23,6 @@ from memoflow.tracking.notes import CONTENT, SIZE, Read, link_text
 from memoflow.tracking.paths import Paths
 from memoflow.tracking.tracker import AccessTracker
 
-KINDS = frozenset({"file", "directory", "environment", "code", "package"})
-
 _LINK = " (link)"  # at the end of the name of a symbolic link, of which the target was asked for
 _LONGEST_SUMMARY = 4096  # characters of the names in a folder that are kept to tell which is new
 

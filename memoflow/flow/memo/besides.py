@@ -19,7 +19,7 @@ from memoflow.fingerprint import Part
 from memoflow.flow.memo.parents import UndecidedError
 from memoflow.kinds import memo
 from memoflow.kinds.memo import Entry
-from memoflow.tracking import ABSENT, UnreadableError, World, is_match, state_of
+from memoflow.tracking import ABSENT, UnreadableError, World, is_match
 
 if TYPE_CHECKING:
     from memoflow.flow.memo.lookup import Memoized
@@ -106,11 +106,8 @@ class Besides:
 
     def _digest(self, name: str) -> str:
         """Return the digest of a file's content, "" for one that is not there or unreadable."""
-        path = self.paths.path(name)
-        state = state_of(path)
-        if state is not None and state.kind == "file":
-            with contextlib.suppress(UnreadableError):
-                return self._session.digests.of_content(path, state)
+        with contextlib.suppress(UnreadableError):
+            return self._session.digests.of_file(self.paths.path(name)) or ""
         return ""
 
     def restore(self, entry: Entry) -> None:

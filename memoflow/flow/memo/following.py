@@ -103,7 +103,7 @@ class Following:
         counts by its class, or the cache of a function.
         """
         for path, status in early.files.items():
-            self.tracker.note_earlier(path, _state(status))
+            self.tracker.note_earlier(path, None if status is None else State.of(status))
         for name in early.variables:
             if is_of_results(name):
                 self.tracker.note_variable(name, os.environ.get(name))
@@ -191,12 +191,3 @@ def _is_filled(value: Any) -> bool:
 def _as_part(name: str) -> Part:
     kind, _, inner = name.partition(" ")
     return Part(kind, inner, "") if inner else Part("", name, "")
-
-
-def _state(status: os.stat_result | None) -> State | None:
-    if status is None:
-        return None
-    return State(
-        status.st_dev, status.st_ino, status.st_mode, status.st_size, status.st_mtime_ns,
-        status.st_ctime_ns,
-    )  # fmt: skip

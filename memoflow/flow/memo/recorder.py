@@ -108,10 +108,9 @@ class Recorder:
         found = {}
         for name in besides.written:
             if name in names:
-                path = self._session.paths.path(name)
-                state = state_of(path)
-                if state is not None and state.kind == "file":
-                    found[name] = self._session.digests.of_content(path, state)
+                digest = self._session.digests.of_file(self._session.paths.path(name))
+                if digest is not None:
+                    found[name] = digest
         return found
 
     def _files(self, besides: Followed) -> dict[str, tuple[str, Path]]:
