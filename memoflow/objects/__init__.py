@@ -19,6 +19,7 @@ from memoflow.objects.unpacking import (
 
 if TYPE_CHECKING:
     from memoflow.objects.packing import pack
+    from memoflow.objects.reuse import Earlier
 
 __all__ = [
     "FOLDER",
@@ -26,6 +27,7 @@ __all__ = [
     "NOTHING",
     "Adopted",
     "DamagedBlobError",
+    "Earlier",
     "File",
     "LostBlobError",
     "Manifest",
@@ -51,9 +53,13 @@ __all__ = [
 
 
 def __getattr__(name: str) -> Any:
+    # When they are asked for: most workers save results that have no files, and cut none.
     if name == "pack":
-        # When it is asked for: most workers save results that have no files, and cut none.
         from memoflow.objects.packing import pack
 
         return pack
+    if name == "Earlier":
+        from memoflow.objects.reuse import Earlier
+
+        return Earlier
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

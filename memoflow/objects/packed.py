@@ -13,8 +13,9 @@ Located = tuple[Digest, int, int]  # blob, offset, length
 class Packed:
     """The files that a save cut into pieces, and what of them was new.
 
-    `new` tells where pieces that were new can be found from now on, by their XXH3-128, and
-    `whole` which files became blobs by themselves.
+    `new` tells where pieces that were stored can be found from now on, by their XXH3-128, `whole`
+    which files became blobs by themselves, and `sizes` how long packs are at least, as far as that
+    is known.
     """
 
     files: tuple[File, ...]
@@ -22,6 +23,7 @@ class Packed:
     new: dict[str, Located]
     whole: tuple[Digest, ...]
     new_bytes: int
+    sizes: dict[Digest, int]
 
 
-NOTHING = Packed((), (), {}, (), 0)
+NOTHING = Packed((), (), {}, (), 0, {})

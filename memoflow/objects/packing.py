@@ -25,14 +25,14 @@ from memoflow.names import Digest
 from memoflow.objects.blobs import blob_name, xxh3_of
 from memoflow.objects.cutting import Region, piece_bytes, text
 from memoflow.objects.linking import device_of_blobs, take
-from memoflow.objects.manifest import MOST, File, Manifest, Piece
+from memoflow.objects.manifest import MOST, File, Piece
 from memoflow.objects.packed import Located, Packed
 from memoflow.objects.planning import Draft, Pack, Span, Spot, is_whole_file, jobs, planned
-from memoflow.objects.reading import Reader, present_pieces, same_bytes
+from memoflow.objects.reading import Reader, changed
+from memoflow.objects.reuse import Earlier
 from memoflow.objects.tree import Tree
 
 T = TypeVar("T")
-Known = Callable[[Sequence[str]], Mapping[str, Located]]
 
 _PACK_BYTES = 16 << 20
 _THREADS = 3  # and as many packs in memory
@@ -49,9 +49,8 @@ def pack(
     *,
     whole: bool = False,
     linked: bool = False,
-    known: Known = lambda xxh3s: {},
-    previous: Manifest | None = None,
-    proven: bool = False,
+    earlier: Earlier | None = None,
+    least_use: float = 0.0,
     fresh: bool = False,
     beat: Callable[[], None] = lambda: None,
     durable: bool = True,
@@ -59,18 +58,16 @@ def pack(
     """Write the tree's bytes as blobs; RequestError if it changes meanwhile.
 
     `whole` keeps each file of a megabyte or more as a blob of its own, with `linked` by a hard link
-    where that can be, and then smaller ones as well, unless they are inline. A piece that
-    `previous` has by its XXH3-128 is taken for the same; one that `known` finds anywhere else only
-    if its bytes are equal, since that hash does not withstand forgery. The blobs of `previous` are
-    looked at, unless it is `proven` that they are there. With `fresh` no pack gets a name that one
-    had before. `beat` is called from any thread each time that some megabytes are done.
+    where that can be, and then smaller ones as well, unless they are inline. Pieces that an
+    `earlier` save has stored are not stored again, unless they are less than the share `least_use`
+    of their pack: then they are, so that the rest of it can go. With `fresh` no pack gets a name
+    that one had before. `beat` is called from any thread each time that some megabytes are done.
     """
     if len(tree.sources) + len(tree.links) > MOST:
         raise RequestError(f"cannot save more than {MOST:,} files at once; put them in an archive")
     packer = _Packer(
         backend,
-        known,
-        present_pieces(backend, previous, proven=proven),
+        earlier or Earlier(backend),
         linked=linked,
         salt=os.urandom(_SALT_BYTES) if fresh else b"",
         beat=beat,
@@ -81,6 +78,7 @@ def pack(
         Draft(source, whole=whole and is_whole_file(source, device)) for source in tree.sources
     ]
     packer.run(drafts)
+    packer.store_anew(drafts, least_use)
     tree.check()
     files = [draft.finished() for draft in drafts]
     files += [File(path, 0, target=target) for path, target in tree.links.items()]
@@ -90,8 +88,9 @@ def pack(
         {spot.xxh3: spot.piece()[:3] for spot in packer.mine.values()},
         tuple(packer.whole),
         packer.whole_bytes
-        + sum(spot.length for spot in packer.mine.values())
+        + sum(spot.length for spot in packer.mine.values() if spot.is_new)
         + sum(len(draft.inline or b"") for draft in drafts),
+        packer.sizes(),
     )
 
 
@@ -103,8 +102,7 @@ class _Packer:
     def __init__(
         self,
         backend: Backend,
-        known: Known,
-        unchanged: dict[tuple[str, int], Piece],
+        earlier: Earlier,
         *,
         linked: bool,
         salt: bytes,
@@ -112,11 +110,10 @@ class _Packer:
         durable: bool,
     ) -> None:
         self.backend = backend
-        self.known = known
+        self.earlier = earlier
         self.mine: dict[tuple[str, int], Spot] = {}
         self.whole: list[Digest] = []
         self.whole_bytes = 0
-        self.unchanged = unchanged
         self.piece_bytes = 0
         self._linked = linked
         # Behind what packs hold, where no piece lies, for the sake of another digest.
@@ -145,6 +142,36 @@ class _Packer:
         for written in self._writing:
             written.result()
         self._in_threads(self._write_joined, _joined([worker.rest() for worker in workers]))
+
+    def store_anew(self, drafts: list[Draft], least_use: float) -> None:
+        """Store the pieces once more of which a pack of an earlier save holds little else.
+
+        They are put together in packs of their own: what has outlived its pack once will do so
+        again, and what is packed with it as well.
+        """
+        spans = [span for draft in drafts for span in draft.spans]
+        reused = [each for span in spans for each in span.placed if isinstance(each, Piece)]
+        thin = self.earlier.thin(reused, least_use)
+        if not thin:
+            return
+        worker = _Worker(self)
+        with ThreadPoolExecutor(_WRITERS, thread_name_prefix="memoflow-write") as self._writers:
+            self._writing = []
+            for span in spans:
+                worker.store_anew(span, thin)
+        for written in self._writing:
+            written.result()
+        for rests in _joined([worker.rest()]):
+            self._write_joined(rests)
+
+    def sizes(self) -> dict[Digest, int]:
+        """Return the sizes of the blobs that are known: packs of this save and of earlier ones."""
+        sizes = dict(self.earlier.sizes)
+        for spot in self.mine.values():
+            piece = spot.piece()
+            end = piece.offset + piece.length
+            sizes[piece.blob] = max(sizes.get(piece.blob, 0), end)
+        return sizes
 
     def beat(self) -> None:
         """Tell that work gets on; raise an error if it need not."""
@@ -324,9 +351,10 @@ class _Worker:
         """Decide for each piece that was read where it lies, and keep it if it is new."""
         self._packer.beat()
         keys = list(zip(map(xxh3_of, self._slices(self._lengths)), self._lengths, strict=True))
-        unchanged = list(map(self._packer.unchanged.get, keys))
+        earlier = self._packer.earlier
+        unchanged = list(map(earlier.unchanged.get, keys))
         unknown = [key[0] for key, piece in zip(keys, unchanged, strict=True) if piece is None]
-        known = self._packer.known(unknown) if unknown else {}
+        known = earlier.known(unknown) if unknown else {}
         at = self._tail
         for span, key, piece in zip(self._spans, keys, unchanged, strict=True):
             span.placed.append(piece or self._find(key, known, at) or self._keep(key, at))
@@ -342,16 +370,36 @@ class _Worker:
         return self._sliced[2]
 
     def _find(self, key: tuple[str, int], known: Mapping[str, Located], at: int) -> Piece | None:
-        located = known.get(key[0])
-        if located is None or located[2] != key[1] or key in self._packer.mine:
+        if key in self._packer.mine:
             return None
-        piece = Piece(*located, key[0])
-        view = self._view[at : at + key[1]]
-        return piece if same_bytes(self._packer.backend, piece, view) else None
+        return self._packer.earlier.find(key, known, self._view[at : at + key[1]])
 
-    def _keep(self, key: tuple[str, int], at: int) -> Spot:
+    def store_anew(self, span: Span, thin: set[Digest]) -> None:
+        """Keep the pieces of a span in this pack that lie in one of these blobs."""
+        lengths = [each.length for each in span.placed]
+        places = accumulate(lengths, initial=span.region.start)
+        wanted = [
+            (number, piece, at)
+            for number, (piece, at) in enumerate(zip(span.placed, places, strict=False))
+            if isinstance(piece, Piece) and piece.blob in thin and piece.length <= _PACK_BYTES
+        ]
+        if not wanted:
+            return
+        with Reader(span.source) as reader:
+            for number, piece, at in wanted:
+                if piece.length > _PACK_BYTES - self._tail:
+                    self.flush()
+                self._packer.beat()
+                view = self._view[self._tail :][: piece.length]
+                reader.read_into(view, at)
+                if xxh3_of(view) != piece.xxh3:
+                    raise changed(span.source)
+                key = (piece.xxh3, piece.length)
+                span.placed[number] = self._keep(key, self._tail, is_new=False)
+
+    def _keep(self, key: tuple[str, int], at: int, *, is_new: bool = True) -> Spot:
         xxh3, length = key
-        mine = Spot(self._pack, self._tail, length, xxh3)
+        mine = Spot(self._pack, self._tail, length, xxh3, is_new)
         # In one step, since another thread may have found the same.
         spot = self._packer.mine.setdefault(key, mine)
         if spot is mine:

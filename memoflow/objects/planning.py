@@ -28,12 +28,13 @@ class Pack:
 
 @dataclass(eq=False, slots=True)
 class Spot:
-    """Where a new piece will lie when its pack is written."""
+    """Where a piece will lie when its pack is written; the store may have it already, elsewhere."""
 
     pack: Pack
     offset: int
     length: int
     xxh3: str
+    is_new: bool = True
 
     def piece(self) -> Piece:
         assert self.pack.digest is not None

@@ -6,11 +6,8 @@ import os
 from collections.abc import Iterator, Sequence
 from types import TracebackType
 
-from memoflow.backends import Backend
-from memoflow.backends.failures import translated
 from memoflow.errors import RequestError
-from memoflow.objects.blobs import blob_name, xxh3_of
-from memoflow.objects.manifest import Manifest, Piece
+from memoflow.objects.blobs import xxh3_of
 from memoflow.objects.tree import Source
 
 
@@ -95,39 +92,3 @@ def changed(source: Source) -> RequestError:
     return RequestError(
         f"{source.path} changed while it was being saved; save when nothing writes to it"
     )
-
-
-def same_bytes(backend: Backend, piece: Piece, view: memoryview) -> bool:
-    """Tell whether a stored piece has just these bytes."""
-    name = blob_name(piece.blob)
-    file = backend.open(name)
-    if file is None:
-        return False
-    with file, translated("read", name):
-        file.seek(piece.offset)
-        # Not the other way round: a memoryview compares byte by byte.
-        return bytearray(file.read(piece.length)) == view
-
-
-def present_pieces(
-    backend: Backend, previous: Manifest | None, *, proven: bool
-) -> dict[tuple[str, int], Piece]:
-    """Return what can be used again of a manifest's pieces, by XXH3-128 and length.
-
-    That is what lies in blobs that are there and long enough, or all if that is `proven`.
-    """
-    if previous is None:
-        return {}
-    if proven:
-        pieces = (piece for file in previous.files for piece in file.pieces)
-        return {(piece.xxh3, piece.length): piece for piece in pieces}
-    blobs = sorted({piece.blob for file in previous.files for piece in file.pieces})
-    sizes = backend.sizes([blob_name(blob) for blob in blobs])
-    # As long as it is, not as it should be: what was cut off cannot be taken for present.
-    ends = {blob: size or 0 for blob, size in zip(blobs, sizes, strict=True)}
-    return {
-        (piece.xxh3, piece.length): piece
-        for file in previous.files
-        for piece in file.pieces
-        if piece.offset + piece.length <= ends[piece.blob]
-    }

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import os
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import replace
+from dataclasses import field, replace
 from functools import partial
 from typing import Any
 
@@ -31,6 +31,10 @@ from memoflow.store.ref_file import LARGEST_INLINE_BYTES, Stored, encode
 from memoflow.store.refs import Refs, ref_name
 
 _TRIES = 3
+# The share of a pack that a save must use, or it stores again what it would use: where earlier
+# saves stay, so that equal pieces are kept once; and where they are dropped, so that packs go.
+LEAST_USE = 1 / 8
+LEAST_USE_OF_DROPPED = 1 / 2
 
 # Given the key that was taken, or None at first: the next one, or None to leave it at that.
 NextKey = Callable[[Key | None], Key | None]
@@ -41,11 +45,13 @@ class Previous:
     """The last save of a series: its manifest, and what its ref holds of that.
 
     `proven` tells that its blobs were there at the time of the outlook that the save goes by.
+    `sizes` are how long they were, as far as this machine knows without asking.
     """
 
     manifest: Manifest
     listed: dict[str, Any] | Digest
     proven: bool = False
+    sizes: Mapping[Digest, int] = field(default_factory=dict)
 
 
 def save(
@@ -61,10 +67,12 @@ def save(
     durable: bool,
     created: float | None = None,
     outlook: Outlook | None = None,
+    least_use: float = LEAST_USE,
 ) -> Ref:
     """Save under the first key that is free; see `Store.save` and `Store.append`.
 
-    `outlook` is from before anything was looked for that `previous` has.
+    `outlook` is from before anything was looked for that `previous` has. `least_use` is the share
+    of a pack that must be of use for the save to refer to it.
     """
     plain, created = _plain(meta), clock() if created is None else created
     outlook = outlook or refs.deletions.outlook()
@@ -72,7 +80,7 @@ def save(
     with LongSave(refs.backend, clock=clock) as progress:
         for _ in range(_TRIES):
             manifest, packed, new_bytes = _put(
-                refs, payload, previous, progress, durable=durable, fresh=fresh
+                refs, payload, previous, progress, least_use, durable=durable, fresh=fresh
             )
             listed = _put_manifest(refs.backend, manifest, previous, durable=durable, fresh=fresh)
             encoded = partial(
@@ -99,7 +107,7 @@ def save(
             )
             if verdict is Verdict.THERE:
                 refs.index.record([ref])
-                _remember_proven(refs, ref)
+                _remember_proven(refs, ref, manifest, packed)
                 refs.index.record_pieces(packed.new)
                 proofs.remember(_states(refs.backend, packed.whole))
                 return ref
@@ -129,14 +137,40 @@ def proven(refs: Refs, ref: Ref, outlook: Outlook) -> bool:
     return refs.index.recall([fact]).get(fact) == _proof(ref, outlook)
 
 
-def _remember_proven(refs: Refs, ref: Ref) -> None:
-    if not refs.backend.is_local:
-        refs.index.remember({_proven_fact(ref): _proof(ref, refs.deletions.outlook())})
+def known_sizes(refs: Refs, ref: Ref) -> dict[Digest, int]:
+    """Return how long the packs are that the last save of a series uses, as far as is known here.
+
+    Empty where it is cheap to look.
+    """
+    if refs.backend.is_local:
+        return {}
+    fact = _fact("sizes", ref)
+    try:
+        known = json.loads(refs.index.recall([fact]).get(fact, "{}"))
+        return {Digest(f"sha256:{name}"): int(size) for name, size in known.items()}
+    except (ValueError, TypeError, AttributeError):
+        return {}
+
+
+def _remember_proven(refs: Refs, ref: Ref, manifest: Manifest, packed: Packed) -> None:
+    if refs.backend.is_local:
+        return
+    sizes = {blob.hex: packed.sizes[blob] for blob in manifest.blobs & packed.sizes.keys()}
+    refs.index.remember(
+        {
+            _proven_fact(ref): _proof(ref, refs.deletions.outlook()),
+            _fact("sizes", ref): json.dumps(sizes),
+        }
+    )
 
 
 def _proven_fact(ref: Ref) -> str:
+    return _fact("proven", ref)
+
+
+def _fact(what: str, ref: Ref) -> str:
     # One for a series, so that there are not more and more of them.
-    return f"proven {str(ref.key).rpartition('/')[0]}"
+    return f"{what} {str(ref.key).rpartition('/')[0]}"
 
 
 def _proof(ref: Ref, outlook: Outlook) -> str:
@@ -211,6 +245,7 @@ def _put(
     payload: Payload,
     previous: Previous | None,
     progress: LongSave,
+    least_use: float,
     *,
     durable: bool,
     fresh: bool,
@@ -219,7 +254,7 @@ def _put(
 
     With `fresh` all that can be is written under names that were never used.
     """
-    packed = _pack(refs, payload, previous, progress, durable=durable, fresh=fresh)
+    packed = _pack(refs, payload, previous, progress, least_use, durable=durable, fresh=fresh)
     taken = []
     for name, adoption in sorted(payload.adopted.items()):
         progress.beat()
@@ -235,52 +270,66 @@ def _pack(
     payload: Payload,
     previous: Previous | None,
     progress: LongSave,
+    least_use: float,
     *,
     durable: bool,
     fresh: bool,
 ) -> Packed:
     if payload.tree is None and not payload.files:
         return NOTHING
-    from memoflow.objects import pack  # Here, since results without files need none of it.
+    # Here, since results without files need none of it.
+    from memoflow.objects import Earlier, pack
 
+    sizes: dict[Digest, int] = {} if previous is None else dict(previous.sizes)
+    earlier = Earlier(
+        refs.backend,
+        previous=None if previous is None else previous.manifest,
+        proven=previous is not None and previous.proven,
+        known=_known(refs, sizes, fresh=fresh),
+        sizes=sizes,
+    )
     return pack(
         refs.backend,
         Tree.survey(payload.tree, payload.files),
         whole=payload.whole and not fresh,
         linked=payload.linked and not fresh,
-        known=_known(refs, fresh=fresh),
-        previous=None if previous is None else previous.manifest,
-        proven=previous is not None and previous.proven,
+        earlier=earlier,
+        least_use=least_use,
         fresh=fresh,
         beat=progress.beat,
         durable=durable,
     )
 
 
-def _known(refs: Refs, *, fresh: bool) -> Callable[[Sequence[str]], Mapping[str, Any]]:
+def _known(
+    refs: Refs, sizes: dict[Digest, int], *, fresh: bool
+) -> Callable[[Sequence[str]], Mapping[str, Any]]:
     """Return where a save may look for pieces that other saves have stored.
 
     What is found is compared with stored bytes, so elsewhere only that is of use of which this
-    machine has a copy, and then only while the original is there as well.
+    machine has a copy, and then only while the original is there as well. `sizes` is told how long
+    those are.
     """
     if fresh:
         return lambda xxh3s: {}
     backend = refs.backend
     if backend.is_local:
         return refs.index.find_pieces
-    sizes: dict[Digest, int] = {}
+    asked: dict[Digest, int] = {}
 
     def known(xxh3s: Sequence[str]) -> Mapping[str, Any]:
         places = refs.index.find_pieces(xxh3s)
-        new = sorted({place.blob for place in places.values()} - sizes.keys())
+        new = sorted({place.blob for place in places.values()} - asked.keys())
         here = [blob for blob in new if backend.path(blob_name(blob)) is not None]
         there = backend.sizes([blob_name(blob) for blob in here]) if here else []
-        sizes.update(dict.fromkeys(new, 0))
-        sizes.update((blob, size or 0) for blob, size in zip(here, there, strict=True))
+        asked.update(dict.fromkeys(new, 0))
+        found = {blob: size or 0 for blob, size in zip(here, there, strict=True)}
+        asked.update(found)
+        sizes.update(found)
         return {
             xxh3: place
             for xxh3, place in places.items()
-            if place.offset + place.length <= sizes[place.blob]
+            if place.offset + place.length <= asked[place.blob]
         }
 
     return known

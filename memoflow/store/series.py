@@ -12,7 +12,7 @@ from memoflow.names import Key, Ref
 from memoflow.store.deletions import Outlook
 from memoflow.store.ref_file import Stored
 from memoflow.store.refs import Refs
-from memoflow.store.saving import Previous, proven
+from memoflow.store.saving import LEAST_USE, LEAST_USE_OF_DROPPED, Previous, known_sizes, proven
 
 _NUMBER = re.compile(r"[0-9]{8}(-[0-9a-f]+)?")
 _TOKEN = re.compile(r"[0-9a-f]{1,32}")
@@ -49,13 +49,18 @@ class Next:
         self._after = after
         self._began = time.monotonic()
         self._listed: list[Key] | None = None
+        # Larger once a save of the series was dropped: by a rule, then more will be.
+        self.least_use = LEAST_USE
 
     def previous(self, latest: Callable[[], Ref | None]) -> Previous | None:
         """Return the last save that is whole; None if there is none."""
+        listed = numbered(self._refs, self._series)
+        if listed and len(listed) < _number(listed[0]):
+            self.least_use = LEAST_USE_OF_DROPPED
         if not self._refs.backend.is_local:
             # One listing for this and for the number.
-            self._listed = numbered(self._refs, self._series)
-            return _first_of(self._refs, self._listed, self.outlook)
+            self._listed = listed
+            return _first_of(self._refs, listed, self.outlook)
         ref = latest()
         if ref is None:
             return None
@@ -88,7 +93,8 @@ def _first_of(refs: Refs, keys: list[Key], outlook: Outlook) -> Previous | None:
 
 def _as_previous(refs: Refs, stored: Stored, outlook: Outlook) -> Previous:
     is_proven = proven(refs, stored.ref, outlook)
-    return Previous(refs.manifest(stored), stored.manifest, is_proven)
+    sizes = known_sizes(refs, stored.ref) if is_proven else {}
+    return Previous(refs.manifest(stored), stored.manifest, is_proven, sizes)
 
 
 def _number(key: Key) -> int:

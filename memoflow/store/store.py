@@ -224,6 +224,7 @@ class Store:
             previous=previous,
             durable=durable,
             outlook=coming.outlook,
+            least_use=coming.least_use,
         )
 
     def manifest(self, ref: Ref) -> Manifest:

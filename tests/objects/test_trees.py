@@ -22,6 +22,7 @@ from memoflow.errors import BackendError, NotFoundError, RequestError
 from memoflow.names import Digest
 from memoflow.objects import (
     DamagedBlobError,
+    Earlier,
     LostBlobError,
     Manifest,
     Tree,
@@ -159,14 +160,15 @@ def test_what_has_not_changed_since_the_previous_save_is_not_stored_again(
 ) -> None:
     first, second = os.urandom(4 * MIB), os.urandom(4 * MIB)
     previous = save(backend, None, files={"a": first})
-    save(backend, None, files={"a": first + second}, previous=previous)
+    save(backend, None, files={"a": first + second}, earlier=Earlier(backend, previous=previous))
     assert size(backend) == 8 * MIB
 
 
 def test_what_is_known_to_be_there_is_not_stored_again(backend: Memory) -> None:
     data = os.urandom(2 * MIB)
     packed = pack(backend, Tree.survey(None, {"a": data}))
-    pack(backend, Tree.survey(None, {"b": data, "c": b"x" * 5000}), known=lambda _: packed.new)
+    earlier = Earlier(backend, known=lambda _: packed.new)
+    pack(backend, Tree.survey(None, {"b": data, "c": b"x" * 5000}), earlier=earlier)
     assert size(backend) == 2 * MIB + 5000
 
 
@@ -174,7 +176,8 @@ def test_what_is_known_but_gone_is_stored_again(backend: Memory) -> None:
     data = os.urandom(5000)
     packed = pack(backend, Tree.survey(None, {"a": data}))
     backend.delete([found.name for found in backend.list("blobs")])
-    pack(backend, Tree.survey(None, {"a": data}), known=lambda _: packed.new)
+    earlier = Earlier(backend, known=lambda _: packed.new)
+    pack(backend, Tree.survey(None, {"a": data}), earlier=earlier)
     assert size(backend) == 5000
 
 
@@ -185,7 +188,7 @@ def test_what_was_truncated_is_stored_again(
     previous = save(backend, tree, whole=whole)
     for found in list(backend.list("blobs")):
         backend.write(found.name, (backend.read(found.name) or b"")[:-1])
-    manifest = save(backend, tree, whole=whole, previous=previous)
+    manifest = save(backend, tree, whole=whole, earlier=Earlier(backend, previous=previous))
     unpack(backend, manifest, tmp_path / "out")
     assert snapshot(tmp_path / "out") == snapshot(tree)
 
@@ -206,7 +209,8 @@ def test_what_only_has_the_same_hash_is_stored_all_the_same(backend: Memory) -> 
     def known(xxh3s: Sequence[str]) -> dict[str, tuple[Digest, int, int]]:
         return dict.fromkeys(xxh3s, located)
 
-    (file,) = pack(backend, Tree.survey(None, {"a": data}), known=known).files
+    earlier = Earlier(backend, known=known)
+    (file,) = pack(backend, Tree.survey(None, {"a": data}), earlier=earlier).files
     assert read_file(backend, file) == data
 
 
@@ -215,7 +219,8 @@ def test_what_changed_in_a_large_file_is_all_that_is_stored_again(backend: Memor
     previous = save(backend, None, files={"a": bytes(data)})
     for at in range(0, 40 * MIB, 4 * MIB):
         data[at + 1000] ^= 1
-    packed = pack(backend, Tree.survey(None, {"a": bytes(data)}), previous=previous)
+    earlier = Earlier(backend, previous=previous)
+    packed = pack(backend, Tree.survey(None, {"a": bytes(data)}), earlier=earlier)
     assert packed.new_bytes == 10 * 256 * KIB
     assert read_file(backend, packed.files[0]) == data
 
@@ -226,7 +231,8 @@ def test_a_piece_is_not_taken_from_a_damaged_blob(backend: Memory, spoil) -> Non
     packed = pack(backend, Tree.survey(None, {"a": data}))
     (name,) = (found.name for found in backend.list("blobs"))
     backend.write(name, spoil(backend.read(name)))
-    (file,) = pack(backend, Tree.survey(None, {"a": data}), known=lambda _: packed.new).files
+    earlier = Earlier(backend, known=lambda _: packed.new)
+    (file,) = pack(backend, Tree.survey(None, {"a": data}), earlier=earlier).files
     assert read_file(backend, file) == data
 
 
