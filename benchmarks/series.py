@@ -2,8 +2,8 @@
 
     python -m benchmarks.series --saves 300
 
-Stored is what all blobs take after a sweep; live are the pieces of the checkpoints that are kept,
-each content counted once.
+Stored is what all blobs take, without any sweep; live are the pieces of the checkpoints that are
+kept, each content counted once.
 """
 
 from __future__ import annotations
@@ -62,15 +62,10 @@ def run(write: Callable[[random.Random, Path], None], saves: int, keep: int) -> 
         store = open_store(Path(scratch, "store"), cache_dir=Path(scratch, "cache"))
         tree = Path(scratch, "tree")
         tree.mkdir()
-        written = 0
         for number in range(1, saves + 1):
             write(chance, tree)
-            written += checkpoint.save(
-                store, SERIES, tree, ABOUT, token=checkpoint.new_token()
-            ).ref.new_bytes
+            checkpoint.save(store, SERIES, tree, ABOUT, token=checkpoint.new_token())
             checkpoint.keep_last(store, SERIES, ABOUT.task, keep)
-            if number % 10 == 0:
-                store.sweep(now=True)
             if number in LOOKS:
                 stored, live = sizes(store)
                 yield (

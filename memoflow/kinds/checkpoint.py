@@ -192,7 +192,7 @@ def of_task(store: Store, flow: str, step: str, task: str) -> list[Checkpoint]:
 def keep_last(
     store: Store, series: Key, task: str, count: int, *, keep: Iterable[Key] = ()
 ) -> list[Ref]:
-    """Forget all but the last `count` of each name that a task saved; return what went.
+    """Replace all but the last `count` of each name that a task saved; return what went.
 
     Never the newest that a policy would load, and none of `keep`. Other tasks of the same identity
     may be running, and keep theirs.
@@ -208,8 +208,9 @@ def keep_last(
         first = checkpoint.about.latest and not to_resume
         to_resume = to_resume or checkpoint.about.latest
         if seen[name] > count and not first and checkpoint.ref.key not in spared:
-            store.forget(checkpoint.ref.key)
             gone.append(checkpoint.ref)
+    if gone:
+        store.replace(gone[::-1], mine[0].ref)
     return gone
 
 

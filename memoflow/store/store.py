@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections import Counter
-from collections.abc import Callable, Collection, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, suppress
 from datetime import timedelta
 from pathlib import Path
@@ -31,6 +31,7 @@ from memoflow.store.turns import claim
 # What looks after a store is imported where it is used: tasks look up and save, and start sooner.
 if TYPE_CHECKING:
     from memoflow.store.eviction import Evicted
+    from memoflow.store.leftovers import Leftovers
     from memoflow.store.sweeping import Swept
     from memoflow.store.verification import Problem
 
@@ -60,6 +61,7 @@ class Store:
         self._clock = clock
         self._refs = Refs(backend, index, keyring=keyring, sleep=sleep)
         self._proofs = IndexedProofs(index, clock=clock)
+        self._leftovers: Leftovers | None = None
 
     def __repr__(self) -> str:
         return f"<Store in {self.backend}>"
@@ -342,6 +344,23 @@ class Store:
     def forget(self, key: Key) -> None:
         """Drop what the key resolves to; `sweep` frees its bytes. Absent is fine."""
         self._refs.drop([key])
+
+    def replace(self, old: Sequence[Ref], new: Ref) -> None:
+        """Drop refs in whose place another is there now, and free their bytes soon.
+
+        On this machine before they exceed those of `new`; elsewhere a sweep frees them, since it
+        takes many requests to tell what else needs them.
+        """
+        if not self.backend.is_local:
+            self._refs.drop([ref.key for ref in old])
+            return
+        from memoflow.store.leftovers import Leftovers
+
+        if self._leftovers is None:
+            self._leftovers = Leftovers(self._refs)
+        self._leftovers.add(old)
+        self._refs.drop([ref.key for ref in old])
+        self._leftovers.free(new)
 
     def touch(self, ref: Ref) -> None:
         """Note that the ref was used, for `evict` on this machine."""

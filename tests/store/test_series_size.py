@@ -91,6 +91,32 @@ def test_what_is_stored_stays_within_bounds(on_disk: Store, tmp_path: Path, writ
 
 
 @pytest.mark.parametrize("write", SHAPES)
+def test_replaced_saves_are_freed_without_a_sweep(on_disk: Store, tmp_path: Path, write) -> None:
+    chance, files = random.Random(7), dict[str, bytes]()
+    last, worst = None, 0.0
+    for _ in range(30):
+        write(chance, files)
+        ref = on_disk.append(SERIES, Payload(files=dict(files), tree=some(tmp_path)))
+        if last is not None:
+            on_disk.replace([last], ref)
+        last = ref
+        worst = max(worst, stored(on_disk) / live(on_disk, [ref]))
+    assert worst <= MOST
+    contents(on_disk.load(ref, tmp_path / "loaded"))
+
+
+def test_what_another_ref_needs_is_not_freed_with_a_replaced_save(
+    on_disk: Store, tmp_path: Path
+) -> None:
+    first = random.Random(1).randbytes(400_000)
+    kept = on_disk.append(SERIES, Payload(files={"a": first}))
+    also = on_disk.append(SERIES, Payload(files={"a": first}))
+    new = on_disk.append(SERIES, Payload(files={"a": random.Random(2).randbytes(4000)}))
+    on_disk.replace([kept], new)
+    assert contents(on_disk.load(also, tmp_path / "loaded")) == {"a": first}
+
+
+@pytest.mark.parametrize("write", SHAPES)
 def test_it_does_where_asking_is_slow(tmp_path: Path, write: Shape) -> None:
     store = open_store(Far(), cache_dir=tmp_path / "cache")
     assert run(store, write, saves=31, keep=1, folder=tmp_path) <= MOST
