@@ -233,7 +233,12 @@ class Local:
         flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC
         with translated("write", path):
             made: _Paths = []
-            file = self._in_folder(path, lambda: os.open(temporary, flags, 0o444), made)
+            try:
+                file = self._in_folder(path, lambda: os.open(temporary, flags, 0o444), made)
+            except OSError:
+                # Each try of a sweep on a full disk would cost an inode.
+                self._drop_empty(directory)
+                raise
             try:
                 try:
                     if like is None or not _share(file, like):
