@@ -50,7 +50,7 @@ def _round(kind: str, what: str, words: list[str], seed: int) -> int:
     ):
         store = open_store(place / "store", cache_dir=place / "cache")
         store.save(KEPT, Payload(files={"kept": os.urandom(5000)}))
-        for number in range(chance.randrange(10, 60)):
+        for number in range(chance.randrange(20, 60)):
             key = Key.of("memo", "Flow", "fit", "scope", "results", f"{number}", "refs", "00000001")
             store.save(key, Payload(files={"gone": os.urandom(chance.randrange(60_000, 120_000))}))
             if words != ["gc", "--max-size=1MB"]:
