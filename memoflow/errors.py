@@ -51,6 +51,10 @@ class BackendUnavailableError(BackendError):
     """The backend failed for now: retrying may help."""
 
 
+class NoRoomError(BackendUnavailableError):
+    """There is no room left where bytes are kept: free some, there or of a quota."""
+
+
 class LeaseLostError(MemoflowError):
     """Another process took this key over."""
 

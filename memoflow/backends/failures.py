@@ -1,4 +1,4 @@
-"""Failures: which OSError means that retrying will not help, and what to do about it."""
+"""Failures: each OSError as the error that tells who must act, and what there is to do."""
 
 from __future__ import annotations
 
@@ -7,11 +7,50 @@ import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-from memoflow.errors import BackendDeniedError, BackendError, BackendUnavailableError
+from memoflow.errors import (
+    BackendDeniedError,
+    BackendError,
+    BackendUnavailableError,
+    NoRoomError,
+)
 
-_DENIED = {errno.EACCES, errno.EPERM, errno.EROFS}
-_FULL = {errno.ENOSPC, errno.EDQUOT}
-_PASSING = {errno.EIO, errno.ESTALE, errno.ETIMEDOUT, errno.EMFILE, errno.ENFILE, errno.EAGAIN}
+_ADVICE: dict[int, tuple[type[BackendError], str]] = {
+    errno.EACCES: (BackendDeniedError, "check who owns it and its mode"),
+    errno.EPERM: (BackendDeniedError, "check who owns it, its mode, and that it is not immutable"),
+    errno.EROFS: (
+        BackendDeniedError,
+        "its file system is mounted read-only; mount it read-write, or keep the store elsewhere",
+    ),
+    errno.ENOSPC: (NoRoomError, "free some space, then run again"),
+    errno.EDQUOT: (
+        NoRoomError,
+        "your disk quota is used up (`quota` shows it); delete files or have it raised",
+    ),
+    errno.ENAMETOOLONG: (
+        BackendError,
+        "the path is too long for this file system; keep the store in a directory with a shorter "
+        "path, or give a shorter name",
+    ),
+    errno.EMFILE: (
+        BackendUnavailableError,
+        "this process has too many files open; close some, or raise the limit (`ulimit -n`)",
+    ),
+    errno.ENFILE: (
+        BackendUnavailableError,
+        "this machine has too many files open; end some processes, or raise fs.file-max",
+    ),
+    errno.EIO: (
+        BackendUnavailableError,
+        "the disk or its connection failed; look into the system's log, and try again",
+    ),
+    errno.ESTALE: (
+        BackendUnavailableError,
+        "the server has lost track of this file; try again, or mount it anew",
+    ),
+    errno.ETIMEDOUT: (BackendUnavailableError, "it may work later"),
+    errno.EAGAIN: (BackendUnavailableError, "it may work later"),
+}
+_OTHERWISE = (BackendError, "check that this path can be used")
 
 
 @contextmanager
@@ -20,11 +59,30 @@ def translated(verb: str, path: os.PathLike[str] | str) -> Iterator[None]:
     try:
         yield
     except OSError as error:
+        kind, advice = _ADVICE.get(error.errno or 0, _OTHERWISE)
+        if error.errno == errno.ENOSPC:
+            advice = _without_inodes(os.fspath(path)) or advice
         what = f"cannot {verb} {os.fspath(path)}: {error.strerror or error}"
-        if error.errno in _DENIED:
-            raise BackendDeniedError(f"{what}; check who owns it and its mode") from error
-        if error.errno in _FULL:
-            raise BackendUnavailableError(f"{what}; free some space and run again") from error
-        if error.errno in _PASSING:
-            raise BackendUnavailableError(f"{what}; it may work later") from error
-        raise BackendError(f"{what}; check that this path can be used") from error
+        raise kind(f"{what}; {advice}") from error
+
+
+def _without_inodes(path: str) -> str:
+    """Return what to do where only the inodes are used up, "" where it is the bytes."""
+    while True:
+        try:
+            info = os.statvfs(path)
+        except FileNotFoundError:
+            above = os.path.dirname(path)
+            if above == path:
+                return ""
+            path = above
+        except OSError:
+            return ""
+        else:
+            # Some file systems make inodes as they are needed, and count none.
+            if info.f_files <= 0 or info.f_favail > 0:
+                return ""
+            return (
+                f"no inodes are free there: {info.f_files} are in use, one by each file and "
+                "directory (`df -i` shows them); delete files, of whatever size, then run again"
+            )

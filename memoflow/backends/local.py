@@ -21,7 +21,9 @@ from memoflow.backends.backend import (
     chunks_of,
     folder,
 )
+from memoflow.backends.exclusive import ANSWERS, WAYS, Way, give
 from memoflow.backends.failures import translated
+from memoflow.backends.flushing import flush, flush_folder
 from memoflow.errors import NotFoundError
 
 _Paths = list[str]  # Said here: inside the class, `list` is one of its verbs.
@@ -30,8 +32,6 @@ _TEMPORARY = ".tmp-"
 _FICLONE = 0x40049409  # of linux/fs.h: btrfs and XFS know it
 _NO_FILE = {errno.ELOOP, errno.ENXIO}  # a link, a socket
 _ABSENT = (FileNotFoundError, NotADirectoryError, IsADirectoryError)
-# Not every file system can link, and none across devices or beyond its limit of links.
-_NO_LINK = {errno.EXDEV, errno.EPERM, errno.EMLINK, errno.ENOTSUP, errno.ENOSYS}
 
 
 class Local:
@@ -44,8 +44,10 @@ class Local:
 
     is_local = True
 
-    def __init__(self, root: Path) -> None:
+    # `ways` of giving a name that nothing has, in order: what a file system lacks is passed over.
+    def __init__(self, root: Path, *, ways: Sequence[Way] = WAYS) -> None:
         self.root = Path(os.path.abspath(root))
+        self._ways = ways
         self._prefix = f"{self.root}/"
 
     def __repr__(self) -> str:
@@ -121,7 +123,7 @@ class Local:
             except FileNotFoundError:
                 raise NotFoundError(f"{source} went away before it could be adopted") from None
             except OSError as error:
-                if error.errno not in _NO_LINK:
+                if error.errno in ANSWERS:
                     raise
                 return self.write_from(name, source, if_absent=True)
         return True
@@ -233,14 +235,19 @@ class Local:
         flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC
         with translated("write", path):
             made: _Paths = []
-            file = self._in_folder(path, lambda: os.open(temporary, flags, 0o444), made)
+            try:
+                file = self._in_folder(path, lambda: os.open(temporary, flags, 0o444), made)
+            except OSError:
+                # Each try of a sweep on a full disk would cost an inode.
+                self._drop_empty(directory)
+                raise
             try:
                 try:
                     if like is None or not _share(file, like):
                         for chunk in source:
                             _write_all(file, chunk)
                     if durable:
-                        os.fsync(file)
+                        flush(file)
                 finally:
                     os.close(file)
                 if not self._give_name(temporary, path, if_absent=if_absent):
@@ -250,23 +257,17 @@ class Local:
                     os.unlink(temporary)
             if durable:
                 for changed in (directory, *map(os.path.dirname, made)):
-                    _fsync_folder(changed)
+                    flush_folder(changed)
         return True
 
     def _give_name(self, temporary: str, path: str, *, if_absent: bool) -> bool:
-        if if_absent:
-            try:
-                _over_empty(path, lambda: os.link(temporary, path))
-                return True
-            except FileExistsError:
-                return False
-            except OSError as error:
-                if error.errno not in _NO_LINK:
-                    raise
-            # Without links two writers may both win; their bytes for one name are as good.
-            if os.path.lexists(path):
-                return False
-        _over_empty(path, lambda: os.rename(temporary, path))
+        if not if_absent:
+            _over_empty(path, lambda: os.rename(temporary, path))
+            return True
+        try:
+            _over_empty(path, lambda: give(temporary, path, str(self.root), self._ways))
+        except FileExistsError:
+            return False
         return True
 
     def _in_folder(
@@ -333,7 +334,7 @@ def _regular(path: str, flags: int) -> int:
     return file
 
 
-def _over_empty(path: str, act: Callable[[], None]) -> None:
+def _over_empty(path: str, act: Callable[[], object]) -> None:
     """Give a name, also to what is in the place of an empty folder: nobody can miss that."""
     try:
         act()
@@ -365,17 +366,3 @@ def _chunks(file: FileIO) -> Iterator[memoryview]:
     view = memoryview(buffer)
     while length := file.readinto(buffer):
         yield view[:length]
-
-
-def _fsync_folder(directory: str) -> None:
-    try:
-        file = os.open(directory, os.O_RDONLY | os.O_DIRECTORY)
-    except (FileNotFoundError, PermissionError):
-        return  # Dropped meanwhile, or the parent of our root and not ours to sync.
-    try:
-        os.fsync(file)
-    except OSError as error:
-        if error.errno != errno.EINVAL:  # Some file systems cannot sync a folder.
-            raise
-    finally:
-        os.close(file)

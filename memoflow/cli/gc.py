@@ -50,18 +50,28 @@ def _parsed_by(parse: Callable[[str, Any], Any]) -> Callable[..., Any]:
     callback=_parsed_by(size),
     help="Evict the least recently used above it: 50GB.",
 )
+@click.option(
+    "--now",
+    is_flag=True,
+    help="Wait for nothing: also delete what is in quarantine, and what killed saves left.",
+)
 @click.option("--dry-run", is_flag=True, help="Say what would go, remove nothing.")
 @click.pass_obj
 def gc(
-    asked: Asked, *, older_than: timedelta | None, max_size: int | None, dry_run: bool
+    asked: Asked, *, older_than: timedelta | None, max_size: int | None, now: bool, dry_run: bool
 ) -> Answer:
     """Evict expired entries, then delete bytes that nothing refers to.
 
     The newest checkpoints and what results refer to stay. Past runs keep their artifacts: they are
-    files of Metaflow's own.
+    files of Metaflow's own. What a running save may need stays as well. Works on a full disk, too.
     """
     evicted, swept = upkeep.tidy(
-        asked.store, older_than=older_than, max_size_bytes=max_size, now=True, dry_run=dry_run
+        asked.store,
+        older_than=older_than,
+        max_size_bytes=max_size,
+        now=True,
+        leftovers=now,
+        dry_run=dry_run,
     )
     keys = [str(ref.key) for ref in evicted.refs if upkeep.is_entry(ref.key)]
 

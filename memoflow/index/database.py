@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import logging
 import os
 import random
@@ -26,6 +27,9 @@ _APPLICATION = 0x6D656D6F  # "memo"
 _VERSION = 3
 _ROWS_A_TRANSACTION = 200
 _REST = timedelta(seconds=30)
+_LEAST_FREE_BYTES = 256 << 10
+_SHARED_BYTES = 32 << 10  # of what processes share beside the log, as long as that is short
+_SHARED_PAGE_BYTES = 4 << 10
 _NOT_OURS = "not an index that this memoflow wrote"
 _open: weakref.WeakSet[Database] = weakref.WeakSet()
 # A connection must not be used, nor even closed, in a process forked from the one that opened it.
@@ -161,8 +165,9 @@ class Database:
         self.path, warning = locate(self._wanted, mounts=self._mounts)
         if warning:
             self._warn(warning)
-        # Made by us, to be private from the start: it tells what a user computes.
         if self.path is not None:
+            _check_room(self.path.parent)
+            # Made by us, to be private from the start: it tells what a user computes.
             os.close(os.open(self.path, os.O_RDWR | os.O_CREAT, 0o600))
         db = sqlite3.connect(
             ":memory:" if self.path is None else self.path,
@@ -175,6 +180,8 @@ class Database:
             db.execute("PRAGMA journal_mode = WAL")
             db.execute("PRAGMA synchronous = NORMAL")
             _ensure_schema(db)
+            if self.path is not None:
+                _allocate(Path(f"{self.path}-shm"))
         except BaseException:
             db.close()
             raise
@@ -223,6 +230,31 @@ class Database:
         if text not in self.warnings:
             self.warnings.append(text)
             log.warning("%s", text)
+
+
+def _check_room(folder: Path) -> None:
+    """Raise OSError where the next few pages may find no room.
+
+    SQLite maps a file into memory, and a page of it without a block on the disk ends the process.
+    """
+    info = os.statvfs(folder)
+    if info.f_bavail * info.f_frsize < _LEAST_FREE_BYTES or (info.f_files and not info.f_favail):
+        raise OSError(errno.ENOSPC, "no room is left on its disk")
+
+
+def _allocate(shared: Path) -> None:
+    """Take room for all of the file that is mapped into memory; OSError if there is none.
+
+    SQLite takes the last block of each page, which is all of it unless blocks are smaller.
+    """
+    if not hasattr(os, "posix_fallocate") or not shared.exists():
+        return
+    if os.statvfs(shared).f_bsize < _SHARED_PAGE_BYTES:
+        file = os.open(shared, os.O_RDWR)
+        try:
+            os.posix_fallocate(file, 0, max(os.fstat(file).st_size, _SHARED_BYTES))
+        finally:
+            os.close(file)
 
 
 def _commit(db: sqlite3.Connection, sql: str, rows: list[tuple[object, ...]]) -> None:

@@ -36,6 +36,7 @@ def tidy(
     max_size_bytes: int | None = None,
     keep_newer: timedelta = timedelta(hours=1),
     now: bool = False,
+    leftovers: bool = False,
     dry_run: bool = False,
     referring: Iterable[Store] = (),
 ) -> tuple[Evicted, Swept]:
@@ -50,7 +51,8 @@ def tidy(
         evicted_memos.note(store, (ref.key for ref in evicted.refs), "gc")
         memo.prune(store)
         card.prune(store)
-    return evicted, store.sweep(keep_newer=keep_newer, now=now, dry_run=dry_run)
+    swept = store.sweep(keep_newer=keep_newer, now=now, leftovers=leftovers, dry_run=dry_run)
+    return evicted, swept
 
 
 def is_entry(key: Key) -> bool:

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Protocol
 
 from memoflow.backends import Backend
+from memoflow.backends.flushing import flush
 from memoflow.dataclass import dataclass
 from memoflow.names import Digest
 from memoflow.objects.blobs import FOLDER, blob_name
@@ -98,7 +99,7 @@ def take(backend: Backend, blob: Digest, source: Source, *, durable: bool) -> bo
             return False
         os.fchmod(opened, mode)
         if durable:
-            os.fsync(opened)
+            flush(opened)
     except OSError:
         return False  # Somebody else's file, who may write to it again.
     finally:

@@ -10,6 +10,7 @@ without a word stays doomed: it could go on at any time. So the save uses other 
 
 from __future__ import annotations
 
+import os
 import time
 import uuid
 from collections.abc import Callable, Collection, Iterable, Mapping
@@ -19,11 +20,13 @@ from types import TracebackType
 
 from memoflow.backends import Backend
 from memoflow.dataclass import dataclass
+from memoflow.errors import NoRoomError
 from memoflow.index import Index
 from memoflow.store.marks import sealed
 
 GENERATION = "gc/deletions"
 DELETING = "gc/deleting"
+PROBE = "gc/clock/probe"
 _QUIET = "deletions quiet"
 _BEAT_SECONDS = 1.0
 # A pass that fell behind by this much stops: nobody waits for it longer than the second.
@@ -166,9 +169,14 @@ class Deleting:
         self._began = self._last = _now()
 
     def __enter__(self) -> Deleting:
+        names = f"{self._folder}/names"
         data = sealed("\n".join(self._names).encode())
-        self._backend.write(f"{self._folder}/names", data, durable=False)
-        self._backend.write(GENERATION, sealed(self._id.encode()), durable=False)
+        self._backend.write(names, data, durable=False)
+        try:
+            self._backend.write(GENERATION, sealed(self._id.encode()), durable=False)
+        except NoRoomError:
+            self._backend.delete([names])  # Nothing is deleted, and it takes room itself.
+            raise
         self._last = _now()
         return self
 
@@ -191,7 +199,12 @@ class Deleting:
             return False
         if gap > _BEAT_SECONDS:
             self._beats += 1
-            self._backend.write(f"{self._folder}/beat", b"%d" % self._beats, durable=False)
+            try:
+                self._backend.write(f"{self._folder}/beat", b"%d" % self._beats, durable=False)
+            except NoRoomError:
+                # Another version of the names will do, which takes no room.
+                if _touched(self._backend, f"{self._folder}/names") is None:
+                    return True  # Tried again before the next deletion, until it is too late.
             self._last = now
         return True
 
@@ -208,12 +221,32 @@ def ended_without_a_word(backend: Backend, *, before: float) -> list[str]:
 
 
 def time_there(backend: Backend) -> float:
-    """Return what time it is by the clock that dates the backend's files."""
-    backend.write(_PROBE, uuid.uuid4().hex.encode(), durable=False)
-    return max(file.modified for file in backend.list("gc/clock"))
+    """Return what time it is by the clock that dates the backend's files.
+
+    Where nothing can be written, the time of the newest file that a listing shows: what is old by
+    that is old.
+    """
+    # Needs no room, where it can be: time passes on a full disk, too.
+    touched = _touched(backend, PROBE)
+    if touched is not None:
+        return touched
+    try:
+        backend.write(PROBE, uuid.uuid4().hex.encode(), durable=False)
+        return max(file.modified for file in backend.list("gc/clock"))
+    except NoRoomError:
+        return max((file.modified for file in backend.list("")), default=0.0)
 
 
-_PROBE = "gc/clock/probe"
+def _touched(backend: Backend, name: str) -> float | None:
+    """Date a file of this machine now, and return the time; None where that cannot be."""
+    path = backend.path(name) if backend.is_local else None
+    if path is None:
+        return None
+    try:
+        os.utime(path, follow_symlinks=False)
+        return os.lstat(path).st_ctime
+    except OSError:
+        return None  # It is not there, or somebody else's.
 
 
 def _now() -> tuple[float, float]:

@@ -22,7 +22,7 @@ from importlib import metadata
 from pathlib import Path
 from typing import Any
 
-from memoflow.backends import Backend, Local
+from memoflow.backends import Backend, Local, exclusive
 from memoflow.dataclass import dataclass
 from memoflow.errors import BackendError, FormatError, IntegrityError, MemoflowError, RequestError
 from memoflow.index import SQLITE_VERSION, Index, network_file_system
@@ -332,6 +332,9 @@ def _of_file_system(root: Path) -> Iterator[Check]:
         file = folder / "file"
         file.write_bytes(b"probe")
         links, shares = _links(file), _shares(file)
+        way = exclusive.way_of(str(folder))
+    except OSError:
+        return  # Which space and permissions say.
     finally:
         shutil.rmtree(folder, ignore_errors=True)
     if links:
@@ -339,8 +342,22 @@ def _of_file_system(root: Path) -> Iterator[Check]:
     else:
         what = "it has no hard links: artifacts and models are copied"
         yield _warning("file system", what, "put the store on ext4, XFS, btrfs or APFS")
+    yield _of_way(way)
     copies = "shares blocks of copies" if shares else "copies byte by byte: loads cost their size"
     yield _fine("file system", f"it {copies}")
+
+
+def _of_way(way: exclusive.Way) -> Check:
+    if way is exclusive.by_look:
+        what = "it has no hard links, locks, or renames that replace nothing: one of two saves "
+        what += "under one name at the same time may be lost"
+        return _trouble("file system", what, "put the store on ext4, XFS, btrfs or APFS")
+    means: dict[exclusive.Way, str] = {
+        exclusive.by_link: "hard links see to it",
+        exclusive.by_rename: "renames that replace nothing see to it",
+        exclusive.by_lock: "a lock sees to it, among the processes of one machine",
+    }
+    return _fine("file system", f"what has a name is not overwritten: {means[way]}")
 
 
 def _links(file: Path) -> bool:

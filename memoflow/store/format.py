@@ -14,7 +14,7 @@ from memoflow.names import Digest
 from memoflow.objects import parsed
 
 NAME = "format.json"
-_PROBE = "gc/conditions"
+PROBE = "gc/conditions"
 VERSION = 1
 _ID = re.compile(r"[0-9a-f]{32}")
 
@@ -93,5 +93,5 @@ def _seal(fields: dict[str, Any]) -> str:
 def honours_conditions(backend: Backend) -> bool:
     """Tell whether a write that must not replace anything does not."""
     # Not deleted: who may not delete may have a store, too. It is there for the next one to ask.
-    backend.write(_PROBE, b"")
-    return not backend.write(_PROBE, b"again", if_absent=True)
+    backend.write(PROBE, b"")
+    return not backend.write(PROBE, b"again", if_absent=True)

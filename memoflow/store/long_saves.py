@@ -65,14 +65,16 @@ class LongSave:
         self._backend.write(self._name, sealed(b"%d" % seconds), durable=False)
 
 
-def unfinished_since(backend: Backend, *, now: float) -> tuple[float, list[str]]:
+def unfinished_since(
+    backend: Backend, *, now: float, dead_after_s: float = DEAD_AFTER_SECONDS
+) -> tuple[float, list[str]]:
     """Return when the oldest save began that goes on, and the marks that dead ones left.
 
     By the backend's clock; infinity if no save has been marked.
     """
     since, dead = math.inf, []
     for mark in backend.list(FOLDER):
-        if mark.modified < now - DEAD_AFTER_SECONDS:
+        if mark.modified < now - dead_after_s:
             dead.append(mark.name)
             continue
         # Earlier than it says, because a mark takes its time to be written.

@@ -14,7 +14,8 @@ from memoflow.backends import Backend, Local, Tiered, Unconditional
 from memoflow.errors import NotFoundError, RequestError
 from memoflow.index import Index, private_directory
 from memoflow.objects import blob_of, is_whole
-from memoflow.store.format import Format, read_format
+from memoflow.store.format import NAME, Format, read_format
+from memoflow.store.room import keep_reserve
 from memoflow.store.signing import Keyring
 from memoflow.store.store import Store
 from memoflow.units import size
@@ -47,7 +48,10 @@ def open_store(
         backend: Backend = Local(Path(root))
     else:
         backend = root
+    is_new = isinstance(backend, Local) and backend.exists([NAME]) == [False]
     found = read_format(backend)
+    if is_new:
+        keep_reserve(backend)
     folder = (cache_dir or _user_cache()) / "memoflow"
     # For each set of keys one index, so that it knows only what was signed with them.
     name = f"{found.id}-{keyring.mark}" if keyring else found.id

@@ -403,18 +403,22 @@ class Store:
         *,
         keep_newer: timedelta = timedelta(hours=1),
         now: bool = False,
+        leftovers: bool = False,
         dry_run: bool = False,
     ) -> Swept:
         """Delete blobs that no ref reaches; safe beside others that save and load.
 
         What is older than `keep_newer` is condemned, and deleted by a pass that long after.
-        With `now`, both at once: a save that runs meanwhile may have to write its bytes again.
-        What others have written in a save that takes long is left alone, except with `now`.
-        Also removes what dead writers left a day ago, and what was in quarantine for 30 days.
+        With `now`, both at once. What was written since the oldest save began that has run for a
+        minute is left alone; a shorter one may have to write its bytes again. Also removes what
+        dead writers left a day ago, and what was in quarantine for 30 days; with `leftovers`, three
+        minutes ago, and all that is in quarantine. A full disk is no hindrance: see `room`.
         """
         from memoflow.store.sweeping import Sweep
 
-        return Sweep(self._refs, keep_newer=keep_newer, now=now, dry_run=dry_run).run()
+        return Sweep(
+            self._refs, keep_newer=keep_newer, now=now, leftovers=leftovers, dry_run=dry_run
+        ).run()
 
     def verify(self, *, read_data: bool = True, repair: bool = False) -> list[Problem]:
         """Read all refs, and all blobs unless told not to, and return what is wrong.

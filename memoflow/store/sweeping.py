@@ -14,21 +14,24 @@ from datetime import timedelta
 
 from memoflow.backends import Backend, Found
 from memoflow.dataclass import dataclass
+from memoflow.errors import NoRoomError
 from memoflow.names import Digest
 from memoflow.objects import blob_of
 from memoflow.store.deletions import Deleting, ended_without_a_word, time_there
 from memoflow.store.leases import drop_stale
-from memoflow.store.long_saves import unfinished_since
+from memoflow.store.long_saves import DEAD_AFTER_SECONDS, unfinished_since
 from memoflow.store.marks import content, sealed
 from memoflow.store.reach import Reach
 from memoflow.store.refs import DROPPED, QUARANTINE, Refs
+from memoflow.store.room import delete_in_parts, keep_reserve, make_room
 
 CONDEMNED = "gc/condemned"
 LITTER_AGE = timedelta(days=1)
 # What may still come of a pass that stopped: whoever sleeps longer wakes up too late to check.
 STOPPED_AGE = timedelta(days=7)
 _QUARANTINE_AGE = timedelta(days=30)
-_DOOMED_AT_ONCE = 20_000
+# Of what nobody has gone on with for so long, when room is needed now.
+_SILENT_SECONDS = 180.0
 _BATCH = 1000
 
 
@@ -45,12 +48,21 @@ class Swept:
 class Sweep:
     """One sweep; see `Store.sweep`."""
 
-    def __init__(self, refs: Refs, *, keep_newer: timedelta, now: bool, dry_run: bool) -> None:
+    def __init__(
+        self,
+        refs: Refs,
+        *,
+        keep_newer: timedelta,
+        now: bool,
+        leftovers: bool = False,
+        dry_run: bool,
+    ) -> None:
         self._refs = refs
         self._backend = refs.backend
         self._reach = Reach(refs)
         self._now = now
         self._grace = 0.0 if now else keep_newer.total_seconds()
+        self._leftovers = leftovers
         self._dry_run = dry_run
 
     def run(self) -> Swept:
@@ -60,14 +72,15 @@ class Sweep:
         newest = max((file.modified for file in found.values()), default=0.0)
         time = newest if self._dry_run else time_there(backend)
         # Before the refs: what is not marked any more has its ref by then.
-        since_saves, dead = unfinished_since(backend, now=time)
+        silent_s = _SILENT_SECONDS if self._leftovers else DEAD_AFTER_SECONDS
+        since_saves, dead = unfinished_since(backend, now=time, dead_after_s=silent_s)
         reached = self.look()
         lost = {
             name: file
             for name, file in found.items()
             if name not in reached
             and file.modified <= time - self._grace
-            and (self._now or file.modified < since_saves)
+            and file.modified < since_saves
         }
         since = _read_condemned(backend)
         doomed = [
@@ -78,19 +91,32 @@ class Sweep:
         if self._dry_run:
             self._reach.remember()
             return Swept(len(doomed), _size(doomed), len(lost) - len(doomed))
-        gone: list[Found] = []
-        for start in range(0, len(doomed), _DOOMED_AT_ONCE):
-            gone += self.delete(doomed[start : start + _DOOMED_AT_ONCE])
-        self._reach.remember()
+        gone = self._delete_all(doomed, dead, time)
         left = {name: since.get(name, time) for name in lost.keys() - {file.name for file in gone}}
-        if left or since:
-            data = sealed(json.dumps({"blobs": left}).encode())
-            backend.write(CONDEMNED, data, durable=False)
-        return Swept(len(gone), _size(gone), len(left), self._tidy(dead, time))
+        try:
+            if left or since:
+                data = sealed(json.dumps({"blobs": left}).encode())
+                backend.write(CONDEMNED, data, durable=False)
+        except NoRoomError:
+            # What cannot be noted cannot wait either, and need not: it is of nobody who runs.
+            gone += self._delete_all([lost[name] for name in left], dead, time)
+            left = {}
+        self._reach.remember()
+        litter = self._tidy(dead, time)
+        keep_reserve(backend)
+        return Swept(len(gone), _size(gone), len(left), litter)
 
     def look(self, beat: Callable[[], object] = lambda: None) -> set[str]:
         """Return the names of the blobs that refs reach now."""
         return self._reach.look(beat)
+
+    def _delete_all(self, doomed: list[Found], dead_saves: list[str], time: float) -> list[Found]:
+        def make() -> None:
+            self._tidy(dead_saves, time)
+            self._backend.delete([CONDEMNED])
+            make_room(self._backend)
+
+        return delete_in_parts(doomed, self.delete, make_room=make)
 
     def delete(self, doomed: list[Found]) -> list[Found]:
         """Delete what is still reached by no ref, and return that."""
@@ -110,13 +136,14 @@ class Sweep:
 
     def _tidy(self, dead_saves: list[str], time: float) -> int:
         backend = self._backend
-        litter = backend.tidy(before=time - LITTER_AGE.total_seconds())
-        old = time - _QUARANTINE_AGE.total_seconds()
-        aside = [file.name for file in backend.list(QUARANTINE) if file.modified < old]
+        unfinished = time - (_SILENT_SECONDS if self._leftovers else LITTER_AGE.total_seconds())
+        litter = backend.tidy(before=unfinished)
+        old = time - (0.0 if self._leftovers else _QUARANTINE_AGE.total_seconds())
+        aside = [file.name for file in backend.list(QUARANTINE) if file.modified <= old]
         old = time - STOPPED_AGE.total_seconds()
         stopped = ended_without_a_word(backend, before=old)
         dropped = [file.name for file in backend.list(DROPPED) if file.modified < old]
-        drop_stale(backend, before=old)
+        drop_stale(backend, before=time - LITTER_AGE.total_seconds())
         if out := [*aside, *dead_saves, *stopped, *dropped]:
             backend.delete(out)
         return litter

@@ -5,17 +5,17 @@ from __future__ import annotations
 from datetime import timedelta
 
 from memoflow.backends import Backend
-from memoflow.errors import BackendDeniedError
+from memoflow.errors import BackendDeniedError, NoRoomError
 
-_FOLDER = "gc/housekeeping"
+FOLDER = "gc/housekeeping"
 
 
 def claim(backend: Backend, *, every: timedelta, now: float) -> bool:
     """Tell whether it is due, and claim it: True to one caller `every` so long."""
     seconds = every.total_seconds()
-    mine = f"{_FOLDER}/{int(now // seconds)}"
+    mine = f"{FOLDER}/{int(now // seconds)}"
     try:
-        claims = [file.name for file in backend.list(_FOLDER)]
+        claims = [file.name for file in backend.list(FOLDER)]
         if any(0 <= now - _seconds(backend.read(name)) < seconds for name in claims):
             return False
         # By time slots, so that of two callers at once only one can make the claim.
@@ -23,6 +23,8 @@ def claim(backend: Backend, *, every: timedelta, now: float) -> bool:
         return backend.write(mine, repr(now).encode(), if_absent=True, durable=False)
     except BackendDeniedError:
         return False  # Whoever may write here will do it.
+    except NoRoomError:
+        return True  # There is no time to lose, and no harm in two.
 
 
 def _seconds(stamp: bytes | None) -> float:

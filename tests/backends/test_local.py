@@ -15,10 +15,12 @@ from memoflow.errors import (
     BackendDeniedError,
     BackendError,
     BackendUnavailableError,
+    NoRoomError,
     NotFoundError,
 )
 from tests.contracts import BackendContract
 from tests.faults import SystemFaults
+from tests.mounts import UnmountableError, fill, mounted
 from tests.unprivileged import as_nobody
 
 
@@ -131,7 +133,8 @@ def test_whatever_call_fails_no_name_appears_and_no_litter_stays(
     [
         (errno.EACCES, BackendDeniedError),
         (errno.EROFS, BackendDeniedError),
-        (errno.ENOSPC, BackendUnavailableError),
+        (errno.ENOSPC, NoRoomError),
+        (errno.EDQUOT, NoRoomError),
         (errno.EIO, BackendUnavailableError),
         (errno.ENAMETOOLONG, BackendError),
     ],
@@ -145,6 +148,50 @@ def test_an_error_says_what_where_and_whether_to_try_again(
         backend.write("a", b"")
     system_faults.relent()
     assert type(raised.value) is kind
+
+
+@pytest.mark.parametrize(
+    ("code", "advice"),
+    [
+        (errno.ENOSPC, "free some space"),
+        (errno.EDQUOT, "your disk quota is used up"),
+        (errno.EROFS, "is mounted read-only"),
+        (errno.EACCES, "check who owns it and its mode"),
+        (errno.ENAMETOOLONG, "too long for this file system"),
+        (errno.EMFILE, "this process has too many files open"),
+        (errno.ENFILE, "this machine has too many files open"),
+        (errno.EIO, "the disk or its connection failed"),
+        (errno.ESTALE, "the server has lost track"),
+    ],
+)
+def test_an_error_says_what_to_do(
+    backend: Local, system_faults: SystemFaults, code: int, advice: str
+) -> None:
+    backend.write("there", b"")
+    system_faults.fail_at("open", nth=1, code=code)
+    with pytest.raises(BackendError, match=advice):
+        backend.write("a", b"")
+
+
+def test_a_disk_without_inodes_is_told_from_one_without_space(tmp_path: Path) -> None:
+    try:
+        with mounted(tmp_path / "disk", "tmpfs", inodes=20) as place:
+            fill(place / "other", "inodes")
+            with pytest.raises(NoRoomError, match="no inodes are free there: 20 are in use"):
+                Local(place / "store").write("a", b"")
+    except UnmountableError as error:
+        pytest.skip(str(error))
+
+
+def test_a_write_without_room_leaves_no_folders(
+    backend: Local, system_faults: SystemFaults
+) -> None:
+    backend.write("there", b"")
+    system_faults.fail_at("open", nth=2, code=errno.ENOSPC)
+    with pytest.raises(NoRoomError):
+        backend.write("a/b/c", b"")
+    system_faults.relent()
+    assert os.listdir(backend.root) == ["there"]
 
 
 def test_a_store_that_may_not_be_written_is_read(tmp_path: Path) -> None:

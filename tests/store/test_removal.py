@@ -420,13 +420,49 @@ def test_the_mark_of_a_dead_save_protects_for_ten_minutes_and_is_removed(
     assert marks(store) == []
 
 
-def test_now_does_not_wait_for_long_saves(store: Store, clock: Clock) -> None:
+@pytest.mark.parametrize("leftovers", [False, True])
+def test_now_spares_what_a_long_save_may_need_and_nothing_older(
+    store: Store, clock: Clock, leftovers: bool
+) -> None:
+    store.save(SERIES / "older", some(5000))
+    store.forget(SERIES / "older")
+    clock.pass_(3600)
     with LongSave(store.backend, clock=clock) as save:
         clock.pass_(60)
         save.beat()
         store.save(KEY, FILES)
         store.forget(KEY)
-        assert store.sweep(now=True).blobs == 1
+        assert store.sweep(now=True, leftovers=leftovers).blobs == 1
+    assert store.sweep(now=True).blobs == 1
+
+
+def test_a_save_that_was_silent_for_three_minutes_keeps_no_leftovers(
+    store: Store, clock: Clock
+) -> None:
+    store.backend.write("gc/saving/dead", sealed(b"60"))
+    store.save(KEY, FILES)
+    store.forget(KEY)
+    clock.pass_(181)
+    assert store.sweep(now=True).blobs == 0
+    assert store.sweep(now=True, leftovers=True).blobs == 1
+
+
+def test_leftovers_do_not_wait_in_quarantine(store: Store) -> None:
+    store.backend.write("quarantine/blobs/ab/damaged", b"damaged")
+    store.sweep(now=True)
+    assert len(store.quarantined()) == 1
+    store.sweep(now=True, leftovers=True)
+    assert store.quarantined() == []
+
+
+def test_what_dead_holders_of_leases_left_is_swept_after_a_day(store: Store, clock: Clock) -> None:
+    store.backend.write("leases/memo/a/n=00000001", b"{}")
+    clock.pass_(86400 - 60)
+    store.sweep()
+    assert len(list(store.backend.list("leases"))) == 1
+    clock.pass_(120)
+    store.sweep()
+    assert list(store.backend.list("leases")) == []
 
 
 @pytest.mark.parametrize("data", [b"", b"?"])

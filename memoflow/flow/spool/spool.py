@@ -27,6 +27,7 @@ from errno import ENOSPC
 from functools import cache
 from pathlib import Path
 
+from memoflow.backends.flushing import flush
 from memoflow.dataclass import dataclass
 from memoflow.errors import BackendError, MemoflowError
 from memoflow.kinds import checkpoint
@@ -376,4 +377,4 @@ def _copy(source: str, target: Path) -> None:
 
 def _sync(path: Path) -> None:
     with open(path, "rb") as file:
-        os.fsync(file.fileno())
+        flush(file.fileno())
