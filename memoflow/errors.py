@@ -51,6 +51,10 @@ class BackendUnavailableError(BackendError):
     """The backend failed for now: retrying may help."""
 
 
+class BackendUnreachableError(BackendUnavailableError):
+    """The server gave no answer for as long as is waited: who can do without it, does."""
+
+
 class LeaseLostError(MemoflowError):
     """Another process took this key over."""
 
