@@ -216,7 +216,7 @@ class Bucket(ABC):
     def conditionally(self, name: str, nonce: str, act: Callable[[], Any]) -> bool:
         """Tell whether a write won that may be refused; `nonce` is what its metadata has."""
 
-        def write(_: bool) -> bool:
+        def write(is_last: bool) -> bool:
             try:
                 act()
                 return True
@@ -224,6 +224,8 @@ class Bucket(ABC):
                 head = self.head(name)
             if head is None:  # Deleted since: the name is free again.
                 raise TornError("others write and delete it at the same time")
+            if "nonce" not in head.said and not is_last:
+                raise TornError("nothing is said of who wrote it")  # All that we write has one.
             return head.said.get("nonce") == nonce
 
         won: bool = self.patiently("write", name, write)

@@ -39,12 +39,12 @@ class Gcs(Bucket):
     service = "GCS"
 
     def __init__(
-        self, connect: Callable[[], Any], bucket: str, prefix: str = "", *, patience_s: float = 20
+        self, connect: Callable[[], Any], bucket: str, prefix: str = "", *, patience_s: float = 40
     ) -> None:
         super().__init__(connect, bucket, prefix)
         # Every request of ours can be repeated: what may not be done twice carries a condition.
         retry = DEFAULT_RETRY.with_delay(initial=0.1, maximum=8).with_timeout(patience_s)
-        self._patience = {"timeout": 20, "retry": retry}
+        self._patience = {"timeout": 30, "retry": retry}
 
     def url(self, name: str) -> str:
         return f"gs://{self.bucket}/{self.prefix}{name}"

@@ -61,7 +61,9 @@ class S3(Bucket):
             if status_of(error) != _ABSENT:
                 raise
             return None
-        return Head(int(_whole(told, "ContentLength")["ContentLength"]), told["Metadata"])
+        # Nothing else tells whether one that has no body was cut within its headers.
+        whole = _whole(told, "ContentLength", "LastModified", "ETag")
+        return Head(int(whole["ContentLength"]), told["Metadata"])
 
     def get(self, name: str, most_bytes: int) -> tuple[bytes, Head] | None:
         found = self._get(name, most_bytes)
@@ -202,6 +204,8 @@ class S3(Bucket):
             if status_of(error) != _ABSENT or _is_no_bucket(error):
                 raise
             return None
+        if "transfer-encoding" not in answer["ResponseMetadata"]["HTTPHeaders"]:
+            _whole(answer, "ContentLength")  # Else what is cut within its headers passes for whole.
         with answer["Body"] as body:
             if answer.get("ContentLength", most_bytes + 1) > most_bytes:
                 return body.read(most_bytes + 1), answer
@@ -252,10 +256,11 @@ class S3(Bucket):
                 raise
 
 
-def _whole(answer: dict[str, Any], needed: str) -> dict[str, Any]:
+def _whole(answer: dict[str, Any], *needed: str) -> dict[str, Any]:
     """Return an answer; TornError if it lacks what each of its kind has."""
-    if needed not in answer:
-        raise TornError(f"the answer has no {needed}")
+    for name in needed:
+        if name not in answer:
+            raise TornError(f"the answer has no {name}")
     return answer
 
 

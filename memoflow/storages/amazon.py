@@ -16,7 +16,7 @@ from memoflow.backends.s3 import S3
 _CONFIG = Config(
     max_pool_connections=40,
     connect_timeout=5,
-    read_timeout=20,
+    read_timeout=30,
     retries={"total_max_attempts": 2, "mode": "standard"},
 )
 

@@ -16,7 +16,7 @@ from memoflow.backends.azure import Azure
 from memoflow.errors import BackendDeniedError
 
 _CONNECTIONS = 40  # as many as there are threads
-_SECONDS_TO_CONNECT, _SECONDS_TO_READ = 5, 20
+_SECONDS_TO_CONNECT, _SECONDS_TO_READ = 5, 30
 
 
 def backend(root: str, config: Mapping[str, Any]) -> Azure:
