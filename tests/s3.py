@@ -213,7 +213,7 @@ def _handler(proxy: Proxy, target: str) -> type[BaseHTTPRequestHandler]:
             kind = _kind(self.command, self.path, self.headers)
             fault = proxy.chosen(kind, self.path, len(body))
             if proxy.is_silent.is_set():
-                threading.Event().wait(120)
+                threading.Event().wait(300)
                 return self.drop()
             if proxy.refuses(self.command, self.path):
                 return self.answer(403, "Forbidden", {}, _error("AccessDenied"))
