@@ -55,6 +55,10 @@ class NoRoomError(BackendUnavailableError):
     """There is no room left where bytes are kept: free some, there or of a quota."""
 
 
+class BackendUnreachableError(BackendUnavailableError):
+    """The server gave no answer for as long as is waited: who can do without it, does."""
+
+
 class LeaseLostError(MemoflowError):
     """Another process took this key over."""
 

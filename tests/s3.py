@@ -3,10 +3,14 @@
 from __future__ import annotations
 
 import logging
+import os
 import random
+import socket
+import struct
 import subprocess
 import sys
 import threading
+import time
 import uuid
 from collections import Counter
 from collections.abc import Callable, Iterator
@@ -136,6 +140,8 @@ class Proxy:
     """
 
     FAULTS = ("500", "503", "reset", "stall", "truncated", "flipped", "lost")
+    # Of answers of any status: half of the headers, or of the body; another page in its place.
+    TORN = ("half headers", "half body", "login page")
 
     def __init__(self, target: str, *, share: float = 0.0, seed: int = 0) -> None:
         self.requests: Counter[str] = Counter()  # by method, and LIST and COPY by themselves
@@ -146,6 +152,7 @@ class Proxy:
         self.faults: tuple[str, ...] = self.FAULTS
         self.ignores_conditions = False
         self.refuses: Callable[[str, str], bool] = lambda method, path: False
+        self.is_silent = threading.Event()  # from when on it accepts what comes, and never answers
         self._target = target.removeprefix("http://")
         self._random = random.Random(seed)
         self._lock = threading.Lock()
@@ -161,6 +168,8 @@ class Proxy:
             fault = self._random.choice(self.faults)
             if fault in ("truncated", "flipped") and kind != "GET":
                 fault = "lost"  # Such an answer has no body to break.
+            if fault == "login page" and kind != "LIST":
+                fault = "half body"  # Of others nobody could tell it from what was wanted.
             self.broken[fault] += 1
             return fault
 
@@ -176,6 +185,13 @@ class Proxy:
             server.shutdown()
             thread.join()
             server.server_close()
+
+
+@contextmanager
+def silence() -> Iterator[str]:
+    """Yield the url of a server that accepts whoever comes, and never says anything."""
+    with socket.create_server(("127.0.0.1", 0), backlog=128) as server:
+        yield f"http://127.0.0.1:{server.getsockname()[1]}"
 
 
 def _handler(proxy: Proxy, target: str) -> type[BaseHTTPRequestHandler]:
@@ -196,6 +212,9 @@ def _handler(proxy: Proxy, target: str) -> type[BaseHTTPRequestHandler]:
             body = self.rfile.read(int(self.headers.get("Content-Length") or 0))
             kind = _kind(self.command, self.path, self.headers)
             fault = proxy.chosen(kind, self.path, len(body))
+            if proxy.is_silent.is_set():
+                threading.Event().wait(300)
+                return self.drop()
             if proxy.refuses(self.command, self.path):
                 return self.answer(403, "Forbidden", {}, _error("AccessDenied"))
             if fault in ("500", "503"):
@@ -218,6 +237,10 @@ def _handler(proxy: Proxy, target: str) -> type[BaseHTTPRequestHandler]:
                 connection.close()
             if fault == "lost":
                 return self.drop()
+            if fault == "login page":
+                return self.answer(200, "OK", {}, b"<html><body>log in</body></html>")
+            if fault in ("half headers", "half body"):
+                return self.tear(fault, answer, data)
             if fault == "flipped" and data and answer.status < 300:
                 position = len(data) // 2
                 data = data[:position] + bytes([data[position] ^ 1]) + data[position + 1 :]
@@ -246,6 +269,21 @@ def _handler(proxy: Proxy, target: str) -> type[BaseHTTPRequestHandler]:
                 self.wfile.write(data if cut is None else data[:cut])
             if cut is not None:
                 self.drop()
+
+        def tear(self, fault: str, answer: Any, data: bytes) -> None:
+            """Break off within an answer, whatever it says, as a machine does that goes down."""
+            length = answer.headers["Content-Length"] if self.command == "HEAD" else len(data) + 9
+            head = f"HTTP/1.1 {answer.status} {answer.reason}\r\nContent-Length: {length}\r\n"
+            for name, value in answer.getheaders():
+                if name.lower() not in ("content-length", "transfer-encoding", "connection"):
+                    head += f"{name}: {value}\r\n"
+            whole = head.encode() if fault == "half headers" else head.encode() + b"\r\n"
+            cut = len(whole) // 2 if fault == "half headers" else len(whole) + len(data) // 2
+            self.connection.sendall((whole + data)[:cut])
+            time.sleep(0.02)  # So that it arrives before what ends it.
+            self.connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+            os.close(self.connection.detach())  # A reset: an orderly end would pass for the end.
+            self.close_connection = True
 
         def drop(self) -> None:
             self.close_connection = True

@@ -10,6 +10,7 @@ import uuid
 from base64 import b64encode
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager, suppress
+from functools import partial
 from typing import Any
 
 from azure.core import MatchConditions
@@ -56,13 +57,12 @@ class Azure(Bucket):
         return explained(verb, self.url(name))
 
     def head(self, name: str) -> Head | None:
-        with self.explained("read", name):
-            try:
-                told = self._blob(name).get_blob_properties()
-            except ResourceNotFoundError as error:
-                if _is_no_container(error):
-                    raise
-                return None
+        try:
+            told = self._blob(name).get_blob_properties()
+        except ResourceNotFoundError as error:
+            if _is_no_container(error):
+                raise
+            return None
         return None if _is_folder(told) else Head(told.size, told.metadata or {})
 
     def get(self, name: str, most_bytes: int) -> tuple[bytes, Head] | None:
@@ -75,9 +75,8 @@ class Azure(Bucket):
     def get_span(self, name: str, start: int) -> tuple[bytes, int] | None:
         try:
             found = self._get(name, SPAN_BYTES, offset=start, length=SPAN_BYTES)
-        except BackendError as error:
-            cause = error.__cause__
-            if isinstance(cause, HttpResponseError) and cause.status_code == _EMPTY:
+        except HttpResponseError as error:
+            if error.status_code == _EMPTY:
                 return None if self.head(name) is None else (b"", 0)
             raise
         if found is None:
@@ -98,7 +97,9 @@ class Azure(Bucket):
         def send(number: int, part: bytearray) -> Any:
             # Others may be sending blocks of the same name: theirs must be called otherwise.
             block = b64encode(f"{nonce}-{number:06}".encode()).decode()
-            blob.stage_block(block, bytes(part), length=len(part))
+            self.patiently(
+                "write", name, lambda _: blob.stage_block(block, bytes(part), length=len(part))
+            )
             return BlobBlock(block)
 
         def commit() -> None:
@@ -106,38 +107,44 @@ class Azure(Bucket):
                 condition = MatchConditions.IfMissing if if_absent else None
                 blob.commit_block_list(blocks, metadata={"nonce": nonce}, match_condition=condition)
 
-        with self.explained("write", name):
-            blocks = send_all(parts, send)
-            try:
-                return self.conditionally(name, nonce, commit)
-            except BackendError as error:
-                if code_of(error.__cause__) not in _LOST_BLOCKS:
-                    raise
-        # Whoever commits to a name first drops the blocks that others have sent for it.
-        if self.head(name) is None:
+        blocks = send_all(parts, send)
+        try:
+            return self.conditionally(name, nonce, commit)
+        except BackendError as error:
+            if code_of(error.__cause__) not in _LOST_BLOCKS:
+                raise
+        # Whoever commits to a name first drops the blocks that others have sent for it; it may
+        # have been a try of our own, without an answer.
+        head = self.patiently("read", name, lambda _: self.head(name))
+        if head is None:
             raise BackendUnavailableError(
                 f"cannot write {self.url(name)}: what was sent of it was dropped, since others "
                 "wrote and deleted it meanwhile; run again"
             )
-        return not if_absent  # As if we had been a moment earlier than they.
+        # As if we had been a moment earlier than they.
+        return not if_absent or head.said.get("nonce") == nonce
 
     def copy(self, name: str, there: Bucket, source: str) -> bool:
         if not isinstance(there, Azure) or self.client.url != there.client.url:
             return False
         target = self._blob(name)
-        with explained("copy to", self.url(name)):
+
+        def start(_: bool) -> Any:
             try:
-                told = target.start_copy_from_url(there._blob(source).url)
+                return target.start_copy_from_url(there._blob(source).url)
             except ResourceNotFoundError as error:
                 if _is_no_container(error):
                     raise
                 raise NotFoundError(
                     f"{there.url(source)} went away before it could be adopted"
                 ) from error
-            status, deadline = told["copy_status"], time.monotonic() + _COPY_PATIENCE_S
-            while status == "pending" and time.monotonic() < deadline:
-                time.sleep(0.2)
-                status = target.get_blob_properties().copy.status
+
+        told = self.patiently("copy to", name, start)
+        status, deadline = told["copy_status"], time.monotonic() + _COPY_PATIENCE_S
+        while status == "pending" and time.monotonic() < deadline:
+            time.sleep(0.2)
+            now = self.patiently("copy to", name, lambda _: target.get_blob_properties())
+            status = now.copy.status
         if status != "success":
             with explained("give up to copy to", self.url(name)), suppress(HttpResponseError):
                 target.abort_copy(told["copy_id"])
@@ -148,11 +155,10 @@ class Azure(Bucket):
         return True
 
     def list(self, prefix: str) -> Iterator[Found]:
-        found = self._container.list_blobs(
-            name_starts_with=self.prefix + folder(prefix), include=["metadata"]
-        )
-        with self.explained("list", prefix):
-            for each in found:
+        more: str | None = ""
+        while more is not None:
+            page, more = self.patiently("list", prefix, partial(self._page, prefix, more))
+            for each in page:
                 name = each.name[len(self.prefix) :]
                 if _is_folder(each):
                     continue
@@ -164,15 +170,7 @@ class Azure(Bucket):
         keys = [self.key(name) for name in names]
         for start in range(0, len(keys), _BATCH):
             batch = keys[start : start + _BATCH]
-            with self.explained("delete from", ""):
-                if len(batch) == 1:
-                    with suppress(ResourceNotFoundError):
-                        self._container.delete_blob(batch[0])
-                    continue
-                answers = self._container.delete_blobs(*batch, raise_on_any_failure=False)
-                for answer in answers:
-                    if answer.status_code not in _GONE:
-                        raise HttpResponseError(response=answer)
+            self.patiently("delete from", "", partial(self._delete, batch))
 
     @property
     def _container(self) -> Any:
@@ -181,22 +179,39 @@ class Azure(Bucket):
     def _blob(self, name: str) -> Any:
         return self._container.get_blob_client(self.key(name))
 
+    def _page(self, prefix: str, token: str, _: bool) -> tuple[Sequence[Any], str | None]:
+        """Return what one request lists, and what to ask for the rest by; None if that was all."""
+        pages = self._container.list_blobs(
+            name_starts_with=self.prefix + folder(prefix), include=["metadata"]
+        ).by_page(continuation_token=token or None)
+        page = list(next(pages, ()))
+        return page, pages.continuation_token or None
+
+    def _delete(self, keys: Sequence[str], _: bool) -> None:
+        if len(keys) == 1:
+            with suppress(ResourceNotFoundError):
+                self._container.delete_blob(keys[0])
+            return
+        answers = self._container.delete_blobs(*keys, raise_on_any_failure=False)
+        for answer in answers:
+            if answer.status_code not in _GONE:
+                raise HttpResponseError(response=answer)
+
     def _get(self, name: str, most_bytes: int, **asked: int) -> tuple[bytes, Any] | None:
         """Return the bytes, and what was said of them; None if there are none."""
-        with self.explained("read", name):
-            try:
-                answer = self._blob(name).download_blob(**asked)
-                if answer.size > most_bytes:
-                    return answer.read(most_bytes + 1), answer.properties
-                return answer.readall(), answer.properties
-            except ResourceNotFoundError as error:
-                if _is_no_container(error):
-                    raise
-                return None
-            except HttpResponseError as error:
-                if isinstance(error, IncompleteReadError) or error.response is None:
-                    raise TornError(str(error)) from error  # It broke on its way.
+        try:
+            answer = self._blob(name).download_blob(**asked)
+            if answer.size > most_bytes:
+                return answer.read(most_bytes + 1), answer.properties
+            return answer.readall(), answer.properties
+        except ResourceNotFoundError as error:
+            if _is_no_container(error):
                 raise
+            return None
+        except HttpResponseError as error:
+            if isinstance(error, IncompleteReadError) or error.response is None:
+                raise TornError(str(error)) from error  # It broke on its way.
+            raise
 
 
 @contextmanager

@@ -4,17 +4,28 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from http.client import HTTPException
 
 from azure.core.exceptions import (
     AzureError,
     ClientAuthenticationError,
+    DecodeError,
+    DeserializationError,
     HttpResponseError,
     ServiceRequestError,
     ServiceResponseError,
 )
+from requests.exceptions import RequestException
+from urllib3.exceptions import HTTPError
 
-from memoflow.errors import BackendDeniedError, BackendError, BackendUnavailableError
+from memoflow.errors import (
+    BackendDeniedError,
+    BackendError,
+    BackendUnavailableError,
+    BackendUnreachableError,
+)
 
+_TORN = (RequestException, HTTPError, HTTPException, OSError)  # as they come out of the client
 _ENDPOINT = "METAFLOW_AZURE_STORAGE_BLOB_SERVICE_ENDPOINT"
 
 
@@ -32,14 +43,23 @@ def explained(verb: str, url: str) -> Iterator[None]:
         yield
     except ClientAuthenticationError as error:
         raise _of_login(error, what) from error
+    # Of which the first is an HttpResponseError as well, of whatever status.
+    except (DecodeError, DeserializationError, *_TORN) as error:
+        raise BackendUnavailableError(
+            f"{what}: the answer is cut short or garbled ({type(error).__name__}: "
+            f"{_first_line(error)}); it may work later"
+        ) from error
     except HttpResponseError as error:
         raise _of_answer(error, what) from error
     except ServiceRequestError as error:
-        raise BackendUnavailableError(
+        raise BackendUnreachableError(
             f"{what}: {_first_line(error)}; check {_ENDPOINT} and the network"
         ) from error
     except ServiceResponseError as error:
-        raise BackendUnavailableError(f"{what}: {_first_line(error)}; it may work later") from error
+        kind = BackendUnavailableError
+        if "timed out" in str(error).lower():  # Older ones have no class for that.
+            kind = BackendUnreachableError
+        raise kind(f"{what}: {_first_line(error)}; it may work later") from error
     except AzureError as error:
         raise BackendError(f"{what}: {_first_line(error)}") from error
 
@@ -73,5 +93,5 @@ def _of_answer(error: HttpResponseError, what: str) -> BackendError:
     return BackendError(what)
 
 
-def _first_line(error: AzureError) -> str:
+def _first_line(error: BaseException) -> str:
     return (str(error).splitlines() or [type(error).__name__])[0]

@@ -3,6 +3,9 @@
 Named by content, most things can be written by plain requests. Where one writer may win, the
 request is conditional and carries a nonce: clients repeat a request whose answer was lost, and the
 second is then refused because of the first.
+
+Every request goes through `patiently`: whatever a server or what lies before it may do to an answer
+is told from what it says, asked for again a bounded number of times, and then an error of ours.
 """
 
 from __future__ import annotations
@@ -10,6 +13,7 @@ from __future__ import annotations
 import io
 import os
 import threading
+import time
 import uuid
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
@@ -20,15 +24,29 @@ from pathlib import Path
 from typing import Any, BinaryIO
 
 import xxhash
-from tenacity import Retrying, retry_if_exception_type, stop_after_attempt, wait_random_exponential
+from tenacity import (
+    RetryCallState,
+    Retrying,
+    retry_if_exception_type,
+    wait_random_exponential,
+)
 
 from memoflow.backends.backend import LARGEST_READ_BYTES, Found, Place, check_name, chunks_of
 from memoflow.backends.failures import translated
 from memoflow.backends.spans import PART_BYTES, SPAN_BYTES, Spans, parts_of, pool
 from memoflow.dataclass import dataclass
-from memoflow.errors import BackendUnavailableError, NotFoundError, RequestError
+from memoflow.errors import (
+    BackendUnavailableError,
+    BackendUnreachableError,
+    NotFoundError,
+    RequestError,
+)
 
 _TRIES = 12
+# After so many seconds of trying none is added, whoever tries again inside the clients.
+_PATIENCE_S = 60.0
+_PATIENCE_WITH_SILENCE_S = 20.0
+_SILENCE_LASTS_S = 30.0
 
 
 class TornError(Exception):
@@ -62,6 +80,7 @@ class Bucket(ABC):
         self.prefix = f"{prefix.strip('/')}/" if prefix.strip("/") else ""
         self._connect = connect
         self._clients: dict[int, Any] = {}
+        self._silence: tuple[float, BackendUnreachableError] | None = None
         self._lock = threading.Lock()
 
     def __repr__(self) -> str:
@@ -76,8 +95,7 @@ class Bucket(ABC):
         with self._lock:
             process = os.getpid()
             if process not in self._clients:
-                with self.explained("reach", ""):
-                    self._clients = {process: self._connect()}
+                self._clients = {process: self._connect()}
             return self._clients[process]
 
     def read(self, name: str, *, most_bytes: int = LARGEST_READ_BYTES) -> bytes | None:
@@ -164,40 +182,57 @@ class Bucket(ABC):
         return key
 
     def patiently(self, verb: str, name: str, act: Callable[[bool], Any]) -> Any:
-        """Do it again while what comes is torn; `act` is told when there is no other time."""
+        """Return what one request comes to, made again while its answer is torn or late.
+
+        `act` is told when there is no other time. BackendUnreachableError for half a minute after
+        the server was silent for as long as is waited: waits must not add up.
+        """
+        self._check_heard_of()
         tries = Retrying(
-            stop=stop_after_attempt(_TRIES),
+            stop=_is_enough,
             wait=wait_random_exponential(multiplier=0.02, max=2),
-            retry=retry_if_exception_type(TornError),
+            retry=retry_if_exception_type((TornError, BackendUnavailableError)),
             reraise=True,
         )
         try:
             for attempt in tries:
-                with attempt:
+                with attempt, self.explained(verb, name):
                     return act(attempt.retry_state.attempt_number == _TRIES)
         except TornError as error:
             raise BackendUnavailableError(
                 f"cannot {verb} {self.url(name)}, tried {_TRIES} times: {error}"
             ) from error
+        except BackendUnreachableError as error:
+            self._silence = time.monotonic(), error
+            raise
+
+    def _check_heard_of(self) -> None:
+        if self._silence is not None:
+            since, error = self._silence
+            if time.monotonic() - since < _SILENCE_LASTS_S:
+                raise BackendUnreachableError(f"{error}") from error
+            self._silence = None
 
     def conditionally(self, name: str, nonce: str, act: Callable[[], Any]) -> bool:
         """Tell whether a write won that may be refused; `nonce` is what its metadata has."""
 
-        def write(_: bool) -> bool:
-            with self.explained("write", name):
-                try:
-                    act()
-                    return True
-                except TakenError:
-                    head = self.head(name)
+        def write(is_last: bool) -> bool:
+            try:
+                act()
+                return True
+            except TakenError:
+                head = self.head(name)
             if head is None:  # Deleted since: the name is free again.
                 raise TornError("others write and delete it at the same time")
+            if "nonce" not in head.said and not is_last:
+                raise TornError("nothing is said of who wrote it")  # All that we write has one.
             return head.said.get("nonce") == nonce
 
         won: bool = self.patiently("write", name, write)
         return won
 
-    # What each protocol has its own words for.
+    # What each protocol has its own words for. But for `upload`, `copy`, `list` and `delete` each
+    # is one request and raises what the client does: `patiently` is around it.
 
     @abstractmethod
     def url(self, name: str) -> str:
@@ -205,7 +240,7 @@ class Bucket(ABC):
 
     @abstractmethod
     def explained(self, verb: str, name: str) -> AbstractContextManager[None]:
-        """Turn an error of the client's inside into a BackendError."""
+        """Turn an error of the client's inside, or of what it is made of, into a BackendError."""
 
     @abstractmethod
     def head(self, name: str) -> Head | None:
@@ -247,7 +282,7 @@ class Bucket(ABC):
     def delete(self, names: Sequence[str]) -> None: ...
 
     def _size(self, name: str) -> int | None:
-        head = self.head(name)
+        head = self.patiently("read", name, lambda _: self.head(name))
         return None if head is None else head.size_bytes
 
     def _read(self, name: str, most_bytes: int, *, is_last: bool) -> bytes | None:
@@ -275,3 +310,14 @@ class Bucket(ABC):
             raise NotFoundError(f"{self.url(name)} went away while it was read")
         data: bytes = found[0]
         return data
+
+
+def _is_enough(state: RetryCallState) -> bool:
+    """Tell whether to give up, by the number of tries, or by the time where answers are late."""
+    error = state.outcome.exception() if state.outcome is not None else None
+    took_s = state.seconds_since_start or 0.0
+    return (
+        state.attempt_number >= _TRIES
+        or (isinstance(error, BackendUnreachableError) and took_s >= _PATIENCE_WITH_SILENCE_S)
+        or (isinstance(error, BackendUnavailableError) and took_s >= _PATIENCE_S)
+    )

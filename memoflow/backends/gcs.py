@@ -9,6 +9,7 @@ import io
 import uuid
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager, suppress
+from functools import partial
 from typing import Any
 
 from google.api_core.exceptions import (
@@ -23,12 +24,7 @@ from memoflow.backends.backend import Found, check_name, folder
 from memoflow.backends.bucket import Bucket, Head, TakenError, TornError
 from memoflow.backends.gcs_failures import explained, is_no_bucket
 from memoflow.backends.spans import PART_BYTES, SPAN_BYTES, pool
-from memoflow.errors import (
-    BackendError,
-    BackendUnavailableError,
-    NotFoundError,
-    RequestError,
-)
+from memoflow.errors import BackendUnavailableError, NotFoundError, RequestError
 
 _LONGEST_COPY = 10_000  # requests, each of which copies a part; most copies take one
 
@@ -43,7 +39,7 @@ class Gcs(Bucket):
     service = "GCS"
 
     def __init__(
-        self, connect: Callable[[], Any], bucket: str, prefix: str = "", *, patience_s: float = 60
+        self, connect: Callable[[], Any], bucket: str, prefix: str = "", *, patience_s: float = 40
     ) -> None:
         super().__init__(connect, bucket, prefix)
         # Every request of ours can be repeated: what may not be done twice carries a condition.
@@ -58,13 +54,12 @@ class Gcs(Bucket):
 
     def head(self, name: str) -> Head | None:
         blob = self._blob(name)
-        with self.explained("read", name):
-            try:
-                blob.reload(**self._patience)
-            except NotFound as error:
-                if is_no_bucket(error):
-                    raise
-                return None
+        try:
+            blob.reload(**self._patience)
+        except NotFound as error:
+            if is_no_bucket(error):
+                raise
+            return None
         return Head(blob.size or 0, blob.metadata or {})
 
     def get(self, name: str, most_bytes: int) -> tuple[bytes, Head] | None:
@@ -75,10 +70,8 @@ class Gcs(Bucket):
     def get_span(self, name: str, start: int) -> tuple[bytes, int] | None:
         try:
             data = self._get(name, SPAN_BYTES, start=start, end=start + SPAN_BYTES - 1)
-        except BackendError as error:
-            if isinstance(error.__cause__, RequestRangeNotSatisfiable):
-                return b"", 0
-            raise
+        except RequestRangeNotSatisfiable:
+            return b"", 0
         if data is None:
             return None
         if start or len(data) < SPAN_BYTES:
@@ -115,39 +108,41 @@ class Gcs(Bucket):
                     **self._patience,
                 )
 
+        # Not `patiently`, as parts come once: the client sends again what did not arrive.
         with self.explained("write", name):
             try:
                 send()
                 return True
             except TakenError:
-                head = self.head(name)
+                pass
+        head = self.patiently("read", name, lambda _: self.head(name))
         return head is not None and head.said.get("nonce") == nonce
 
     def copy(self, name: str, there: Bucket, source: str) -> bool:
         if not isinstance(there, Gcs) or self._api != there._api:
             return False
-        head = there.head(source)
+        head = there.patiently("read", source, lambda _: there.head(source))
         if head is None:
             raise NotFoundError(f"{there.url(source)} went away before it could be adopted")
         blob, token = self._blob(name), None
         blob.metadata = dict(head.said)  # A copy does not take it along where anything is said.
-        with explained("copy to", self.url(name)):
-            for _ in range(_LONGEST_COPY):
-                token, *_ = blob.rewrite(there._blob(source), token=token, **self._patience)
-                if token is None:
-                    return True
+
+        def copy(token: Any, _: bool) -> Any:
+            return blob.rewrite(there._blob(source), token=token, **self._patience)[0]
+
+        for _ in range(_LONGEST_COPY):
+            token = self.patiently("copy to", name, partial(copy, token))
+            if token is None:
+                return True
         raise BackendUnavailableError(
             f"cannot copy to {self.url(name)}: it takes too long; it may work later"
         )
 
     def list(self, prefix: str) -> Iterator[Found]:
-        with self.explained("list", prefix):
-            for each in self.client.list_blobs(
-                self.bucket,
-                prefix=self.prefix + folder(prefix),
-                fields="items(name,size,updated,generation),nextPageToken",
-                **self._patience,
-            ):
+        more: str | None = ""
+        while more is not None:
+            page, more = self.patiently("list", prefix, partial(self._page, prefix, more))
+            for each in page:
                 name = each.name[len(self.prefix) :]
                 with suppress(RequestError):  # Not of our making: a folder's marker, perhaps.
                     modified = each.updated.timestamp()
@@ -155,7 +150,7 @@ class Gcs(Bucket):
 
     def delete(self, names: Sequence[str]) -> None:
         blobs = [self._blob(name) for name in names]
-        with pool() as threads, self.explained("delete from", ""):
+        with pool() as threads:
             for _ in threads.map(self._delete, blobs):
                 pass
 
@@ -166,27 +161,41 @@ class Gcs(Bucket):
     def _blob(self, name: str) -> Any:
         return self.client.bucket(self.bucket).blob(self.key(name))
 
-    def _delete(self, blob: Any) -> None:
-        try:
-            blob.delete(**self._patience)
-        except NotFound as error:
-            if is_no_bucket(error):
-                raise
+    def _page(self, prefix: str, token: str, _: bool) -> tuple[Sequence[Any], str | None]:
+        """Return what one request lists, and what to ask for the rest by; None if that was all."""
+        listed = self.client.list_blobs(
+            self.bucket,
+            prefix=self.prefix + folder(prefix),
+            page_token=token or None,
+            fields="items(name,size,updated,generation),nextPageToken",
+            **self._patience,
+        )
+        page = list(next(listed.pages, ()))
+        return page, listed.next_page_token
 
-    def _get(self, name: str, most_bytes: int, **asked: int) -> bytes | None:
-        blob, into = self._blob(name), _Capped(most_bytes + 1)
-        with self.explained("read", name):
+    def _delete(self, blob: Any) -> None:
+        def act(_: bool) -> None:
             try:
-                blob.download_to_file(into, client=self.client, **asked, **self._patience)
-                return into.getvalue()
-            except _FullError:
-                return into.getvalue()
+                blob.delete(**self._patience)
             except NotFound as error:
                 if is_no_bucket(error):
                     raise
-                return None
-            except DataCorruption as error:
-                raise TornError(str(error).partition("\n")[0]) from error
+
+        self.patiently("delete from", "", act)
+
+    def _get(self, name: str, most_bytes: int, **asked: int) -> bytes | None:
+        blob, into = self._blob(name), _Capped(most_bytes + 1)
+        try:
+            blob.download_to_file(into, client=self.client, **asked, **self._patience)
+            return into.getvalue()
+        except _FullError:
+            return into.getvalue()
+        except NotFound as error:
+            if is_no_bucket(error):
+                raise
+            return None
+        except DataCorruption as error:
+            raise TornError(str(error).partition("\n")[0]) from error
 
 
 class _FullError(Exception):

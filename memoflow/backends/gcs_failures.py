@@ -4,13 +4,28 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from http.client import HTTPException
+from json import JSONDecodeError
 
 from google.api_core.exceptions import GoogleAPICallError, RetryError
 from google.auth.exceptions import DefaultCredentialsError, GoogleAuthError, TransportError
-from google.resumable_media.common import DataCorruption
-from requests.exceptions import ConnectionError, RequestException, Timeout
+from google.resumable_media.common import DataCorruption, InvalidResponse
+from requests.exceptions import (
+    ConnectionError,
+    InvalidSchema,
+    InvalidURL,
+    MissingSchema,
+    RequestException,
+    Timeout,
+)
+from urllib3.exceptions import HTTPError, ProtocolError
 
-from memoflow.errors import BackendDeniedError, BackendError, BackendUnavailableError
+from memoflow.errors import (
+    BackendDeniedError,
+    BackendError,
+    BackendUnavailableError,
+    BackendUnreachableError,
+)
 
 
 @contextmanager
@@ -34,22 +49,31 @@ def explained(verb: str, url: str) -> Iterator[None]:
         raise BackendDeniedError(
             f"{what}: {error}; renew or correct the Google credentials"
         ) from error
-    except DataCorruption as error:
+    except (DataCorruption, InvalidResponse) as error:
         raise BackendUnavailableError(
             f"{what}: what arrived is not what was sent; it may work later"
         ) from error
-    except (ConnectionError, Timeout) as error:
+    except (InvalidURL, MissingSchema, InvalidSchema) as error:
+        raise BackendDeniedError(f"{what}: {error}; check STORAGE_EMULATOR_HOST") from error
+    except (RequestException, HTTPError, HTTPException, OSError, JSONDecodeError) as error:
         raise _of_network(error, what) from error
-    except RequestException as error:
-        raise BackendError(f"{what}: {error}") from error
 
 
 def _of_network(error: BaseException, what: str) -> BackendError:
-    if isinstance(error, ConnectionError):
-        return BackendUnavailableError(
+    if isinstance(error, (GoogleAPICallError, InvalidResponse)):
+        return BackendUnavailableError(f"{what}: {error}; it may work later")
+    # Of an answer that broke off the client says the same as of a server that is not there.
+    broke_off = isinstance(error.args[0] if error.args else None, ProtocolError)
+    if isinstance(error, (Timeout, TimeoutError)) or (
+        isinstance(error, ConnectionError) and not broke_off
+    ):
+        return BackendUnreachableError(
             f"{what}: {error}; check the network, and STORAGE_EMULATOR_HOST if that is set"
         )
-    return BackendUnavailableError(f"{what}: {error}; it may work later")
+    return BackendUnavailableError(
+        f"{what}: the answer is cut short or garbled ({type(error).__name__}: {error}); it may "
+        "work later"
+    )
 
 
 def is_no_bucket(error: GoogleAPICallError) -> bool:

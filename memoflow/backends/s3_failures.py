@@ -2,23 +2,33 @@
 
 from __future__ import annotations
 
+import builtins
 from collections.abc import Iterator
 from contextlib import contextmanager
+from http.client import HTTPException
 
 from botocore.exceptions import (
     BotoCoreError,
     ClientError,
     ConnectionError,
-    EndpointConnectionError,
     HTTPClientError,
+    IncompleteReadError,
     InvalidRegionError,
     NoCredentialsError,
     NoRegionError,
     PartialCredentialsError,
     ProfileNotFound,
+    ReadTimeoutError,
 )
+from botocore.parsers import ResponseParserError
+from urllib3.exceptions import HTTPError, TimeoutError
 
-from memoflow.errors import BackendDeniedError, BackendError, BackendUnavailableError
+from memoflow.errors import (
+    BackendDeniedError,
+    BackendError,
+    BackendUnavailableError,
+    BackendUnreachableError,
+)
 
 _LOGIN = {
     "ExpiredToken",
@@ -28,6 +38,10 @@ _LOGIN = {
     "TokenRefreshRequired",
 }
 _SKEW = {"RequestTimeTooSkewed"}
+# What comes out of botocore as it is where an answer breaks while its body is read: of one that
+# is streamed it reads an error's body outside of all that it catches.
+_SILENCE = (TimeoutError, builtins.TimeoutError)
+_TORN = (HTTPError, HTTPException, OSError, IncompleteReadError, ResponseParserError)
 
 
 def status_of(error: ClientError) -> int:
@@ -51,12 +65,16 @@ def explained(verb: str, url: str) -> Iterator[None]:
         ) from error
     except (NoRegionError, InvalidRegionError) as error:
         raise BackendDeniedError(f"{what}: {error}; set AWS_DEFAULT_REGION") from error
-    except EndpointConnectionError as error:
-        raise BackendUnavailableError(
+    # Before those that follow, of which it is one as well: so is what botocore says of silence.
+    except (ConnectionError, ReadTimeoutError, *_SILENCE) as error:
+        raise BackendUnreachableError(
             f"{what}: {error}; check METAFLOW_S3_ENDPOINT_URL and the network"
         ) from error
-    except (ConnectionError, HTTPClientError) as error:
-        raise BackendUnavailableError(f"{what}: {error}; it may work later") from error
+    except (HTTPClientError, *_TORN) as error:
+        raise BackendUnavailableError(
+            f"{what}: the answer is cut short or garbled ({type(error).__name__}: {error}); it "
+            "may work later"
+        ) from error
     except BotoCoreError as error:
         raise BackendError(f"{what}: {error}") from error
     except ValueError as error:  # An endpoint that is no URL; boto3 has no class for that.

@@ -11,8 +11,14 @@ from metaflow.plugins.aws.aws_client import get_aws_client
 
 from memoflow.backends.s3 import S3
 
-# Where nothing else is said: as many connections as there are threads, and no long silence.
-_CONFIG = Config(max_pool_connections=40, connect_timeout=10, read_timeout=30)
+# Where nothing else is said: as many connections as there are threads, and no long silence. It is
+# the backend that tries more than twice, since botocore does not see all that breaks.
+_CONFIG = Config(
+    max_pool_connections=40,
+    connect_timeout=5,
+    read_timeout=30,
+    retries={"total_max_attempts": 2, "mode": "standard"},
+)
 
 
 def backend(root: str, config: Mapping[str, Any]) -> S3:

@@ -16,7 +16,7 @@ from memoflow.backends.azure import Azure
 from memoflow.errors import BackendDeniedError
 
 _CONNECTIONS = 40  # as many as there are threads
-_SECONDS_TO_CONNECT, _SECONDS_TO_READ = 10, 30
+_SECONDS_TO_CONNECT, _SECONDS_TO_READ = 5, 30
 
 
 def backend(root: str, config: Mapping[str, Any]) -> Azure:
@@ -39,7 +39,7 @@ def _client() -> Any:
             f"cannot log in to Azure: {error}; install azure-identity"
         ) from error
     # Not Metaflow's own client: that waits for a quarter of a minute before it asks again, and has
-    # fewer connections than we have threads.
+    # fewer connections than we have threads. It is the backend that tries more than twice.
     session = requests.Session()
     for scheme in ("https://", "http://"):
         session.mount(scheme, HTTPAdapter(pool_maxsize=_CONNECTIONS))
@@ -47,7 +47,7 @@ def _client() -> Any:
         endpoint,
         credential=credential,
         retry_policy=ExponentialRetry(
-            initial_backoff=0, increment_base=2, retry_total=5, random_jitter_range=1
+            initial_backoff=0, increment_base=2, retry_total=1, random_jitter_range=1
         ),
         transport=RequestsTransport(
             session=session,

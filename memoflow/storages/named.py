@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
-from memoflow.backends import Backend, Local
+from memoflow.backends import Backend, Local, first_read
 from memoflow.errors import NotFoundError
 from memoflow.store import Store
 from memoflow.store import open_store as open_backend
@@ -27,7 +27,7 @@ def open_store(root: str | Path | None = None) -> Store:
     """
     where, backend = find_backend(root)
     # Read, since a look whether it is there takes a bucket that does not exist for an empty one.
-    if backend.read("format.json") is None:
+    if first_read(backend, "format.json", most_bytes=1) is None:
         raise NotFoundError(
             f"there is no memoflow store in {where}; run a flow that has a step with @memoize, "
             "@checkpoint, @model or @huggingface_hub first"

@@ -7,7 +7,7 @@ import re
 import uuid
 from typing import Any
 
-from memoflow.backends import Backend
+from memoflow.backends import Backend, first_read
 from memoflow.dataclass import dataclass
 from memoflow.errors import BackendDeniedError, FormatError, IntegrityError
 from memoflow.names import Digest
@@ -16,6 +16,7 @@ from memoflow.objects import parsed
 NAME = "format.json"
 PROBE = "gc/conditions"
 VERSION = 1
+_LARGEST_BYTES = 64 << 10
 _ID = re.compile(r"[0-9a-f]{32}")
 
 
@@ -33,7 +34,7 @@ def read_format(backend: Backend, *, make: bool = True) -> Format:
     FormatError if a newer memoflow made it; BackendDeniedError if it cannot be read, or is no
     store and cannot become one, or is not to become one: without `make`.
     """
-    data = backend.read(NAME)
+    data = first_read(backend, NAME, most_bytes=_LARGEST_BYTES)
     if data is None and not make:
         raise BackendDeniedError(f"there is no store in {backend}: it has no {NAME}")
     if data is None:
@@ -47,7 +48,7 @@ def read_format(backend: Backend, *, make: bool = True) -> Format:
                 f"there is no store yet, and none can be made: {error}"
             ) from error
         # Read again: of many that open a new store, one wins.
-        data = backend.read(NAME)
+        data = backend.read(NAME, most_bytes=_LARGEST_BYTES)
     try:
         fields = parsed(data or b"")
         version, found = fields["format"], Format(fields["id"], fields.get("conditional", True))

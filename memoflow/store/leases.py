@@ -8,6 +8,11 @@ machines may be days apart: unchanged for two heartbeats, and the next generatio
 by writing a name that only one can be first to write. Then all is listed once more: a claim
 stands if it is the highest and if below it is only what was given up for dead. So of a release
 and a takeover at the same moment not both succeed.
+
+Of two leases of one holder that died, the second is not watched all over again: what is known of
+the first tells for how long nothing can have been heard of the second. Nobody is taken for dead
+because his process is gone from this machine: containers share names of hosts and numbers of
+processes, and numbers come again.
 """
 
 from __future__ import annotations
@@ -74,6 +79,32 @@ class _Claim:
 
     def __str__(self) -> str:
         return f"{self.who} on {self.host}"
+
+
+class Silences:
+    """For how long nothing was heard of holders that were given up for dead, in this process."""
+
+    def __init__(self) -> None:
+        self._since: dict[tuple[str, str, int], tuple[float, float]] = {}
+
+    def note(self, claim: _Claim, file: Found, silent_s: float) -> None:
+        """Note that the holder of a file is dead, of which nothing was heard for so long."""
+        self._since[_holder(claim)] = file.modified, time.monotonic() - silent_s
+
+    def knows(self, claim: _Claim) -> bool:
+        return _holder(claim) in self._since
+
+    def of(self, claim: _Claim, file: Found) -> float:
+        """Return for how many seconds nothing can have been heard of another lease of a holder.
+
+        By one clock, whichever it is: that by which both files were written.
+        """
+        written, since = self._since[_holder(claim)]
+        return max(0.0, time.monotonic() - since - max(0.0, file.modified - written))
+
+
+def _holder(claim: _Claim) -> tuple[str, str, int]:
+    return claim.who, claim.host, claim.pid
 
 
 class Lease:
@@ -182,12 +213,13 @@ def hold(
     is_done: Callable[[], bool],
     within: Collection[str],
     heartbeat: timedelta,
+    silences: Silences,
 ) -> Iterator[Lease]:
     """Wait until the key is free and hold it; see `Store.lease`."""
     claim = _Claim(
         uuid.uuid4().hex, who, socket.gethostname(), os.getpid(), heartbeat.total_seconds()
     )
-    lease = _Contender(backend, key, claim, on_wait, within).contend(is_done)
+    lease = _Contender(backend, key, claim, on_wait, within, silences).contend(is_done)
     try:
         if lease.is_held and is_done():
             lease.release()
@@ -206,12 +238,14 @@ class _Contender:
         claim: _Claim,
         on_wait: Callable[[str], None],
         within: Collection[str],
+        silences: Silences,
     ) -> None:
         self._backend = backend
         self._key = key
         self._claim = claim
         self._on_wait = on_wait
         self._within = within
+        self._silences = silences
         self._said_at: float | None = None
         self._has_waited = False
 
@@ -220,17 +254,20 @@ class _Contender:
             found = _generations(self._backend, self._key)
             highest = max(found, default="")
             if highest:
-                seen = self._watch(highest)
+                seen, silent_s = self._watch(highest)
                 if seen is None:
                     if is_done():
                         return Lease(self._key)
                     continue
-                if self._is_open(self._parse(seen)):
+                claim = self._parse(seen)
+                if self._is_open(claim):
                     return Lease(self._key)
                 found = _generations(self._backend, self._key)
                 # Read after listing: what is listed is as it was while nothing was heard.
                 if max(found, default="") != highest or self._backend.read(highest) != seen:
                     continue
+                if silent_s > 2 * claim.every_s:
+                    self._silences.note(claim, found[highest], silent_s)
             name = _name(self._key, _number(highest) + 1)
             if self._win(name, found):
                 return _Held(self._key, self._backend, name, self._claim)
@@ -241,8 +278,11 @@ class _Contender:
             return True
         return claim.id in self._within
 
-    def _watch(self, name: str) -> bytes | None:
-        """Return the last that was heard of a holder that is dead, None once it let go."""
+    def _watch(self, name: str) -> tuple[bytes | None, float]:
+        """Return the last that was heard of a holder that is dead, and for how long nothing was.
+
+        None once it let go.
+        """
         seen, silent_s, asked_at = None, 0.0, time.monotonic()
         pause_s = min(0.05, self._claim.every_s / 100)
         while (data := self._backend.read(name)) is not None:
@@ -251,17 +291,26 @@ class _Contender:
             silent_s += min(now - asked_at, claim.every_s / 2)
             asked_at = now
             if data != seen:
-                seen, silent_s = data, 0.0
+                silent_s = self._known_silence(claim, name) if seen is None else 0.0
+                seen = data
             # Of the same name is only an earlier attempt, which is dead once there is a later one.
             if self._is_open(claim) or claim.lifted or claim.who == self._claim.who:
-                return data
+                return data, silent_s
             self._has_waited = True
             if silent_s > 2 * claim.every_s:
-                return data
+                return data, silent_s
             self._say(claim)
             time.sleep(pause_s)
             pause_s = min(1.2 * pause_s, self._claim.every_s / 15, _LONGEST_PAUSE_SECONDS)
-        return None
+        return None, 0.0
+
+    def _known_silence(self, claim: _Claim, name: str) -> float:
+        """Return how long nothing was heard of a claim that was just read."""
+        if not self._silences.knows(claim):
+            return 0.0
+        # Listed after it was read: a heartbeat in between makes the silence shorter, not longer.
+        file = _generations(self._backend, self._key).get(name)
+        return 0.0 if file is None else self._silences.of(claim, file)
 
     def _say(self, claim: _Claim) -> None:
         now = time.monotonic()

@@ -18,7 +18,7 @@ from memoflow.names import Digest, Key, Ref
 from memoflow.objects import DamagedBlobError, LostBlobError, Manifest, blob_name
 from memoflow.store.adoption import adopt
 from memoflow.store.deletions import time_there
-from memoflow.store.leases import HEARTBEAT, Lease, hold
+from memoflow.store.leases import HEARTBEAT, Lease, Silences, hold
 from memoflow.store.loading import load, load_file
 from memoflow.store.payload import Adoption, Payload
 from memoflow.store.proofs import IndexedProofs
@@ -62,6 +62,7 @@ class Store:
         self._refs = Refs(backend, index, keyring=keyring, sleep=sleep)
         self._proofs = IndexedProofs(index, clock=clock)
         self._leftovers: Leftovers | None = None
+        self._silences = Silences()
 
     def __repr__(self) -> str:
         return f"<Store in {self.backend}>"
@@ -484,6 +485,7 @@ class Store:
             is_done=is_done,
             within=within,
             heartbeat=heartbeat,
+            silences=self._silences,
         )
 
     def close(self) -> None:

@@ -10,11 +10,16 @@ import boto3
 import pytest
 from botocore.config import Config
 
-from memoflow.backends import Backend, Place
+from memoflow.backends import Backend, Place, bucket
 from memoflow.backends.s3 import S3
-from memoflow.errors import BackendDeniedError, BackendUnavailableError, RequestError
+from memoflow.errors import (
+    BackendDeniedError,
+    BackendUnavailableError,
+    BackendUnreachableError,
+    RequestError,
+)
 from tests.contracts import BackendContract
-from tests.s3 import Proxy, Server
+from tests.s3 import Proxy, Server, silence
 
 
 class TestS3(BackendContract):
@@ -132,6 +137,71 @@ def test_of_many_faults_none_is_seen(s3_server: Server, share: float, tmp_path: 
         backend.delete([f"a/{n}" for n in range(40)])
     assert sum(proxy.broken.values()) > 5
     assert s3_server.backend(backend.bucket).read("large") == large.read_bytes()
+
+
+@pytest.mark.parametrize("fault", Proxy.TORN)
+def test_an_answer_of_any_status_that_is_torn_is_asked_for_again(
+    backend: S3, proxy: Proxy, fault: str
+) -> None:
+    proxy.faults, proxy.share = (fault,), 0.3
+    assert backend.read("absent") is None
+    assert backend.open("absent") is None
+    assert backend.write("a", b"mine", if_absent=True) is True
+    assert backend.write("a", b"other", if_absent=True) is False
+    assert backend.read("a") == b"mine"
+    assert backend.write_from("large", [bytes(9_000_000)] * 4, if_absent=True) is True
+    assert backend.write_from("large", [bytes(9_000_000)] * 4, if_absent=True) is False
+    assert backend.sizes(["a", "absent", "large"]) == [4, None, 36_000_000]
+    assert backend.adopt("copy", Place(backend, "a")) is True
+    assert {found.name for found in backend.list("")} == {"a", "copy", "large"}
+    backend.client.create_multipart_upload(Bucket=backend.bucket, Key="store/blobs/dead")
+    assert backend.tidy(before=4e9) >= 1
+    backend.delete(["a"])
+    backend.delete(["copy", "large", "absent"])
+    assert list(backend.list("")) == []
+    assert sum(proxy.broken.values()) > 5
+
+
+@pytest.mark.parametrize("fault", Proxy.TORN)
+def test_what_is_torn_each_time_is_an_error_of_ours(
+    s3_server: Server, proxy: Proxy, fault: str
+) -> None:
+    bucket = s3_server.bucket()
+    proxy.faults, proxy.share = (fault,), 1.0
+    once = Config(retries={"total_max_attempts": 1, "mode": "standard"})
+    with proxy.running() as url:
+        backend = S3(lambda: s3_server.client(url, once), bucket, "store")
+        for act in (  # All whose answers have a body to be read, of an error or not.
+            lambda: list(backend.list("")),
+            *(lambda: backend.read("absent"),) * (fault == "half body"),
+            *(lambda: backend.write("a", b"data"),) * (fault == "half body"),
+            *(lambda: backend.delete(["a", "b"]),) * (fault == "half body"),
+        ):
+            with pytest.raises(BackendUnavailableError, match=r"cannot .* s3://"):
+                act()
+
+
+def test_a_listing_of_many_pages_is_whole(backend: S3, proxy: Proxy) -> None:
+    with ThreadPoolExecutor(16) as pool:
+        list(pool.map(lambda n: backend.write(f"a/{n}", b""), range(1100)))
+    proxy.requests.clear()
+    assert {found.name for found in backend.list("a")} == {f"a/{n}" for n in range(1100)}
+    assert proxy.requests == {"LIST": 2}
+
+
+def test_after_a_silence_as_long_as_is_waited_nobody_waits_again(s3_server: Server) -> None:
+    brief = Config(read_timeout=0.2, retries={"total_max_attempts": 1, "mode": "standard"})
+    with silence() as url:
+        backend = S3(lambda: s3_server.client(url, brief), "bucket", "store")
+        backend._check_heard_of()
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(bucket, "_PATIENCE_WITH_SILENCE_S", 0.0)
+            with pytest.raises(BackendUnreachableError, match="cannot read s3://bucket/store/a"):
+                backend.read("a")
+        backend._clients.clear()  # Nothing is asked by: else this would fail otherwise.
+        backend._connect = None  # type: ignore[assignment]
+        with pytest.raises(BackendUnreachableError, match="cannot read s3://bucket/store/a"):
+            backend.write("b", b"")
 
 
 def test_a_stalled_answer_is_given_up_and_asked_for_again(backend: S3, proxy: Proxy) -> None:

@@ -83,7 +83,7 @@ def names(backend: Backend) -> list[str]:
 def left_behind(store: Store, *, heartbeat: timedelta = TINY, key: Key = KEY) -> str:
     """Leave a claim as a holder does that dies."""
     with store.lease(key, who="the dead", heartbeat=heartbeat):
-        (name,) = names(store.backend)
+        (name,) = [each for each in names(store.backend) if each.startswith(f"leases/{key}/")]
         body = store.backend.read(name)
     assert body is not None
     store.backend.write(name, body)
@@ -91,7 +91,7 @@ def left_behind(store: Store, *, heartbeat: timedelta = TINY, key: Key = KEY) ->
 
 
 def until(holds: Callable[[], Any]) -> None:
-    for _ in range(3000):
+    for _ in range(6000):
         if holds():
             return
         time.sleep(0.01)
@@ -288,6 +288,102 @@ def test_a_killed_holder_is_taken_over_within_two_heartbeats(
         pulse.backend.asked.clear()
         turn.enter_context(store.lease(KEY, who="heir", heartbeat=QUICK))
         assert pulse.backend.asked.count("write") <= 3  # One of them perhaps just after it died.
+
+
+OTHER = Key.of("memo", "F", "s", "scope", "results", "others")
+
+
+class CountsReads(Memory):
+    """Counts how often each name is read."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.reads: list[str] = []
+
+    def read(self, name: str, **options: int) -> bytes | None:
+        self.reads.append(name)
+        return super().read(name, **options)
+
+
+def test_two_leases_of_one_dead_holder_are_not_waited_for_one_after_the_other(
+    open_on: Callable[..., Store],
+) -> None:
+    backend = CountsReads()
+    store = open_on(backend)
+    left_behind(store, heartbeat=QUICK)
+    second = left_behind(store, heartbeat=QUICK, key=OTHER)
+    with store.lease(KEY, who="next", heartbeat=QUICK):
+        backend.reads.clear()
+        with store.lease(OTHER, who="next", heartbeat=QUICK) as lease:
+            assert lease.is_held
+            watched = backend.reads.count(second)
+    assert watched <= 3  # to see it, to find it unchanged, and to see that others were not quicker
+
+
+def test_the_living_lease_of_a_holder_who_lost_another_is_waited_for(
+    open_on: Callable[..., Store],
+) -> None:
+    backend = Memory()
+    store, other = open_on(backend), open_on(backend, "other")
+    left_behind(other, heartbeat=QUICK)
+    got = []
+    with (
+        other.lease(OTHER, who="the dead", heartbeat=QUICK) as living,
+        store.lease(KEY, who="next", heartbeat=QUICK),
+    ):
+
+        def take() -> None:
+            with store.lease(OTHER, who="next", heartbeat=QUICK):
+                got.append(living.is_held)
+
+        thread = in_thread(take)
+        thread.join(5 * QUICK.total_seconds())
+        assert got == []
+        living.check()
+        living.release()
+        thread.join(60)
+    assert got == [False]
+
+
+def _hold_both(root: str, cache: Path, n: int, who: str, told: Path) -> None:
+    """Lease what a task leases, one after the other, and say when that is done."""
+    store = open_store(backend_at(root), cache_dir=cache)
+    keys = (KEY / f"{n}", OTHER / f"{n}")
+    with store.lease(keys[0], who=who), store.lease(keys[1], who=who):
+        told.write_text(f"{time.time()}")
+        time.sleep(120)
+
+
+@pytest.mark.stress
+def test_of_20_killed_holders_each_is_followed_within_35_seconds(
+    tmp_path: Path, run: Callable[..., Any]
+) -> None:
+    """Half of those that wait came before it was killed, half come when it is long dead."""
+    root, dice = str(tmp_path / "root"), random.Random(20)
+    holders, killed, begun = {}, {}, {}
+
+    def start(n: int, who: str) -> Any:
+        return run(_hold_both, root, tmp_path / "cache", n, f"{who} {n}", tmp_path / f"{who} {n}")
+
+    for n in range(20):
+        holders[n] = start(n, "first")
+        until(lambda n=n: (tmp_path / f"first {n}").exists())
+    for n in range(0, 20, 2):
+        start(n, "next")
+    moments = sorted((time.time() + 2 + dice.random() * 15, n) for n in range(20))
+    for moment, n in moments:
+        time.sleep(max(0.0, moment - time.time()))
+        os.kill(holders[n].pid, signal.SIGKILL)
+        begun[n] = killed[n] = time.time()
+    time.sleep(1)
+    for n in range(1, 20, 2):
+        begun[n] = time.time()
+        start(n, "next")
+    for n in range(20):
+        until(lambda n=n: (tmp_path / f"next {n}").exists())
+    took = sorted(float((tmp_path / f"next {n}").read_text()) - begun[n] for n in range(20))
+    print("seconds until the next held both:", *(f"{each:.1f}" for each in took))
+    assert took[-1] <= 35
 
 
 def test_a_living_holder_is_not_taken_over(store: Store, open_on: Callable[..., Store]) -> None:

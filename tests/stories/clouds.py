@@ -53,6 +53,24 @@ FLOW = """
         Sweep()
 """
 
+SAVES = """
+    from metaflow import FlowSpec, checkpoint, current, step
+
+    class Saves(FlowSpec):
+        @checkpoint
+        @step
+        def start(self):
+            current.checkpoint.save(__file__)
+            self.next(self.end)
+
+        @step
+        def end(self):
+            pass
+
+    if __name__ == "__main__":
+        Saves()
+"""
+
 
 def on_another_machine(project: Project, n: int) -> dict[str, str]:
     """Return the variables of a machine that has seen nothing yet."""

@@ -8,10 +8,11 @@ from typing import Any
 
 import pytest
 
-from tests.s3 import Proxy, Server, serving
+from tests.s3 import Proxy, Server, serving, silence
+from tests.stories import clouds
 from tests.stories.clouds import on_another_machine, store_in_a_bucket
 from tests.stories.conftest import Project
-from tests.stories.world import notes, once
+from tests.stories.world import NOTES, notes, once
 
 SWEEP = """
     from metaflow import FlowSpec, memoize, step
@@ -324,29 +325,86 @@ def test_a_store_in_a_missing_bucket_costs_one_line(plain: Project, s3_server: S
 def test_a_checkpoint_that_cannot_be_saved_fails_its_step_with_the_reason(
     project: Project, s3_server: Server, proxy: Proxy
 ) -> None:
-    project.write(
-        "flow.py",
-        """
-        from metaflow import FlowSpec, checkpoint, current, step
-
-        class Saves(FlowSpec):
-            @checkpoint
-            @step
-            def start(self):
-                current.checkpoint.save(__file__)
-                self.next(self.end)
-
-            @step
-            def end(self):
-                pass
-
-        if __name__ == "__main__":
-            Saves()
-        """,
-    )
+    project.write("flow.py", clouds.SAVES)
     project.env |= store_in_a_bucket(s3_server)
     with proxy.running() as url:
         proxy.refuses = lambda method, path: method == "PUT" and "/store/" in path
         ran = project.run(METAFLOW_S3_ENDPOINT_URL=url, ok=False)
     assert ran.code != 0
     assert "allow it in the policy of who runs this" in ran.text
+
+
+@pytest.mark.parametrize(
+    "seed", [pytest.param(n, marks=pytest.mark.stress if n else ()) for n in range(20)]
+)
+def test_a_flow_does_not_notice_that_every_fifth_answer_is_torn(
+    project: Project, s3_server: Server, seed: int
+) -> None:
+    project.write("notes.py", NOTES)
+    project.write("flow.py", clouds.FLOW)
+    project.env |= store_in_a_bucket(s3_server)
+    proxy = Proxy(s3_server.url, share=0.2, seed=seed)
+    proxy.faults = (*Proxy.TORN, "reset", "lost", "500", "503", "truncated", "flipped")
+    with proxy.running() as url:
+        project.env["METAFLOW_S3_ENDPOINT_URL"] = url
+        first = project.run(**on_another_machine(project, 1))
+        assert notes(project)["resumed"] == "2"
+        second = project.run(**on_another_machine(project, 2))
+    assert sorted(first.workers) == ["end", "fit", "fit", "fit", "join", "start", "train", "train"]
+    assert sorted(second.workers) == ["end", "start", "train", "train"], second.text
+    assert not [line for line in first.memo_lines + second.memo_lines if " failed:" in line]
+    assert sum(proxy.broken.values()) > 10
+
+
+SPLITS = """
+    from metaflow import FlowSpec, memoize, step
+
+    class Splits(FlowSpec):
+        @step
+        def start(self):
+            self.items = list(range(6))
+            self.next(self.fit, foreach="items")
+
+        @memoize
+        @step
+        def fit(self):
+            self.square = self.input ** 2
+            self.next(self.join)
+
+        @memoize
+        @step
+        def join(self, inputs):
+            self.total = sum(each.square for each in inputs)
+            self.next(self.end)
+
+        @step
+        def end(self):
+            assert self.total == 55
+
+    if __name__ == "__main__":
+        Splits()
+"""
+
+
+def test_a_server_that_never_answers_is_waited_for_once_a_run(
+    project: Project, s3_server: Server
+) -> None:
+    project.write("flow.py", SPLITS)
+    project.env |= store_in_a_bucket(s3_server)
+    with silence() as url:
+        ran = project.run(METAFLOW_S3_ENDPOINT_URL=url)
+    assert ran.workers.count("fit") == 6
+    assert [line for line in ran.memo_lines if "no answer within" in line] == ran.memo_lines
+    assert len(ran.memo_lines) == 1, ran.text
+
+
+@pytest.mark.stress
+def test_a_save_to_a_server_that_never_answers_fails_with_the_reason(
+    project: Project, s3_server: Server
+) -> None:
+    project.write("flow.py", clouds.SAVES)
+    project.env |= store_in_a_bucket(s3_server)
+    with silence() as url:
+        ran = project.run(METAFLOW_S3_ENDPOINT_URL=url, ok=False)
+    assert ran.code != 0
+    assert "no answer within" in ran.text

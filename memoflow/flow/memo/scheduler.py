@@ -9,7 +9,7 @@ from typing import Any
 from metaflow.metaflow_current import current
 from metaflow.util import get_username, resolve_identity
 
-from memoflow.errors import NoFingerprintError
+from memoflow.errors import BackendUnreachableError, NoFingerprintError
 from memoflow.flow.hub import revisions
 from memoflow.flow.memo import audit, card, task_record
 from memoflow.flow.memo.besides import is_elsewhere
@@ -38,7 +38,10 @@ def prepare(cli_args: Any, attempt: int, memoized: Memoized, session: Session) -
     except Exception as error:
         # Anything of Metaflow's or of a user's class may be met here; none may fail the run.
         trouble = f"{type(error).__name__}: {error}"
-        session.say_once(f"lookup failed, steps run as usual: {trouble}")
+        if isinstance(error, BackendUnreachableError):
+            session.cut_off(error)
+        else:
+            session.say_once(f"lookup failed, steps run as usual: {trouble}")
         verdict = Verdict(Decision.miss(Reason.LOOKUP_FAILED, trouble))
     decision = verdict.decision
     if verdict.entry is not None:
@@ -59,6 +62,7 @@ def prepare(cli_args: Any, attempt: int, memoized: Memoized, session: Session) -
         refresh=memoized.refresh,
         began=session.began,
         seen=_seen(memoized, session),
+        off=session.is_cut_off,
         quiet=decision.is_uncached and not _is_news(memoized, session, decision),
     ).put(cli_args.env)
 

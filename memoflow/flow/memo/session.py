@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from metaflow.datastore import FlowDataStore
 
-from memoflow.errors import MemoflowError
+from memoflow.errors import BackendUnreachableError, MemoflowError
 from memoflow.flow import artifact_store, housekeeping
 from memoflow.flow.memo.artifacts import Artifacts
 from memoflow.flow.memo.card_files import CardFiles
@@ -55,6 +55,7 @@ class Session:
         self.said_uncached: set[tuple[str, str]] = set()  # step and reason
         self.evaluators: dict[str, Any] = {}  # of the Client, by step
         self.metadata: str | None = None  # the provider of the run, where others launch it
+        self.is_cut_off = False  # no store, as its server does not answer: not to be asked again
         self._looked_ahead: dict[Key, float] = {}
         self._said: set[str] = set()
 
@@ -75,8 +76,19 @@ class Session:
             )
             return where.store
         except (MemoflowError, OSError) as error:
+            self.is_cut_off = isinstance(error, BackendUnreachableError)
             self.say_once(f"off: {error}")
             return None
+
+    def cut_off(self, error: BackendUnreachableError | None = None) -> None:
+        """Go on without the store, whose server does not answer: waits for it would add up.
+
+        Without an error that has been said where it was found out.
+        """
+        if error is not None:
+            self.say_once(f"off: {error}")
+        self.is_cut_off = True
+        self.store = None
 
     @cached_property
     def digests(self) -> FileDigests:

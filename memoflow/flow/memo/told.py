@@ -19,7 +19,8 @@ class Told:
 
     `mode` and `refresh` are as the command line of the run has them, `began` is when the run did,
     in Unix seconds, `seen` how the step's code looks there. With `quiet` a line that is said once a
-    run has been said.
+    run has been said. With `off` the run goes on without the store, since that cannot be reached,
+    which costs too long to be found out by each of its tasks.
     """
 
     decision: Decision | None = None
@@ -28,6 +29,7 @@ class Told:
     began: float | None = None
     seen: Seen | None = None
     quiet: bool = False
+    off: bool = False
 
     def put(self, environment: MutableMapping[str, str]) -> None:
         """Write it where the worker reads it; large decisions without their diffs."""
@@ -39,6 +41,7 @@ class Told:
                 "began": self.began,
                 "seen": None if self.seen is None else self.seen.to_json(),
                 "quiet": self.quiet,
+                "off": self.off,
             }
         )
 
@@ -54,4 +57,5 @@ class Told:
             began=told.get("began"),
             seen=None if seen is None else Seen.from_json(seen),
             quiet=told.get("quiet", False),
+            off=told.get("off", False),
         )

@@ -13,7 +13,13 @@ from typing import Any
 from metaflow.metadata_provider import MetaDatum
 from metaflow.metaflow_current import current
 
-from memoflow.errors import BackendError, LeaseLostError, NoFingerprintError, RequestError
+from memoflow.errors import (
+    BackendError,
+    BackendUnreachableError,
+    LeaseLostError,
+    NoFingerprintError,
+    RequestError,
+)
 from memoflow.flow.hub import revisions
 from memoflow.flow.memo import (
     audit,
@@ -87,13 +93,24 @@ class Task:
         memoized.refresh = memoized.refresh if told.refresh is None else told.refresh
         session.run = f"{current.flow_name}/{output.run_id}"
         session.began = session.began if told.began is None else told.began
-        self._decide()
+        if told.off:
+            session.cut_off()
+        try:
+            self._decide()
+        except BackendUnreachableError as error:
+            self._go_without(error)
         if self.records and memoized.options.single_flight and not memoized.refresh:
             self._take_turns()
         if self._verdict.entry is None and self._audited is None and memoized.mode == "only":
             raise MissError(memoized.step, self._decision.line)
         current._update_env({"memo": CurrentMemo.of(self._verdict, memoized)})
         self._announce()
+
+    def _go_without(self, error: BackendUnreachableError) -> None:
+        """Run the step as if there were no store: each further question would wait as long."""
+        self._session.cut_off(error)
+        self._verdict = Verdict(Decision.miss(Reason.OFF))
+        self._turn.close()
 
     def _decide(self) -> None:
         """Settle on the scheduler's decision, or make it where the scheduler could not."""
@@ -154,6 +171,7 @@ class Task:
     def records(self) -> bool:
         return (
             self._parents is not None
+            and self._session.store is not None
             and self._memoized.mode == "on"
             and self._verdict.entry is None
             and self._decision.records
@@ -367,6 +385,8 @@ class Task:
                     if not lease.is_held:
                         break
                     self._leases.append(lease)
+        except BackendUnreachableError as error:
+            self._go_without(error)
         except (BackendError, UndecidedError) as error:
             print(f"[memoize] going on without a lease: {error}", flush=True)
         except BaseException:
