@@ -10,7 +10,8 @@ from typing import Any
 from memoflow.errors import RequestError
 
 _TIMES = {"s": "seconds", "m": "minutes", "h": "hours", "d": "days", "w": "weeks"}
-_SIZES = {"": 1, "K": 10**3, "M": 10**6, "G": 10**9, "T": 10**12}
+_POWERS = {"": 0, "K": 1, "M": 2, "G": 3, "T": 4}
+_AGES = ((86400.0, "day"), (3600.0, "hour"), (60.0, "minute"))
 
 
 def duration(option: str, value: Any) -> timedelta:
@@ -33,11 +34,22 @@ def duration(option: str, value: Any) -> timedelta:
 
 
 def size(option: str, value: Any) -> int:
-    """Return a number of bytes: `50GB`, `500MB`, `1.5T` or plain bytes."""
-    match = re.fullmatch(r"\s*(\d+(?:\.\d+)?)\s*([KMGT]?)i?B?\s*", str(value), re.IGNORECASE)
-    if match is None:
+    """Return a number of bytes: `50GB`, `500MB`, `1.5T`, `2GiB`, `900B`; never without a unit."""
+    match = re.fullmatch(
+        r"\s*(\d+(?:\.\d+)?)\s*(?:([KMGT])(i?)B?|B|)\s*", str(value), re.IGNORECASE
+    )
+    if match is None or isinstance(value, bool):
         raise RequestError(f"{option} is a size such as 50GB or 500MB, not {value!r}")
-    return int(float(match[1]) * _SIZES[match[2].upper()])
+    number, power, binary = match.groups()
+    if power is None and not str(value).strip().upper().endswith("B"):
+        raise RequestError(
+            f"{option} is {str(value).strip()} without a unit; say {number}B, {number}MB or "
+            f"{number}GB"
+        )
+    try:
+        return int(float(number) * (1024 if binary else 1000) ** _POWERS[(power or "").upper()])
+    except OverflowError:
+        raise RequestError(f"{option}={value!r:.60} is more than any disk holds") from None
 
 
 def flag(option: str, value: Any) -> bool:
@@ -71,6 +83,21 @@ def span(seconds: float) -> str:
         return f"{seconds / 60:.0f} min"
     hours = seconds / 3600
     return f"{hours:.1f} h" if hours < 1000 else f"{hours:,.0f} h"
+
+
+def age(seconds: float) -> str:
+    """Return for how long something has been so: `41 days`, `1 hour`, `less than a minute`."""
+    for length, unit in _AGES:
+        number = int(seconds // length)
+        if number:
+            return f"{number:,} {unit}{'s' * (number != 1)}"
+    return "less than a minute"
+
+
+def day(seconds: float) -> str:
+    """Return a date in this machine's zone, given Unix seconds: `2026-03-01`."""
+    text = moment(seconds)
+    return text.partition(" ")[0] if text[:1].isdigit() else text
 
 
 def moment(seconds: float) -> str:

@@ -5,7 +5,7 @@ from datetime import timedelta
 import pytest
 
 from memoflow.errors import RequestError
-from memoflow.units import duration, readable, size, span
+from memoflow.units import age, duration, readable, size, span
 
 
 @pytest.mark.parametrize(
@@ -33,16 +33,41 @@ def test_times_that_are_none_are_named_in_the_error(text):
 
 @pytest.mark.parametrize(
     ("text", "expected"),
-    [("50GB", 50 * 10**9), ("500MB", 5 * 10**8), ("1.5T", 15 * 10**11), ("0", 0), ("7", 7)],
+    [
+        ("50GB", 50 * 10**9),
+        ("500MB", 5 * 10**8),
+        ("1.5T", 15 * 10**11),
+        ("0B", 0),
+        ("7b", 7),
+        (" 2 GiB ", 2 << 30),
+        ("5k", 5000),
+    ],
 )
 def test_sizes_that_are_understood(text, expected):
     assert size("--max-size", text) == expected
 
 
-@pytest.mark.parametrize("text", ["", "much", "-1", "5 parsecs", "GB"])
+@pytest.mark.parametrize(
+    "text", ["", "much", "-1", "5 parsecs", "GB", "5i", None, True, "9" * 400 + "GB"]
+)
 def test_sizes_that_are_none_are_named_in_the_error(text):
     with pytest.raises(RequestError, match="--max-size"):
         size("--max-size", text)
+
+
+@pytest.mark.parametrize("text", ["50", "0", " 7 ", "1.5", 50, 0])
+def test_a_size_without_a_unit_is_refused_with_what_to_say(text):
+    number = str(text).strip()
+    with pytest.raises(RequestError, match=f"say {number}B, {number}MB or {number}GB"):
+        size("--max-size", text)
+
+
+@pytest.mark.parametrize(
+    ("seconds", "text"),
+    [(0, "less than a minute"), (60, "1 minute"), (7200, "2 hours"), (41.5 * 86400, "41 days")],
+)
+def test_ages_for_people(seconds, text):
+    assert age(seconds) == text
 
 
 @pytest.mark.parametrize(

@@ -6,12 +6,13 @@ from typing import Any
 
 import click
 
+from memoflow.cli import removal
 from memoflow.cli.answer import Answer, Verb
 from memoflow.cli.asked import Asked
 from memoflow.cli.listing import Listed, complete, some
-from memoflow.cli.table import count
+from memoflow.cli.table import printable
 from memoflow.errors import RequestError
-from memoflow.kinds import evicted, memo, upkeep
+from memoflow.kinds import card, evicted, memo, upkeep
 from memoflow.store import Store
 from memoflow.units import readable
 
@@ -24,47 +25,80 @@ _NAMED = 10
         "dry_run": "whether all is still there",
         "forgotten": "a list of objects, as `entries` of `ls`",
         "size_bytes": "of all of them, as loads would have given them back",
+        "freeable_bytes": "what `gc` frees of it; null where that was not counted",
     },
 )
 @click.argument("names", shell_complete=complete, nargs=-1, required=True, metavar="NAME...")
 @click.option("--all", "all_of_them", is_flag=True, help="All that a name stands for.")
 @click.option("--force", is_flag=True, help="Also what runs resume from or results refer to.")
 @click.option("--dry-run", is_flag=True, help="Say what would go, remove nothing.")
+@removal.yes_option
 @click.pass_obj
 def forget(
-    asked: Asked, *, names: tuple[str, ...], all_of_them: bool, force: bool, dry_run: bool
+    asked: Asked,
+    *,
+    names: tuple[str, ...],
+    all_of_them: bool,
+    force: bool,
+    dry_run: bool,
+    yes: bool,
 ) -> Answer:
     """Forget entries: results are computed anew, checkpoints and models are gone for good.
 
     NAME is as for ls, and must stand for one entry unless --all is given. Nothing goes if any of
     it is protected: the newest checkpoint of a task, and what a result refers to. With --force
-    that goes, too. gc frees the bytes. Artifacts of past runs are Metaflow's, and stay.
+    that goes, too. Entries go after a question, or with --yes. gc frees the bytes. Artifacts of
+    past runs are Metaflow's, and stay.
     """
     store = asked.store
     chosen = some(store, names, all_of_them=all_of_them)
     if not force:
         _refuse_protected(store, chosen)
+    refs = [each.ref for each in chosen]
+    freeable = _freeable(store, chosen) if dry_run or not yes else None
+    if not (dry_run or yes) and not removal.confirm(refs, lambda: _show_plan(chosen, freeable)):
+        raise click.exceptions.Exit(1)
     if not dry_run:
-        for each in chosen:
-            store.forget(each.ref.key)
-        evicted.note(store, (each.ref.key for each in chosen), "forget")
-    size_bytes = sum(each.ref.size_bytes for each in chosen)
+        for ref in refs:
+            store.forget(ref.key)
+        evicted.note(store, (ref.key for ref in refs), "forget")
 
     def show() -> None:
         verb = "would forget" if dry_run else "forgot"
-        for each in chosen:
-            click.echo(f"{verb} {each.key}")
-        number = count(len(chosen), "entry", "entries")
-        click.echo(f"{verb} {number}, {readable(size_bytes)}; gc frees what nothing else needs")
+        for each in chosen if dry_run or yes else ():  # Else they were shown.
+            click.echo(f"{verb} {printable(each.key)}")
+        click.echo(f"{verb} {removal.in_all(refs)}; {_of_gc(freeable)}")
 
     def data() -> dict[str, Any]:
         return {
             "dry_run": dry_run,
             "forgotten": [each.to_json() for each in chosen],
-            "size_bytes": size_bytes,
+            "size_bytes": sum(ref.size_bytes for ref in refs),
+            "freeable_bytes": freeable,
         }
 
     return Answer(data, show)
+
+
+def _show_plan(chosen: list[Listed], freeable: int | None) -> None:
+    refs = [each.ref for each in chosen]
+    removal.show_each(refs)
+    removal.show_by_kind(refs)
+    click.echo(f"After this {_of_gc(freeable)}.")
+
+
+def _freeable(store: Store, chosen: list[Listed]) -> int | None:
+    """Return how many more bytes `gc` would free; None where to tell takes a read for each ref."""
+    if not store.backend.is_local:
+        return None
+    going = {each.ref.key for each in chosen}
+    going |= {card.key(key) for key in going if memo.is_result(key)}
+    before = store.sweep(now=True, dry_run=True).size_bytes
+    return store.sweep(now=True, dry_run=True, without=going).size_bytes - before
+
+
+def _of_gc(freeable: int | None) -> str:
+    return f"gc frees {'what nothing else needs' if freeable is None else readable(freeable)}"
 
 
 def _refuse_protected(store: Store, chosen: list[Listed]) -> None:

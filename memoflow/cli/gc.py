@@ -8,11 +8,14 @@ from typing import Any
 
 import click
 
+from memoflow.cli import removal
 from memoflow.cli.answer import Answer, Verb
 from memoflow.cli.asked import Asked
-from memoflow.cli.table import count
 from memoflow.errors import RequestError
 from memoflow.kinds import upkeep
+from memoflow.names import Ref
+from memoflow.store.eviction import Evicted
+from memoflow.store.sweeping import Swept
 from memoflow.units import duration, readable, size
 
 
@@ -34,61 +37,130 @@ def _parsed_by(parse: Callable[[str, Any], Any]) -> Callable[..., Any]:
         "dry_run": "whether all is still there",
         "entries": "how many entries were evicted",
         "keys": "their keys",
+        "evicted": "a list of objects: `key`, `kind`, `size_bytes`, and the `reason` in words",
         "blobs": "how many blobs were deleted",
         "freed_bytes": "of those blobs",
+        "over_bytes": "by how much the store is still above `--max-size`",
+        "spared_bytes": "what of it goes only when its kind is named; 0 unless it is above",
     },
 )
 @click.option(
     "--older-than",
     metavar="TIME",
     callback=_parsed_by(duration),
-    help="Evict what was not used for so long: 30d, 12h.",
+    help="Evict results and snapshots that were not used for so long: 30d, 12h.",
 )
 @click.option(
     "--max-size",
     metavar="SIZE",
     callback=_parsed_by(size),
-    help="Evict the least recently used above it: 50GB.",
+    help="Evict the least recently used of these until the store fits: 50GB.",
+)
+@click.option(
+    "--kind",
+    "kinds",
+    type=click.Choice(upkeep.KINDS),
+    multiple=True,
+    help="Evict by age and size entries of this kind instead; may be given several times.",
 )
 @click.option(
     "--now",
     is_flag=True,
     help="Wait for nothing: also delete what is in quarantine, and what killed saves left.",
 )
-@click.option("--dry-run", is_flag=True, help="Say what would go, remove nothing.")
+@click.option("--dry-run", is_flag=True, help="Say what would go and why, remove nothing.")
+@removal.yes_option
 @click.pass_obj
 def gc(
-    asked: Asked, *, older_than: timedelta | None, max_size: int | None, now: bool, dry_run: bool
+    asked: Asked,
+    *,
+    older_than: timedelta | None,
+    max_size: int | None,
+    kinds: tuple[str, ...],
+    now: bool,
+    dry_run: bool,
+    yes: bool,
 ) -> Answer:
     """Evict expired entries, then delete bytes that nothing refers to.
 
-    The newest checkpoints and what results refer to stay. Past runs keep their artifacts: they are
-    files of Metaflow's own. What a running save may need stays as well. Works on a full disk, too.
+    An age and a size take what can be computed or downloaded again: results and snapshots of the
+    Hub. Checkpoints and models go by them only when --kind names them. The newest checkpoints and
+    what results refer to stay in any case, and so does what a running save may need. Entries go
+    after a question, or with --yes. Past runs keep their artifacts: they are files of Metaflow's
+    own. Works on a full disk, too.
     """
-    evicted, swept = upkeep.tidy(
-        asked.store,
-        older_than=older_than,
-        max_size_bytes=max_size,
-        now=True,
-        leftovers=now,
-        dry_run=dry_run,
-    )
-    keys = [str(ref.key) for ref in evicted.refs if upkeep.is_entry(ref.key)]
+    if kinds and older_than is None and max_size is None:
+        raise click.UsageError("--kind says what --older-than or --max-size may take; give one")
+    store = asked.store
+    rules: dict[str, Any] = {
+        "older_than": older_than,
+        "max_size_bytes": max_size,
+        "kinds": kinds or upkeep.RECOVERABLE,
+        "now": True,
+        "leftovers": now,
+    }
+    agreed = None
+    if dry_run or not yes:
+        plan = upkeep.tidy(store, **rules, dry_run=True)
+        if dry_run:
+            return _answer(*plan, max_size, dry_run=True)
+        going = _entries(plan[0])
+        if going and not removal.confirm(going, lambda: _show_plan(*plan)):
+            raise click.exceptions.Exit(1)
+        agreed = {ref.key for ref in plan[0].refs}
+    evicted, swept = upkeep.tidy(store, **rules, among=agreed)
+    return _answer(evicted, swept, max_size, dry_run=False, was_shown=agreed is not None)
+
+
+def _entries(evicted: Evicted) -> list[Ref]:
+    return [ref for ref in evicted.refs if upkeep.is_entry(ref.key)]
+
+
+def _reasons(evicted: Evicted) -> list[str]:
+    pairs = zip(evicted.refs, evicted.reasons, strict=True)
+    return [reason for ref, reason in pairs if upkeep.is_entry(ref.key)]
+
+
+def _show_plan(evicted: Evicted, swept: Swept) -> None:
+    going = _entries(evicted)
+    removal.show_each(going, _reasons(evicted))
+    removal.show_by_kind(going)
+    click.echo(f"This frees {readable(swept.size_bytes)}.")
+
+
+def _answer(
+    evicted: Evicted, swept: Swept, max_size: int | None, *, dry_run: bool, was_shown: bool = False
+) -> Answer:
+    going = _entries(evicted)
 
     def show() -> None:
-        verb = "would evict" if dry_run else "evicted"
-        click.echo(
-            f"{verb} {count(len(keys), 'entry', 'entries')}; {count(swept.blobs, 'blob')}, "
-            f"{readable(swept.size_bytes)} {'would be ' * dry_run}deleted"
-        )
+        if going and dry_run:
+            removal.show_each(going, _reasons(evicted))
+        if going and not was_shown:
+            removal.show_by_kind(going)
+        verb = "Would free" if dry_run else "Freed"
+        click.echo(f"{verb} {readable(swept.size_bytes)}.")
+        if line := upkeep.unreached(evicted, max_size):
+            click.echo(line)
 
     def data() -> dict[str, Any]:
         return {
             "dry_run": dry_run,
-            "entries": len(keys),
-            "keys": keys,
+            "entries": len(going),
+            "keys": [str(ref.key) for ref in going],
+            "evicted": [
+                {
+                    "key": str(ref.key),
+                    "kind": ref.key.kind,
+                    "size_bytes": ref.size_bytes,
+                    "reason": reason,
+                }
+                for ref, reason in zip(going, _reasons(evicted), strict=True)
+            ],
             "blobs": swept.blobs,
             "freed_bytes": swept.size_bytes,
+            "over_bytes": evicted.over_bytes,
+            "spared_bytes": evicted.spared_bytes,
         }
 
     return Answer(data, show)

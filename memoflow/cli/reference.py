@@ -40,14 +40,16 @@ as JSON.
 |---|---|
 | 0 | done |
 | 1 | an error: no store, nothing of that name, a backend that failed, something protected |
-| 2 | not understood: an unknown verb or option, a name that stands for several entries |
+| 2 | not understood: an unknown verb or option, an ambiguous name, no unit, or no `--yes` |
 | 3 | damage found, by `verify` or by reading what is damaged |
 | 130, 141 | interrupted; nobody reads the output any more (`\\| head`) |
 
-**Nothing is lost by accident.** What removes anything has `--dry-run`. `gc` keeps the newest
-checkpoints of each task and what results refer to; `forget` refuses to forget these without
-`--force`, and then forgets none of what was named. Results need no such care: they can be computed
-again. `get` replaces no file without `--force`.
+**Nothing is lost by accident.** What removes anything has `--dry-run`, shows a table by kind, and
+asks; where there is no terminal to ask on, nothing goes without `--yes`. By age and size `gc`
+evicts results and snapshots, which can be computed or downloaded again, and others only if `--kind`
+names them. It keeps the newest checkpoints of each task and what results refer to; `forget` refuses
+to forget these without `--force`, and then forgets none of what was named. `get` replaces no file
+without `--force`.
 
 **Completion.** `eval "$(memoflow completion bash)"` completes verbs, options and keys; see
 [completion](#memoflow-completion).

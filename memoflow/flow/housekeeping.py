@@ -9,24 +9,40 @@ from typing import TYPE_CHECKING
 from metaflow import metaflow_config
 
 from memoflow import units
+from memoflow.errors import RequestError
 
 if TYPE_CHECKING:
     from memoflow.store import Store
 
 
-def budget_bytes() -> int | None:
-    """Return the budget of the store; RequestError if what is set for it is no size."""
-    text = metaflow_config.MEMOFLOW_MAX_SIZE
-    return units.size("METAFLOW_MEMOFLOW_MAX_SIZE", text) if text else None
-
-
 def collect(store: Store, say: Callable[[str], None], referring: Iterable[Store] = ()) -> None:
-    """Evict and sweep, at most once an hour however many runs end; see `upkeep.tidy`."""
+    """Evict and sweep, at most once an hour however many runs end; see `upkeep.tidy`.
+
+    Nothing is removed while the budget that is set for the store cannot be understood: whoever set
+    it wants something else. That is said once a process.
+    """
     from memoflow.kinds import upkeep  # Here, since tasks import this and never tidy.
 
+    text = metaflow_config.MEMOFLOW_MAX_SIZE
+    try:
+        budget = units.size("METAFLOW_MEMOFLOW_MAX_SIZE", text) if text else None
+    except RequestError as error:
+        _say_once(f"nothing is evicted: {error}", say)
+        return
     if not store.housekeeping_due(timedelta(hours=1)):
         return
-    evicted, _ = upkeep.tidy(store, max_size_bytes=budget_bytes(), referring=referring)
+    evicted, _ = upkeep.tidy(store, max_size_bytes=budget, referring=referring)
     count = sum(upkeep.is_entry(ref.key) for ref in evicted.refs)
     if count:
         say(f"evicted {count} {'entry' if count == 1 else 'entries'}")
+    if line := upkeep.unreached(evicted, budget):
+        say(line)
+
+
+def _say_once(line: str, say: Callable[[str], None]) -> None:
+    if line not in _said:  # Each decorator tidies up after a run.
+        _said.add(line)
+        say(line)
+
+
+_said: set[str] = set()

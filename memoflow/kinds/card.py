@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import re
 from collections import defaultdict
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 
 from memoflow.errors import IntegrityError, NotFoundError
 from memoflow.names import Key
@@ -64,13 +64,10 @@ def give(store: Store, result: Key) -> dict[str, bytes]:
     return {name: b"".join(found) for name, found in parts.items()}
 
 
-def prune(store: Store) -> int:
-    """Forget the cards whose results are gone; return of how many."""
-    kept = store.keys(Key.of(KIND))
+def orphans(store: Store, going: Collection[Key] = ()) -> list[Key]:
+    """Return the keys of cards whose results are gone, or `going`."""
+    kept = [each for each in store.keys(Key.of(KIND)) if each not in going]
     if not kept:
-        return 0
-    there = set(store.keys(Key.of("memo")))
-    orphans = [each for each in kept if Key.of("memo", *each.parts[1:]) not in there]
-    for orphan in orphans:
-        store.forget(orphan)
-    return len(orphans)
+        return []
+    there = set(store.keys(Key.of("memo"))).difference(going)
+    return [each for each in kept if Key.of("memo", *each.parts[1:]) not in there]

@@ -18,7 +18,7 @@ import json
 import shutil
 import tempfile
 import time
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import field, replace
 from datetime import timedelta
@@ -448,34 +448,40 @@ def is_result(key: Key) -> bool:
 
 
 def references(store: Store) -> set[str]:
-    """Return the keys of what the outputs of entries refer to.
+    """Return the keys of what the outputs of entries refer to; see `references_by_result`."""
+    return {text for texts in references_by_result(store).values() for text in texts}
+
+
+def references_by_result(store: Store) -> dict[Key, tuple[str, ...]]:
+    """Return the keys that the outputs of each entry refer to; only of entries that do.
 
     Of expired ones, too: whether they are is for the backend's clock to say.
     """
-    found: set[str] = set()
-    for _, meta in store.metas(Key.of("memo"), wanted=is_result, even_expired=True):
+    found: dict[Key, tuple[str, ...]] = {}
+    for ref, meta in store.metas(Key.of("memo"), wanted=is_result, even_expired=True):
         named = meta.get("refers_to")
-        if isinstance(named, list):
-            found.update(each for each in named if isinstance(each, str))
+        if isinstance(named, list) and named:
+            found[ref.key] = tuple(each for each in named if isinstance(each, str))
     return found
 
 
-def prune(store: Store, *, keep_newer: timedelta = timedelta(hours=1)) -> int:
-    """Forget what is kept of scopes that have no results left; return how many refs.
+def orphans(
+    store: Store, going: Collection[Key] = (), *, keep_newer: timedelta = timedelta(hours=1)
+) -> list[Key]:
+    """Return the keys of what is kept of scopes that have no results left, or `going` ones.
 
     Not those newer than `keep_newer`: a result may be on its way.
     """
-    keys = store.keys(Key.of("memo"))
+    keys = [key for key in store.keys(Key.of("memo")) if key not in going]
     with_results = {key.parts[:4] for key in keys if is_result(key)}
-    orphans = 0
+    found = []
     for key in keys:
         if is_result(key) or key.parts[:4] in with_results:
             continue
         ref = store.find(key)
         if ref is None or ref.created < time.time() - keep_newer.total_seconds():
-            store.forget(key)
-            orphans += 1
-    return orphans
+            found.append(key)
+    return found
 
 
 @cache

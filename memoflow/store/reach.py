@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import zlib
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterator
 from concurrent.futures import ThreadPoolExecutor
 
 from memoflow.backends import Found
@@ -29,19 +29,26 @@ class Reach:
         self._facts = refs.index.recall(_BUCKETS) if self._is_remembered else {}
         self._seen = dict(_decoded(self._facts))
 
-    def look(self, beat: Callable[[], object] = lambda: None) -> set[str]:
-        """Return the names of the blobs that refs reach which are listed now."""
+    def look(
+        self, beat: Callable[[], object] = lambda: None, *, without: Collection[Key] = ()
+    ) -> set[str]:
+        """Return the names of the blobs that refs reach which are listed now, `without` some."""
         before, self._seen = self._seen, {}
         new: list[tuple[Key, Found]] = []
+        reached: set[str] = set()
         for key, found in self._refs.listed():
             beat()
             known = before.get(found.name)
+            if key in without:
+                if known is not None:
+                    self._seen[found.name] = known
+                continue
             # By its version: a key can lead elsewhere since it was last looked at.
             if known is not None and known[0] == _version(found):
                 self._seen[found.name] = known
+                reached |= known[1]
             else:
                 new.append((key, found))
-        reached = {name for _, names in self._seen.values() for name in names}
         for (_, found), (names, is_all) in zip(new, self._read(new), strict=True):
             beat()
             reached |= names

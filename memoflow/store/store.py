@@ -17,6 +17,7 @@ from memoflow.index import Index
 from memoflow.names import Digest, Key, Ref
 from memoflow.objects import DamagedBlobError, LostBlobError, Manifest, blob_name
 from memoflow.store.adoption import adopt
+from memoflow.store.clocks import StoreClock
 from memoflow.store.deletions import time_there
 from memoflow.store.leases import HEARTBEAT, Lease, Silences, hold
 from memoflow.store.loading import load, load_file
@@ -30,7 +31,7 @@ from memoflow.store.turns import claim
 
 # What looks after a store is imported where it is used: tasks look up and save, and start sooner.
 if TYPE_CHECKING:
-    from memoflow.store.eviction import Evicted
+    from memoflow.store.eviction import Evicted, Tier
     from memoflow.store.leftovers import Leftovers
     from memoflow.store.sweeping import Swept
     from memoflow.store.verification import Problem
@@ -59,6 +60,7 @@ class Store:
         self.backend = backend
         self.index = index
         self._clock = clock
+        self._store_clock = StoreClock(backend, index, clock)
         self._refs = Refs(backend, index, keyring=keyring, sleep=sleep)
         self._proofs = IndexedProofs(index, clock=clock)
         self._leftovers: Leftovers | None = None
@@ -375,6 +377,7 @@ class Store:
         max_size_bytes: int | None = None,
         prefix: Key | None = None,
         keep: Collection[Key] | Callable[[], Collection[Key]] = (),
+        tiers: Sequence[Tier] = (),
         dry_run: bool = False,
     ) -> Evicted:
         """Drop expired refs, then those unused for `older_than`, then the least recently used.
@@ -384,18 +387,25 @@ class Store:
         never used counts as used when it was created. All by the backend's clock, as `now` is: when
         a ref was written there, and how long it was to last. Whatever the rules say, the refs of
         `keep` stay, and count; a function is asked for them once all is listed. What is leased
-        and what is created after this began stays, too.
+        and what is created after this began stays, too. `tiers` say more, in place of `keep`: what
+        goes first, and what goes by no age and no budget.
         """
-        from memoflow.store.eviction import evict
+        from memoflow.store.eviction import Tier, evict
+
+        def everything(key: Key) -> bool:
+            return True
+
+        def kept(going: Collection[Key]) -> Collection[Key]:
+            return keep() if callable(keep) else keep
 
         return evict(
             self._refs,
-            clock=self._clock,
+            clock=self._store_clock,
             now=now,
             older_than=older_than,
             max_size_bytes=max_size_bytes,
             prefix=prefix,
-            keep=keep,
+            tiers=tiers or [Tier(everything, everything, kept)],
             dry_run=dry_run,
         )
 
@@ -406,6 +416,7 @@ class Store:
         now: bool = False,
         leftovers: bool = False,
         dry_run: bool = False,
+        without: Collection[Key] = (),
     ) -> Swept:
         """Delete blobs that no ref reaches; safe beside others that save and load.
 
@@ -413,12 +424,20 @@ class Store:
         With `now`, both at once. What was written since the oldest save began that has run for a
         minute is left alone; a shorter one may have to write its bytes again. Also removes what
         dead writers left a day ago, and what was in quarantine for 30 days; with `leftovers`, three
-        minutes ago, and all that is in quarantine. A full disk is no hindrance: see `room`.
+        minutes ago, and all that is in quarantine. A full disk is no hindrance: see `room`. A dry
+        run takes the refs `without` for gone.
         """
         from memoflow.store.sweeping import Sweep
 
+        time = self._store_clock.estimate() if dry_run else 0.0
         return Sweep(
-            self._refs, keep_newer=keep_newer, now=now, leftovers=leftovers, dry_run=dry_run
+            self._refs,
+            keep_newer=keep_newer,
+            now=now,
+            leftovers=leftovers,
+            dry_run=dry_run,
+            time=time,
+            without=without,
         ).run()
 
     def verify(self, *, read_data: bool = True, repair: bool = False) -> list[Problem]:

@@ -9,13 +9,13 @@ more; `deletions` tells how saves and passes come to terms.
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Collection, Iterable
 from datetime import timedelta
 
 from memoflow.backends import Backend, Found
 from memoflow.dataclass import dataclass
 from memoflow.errors import NoRoomError
-from memoflow.names import Digest
+from memoflow.names import Digest, Key
 from memoflow.objects import blob_of
 from memoflow.store.deletions import Deleting, ended_without_a_word, time_there
 from memoflow.store.leases import drop_stale
@@ -46,7 +46,7 @@ class Swept:
 
 
 class Sweep:
-    """One sweep; see `Store.sweep`."""
+    """One sweep; see `Store.sweep`. `time` is a dry run's, which asks for none: that writes."""
 
     def __init__(
         self,
@@ -56,6 +56,8 @@ class Sweep:
         now: bool,
         leftovers: bool = False,
         dry_run: bool,
+        time: float = 0.0,
+        without: Collection[Key] = (),
     ) -> None:
         self._refs = refs
         self._backend = refs.backend
@@ -64,13 +66,16 @@ class Sweep:
         self._grace = 0.0 if now else keep_newer.total_seconds()
         self._leftovers = leftovers
         self._dry_run = dry_run
+        self._time = time
+        # Nothing that a ref reaches is ever deleted: only a dry run may take refs for gone.
+        self._without = frozenset(without) if dry_run else frozenset()
 
     def run(self) -> Swept:
         backend = self._backend
         found = {name.name: name for name in backend.list("blobs") if blob_of(name.name)}
-        # In a dry run nothing may be written, so the newest thing there stands for the time.
+        # In a dry run nothing may be written: no earlier than the newest thing there.
         newest = max((file.modified for file in found.values()), default=0.0)
-        time = newest if self._dry_run else time_there(backend)
+        time = max(newest, self._time) if self._dry_run else time_there(backend)
         # Before the refs: what is not marked any more has its ref by then.
         silent_s = _SILENT_SECONDS if self._leftovers else DEAD_AFTER_SECONDS
         since_saves, dead = unfinished_since(backend, now=time, dead_after_s=silent_s)
@@ -108,7 +113,7 @@ class Sweep:
 
     def look(self, beat: Callable[[], object] = lambda: None) -> set[str]:
         """Return the names of the blobs that refs reach now."""
-        return self._reach.look(beat)
+        return self._reach.look(beat, without=self._without)
 
     def _delete_all(self, doomed: list[Found], dead_saves: list[str], time: float) -> list[Found]:
         def make() -> None:

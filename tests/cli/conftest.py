@@ -41,6 +41,12 @@ class Shelf:
         assert done.exit_code == 0, done.output
         return json.loads(done.stdout)
 
+    def refused(self, *words: str) -> str:
+        """Run a verb that is to end with exit code 2; return what it said."""
+        done = self.run(*words)
+        assert done.exit_code == 2, done.output
+        return done.output
+
     def keys(self, kind: str) -> list[str]:
         return [each["key"] for each in self.json("ls", "--kind", kind)["entries"]]
 

@@ -14,21 +14,28 @@ from tests.cli.conftest import Shelf
 pty = pytest.importorskip("pty")
 
 
-def on_a_terminal(shelf: Shelf, *words: str, columns: int = 80) -> str:
-    """Run a verb with a terminal for its output; return what that shows."""
+def on_a_terminal(
+    shelf: Shelf, *words: str, columns: int = 80, answer: str | None = None, code: int = 0
+) -> str:
+    """Run a verb with a terminal for its output, and its input if there is an `answer` to type.
+
+    Return what the terminal shows.
+    """
     shelf.store.close()
     ours, theirs = pty.openpty()
     command = [sys.executable, "-m", "memoflow", "--root", str(shelf.root), *words]
     env = os.environ | {"COLUMNS": str(columns), "TERM": "xterm"}
     shown = b""
-    with subprocess.Popen(command, stdout=theirs, stderr=theirs, env=env) as process:
+    source = subprocess.DEVNULL if answer is None else theirs
+    with subprocess.Popen(command, stdin=source, stdout=theirs, stderr=theirs, env=env) as process:
         os.close(theirs)
+        os.write(ours, (answer or "").encode())
         try:
             while part := os.read(ours, 1 << 16):
                 shown += part
         except OSError:
             pass  # The other end is closed: how a terminal says that it was all.
-        assert process.wait(60) == 0, shown
+        assert process.wait(60) == code, shown
     os.close(ours)
     return re.sub(r"\x1b\[[0-9;]*m", "", shown.decode()).replace("\r\n", "\n")
 
@@ -65,6 +72,37 @@ def test_a_result_is_told_by_the_values_that_it_was_computed_from(shelf: Shelf):
 
 def test_one_entry_is_not_called_entries(shelf: Shelf):
     assert "\n1 entry, " in on_a_terminal(shelf, "ls", "model")
+
+
+REMOVALS = [("gc", "--max-size", "1B"), ("forget", "model", "--all")]
+
+
+@pytest.mark.parametrize("words", REMOVALS, ids=" ".join)
+@pytest.mark.parametrize("answer", ["n\n", "\n"])
+def test_what_nobody_agrees_to_stays(shelf: Shelf, words: tuple[str, ...], answer: str):
+    shown = on_a_terminal(shelf, *words, answer=answer, code=1)
+    assert "? [y/N]" in shown
+    assert "Nothing was removed." in shown
+    assert len(shelf.json("ls")["entries"]) == 6
+
+
+@pytest.mark.parametrize("words", REMOVALS, ids=" ".join)
+def test_what_is_agreed_to_goes_after_it_was_shown(shelf: Shelf, words: tuple[str, ...]):
+    shown = on_a_terminal(shelf, *words, answer="y\n")
+    before, _, after = shown.partition("? [y/N]")
+    assert " frees " in before
+    assert "kind " in before
+    assert "Freed" in after or "forgot 1 entry" in after
+    assert max(map(len, before.splitlines())) <= 80
+    assert len(shelf.json("ls")["entries"]) < 6
+
+
+def test_only_the_first_of_many_are_listed_on_a_terminal(empty: Shelf):
+    for number in range(23):
+        empty.record(number)
+    shown = on_a_terminal(empty, "gc", "--max-size", "1B", "--dry-run")
+    assert "and 3 more; --json has all of them" in shown
+    assert shown.count("over the budget; last used") == 20
 
 
 def test_a_closed_output_is_no_crash(shelf: Shelf):

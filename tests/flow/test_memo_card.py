@@ -179,13 +179,13 @@ def test_the_program_that_draws_cards_is_stored_once(store):
     assert card.give(store, Key.of(*RESULT.parts[:-1], "7")) == {MINE: pages[7]}
 
 
-def test_kept_cards_go_with_their_result(store):
+def test_kept_cards_are_orphaned_without_their_result(store):
     store.save(RESULT, Payload())
     card.keep(store, RESULT, {MINE: b"page"})
-    assert card.prune(store) == 0
+    assert card.orphans(store) == []
+    assert card.orphans(store, [RESULT]) == [card.key(RESULT)]
     store.forget(RESULT)
-    assert card.prune(store) == 1
-    assert card.give(store, RESULT) == {}
+    assert card.orphans(store) == [card.key(RESULT)]
 
 
 def test_a_worker_that_hits_has_its_origins_card_in_place_of_its_own(store):

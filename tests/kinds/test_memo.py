@@ -146,13 +146,14 @@ def test_what_foreign_notes_refer_to_counts_for_nothing(store, refers_to):
     assert memo.references(store) == set()
 
 
-def test_prune_forgets_what_is_kept_of_scopes_without_results(store):
+def test_what_is_kept_of_scopes_without_results_is_orphaned(store):
     ref = memo.record(store, SCOPE, CODE, result())
-    assert memo.prune(store, keep_newer=timedelta(0)) == 0
+    assert memo.orphans(store, keep_newer=timedelta(0)) == []
+    rest = [key for key in store.keys(SCOPE) if key != ref.key]
+    assert memo.orphans(store, [ref.key], keep_newer=timedelta(0)) == rest
     store.forget(ref.key)
-    assert memo.prune(store) == 0, "a result may be on its way"
-    assert memo.prune(store, keep_newer=timedelta(0)) == 2
-    assert store.keys(SCOPE) == []
+    assert memo.orphans(store) == [], "a result may be on its way"
+    assert memo.orphans(store, keep_newer=timedelta(0)) == rest
 
 
 def test_the_text_of_code_is_kept_once_for_all_results_of_a_scope(store):

@@ -72,6 +72,8 @@ def test_a_setting_that_is_none_is_named_with_the_one_that_was_meant() -> None:
     [
         ("CACHE_SIZE", "much"),
         ("MAX_SIZE", "-1"),
+        ("MAX_SIZE", "50"),
+        ("CACHE_SIZE", "0"),
         ("MODE", "sometimes"),
         ("INSTALL", "maybe"),
         ("SIGNING_KEY", "short"),

@@ -283,7 +283,8 @@ def stores(project: Project) -> dict[str, Any]:
     project.run("--p=2", ELSEWHERE=elsewhere["b"])
     loaded = project.ask(ASK)
     root = str(project.folder / "a" / "memoflow")
-    gone = project.python("-m", "memoflow", "--root", root, "gc", "--older-than", "1s")
+    rule = ("--older-than", "1s", "--kind", "checkpoint", "--yes")
+    gone = project.python("-m", "memoflow", "--root", root, "gc", *rule)
     again = project.run("--p=1", ELSEWHERE=elsewhere["a"])
     keys = project.ask('answer = [run.data.key for run in Flow("Stores").runs()]')
     return {"loaded": loaded, "gc": gone.stdout, "again": again.memo_lines, "keys": keys}

@@ -182,7 +182,7 @@ def ttl(project):
     ran = project.run(ok=False)
     assert ran.code == 0, ran.text
     task = f"Ttl/{ran.run_id}/start/1"
-    done = project.python("-m", "memoflow", "gc")
+    done = project.python("-m", "memoflow", "gc", "--yes")
     assert done.returncode == 0, done.stdout
     listed = project.ask(LIST.format(task=task))
     project.run()
@@ -402,7 +402,7 @@ def memoized(project):
     first = project.run(ok=False)
     assert first.code == 0, first.text
     project.run(flow="newer.py")
-    tidied = project.python("-m", "memoflow", "gc")
+    tidied = project.python("-m", "memoflow", "gc", "--yes")
     assert tidied.returncode == 0, tidied.stdout
     hit = project.run(ok=False)
     seen = notes(project)

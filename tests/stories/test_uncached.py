@@ -109,7 +109,7 @@ def never(project: Project) -> dict[str, Any]:
     project.edit("lib.py", "RUN = time.time()", "RUN = 7")
     ran["mended"] = project.run().text
     ran["after"] = project.run().text
-    project.python("-m", "memoflow", "forget", "Never/listed", "--all")
+    project.python("-m", "memoflow", "forget", "Never/listed", "--all", "--yes")
     ran["forgotten"] = project.run().text
     ran["forgotten why"] = project.python("flow.py", "--no-pylint", "memo", "why", "listed").stdout
     return ran

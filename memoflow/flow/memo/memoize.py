@@ -143,7 +143,6 @@ class MemoizeDecorator(StepDecorator):
         self, flow: Any, graph: Any, step_name: str, flow_datastore: Any, logger: Any
     ) -> None:
         with _without_collecting():
-            from memoflow.flow import housekeeping
             from memoflow.flow.memo.lookup import Memoized
             from memoflow.flow.memo.options import Options
             from memoflow.flow.memo.session import session_of
@@ -152,7 +151,6 @@ class MemoizeDecorator(StepDecorator):
                 from memoflow.flow.memo import worker  # noqa: F401  (it is asked for below)
 
         try:
-            housekeeping.budget_bytes()
             options = Options.parse(self.attributes)
             if self.system_ctx.is_launch:
                 options.check(type(flow), graph, step_name)

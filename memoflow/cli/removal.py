@@ -1,0 +1,76 @@
+"""Removal: what verbs that remove entries show of them, and how they ask first."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import click
+
+from memoflow.cli.listing import of_entries
+from memoflow.cli.table import count, show_table
+from memoflow.index import Entry
+from memoflow.kinds import upkeep
+from memoflow.names import Ref
+from memoflow.units import readable
+
+_MOST_LINES = 20
+
+
+def yes_option(command: Callable[..., Any]) -> Callable[..., Any]:
+    """Add `--yes` to a verb."""
+    return click.option(
+        "--yes", is_flag=True, help="Remove without a question; needed where there is no terminal."
+    )(command)
+
+
+def in_all(refs: Sequence[Ref]) -> str:
+    """Return how many entries these are, and their size."""
+    size_bytes = sum(ref.size_bytes for ref in refs)
+    return f"{count(len(refs), 'entry', 'entries')}, {readable(size_bytes)}"
+
+
+def show_by_kind(refs: Sequence[Ref]) -> None:
+    """Print how many entries there are of each kind, and their size."""
+    rows = []
+    for kind in upkeep.KINDS:
+        sizes = [ref.size_bytes for ref in refs if ref.key.kind == kind]
+        if sizes:
+            rows.append([kind, str(len(sizes)), readable(sum(sizes))])
+    show_table(("kind", "entries", "size"), rows, right="entries size")
+
+
+def show_each(refs: Sequence[Ref], reasons: Sequence[str] = ()) -> None:
+    """Print entries, a row each, and why they go; on a terminal the first of them."""
+    on_terminal = sys.stdout.isatty()
+    listed = of_entries({str(ref.key): Entry(ref, ref.created) for ref in refs})
+    rows = [
+        [each.id, each.kind, each.where, readable(each.ref.size_bytes), why or each.what]
+        + [each.key] * (not on_terminal)
+        for each, why in zip(listed, reasons or [""] * len(refs), strict=True)
+    ]
+    columns = ["id", "kind", "step", "size", "why" if reasons else "what"]
+    shown = rows[:_MOST_LINES] if on_terminal else rows
+    show_table(columns + ["key"] * (not on_terminal), shown, right="size")
+    if len(shown) < len(rows):
+        click.echo(f"and {len(rows) - len(shown)} more; --json has all of them\n")
+
+
+def confirm(refs: Sequence[Ref], show: Callable[[], None]) -> bool:
+    """Ask whether entries may go, having shown them, and return the answer.
+
+    Where nobody can be asked, that is an error, which says how to do without.
+    """
+    as_json = click.get_current_context().meta["memoflow.json"]
+    if not as_json:
+        show()
+    if as_json or not (sys.stdin.isatty() and sys.stdout.isatty()):
+        raise click.UsageError(
+            f"nothing was removed: {in_all(refs)} would go, and there is no terminal to ask on; "
+            "say --yes to remove them, or --dry-run to see what they are"
+        )
+    if click.confirm(f"Remove {count(len(refs), 'entry', 'entries')}?", default=False):
+        return True
+    click.echo("Nothing was removed.")
+    return False
