@@ -15,6 +15,7 @@ from memoflow.errors import NoFingerprintError
 from memoflow.fingerprint import modules, source
 from memoflow.fingerprint.bodies import MISSING, Body, dotted
 from memoflow.fingerprint.flows import NAMES_OF_CLASS, TELLING
+from memoflow.fingerprint.literals import kept
 from memoflow.fingerprint.modules import place_named, place_of
 from memoflow.fingerprint.ownership import owner_of
 from memoflow.fingerprint.parts import digest_of
@@ -189,8 +190,8 @@ def follow_statement(walk: Walk, node: ast.stmt, body: Body) -> str:
     origin = "changed since" if found is None or found.changed else "as loaded"
     held = follow_names(walk, reads_of([node]), body)
     names = (text for pair in sorted(held.items()) for text in pair)
-    digest = digest_of(origin, syntax_digest(node), *names)
     text = found.text(node) if found else ""
+    digest = digest_of(origin, kept(text, syntax_digest(node), walk.mask), *names)
     walk.add("code", body.shown, digest, body.where, source=text)
     return f"made by {digest}"
 
@@ -287,7 +288,7 @@ def follow_import(walk: Walk, module: str, namespace: Mapping[str, Any]) -> None
     if found is None:
         return
     if found.effects:
-        part = effects_part(found, module)
+        part = effects_part(found, module, walk.mask)
         walk.parts.append(part)
         body = Body(f"import {module}", module, namespace, {}, str(path), part.where, True)
         for chain in sorted(reads_of(found.effects).names):
@@ -298,7 +299,8 @@ def follow_import(walk: Walk, module: str, namespace: Mapping[str, Any]) -> None
         if any(_registers(each, namespace) for each in node.decorator_list):
             value = namespace.get(node.name)
             shown, text = dotted(module, node.name), found.text(node)
-            walk.add("code", shown, syntax_digest(node), found.place(node), source=text)
+            syntax = kept(text, syntax_digest(node), walk.mask)
+            walk.add("code", shown, syntax, found.place(node), source=text)
             if isinstance(value, CODE_TYPES):
                 walk.code(value)
     # What these define does not matter unless it is read, but they ran as well.

@@ -13,6 +13,7 @@ from memoflow.errors import NoFingerprintError
 from memoflow.fingerprint import source
 from memoflow.fingerprint.bodies import Body, meanings
 from memoflow.fingerprint.chains import follow_import, follow_names
+from memoflow.fingerprint.literals import kept
 from memoflow.fingerprint.members import Members
 from memoflow.fingerprint.modules import find, place_named
 from memoflow.fingerprint.ownership import LIBRARIES, functions_of, owner_of_class, users_functions
@@ -106,7 +107,9 @@ def _body(walk: Walk, cls: type, token: str) -> str:
     if node is None:
         held |= _annotations(walk, cls, shown)
     follow_import(walk, written.module, written.namespace)
-    text = found.text(node, shallow=True) if node and found and not found.changed else ""
+    text = found.text(node, shallow=True) if node and found else ""
+    syntax = kept(text, syntax, walk.mask)
+    text = "" if found and found.changed else text
     walk.add("code", f"class {shown}", digest_of(token, syntax), where, source=text)
     names = digest_of(token, *(text for pair in sorted(held.items()) for text in pair))
     walk.add("names", f"class {shown}", names, where, source=meanings(held))
@@ -157,5 +160,5 @@ def _fields(walk: Walk, cls: type, shown: str) -> dict[str, str]:
             missing = value is dataclasses.MISSING
             texts.append("" if missing else walk.value(value, f"{shown}.{name}"))
         texts.append(walk.digest(dict(field.metadata), f"{shown}.{name}"))
-        held[f"field {name}"] = digest_of(*texts)
+        held[f"field {name}"] = walk.mask.digest(name, field.default, digest_of(*texts))
     return held

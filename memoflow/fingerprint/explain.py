@@ -15,6 +15,7 @@ from typing import Any
 from memoflow.dataclass import dataclass
 from memoflow.fingerprint.leaves import changes
 from memoflow.fingerprint.parts import Fingerprint, Part
+from memoflow.masking import ANY, MASK, Mask
 
 _LONGEST = 60
 _PLAIN = (type(None), bool, int, float, complex, str, bytes)
@@ -67,37 +68,45 @@ ABSENT = "absent"
 _CUT = "..."  # the last line of names that are not all of them
 _MOST_NAMED = 3
 # Patterns are texts, so that a process compiles only those that it uses.
-_DIGEST = r"(#|\b(xxh3|sha1|sha256):)?\b[0-9a-f]{32,64}\b"
+_DIGEST = r"(#|\b(keyed|xxh3|sha1|sha256):)?\b[0-9a-f]{32,64}\b"
 _RUN = r"(/latest(?:_successful)?_run)\b.*$"
 # In the name of a directory, the pattern of the names in it that count.
 _PATTERN = r"(?:^|/)[^/]*[*?\[].*$"
 _HUNK = r"@@ -(\d+)(,\d+)? \+(\d+)(,\d+)? @@"
 
 
-def summary(value: Any) -> str:
-    """Return a value in one short line for people; its own `repr` is not called."""
-    text = _summary(value)
+def summary(value: Any, name: str = "", mask: Mask = ANY) -> str:
+    """Return a value in one short line for people; its own `repr` is not called.
+
+    What `mask` hides is masked, in parts of the value as well.
+    """
+    if mask.hides(name, value):
+        return MASK
+    text = _summary(value, mask)
     return text if len(text) <= _LONGEST else text[: _LONGEST - 3] + "..."
 
 
-def _summary(value: Any) -> str:
+def _summary(value: Any, mask: Mask = ANY) -> str:
     kind = type(value)
     if kind is int and value.bit_length() > 256:
         return f"int of {value.bit_length()} bits"
     if kind in (str, bytes):
-        return repr(value[: _LONGEST + 1])
+        # Masked before it is cut: of half a URL nobody could tell that it has a password.
+        clean = mask.text(value)
+        return repr((value if clean == value or kind is bytes else clean)[: _LONGEST + 1])
     if kind in _PLAIN:
         return repr(value)
     if _is_shown(kind):
-        return str(value)
+        return mask.text(str(value))
     if isinstance(value, enum.Enum):
         return f"{kind.__qualname__}.{value.name}"
     if kind in (list, tuple, dict, set, frozenset):
-        text = repr(value) if _is_short(value) else ""
+        text = repr(mask.plain(value)) if _is_short(value) else ""
         return text if 0 < len(text) <= _LONGEST else f"{kind.__name__} of {len(value)}"
     try:
         if is_dataclass(kind) and all(map(_is_short, vars(value).values())):
-            fields = ", ".join(f"{name}={each!r}" for name, each in vars(value).items())
+            held = mask.plain(vars(value))
+            fields = ", ".join(f"{name}={each!r}" for name, each in held.items())
             if len(fields) <= _LONGEST:
                 return f"{kind.__qualname__}({fields})"
         shape, dtype = getattr(value, "shape", None), getattr(value, "dtype", None)

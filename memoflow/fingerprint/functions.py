@@ -11,6 +11,7 @@ from typing import Any
 from memoflow.dataclass import dataclass
 from memoflow.fingerprint.bodies import Body, cells_of, meanings
 from memoflow.fingerprint.chains import follow_import, follow_loaded, follow_names
+from memoflow.fingerprint.literals import kept
 from memoflow.fingerprint.modules import Place, find, place_named
 from memoflow.fingerprint.ownership import LIBRARIES, owner_of, owner_of_function
 from memoflow.fingerprint.parts import digest_of
@@ -104,7 +105,7 @@ def _body(
     within: Mapping[str, Any] = vars(cls) if isinstance(cls, type) else {}
     body = Body(shown, module, f.__globals__, cells_of(f), path, where, within=within)
     made = _made_of(walk, f, path, shown, bound=bound)
-    syntax, reads = made.syntax, made.reads
+    syntax, reads = kept(made.text, made.syntax, walk.mask), made.reads
     walk.add("code", f"{shown}()", digest_of(token, syntax), where, source=made.text)
     follow_import(walk, module, f.__globals__)
     walk.subclasses |= reads.subclasses
@@ -168,7 +169,7 @@ def _defaults(walk: Walk, f: types.FunctionType, body: Body, held: dict[str, str
             shown = f"{body.shown}.{name}"
             held[f"{name}="] = walk.constant_part(value, shown, body.namespace, body.where)
         else:
-            held[f"{name}="] = repr(value)
+            held[f"{name}="] = walk.mask.digest(name, value, repr(value))
 
 
 def _path(f: types.FunctionType) -> str:

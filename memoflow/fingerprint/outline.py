@@ -17,6 +17,7 @@ from memoflow.fingerprint.encoding import Unstable
 from memoflow.fingerprint.explain import is_whole, summary
 from memoflow.fingerprint.leaves import MAPPING, MOST_LEAVES, SEQUENCE, Outline
 from memoflow.fingerprint.values import CODE_TYPES, Encoder
+from memoflow.masking import ANY, NOTHING, Mask, parts_of
 
 _DEPTHS = (4, 2, 1)  # the less, the more room the leaves take
 _LONGEST_LIST = 16
@@ -27,36 +28,51 @@ _MOST_ITEMS = 10_000
 _MOST_BYTES = 1 << 20
 
 
-def outline(value: Any) -> Outline:
-    """Return the leaves of a value, breadth first; () if it has no parts, or too many."""
+def outline(value: Any, name: str = "", mask: Mask = ANY) -> Outline:
+    """Return the leaves of a value, breadth first; () if it has no parts, or too many.
+
+    Of those that `mask` hides only the place is told, and a keyed digest.
+    """
     try:
-        if _expanded(value, MOST_LEAVES) is None:
+        if mask.hides(name, value) or _expanded(value, MOST_LEAVES) is None:
             return ()
-        return next(filter(None, (_outline(value, depth) for depth in _DEPTHS)), ())
+        return next(filter(None, (_outline(value, depth, mask) for depth in _DEPTHS)), ())
     except Exception:  # It is for show: no attribute of a foreign class may stop anything.
         return ()
 
 
-def _outline(value: Any, deepest: int) -> Outline:
+def _outline(value: Any, deepest: int, mask: Mask) -> Outline:
     leaves: list[tuple[str, str, str]] = []
-    todo: list[tuple[str, Any, int]] = [("", value, 0)]
+    todo: list[tuple[str, Any, int, str]] = [("", value, 0, "")]
     planned, characters = 1, 0
-    for path, each, depth in todo:
+    for path, each, depth, name in todo:
         room = MOST_LEAVES - planned
-        found = _expanded(each, room) if depth < deepest else None
+        is_hidden = mask.hides(name, each)
+        found = _expanded(each, room) if depth < deepest and not is_hidden else None
         if found is None:
-            text = "" if isinstance(each, _Labels) else summary(each)
-            leaf = path, text, _mark(each)
+            text = "" if isinstance(each, _Labels) else summary(each, name, mask)
+            leaf = path, text, _mark(each, name, mask)
         else:
             mark, children = found
             leaf = path, _node_text(each), mark
-            todo += [(path + step, child, depth + 1) for step, child in children]
+            names = _names(each, children)
+            todo += [
+                (path + step, child, depth + 1, inner)
+                for (step, child), inner in zip(children, names, strict=True)
+            ]
             planned += len(children)
         characters += sum(map(len, leaf))
         if characters > _MOST_CHARACTERS or len(path) > _LONGEST_PATH:
             return ()
         leaves.append(leaf)
     return tuple(leaves)
+
+
+def _names(value: Any, children: list[tuple[str, Any]]) -> list[str]:
+    """Return the names that parts have by which they may be hidden: in lists, those beside them."""
+    if type(value) in (list, tuple):
+        return [name or "" for name, _ in parts_of(value)]
+    return [step for step, _ in children]
 
 
 def _expanded(value: Any, room: int) -> tuple[str, list[tuple[str, Any]]] | None:
@@ -162,8 +178,15 @@ def _name(value: Any) -> str:
     return type(value).__qualname__
 
 
-def _mark(value: Any) -> str:
+def _mark(value: Any, name: str, mask: Mask) -> str:
     """Return the digest of a value that its summary does not tell in full, "" for others."""
+    if not mask.conceals(name, value):
+        return _plain_mark(value)
+    text = summary(value, "", NOTHING) if is_whole(value) else _plain_mark(value)
+    return f"#{mask.keyed(text).rpartition(':')[2][:8]}"
+
+
+def _plain_mark(value: Any) -> str:
     if is_whole(value) or _is_too_large(value):
         return "" if is_whole(value) else "#"
     labels = value.labels if isinstance(value, _Labels) else None

@@ -25,23 +25,25 @@ from memoflow.fingerprint.parts import Fingerprint, Part
 from memoflow.fingerprint.selves import member
 from memoflow.fingerprint.values import Encoder
 from memoflow.fingerprint.walk import Walk
+from memoflow.masking import ANY, Mask
 from memoflow.names import Digest
 
 
-def of_function(f: Any, *, ignore: frozenset[str] = frozenset()) -> Fingerprint:
+def of_function(f: Any, *, ignore: frozenset[str] = frozenset(), mask: Mask = ANY) -> Fingerprint:
     """Return the fingerprint of a function, class or other code, and of all it can reach.
 
     The constants named in `ignore` are left out: `lib.client`, and by the bare name those of the
     script that runs. NoFingerprintError if it reaches one that has no stable meaning, such as a
     generator; a library's object that cannot be encoded counts by its class, see `by_class`.
     """
-    return _of_function(f, ignore=ignore)
+    return _of_function(f, ignore=ignore, mask=mask)
 
 
 def _of_function(
-    f: Any, *, ignore: frozenset[str] = frozenset(), strict: bool = False
+    f: Any, *, ignore: frozenset[str] = frozenset(), strict: bool = False, mask: Mask = ANY
 ) -> Fingerprint:
-    walk = _walk(module=str(getattr(f, "__module__", "")), ignore=ignore, strict=strict)
+    module = str(getattr(f, "__module__", ""))
+    walk = _walk(module=module, ignore=ignore, strict=strict, mask=mask)
     walk.python()
     return walk.finish(lambda: walk.code(f), getattr(f, "__qualname__", type(f).__qualname__))
 
@@ -52,15 +54,16 @@ def of_step(
     *,
     is_step: Callable[[object], bool],
     ignore: frozenset[str] = frozenset(),
+    mask: Mask = ANY,
 ) -> Fingerprint:
     """Return the fingerprint of the step `name` of a flow class.
 
     `self` is known to be a `cls`, so only the methods that the step uses count; attributes of
     the class that hold data do not, they are inputs, unless they are read of the class and not
     of `self`. Nor do the step's own decorators. Take it before anything of the class is replaced.
-    `ignore` is as for `of_function`.
+    `ignore` is as for `of_function`, and what `mask` hides is masked in what is shown.
     """
-    walk = _walk(Flow(cls, name, is_step), module=cls.__module__, ignore=ignore)
+    walk = _walk(Flow(cls, name, is_step), module=cls.__module__, ignore=ignore, mask=mask)
     walk.python()
     step = walk.flow.find(name) if walk.flow else MISSING
     if step is MISSING:
@@ -68,14 +71,14 @@ def of_step(
     return walk.finish(lambda: member(walk, step), f"self.{name}")
 
 
-def of_references(refs: Iterable[tuple[str, str]]) -> Fingerprint:
+def of_references(refs: Iterable[tuple[str, str]], *, mask: Mask = ANY) -> Fingerprint:
     """Return the fingerprint of the classes and functions that a pickle names.
 
     `refs` are (module, qualname) as `find_class` gets them. User code is read from its files
     and not imported; an installed distribution counts by its version; the standard library
     does not count.
     """
-    walk = _walk()
+    walk = _walk(mask=mask)
 
     def follow() -> None:
         for module, qualname in sorted(set(refs)):
@@ -117,17 +120,17 @@ def difference_path(old: Any, new: Any, *, name: str = "value") -> str:
     return contrast.path(old, new, lambda code: str(_of_function(code, strict=True)), name=name)
 
 
-def of_constant(v: Any, *, name: str = "value") -> Digest:
+def of_constant(v: Any, *, name: str = "value", mask: Mask = ANY) -> str:
     """Return the digest of a value together with all code it holds.
 
     As `of_value`, but the user's class of each instance in it counts with its code as well, as
     those of a global constant do. Raises NoFingerprintError as `of_value` does.
     """
-    walk = _walk()
+    walk = _walk(mask=mask)
     digest = walk.constant(v, name)
     # Most values hold no code: they count as for `of_value`.
     parts = [*walk.parts, *walk.static.parts]
-    return Digest(Fingerprint.of([*parts, Part("constant", "", digest)])) if parts else digest
+    return str(Fingerprint.of([*parts, Part("constant", "", digest)])) if parts else digest
 
 
 def _walk(
@@ -136,9 +139,18 @@ def _walk(
     module: str = "",
     ignore: frozenset[str] = frozenset(),
     strict: bool = False,
+    mask: Mask = ANY,
 ) -> Walk:
     home = place_named(module) if module else None
     if home is None or home.owner != "user":
         home = place_named("__main__")
     file = home.path if home.owner == "user" else ""
-    return Walk(follow_function, follow_class, flow=flow, file=file, ignore=ignore, strict=strict)
+    return Walk(
+        follow_function,
+        follow_class,
+        flow=flow,
+        file=file,
+        ignore=ignore,
+        strict=strict,
+        mask=mask,
+    )

@@ -15,11 +15,13 @@ from functools import partial
 from memoflow.fingerprint import source
 from memoflow.fingerprint.acts import acts_of
 from memoflow.fingerprint.distributions import required
+from memoflow.fingerprint.literals import kept, masked
 from memoflow.fingerprint.modules import Place, absolute, locate, package_of
 from memoflow.fingerprint.packages import providers
 from memoflow.fingerprint.parts import Part, digest_of
 from memoflow.fingerprint.reads import Chain, Import, Reads, imports_in, reads_of
 from memoflow.fingerprint.source import Source, is_main_guard, syntax_digest
+from memoflow.masking import ANY, MASK, Mask
 
 _SIMPLE = (ast.Assign, ast.AnnAssign)
 _FUNCTIONS = (ast.FunctionDef, ast.AsyncFunctionDef)
@@ -29,8 +31,9 @@ _DEFINITIONS = (*_FUNCTIONS, ast.ClassDef)
 class StaticCode:
     """Collects the parts that names of modules reach."""
 
-    def __init__(self, ignore: frozenset[str] = frozenset()) -> None:
+    def __init__(self, ignore: frozenset[str] = frozenset(), mask: Mask = ANY) -> None:
         self.ignore = ignore
+        self.mask = mask
         self.parts: list[Part] = []
         self._seen: set[tuple[str, ...]] = set()
         self._todo: list[Callable[[], None]] = []
@@ -216,8 +219,7 @@ class StaticCode:
                 self._reads(reads_of([statement]), place)
         if others:
             digest = digest_of("static", place.name, name, syntax_digest(*others))
-            where, summary, text = found.place(others[0]), _written(others), found.text(*others)
-            self.parts.append(Part("constant", _named(place, name), digest, where, summary, text))
+            self.parts.append(self._constant(found, place, name, digest, others))
             for other in found.registered(name):
                 self._todo.append(partial(self._bound, place, other, ()))
         if name not in found.bindings:
@@ -229,9 +231,19 @@ class StaticCode:
                 elif inner is not None and self._binds(inner, star, name, set()):
                     self._name(star, name, chain)
 
+    def _constant(
+        self, found: Source, place: Place, name: str, digest: str, statements: list[ast.stmt]
+    ) -> Part:
+        shown, where = _named(place, name), found.place(statements[0])
+        is_hidden, text = self.mask.hides(shown), found.text(*statements)
+        clean = masked(text, self.mask, whole=is_hidden)
+        digest = digest if clean == text else self.mask.keyed(digest)
+        summary = MASK if is_hidden else _written(statements, name, self.mask)
+        return Part("constant", shown, digest, where, summary, clean)
+
     def _code(self, place: Place, name: str, where: str, syntax: str, text: str) -> None:
-        digest = digest_of("static", place.name, name, syntax)
-        self.parts.append(Part("code", name, digest, where, source=text))
+        digest = digest_of("static", place.name, name, kept(text, syntax, self.mask))
+        self.parts.append(Part("code", name, digest, where, source=masked(text, self.mask)))
 
     def _function(self, found: Source, node: ast.stmt, place: Place, prefix: str = "") -> None:
         name: str = node.name  # type: ignore[attr-defined]
@@ -364,8 +376,10 @@ class StaticCode:
         if not acts and len(texts) < 2:
             return None
         where = found.place(acts[0]) if acts else os.path.basename(found.path)
-        digest = digest_of("static", place.name, *texts)
-        return Part("code", f"import {place.name}", digest, where, source=found.text(*acts))
+        text = found.text(*acts)
+        digest = kept(text, digest_of("static", place.name, *texts), self.mask)
+        shown = masked(text, self.mask)
+        return Part("code", f"import {place.name}", digest, where, source=shown)
 
     def _is_active(self, module: str, seen: set[str]) -> bool:
         """Say whether a module or what it imports acts on anything when it runs."""
@@ -406,7 +420,7 @@ def candidates(ran: Import, package: str) -> list[str]:
     return [*packages, *inner]
 
 
-def effects_part(found: Source, module: str) -> Part:
+def effects_part(found: Source, module: str, mask: Mask = ANY) -> Part:
     """Return the part for what importing a loaded module did to other things.
 
     What it did cannot be compared with its file; if that was written since, the part is another
@@ -415,19 +429,21 @@ def effects_part(found: Source, module: str) -> Part:
     origin = "changed since" if found.changed else "as written"
     syntax = syntax_digest(*found.effects)
     where, text = found.place(found.effects[0]), found.text(*found.effects)
-    return Part("code", f"import {module}", digest_of(origin, module, syntax), where, source=text)
+    digest = kept(text, digest_of(origin, module, syntax), mask)
+    return Part("code", f"import {module}", digest, where, source=masked(text, mask))
 
 
 def _named(place: Place, name: str) -> str:
     return name if place.name == "__main__" else f"{place.name}.{name}"
 
 
-def _written(statements: Iterable[ast.stmt]) -> str:
+def _written(statements: Iterable[ast.stmt], name: str, mask: Mask) -> str:
     """Return a short text of what is assigned, or "" if it is not one short value."""
     values = [each.value for each in statements if isinstance(each, _SIMPLE) and each.value]
     if len(values) != 1 or sum(1 for _ in ast.walk(values[0])) > 20:
         return ""
-    text = ast.unparse(values[0])
+    bound = f"{name} = "
+    text = masked(f"{bound}{ast.unparse(values[0])}", mask).removeprefix(bound)
     return text if len(text) <= 60 else ""
 
 

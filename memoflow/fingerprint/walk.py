@@ -20,6 +20,7 @@ from memoflow.fingerprint.encoding import Unstable, class_name
 from memoflow.fingerprint.explain import summary
 from memoflow.fingerprint.flows import Flow
 from memoflow.fingerprint.leaves import Outline
+from memoflow.fingerprint.literals import kept, masked
 from memoflow.fingerprint.modules import Place, place_named, place_of
 from memoflow.fingerprint.opaque import Opaque
 from memoflow.fingerprint.outline import outline
@@ -30,6 +31,7 @@ from memoflow.fingerprint.source import syntax_digest
 from memoflow.fingerprint.static import StaticCode
 from memoflow.fingerprint.values import CODE_TYPES, Encoder
 from memoflow.fingerprint.whereabouts import written_in_class
+from memoflow.masking import ANY, Mask
 from memoflow.names import Digest
 
 # The functions that stand in for those of the standard library while a step is tracked.
@@ -48,8 +50,9 @@ class Walk:
 
     `function` and `class_` return the token of one and follow it; they know the walk, and the
     walk not them. Paths of constants count as they are from `file` where the module of a
-    constant has none. The names in `ignore` are left out. If `strict`, a constant that cannot be
-    encoded is an error, also where its class could stand for it.
+    constant has none. The names in `ignore` are left out; what `mask` hides is masked. If
+    `strict`, a constant that cannot be encoded is an error, also where its class could stand for
+    it.
     """
 
     def __init__(
@@ -61,7 +64,9 @@ class Walk:
         file: str = "",
         ignore: frozenset[str] = frozenset(),
         strict: bool = False,
+        mask: Mask = ANY,
     ) -> None:
+        self.mask = mask
         self.flow = flow
         self.file = file
         self.ignore = ignore
@@ -72,7 +77,7 @@ class Walk:
         self._encoders: list[Encoder] = []  # those at work, each for code found by the one before
         self._function = function
         self._class = class_
-        self.static = StaticCode(ignore)
+        self.static = StaticCode(ignore, mask)
         self.parts: list[Part] = []
         self.tokens: dict[int, str] = {}
         self._alive: list[object] = []
@@ -114,7 +119,7 @@ class Walk:
             self.add("names", f"{token} subclasses", digest_of(token, *derived))
         return bool(self.todo)
 
-    def constant(self, value: Any, name: str) -> Digest:
+    def constant(self, value: Any, name: str) -> str:
         """Return the digest of a value; follow the code in it."""
         try:
             encoded = Encoder(self.code, self._instance, anchors=self._anchors({})).encode(value)
@@ -125,7 +130,7 @@ class Walk:
             raise error.at(name) from error
         except RecursionError as error:
             raise NoFingerprintError(name, "it is nested too deeply") from error
-        return Digest("xxh3:" + xxh3_128_hexdigest(encoded))
+        return self.mask.digest(name, value, Digest("xxh3:" + xxh3_128_hexdigest(encoded)))
 
     def python(self) -> None:
         version = "{}.{}".format(*sys.version_info)
@@ -145,7 +150,8 @@ class Walk:
         source: str = "",
         leaves: Outline = (),
     ) -> None:
-        self.parts.append(Part(kind, name, digest, where, short, source, leaves))
+        text = masked(source, self.mask) if kind != "names" else source
+        self.parts.append(Part(kind, name, digest, where, short, text, leaves))
 
     def code(self, value: Any) -> str:
         """Return the token of a function, class, module or the like; follow it."""
@@ -281,7 +287,7 @@ class Walk:
         )
         self._encoders.append(encoder)
         try:
-            digest = xxh3_128_hexdigest(encoder.encode(value))
+            digest = self.mask.digest(path, value, xxh3_128_hexdigest(encoder.encode(value)))
         except Unstable as error:
             raise error.at(path) from error
         finally:
@@ -325,8 +331,9 @@ class Walk:
             digest = self.digest(value, name, namespace)
         if name in self.by_class:
             # How it was made is not in it.
-            digest = digest_of(digest, _syntax(source))
-        short, leaves = summary(value), outline(value)
+            digest = digest_of(digest, kept(source, _syntax(source), self.mask))
+        short, leaves = summary(value, name, self.mask), outline(value, name, self.mask)
+        source = masked(source, self.mask, whole=self.mask.hides(name, value))
         self.add("constant", name, digest, where, short, source=source, leaves=leaves)
         return f"constant {name} {digest}"
 
@@ -362,20 +369,29 @@ class Walk:
         assert flow is not None
         for cls, name, value in flow.data(public=public):
             # In a walk of its own, for what cannot be told to be left out as a whole.
-            walk = Walk(self._function, self._class, flow=flow, file=self.file, ignore=self.ignore)
+            walk = Walk(
+                self._function,
+                self._class,
+                flow=flow,
+                file=self.file,
+                ignore=self.ignore,
+                mask=self.mask,
+            )
             walk._escaped = walk._public = True
             shown = flow.shown(cls, name)
             if self.ignores(shown):
                 continue
             try:
-                digest = walk.constant(value, shown)
+                digest: str = walk.constant(value, shown)
             except NoFingerprintError:
                 digest = digest_of("unstable", class_name(type(value)))
             else:
                 self.parts += walk.parts
                 self.static.parts += walk.static.parts
             where, text = written_in_class(cls, name)
-            self.add("constant", shown, digest, where, summary(value), source=text)
+            short = summary(value, shown, self.mask)
+            text = masked(text, self.mask, whole=self.mask.hides(shown, value))
+            self.add("constant", shown, digest, where, short, source=text)
 
 
 def _syntax(text: str) -> str:

@@ -10,6 +10,7 @@ from metaflow.flowspec import FlowStateItems
 from memoflow import fingerprint
 from memoflow.fingerprint import Part
 from memoflow.flow.task import launched
+from memoflow.masking import ANY, Mask
 
 # They decide where, when or how often a step runs, or show what it did; not what it computes.
 _NO_MATTER = {
@@ -34,26 +35,28 @@ _MATTERS = {
 }
 
 
-def parts_of(flow: Any, step: str, *, ignore: frozenset[str] = frozenset()) -> list[Part]:
+def parts_of(
+    flow: Any, step: str, *, ignore: frozenset[str] = frozenset(), mask: Mask = ANY
+) -> list[Part]:
     """Return the parts of the code of a step of a flow's class, and of its environment.
 
-    `ignore` names globals that do not count. Raises NoFingerprintError if the code depends on
-    something without a stable digest.
+    `ignore` names globals that do not count, and `mask` tells what is not to be shown. Raises
+    NoFingerprintError if the code depends on something without a stable digest.
     """
     function = getattr(flow, step)
     parts = list(
         fingerprint.of_step(
-            flow, step, is_step=lambda found: hasattr(found, "is_step"), ignore=ignore
+            flow, step, is_step=lambda found: hasattr(found, "is_step"), ignore=ignore, mask=mask
         ).parts
     )
     mutators = flow._flow_state[FlowStateItems.FLOW_MUTATORS]
     for deco in (*function.wrappers, *function.config_decorators, *mutators):
-        parts += _user_decorator(deco)
+        parts += _user_decorator(deco, mask)
     if any(map(_sets_environment, function.decorators)):
         # What is installed on the machine that launches says nothing about where the step runs:
         # its image and packages stand for that, and are the same to both who ask.
         parts = [part for part in parts if not _of_this_machine(part)]
-    parts += _step_decorators(function, step)
+    parts += _step_decorators(function, step, mask)
     return parts
 
 
@@ -67,7 +70,7 @@ def _of_this_machine(part: Part) -> bool:
     return part.kind in ("package", "python") or (part.kind, part.digest) == ("code", "missing")
 
 
-def _step_decorators(function: Any, step: str) -> Iterator[Part]:
+def _step_decorators(function: Any, step: str, mask: Mask) -> Iterator[Part]:
     for deco in function.decorators:
         if deco.name in _NO_MATTER or deco.name.endswith("_internal"):
             continue
@@ -79,12 +82,10 @@ def _step_decorators(function: Any, step: str) -> Iterator[Part]:
         for name, value in sorted(attributes.items()):
             # The order of packages or of variables decides nothing.
             plain = sorted(value.items(), key=str) if isinstance(value, dict) else value
-            yield Part(
-                "decorator",
-                f"@{deco.name}({name}=)",
-                fingerprint.of_value(plain, name=f"@{deco.name}({name}=)"),
-                summary=fingerprint.summary(value),
-            )
+            shown = f"@{deco.name}({name}=)"
+            digest = mask.digest(name, plain, fingerprint.of_value(plain, name=shown))
+            summary = fingerprint.summary(value, name, mask)
+            yield Part("decorator", shown, digest, summary=summary)
 
 
 def _attributes(deco: Any, step: str) -> dict[str, Any]:
@@ -98,11 +99,15 @@ def _attributes(deco: Any, step: str) -> dict[str, Any]:
     return attributes
 
 
-def _user_decorator(deco: Any) -> list[Part]:
+def _user_decorator(deco: Any, mask: Mask) -> list[Part]:
     # @user_step_decorator wraps a generator function in a class of Metaflow's own.
     code = getattr(deco, "_generator", type(deco))
     name = f"@{deco.decorator_name}"
     arguments = (list(deco._args), dict(deco._kwargs))
-    digest = fingerprint.of_value((arguments[0], sorted(deco._kwargs.items())), name=name)
-    summary = fingerprint.summary(arguments)
-    return [*fingerprint.of_function(code).parts, Part("decorator", name, digest, summary=summary)]
+    given = (arguments[0], sorted(deco._kwargs.items()))
+    digest = mask.digest(name, given, fingerprint.of_value(given, name=name))
+    summary = fingerprint.summary(arguments, name, mask)
+    return [
+        *fingerprint.of_function(code, mask=mask).parts,
+        Part("decorator", name, digest, summary=summary),
+    ]

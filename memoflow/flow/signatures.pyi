@@ -26,6 +26,7 @@ def memoize(
     audit: float | str = 0,
     show_card: bool = True,
     min_time: str | timedelta | None = None,
+    mask: Collection[str] | None = None,
     next: str | None = None,
 ) -> Callable[[_Step], _Step]:
     """Run a step once for equal code and inputs, and use its result from then on."""

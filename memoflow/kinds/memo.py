@@ -30,6 +30,7 @@ from memoflow.backends import Place
 from memoflow.dataclass import dataclass
 from memoflow.errors import IntegrityError, NotFoundError
 from memoflow.fingerprint import Fingerprint, Outline, Part, of_references
+from memoflow.masking import ANY, Mask
 from memoflow.names import Digest, Key, Ref
 from memoflow.objects import Manifest, parsed
 from memoflow.store import Adoption, Payload, Store
@@ -149,12 +150,13 @@ def find(
     *,
     ask: Ask = lambda entry: entry.reads,
     fresh: bool = False,
+    mask: Mask = ANY,
 ) -> Entry | Outdated | None:
     """Return the latest entry for these input values that reads the same now, or None.
 
     If all that there are read something else, the one of them that differs least. `ask` tells what
-    an entry read as that is now; for `fresh` see `Store.latest`. Raises IntegrityError if what was
-    found is damaged; it is quarantined by then.
+    an entry read as that is now, `mask` what is masked in code; for `fresh` see
+    `Store.latest`. Raises IntegrityError if what was found is damaged; it is quarantined by then.
     """
     results = results_key(scope, inputs)
     store.index.touch(scope / _CODE)  # Or it would seem unused, and be evicted before its results.
@@ -164,7 +166,7 @@ def find(
     outdated: Outdated | None = None
     for folder, ref in _candidates(store, results, fresh=fresh):
         entry = read(store, ref)
-        references = of_references(entry.refs).hex
+        references = of_references(entry.refs, mask=mask).hex
         if references != folder.partition(".")[0]:
             continue
         now = tuple(ask(entry))
@@ -392,6 +394,7 @@ def record(
     result: Result,
     *,
     expires: float | None = None,
+    mask: Mask = ANY,
 ) -> Ref:
     """Store a result as the next entry of its series, then drop the entries it replaces."""
     names = sorted(map(_read, result.inputs))
@@ -400,7 +403,7 @@ def record(
     if store.find(reads) is None:
         store.save(reads, Payload(), meta={"names": names}, durable=False)
     _keep(store, scope / _CODE, parts)
-    references = of_references(result.refs)
+    references = of_references(result.refs, mask=mask)
     if any(part.kind in ("code", "constant") for part in references.parts):
         _keep(store, scope / _REFERENCES / references.hex, references.parts)
     folder = references.hex

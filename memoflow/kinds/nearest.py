@@ -16,6 +16,7 @@ from memoflow.errors import IntegrityError, NotFoundError
 from memoflow.fingerprint import Difference, Part, differences, of_references
 from memoflow.kinds import memo
 from memoflow.kinds.memo import Entry
+from memoflow.masking import ANY, Mask
 from memoflow.names import Key, Ref
 from memoflow.store import Store
 
@@ -44,7 +45,7 @@ class Earlier:
     """The results of a step from before a run, read as far as they are asked for, and only once.
 
     `parts` are those of the scope. `before` is a time in Unix seconds, `run` the Flow/run whose own
-    results do not count, `result` the key of one that does not.
+    results do not count, `result` the key of one that does not. `mask` is as for `memo.find`.
     """
 
     def __init__(
@@ -56,7 +57,9 @@ class Earlier:
         before: float | None = None,
         run: str = "",
         result: Key | None = None,
+        mask: Mask = ANY,
     ) -> None:
+        self._mask = mask
         self._store = store
         self._scope = scope
         self._parts = tuple(parts)
@@ -161,7 +164,7 @@ class Earlier:
     def _of_references(self, entry: Entry) -> list[Difference]:
         """Return what differs in the code of the classes that equal inputs are instances of."""
         result = self._result
-        mine = of_references(entry.refs) if result is None else None
+        mine = of_references(entry.refs, mask=self._mask) if result is None else None
         digest = mine.hex if mine is not None else result.parts[-2] if result is not None else ""
         if digest.partition(".")[0] == entry.ref.key.parts[-2].partition(".")[0]:
             return []

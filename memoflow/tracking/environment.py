@@ -7,22 +7,16 @@ of `os.environ`. A copy of all variables is no read of one.
 from __future__ import annotations
 
 import os
-import re
 import sys
 from types import CodeType, FrameType
 from typing import Any
 
+from memoflow.masking import is_credential
 from memoflow.tracking import guard
 from memoflow.tracking.callers import is_users
 from memoflow.tracking.loading import is_import
 from memoflow.tracking.tracker import AccessTracker
 
-# As a word of the name: a TOKENIZER is none.
-# A text, so that a process compiles it only when a variable is read.
-_CREDENTIAL = (
-    r"(?i)(?:^|_|-)(?:KEY|TOKEN|SECRET|PASSWORD|PASSWD|PASSPHRASE|CREDENTIAL|APIKEY|ACCESSKEY"
-    r"|SECRETKEY|PRIVATEKEY|AUTHTOKEN|ACCESSTOKEN)S?\d*(?=$|_|-)"
-)
 _OWN_VARIABLES = ("MEMOFLOW_", "METAFLOW_MEMOFLOW_")
 _OF_ENVIRON = frozenset(
     {os.__file__, "<frozen os>", "<frozen posixpath>", "<frozen genericpath>",
@@ -121,7 +115,7 @@ def changed(tracker: AccessTracker, frame: FrameType, name: Any, value: Any = No
 
 def is_of_results(name: str) -> bool:
     """Return whether results may depend on a variable of this name: not on credentials."""
-    return not (name.startswith(_OWN_VARIABLES) or re.search(_CREDENTIAL, name))
+    return not (name.startswith(_OWN_VARIABLES) or is_credential(name))
 
 
 def _value(environ: Any, key: Any) -> str | None:

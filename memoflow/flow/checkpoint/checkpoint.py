@@ -19,6 +19,7 @@ from memoflow.flow import artifact_store
 from memoflow.flow.failures import CheckpointException, told_as
 from memoflow.flow.task import dependencies, launched
 from memoflow.flow.task.process import arguments_of_step
+from memoflow.masking import Mask, without_passwords
 from memoflow.units import duration, flag
 
 if TYPE_CHECKING:
@@ -98,7 +99,7 @@ class CheckpointDecorator(StepDecorator):
             with told_as(CheckpointException):
                 dependencies.provide(dependencies.TASK, install=True)
             # Now, while parameters are still what the class says.
-            self._code = self._fingerprint(type(flow), step_name)
+            self._code = _fingerprint(type(flow), step_name)
 
     def _check(self, step_name: str) -> None:
         asked = self.attributes
@@ -125,16 +126,6 @@ class CheckpointDecorator(StepDecorator):
             self._ttl = None if asked["ttl"] is None else duration("ttl", asked["ttl"])
         except RequestError as error:
             raise CheckpointException(f"@checkpoint {where}: {error}") from error
-
-    def _fingerprint(self, flow: type, step_name: str) -> Fingerprint | None:
-        from memoflow.errors import NoFingerprintError
-        from memoflow.fingerprint import Fingerprint
-        from memoflow.flow import code
-
-        try:
-            return Fingerprint.of(code.parts_of(flow, step_name))
-        except NoFingerprintError:
-            return None  # Then nobody can tell whether it changed.
 
     def package_init(self, flow: Any, step_name: str, environment: Any) -> None:
         launched.note_image(step_name, getattr(flow, step_name).decorators)
@@ -293,6 +284,30 @@ class CheckpointDecorator(StepDecorator):
 
 
 def _nothing() -> None: ...
+
+
+def _fingerprint(flow: type, step_name: str) -> Fingerprint | None:
+    """Return the fingerprint of a step's code, None if it has none: then none can tell a change.
+
+    It looks at all that the code holds, which may be changed by threads, and asks objects that may
+    raise what they like. Whatever it is, the step runs.
+    """
+    from memoflow.errors import NoFingerprintError
+    from memoflow.fingerprint import Fingerprint
+    from memoflow.flow import code
+
+    try:
+        return Fingerprint.of(code.parts_of(flow, step_name, mask=Mask(key=_mask_key)))
+    except NoFingerprintError:
+        return None
+    except Exception as error:
+        text = without_passwords(f"{type(error).__name__}: {error}")
+        print(f"[@checkpoint] its code cannot be followed ({text})", flush=True)
+        return None
+
+
+def _mask_key() -> bytes:
+    return artifact_store.current_store().store.id.encode()
 
 
 def _attempt(number: int) -> str:

@@ -14,6 +14,7 @@ from memoflow.flow.memo import transition
 from memoflow.flow.memo.parents import INTERNAL
 from memoflow.flow.reference import Reference
 from memoflow.kinds.memo import Entry
+from memoflow.masking import ANY, Mask, without_passwords
 
 _MOST_NAMED = 3
 _LONGEST = 200  # characters of what was raised
@@ -31,7 +32,8 @@ def is_due(share: float, entry: Entry, run_id: str) -> bool:
 class Audit:
     """One step that runs although its result is stored; what is stored stands."""
 
-    def __init__(self, flow: Any, entry: Entry) -> None:
+    def __init__(self, flow: Any, entry: Entry, mask: Mask = ANY) -> None:
+        self._mask = mask
         self._flow = flow
         self._entry = entry
         self._there = set(vars(flow))
@@ -45,7 +47,7 @@ class Audit:
         if node.parallel_foreach:
             return False
         traceback.print_exception(exception)
-        text = " ".join(f"{type(exception).__name__}: {exception}".split())
+        text = without_passwords(" ".join(f"{type(exception).__name__}: {exception}".split()))
         self._raised = text if len(text) <= _LONGEST else f"{text[: _LONGEST - 1]}…"
         self._restore(dict(vars(self._flow)))
         # Metaflow now calls it in place of the step, with what it can guess.
@@ -141,7 +143,11 @@ class Audit:
                 try:
                     before = stored[name]
                     told = _of_saved(before, left[name])
-                    line = difference(before, left[name], name=name) if told is None else told
+                    line = (
+                        difference(before, left[name], name=name, mask=self._mask)
+                        if told is None
+                        else told
+                    )
                 except Exception as error:  # Whatever a user's class does when it is loaded.
                     line = f"cannot be compared ({error})"
                 if line:

@@ -19,6 +19,7 @@ from metaflow.events import Trigger
 
 from memoflow.fingerprint import ABSENT
 from memoflow.flow.memo.parents import UndecidedError
+from memoflow.masking import without_passwords
 
 Seen = tuple[str, str]  # digest and summary
 
@@ -89,7 +90,7 @@ def of_namespace(namespace: str | None) -> Seen:
 def of_value(value: Any) -> Seen:
     if isinstance(value, str):
         shown = value if 0 < len(value) <= _MOST_SHOWN else f"text of {len(value)}"
-        return _sha1(f"str {value}"), shown
+        return _sha1(f"str {value}"), without_passwords(shown)
     plain = _plain(value)
     shown = str(value) if isinstance(value, (datetime, int, type(None))) else type(value).__name__
     if isinstance(value, (list, tuple, dict, set, frozenset)):

@@ -14,6 +14,7 @@ from typing import Any
 
 from memoflow import fingerprint
 from memoflow.fingerprint import Part
+from memoflow.masking import ANY, Mask
 
 ABSENT = "absent"
 
@@ -60,7 +61,7 @@ def is_ignored(name: str, ignore: Iterable[str]) -> bool:
     return any(path[: len(whole)] == whole for whole in wholes)
 
 
-def part(name: str, config: Any) -> Part:
+def part(name: str, config: Any, mask: Mask = ANY) -> Part:
     """Return what a read of a part comes to, by the value of its whole config.
 
     Raises NoFingerprintError if it holds an object that has no digest.
@@ -73,7 +74,9 @@ def part(name: str, config: Any) -> Part:
         if not isinstance(value, Mapping) or key not in value:
             return Part("config", shown, ABSENT, summary=ABSENT)
         value = value[key]
-    return Part("config", shown, _digest(value, shown), summary=fingerprint.summary(_plain(value)))
+    plain = _plain(value)
+    digest = mask.digest(shown, plain, _digest(value, shown))
+    return Part("config", shown, digest, summary=fingerprint.summary(plain, shown, mask))
 
 
 def _digest(value: Any, name: str) -> str:

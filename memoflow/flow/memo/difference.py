@@ -5,39 +5,59 @@ from __future__ import annotations
 import math
 import warnings
 from collections.abc import Iterable, Iterator
+from dataclasses import replace
 from typing import Any
 
 from memoflow import fingerprint
+from memoflow.dataclass import dataclass
 from memoflow.errors import NoFingerprintError
+from memoflow.masking import ANY, MASK, Mask, parts_of
 
 _DEEPEST = 20
 _MOST_NAMED = 3
 _EXCERPT = 20  # characters of texts
 _PLAIN = (bool, bytes, int, str, type(None))
 
-# The pairs of values that lead to a pair, by their ids: one may hold itself.
-_Path = tuple[tuple[int, int], ...]
+
+@dataclass(frozen=True)
+class _Path:
+    """What leads to two parts: the last name, and pairs of ids, as a value may hold itself."""
+
+    mask: Mask
+    name: str = ""
+    pairs: tuple[tuple[int, int], ...] = ()
+
+    def hides(self, value: Any) -> bool:
+        return self.mask.hides(self.name, value)
+
+    def summary(self, value: Any) -> str:
+        return fingerprint.summary(value, self.name, self.mask)
+
+    def to(self, name: Any) -> _Path:
+        return replace(self, name=name if isinstance(name, str) else "")
 
 
-def difference(stored: Any, now: Any, *, name: str = "value") -> str:
+def difference(stored: Any, now: Any, *, name: str = "value", mask: Mask = ANY) -> str:
     """Return in what two values differ by their meaning, "" if in nothing.
 
-    NoFingerprintError if one of them has no stable meaning.
+    What `mask` hides is masked. NoFingerprintError if one of them has no stable meaning.
     """
     if fingerprint.of_value(stored, name=name) == fingerprint.of_value(now, name=name):
         return ""
-    return _told(stored, now, ())
+    return _told(stored, now, _Path(mask, name))
 
 
 def _told(stored: Any, now: Any, path: _Path) -> str:
     """Return the difference of two values that do differ, "" if they lead back to themselves."""
     pair = id(stored), id(now)
-    if pair in path or len(path) == _DEEPEST:
+    if pair in path.pairs or len(path.pairs) == _DEEPEST:
         return ""
-    inner = _inside(stored, now, (*path, pair))
+    if path.hides(stored) or path.hides(now):
+        return f"another {MASK}"
+    inner = _inside(stored, now, replace(path, pairs=(*path.pairs, pair)))
     if inner:
         return inner
-    before, after = fingerprint.summary(stored), fingerprint.summary(now)
+    before, after = path.summary(stored), path.summary(now)
     return f"{before} -> {after}" if before != after else f"another {before}"
 
 
@@ -64,7 +84,7 @@ def _inside(stored: Any, now: Any, path: _Path) -> str:
     if isinstance(stored, (set, frozenset)):
         return _of_members(stored - now, now - stored)
     if isinstance(stored, (str, bytes)):
-        return _of_texts(stored, now)
+        return _of_texts(stored, now, path.mask)
     try:
         if hasattr(stored, "columns") and hasattr(stored, "dtypes"):
             return _of_frames(stored, now, path)
@@ -77,7 +97,7 @@ def _inside(stored: Any, now: Any, path: _Path) -> str:
 
 def _of_dicts(stored: dict[Any, Any], now: dict[Any, Any], path: _Path) -> str:
     for key, before in stored.items():
-        inner = _between(before, now[key], path) if key in now else ""
+        inner = _between(before, now[key], path.to(key)) if key in now else ""
         if inner:
             return f"[{fingerprint.summary(key)}] {inner}"
     gone = [key for key in stored if key not in now]
@@ -103,14 +123,19 @@ def _named(members: Iterable[Any], what: str) -> Iterator[str]:
 def _of_lists(stored: Any, now: Any, path: _Path) -> str:
     if len(stored) != len(now):
         return f"{len(stored)} items -> {len(now)}"
+    names = [name for name, _ in parts_of(stored)]
     for i, (before, after) in enumerate(zip(stored, now, strict=True)):
-        inner = _between(before, after, path)
+        inner = _between(before, after, path.to(names[i] if i < len(names) else ""))
         if inner:
             return f"[{i}] {inner}"
     return ""
 
 
-def _of_texts(stored: Any, now: Any) -> str:
+def _of_texts(stored: Any, now: Any, mask: Mask) -> str:
+    if mask.conceals("", stored) or mask.conceals("", now):
+        stored, now = mask.text(stored), mask.text(now)
+        if stored == now:
+            return f"another {MASK}"
     if max(len(stored), len(now)) <= 2 * _EXCERPT:
         return ""
     shorter = min(len(stored), len(now))
@@ -129,7 +154,7 @@ def _of_frames(stored: Any, now: Any, path: _Path) -> str:
     if inner:
         return inner
     for column in stored.columns:
-        inner = _between(stored[column], now[column], path)
+        inner = _between(stored[column], now[column], path.to(column))
         if inner:
             return f"[{fingerprint.summary(column)}] {inner}"
     return ""
@@ -178,7 +203,7 @@ def _of_attributes(stored: Any, now: Any, path: _Path) -> str:
     if not isinstance(before, dict) or not isinstance(after, dict) or isinstance(stored, type):
         return ""
     for name, value in before.items():
-        inner = _between(value, after[name], path) if name in after else ""
+        inner = _between(value, after[name], path.to(name)) if name in after else ""
         if inner:
             return f".{name} {inner}"
     return ""

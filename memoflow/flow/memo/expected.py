@@ -43,7 +43,7 @@ class Expected(Parents):
         path = config_parts.path_of(name)
         if path is not None and path[0] in self.configs:
             try:
-                return config_parts.part(name, self.configs[path[0]])
+                return config_parts.part(name, self.configs[path[0]], self.mask)
             except NoFingerprintError as error:
                 raise UndecidedError(str(error)) from error
         part = super().read(name)
@@ -54,10 +54,11 @@ class Expected(Parents):
             digest = str(fingerprint.of_value(value, name=name))
         except NoFingerprintError:
             return part
+        digest, summary = self._seen(name, value, digest)
         if digest == part.digest:
             return part
-        shown = fingerprint.summary(value), fingerprint.outline(value)
-        return replace(part, digest=digest, summary=shown[0], outline=shown[1])
+        outline = fingerprint.outline(value, name, self.mask)
+        return replace(part, digest=digest, summary=summary, outline=outline)
 
 
 def latest_runs(memoized: Memoized) -> list[str]:
@@ -92,6 +93,7 @@ def starts(memoized: Memoized, session: Session, run: str) -> Iterator[Expected]
             facts=session.store.index,
             lists=session.lists,
             load_limit_bytes=_LOAD_LIMIT_BYTES,
+            mask=memoized.mask,
         )
         parents.configs = configs
         yield parents
@@ -99,7 +101,6 @@ def starts(memoized: Memoized, session: Session, run: str) -> Iterator[Expected]
 
 def unlike_defaults(memoized: Memoized, parents: Parents, names: set[str]) -> Iterator[str]:
     """Yield what a run without options would have another value of than these tasks had."""
-    shown = fingerprint.summary
     flow: Any = memoized.shape.flow
     for name, parameter in flow._get_parameters():
         if name not in names or parameter.IS_CONFIG_PARAMETER:
@@ -119,7 +120,10 @@ def unlike_defaults(memoized: Memoized, parents: Parents, names: set[str]) -> It
                 value = kind(default) if isinstance(kind, type) else was
                 value = value.split(parameter.separator) if parameter.separator else value
                 if value != was:
-                    yield f"{name} is {shown(was)} there, and {shown(value)} by default"
+                    there, now = (
+                        fingerprint.summary(each, name, memoized.mask) for each in (was, value)
+                    )
+                    yield f"{name} is {there} there, and {now} by default"
 
 
 def _configs(flow: Any) -> dict[str, Any]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
@@ -30,6 +30,7 @@ from memoflow.flow.memo.session import Session
 from memoflow.flow.memo.uncached import Seen
 from memoflow.kinds import memo
 from memoflow.kinds.memo import Entry
+from memoflow.masking import Mask
 from memoflow.names import Key
 from memoflow.store import Store
 
@@ -69,9 +70,21 @@ class MissError(MemoflowError):
 
 
 class Memoized:
-    """One memoized step of a flow, as its class was before Metaflow prepared it to run."""
+    """One memoized step of a flow, as its class was before Metaflow prepared it to run.
 
-    def __init__(self, flow: Any, graph: Any, step: str, options: Options) -> None:
+    `key` returns what keys the digests of passwords; see `Mask`.
+    """
+
+    def __init__(
+        self,
+        flow: Any,
+        graph: Any,
+        step: str,
+        options: Options,
+        *,
+        key: Callable[[], bytes] = bytes,
+    ) -> None:
+        self.mask = Mask(options.mask, key)
         self.step = step
         self.options = options
         self.shape = FlowShape.of(flow)
@@ -115,7 +128,7 @@ class Memoized:
         if self._scope is None:
             self.looked_at = time.time()
             try:
-                self._scope = scope.of_step(self.shape.flow, self.step, self.options)
+                self._scope = scope.of_step(self.shape.flow, self.step, self.options, self.mask)
             except NoFingerprintError as error:
                 self._scope = error
             except Exception as error:  # Of objects of libraries, which may raise what they like.
@@ -310,7 +323,9 @@ def _usable(
     store = session.store
     assert store is not None
     try:
-        entry = memo.find(store, memoized.scope_key, inputs, ask=asked.now, fresh=fresh)
+        entry = memo.find(
+            store, memoized.scope_key, inputs, ask=asked.now, fresh=fresh, mask=memoized.mask
+        )
     except (IntegrityError, NotFoundError) as error:
         return Decision.miss(Reason.DAMAGED, f"{error}; it is quarantined")
     if entry is None:

@@ -18,6 +18,7 @@ from memoflow.errors import RequestError
 from memoflow.flow.memo import early
 from memoflow.flow.task import dependencies, launched
 from memoflow.flow.task.process import arguments_of_step
+from memoflow.masking import without_passwords
 
 if TYPE_CHECKING:
     from memoflow.flow.memo.lookup import Memoized
@@ -85,6 +86,9 @@ class MemoizeDecorator(StepDecorator):
         Whether tasks get a card of what they were found under, and hits the cards of their origins.
     min_time : str or timedelta, optional, default None
         How long a step must run for its result to be kept, such as "1s". None: however short.
+    mask : List[str], optional, default None
+        Names of parameters, constants and variables whose values are shown nowhere, such as "dsn".
+        Names that look like those of passwords need not be listed. The values still count.
     next : str, optional, default None
         The step that follows, checked against the graph; nothing depends on it.
     """
@@ -105,6 +109,7 @@ class MemoizeDecorator(StepDecorator):
         "audit": 0,
         "show_card": True,
         "min_time": None,
+        "mask": None,
         "next": None,
     }
 
@@ -154,10 +159,11 @@ class MemoizeDecorator(StepDecorator):
             options = Options.parse(self.attributes)
             if self.system_ctx.is_launch:
                 options.check(type(flow), graph, step_name)
-            memoized = Memoized(flow, graph, step_name, options)
+            session = session_of(flow_datastore, logger)
+            memoized = Memoized(flow, graph, step_name, options, key=session.mask_key)
         except RequestError as error:
             raise MemoizeException(str(error)) from error
-        self._session = session_of(flow_datastore, logger)
+        self._session = session
         if graph[step_name].parallel_step:
             if self.system_ctx.is_launch:
                 self._session.say_once(f"{step_name} is @parallel: not memoized")
@@ -282,4 +288,5 @@ class MemoizeDecorator(StepDecorator):
 
     def _give_up(self, what: str, error: Exception) -> None:
         # Any error at all: a memo that cannot be found or stored never fails its step.
-        print(f"[memoize] {what} failed: {type(error).__name__}: {error}", flush=True)
+        text = without_passwords(f"{type(error).__name__}: {error}")
+        print(f"[memoize] {what} failed: {text}", flush=True)

@@ -52,7 +52,12 @@ def _earlier(memoized: Memoized, session: Session, store: Store) -> Earlier:
     scope = memoized.scope_key
     if scope not in session.earlier:
         session.earlier[scope] = Earlier(
-            store, scope, memoized.scope.parts, before=session.began, run=session.run
+            store,
+            scope,
+            memoized.scope.parts,
+            before=session.began,
+            run=session.run,
+            mask=memoized.mask,
         )
     return session.earlier[scope]
 

@@ -39,6 +39,7 @@ class Options:
     show_card: bool = True
     min_time: timedelta | None = None
     min_time_text: str = ""  # as it was given
+    mask: frozenset[str] = frozenset()
 
     @classmethod
     def parse(cls, attributes: Mapping[str, Any]) -> Options:
@@ -64,6 +65,7 @@ class Options:
             show_card=flag("@memoize(show_card=...)", attributes["show_card"]),
             min_time=None if min_time is None else duration("min_time", min_time),
             min_time_text="" if min_time is None else str(min_time),
+            mask=frozenset(names("mask", attributes["mask"] or ())),
         )
 
     def check(self, flow: type, graph: Any, step: str) -> None:

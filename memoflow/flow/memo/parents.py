@@ -11,6 +11,7 @@ from __future__ import annotations
 import json
 from collections.abc import Callable, Iterable
 from dataclasses import replace
+from functools import cached_property
 from itertools import islice
 from types import FunctionType, MethodType
 from typing import Any
@@ -26,6 +27,8 @@ from memoflow.flow.memo import config_parts
 from memoflow.flow.reference import find_in
 from memoflow.index import Index
 from memoflow.kinds import memo
+from memoflow.masking import ANY, MASK, Mask
+from memoflow.names import Digest
 
 # What Metaflow itself sets on a flow; none of it is a result or an input of the user's.
 INTERNAL = frozenset(INTERNAL_ARTIFACTS_SET) | {
@@ -78,7 +81,8 @@ MEANING_LIMIT = 1 << 20
 
 # Facts of the index: the digest and summary of a value by its bytes, and its outline. Named anew
 # with each encoding of values, since an index outlives versions of memoflow.
-_VALUE, _OUTLINE = f"meaning{memo.SCHEMA}", f"outline{memo.SCHEMA}"
+# Named anew when other values are masked in them.
+_VALUE, _OUTLINE, _PART = (f"{each}{memo.SCHEMA}b" for each in ("meaning", "outline", "part"))
 _MOST_INPUTS = 100
 
 
@@ -100,7 +104,9 @@ class Parents:
         facts: Index,
         lists: dict[str, Any],
         load_limit_bytes: int,
+        mask: Mask = ANY,
     ) -> None:
+        self.mask = mask
         self.datastores = datastores
         self.join_type = join_type
         self.frames = frames
@@ -137,6 +143,10 @@ class Parents:
         kind = "parameter" if name in self._shape.parameters else "input"
         return Part(kind, name, digest, summary=summary)
 
+    def _seen(self, name: str, value: Any, digest: str) -> tuple[str, str]:
+        """Return the digest of a value and the value in few words, as they may be shown."""
+        return self.mask.digest(name, value, digest), fingerprint.summary(value, name, self.mask)
+
     def outlined(self, parts: Iterable[Part]) -> tuple[Part, ...]:
         """Return parts that were read here with the outlines of their values, where known.
 
@@ -170,21 +180,21 @@ class Parents:
         ds = self.datastores[0]
         sha1 = ds._objects.get(config)
         if sha1 is None:
-            return config_parts.part(name, None)
-        fact = f"part:{sha1}:{name}"
+            return config_parts.part(name, None, self.mask)
+        fact = f"{_PART}:{self._masked_names}{sha1}:{name}"
         known = self._facts.recall([fact]).get(fact)
         if known is not None:
             return Part.from_json(json.loads(known))
         if sha1 not in self._configs:
             self._configs[sha1] = load(ds, config)
-        part = config_parts.part(name, self._configs[sha1])
+        part = config_parts.part(name, self._configs[sha1], self.mask)
         self._facts.remember({fact: json.dumps(part.to_json())})
         return part
 
     def _digest(self, name: str) -> tuple[str, str]:
         if name.startswith("current."):
             value = self._current(name.removeprefix("current."))
-            return self._told(fingerprint.of_value(value, name=name), value)
+            return self._told(name, fingerprint.of_value(value, name=name), value)
         if name == "index":
             value = self.frames[-1].index if self.frames else None
             return fingerprint.of_value(value), fingerprint.summary(value)
@@ -225,11 +235,13 @@ class Parents:
     def _constant(self, name: str) -> tuple[str, str]:
         # Never by the artifact of that name: a step sees what the class says in this process.
         value = self._shape.constants[name]
-        return self._told(fingerprint.of_constant(value, name=name), value)
+        digest = fingerprint.of_constant(value, name=name, mask=self.mask)
+        return self._told(name, digest, value)
 
-    def _told(self, digest: str, value: Any) -> tuple[str, str]:
-        self._outlined[str(digest)] = lambda: fingerprint.outline(value)
-        return digest, fingerprint.summary(value)
+    def _told(self, name: str, digest: str, value: Any) -> tuple[str, str]:
+        seen, summary = self._seen(name, value, digest)
+        self._outlined[str(seen)] = lambda: fingerprint.outline(value, name, self.mask)
+        return seen, summary
 
     def _value_digest(self, ds: Any, name: str, sha1: str, size_bytes: int) -> tuple[str, str]:
         if size_bytes > MEANING_LIMIT:
@@ -239,6 +251,8 @@ class Parents:
     def _remembered(
         self, fact: str, value: Callable[[], Any], bytes_digest: str, name: str
     ) -> tuple[str, str]:
+        hidden = f"{MASK}:" if self.mask.hides(name) else ""
+        fact = f"{hidden}{self._masked_names}{fact}"
         fact, leaves = f"{_VALUE}:{fact}", f"{_OUTLINE}:{fact}"
         known = self._facts.recall([fact]).get(fact)
         if known is not None:
@@ -246,15 +260,22 @@ class Parents:
             self._outlined[digest] = lambda: self._recalled(leaves)
             return digest, summary
         loaded = _meaning(value())
-        summary, outline = fingerprint.summary(loaded), fingerprint.outline(loaded)
+        outline = fingerprint.outline(loaded, name, self.mask)
         try:
             digest = str(fingerprint.of_value(loaded, name=name))
         except NoFingerprintError:
             digest = bytes_digest  # No stable meaning; equal bytes still mean equal values.
+        digest, summary = self._seen(name, loaded, digest)
         facts = {fact: json.dumps([digest, summary])}
         self._facts.remember(facts | ({leaves: json.dumps(outline)} if outline else {}))
         self._outlined[digest] = lambda: outline
         return digest, summary
+
+    @cached_property
+    def _masked_names(self) -> str:
+        """What tells facts of this mask from those of others."""
+        names = "\n".join(sorted(self.mask.names))
+        return f"{Digest.of(names.encode()).hex[:16]}:" if names else ""
 
     def _recalled(self, fact: str) -> Outline:
         known = self._facts.recall([fact]).get(fact, "[]")
@@ -284,7 +305,9 @@ class Parents:
                 raise UndecidedError(f"{frame.var} has no item {frame.index}") from error
 
         place = f"{sha1}[{frame.index}]"
-        return self._remembered(place, item, f"sha1:{place}", "input")
+        # An item of `passwords` is one.
+        name = str(frame.var) if self.mask.hides(str(frame.var)) else "input"
+        return self._remembered(place, item, f"sha1:{place}", name)
 
     def _items(self, frame: Any) -> tuple[str, str]:
         """Return the item of a foreach as every parent has it: a join may merge it from any."""

@@ -100,6 +100,7 @@ class Recorder:
                 files=files,
             ),
             expires=None if ttl is None else time.time() + ttl.total_seconds(),
+            mask=memoized.mask,
         )
 
     def _named(self, besides: Followed, left: Left) -> dict[str, str]:

@@ -7,6 +7,7 @@ from collections.abc import Iterable
 from memoflow.flow.memo import hints, uncached
 from memoflow.flow.memo.lookup import Memoized
 from memoflow.flow.memo.session import Session
+from memoflow.masking import without_passwords
 
 
 class Remarks:
@@ -24,6 +25,7 @@ class Remarks:
 
     def say(self, line: str) -> None:
         """Tell the task's log, and its card."""
+        line = without_passwords(line)
         self.lines.append(line)
         print(f"[memoize] {line}", flush=True)
 

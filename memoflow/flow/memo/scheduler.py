@@ -109,6 +109,7 @@ def _decide(
         facts=session.store.index,
         lists=session.lists,
         load_limit_bytes=_LOAD_LIMIT_BYTES,
+        mask=memoized.mask,
     )
     verdict = look_up(
         memoized,

@@ -12,14 +12,15 @@ from memoflow.fingerprint.packages import OURS
 from memoflow.flow import code
 from memoflow.flow.memo.options import Options
 from memoflow.kinds import memo
+from memoflow.masking import Mask
 
 
-def of_step(flow: Any, step: str, options: Options) -> Fingerprint:
+def of_step(flow: Any, step: str, options: Options, mask: Mask) -> Fingerprint:
     """Return the fingerprint of a step's code, environment and options.
 
     Raises NoFingerprintError if the code depends on something without a stable digest.
     """
-    parts = code.parts_of(flow, step, ignore=options.ignore)
+    parts = code.parts_of(flow, step, ignore=options.ignore, mask=mask)
     if not options.environment:
         parts = [part for part in parts if part.kind not in ("package", "python")]
     parts.append(Part("option", "key schema", memo.SCHEMA))

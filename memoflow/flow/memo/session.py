@@ -18,6 +18,7 @@ from memoflow.flow.memo.card_files import CardFiles
 from memoflow.flow.memo.decision import Decision
 from memoflow.flow.memo.project import paths_of
 from memoflow.kinds import memo
+from memoflow.masking import without_passwords
 from memoflow.names import Key
 from memoflow.storages import backend_of
 from memoflow.store import Store
@@ -60,7 +61,7 @@ class Session:
         self._said: set[str] = set()
 
     def say(self, line: str) -> None:
-        self.logger(f"[memoize] {line}", system_msg=True)
+        self.logger(f"[memoize] {without_passwords(line)}", system_msg=True)
 
     def say_once(self, line: str) -> None:
         if line not in self._said:
@@ -89,6 +90,10 @@ class Session:
             self.say_once(f"off: {error}")
         self.is_cut_off = True
         self.store = None
+
+    def mask_key(self) -> bytes:
+        """Return what keys the digests of passwords: the id of the store, if there is one."""
+        return b"" if self.store is None else self.store.id.encode()
 
     @cached_property
     def digests(self) -> FileDigests:

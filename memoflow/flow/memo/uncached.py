@@ -16,6 +16,7 @@ from memoflow.fingerprint import Part, summary
 from memoflow.flow.memo import watch
 from memoflow.flow.memo.decision import Decision, Reason
 from memoflow.flow.memo.scope import edited_since
+from memoflow.masking import NOTHING, Mask
 from memoflow.names import Digest
 from memoflow.store import Store
 from memoflow.units import span
@@ -160,7 +161,7 @@ class Seen:
             scope=scope.hex,
             rest=_rest(scope.parts),
             held=named,
-            data={name: _of_text(summary(value)) for name, value in data},
+            data={name: _of_value(name, value, memoized.mask) for name, value in data},
             host=socket.gethostname(),
             at=memoized.looked_at,
         )
@@ -228,6 +229,10 @@ def _label(part: Part) -> str:
 
 def _short(part: Part) -> str:
     return part.digest.rpartition(":")[2][:8]
+
+
+def _of_value(name: str, value: Any, mask: Mask) -> str:
+    return _of_text(mask.digest(name, value, summary(value, mask=NOTHING)))
 
 
 def _of_text(text: str) -> str:

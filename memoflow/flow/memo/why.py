@@ -237,7 +237,8 @@ def before_run(flow: Any, graph: Any, flow_datastore: Any, steps: Iterable[str] 
             found[step] = Why(subject, note="it is @parallel")
         elif memoize is not None:
             options = Options.parse(memoize.attributes)
-            why = _of_step(subject, Memoized(flow, graph, step, options), session, empty=empty)
+            memoized = Memoized(flow, graph, step, options, key=session.mask_key)
+            why = _of_step(subject, memoized, session, empty=empty)
             missed = [each for each in graph.sorted_nodes if each in _before(graph, step)]
             missed = [each for each in missed if each in found and found[each].outcome == MISS]
             found[step] = _after(why, missed)

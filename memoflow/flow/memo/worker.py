@@ -127,6 +127,7 @@ class Task:
             facts=session.store.index,
             lists=session.lists,
             load_limit_bytes=_NO_LIMIT,
+            mask=memoized.mask,
         )
         self._recorder = Recorder(
             memoized,
@@ -183,7 +184,7 @@ class Task:
         if self._verdict.entry is not None:
             return self._replay
         if self._audited is not None:
-            self._audit = Audit(flow, self._audited)
+            self._audit = Audit(flow, self._audited, self._memoized.mask)
         if self.records:
             by_label = {}
             if inputs is not None:

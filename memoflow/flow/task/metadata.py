@@ -3,17 +3,34 @@
 from __future__ import annotations
 
 import json
+import logging
 from collections.abc import Mapping
 from datetime import date, time
 from typing import Any
 
 from memoflow.errors import RequestError
+from memoflow.masking import Mask
+
+log = logging.getLogger("memoflow")
+
+_said: set[str] = set()  # names of what was masked, each said once a process
+
+
+class _Noted(Mask):
+    """What is masked in metadata, which is lost then: not what is called no more than `key`."""
+
+    def hides(self, name: str, value: Any = "") -> bool:
+        return name.lower() not in ("key", "keys", "tokens") and super().hides(name, value)
+
+
+_MASK = _Noted()
 
 
 def plain(metadata: Mapping[str, Any] | None) -> dict[str, Any]:
     """Return metadata as it will be read back: numbers of numpy and torch as numbers.
 
-    What JSON has no form for becomes text, keys that are numbers as well. RequestError if it is no
+    What JSON has no form for becomes text, keys that are numbers as well, and what looks like a
+    password is masked: whoever may read the store can read the metadata. RequestError if it is no
     mapping, or has keys that are neither text nor numbers.
     """
     if metadata is None:
@@ -25,7 +42,12 @@ def plain(metadata: Mapping[str, Any] | None) -> dict[str, Any]:
         found: dict[str, Any] = json.loads(json.dumps(dict(metadata), default=_plain))
     except (TypeError, ValueError, RecursionError) as error:
         raise RequestError(f"metadata cannot be written as JSON: {error}") from None
-    return found
+    masked: dict[str, Any] = _MASK.plain(found)
+    for name in found:
+        if masked[name] != found[name] and name not in _said:
+            _said.add(name)
+            log.warning("metadata %s is kept masked, since it looks like a password", name)
+    return masked
 
 
 def _plain(value: Any) -> Any:
