@@ -8,7 +8,6 @@ loading the save that was just replaced has the time of some more saves to end.
 from __future__ import annotations
 
 import threading
-import time
 from collections.abc import Iterable
 from datetime import timedelta
 
@@ -20,7 +19,8 @@ from memoflow.store.sweeping import Sweep
 
 # Times the size of the newest save: with the packs that this uses, as much as there may be.
 _MOST = 2.25
-_SHARE_OF_TIME = 0.2
+# A pass looks at each ref of the store, which takes as long as writing so many bytes.
+_BYTES_PER_REF = 10_000
 
 
 class Leftovers:
@@ -31,7 +31,6 @@ class Leftovers:
         self._left: dict[str, int] = {}  # sizes by name, the oldest first
         # Kept, since it remembers what each ref reaches.
         self._sweep = Sweep(refs, keep_newer=timedelta(0), now=True, dry_run=False)
-        self._rests_until = 0.0
         self._lock = threading.Lock()  # two saves of a task may end at once
 
     def add(self, replaced: Iterable[Ref]) -> None:
@@ -52,11 +51,12 @@ class Leftovers:
         with self._lock:
             for name in names:
                 self._left.pop(name, None)
-            return self._free_above(max(0.0, _MOST * live.size_bytes - used_bytes))
+            least_bytes = _BYTES_PER_REF * self._sweep.refs_seen
+            return self._free_above(max(least_bytes, _MOST * live.size_bytes - used_bytes))
 
     def _free_above(self, most_bytes: float) -> int:
         left_bytes = sum(self._left.values())
-        if left_bytes <= most_bytes or time.monotonic() < self._rests_until:
+        if left_bytes <= most_bytes:
             return 0
         doomed = []
         for name, size_bytes in self._left.items():
@@ -64,13 +64,10 @@ class Leftovers:
                 break
             doomed.append(Found(name, size_bytes, 0.0))
             left_bytes -= size_bytes
-        began = time.monotonic()
         freed = self._sweep.delete(doomed)
         # What a ref reaches still is not left over.
         for found in doomed:
             del self._left[found.name]
-        took = time.monotonic() - began
-        self._rests_until = time.monotonic() + took / _SHARE_OF_TIME
         return sum(found.size_bytes for found in freed)
 
     def _blobs(self, ref: Ref) -> set[str]:

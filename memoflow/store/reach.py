@@ -29,6 +29,11 @@ class Reach:
         self._facts = refs.index.recall(_BUCKETS) if self._is_remembered else {}
         self._seen = dict(_decoded(self._facts))
 
+    @property
+    def refs_seen(self) -> int:
+        """How many refs were read in the last look."""
+        return len(self._seen)
+
     def look(
         self, beat: Callable[[], object] = lambda: None, *, without: Collection[Key] = ()
     ) -> set[str]:

@@ -111,6 +111,11 @@ class Sweep:
         keep_reserve(backend)
         return Swept(len(gone), _size(gone), len(left), litter)
 
+    @property
+    def refs_seen(self) -> int:
+        """How many refs there were when they were last looked at."""
+        return self._reach.refs_seen
+
     def look(self, beat: Callable[[], object] = lambda: None) -> set[str]:
         """Return the names of the blobs that refs reach now."""
         return self._reach.look(beat, without=self._without)
