@@ -29,8 +29,8 @@ from memoflow.objects import (
     measure,
 )
 from memoflow.store import ref_file
-from memoflow.store.ref_file import Stored, decode
-from memoflow.store.refs import QUARANTINE, Refs, ref_name
+from memoflow.store.ref_file import OtherKeyError, Stored, decode
+from memoflow.store.refs import QUARANTINE, Refs
 
 _QUARANTINED = f"set aside in {QUARANTINE}/"
 _FORGOTTEN = "forgotten"
@@ -100,7 +100,7 @@ class _Check:
         return self._problems
 
     def _check_ref(self, key: Key) -> None:
-        name = ref_name(key)
+        name = self._refs.names.of(key)
         self._refs_there[key] = None
         try:
             data = self._backend.read(name, most_bytes=ref_file.LARGEST_BYTES)
@@ -121,7 +121,7 @@ class _Check:
                 self._refs.set_aside(key, Digest.of(data))
             self._add(name, str(error), key, _QUARANTINED)
             return
-        except FormatError as error:
+        except (FormatError, OtherKeyError) as error:
             self._add(name, str(error), key, harmless=True)
             return
         good = manifest is not None
