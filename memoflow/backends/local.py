@@ -22,7 +22,7 @@ from memoflow.backends.backend import (
     folder,
 )
 from memoflow.backends.exclusive import ANSWERS, WAYS, Way, give
-from memoflow.backends.failures import translated
+from memoflow.backends.failures import reread, translated
 from memoflow.backends.flushing import flush, flush_folder
 from memoflow.errors import NotFoundError
 
@@ -61,20 +61,26 @@ class Local:
 
     def read(self, name: str, *, most_bytes: int = LARGEST_READ_BYTES) -> bytes | None:
         path = self._path(name)
-        with translated("read", path):
+
+        def read() -> bytes | None:
             try:
                 with open(path, "rb", buffering=0, opener=_regular) as file:
                     return _read_all(file, most_bytes)
             except _ABSENT:
                 return None
 
+        return reread(path, read)
+
     def open(self, name: str) -> BinaryIO | None:
         path = self._path(name)
-        with translated("read", path):
+
+        def opened() -> BinaryIO | None:
             try:
                 return open(path, "rb", opener=_regular)
             except _ABSENT:
                 return None
+
+        return reread(path, opened)
 
     def exists(self, names: Sequence[str]) -> list[bool]:
         return [size is not None for size in self.sizes(names)]
