@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import errno
 import os
-from collections.abc import Iterator
+import time
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from typing import TypeVar
 
 from memoflow.errors import (
     BackendDeniedError,
@@ -13,6 +15,8 @@ from memoflow.errors import (
     BackendUnavailableError,
     NoRoomError,
 )
+
+T = TypeVar("T")
 
 _ADVICE: dict[int, tuple[type[BackendError], str]] = {
     errno.EACCES: (BackendDeniedError, "check who owns it and its mode"),
@@ -50,6 +54,9 @@ _ADVICE: dict[int, tuple[type[BackendError], str]] = {
     errno.ETIMEDOUT: (BackendUnavailableError, "it may work later"),
     errno.EAGAIN: (BackendUnavailableError, "it may work later"),
 }
+# Which a second try can answer otherwise.
+_AGAIN = {errno.EIO, errno.ESTALE, errno.ETIMEDOUT, errno.EAGAIN}
+_PAUSES_SECONDS = (0.01, 0.1)
 _OTHERWISE = (BackendError, "check that this path can be used")
 
 
@@ -64,6 +71,24 @@ def translated(verb: str, path: os.PathLike[str] | str) -> Iterator[None]:
             advice = _without_inodes(os.fspath(path)) or advice
         what = f"cannot {verb} {os.fspath(path)}: {error.strerror or error}"
         raise kind(f"{what}; {advice}") from error
+
+
+def reread(path: os.PathLike[str] | str, read: Callable[[], T]) -> T:
+    """Return what reading gives, which is tried again where a disk fails now and then.
+
+    BackendError, which names the path, if it goes on failing.
+    """
+    for pause_s in _PAUSES_SECONDS:
+        try:
+            return read()
+        except (OSError, BackendUnavailableError) as error:
+            system = error if isinstance(error, OSError) else error.__cause__
+            if not isinstance(system, OSError) or system.errno not in _AGAIN:
+                with translated("read", path):
+                    raise
+        time.sleep(pause_s)
+    with translated("read", path):
+        return read()
 
 
 def _without_inodes(path: str) -> str:

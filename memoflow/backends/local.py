@@ -22,7 +22,7 @@ from memoflow.backends.backend import (
     folder,
 )
 from memoflow.backends.exclusive import ANSWERS, WAYS, Way, give
-from memoflow.backends.failures import translated
+from memoflow.backends.failures import reread, translated
 from memoflow.backends.flushing import flush, flush_folder
 from memoflow.errors import NotFoundError
 
@@ -39,7 +39,7 @@ class Local:
 
     Files are read-only and never written in place; what is no regular file is none. New folders
     are private (0700), or as open as a root that somebody made before: `chmod g+rwxs` on it shares
-    the store with a group.
+    the store with a group. Then files can be read by whom the root lets read, whatever the umask.
     """
 
     is_local = True
@@ -61,20 +61,26 @@ class Local:
 
     def read(self, name: str, *, most_bytes: int = LARGEST_READ_BYTES) -> bytes | None:
         path = self._path(name)
-        with translated("read", path):
+
+        def read() -> bytes | None:
             try:
                 with open(path, "rb", buffering=0, opener=_regular) as file:
                     return _read_all(file, most_bytes)
             except _ABSENT:
                 return None
 
+        return reread(path, read)
+
     def open(self, name: str) -> BinaryIO | None:
         path = self._path(name)
-        with translated("read", path):
+
+        def opened() -> BinaryIO | None:
             try:
                 return open(path, "rb", opener=_regular)
             except _ABSENT:
                 return None
+
+        return reread(path, opened)
 
     def exists(self, names: Sequence[str]) -> list[bool]:
         return [size is not None for size in self.sizes(names)]
@@ -115,9 +121,12 @@ class Local:
                 return self.write_from(name, chunks_of(source), if_absent=True)
             source = there
         path = self._path(name)
+        real = os.path.realpath(source)
+        if not self._is_readable_alike(real):
+            return self.write_from(name, source, if_absent=True)
         with translated("write", path):
             try:
-                self._in_folder(path, lambda: os.link(os.path.realpath(source), path))
+                self._in_folder(path, lambda: os.link(real, path))
             except FileExistsError:
                 return False
             except FileNotFoundError:
@@ -216,7 +225,8 @@ class Local:
                 return
         for entry in entries:
             if entry.is_dir(follow_symlinks=False):
-                yield from self._litter(entry.path)
+                if not entry.name.startswith("."):  # Somebody's probe, perhaps theirs alone.
+                    yield from self._litter(entry.path)
             elif entry.name.startswith(_TEMPORARY):
                 yield entry.path
 
@@ -243,7 +253,8 @@ class Local:
                 raise
             try:
                 try:
-                    if like is None or not _share(file, like):
+                    self._share(file)
+                    if like is None or not _share_blocks(file, like):
                         for chunk in source:
                             _write_all(file, chunk)
                     if durable:
@@ -259,6 +270,33 @@ class Local:
                 for changed in (directory, *map(os.path.dirname, made)):
                     flush_folder(changed)
         return True
+
+    def _read_bits(self) -> int:
+        """Return which of group and others may read here."""
+        try:
+            return os.stat(self.root).st_mode & 0o044
+        except FileNotFoundError:
+            return 0
+
+    def _share(self, file: int) -> None:
+        """Let those read a new file who may read here, whatever the umask."""
+        bits = self._read_bits()
+        if bits and (mode := os.fstat(file).st_mode) & bits != bits:
+            with suppress(PermissionError):  # Some file systems have modes, but of their own.
+                os.fchmod(file, stat.S_IMODE(mode) | bits)
+
+    def _is_readable_alike(self, source: str) -> bool:
+        """Tell whether a file can be read by all who may read here, under whatever name."""
+        bits = self._read_bits()
+        if not bits:
+            return True
+        try:
+            info, root = os.stat(source), os.stat(self.root)
+        except OSError:
+            return True  # Whoever needs it says what is wrong.
+        # Who is in the file's group is denied what others may do.
+        needed = 0o040 if info.st_gid == root.st_gid and not bits & 0o004 else 0o044
+        return info.st_mode & needed == needed
 
     def _give_name(self, temporary: str, path: str, *, if_absent: bool) -> bool:
         if not if_absent:
@@ -352,7 +390,7 @@ def _write_all(file: int, chunk: bytes | memoryview) -> None:
         rest = rest[os.write(file, rest) :]
 
 
-def _share(file: int, source: FileIO) -> bool:
+def _share_blocks(file: int, source: FileIO) -> bool:
     """Let a new file share a source's blocks until either is written to, where that can be."""
     try:
         fcntl.ioctl(file, _FICLONE, source.fileno())

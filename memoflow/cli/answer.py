@@ -10,7 +10,7 @@ import click
 
 from memoflow.dataclass import dataclass
 
-ERROR, USAGE, DAMAGE = 1, 2, 3
+ERROR, USAGE, DAMAGE, UNREAD = 1, 2, 3, 4
 
 
 @dataclass(frozen=True)

@@ -67,7 +67,8 @@ class Verbs(click.Group):
 def main(ctx: click.Context, root: str | None) -> None:
     """Look after the store of results, checkpoints, models and snapshots.
 
-    Exit codes: 0 done, 1 an error, 2 not understood, 3 damage found.
+    Exit codes: 0 done, 1 an error, 2 not understood, 3 damage found, 4 not all could
+    be read.
     """
     asked = ctx.obj if isinstance(ctx.obj, Asked) else Asked()
     ctx.obj = asked if root is None else Asked(root, asked.flow)

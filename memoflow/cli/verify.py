@@ -8,7 +8,7 @@ from typing import Any
 
 import click
 
-from memoflow.cli.answer import DAMAGE, Answer, Verb
+from memoflow.cli.answer import DAMAGE, UNREAD, Answer, Verb
 from memoflow.cli.asked import Asked
 from memoflow.cli.table import show_table
 from memoflow.errors import IntegrityError, NotFoundError
@@ -21,7 +21,7 @@ from memoflow.store.verification import Problem
     fields={
         "problems": "a list of objects: the `name` of what is hurt, `what` is wrong with it, the "
         "`key` that it spoils, null if none, what a repair has `done` about it, and whether it is "
-        "`harmless`: then nothing that was saved is spoilt",
+        "`harmless`: then nothing that was saved is spoilt; or `unread`: then it may be whole",
         "read_data": "whether all bytes were read",
         "repaired": "whether it was asked to repair",
     },
@@ -36,6 +36,8 @@ from memoflow.store.verification import Problem
 def verify(asked: Asked, *, read_data: bool, repair: bool) -> Answer:
     """Look for what is lost or damaged before it is needed; exit with 3 if anything is.
 
+    With 4 if all that could be read is whole, and some could not: nothing is done about that.
+
     With 3 also if it was repaired: whoever runs this by the clock wants to know. Without --repair
     nothing is changed. Litter and an index that is out of date are shown, and harmless.
     """
@@ -43,12 +45,18 @@ def verify(asked: Asked, *, read_data: bool, repair: bool) -> Answer:
 
     def show() -> None:
         if problems:
-            columns = [field.name for field in fields(Problem)]
-            show_table(columns, (list(map(_text, _row(each).values())) for each in problems))
+            columns = [field.name for field in fields(Problem) if field.name != "unread"]
+            rows = (_row(each) for each in problems)
+            show_table(columns, ([_text(row[column]) for column in columns] for row in rows))
         how = "every byte was read" if read_data else "--read-data also reads every byte"
         count = "1 problem" if len(problems) == 1 else f"{len(problems) or 'no'} problems"
         harmless = sum(each.harmless for each in problems)
         click.echo(f"{count}" + f", {harmless} harmless" * bool(harmless) + f"; {how}")
+        if unread := sum(each.unread for each in problems):
+            files = "1 file" if unread == 1 else f"{unread} files"
+            click.echo(
+                f"{files} could not be read, which is no damage; see to the disk, then again"
+            )
 
     def data() -> dict[str, Any]:
         return {
@@ -57,7 +65,13 @@ def verify(asked: Asked, *, read_data: bool, repair: bool) -> Answer:
             "repaired": repair,
         }
 
-    return Answer(data, show, 0 if all(each.harmless for each in problems) else DAMAGE)
+    return Answer(data, show, _code(problems))
+
+
+def _code(problems: list[Problem]) -> int:
+    if any(not each.harmless and not each.unread for each in problems):
+        return DAMAGE
+    return UNREAD if any(each.unread for each in problems) else 0
 
 
 def _row(problem: Problem) -> Mapping[str, Any]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from memoflow.objects.blobs import FOLDER, blob_name, blob_of, is_whole, measure, prove
+from memoflow.objects.blobs import FOLDER, blob_name, blob_of, is_whole, measure, measured, prove
 from memoflow.objects.linking import Proofs, State, state_of, whole_blob
 from memoflow.objects.manifest import LARGEST_BYTES, Adopted, File, Manifest, Piece, parsed
 from memoflow.objects.packed import NOTHING, Packed
@@ -42,6 +42,7 @@ __all__ = [
     "is_whole",
     "kind",
     "measure",
+    "measured",
     "pack",
     "parsed",
     "prove",

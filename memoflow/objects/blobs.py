@@ -12,6 +12,7 @@ from typing import Any, BinaryIO
 import xxhash
 
 from memoflow.backends import Backend
+from memoflow.backends.failures import reread
 from memoflow.errors import NotFoundError
 from memoflow.names import Digest
 
@@ -61,23 +62,49 @@ def prove(path: Path, *, digest: Digest, xxh3: str, size_bytes: int) -> bool:
 
     Packing twice gives other bytes for the same content, since gzip writes the time down.
     """
-    try:
-        with open(path, "rb", buffering=0) as file:
-            if measure(file) == (size_bytes, xxh3):
-                return True
-            file.seek(0)
-            return _has_content(file, digest)
-    except FileNotFoundError:
-        return False
+
+    def proven() -> bool:
+        try:
+            with open(path, "rb", buffering=0) as file:
+                if measure(file) == (size_bytes, xxh3):
+                    return True
+                file.seek(0)
+                return _has_content(file, digest)
+        except FileNotFoundError:
+            return False
+
+    return reread(path, proven)
 
 
 def is_whole(backend: Backend, digest: Digest) -> bool:
-    """Hash a stored blob by its name: True if it is what it says; NotFoundError if absent."""
-    file = backend.open(blob_name(digest))
-    if file is None:
-        raise NotFoundError(f"blob {digest} is not in the store")
-    with file:
-        return _has_content(file, digest)
+    """Hash a stored blob by its name: True if it is what it says; NotFoundError if absent.
+
+    BackendError if it cannot be read, also not when that is tried again: that is no damage.
+    """
+    name = blob_name(digest)
+
+    def hashed() -> bool:
+        file = backend.open(name)
+        if file is None:
+            raise NotFoundError(f"blob {digest} is not in the store")
+        with file:
+            return _has_content(file, digest)
+
+    return reread(backend.path(name) or name, hashed)
+
+
+def measured(backend: Backend, digest: Digest) -> tuple[int, str] | None:
+    """Return the size of a stored blob, and the XXH3-128 of its bytes; None if it is absent."""
+    name = blob_name(digest)
+
+    def measure_it() -> tuple[int, str] | None:
+        file = backend.open(name)
+        if file is None:
+            return None
+        with file:
+            return measure(file)
+
+    return reread(backend.path(name) or name, measure_it)
 
 
 def chunks(file: BinaryIO | gzip.GzipFile) -> Iterator[memoryview]:
@@ -95,7 +122,7 @@ def _has_content(file: BinaryIO, digest: Digest) -> bool:
         with gzip.GzipFile(fileobj=file) as unpacked:
             if _hash(unpacked, hashlib.sha1(usedforsecurity=False)) == digest.hex:
                 return True
-    except (OSError, EOFError, zlib.error):
+    except (gzip.BadGzipFile, EOFError, zlib.error):
         pass  # Not packed, or damaged: as raw bytes it has that SHA-1 or it does not.
     file.seek(0)
     return _hash(file, hashlib.sha1(usedforsecurity=False)) == digest.hex

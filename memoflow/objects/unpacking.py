@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import BinaryIO
 
 from memoflow.backends import Backend
-from memoflow.backends.failures import translated
+from memoflow.backends.failures import reread, translated
 from memoflow.dataclass import dataclass
 from memoflow.errors import IntegrityError, NotFoundError, RequestError
 from memoflow.names import Digest
@@ -279,7 +279,8 @@ def _runs(pieces: Iterable[Piece]) -> Iterator[list[Piece]]:
 
 def _read_run(file: BinaryIO, run: list[Piece], memory: memoryview) -> None:
     length = sum(piece.length for piece in run)
-    with translated("read", blob_name(run[0].blob)):
+
+    def fill() -> None:
         file.seek(run[0].offset)
         filled = 0
         while filled < length:
@@ -287,6 +288,8 @@ def _read_run(file: BinaryIO, run: list[Piece], memory: memoryview) -> None:
             if not count:
                 raise DamagedBlobError(run[0].blob)
             filled += count
+
+    reread(blob_name(run[0].blob), fill)
 
 
 def _move(draft: Path, into: Path) -> None:

@@ -6,7 +6,7 @@ from pathlib import Path
 
 from memoflow.backends import Backend, Place
 from memoflow.errors import BackendUnavailableError, RequestError
-from memoflow.objects import Adopted, blob_name, is_whole, measure
+from memoflow.objects import Adopted, blob_name, is_whole, measure, measured
 from memoflow.store.payload import Adoption
 
 _TRIES = 3
@@ -33,11 +33,9 @@ def adopt(backend: Backend, name: str, adoption: Adoption) -> tuple[Adopted, int
             return Adopted(name, digest, *mine), mine[0]
         if _same_file(backend.path(blob), source):
             return Adopted(name, digest, *mine), 0
-        stored = backend.open(blob)
-        if stored is None:
+        theirs = measured(backend, digest)
+        if theirs is None:
             continue  # A sweep took it; ours will be adopted now.
-        with stored:
-            theirs = measure(stored)
         if theirs != mine and not is_whole(backend, digest):
             backend.write_from(blob, source)
             return Adopted(name, digest, *mine), mine[0]

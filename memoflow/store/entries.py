@@ -7,7 +7,7 @@ from contextlib import suppress
 from memoflow.errors import BadKeyError
 from memoflow.index import Entry
 from memoflow.names import Key
-from memoflow.store.refs import FOLDER
+from memoflow.store.ref_names import FOLDER
 from memoflow.store.store import Store
 
 

@@ -7,7 +7,7 @@ import re
 from collections.abc import Callable, Iterator
 
 from memoflow.backends import Backend, Found
-from memoflow.errors import BackendDeniedError, FormatError, IntegrityError
+from memoflow.errors import BackendError, FormatError, IntegrityError
 from memoflow.names import Digest
 from memoflow.store import ahead, format
 from memoflow.store.deletions import DELETING, GENERATION, ended_without_a_word
@@ -44,7 +44,10 @@ def _format(backend: Backend, id: str, *, repair: bool) -> Iterator[Problem]:
         what = "it names another store than when this one was opened"
     except FormatError:
         return  # Upgraded since it was opened.
-    except BackendDeniedError:
+    except BackendError as error:
+        if backend.exists([format.NAME])[0]:
+            yield _unread(format.NAME, error)
+            return
         what = f"{format.NAME} is gone"
     except IntegrityError as error:
         what = str(error)
@@ -73,7 +76,10 @@ def _marks(backend: Backend, *, now: float, repair: bool) -> Iterator[Problem]:
     for name in ended_without_a_word(backend, before=now - STOPPED_AGE.total_seconds()):
         dead[name] = "the mark of a sweep that was killed"
     for found, what in _damaged(backend):
-        dead.setdefault(found.name, what)
+        if isinstance(what, BackendError):
+            yield _unread(found.name, what)
+        else:
+            dead.setdefault(found.name, what)
     if repair:
         backend.delete([name for name in dead if name != GENERATION])
         if GENERATION in dead:
@@ -83,7 +89,7 @@ def _marks(backend: Backend, *, now: float, repair: bool) -> Iterator[Problem]:
         yield _harmless(name, what, "removed" if repair else "")
 
 
-def _damaged(backend: Backend) -> Iterator[tuple[Found, str]]:
+def _damaged(backend: Backend) -> Iterator[tuple[Found, str | BackendError]]:
     checks: list[tuple[str, Callable[[bytes], object]]] = [
         (SAVING, lambda data: int(content(data))),
         (CONDEMNED, lambda data: json.loads(content(data))["blobs"].items()),
@@ -94,7 +100,11 @@ def _damaged(backend: Backend) -> Iterator[tuple[Found, str]]:
     for found in backend.list("gc"):
         for start, check in checks:
             of_kind = found.name == start or found.name.startswith(f"{start}/")
-            data = backend.read(found.name) if of_kind else None
+            try:
+                data = backend.read(found.name) if of_kind else None
+            except BackendError as error:
+                yield found, error
+                break
             if data is not None and not found.name.endswith("/beat"):
                 try:
                     check(data)
@@ -111,13 +121,21 @@ def _bundles(backend: Backend, *, repair: bool) -> Iterator[Problem]:
     bad = []
     for found in backend.list(ahead.FOLDER):
         name = found.name.rpartition("/")[2]
-        data = backend.read(found.name)
+        try:
+            data = backend.read(found.name)
+        except BackendError as error:
+            yield _unread(found.name, error)
+            continue
         if data is not None and (not _BUNDLE.fullmatch(name) or Digest.of(data).hex != name):
             bad.append(found.name)
     if repair:
         backend.delete(bad)
     for name in bad:
         yield _harmless(name, "a copy of refs is damaged", "removed" if repair else "")
+
+
+def _unread(name: str, error: BackendError) -> Problem:
+    return Problem(name, f"cannot be read ({error})", None, harmless=True, unread=True)
 
 
 def _harmless(name: str, what: str, done: str) -> Problem:

@@ -11,7 +11,7 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from memoflow.backends import Backend, Local, Tiered, Unconditional
-from memoflow.errors import NotFoundError, RequestError
+from memoflow.errors import BackendError, NotFoundError, RequestError
 from memoflow.index import Index, private_directory
 from memoflow.objects import blob_of, is_whole
 from memoflow.store.format import NAME, Format, read_format
@@ -116,8 +116,8 @@ def _is_whole(backend: Backend, name: str) -> bool:
     digest = blob_of(name)
     try:
         return digest is not None and is_whole(backend, digest)
-    except NotFoundError:
-        return False
+    except (NotFoundError, BackendError):
+        return False  # It is only a copy.
 
 
 def _user_cache() -> Path:

@@ -85,7 +85,7 @@ class Reach:
 
     def _read_one(self, key: Key) -> tuple[frozenset[str], bool]:
         """Return what a ref reaches, and whether that is all."""
-        stored = self._refs.read_any(key)
+        stored = self._refs.read_any(key, alike=True)
         if stored is None:
             return frozenset(), False
         blobs = self._refs.blobs(stored)

@@ -19,9 +19,17 @@ import re
 from typing import Any
 
 from memoflow.dataclass import dataclass
-from memoflow.errors import BadKeyError, FormatError, IntegrityError, RequestError, UnsignedError
+from memoflow.errors import (
+    BadKeyError,
+    FormatError,
+    IntegrityError,
+    NotFoundError,
+    RequestError,
+    UnsignedError,
+)
 from memoflow.names import Digest, Key, Ref
 from memoflow.objects import parsed
+from memoflow.store.ref_names import are_alike
 from memoflow.store.signing import SIGNATURE_BYTES, Keyring, is_signature
 
 FORMAT = 1
@@ -32,6 +40,14 @@ _SEAL_BYTES = len("sha256:") + 64
 _NO_KEYS = Keyring()
 _FIELDS = {"format", "key", "created", "expires", "size_bytes", "manifest"}
 _LATER_FIELDS = {"new_bytes", "meta"}
+
+
+class OtherKeyError(NotFoundError):
+    """A ref that is whole, and of a key that differs from the one asked for only by case."""
+
+    def __init__(self, key: Key, asked: Key) -> None:
+        super().__init__(f"what lies under {asked} is of {key}, which differs only by case")
+        self.key = key
 
 
 @dataclass(frozen=True)
@@ -91,7 +107,8 @@ def decode(key: Key, data: bytes, keyring: Keyring = _NO_KEYS) -> Stored:
     """Return what was stored for the key.
 
     IntegrityError if it is not what `encode` wrote; UnsignedError, without a look at what it says,
-    if it is whole and none of the keys has signed it; FormatError if a newer memoflow wrote it.
+    if it is whole and none of the keys has signed it; OtherKeyError if it is whole, and of one that
+    a disk may take for this one; FormatError if a newer memoflow wrote it.
     """
     head, end = data[: -_SEAL_BYTES - 2], data[-_SEAL_BYTES - 2 :]
     if len(data) > LARGEST_BYTES or end != b"\n%b\n" % Digest.of(head).encode():
@@ -117,7 +134,9 @@ def decode(key: Key, data: bytes, keyring: Keyring = _NO_KEYS) -> Stored:
             )
         if not _FIELDS <= fields.keys() <= _FIELDS | _LATER_FIELDS:
             raise ValueError("its fields are not what they should be")
-        if Key.parse(fields["key"]) != key:
+        if (other := Key.parse(fields["key"])) != key:
+            if are_alike(other, key):
+                raise OtherKeyError(other, key)
             raise ValueError("it is of another key")
         manifest = fields["manifest"]
         if isinstance(manifest, str):

@@ -18,7 +18,6 @@ from functools import partial
 from memoflow.backends import Backend, Found, Place, Tiered
 from memoflow.errors import (
     BackendError,
-    BadKeyError,
     FormatError,
     IntegrityError,
     MemoflowError,
@@ -31,12 +30,12 @@ from memoflow.objects import LARGEST_BYTES as LARGEST_MANIFEST_BYTES
 from memoflow.objects import Manifest, blob_name
 from memoflow.store.ahead import Ahead
 from memoflow.store.deletions import Deleting, Deletions
-from memoflow.store.ref_file import LARGEST_BYTES, Stored, decode
+from memoflow.store.ref_file import LARGEST_BYTES, OtherKeyError, Stored, decode
+from memoflow.store.ref_names import RefNames
 from memoflow.store.signing import Keyring
 
 log = logging.getLogger("memoflow")
 
-FOLDER = "refs"
 QUARANTINE = "quarantine"
 DROPPED = "gc/dropped"
 _AT_ONCE = 16
@@ -61,6 +60,7 @@ class Refs:
         self._has_passed_over = False
         self.deletions = Deletions(backend, index, sleep=sleep)
         self.ahead = Ahead(backend)
+        self.names = RefNames(backend)
 
     def read(self, key: Key, *, ahead: bool = False) -> Stored | None:
         """Return what is stored for the key and remember it; None if nothing is.
@@ -84,16 +84,21 @@ class Refs:
             return None if data is None else decode(key, data, self.keyring)
         except UnsignedError:
             raise
-        except (IntegrityError, FormatError):
+        except (IntegrityError, FormatError, OtherKeyError):
             return None  # Only a copy, which says nothing of the ref.
 
-    def _read(self, key: Key, keyring: Keyring | None = None) -> Stored | None:
-        data = self.backend.read(ref_name(key), most_bytes=LARGEST_BYTES)
+    def _read(
+        self, key: Key, keyring: Keyring | None = None, *, alike: bool = False
+    ) -> Stored | None:
+        data = self.backend.read(self.names.of(key), most_bytes=LARGEST_BYTES)
         if data is None:
             self.index.drop([key])
             return None
         try:
             return decode(key, data, self.keyring if keyring is None else keyring)
+        except OtherKeyError as error:
+            self.index.drop([key])
+            return decode(error.key, data, _NO_KEYS) if alike else None
         except UnsignedError:
             self.index.drop([key])
             raise
@@ -101,10 +106,13 @@ class Refs:
             self.set_aside(key, Digest.of(data))
             raise
 
-    def read_any(self, key: Key) -> Stored | None:
-        """Return what is stored, whoever signed it: to keep or remove it, not to use it."""
+    def read_any(self, key: Key, *, alike: bool = False) -> Stored | None:
+        """Return what is stored, whoever signed it: to keep or remove it, not to use it.
+
+        With `alike` even what is of a key that differs only by case: to keep what it needs.
+        """
         try:
-            return self._read(key, _NO_KEYS)
+            return self._read(key, _NO_KEYS, alike=alike)
         except IntegrityError as error:
             log.warning("%s; set aside in %s/", error, QUARANTINE)
             return None
@@ -133,7 +141,8 @@ class Refs:
             single = []
             for key, file in files.items():
                 stored = None
-                with suppress(IntegrityError, FormatError):  # Of a copy, which says nothing.
+                # Of a copy, which says nothing.
+                with suppress(IntegrityError, FormatError, OtherKeyError):
                     stored = decode(key, copied[key], keyring) if key in copied else None
                 if stored is None:
                     single.append(key)
@@ -149,7 +158,7 @@ class Refs:
 
     def make_room(self, key: Key) -> None:
         """Set aside what is stored for the key if none of our keys has signed it."""
-        data = self.backend.read(ref_name(key), most_bytes=LARGEST_BYTES)
+        data = self.backend.read(self.names.of(key), most_bytes=LARGEST_BYTES)
         if data is None:
             return
         try:
@@ -223,11 +232,7 @@ class Refs:
         if known is not None:
             yield from known
             return
-        for found in self.backend.list(FOLDER if prefix is None else ref_name(prefix)):
-            try:
-                key = Key.parse(found.name[len(FOLDER) + 1 :])
-            except (BadKeyError, UnicodeDecodeError):
-                continue  # No memoflow wrote it: a file that a person left here.
+        for key, found in self.names.listed(prefix):
             self.ahead.add(key, found)
             yield key, found
 
@@ -236,7 +241,7 @@ class Refs:
         keys = list(keys)
         self.ahead.forget(keys)
         self.index.drop(keys)
-        self.backend.delete([ref_name(key) for key in keys])
+        self.backend.delete(self.names.all_of(keys))
         # Again, should somebody have read it in between.
         self.index.drop(keys)
 
@@ -262,9 +267,10 @@ class Refs:
         """
         self.index.drop([key])
         try:
-            data = self.backend.read(ref_name(key), most_bytes=LARGEST_BYTES)
+            name = self.names.of(key)
+            data = self.backend.read(name, most_bytes=LARGEST_BYTES)
             if data is not None and Digest.of(data) == digest and self._claim(key, digest):
-                self.move_aside(ref_name(key))
+                self.move_aside(name)
         except BackendError as error:
             log.warning("%s leads nowhere and cannot be moved: %s", key, error)
 
@@ -299,7 +305,7 @@ class Refs:
         if self.backend.write(mark, b"", if_absent=True, durable=False):
             return True
         # The same bytes again: emptied once more, or put back from a backup. Then they are younger.
-        name = ref_name(key)
+        name = self.names.of(key)
         claimed = _found(self.backend, DROPPED, mark)
         there = _found(self.backend, name.rpartition("/")[0], name)
         if claimed is None or there is None or there.modified <= claimed.modified:
@@ -327,8 +333,3 @@ class Refs:
 
 def _found(backend: Backend, folder: str, name: str) -> Found | None:
     return next((found for found in backend.list(folder) if found.name == name), None)
-
-
-def ref_name(key: Key) -> str:
-    """Return the name of a ref, or of the folder of refs below a key, in a backend."""
-    return f"{FOLDER}/{key}"

@@ -28,7 +28,7 @@ from memoflow.store.deletions import Outlook, Verdict
 from memoflow.store.long_saves import LongSave
 from memoflow.store.payload import Payload
 from memoflow.store.ref_file import LARGEST_INLINE_BYTES, Stored, encode
-from memoflow.store.refs import Refs, ref_name
+from memoflow.store.refs import Refs
 
 _TRIES = 3
 # The share of a pack that a save must use, or it stores again what it would use: where earlier
@@ -376,7 +376,7 @@ def _write_ref(
         while (key := next_key(taken)) is not None:
             ref, data = encoded(key)
             # Last, so that a ref never names blobs that were not there.
-            if refs.backend.write(ref_name(key), data, if_absent=True, durable=durable):
+            if refs.names.write_new(key, data, durable=durable):
                 return ref, None
             taken = key
         assert taken is not None

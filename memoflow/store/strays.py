@@ -14,7 +14,8 @@ from memoflow.names import Key
 from memoflow.objects import FOLDER as BLOBS
 from memoflow.objects import blob_of, kind
 from memoflow.store import ahead, leases
-from memoflow.store.refs import FOLDER, QUARANTINE, Refs
+from memoflow.store.ref_names import FOLDER
+from memoflow.store.refs import QUARANTINE, Refs
 from memoflow.store.verification import Problem
 
 _FOLDERS = (QUARANTINE, BLOBS, FOLDER, ahead.FOLDER, leases.FOLDER, "gc")

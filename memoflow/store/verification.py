@@ -6,7 +6,8 @@ what either of them has whole mends the other.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Iterator, Mapping
+from typing import TypeVar
 
 from memoflow.backends import Backend, Local, Tiered
 from memoflow.dataclass import dataclass
@@ -26,14 +27,17 @@ from memoflow.objects import (
     blob_name,
     blob_of,
     is_whole,
-    measure,
+    measured,
 )
 from memoflow.store import ref_file
-from memoflow.store.ref_file import Stored, decode
-from memoflow.store.refs import QUARANTINE, Refs, ref_name
+from memoflow.store.ref_file import OtherKeyError, Stored, decode
+from memoflow.store.refs import QUARANTINE, Refs
+
+T = TypeVar("T")
 
 _QUARANTINED = f"set aside in {QUARANTINE}/"
 _FORGOTTEN = "forgotten"
+_MOST_UNREACHED = 5  # files of a store elsewhere
 _GONE, _DAMAGED = "is gone", "is damaged"
 
 
@@ -43,7 +47,8 @@ class Problem:
 
     None for the key: a blob that no ref reaches, but that a later save could take up. `done` says
     what a repair has done about it, "" if nothing. What is `harmless` spoils nothing that was
-    saved: litter, or a memory that is made anew.
+    saved: litter, or a memory that is made anew. What is `unread` could not be read, and may be
+    whole.
     """
 
     name: str
@@ -51,19 +56,12 @@ class Problem:
     key: Key | None
     done: str = ""
     harmless: bool = False
+    unread: bool = False
 
 
 def verify(refs: Refs, *, read_data: bool, repair: bool) -> list[Problem]:
     """Check every ref and blob, and this machine's copies and index; see `Store.verify`."""
     return _Check(refs, read_data=read_data, repair=repair).run()
-
-
-def _bytes_of(backend: Backend, blob: Digest) -> tuple[int, str] | None:
-    file = backend.open(blob_name(blob))
-    if file is None:
-        return None
-    with file:
-        return measure(file)
 
 
 class _Check:
@@ -81,31 +79,40 @@ class _Check:
         self._done: dict[Digest, str] = {}
         self._unread: set[Digest] = set()  # which may be whole
         self._packed: dict[Digest, dict[Adopted, Key]] = {}
+        self._unreached = 0
         self._refs_there: dict[Key, Ref | None] = {}  # None for what is hurt
 
     def run(self) -> list[Problem]:
         self._check_index_file()
         # Before the refs: what is in the index by now is there, unless it was forgotten since.
         remembered = self._refs.index.entries()
-        for key, _ in self._refs.listed():
+        for key, _ in self._all("refs", self._refs.listed()):
             self._check_ref(key)
         if self._read_data:
             self._check_packing()
-            for file in list(self._backend.list("blobs")):
+            for file in list(self._all("blobs", self._backend.list("blobs"))):
                 blob = blob_of(file.name)
                 if blob is not None and blob not in self._verdicts:
                     self._check_blob(blob, None)
             self._check_copies()
-        self._check_index(remembered)
+        if not any(each.name == "refs" for each in self._problems):
+            self._check_index(remembered)
         return self._problems
 
+    def _all(self, folder: str, listed: Iterable[T]) -> Iterator[T]:
+        """Yield what is listed, as far as it can be."""
+        try:
+            yield from listed
+        except BackendError as error:
+            self._add_unread(folder, error, None)
+
     def _check_ref(self, key: Key) -> None:
-        name = ref_name(key)
+        name = self._refs.names.of(key)
         self._refs_there[key] = None
         try:
             data = self._backend.read(name, most_bytes=ref_file.LARGEST_BYTES)
         except BackendError as error:
-            self._add(name, self._unreadable(error), key)
+            self._add_unread(name, error, key)
             return
         if data is None:
             del self._refs_there[key]
@@ -121,7 +128,7 @@ class _Check:
                 self._refs.set_aside(key, Digest.of(data))
             self._add(name, str(error), key, _QUARANTINED)
             return
-        except FormatError as error:
+        except (FormatError, OtherKeyError) as error:
             self._add(name, str(error), key, harmless=True)
             return
         good = manifest is not None
@@ -142,8 +149,14 @@ class _Check:
     def _unreadable(self, error: BackendError) -> str:
         """Return what to say of a file that cannot be read; the error if nothing can be."""
         if not self._backend.is_local and not isinstance(error, BackendDeniedError):
-            raise error
+            # Each takes its time to fail, where a server is gone.
+            self._unreached += 1
+            if self._unreached > _MOST_UNREACHED:
+                raise error
         return f"cannot be read ({error})"
+
+    def _add_unread(self, name: str, error: BackendError, key: Key | None) -> None:
+        self._problems.append(Problem(name, self._unreadable(error), key, unread=True))
 
     def _manifest(self, stored: Stored) -> Manifest | None:
         """Return the manifest; None if it is a blob that is lost or damaged."""
@@ -222,7 +235,8 @@ class _Check:
         done = self._done.get(blob, "")
         if self._verdicts[blob] is not None and key is not None and blob not in self._unread:
             done = f"{done}; {_FORGOTTEN}" if done else _FORGOTTEN
-        self._add(blob_name(blob), f"blob {blob} {what}", key, done)
+        unread = blob in self._unread
+        self._add(blob_name(blob), f"blob {blob} {what}", key, done, unread=unread)
 
     def _check_packing(self) -> None:
         """Report adopted blobs whose content is right, but not the bytes it is packed in.
@@ -234,14 +248,15 @@ class _Check:
             known = {(each.size_bytes, each.xxh3) for each in claims if each.xxh3}
             if self._verdicts[blob] or len(known) < len(claims):
                 continue
-            file = self._backend.open(blob_name(blob))
-            if file is None:
+            try:
+                found = measured(self._backend, blob)
+            except BackendError as error:
+                self._add_unread(blob_name(blob), error, next(iter(claims.values())))
                 continue
-            with file:
-                # One fit is enough: the same content may have been packed twice, at two times.
-                if measure(file) not in known:
-                    what = f"blob {blob} was altered, though not what is packed in it"
-                    self._add(blob_name(blob), what, next(iter(claims.values())), harmless=True)
+            # One fit is enough: the same content may have been packed twice, at two times.
+            if found is not None and found not in known:
+                what = f"blob {blob} was altered, though not what is packed in it"
+                self._add(blob_name(blob), what, next(iter(claims.values())), harmless=True)
 
     def _check_copies(self) -> None:
         """Check what this machine has copies of; what is damaged is fetched anew when wanted."""
@@ -254,6 +269,9 @@ class _Check:
                     continue
             except NotFoundError:
                 continue  # Another process needed its place.
+            except BackendError as error:
+                self._add_unread(found.name, error, None)
+                continue
             if self._repair:
                 self._near.delete([found.name])
             what = f"this machine's copy of blob {blob} is damaged"
@@ -266,7 +284,7 @@ class _Check:
         if blob.algorithm == "sha256" or self._verdicts.get(blob, "") is not None:
             return True
         # What is packed is right, but so is what the same content is packed in there.
-        return _bytes_of(self._near, blob) == _bytes_of(self._backend, blob)
+        return measured(self._near, blob) == measured(self._backend, blob)
 
     def _check_index_file(self) -> None:
         index = self._refs.index
@@ -291,7 +309,14 @@ class _Check:
             index.drop(stale)
 
     def _add(
-        self, name: str, what: str, key: Key | None, done: str = "", *, harmless: bool = False
+        self,
+        name: str,
+        what: str,
+        key: Key | None,
+        done: str = "",
+        *,
+        harmless: bool = False,
+        unread: bool = False,
     ) -> None:
         done = done if self._repair else ""
-        self._problems.append(Problem(name, what, key, done, harmless))
+        self._problems.append(Problem(name, what, key, done, harmless, unread))

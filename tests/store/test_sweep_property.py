@@ -30,7 +30,8 @@ from memoflow.objects import Manifest, blob_name
 from memoflow.store import Payload, Store
 from memoflow.store.deletions import Deletions, Outlook, Verdict
 from memoflow.store.ref_file import decode
-from memoflow.store.refs import Refs, ref_name
+from memoflow.store.ref_names import ref_name
+from memoflow.store.refs import Refs
 from memoflow.store.sweeping import Sweep
 from tests.conftest import Clock
 from tests.faults import Died

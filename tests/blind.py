@@ -1,0 +1,27 @@
+"""Blind: a directory that takes names for one that differ only by case, as those of macOS do."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+
+from memoflow.backends import Found, Local
+from memoflow.backends.backend import check_name, folder
+
+
+class Blind(Local):
+    """Keep the case in which each name was made first, and find it by any other."""
+
+    def list(self, prefix: str) -> Iterator[Found]:
+        start = folder(prefix)
+        return self._walk(f"{self._path(prefix)}/" if prefix else f"{self.root}/", start)
+
+    def _path(self, name: str) -> str:
+        path = str(self.root)
+        for part in check_name(name).split("/"):
+            try:
+                there = {each.casefold(): each for each in os.listdir(path)}
+            except (FileNotFoundError, NotADirectoryError):
+                there = {}
+            path = f"{path}/{there.get(part.casefold(), part)}"
+        return path
