@@ -72,7 +72,12 @@ def fill(store: Store, scratch: Path, entries: int) -> str:
             memo.Result(
                 origin=task,
                 run_time_s=2.5,
-                artifacts={"score": (memo.Artifact(f"{number:040x}", {}, {}), packed)},
+                artifacts={
+                    "score": (
+                        memo.Artifact(f"{number:040x}", {"type": "int", "size": 9}, {}),
+                        packed,
+                    )
+                },
                 going_on={},
                 inputs=(Part("value", "x", f"xxh3:{number:032x}"),),
             ),

@@ -63,6 +63,8 @@ class Key:
         for part in parts:
             if not part:
                 raise BadKeyError(f"a key has an empty part: {parts}")
+            if not _is_text(part):
+                raise BadKeyError(f"a part of a key is no text: {part[:60]!r}")
             if len(_quote(part)) > _LONGEST_PART:
                 raise BadKeyError(
                     f"a part of a key is longer than {_LONGEST_PART} bytes when quoted: "
@@ -124,6 +126,17 @@ class Ref:
                 ("expires", "never" if self.expires is None else moment(self.expires)),
             ],
         )
+
+
+def _is_text(part: str) -> bool:
+    """Tell whether a part has no half characters, which nothing can write."""
+    if part.isascii():
+        return True
+    try:
+        part.encode()
+    except UnicodeEncodeError:
+        return False
+    return True
 
 
 def _quote(part: str) -> str:

@@ -23,6 +23,7 @@ from typing import Any
 
 from memoflow.dataclass import dataclass
 from memoflow.errors import IntegrityError, NotFoundError
+from memoflow.fields import Fields, loaded, texts
 from memoflow.fingerprint import Fingerprint, Part
 from memoflow.names import Key, Ref
 from memoflow.store import Payload, Store
@@ -71,13 +72,19 @@ class About:
     def from_json(cls, fields: Mapping[str, Any]) -> About:
         """Return what `to_json` described; IntegrityError for anything else."""
         try:
-            metadata = json.loads(fields["metadata"])
-            if not isinstance(metadata, dict):
-                raise TypeError("its metadata is no mapping")
-            if not isinstance(fields["task"], str):
-                raise TypeError("its task is no text")
-            return cls(**{**fields, "metadata": metadata})
-        except (TypeError, KeyError, ValueError, RecursionError) as error:
+            typed = Fields(fields)
+            metadata = Fields({"metadata": loaded(typed.text("metadata"))}).mapping("metadata")
+            return cls(
+                typed.text("task"),
+                typed.whole("attempt"),
+                typed.text("name", is_free=True),
+                typed.flag("latest", True),
+                metadata,
+                typed.text("storage_format", "files"),
+                typed.text("code", ""),
+                typed.text("own", ""),
+            )
+        except ValueError as error:
             raise IntegrityError(f"this is no checkpoint's description: {error}") from None
 
 
@@ -257,8 +264,8 @@ def code_parts(store: Store, flow: str, step: str, code: str) -> tuple[Part, ...
         return None
     try:
         text = store.read_file(store.manifest(ref), "parts.json")
-        return tuple(map(Part.from_json, json.loads(text)))
-    except (NotFoundError, IntegrityError, ValueError, TypeError, RecursionError):
+        return tuple(Part.from_json(texts(each, "parts")) for each in loaded(text))
+    except (NotFoundError, IntegrityError, ValueError, TypeError):
         return None  # Lost, or damaged: it says only what changed.
 
 

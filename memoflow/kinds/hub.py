@@ -25,6 +25,7 @@ from urllib.parse import urlsplit
 
 from memoflow.dataclass import dataclass
 from memoflow.errors import IntegrityError, NotFoundError, RequestError
+from memoflow.fields import Fields
 from memoflow.names import Digest, Key, Ref
 from memoflow.objects import File
 from memoflow.store import Payload, Store
@@ -191,12 +192,24 @@ class About:
     def from_json(cls, fields: Mapping[str, Any]) -> About:
         """Return what `to_json` described; IntegrityError for anything else."""
         try:
-            lists = {
-                name: None if fields[name] is None else tuple(fields[name])
-                for name in ("allow", "ignore")
-            }
-            return cls(**{**fields, **lists})
-        except (TypeError, KeyError) as error:
+            typed = Fields(fields)
+            repo_id, repo_type = typed.text("repo_id"), typed.text("repo_type")
+            if not _REPO_ID.fullmatch(repo_id) or repo_type not in REPO_TYPES:
+                raise ValueError(f"{repo_type} {repo_id!r:.60} is no repository")
+            allow, ignore = (
+                typed.texts(name) if typed.has(name) else None for name in ("allow", "ignore")
+            )
+            return cls(
+                typed.text("task"),
+                typed.whole("attempt"),
+                repo_id,
+                repo_type,
+                typed.text("revision", is_free=True),
+                _commit(typed),
+                allow,
+                ignore,
+            )
+        except ValueError as error:
             raise IntegrityError(f"this is no snapshot's description: {error}") from None
 
 
@@ -324,12 +337,20 @@ def standing(store: Store) -> set[Key]:
     return kept | {key for key, commit in commits if (*key.parts[2:4], commit) in held}
 
 
+def _commit(fields: Fields) -> str:
+    commit = fields.text("commit")
+    if not _COMMIT.fullmatch(commit):
+        raise ValueError(f"{commit!r:.60} is no commit")
+    return commit
+
+
 def _of_revision(what: str, wanted: Wanted, host: str) -> Key:
     return Key.of(KIND, what, wanted.repo_type, wanted.repo_id, wanted.revision, host)
 
 
 def _read(store: Store, ref: Ref) -> Resolved | None:
     try:
-        return Resolved(**store.meta(ref))
-    except (NotFoundError, IntegrityError, TypeError):
+        typed = Fields(store.meta(ref))
+        return Resolved(_commit(typed), typed.number("asked"))
+    except (NotFoundError, IntegrityError, ValueError):
         return None  # Gone or damaged: it will be asked for again.

@@ -12,7 +12,6 @@ called `latest`: that of the last save that a load policy may take.
 
 from __future__ import annotations
 
-import json
 import logging
 import os
 import re
@@ -23,6 +22,7 @@ from typing import Any
 from memoflow.backends import Backend
 from memoflow.dataclass import dataclass
 from memoflow.errors import BadKeyError, IntegrityError, NotFoundError, RequestError
+from memoflow.fields import loaded
 from memoflow.kinds.legacy_unpacking import write_files, write_tar
 from memoflow.objects import drafted
 from memoflow.objects.paths import check_path
@@ -39,6 +39,7 @@ _KEY = re.compile(
     r"|mf\.models/models/artifacts/.+)"
 )
 _CHECKPOINTS = "mf.checkpoints/checkpoints"
+_LARGEST_REFERENCE_BYTES = 32 << 20
 _WRITERS = {"tar": write_tar, "files": write_files}
 
 
@@ -78,7 +79,7 @@ class Legacy:
         Raises BadKeyError for what is no key, IntegrityError for a damaged reference.
         """
         save = _known(key)
-        data = self.backend.read(save.note)
+        data = self._read(save.note)
         return None if data is None else _parse(save.note, data)[1]
 
     def load(self, reference: Reference | str, into: Path) -> Path:
@@ -115,7 +116,7 @@ class Legacy:
         With `task`, a pathspec Flow/run/step/task, the newest of that task, in whatever scope.
         """
         folder = _task_folder(task) if task else _scope_folder(flow, step, scope, identifier)
-        data = self.backend.read(f"{folder}/latest")
+        data = self._read(f"{folder}/latest")
         if data is None:
             return None  # Nothing was saved, or nothing with latest=True.
         try:
@@ -145,11 +146,14 @@ class Legacy:
         found.sort(key=lambda each: (each[0].attempt, _created(each[1]), each[0].version))
         return [reference for _, reference in reversed(found)]
 
+    def _read(self, name: str) -> bytes | None:
+        return self.backend.read(name, most_bytes=_LARGEST_REFERENCE_BYTES)
+
     def _references(self, folder: str) -> Iterator[tuple[_Save, Reference]]:
         for found in self.backend.list(folder):
             if not found.name.endswith(".metadata"):
                 continue
-            data = self.backend.read(found.name)
+            data = self._read(found.name)
             if data is None:
                 continue  # Deleted since it was listed.
             try:
@@ -183,8 +187,8 @@ def _known(key: object) -> _Save:
 
 def _parse(name: str, data: bytes) -> tuple[_Save, Reference]:
     try:
-        reference = json.loads(data)
-    except (ValueError, RecursionError) as error:
+        reference = loaded(data)
+    except ValueError as error:
         raise IntegrityError(f"{name} holds no reference: {error}") from None
     save = _save(reference.get("key")) if isinstance(reference, dict) else None
     if save is None:

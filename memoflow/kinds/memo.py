@@ -29,7 +29,19 @@ from typing import Any, NamedTuple
 from memoflow.backends import Place
 from memoflow.dataclass import dataclass
 from memoflow.errors import IntegrityError, NotFoundError
-from memoflow.fingerprint import Fingerprint, Outline, Part, of_references
+from memoflow.fields import Fields, check_extent, text, texts
+from memoflow.fingerprint import Fingerprint, Part, of_references
+from memoflow.kinds.memo_fields import (
+    Artifact,
+    artifact_of,
+    free_texts,
+    leaves_of,
+    next_of,
+    origin_of,
+    pairs_of,
+    parts_of,
+    references_of,
+)
 from memoflow.masking import ANY, Mask
 from memoflow.names import Digest, Key, Ref
 from memoflow.objects import Manifest, parsed
@@ -38,17 +50,6 @@ from memoflow.store import Adoption, Payload, Store
 SCHEMA = "2"  # part of every scope: a change in what goes into a key abandons older entries
 
 Refs = tuple[tuple[str, str], ...]
-
-
-@dataclass(frozen=True)
-class Artifact:
-    """One output: the SHA-1 that Metaflow gave it, and what Metaflow needs to load it."""
-
-    sha1: str
-    info: dict[str, Any]
-    cas: dict[str, Any]  # contents of the `_meta` file beside the packed bytes
-    packed_size: int = 0
-    xxh3: str = ""
 
 
 @dataclass(frozen=True)
@@ -73,7 +74,7 @@ class Entry:
     def outlined_inputs(self) -> tuple[Part, ...]:
         """The inputs with their outlines, which a hit does not need."""
         return tuple(
-            replace(part, outline=_leaves(self.outlines.get(part.name))) for part in self.inputs
+            replace(part, outline=leaves_of(self.outlines.get(part.name))) for part in self.inputs
         )
 
 
@@ -120,8 +121,8 @@ def read_sets(store: Store, scope: Key, *, fresh: bool = False) -> Iterator[tupl
         if ref is None:
             continue
         try:
-            names = _texts(store.manifest(ref).meta.get("names"))
-        except (NotFoundError, IntegrityError, TypeError):
+            names = free_texts(store.manifest(ref).meta.get("names"))
+        except (NotFoundError, IntegrityError, ValueError):
             continue  # Whatever was found under it is a miss now, and will be recorded again.
         store.touch(ref)  # Or it would seem unused, and be evicted before what it leads to.
         yield names
@@ -209,31 +210,25 @@ def read(store: Store, ref: Ref) -> Entry:
 
 
 def _entry(ref: Ref, manifest: Manifest) -> Entry:
-    meta = manifest.meta
+    meta = Fields(manifest.meta)
     packed = {adopted.name: adopted for adopted in manifest.adopted}
     return Entry(
         ref=ref,
-        origin=_of_type(str, meta["origin"]),
-        run_time_s=_of_type((int, float), meta["run_time_s"]),
+        origin=origin_of(meta.text("origin")),
+        run_time_s=meta.number("run_time_s"),
         artifacts={
-            name: Artifact(
-                sha1=packed[name].blob.hex,
-                info=_of_type(dict, info),
-                cas=_of_type(dict, cas),
-                packed_size=packed[name].size_bytes,
-                xxh3=packed[name].xxh3,
-            )
-            for name, (info, cas) in meta["artifacts"].items()
+            text(name, "artifacts"): artifact_of(packed[name], *loaded_as)
+            for name, loaded_as in meta.mapping("artifacts").items()
         },
-        going_on=_going_on(meta["going_on"]),
-        inputs=tuple(Part.from_json(_texts(fields)) for fields in meta["inputs"]),
-        refs=tuple((module, name) for module, name in map(_texts, meta["refs"])),
-        refers_to=_texts(meta.get("refers_to", [])),
-        reads=tuple(Part.from_json(_texts(fields)) for fields in meta.get("reads", [])),
-        written=_texts(meta.get("written", [])),
-        named=_pairs(meta.get("named", [])),
-        files=_pairs(meta.get("files", [])),
-        outlines=_of_type(dict, meta.get("outlines", {})),
+        going_on=next_of(meta.mapping("going_on")),
+        inputs=parts_of(meta.rows("inputs")),
+        refs=tuple((module, name) for module, name in map(free_texts, meta.rows("refs"))),
+        refers_to=references_of(meta.rows("refers_to", ())),
+        reads=parts_of(meta.rows("reads", ())),
+        written=texts(meta.rows("written", ()), "written", is_free=True),
+        named=pairs_of(meta.rows("named", ())),
+        files=pairs_of(meta.rows("files", ())),
+        outlines=meta.mapping("outlines", {}),
     )
 
 
@@ -249,40 +244,9 @@ def restore_file(store: Store, entry: Entry, name: str, path: Path) -> None:
         shutil.move(Path(folder, stored), path)
 
 
-def _leaves(value: Any) -> Outline:
-    """Return an outline from JSON; () for what is none, since it is for show only."""
-    with suppress(TypeError, ValueError):
-        return tuple((path, text, mark) for path, text, mark in map(_texts, value or ()))
-    return ()
-
-
-def _pairs(value: Any) -> dict[str, str]:
-    pairs = [_texts(each) for each in _of_type(list, value)]
-    return {first: second for first, second in pairs}  # noqa: C416  (mypy knows no pair of them)
-
-
-def _going_on(value: Any) -> dict[str, Any]:
-    kept: dict[str, Any] = _of_type(dict, value)
-    if "_transition" in kept:
-        steps, _ = _of_type(list, kept["_transition"])
-        _texts(steps)
-    _of_type(int, kept.get("num_parallel", 0))
-    return kept
-
-
-def _of_type(type: Any, value: Any) -> Any:
-    if not isinstance(value, type):
-        raise TypeError(f"{value!r:.100} is there")
-    return value
-
-
 def _read(part: Part) -> str:
     """Return the name by which a part is read again: a part of a config is not any artifact."""
     return f"config {part.name}" if part.kind == "config" else part.name
-
-
-def _texts(value: Any) -> tuple[str, ...]:
-    return tuple(_of_type(str, each) for each in _of_type(list, value))
 
 
 def artifacts_of(store: Store, refs: Iterable[Ref]) -> set[str]:
@@ -338,24 +302,21 @@ def _kept(store: Store, ref: Ref) -> tuple[Part, ...]:
     return _parsed_parts(store.read_file(manifest, _PARTS), store.read_file(manifest, _SOURCES))
 
 
-def _parsed_parts(text: bytes, sources: bytes = b"{}") -> tuple[Part, ...]:
+def _parsed_parts(content: bytes, sources: bytes = b"{}") -> tuple[Part, ...]:
     """Return parts with their sources; IntegrityError if they are not what `_keep` wrote."""
     try:
-        by_name = parsed(sources)
-        parts = [Part.from_json(fields) for fields in parsed(text)]
-        parts = [
+        by_name = Fields(parsed(check_extent(sources)))
+        parts = parts_of(parsed(check_extent(content)))
+        return tuple(
             replace(
                 part,
-                source=by_name.get(_source_name(part), ""),
-                outline=_leaves(parsed(by_name.get(_outline_name(part), "[]").encode())),
+                source=by_name.text(_source_name(part), "", is_free=True),
+                outline=leaves_of(parsed(by_name.text(_outline_name(part), "[]").encode())),
             )
             for part in parts
-        ]
+        )
     except (ValueError, TypeError, AttributeError) as error:
         raise IntegrityError(f"these are no parts of a fingerprint: {error}") from None
-    if not all(isinstance(text, str) for part in parts for text in (*part.to_json(), part.source)):
-        raise IntegrityError("these are no parts of a fingerprint: not all of it is text")
-    return tuple(parts)
 
 
 def _keep(store: Store, key: Key, parts: Iterable[Part]) -> None:
@@ -462,9 +423,13 @@ def references_by_result(store: Store) -> dict[Key, tuple[str, ...]]:
     """
     found: dict[Key, tuple[str, ...]] = {}
     for ref, meta in store.metas(Key.of("memo"), wanted=is_result, even_expired=True):
-        named = meta.get("refers_to")
-        if isinstance(named, list) and named:
-            found[ref.key] = tuple(each for each in named if isinstance(each, str))
+        named: list[str] = []
+        with suppress(ValueError):
+            for each in Fields(meta).rows("refers_to", ()):
+                with suppress(ValueError):  # What is no key refers to nothing.
+                    named += references_of([each])
+        if named:
+            found[ref.key] = tuple(named)
     return found
 
 

@@ -13,6 +13,7 @@ from typing import Any
 
 from memoflow.dataclass import dataclass
 from memoflow.errors import IntegrityError
+from memoflow.fields import Fields, loaded
 from memoflow.names import Key, Ref
 from memoflow.store import Payload, Store
 
@@ -45,13 +46,17 @@ class About:
     def from_json(cls, fields: Mapping[str, Any]) -> About:
         """Return what `to_json` described; IntegrityError for anything else."""
         try:
-            metadata = json.loads(fields["metadata"])
-            if not isinstance(metadata, dict):
-                raise TypeError("its metadata is no mapping")
-            if not isinstance(fields["task"], str):
-                raise TypeError("its task is no text")
-            return cls(**{**fields, "metadata": metadata})
-        except (TypeError, KeyError, ValueError, RecursionError) as error:
+            typed = Fields(fields)
+            metadata = Fields({"metadata": loaded(typed.text("metadata"))}).mapping("metadata")
+            return cls(
+                typed.text("task"),
+                typed.whole("attempt"),
+                typed.text("uuid"),
+                typed.text("label", is_free=True),
+                metadata,
+                typed.text("storage_format", "tar"),
+            )
+        except ValueError as error:
             raise IntegrityError(f"this is no model's description: {error}") from None
 
 

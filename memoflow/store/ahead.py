@@ -24,6 +24,7 @@ from datetime import timedelta
 from memoflow.backends import Backend, Found
 from memoflow.dataclass import dataclass
 from memoflow.errors import BackendDeniedError, BackendError, BadKeyError
+from memoflow.fields import loaded
 from memoflow.names import Digest, Key
 from memoflow.store.ref_file import LARGEST_BYTES
 
@@ -37,11 +38,12 @@ _AT_ONCE = 16
 _WORTH_BUNDLING = 32  # refs that are in no bundle
 _MOST_BUNDLES = 4
 _MOST_BUNDLES_READ = 64
-_LARGEST_BYTES = 64 << 20  # of a bundle
+LARGEST_BUNDLE_BYTES = 64 << 20
 _LEAST_LINE_BYTES = 1 << 10  # as which a shorter line counts: millions take minutes
 _UNPACKED_BYTES = 256 << 20  # of what is in one: anybody may have written it
 _LONGEST_LINE = 1 << 20
 _MOST_READ = 10_000  # refs, one by one; what is beyond is read when it is wanted
+_KEPT_BYTES = 64 << 20  # of these
 
 
 @dataclass
@@ -72,6 +74,7 @@ class Ahead:
             bundles = self._bundles(prefix)
             looked.data = self._copies(bundles, looked.found)
             single = [key for key in looked.found if key not in looked.data][:_MOST_READ]
+            single = list(_within(_KEPT_BYTES, single, looked.found))
             self._read(looked, single)
             self._looked[prefix] = looked
         if len(single) >= _WORTH_BUNDLING:
@@ -165,15 +168,15 @@ class Ahead:
 
     def _bundled(self, bundles: list[Found]) -> Iterator[tuple[Key, str, bytes]]:
         for bundle in bundles[:_MOST_BUNDLES_READ]:
-            if bundle.size_bytes > _LARGEST_BYTES:
+            if bundle.size_bytes > LARGEST_BUNDLE_BYTES:
                 continue
             try:
-                data = self._backend.read(bundle.name, most_bytes=_LARGEST_BYTES)
+                data = self._backend.read(bundle.name, most_bytes=LARGEST_BUNDLE_BYTES)
                 # Under its digest, so that damage to it shows.
                 if data is None or Digest.of(data).hex != bundle.name.rpartition("/")[2]:
                     continue
                 for line in _lines(data):
-                    key, version, text = json.loads(line)
+                    key, version, text = loaded(line)
                     yield Key.parse(key), str(version), text.encode()
             except (
                 *(OSError, EOFError, zlib.error, ValueError, TypeError, AttributeError),
@@ -206,6 +209,18 @@ class Ahead:
                 self._backend.delete([bundle.name for bundle in bundles if bundle.name != name])
         except BackendError as error:
             log.debug("the refs of %s are not bundled: %s", prefix, error)
+
+
+def _within(most_bytes: int, keys: Iterable[Key], found: Mapping[Key, Found]) -> Iterator[Key]:
+    """Yield keys while what they lead to is small, and all of it within so many bytes."""
+    for key in keys:
+        size_bytes = found[key].size_bytes
+        if size_bytes > _LONGEST_LINE:
+            continue  # It is read by itself.
+        most_bytes -= size_bytes
+        if most_bytes < 0:
+            return
+        yield key
 
 
 def _lines(data: bytes) -> Iterator[bytes]:

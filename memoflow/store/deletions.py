@@ -22,11 +22,12 @@ from memoflow.backends import Backend
 from memoflow.dataclass import dataclass
 from memoflow.errors import NoRoomError
 from memoflow.index import Index
-from memoflow.store.marks import sealed
+from memoflow.store.marks import LARGEST_MARK_BYTES, sealed
 
 GENERATION = "gc/deletions"
 DELETING = "gc/deleting"
 PROBE = "gc/clock/probe"
+LARGEST_NAMES_BYTES = 8 << 20
 _QUIET = "deletions quiet"
 _BEAT_SECONDS = 1.0
 # A pass that fell behind by this much stops: nobody waits for it longer than the second.
@@ -81,7 +82,7 @@ class Deletions:
     def look(self) -> Outlook:
         """Return what is known now."""
         # In this order: what dooms without having raised this will do so later.
-        generation = self._backend.read(GENERATION)
+        generation = self.generation()
         doomed = {} if generation is None else self._doomed()
         self._last = outlook = Outlook(generation, doomed)
         if not doomed and not self._backend.is_local:
@@ -123,7 +124,7 @@ class Deletions:
         return Verdict.THERE
 
     def generation(self) -> bytes | None:
-        return self._backend.read(GENERATION)
+        return self._backend.read(GENERATION, most_bytes=LARGEST_MARK_BYTES)
 
     def _doomed(self) -> dict[str, frozenset[str]]:
         known = self._last.doomed if self._last is not None else {}
@@ -135,8 +136,9 @@ class Deletions:
             if id in known:  # Written once.
                 doomed[id] = known[id]
                 continue
-            data = self._backend.read(found.name)
-            if data is not None:
+            data = self._backend.read(found.name, most_bytes=LARGEST_NAMES_BYTES)
+            # A pass dooms thousands at a time, not more: what is larger is of nobody's making.
+            if data is not None and len(data) <= LARGEST_NAMES_BYTES:
                 # With its checksum, which is no name; damaged names would be missed either way.
                 doomed[id] = frozenset(data.decode(errors="replace").split("\n"))
         return doomed

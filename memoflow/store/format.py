@@ -10,6 +10,7 @@ from typing import Any
 from memoflow.backends import Backend, first_read
 from memoflow.dataclass import dataclass
 from memoflow.errors import BackendDeniedError, FormatError, IntegrityError
+from memoflow.fields import Fields
 from memoflow.names import Digest
 from memoflow.objects import parsed
 
@@ -51,7 +52,9 @@ def read_format(backend: Backend, *, make: bool = True) -> Format:
         data = backend.read(NAME, most_bytes=_LARGEST_BYTES)
     try:
         fields = parsed(data or b"")
-        version, found = fields["format"], Format(fields["id"], fields.get("conditional", True))
+        typed = Fields(fields)
+        version = fields["format"]
+        found = Format(typed.text("id"), typed.flag("conditional", True))
         if type(version) is not int or (version <= VERSION and not _is_whole(fields)):
             raise ValueError("its fields are not what they should be")
     except (ValueError, TypeError, KeyError, RecursionError) as error:

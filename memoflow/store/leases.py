@@ -34,6 +34,7 @@ from datetime import timedelta
 from memoflow.backends import Backend, Found
 from memoflow.dataclass import dataclass
 from memoflow.errors import BackendError, BadKeyError, LeaseLostError
+from memoflow.fields import Fields, loaded
 from memoflow.names import Key
 
 log = logging.getLogger("memoflow")
@@ -46,6 +47,7 @@ _LONGEST_HEARTBEAT_SECONDS = 600.0
 _REMIND_SECONDS = 60.0
 _LONGEST_PAUSE_SECONDS = 1.0
 _LET_GO_SECONDS = 10.0
+_LARGEST_BYTES = 64 << 10
 # "=" is quoted in keys: so a generation is never taken for a key that goes on.
 _GENERATION = re.compile(r"n=([0-9]{8})")
 
@@ -69,12 +71,20 @@ class _Claim:
     @classmethod
     def from_bytes(cls, data: bytes, *, every_s: float) -> _Claim:
         """Return what was written; of what is damaged, a claim of nobody's."""
-        try:
-            claim = cls(**json.loads(data))
-            if 0 < float(claim.every_s) <= _LONGEST_HEARTBEAT_SECONDS:
-                return claim
-        except (ValueError, TypeError, RecursionError):
-            pass
+        with suppress(ValueError):
+            fields = Fields(loaded(data))
+            found = fields.number("every_s", most=_LONGEST_HEARTBEAT_SECONDS)
+            if found > 0:
+                return cls(
+                    fields.text("id"),
+                    fields.text("who"),
+                    fields.text("host"),
+                    fields.whole("pid"),
+                    found,
+                    fields.whole("beat", 0),
+                    fields.flag("lifted", False),
+                    fields.flag("lasting", False),
+                )
         return cls("", "another process", "a machine unknown", 0, every_s)
 
     def __str__(self) -> str:
@@ -181,7 +191,7 @@ class _Held(Lease):
         found = _generations(self._backend, self.key)
         highest = max(found, default="")
         if highest > self._name or not self._is_ours():
-            data = self._backend.read(highest) if highest else None
+            data = _read(self._backend, highest) if highest else None
             self._lost_to = "another process" if data is None else str(self._parse(data))
             return
         self._claim = replace(self._claim, beat=self._claim.beat + 1)
@@ -196,7 +206,7 @@ class _Held(Lease):
             self._backend.delete([self._name])
 
     def _is_ours(self) -> bool:
-        data = self._backend.read(self._name)
+        data = _read(self._backend, self._name)
         return data is not None and self._parse(data).id == self.id
 
     def _parse(self, data: bytes) -> _Claim:
@@ -264,7 +274,7 @@ class _Contender:
                     return Lease(self._key)
                 found = _generations(self._backend, self._key)
                 # Read after listing: what is listed is as it was while nothing was heard.
-                if max(found, default="") != highest or self._backend.read(highest) != seen:
+                if max(found, default="") != highest or _read(self._backend, highest) != seen:
                     continue
                 if silent_s > 2 * claim.every_s:
                     self._silences.note(claim, found[highest], silent_s)
@@ -285,7 +295,7 @@ class _Contender:
         """
         seen, silent_s, asked_at = None, 0.0, time.monotonic()
         pause_s = min(0.05, self._claim.every_s / 100)
-        while (data := self._backend.read(name)) is not None:
+        while (data := _read(self._backend, name)) is not None:
             claim, now = self._parse(data), time.monotonic()
             # Of a pause not all counts: this process may have been stopped, and the holder, too.
             silent_s += min(now - asked_at, claim.every_s / 2)
@@ -324,7 +334,7 @@ class _Contender:
         try:
             is_first = self._backend.write(name, body, if_absent=True, durable=False)
             # Read, because the answer to a first try may be lost, and a second one finds it.
-            if not is_first and self._backend.read(name) != body:
+            if not is_first and _read(self._backend, name) != body:
                 return False
             found = _generations(self._backend, self._key)
             others = {each: file for each, file in found.items() if each != name}
@@ -337,7 +347,7 @@ class _Contender:
                 self._backend.delete(left)
         except BackendError:
             with suppress(BackendError):
-                if self._backend.read(name) == body:
+                if _read(self._backend, name) == body:
                     self._backend.delete([name])
             raise
         return stands
@@ -361,6 +371,11 @@ def drop_stale(backend: Backend, *, before: float) -> int:
     stale = [file.name for file in backend.list(FOLDER) if file.modified < before]
     backend.delete(stale)
     return len(stale)
+
+
+def _read(backend: Backend, name: str) -> bytes | None:
+    # What is larger than any claim is one of nobody's, and is not read to its end.
+    return backend.read(name, most_bytes=_LARGEST_BYTES)
 
 
 def _generations(backend: Backend, key: Key) -> dict[str, Found]:

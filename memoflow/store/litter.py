@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import re
 from collections.abc import Callable, Iterator
 
@@ -10,13 +9,24 @@ from memoflow.backends import Backend, Found
 from memoflow.errors import BackendError, FormatError, IntegrityError
 from memoflow.names import Digest
 from memoflow.store import ahead, format
-from memoflow.store.deletions import DELETING, GENERATION, ended_without_a_word
+from memoflow.store.deletions import (
+    DELETING,
+    GENERATION,
+    LARGEST_NAMES_BYTES,
+    ended_without_a_word,
+)
 from memoflow.store.format import Format
 from memoflow.store.long_saves import DEAD_AFTER_SECONDS
 from memoflow.store.long_saves import FOLDER as SAVING
-from memoflow.store.marks import content, sealed
+from memoflow.store.marks import LARGEST_MARK_BYTES, content, sealed
 from memoflow.store.refs import DROPPED
-from memoflow.store.sweeping import CONDEMNED, LITTER_AGE, STOPPED_AGE
+from memoflow.store.sweeping import (
+    CONDEMNED,
+    LARGEST_CONDEMNED_BYTES,
+    LITTER_AGE,
+    STOPPED_AGE,
+    condemned,
+)
 from memoflow.store.verification import Problem
 
 _ID = re.compile(rb"[0-9a-f]{32}")
@@ -90,23 +100,25 @@ def _marks(backend: Backend, *, now: float, repair: bool) -> Iterator[Problem]:
 
 
 def _damaged(backend: Backend) -> Iterator[tuple[Found, str | BackendError]]:
-    checks: list[tuple[str, Callable[[bytes], object]]] = [
-        (SAVING, lambda data: int(content(data))),
-        (CONDEMNED, lambda data: json.loads(content(data))["blobs"].items()),
-        (GENERATION, _check_id),
-        (DROPPED, lambda data: int(data or b"0")),
-        (DELETING, content),
+    checks: list[tuple[str, Callable[[bytes], object], int]] = [
+        (SAVING, lambda data: int(content(data)), LARGEST_MARK_BYTES),
+        (CONDEMNED, condemned, LARGEST_CONDEMNED_BYTES),
+        (GENERATION, _check_id, LARGEST_MARK_BYTES),
+        (DROPPED, lambda data: int(data or b"0"), LARGEST_MARK_BYTES),
+        (DELETING, content, LARGEST_NAMES_BYTES),
     ]
     for found in backend.list("gc"):
-        for start, check in checks:
+        for start, check, most_bytes in checks:
             of_kind = found.name == start or found.name.startswith(f"{start}/")
             try:
-                data = backend.read(found.name) if of_kind else None
+                data = backend.read(found.name, most_bytes=most_bytes) if of_kind else None
             except BackendError as error:
                 yield found, error
                 break
             if data is not None and not found.name.endswith("/beat"):
                 try:
+                    if len(data) > most_bytes:
+                        raise ValueError("it is larger than it can be")
                     check(data)
                 except (ValueError, KeyError, TypeError, AttributeError, RecursionError):
                     yield found, "a mark that is damaged"
@@ -122,7 +134,7 @@ def _bundles(backend: Backend, *, repair: bool) -> Iterator[Problem]:
     for found in backend.list(ahead.FOLDER):
         name = found.name.rpartition("/")[2]
         try:
-            data = backend.read(found.name)
+            data = backend.read(found.name, most_bytes=ahead.LARGEST_BUNDLE_BYTES)
         except BackendError as error:
             yield _unread(found.name, error)
             continue

@@ -17,11 +17,13 @@ from types import TracebackType
 
 from memoflow.backends import Backend
 from memoflow.errors import BackendError
-from memoflow.store.marks import content, sealed
+from memoflow.fields import number
+from memoflow.store.marks import LARGEST_MARK_BYTES, content, sealed
 
 FOLDER = "gc/saving"
 _EVERY_SECONDS = 60.0
 DEAD_AFTER_SECONDS = 600.0
+_LONGEST_SECONDS = 10 * 365 * 86400.0
 
 
 class LongSave:
@@ -78,14 +80,18 @@ def unfinished_since(
             dead.append(mark.name)
             continue
         # Earlier than it says, because a mark takes its time to be written.
-        since = min(since, mark.modified - _seconds(backend.read(mark.name)) - _EVERY_SECONDS)
+        since = min(since, mark.modified - _seconds(_read(backend, mark.name)) - _EVERY_SECONDS)
     return since, dead
+
+
+def _read(backend: Backend, name: str) -> bytes | None:
+    return backend.read(name, most_bytes=LARGEST_MARK_BYTES)
 
 
 def _seconds(data: bytes | None) -> float:
     if data is None:
         return -math.inf  # It ended since it was listed.
     try:
-        return float(content(data))
+        return number(int(content(data)), "the time since it began", most=_LONGEST_SECONDS)
     except ValueError:
         return math.inf  # Damaged: it may have begun at any time.

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import zlib
 
+LARGEST_MARK_BYTES = 1 << 10  # of one that is a word or a number
 _SEAL = b"\ncrc32:"
 
 

@@ -27,6 +27,7 @@ from memoflow.errors import (
     RequestError,
     UnsignedError,
 )
+from memoflow.fields import Fields, check_extent, text
 from memoflow.names import Digest, Key, Ref
 from memoflow.objects import parsed
 from memoflow.store.ref_names import are_alike
@@ -124,7 +125,7 @@ def decode(key: Key, data: bytes, keyring: Keyring = _NO_KEYS) -> Stored:
     try:
         if signature and not is_signature(signature):
             raise ValueError("it has a line that is no signature")
-        fields = parsed(body)
+        fields = parsed(check_extent(body))
         if not isinstance(fields, dict) or type(fields.get("format")) is not int:
             raise ValueError("it has no format")
         if fields["format"] > FORMAT:
@@ -134,7 +135,7 @@ def decode(key: Key, data: bytes, keyring: Keyring = _NO_KEYS) -> Stored:
             )
         if not _FIELDS <= fields.keys() <= _FIELDS | _LATER_FIELDS:
             raise ValueError("its fields are not what they should be")
-        if (other := Key.parse(fields["key"])) != key:
+        if (other := Key.parse(text(fields["key"], "key"))) != key:
             if are_alike(other, key):
                 raise OtherKeyError(other, key)
             raise ValueError("it is of another key")
@@ -148,21 +149,16 @@ def decode(key: Key, data: bytes, keyring: Keyring = _NO_KEYS) -> Stored:
         meta = fields.get("meta")
         if not isinstance(meta, dict | None):
             raise ValueError("meta is no mapping")
-        size_bytes = _number(fields["size_bytes"], int)
+        typed = Fields(fields)
+        size_bytes = typed.whole("size_bytes")
         ref = Ref(
             key,
             Digest.of(data),
             size_bytes,
-            _number(fields["created"], int, float),
-            None if fields["expires"] is None else _number(fields["expires"], int, float),
-            _number(fields.get("new_bytes", size_bytes), int),
+            typed.number("created"),
+            None if fields["expires"] is None else typed.number("expires"),
+            typed.whole("new_bytes", size_bytes),
         )
     except (ValueError, TypeError, AttributeError, RecursionError, BadKeyError) as error:
         raise IntegrityError(f"the ref of {key} is damaged: {error}") from None
     return Stored(ref, manifest, meta)
-
-
-def _number(value: Any, *types: type) -> Any:
-    if type(value) not in types or not 0 <= value < 1e18:
-        raise ValueError(f"{value!r} is no number that can be here")
-    return value

@@ -15,6 +15,7 @@ from datetime import timedelta
 from memoflow.backends import Backend, Found
 from memoflow.dataclass import dataclass
 from memoflow.errors import NoRoomError
+from memoflow.fields import Fields, loaded, number, text
 from memoflow.names import Digest, Key
 from memoflow.objects import blob_of
 from memoflow.store.deletions import Deleting, ended_without_a_word, time_there
@@ -33,6 +34,8 @@ _QUARANTINE_AGE = timedelta(days=30)
 # Of what nobody has gone on with for so long, when room is needed now.
 _SILENT_SECONDS = 180.0
 _BATCH = 1000
+_MOST_CONDEMNED = 200_000
+LARGEST_CONDEMNED_BYTES = 40 << 20
 
 
 @dataclass(frozen=True)
@@ -100,7 +103,9 @@ class Sweep:
         left = {name: since.get(name, time) for name in lost.keys() - {file.name for file in gone}}
         try:
             if left or since:
-                data = sealed(json.dumps({"blobs": left}).encode())
+                # The oldest first, and no more than can be read again: others are for a later pass.
+                oldest = dict(sorted(left.items(), key=lambda each: each[1])[:_MOST_CONDEMNED])
+                data = sealed(json.dumps({"blobs": oldest}).encode())
                 backend.write(CONDEMNED, data, durable=False)
         except NoRoomError:
             # What cannot be noted cannot wait either, and need not: it is of nobody who runs.
@@ -161,11 +166,18 @@ class Sweep:
 
 def _read_condemned(backend: Backend) -> dict[str, float]:
     try:
-        data = backend.read(CONDEMNED)
-        blobs = {} if data is None else json.loads(content(data)).get("blobs", {})
-        return {str(name): float(since) for name, since in blobs.items()}
-    except (ValueError, TypeError, AttributeError, RecursionError):
+        data = backend.read(CONDEMNED, most_bytes=LARGEST_CONDEMNED_BYTES)
+        return {} if data is None else condemned(data)
+    except ValueError:
         return {}  # Damaged: they are condemned again, and wait once more.
+
+
+def condemned(data: bytes) -> dict[str, float]:
+    """Return since when which blobs are condemned; ValueError if that is damaged."""
+    if len(data) > LARGEST_CONDEMNED_BYTES:
+        raise ValueError("it is larger than it can be")
+    blobs = Fields(loaded(content(data))).mapping("blobs", {})
+    return {text(name, "blobs"): number(since, "blobs") for name, since in blobs.items()}
 
 
 def _sha256(files: Iterable[Found]) -> list[Digest]:

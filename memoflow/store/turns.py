@@ -6,6 +6,7 @@ from datetime import timedelta
 
 from memoflow.backends import Backend
 from memoflow.errors import BackendDeniedError, NoRoomError
+from memoflow.store.marks import LARGEST_MARK_BYTES
 
 FOLDER = "gc/housekeeping"
 
@@ -16,7 +17,10 @@ def claim(backend: Backend, *, every: timedelta, now: float) -> bool:
     mine = f"{FOLDER}/{int(now // seconds)}"
     try:
         claims = [file.name for file in backend.list(FOLDER)]
-        if any(0 <= now - _seconds(backend.read(name)) < seconds for name in claims):
+        if any(
+            0 <= now - _seconds(backend.read(name, most_bytes=LARGEST_MARK_BYTES)) < seconds
+            for name in claims
+        ):
             return False
         # By time slots, so that of two callers at once only one can make the claim.
         backend.delete(claims)

@@ -20,6 +20,7 @@ from memoflow.store import Store, open_store
 
 CODE = (Part("code", "train()", "xxh3:" + "1" * 32, "train.py:4"),)
 SCOPE = memo.scope_key("Sweep", "fit", Fingerprint.of(CODE))
+INFO = {"type": "<class 'int'>", "size": 9, "encoding": "gzip+pickle-v4"}  # as Metaflow has it
 SERIES = checkpoint.series("Train", "fit", "scope", "identity")
 
 
@@ -59,7 +60,7 @@ class Shelf:
         made = memo.Result(
             f"{flow}/1/fit/{number}",
             2.5,
-            {"score": (memo.Artifact(sha1, {}, {}), packed)},
+            {"score": (memo.Artifact(sha1, INFO, {}), packed)},
             {},
             (Part("input", "x", f"xxh3:{number:032x}", summary=str(number)),),
             refers_to=refers_to,

@@ -58,7 +58,7 @@ def hurt(monkeypatch: pytest.MonkeyPatch) -> Iterator[Hurt]:
         return raw if buffering == 0 else io.BufferedReader(raw)
 
     monkeypatch.setattr(builtins, "open", opened)
-    yield lambda path, reads=10**9: left.update({str(path): {"reads": reads}})
+    return lambda path, reads=10**9: left.update({str(path): {"reads": reads}})
 
 
 @pytest.fixture

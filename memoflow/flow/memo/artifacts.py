@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from memoflow.errors import IntegrityError, MemoflowError
-from memoflow.kinds.memo import Artifact
+from memoflow.kinds.memo_fields import Artifact
 from memoflow.names import Digest
 from memoflow.objects import prove
 from memoflow.store import Adoption, Store

@@ -9,7 +9,7 @@ from typing import Any, BinaryIO
 
 from memoflow.backends import Backend, Place
 from memoflow.errors import IntegrityError, NotFoundError
-from memoflow.kinds.memo import Artifact
+from memoflow.kinds.memo_fields import Artifact
 from memoflow.names import Digest
 from memoflow.objects import blob_name, is_whole
 from memoflow.store import Store

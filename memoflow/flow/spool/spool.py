@@ -17,6 +17,7 @@ import hashlib
 import json
 import logging
 import os
+import re
 import shutil
 import tempfile
 import time
@@ -30,16 +31,21 @@ from pathlib import Path
 from memoflow.backends.flushing import flush
 from memoflow.dataclass import dataclass
 from memoflow.errors import BackendError, MemoflowError
+from memoflow.fields import Fields, loaded
 from memoflow.kinds import checkpoint
 from memoflow.kinds.checkpoint import About, Checkpoint
 from memoflow.names import Digest, Key, Ref
 from memoflow.objects import Tree
+from memoflow.objects.paths import check_path
 from memoflow.store import Store
 
 log = logging.getLogger("memoflow")
 
 _OWNER, _RESCUE, _ABOUT, _FAILED = "owner", "rescue", "about.json", "failed"
 _FORMAT = 1
+_LARGEST_ABOUT_BYTES = 32 << 20
+_HIGHEST_NUMBER = 99_999_999
+_TOKEN = re.compile(r"[0-9a-f]+")
 # What is left of the disk for whoever else writes to it.
 _SPARE_BYTES = 1 << 30
 _LEFT_BEHIND = timedelta(days=1)
@@ -136,18 +142,28 @@ class Entry:
     def read(cls, folder: Path) -> Entry | None:
         """Return the entry in a folder; None if there is none, or none that this memoflow reads."""
         try:
-            fields = json.loads((folder / _ABOUT).read_text())
-            if fields.pop("format") != _FORMAT:
+            with open(folder / _ABOUT, "rb") as file:
+                fields = Fields(loaded(file.read(_LARGEST_ABOUT_BYTES)))
+            if fields.whole("format") != _FORMAT:
                 return None
-            ttl_s = fields.pop("ttl_s")
+            ttl_s = fields.number("ttl_s") if fields.has("ttl_s") else None
+            token, path = fields.text("token"), fields.text("path", is_free=True)
+            if not _TOKEN.fullmatch(token):
+                raise ValueError("its token is none")
+            check_path(path)
             return cls(
                 folder=folder,
-                series=Key.parse(fields.pop("series")),
+                series=Key.parse(fields.text("series")),
+                number=fields.whole("number", most=_HIGHEST_NUMBER),
+                token=token,
+                path=path,
+                size_bytes=fields.whole("size_bytes"),
+                created=fields.number("created"),
                 ttl=None if ttl_s is None else timedelta(seconds=ttl_s),
-                about=About.from_json(fields.pop("about")),
-                **fields,
+                about=About.from_json(fields.mapping("about")),
+                boot=fields.text("boot"),
             )
-        except (OSError, TypeError, KeyError, ValueError, MemoflowError):
+        except (OSError, ValueError, MemoflowError):
             return None
 
 

@@ -1,0 +1,86 @@
+"""Memo fields: what the description of a result says, each field by its type and bounds.
+
+ValueError for whatever no memoized step leaves.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from contextlib import suppress
+from typing import Any
+
+from memoflow.dataclass import dataclass
+from memoflow.fields import Fields, texts
+from memoflow.fingerprint import Outline, Part
+from memoflow.objects import Adopted
+
+
+@dataclass(frozen=True)
+class Artifact:
+    """One output: the SHA-1 that Metaflow gave it, and what Metaflow needs to load it."""
+
+    sha1: str
+    info: dict[str, Any]
+    cas: dict[str, Any]  # contents of the `_meta` file beside the packed bytes
+    packed_size: int = 0
+    xxh3: str = ""
+
+
+def artifact_of(packed: Adopted, info: Any, cas: Any) -> Artifact:
+    """Return an output; ValueError unless all is there that Metaflow needs to load it.
+
+    Else it would be a hit, and the next step would fail, in this run and in each.
+    """
+    known, stored = Fields(info), Fields(cas)
+    known.text("type")
+    known.whole("size")
+    known.text("encoding", "gzip+pickle-v2")
+    known.mapping("serializer_info", {})
+    stored.flag("cas_raw", False)
+    if stored.whole("cas_version", 1) != 1:
+        raise ValueError("its bytes are packed in a way that Metaflow does not know")
+    if packed.blob.algorithm != "sha1":
+        raise ValueError("its bytes have no SHA-1")
+    return Artifact(packed.blob.hex, dict(info), dict(cas), packed.size_bytes, packed.xxh3)
+
+
+def origin_of(task: str) -> str:
+    if task.count("/") != 3:
+        raise ValueError(f"{task!r:.60} is no task")
+    return task
+
+
+def references_of(keys: Iterable[Any]) -> tuple[str, ...]:
+    """Return the keys that an output refers to."""
+    keys = texts(list(keys), "refers_to")
+    if any(not key or "\0" in key for key in keys):
+        raise ValueError("it refers to what is no key")
+    return keys
+
+
+def parts_of(rows: Iterable[Any]) -> tuple[Part, ...]:
+    return tuple(Part.from_json(texts(fields, "a part", is_free=True)) for fields in rows)
+
+
+def leaves_of(value: Any) -> Outline:
+    """Return an outline from JSON; () for what is none, since it is for show only."""
+    with suppress(TypeError, ValueError):
+        return tuple((path, text, mark) for path, text, mark in map(free_texts, value or ()))
+    return ()
+
+
+def pairs_of(rows: Iterable[Any]) -> dict[str, str]:
+    pairs = [texts(each, "a file", is_free=True) for each in rows]
+    return {first: second for first, second in pairs}  # noqa: C416  (mypy knows no pair of them)
+
+
+def next_of(kept: dict[str, Any]) -> dict[str, Any]:
+    if "_transition" in kept:
+        steps, _ = Fields(kept).rows("_transition")
+        free_texts(steps)
+    Fields(kept).whole("num_parallel", 0)
+    return kept
+
+
+def free_texts(value: Any) -> tuple[str, ...]:
+    return texts(value, "a list of names", is_free=True)
