@@ -13,11 +13,11 @@ from memoflow.errors import BadKeyError
 from memoflow.names import Key
 from memoflow.objects import FOLDER as BLOBS
 from memoflow.objects import blob_of, kind
-from memoflow.store import ahead, leases
+from memoflow.store import ahead, leases, uses
 from memoflow.store.refs import FOLDER, QUARANTINE, Refs
 from memoflow.store.verification import Problem
 
-_FOLDERS = (QUARANTINE, BLOBS, FOLDER, ahead.FOLDER, leases.FOLDER, "gc")
+_FOLDERS = (QUARANTINE, BLOBS, FOLDER, ahead.FOLDER, leases.FOLDER, uses.FOLDER, "gc")
 
 
 def check(refs: Refs, *, repair: bool) -> Iterator[Problem]:
