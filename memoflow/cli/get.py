@@ -56,6 +56,7 @@ def get(asked: Asked, *, name: str, path: str | None, into: Path | None, force: 
         )
     wanted = set(paths)
     asked.store.load(found.ref, target, only=None if path is None else lambda each: each in wanted)
+    asked.store.note_uses()
     sizes = {file.path: file.size_bytes for file in manifest.files}
     size_bytes = sum(sizes[each] for each in paths)
     data = {"key": found.key, "into": str(target), "files": paths, "size_bytes": size_bytes}

@@ -5,6 +5,7 @@ Imported whenever Metaflow is, so what a store is made of is imported when one i
 
 from __future__ import annotations
 
+import atexit
 import contextlib
 import json
 import os
@@ -20,6 +21,7 @@ from metaflow.exception import MetaflowException
 from metaflow.metadata_provider.metadata import MetaDatum
 
 from memoflow.dataclass import dataclass
+from memoflow.flow.task import launched
 from memoflow.flow.task.process import ARTIFACT_STORE as VARIABLE
 
 if TYPE_CHECKING:
@@ -58,7 +60,19 @@ def _store(where: ArtifactStore) -> Store:
     from memoflow.storages import backend_of
     from memoflow.store import open_store
 
-    return open_store(backend_of(where.type, where.folder, _configs.get(where.root)))
+    store = open_store(backend_of(where.type, where.folder, _configs.get(where.root)))
+    is_of_flow = _of_process is not None or click.get_current_context(silent=True) is not None
+    atexit.register(_let_go, store, os.getpid(), is_of_flow or VARIABLE in os.environ)
+    return store
+
+
+def _let_go(store: Store, pid: int, is_of_flow: bool) -> None:
+    """Write down what was used: a task's machine may go with it, and scripts have no run's end."""
+    if os.getpid() != pid:
+        return  # Forked: it has what its parent has, and that writes it.
+    if launched.is_elsewhere() or not is_of_flow:
+        store.note_uses(once=launched.is_elsewhere())
+    store.close()
 
 
 @cache

@@ -1,9 +1,10 @@
-"""Housekeeping: tidying the store when a run ends, at most once an hour."""
+"""Housekeeping: noting uses when a run ends, and tidying the store, at most once an hour."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
 from datetime import timedelta
+from functools import cache
 from typing import TYPE_CHECKING
 
 from metaflow import metaflow_config
@@ -16,13 +17,14 @@ if TYPE_CHECKING:
 
 
 def collect(store: Store, say: Callable[[str], None], referring: Iterable[Store] = ()) -> None:
-    """Evict and sweep, at most once an hour however many runs end; see `upkeep.tidy`.
+    """Note uses; evict and sweep, at most once an hour however many runs end: `upkeep.tidy`.
 
     Nothing is removed while the budget that is set for the store cannot be understood: whoever set
     it wants something else. That is said once a process.
     """
     from memoflow.kinds import upkeep  # Here, since tasks import this and never tidy.
 
+    _note_uses(store)
     text = metaflow_config.MEMOFLOW_MAX_SIZE
     try:
         budget = units.size("METAFLOW_MEMOFLOW_MAX_SIZE", text) if text else None
@@ -37,6 +39,12 @@ def collect(store: Store, say: Callable[[str], None], referring: Iterable[Store]
         say(f"evicted {count} {'entry' if count == 1 else 'entries'}")
     if line := upkeep.unreached(evicted, budget):
         say(line)
+
+
+@cache
+def _note_uses(store: Store) -> None:
+    """Note what this machine has used, once a process: each decorator tidies up after a run."""
+    store.note_uses()
 
 
 def _say_once(line: str, say: Callable[[str], None]) -> None:

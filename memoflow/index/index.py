@@ -23,10 +23,15 @@ _COLUMNS = "digest, size, created, expires, new"
 
 
 class Entry(NamedTuple):
-    """A ref, and when this machine last used it."""
+    """A ref, and when this machine last used it: if it never did, when it was created."""
 
     ref: Ref
     used: float
+
+    @property
+    def was_used(self) -> bool:
+        """Whether this machine is known to have used it, or to have saved it."""
+        return self.used != self.ref.created
 
     def __repr__(self) -> str:
         ref = self.ref
@@ -112,9 +117,9 @@ class Index:
     def warnings(self) -> list[str]:
         return self._db.warnings
 
-    def record(self, refs: Iterable[Ref]) -> None:
-        """Remember refs as used now."""
-        used = int(self._clock())
+    def record(self, refs: Iterable[Ref], *, is_used: bool = True) -> None:
+        """Remember refs as used now; not `is_used` as seen and never used here."""
+        used = int(self._clock()) if is_used else 0
         self._db.change(
             "INSERT OR REPLACE INTO entries (key, digest, size, created, expires, new, used)"
             " VALUES (?, ?, ?, ?, ?, ?, ?)",
@@ -172,8 +177,12 @@ class Index:
             ("", "\x7f") if prefix is None else _below(prefix),
         )
         return self._of_keys(
-            lambda: {row[0]: Entry(_ref(Key.parse(row[0]), row[2:]), row[1]) for row in rows}, {}
+            lambda: {row[0]: _entry(_ref(Key.parse(row[0]), row[2:]), row[1]) for row in rows}, {}
         )
+
+    def used_since(self, time: int) -> list[tuple[str, int]]:
+        """Return the keys of what was used here since then, and when it last was."""
+        return self._db.query("SELECT key, used FROM entries WHERE used >= ? AND used > 0", (time,))
 
     def recent(self, prefix: Key, most: int, *, before: float) -> list[Ref]:
         """Return at most so many refs below the prefix, the last created before a time first."""
@@ -326,6 +335,10 @@ class Index:
         if self._touched:
             self.flush()
         self._db.close()
+
+
+def _entry(ref: Ref, used: int) -> Entry:
+    return Entry(ref, used or ref.created)
 
 
 def _ref(key: Key, row: Sequence[Any]) -> Ref:

@@ -7,7 +7,7 @@ from contextlib import suppress
 from datetime import timedelta
 from functools import cache, partial
 
-from memoflow.errors import BadKeyError
+from memoflow.errors import BackendError, BadKeyError
 from memoflow.kinds import card, checkpoint, hub, memo, model
 from memoflow.kinds import evicted as evicted_memos
 from memoflow.names import Key
@@ -70,6 +70,9 @@ def tidy(
     swept = store.sweep(
         keep_newer=keep_newer, now=now, leftovers=leftovers, dry_run=dry_run, without=going
     )
+    if not dry_run:
+        with suppress(BackendError):  # They stay as they are: many, and as good.
+            store.merge_uses()
     return evicted, swept
 
 

@@ -42,14 +42,19 @@ class StoreClock:
                 self._ahead = self._remembered()
         return self._clock() + self._ahead
 
+    @property
+    def ahead(self) -> float:
+        """By how many seconds the clock there is ahead of ours; see `now`."""
+        return self.now() - self._clock()
+
+    def ours(self) -> float:
+        """Return the time here."""
+        return self._clock()
+
     def estimate(self) -> float:
         """Return the time there without a write, by what this machine knows of it."""
         ahead = self._remembered() if self._ahead is None else self._ahead
         return self._clock() + ahead
-
-    def ahead_of_ours(self, there: float) -> float:
-        """Return by how many seconds a time there is ahead of our clock."""
-        return there - self._clock()
 
     def _note(self, ahead: float) -> None:
         self._ahead = ahead

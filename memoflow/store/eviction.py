@@ -10,12 +10,14 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable, Collection, Iterable, Sequence
+from dataclasses import replace
 from datetime import timedelta
 
 from memoflow.backends import Found
 from memoflow.dataclass import dataclass
 from memoflow.names import Key, Ref
 from memoflow.objects import blob_name
+from memoflow.store import uses
 from memoflow.store.clocks import StoreClock
 from memoflow.store.leases import leased
 from memoflow.store.refs import Refs
@@ -51,6 +53,15 @@ class Tier:
     keep: Callable[[Collection[Key]], Collection[Key]]
 
 
+def one_tier(keep: Collection[Key] | Callable[[], Collection[Key]]) -> list[Tier]:
+    """Return the tier of all refs, that any rule may take but for those to keep."""
+    return [Tier(_any, _any, lambda _: keep() if callable(keep) else keep)]
+
+
+def _any(key: Key) -> bool:
+    return True
+
+
 @dataclass(frozen=True)
 class _Held:
     ref: Ref
@@ -73,7 +84,7 @@ def evict(
     asked = now
     if now is None:
         now = clock.estimate() if dry_run else clock.ask()
-    held = _held(refs, prefix, ahead=clock.ahead_of_ours(now))
+    held = _held(refs, prefix, ahead=now - clock.ours(), now=now)
     if asked is None and dry_run:
         # Nothing was written, so what was written last is one more witness of the time there.
         now = max([now, *(each.file.modified for each in held.values())])
@@ -217,21 +228,27 @@ def expiry(ref: Ref, file: Found) -> float:
     return float("inf") if ref.expires is None else file.modified + (ref.expires - ref.created)
 
 
-def _held(refs: Refs, prefix: Key | None, *, ahead: float) -> dict[Key, _Held]:
-    """Return what the backend lists, with what is known about its use.
+def _held(refs: Refs, prefix: Key | None, *, ahead: float, now: float) -> dict[Key, _Held]:
+    """Return what the backend lists, with what is known about its use, here and elsewhere.
 
     `ahead` is by how many seconds the backend's clock is ahead of ours.
     """
     known = refs.index.entries(prefix)
+    used_here = {key: entry.used + ahead for key, entry in known.items() if entry.was_used}
     held, unknown = {}, []
     for key, file in refs.listed(prefix):
         entry = known.pop(str(key), None)
         if entry is not None:
-            held[key] = _Held(entry.ref, max(entry.used + ahead, file.modified), file)
+            used = max(used_here.get(str(key), 0.0), file.modified)
+            held[key] = _Held(entry.ref, used, file)
         else:
             unknown.append((key, file))
     for key, file, stored in refs.contents(unknown, signed=False):
         # Seen here for the first time: elsewhere it may be in use, but not before it was made.
         held[key] = _Held(stored.ref, file.modified, file)
     refs.index.drop(Key.parse(text) for text in known)
+    known_here = {key for key in held if str(key) in used_here}
+    noted = uses.latest(refs.backend, refs.index, held, known=known_here, now=now)
+    for key, used in noted.items():
+        held[key] = replace(held[key], used=max(held[key].used, used))
     return held

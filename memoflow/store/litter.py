@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterator
 from memoflow.backends import Backend, Found
 from memoflow.errors import BackendError, FormatError, IntegrityError
 from memoflow.names import Digest
-from memoflow.store import ahead, format
+from memoflow.store import ahead, format, uses
 from memoflow.store.deletions import (
     DELETING,
     GENERATION,
@@ -43,6 +43,7 @@ def check(
     yield from _format(backend, id, repair=repair)
     yield from _unfinished(backend, now=now, repair=repair)
     yield from _marks(backend, now=now, repair=repair)
+    yield from _uses(backend, repair=repair)
     if read_data:
         yield from _bundles(backend, repair=repair)
 
@@ -122,6 +123,14 @@ def _damaged(backend: Backend) -> Iterator[tuple[Found, str | BackendError]]:
                     check(data)
                 except (ValueError, KeyError, TypeError, AttributeError, RecursionError):
                     yield found, "a mark that is damaged"
+
+
+def _uses(backend: Backend, *, repair: bool) -> Iterator[Problem]:
+    bad = list(uses.damaged(backend))
+    if repair:
+        backend.delete(bad)
+    for name in bad:
+        yield _harmless(name, "a note of what was used is damaged", "removed" if repair else "")
 
 
 def _check_id(data: bytes) -> None:

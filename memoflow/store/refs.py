@@ -75,7 +75,7 @@ class Refs:
                 return None
             stored = self._read(key)
         if stored is not None and self.index.lookup(key) != stored.ref:
-            self.index.record([stored.ref])
+            self.index.record([stored.ref], is_used=False)
         return stored
 
     def _read_ahead(self, key: Key) -> Stored | None:
@@ -174,7 +174,7 @@ class Refs:
 
     def learn(self, listed: Iterable[tuple[Key, Found]]) -> None:
         """Remember what is stored in these versions, as `read` does for one key."""
-        self.index.record(stored.ref for _, _, stored in self.contents(listed))
+        self.index.record((stored.ref for _, _, stored in self.contents(listed)), is_used=False)
 
     def _or_warn(self, read: Callable[[Key], Stored | None], key: Key) -> Stored | None:
         try:

@@ -366,8 +366,24 @@ class Store:
         self._leftovers.free(new)
 
     def touch(self, ref: Ref) -> None:
-        """Note that the ref was used, for `evict` on this machine."""
+        """Note that the ref was used, for `evict`: on this machine, until `note_uses`."""
         self.index.touch(ref.key)
+
+    def note_uses(self, *, once: bool = False) -> None:
+        """Note in the store what this machine has used, so that `evict` elsewhere knows.
+
+        Nothing happens if the store cannot be written. `once` is for a process on a machine that
+        may be gone with it.
+        """
+        from memoflow.store import uses
+
+        uses.note(self.backend, self.index, self._store_clock, once=once)
+
+    def merge_uses(self) -> None:
+        """Merge the notes of use of days that are over, so that there are few."""
+        from memoflow.store import uses
+
+        uses.merge(self.backend, self._refs.listed, self._store_clock.now())
 
     def evict(
         self,
@@ -383,20 +399,14 @@ class Store:
         """Drop expired refs, then those unused for `older_than`, then the least recently used.
 
         The last until the rest is within `max_size_bytes`: its refs, and the blobs that they
-        reach, each counted once. When a ref was used is what this machine knows; a ref that it
-        never used counts as used when it was created. All by the backend's clock, as `now` is: when
-        a ref was written there, and how long it was to last. Whatever the rules say, the refs of
-        `keep` stay, and count; a function is asked for them once all is listed. What is leased
-        and what is created after this began stays, too. `tiers` say more, in place of `keep`: what
-        goes first, and what goes by no age and no budget.
+        reach, each counted once. When a ref was used is what this machine knows, and to the day
+        what others have noted; a ref that nobody used counts as used when it was created. All by
+        the backend's clock, as `now` is: when a ref was written there, and how long it was to last.
+        Whatever the rules say, the refs of `keep` stay, and count; a function is asked for them
+        once all is listed. What is leased and what is created after this began stays, too. `tiers`
+        say more, in place of `keep`: what goes first, and what goes by no age and no budget.
         """
-        from memoflow.store.eviction import Tier, evict
-
-        def everything(key: Key) -> bool:
-            return True
-
-        def kept(going: Collection[Key]) -> Collection[Key]:
-            return keep() if callable(keep) else keep
+        from memoflow.store.eviction import evict, one_tier
 
         return evict(
             self._refs,
@@ -405,7 +415,7 @@ class Store:
             older_than=older_than,
             max_size_bytes=max_size_bytes,
             prefix=prefix,
-            tiers=tiers or [Tier(everything, everything, kept)],
+            tiers=tiers or one_tier(keep),
             dry_run=dry_run,
         )
 

@@ -13,12 +13,12 @@ from memoflow.errors import BadKeyError
 from memoflow.names import Key
 from memoflow.objects import FOLDER as BLOBS
 from memoflow.objects import blob_of, kind
-from memoflow.store import ahead, leases
+from memoflow.store import ahead, leases, uses
 from memoflow.store.ref_names import FOLDER
 from memoflow.store.refs import QUARANTINE, Refs
 from memoflow.store.verification import Problem
 
-_FOLDERS = (QUARANTINE, BLOBS, FOLDER, ahead.FOLDER, leases.FOLDER, "gc")
+_FOLDERS = (QUARANTINE, BLOBS, FOLDER, ahead.FOLDER, leases.FOLDER, uses.FOLDER, "gc")
 
 
 def check(refs: Refs, *, repair: bool) -> Iterator[Problem]:

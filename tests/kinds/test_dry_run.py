@@ -48,7 +48,10 @@ class World:
         for number in range(self.random.randint(15, 45)):
             self.clock.pass_(self.random.expovariate(1 / (2.5 * DAY)))
             self.clock.now = min(self.clock.now, time.time())
-            self.random.choice(acts)(self.random.choice([self.here, self.there]), number)
+            store = self.random.choice([self.here, self.there])
+            self.random.choice(acts)(store, number)
+            if self.random.random() < 0.2:
+                store.note_uses(once=self.random.random() < 0.5)
         self.leave()
 
     def _machine(self, name: str, ahead: float) -> Store:

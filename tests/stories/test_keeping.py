@@ -95,6 +95,23 @@ def test_evicting_the_cache_harms_no_past_run(kept):
     assert kept.run().workers.count("start") == 1
 
 
+def test_what_another_machine_hits_is_not_the_first_to_go_on_this_one(project):
+    project.write("flow.py", FLOW)
+    project.write("other.py", FLOW.replace("Keep", "Other"))
+    for flow in ("flow.py", "other.py"):
+        project.run(flow=flow)
+        time.sleep(1.1)
+    project.run(METAFLOW_MEMOFLOW_CACHE_DIR=str(project.folder / "elsewhere"))
+    refs = [each for each in (project.store / "refs").rglob("*") if each.is_file()]
+    blobs = [each for each in (project.store / "blobs").rglob("*") if each.is_file()]
+    size = sum(each.stat().st_size for each in [*refs, *blobs])
+    room = size - sum(each.stat().st_size for each in refs if "Other" in each.parts)
+    done = project.python("-m", "memoflow", "gc", "--max-size", f"{room}B", "--yes")
+    assert done.returncode == 0, done.stdout
+    assert project.run().workers.count("start") == 0
+    assert project.run(flow="other.py").workers.count("start") == 1
+
+
 def test_cleaning_up_past_runs_harms_no_cached_result(kept):
     shutil.rmtree(kept.folder / ".metaflow" / "Keep")
     second = kept.run()

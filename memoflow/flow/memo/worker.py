@@ -254,6 +254,7 @@ class Task:
             self._watch.stop()
         entry = self._verdict.entry
         if entry is not None and task_ok:
+            self._touch(entry)
             self._register(task_record.origin(entry))
             self._tally(hit=True, saved_s=entry.run_time_s)
             self._show(of_hit(self._task, entry, self._memoized.scope.parts))
@@ -293,6 +294,10 @@ class Task:
             self._remarks.add_uncertain(self._following.found.unseen)
         self._show_miss(key)
 
+    def _touch(self, entry: Entry) -> None:
+        assert self._session.store is not None
+        self._session.store.touch(entry.ref)
+
     @property
     def _task(self) -> str:
         return f"{current.flow_name}/{self._output.pathspec}"
@@ -315,6 +320,7 @@ class Task:
 
     def _finish_audit(self, entry: Entry) -> None:
         assert self._audit is not None
+        self._touch(entry)
         came_to = self._audit.line
         self._register({**task_record.origin(entry), "memo-audit": came_to})
         self._tally(hit=True, saved_s=0.0)

@@ -41,6 +41,11 @@ def image(step: str) -> str | None:
     return value
 
 
+def is_elsewhere() -> bool:
+    """Tell whether this process is on another machine than the one that launched the flow."""
+    return bool(_told())
+
+
 def note_image(step: str, decorators: Iterable[Any]) -> None:
     """Keep the image that a step's decorators name, for the task to be told."""
     for deco in decorators:
