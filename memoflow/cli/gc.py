@@ -2,18 +2,22 @@
 
 from __future__ import annotations
 
+import tempfile
 from collections.abc import Callable
 from datetime import timedelta
 from typing import Any
 
 import click
 
+from memoflow import owned
 from memoflow.cli.answer import Answer, Verb
 from memoflow.cli.asked import Asked
 from memoflow.cli.table import count
 from memoflow.errors import RequestError
 from memoflow.kinds import upkeep
 from memoflow.units import duration, readable, size
+
+_MOST_SCRATCH = 1000  # temporary directories of killed tasks
 
 
 def _parsed_by(parse: Callable[[str, Any], Any]) -> Callable[..., Any]:
@@ -57,12 +61,15 @@ def gc(
 ) -> Answer:
     """Evict expired entries, then delete bytes that nothing refers to.
 
-    The newest checkpoints and what results refer to stay. Past runs keep their artifacts: they are
+    The newest checkpoints and what results refer to stay. Temporary directories of tasks that were
+    killed on this machine go as well. Past runs keep their artifacts: they are
     files of Metaflow's own.
     """
     evicted, swept = upkeep.tidy(
         asked.store, older_than=older_than, max_size_bytes=max_size, now=True, dry_run=dry_run
     )
+    if not dry_run:
+        owned.reap(tempfile.gettempdir(), "metaflow_", most=_MOST_SCRATCH)
     keys = [str(ref.key) for ref in evicted.refs if upkeep.is_entry(ref.key)]
 
     def show() -> None:
