@@ -89,6 +89,7 @@ class Checkpoint:
         full_namespace: bool = False,
         as_dict: bool = True,
         metadata: Mapping[str, Any] | None = None,
+        within_task: bool = True,
     ) -> list[Any]:
         """Return references, newest first, as dicts or as objects; see `current.checkpoint.list`.
 
@@ -100,6 +101,7 @@ class Checkpoint:
         from memoflow.flow.reference import Reference
 
         with told_as(CheckpointException):
+            full_namespace = full_namespace or not within_task
             mine = Checkpointer.from_environment()
             if mine is None and (task is None or full_namespace):
                 raise ValueError(
@@ -119,7 +121,8 @@ class Checkpoint:
         from memoflow.flow.failures import CheckpointException, told_as
 
         with told_as(CheckpointException):
-            return self._checkpointer().key(version_id)
+            number = None if version_id is None else version_id + 1
+            return self._checkpointer().key(number)
 
     def _checkpointer(self) -> Checkpointer:
         from memoflow.errors import RequestError

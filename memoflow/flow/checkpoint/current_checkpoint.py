@@ -103,17 +103,19 @@ class CurrentCheckpoint:
         attempt: int | None = None,
         full_namespace: bool = False,
         metadata: Mapping[str, Any] | None = None,
+        within_task: bool = True,
     ) -> list[dict[str, Any]]:
         """Return references, newest first: of this task in all its attempts, unless told otherwise.
 
-        `task` is a Task or its pathspec. `full_namespace` takes in what tasks of the same identity
-        saved in any run. `metadata` keeps those that were saved with all of its items.
+        `task` is a Task or its pathspec. `full_namespace`, or `within_task` False, takes in what
+        tasks of the same identity saved in any run. `metadata` keeps those that were saved with
+        all of its items.
         """
         with told_as(CheckpointException):
             if task is not None:
                 listed = list_of_task(self._checkpointer.where, task)
             else:
-                listed = self._checkpointer.list(full_namespace=full_namespace)
+                listed = self._checkpointer.list(full_namespace=full_namespace or not within_task)
             return matching(listed, name=name, attempt=attempt, metadata=metadata)
 
     def load(self, reference: Any, path: str | os.PathLike[str] | None = None) -> None:
