@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import tempfile
 from collections.abc import Callable
 from datetime import timedelta
 from typing import Any
 
 import click
 
+from memoflow import owned
 from memoflow.cli import removal
 from memoflow.cli.answer import Answer, Verb
 from memoflow.cli.asked import Asked
@@ -17,6 +19,8 @@ from memoflow.names import Ref
 from memoflow.store.eviction import Evicted
 from memoflow.store.sweeping import Swept
 from memoflow.units import duration, readable, size
+
+_MOST_SCRATCH = 1000  # temporary directories of killed tasks
 
 
 def _parsed_by(parse: Callable[[str, Any], Any]) -> Callable[..., Any]:
@@ -87,7 +91,8 @@ def gc(
     Hub. Checkpoints and models go by them only when --kind names them. The newest checkpoints and
     what results refer to stay in any case, and so does what a running save may need. Entries go
     after a question, or with --yes. Past runs keep their artifacts: they are files of Metaflow's
-    own. Works on a full disk, too.
+    own. Temporary directories of tasks that were killed on this machine go as well. Works on a
+    full disk, too.
     """
     if kinds and older_than is None and max_size is None:
         raise click.UsageError("--kind says what --older-than or --max-size may take; give one")
@@ -109,6 +114,7 @@ def gc(
             raise click.exceptions.Exit(1)
         agreed = {ref.key for ref in plan[0].refs}
     evicted, swept = upkeep.tidy(store, **rules, among=agreed)
+    owned.reap(tempfile.gettempdir(), "metaflow_", most=_MOST_SCRATCH)
     return _answer(evicted, swept, max_size, dry_run=False, was_shown=agreed is not None)
 
 

@@ -195,6 +195,8 @@ class Difference:
             return f"{subject} changed{place}"
         if self.old == self.new and self.kind == "package":
             return f"{subject} {self.new} was installed again from elsewhere"
+        if self.old == self.new == MASK:
+            return f"{subject} changed{place}: {MASK}"
         if self.old == self.new:
             return f"{subject} changed{place}: {self.new} of other content"
         changed = " changed:" if self.kind in ("parameter", "client", "s3") else ""

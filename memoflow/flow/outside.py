@@ -6,10 +6,11 @@ Imported whenever Metaflow is, so nothing here imports the store until it is use
 from __future__ import annotations
 
 import os
-import tempfile
 from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
+
+from memoflow import owned
 
 if TYPE_CHECKING:
     from memoflow.flow.checkpoint.checkpointer import Checkpointer
@@ -24,7 +25,7 @@ class Checkpoint:
 
     def __init__(self, temp_dir_root: str | None = None, init_dir: bool = False) -> None:
         self._temp_dir_root = temp_dir_root
-        self._temporary: tempfile.TemporaryDirectory[str] | None = None
+        self._temporary: owned.Directory | None = None
         if init_dir:
             self._make_directory()
 
@@ -88,6 +89,7 @@ class Checkpoint:
         full_namespace: bool = False,
         as_dict: bool = True,
         metadata: Mapping[str, Any] | None = None,
+        within_task: bool = True,
     ) -> list[Any]:
         """Return references, newest first, as dicts or as objects; see `current.checkpoint.list`.
 
@@ -99,6 +101,7 @@ class Checkpoint:
         from memoflow.flow.reference import Reference
 
         with told_as(CheckpointException):
+            full_namespace = full_namespace or not within_task
             mine = Checkpointer.from_environment()
             if mine is None and (task is None or full_namespace):
                 raise ValueError(
@@ -118,7 +121,8 @@ class Checkpoint:
         from memoflow.flow.failures import CheckpointException, told_as
 
         with told_as(CheckpointException):
-            return self._checkpointer().key(version_id)
+            number = None if version_id is None else version_id + 1
+            return self._checkpointer().key(number)
 
     def _checkpointer(self) -> Checkpointer:
         from memoflow.errors import RequestError
@@ -144,9 +148,7 @@ class Checkpoint:
     def _make_directory(self) -> None:
         if self._temp_dir_root is not None:
             os.makedirs(self._temp_dir_root, exist_ok=True)
-        self._temporary = tempfile.TemporaryDirectory(
-            prefix="metaflow_checkpoint_", dir=self._temp_dir_root
-        )
+        self._temporary = owned.Directory("metaflow_checkpoint_", self._temp_dir_root)
 
 
 def load_model(reference: Any, path: str | os.PathLike[str] | None, writable: bool = False) -> None:

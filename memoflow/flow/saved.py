@@ -43,7 +43,7 @@ def of_checkpoint(where: ArtifactStore, found: Checkpoint) -> dict[str, Any]:
         "metadata": dict(about.metadata or {}),
         "storage_format": about.storage_format,
         "creation_context": "task",
-        "version_id": found.number,
+        "version_id": found.number - 1,  # From 0, as metaflow-checkpoint counts.
     }
 
 

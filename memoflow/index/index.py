@@ -195,14 +195,15 @@ class Index:
 
     def last(self, series: Key) -> Ref | None:
         """Return the ref with the highest number, with a token or without, below `series`."""
+        at = len(f"{series}/") + 1  # where the number begins
         row = self._db.first(
             f"SELECT key, {_COLUMNS} FROM entries"
-            " WHERE key > ?1 AND key < ?2 AND substr(key, ?3, 8) GLOB ?4"
-            " AND (length(key) = ?3 + 7 OR substr(key, ?3 + 8) GLOB '-[0-9a-f]*')"
-            " AND substr(key, ?3 + 9) NOT GLOB '*[^0-9a-f]*'"
+            " WHERE key > ? AND key < ? AND substr(key, ?, 8) GLOB ?"
+            " AND (length(key) = ? OR substr(key, ?) GLOB '-[0-9a-f]*')"
+            " AND substr(key, ?) NOT GLOB '*[^0-9a-f]*'"
             " ORDER BY key DESC LIMIT 1",
             # ":" is the character after "9".
-            (f"{series}/", f"{series}/:", len(f"{series}/") + 1, "[0-9]" * 8),
+            (f"{series}/", f"{series}/:", at, "[0-9]" * 8, at + 7, at + 8, at + 9),
         )
         if row is None:
             return None

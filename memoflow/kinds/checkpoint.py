@@ -55,6 +55,11 @@ class About:
     code: str = ""
     own: str = ""
 
+    @property
+    def node(self) -> str:
+        """Which node of a gang saved it, empty for the control task and for any other task."""
+        return node_of(self.own, self.task)
+
     def to_json(self) -> dict[str, Any]:
         return {
             "task": self.task,
@@ -122,6 +127,19 @@ def last_number(store: Store, series: Key) -> int:
 
 def number_of(key: Key) -> int:
     return int(key.parts[-1].partition("-")[0])
+
+
+def node_of(own: str, task: str) -> str:
+    """Return which node of a gang a task is, by the pathspecs of it and of the control task.
+
+    The same in each run: Metaflow ends the ids of nodes with their numbers, and begins from 0 to
+    count those that it calls workers. Empty for the control task.
+    """
+    if own in ("", task):
+        return ""
+    name = own.rpartition("/")[2]
+    number = re.search(r"[0-9]+$", name)
+    return name if number is None else str(int(number[0]) + ("worker-" in name))
 
 
 def new_token() -> str:
@@ -197,18 +215,20 @@ def of_task(store: Store, flow: str, step: str, task: str) -> list[Checkpoint]:
 
 
 def keep_last(
-    store: Store, series: Key, task: str, count: int, *, keep: Iterable[Key] = ()
+    store: Store, series: Key, task: str, count: int, *, own: str = "", keep: Iterable[Key] = ()
 ) -> list[Ref]:
     """Replace all but the last `count` of each name that a task saved; return what went.
 
     Never the newest that a policy would load, and none of `keep`. Other tasks of the same identity
-    may be running, and keep theirs.
+    may be running, and keep theirs; so do the other nodes of a gang, of which `own` is one.
     """
+    node = node_of(own, task)
     spared = set(keep)
     seen: Counter[str] = Counter()
     gone = []
     to_resume = False
-    mine = [each for each in newest_first(store, series) if each.about.task == task]
+    saves = (each for each in newest_first(store, series) if each.about.task == task)
+    mine = [each for each in saves if each.about.node == node]
     for checkpoint in mine:
         name = checkpoint.about.name
         seen[name] += 1
@@ -224,7 +244,8 @@ def keep_last(
 def newest(store: Store) -> set[Key]:
     """Return what is never evicted: of each series the newest, and the newest to resume from.
 
-    And of each task that saved within a week the newest to resume from.
+    Of a gang that is the newest of each node. And of each task that saved within a week the newest
+    to resume from.
     """
     by_series: dict[Key, list[Key]] = {}
     for key in store.keys(Key.of(KIND)):
@@ -242,10 +263,11 @@ def newest(store: Store) -> set[Key]:
             log.warning("checkpoint %s is passed over: %s", ref.key, error)
             continue
         known = tasks.setdefault(ref.key.parts[:-1], set())
-        if about.latest and about.task not in known:
-            if not known or ref.created > alive:
+        node, own = f"node {about.node}", f"{about.task} {about.node}"
+        if about.latest and own not in known:
+            if node not in known or ref.created > alive:
                 kept.add(ref.key)
-            known.add(about.task)
+            known |= {node, own}
     return kept
 
 

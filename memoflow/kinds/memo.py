@@ -16,7 +16,6 @@ from __future__ import annotations
 
 import json
 import shutil
-import tempfile
 import time
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
@@ -26,6 +25,7 @@ from functools import cache
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from memoflow import owned
 from memoflow.backends import Place
 from memoflow.dataclass import dataclass
 from memoflow.errors import IntegrityError, NotFoundError
@@ -239,7 +239,8 @@ def restore_file(store: Store, entry: Entry, name: str, path: Path) -> None:
     """
     stored = f"{_FILES}{list(entry.files).index(name)}"
     path.parent.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(prefix=".memoflow-", dir=path.parent) as folder:
+    owned.reap(path.parent, ".memoflow-", most=1)
+    with owned.Directory(".memoflow-", path.parent) as folder:
         store.load(entry.ref, Path(folder), only=lambda each: each == stored)
         shutil.move(Path(folder, stored), path)
 

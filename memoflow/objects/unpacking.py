@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 import os
-import shutil
 import stat
 import unicodedata
-import uuid
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -15,6 +13,7 @@ from functools import partial
 from pathlib import Path
 from typing import BinaryIO
 
+from memoflow import owned
 from memoflow.backends import Backend
 from memoflow.backends.failures import reread, translated
 from memoflow.dataclass import dataclass
@@ -25,6 +24,8 @@ from memoflow.objects.linking import Proofs, linkable, whole_blob
 from memoflow.objects.manifest import File, Manifest, Piece
 from memoflow.objects.tree import kind
 
+_DRAFT = ".memoflow-"
+_MOST_REMOVED = 4  # drafts that killed loads left beside a target, by one load
 _THREADS = 4
 _JOB_BYTES = 16 << 20
 _FILE_BYTES = 64 << 10  # what making a file costs, as if it were so many bytes more
@@ -71,10 +72,12 @@ def drafted(into: Path) -> Iterator[Path]:
     """
     into = Path(os.path.abspath(into))
     is_there = into.is_dir()
-    name = f".memoflow-{uuid.uuid4().hex}"
-    draft = into / name if is_there else into.with_name(name)
+    folder = into if is_there else into.parent
     with translated("write", into):
-        draft.mkdir(parents=True)
+        folder.mkdir(parents=True, exist_ok=True)
+        owned.reap(folder, _DRAFT, most=_MOST_REMOVED)
+        made = owned.Directory(_DRAFT, folder, mode=0o777)  # It may become the target itself.
+        draft = Path(made.name)
         try:
             yield draft
             if is_there:
@@ -82,7 +85,7 @@ def drafted(into: Path) -> Iterator[Path]:
             else:
                 _move(draft, into)
         finally:
-            shutil.rmtree(draft, ignore_errors=True)
+            made.cleanup()
 
 
 def read_file(backend: Backend, file: File) -> bytes:

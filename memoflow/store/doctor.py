@@ -33,6 +33,7 @@ from memoflow.units import flag, readable, size, span
 
 _PREFIX = "METAFLOW_MEMOFLOW_"
 _MODES = ("on", "off", "read-only", "only")
+_LOADS = ("eager", "fresh", "none")
 _OLDEST_PYTHON = (3, 10)
 _OLDEST_METAFLOW = (2, 19)
 _SKEW_SECONDS = 60.0
@@ -101,6 +102,11 @@ def _mode(option: str, value: str) -> None:
         raise RequestError(f"{option} is one of {', '.join(_MODES)}, not {value!r}")
 
 
+def _load(option: str, value: str) -> None:
+    if value not in _LOADS:
+        raise RequestError(f"{option} is one of {', '.join(_LOADS)}, not {value!r}")
+
+
 def _any(option: str, value: str) -> None:
     pass
 
@@ -109,6 +115,8 @@ SETTINGS: Mapping[str, Callable[[str, str], Any]] = {
     f"{_PREFIX}ROOT": _any,
     f"{_PREFIX}MODE": _mode,
     f"{_PREFIX}REFRESH": _any,
+    f"{_PREFIX}CHECKPOINT": flag,
+    f"{_PREFIX}CHECKPOINT_LOAD": _load,
     f"{_PREFIX}MAX_SIZE": size,
     f"{_PREFIX}INSTALL": flag,
     f"{_PREFIX}CACHE_DIR": _any,

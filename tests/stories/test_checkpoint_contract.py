@@ -508,6 +508,8 @@ EAGER = """
                 "all": [r["metadata"]["of"] + " " + r["name"]
                         for r in c.list(full_namespace=True)],
                 "named": [r["name"] for r in c.list("aside", full_namespace=True)],
+                "not_within": [r["name"] for r in c.list("aside", within_task=False)],
+                "version": saved["version_id"],
             }
             if self.key:
                 c.load(self.key, "by parameter")
@@ -572,6 +574,14 @@ def test_list_of_the_full_namespace_is_newest_first(eager):  # bug 17
 
 def test_list_of_the_full_namespace_filters_by_name(eager):
     assert eager["second"]["named"] == ["aside", "aside"]
+
+
+def test_what_is_not_within_the_task_is_the_full_namespace(eager):
+    assert eager["second"]["not_within"] == ["aside", "aside"]
+
+
+def test_versions_count_from_0_over_all_runs(eager):
+    assert (eager["first"]["version"], eager["second"]["version"]) == (0, 3)
 
 
 def test_a_key_can_be_the_parameter_of_another_run(eager):

@@ -74,7 +74,8 @@ FLOW = """
 
             keys = Checkpoint()
             key = keys.generate_key("planned")
-            note(planned=[key, keys.save("one.txt", name="planned")["key"]])
+            saved = keys.save("one.txt", name="planned")
+            note(planned=[key, saved["key"]], again=keys.generate_key("x", saved["version_id"]))
             note(objects=[[o.name, o.key, o.to_dict()["key"]] for o in
                           Checkpoint().list("ordered", as_dict=False)],
                  dicts=[r["name"] for r in Checkpoint().list("ordered")],
@@ -203,6 +204,11 @@ def test_init_dir_makes_the_directory_under_temp_dir_root(seen):
 def test_generate_key_is_that_of_the_next_save(seen):
     planned, saved = seen["planned"]
     assert planned == saved
+
+
+def test_generate_key_of_a_version_has_its_number(seen):
+    number = seen["planned"][1].rpartition("/")[2].partition("-")[0]
+    assert seen["again"].rpartition("/")[2].startswith(f"{number}-")
 
 
 def test_list_as_objects(seen):

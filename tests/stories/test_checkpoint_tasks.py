@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import shutil
+
 import pytest
 
 from tests.stories.world import notes, once
@@ -203,8 +205,9 @@ def test_an_item_may_be_any_value(odd, kind):  # bug 14
 
 
 GANG = """
-    import os
-    from metaflow import FlowSpec, checkpoint, current, parallel, step
+    import os, time
+    from pathlib import Path
+    from metaflow import FlowSpec, checkpoint, current, parallel, retry, step
     from notes import here, note, tree
 
     class Gang(FlowSpec):
@@ -212,7 +215,8 @@ GANG = """
         def start(self):
             self.next(self.train, num_parallel=2)
 
-        @checkpoint(load_policy="eager", show_card=False)
+        @retry(times=1, minutes_between_retries=0)
+        @checkpoint(load_policy=os.environ.get("POLICY", "eager"), show_card=False)
         @parallel
         @step
         def train(self):
@@ -220,10 +224,16 @@ GANG = """
             node = current.parallel.node_index
             facts = {"id": c.task_identifier, "held": list(tree(c.directory)),
                      "control": current.parallel.control_task_id}
-            if os.environ.get("SAVE"):
+            if os.environ.get("SAVE") and str(node) in os.environ["SAVE"]:
                 here(c, **{f"node{node}": "x"})
                 facts["saved"] = [c.save(name=f"node {node} save {i}") for i in range(3)]
             note(**{f"node{node}": facts})
+            if os.environ.get("FAIL") and current.retry_count == 0:
+                for _ in range(600 * (node == 0)):  # until the other node has saved
+                    if '"node1"' in Path("notes.jsonl").read_text():
+                        break
+                    time.sleep(0.1)
+                raise RuntimeError("once")
             self.next(self.join)
 
         @step
@@ -257,7 +267,7 @@ GANG = """
 @once
 def gang(project):
     project.write("flow.py", GANG)
-    run = project.run(SAVE="1").run_id
+    run = project.run(SAVE="0,1").run_id
     first = notes(project)
     control = f"Gang/{run}/train/{first['node0']['control']}"
     listed = f"""
@@ -267,7 +277,15 @@ def gang(project):
     first["names"] = project.ask(listed)
     (project.folder / "notes.jsonl").unlink()
     project.run()
-    return first, notes(project)
+    second = notes(project)
+    (project.folder / "notes.jsonl").unlink()
+    project.run(SAVE="0,1", FAIL="1", POLICY="fresh")
+    third = notes(project)
+    shutil.rmtree(project.store)
+    project.run(SAVE="0")
+    (project.folder / "notes.jsonl").unlink()
+    project.run()
+    return first, second, third, notes(project)
 
 
 def test_a_gang_has_one_identifier(gang):  # better
@@ -288,9 +306,14 @@ def test_nodes_that_save_at_once_keep_all_of_theirs(gang):
     assert gang[0]["names"] == sorted(f"node {n} save {i}" for n in (0, 1) for i in range(3))
 
 
-def test_each_node_of_the_next_run_loads_the_gangs_latest(gang):  # better
-    assert len(gang[1]["node0"]["held"]) == 1
-    assert gang[1]["node1"]["held"] == gang[1]["node0"]["held"]
+@pytest.mark.parametrize("run", [1, 2], ids=["of the next run", "of the next attempt"])
+@pytest.mark.parametrize("node", ["node0", "node1"])
+def test_each_node_loads_its_own_shard(gang, node, run):  # better
+    assert gang[run][node]["held"] == [node]
+
+
+def test_nodes_that_saved_nothing_load_what_the_control_saved(gang):  # better
+    assert gang[3]["node0"]["held"] == gang[3]["node1"]["held"] == ["node0"]
 
 
 PLAIN = """

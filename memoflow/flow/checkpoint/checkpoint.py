@@ -16,6 +16,7 @@ from metaflow.metaflow_current import current
 
 from memoflow.errors import RequestError
 from memoflow.flow import artifact_store
+from memoflow.flow.checkpoint import policy
 from memoflow.flow.failures import CheckpointException, told_as
 from memoflow.flow.task import dependencies, launched
 from memoflow.flow.task.process import arguments_of_step
@@ -28,7 +29,6 @@ if TYPE_CHECKING:
     from memoflow.flow.checkpoint.checkpointer import Checkpointer
     from memoflow.flow.checkpoint.current_checkpoint import CurrentCheckpoint
 
-POLICIES = ("eager", "fresh", "none")
 _ON_CODE_CHANGE = ("warn", "load", "skip")
 
 # Artifacts that metaflow-checkpoint set: runs of it that are resumed have them still.
@@ -108,7 +108,7 @@ class CheckpointDecorator(StepDecorator):
             if value == "None":  # As `--with checkpoint:ttl=None` has it.
                 asked[option] = None
         for option, allowed, also in (
-            ("load_policy", POLICIES, (None,)),
+            ("load_policy", policy.POLICIES, (None,)),
             ("on_code_change", _ON_CODE_CHANGE, ()),
         ):
             if asked[option] not in allowed + also:
@@ -124,6 +124,7 @@ class CheckpointDecorator(StepDecorator):
         try:
             asked["show_card"] = flag("show_card", asked["show_card"])
             self._ttl = None if asked["ttl"] is None else duration("ttl", asked["ttl"])
+            self._policy = policy.of_run(asked["load_policy"])
         except RequestError as error:
             raise CheckpointException(f"@checkpoint {where}: {error}") from error
 
@@ -132,6 +133,13 @@ class CheckpointDecorator(StepDecorator):
 
     def add_to_package(self) -> list[tuple[str, str]]:
         return dependencies.package_files()
+
+    def runtime_step_cli(
+        self, cli_args: Any, retry_count: int, max_user_code_retries: int, ubf_context: Any
+    ) -> None:
+        given = policy.given()
+        if given is not None:
+            cli_args.env[policy.VARIABLE] = given
 
     def runtime_finished(self, exception: Any) -> None:
         from memoflow.flow import housekeeping
@@ -203,17 +211,16 @@ class CheckpointDecorator(StepDecorator):
             self._card.show(
                 self.name,
                 {
-                    "load policy": self.attributes["load_policy"] or "none",
+                    "load policy": self._policy,
                     "scope": mine.scope,
                     "identity": mine.identifier,
                 },
                 gather=self._checkpointer.note_subprocesses,
             )
         self._current.bring_in()
-        policy = self.attributes["load_policy"] or "none"
         loaded = None
-        if policy != "none":
-            loaded = self._current.load_latest(policy, self.attributes["on_code_change"])
+        if self._policy != "none":
+            loaded = self._current.load_latest(self._policy, self.attributes["on_code_change"])
         lineage = artifact_store.metadata_of_flow(retry_count)
         if loaded is not None:
             lineage += [

@@ -83,10 +83,11 @@ class Checkpointer:
         try:
             flow, run, step, task, identifier, scope, attempt = uid.split("/")
             fields = json.loads(told)
-            ttl = fields.pop("ttl_s", None)
+            ttl, own = fields.pop("ttl_s", None), fields.pop("own", None)
             options = Options(**fields, ttl=None if ttl is None else timedelta(seconds=ttl))
             pathspec = f"{flow}/{run}/{step}/{task}"
-            identity = Identity(flow, step, scope, identifier, pathspec, pathspec, int(attempt))
+            own = pathspec if own is None else f"{flow}/{run}/{step}/{own}"
+            identity = Identity(flow, step, scope, identifier, pathspec, own, int(attempt))
         except (TypeError, ValueError) as error:
             raise RequestError(
                 f"{UID}={uid!r} is not what a task with @checkpoint sets ({error}); pass it on to "
@@ -106,6 +107,7 @@ class Checkpointer:
                 "keep_last": self.options.keep_last,
                 "ttl_s": None if ttl is None else ttl.total_seconds(),
                 "code": self.options.code,
+                "own": self.identity.own.rpartition("/")[2],
             }
         )
         tell_subprocesses()
@@ -319,7 +321,8 @@ class Checkpointer:
         if len(store.keys(self.series)) <= count:
             return
         kept = {newest, *self._referred_to()}
-        gone = checkpoint.keep_last(store, self.series, self.identity.task, count, keep=kept)
+        one = self.identity
+        gone = checkpoint.keep_last(store, self.series, one.task, count, own=one.own, keep=kept)
         if gone and time.monotonic() - self._swept > _SWEEP_EVERY.total_seconds():
             self._swept = time.monotonic()
             store.sweep(keep_newer=_SWEEP_EVERY)

@@ -15,6 +15,7 @@ from memoflow.flow import saved
 from memoflow.flow.checkpoint.checkpointer import DEFAULT_NAME, Checkpointer, list_of_task, matching
 from memoflow.flow.failures import CheckpointException, told_as
 from memoflow.flow.reference import Reference
+from memoflow.flow.task.identity import Identity
 from memoflow.flow.task.scratch import Scratch
 from memoflow.kinds import checkpoint
 from memoflow.kinds.checkpoint import Checkpoint
@@ -102,17 +103,19 @@ class CurrentCheckpoint:
         attempt: int | None = None,
         full_namespace: bool = False,
         metadata: Mapping[str, Any] | None = None,
+        within_task: bool = True,
     ) -> list[dict[str, Any]]:
         """Return references, newest first: of this task in all its attempts, unless told otherwise.
 
-        `task` is a Task or its pathspec. `full_namespace` takes in what tasks of the same identity
-        saved in any run. `metadata` keeps those that were saved with all of its items.
+        `task` is a Task or its pathspec. `full_namespace`, or `within_task` False, takes in what
+        tasks of the same identity saved in any run. `metadata` keeps those that were saved with
+        all of its items.
         """
         with told_as(CheckpointException):
             if task is not None:
                 listed = list_of_task(self._checkpointer.where, task)
             else:
-                listed = self._checkpointer.list(full_namespace=full_namespace)
+                listed = self._checkpointer.list(full_namespace=full_namespace or not within_task)
             return matching(listed, name=name, attempt=attempt, metadata=metadata)
 
     def load(self, reference: Any, path: str | os.PathLike[str] | None = None) -> None:
@@ -164,10 +167,16 @@ class CurrentCheckpoint:
 
     def _candidates(self, policy: str) -> Iterator[Checkpoint]:
         mine = self._checkpointer.identity
+        found = self._of_policy(policy)
+        yield from _of_node(list(found), mine) if mine.is_gang else found
+
+    def _of_policy(self, policy: str) -> Iterator[Checkpoint]:
+        """Yield what any node of a gang may load."""
+        mine = self._checkpointer.identity
         if mine.attempt > 0:  # Or there can be none of this task.
             for one in self._checkpointer.of_task(self._say):
                 # Not of this attempt: in a gang another node may have begun, and all nodes are
-                # to start from the same.
+                # to start from the same attempt.
                 if one.about.latest and one.about.attempt < mine.attempt:
                     yield one
         if policy == "eager":
@@ -258,3 +267,15 @@ class CurrentCheckpoint:
             except MemoflowError as error:
                 # The checkpoint itself is stored; only what changed since cannot be told later.
                 self._say(f"The code that made it could not be noted: {error}")
+
+
+def _of_node(found: list[Checkpoint], mine: Identity) -> list[Checkpoint]:
+    """Return what a node of a gang loads: what it saved itself in whatever run, else the control's.
+
+    A node that never saved must not load the shard of another, but what one node saved for all.
+    """
+    nodes = {one.about.node for one in found}
+    node = checkpoint.node_of(mine.own, mine.task)
+    if node not in nodes:
+        node = "" if "" in nodes or len(nodes) != 1 else nodes.pop()
+    return [one for one in found if one.about.node == node]

@@ -69,7 +69,7 @@ class Audit:
         left = dict(vars(self._flow))
         try:
             self._merged = set(self._flow._datastore._objects)
-            came_to = transition.keep(self._flow, node)
+            came_to = transition.keep(self._flow, node, self._mask)
             left |= self._bound_unread(left)
             self._restore(left)
             for name, line in self._compared(left, wanted):

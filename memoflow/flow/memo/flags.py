@@ -1,4 +1,4 @@
-"""Flags of `run` and `resume`: --memo and --memo-refresh, for the command line and Runner.
+"""Flags of `run` and `resume`: --memo, --memo-refresh, --checkpoint-load; for Runner as well.
 
 Imported while Metaflow loads its plugins, so it stays light.
 """
@@ -12,6 +12,7 @@ from metaflow._vendor import click
 from metaflow.cli_components.utils import LazyGroup
 from metaflow.exception import CommandException
 
+from memoflow.flow.checkpoint import policy
 from memoflow.flow.memo import early
 from memoflow.flow.task import launched
 from memoflow.flow.task.process import forget_outer_task
@@ -81,6 +82,7 @@ def _add_options(command: Any) -> None:
             help="Run this memoized step anew and record its result: a step, STEP+ for it and "
             "all after it, or all. Can be given several times.",
         ),
+        policy.option(),
     ]
     for attribute in ("params", "original_params"):
         params = getattr(command, attribute, None)

@@ -24,7 +24,7 @@ from memoflow.flow.memo import besides, config_parts, scope
 from memoflow.flow.memo.besides import Besides
 from memoflow.flow.memo.decision import Decision, Reason, reason_of
 from memoflow.flow.memo.flags import MODES, given, steps_to_refresh
-from memoflow.flow.memo.options import Options, choice
+from memoflow.flow.memo.options import Options, choice, names
 from memoflow.flow.memo.parents import INTERNAL, FlowShape, Parents, UndecidedError
 from memoflow.flow.memo.session import Session
 from memoflow.flow.memo.uncached import Seen
@@ -84,7 +84,7 @@ class Memoized:
         *,
         key: Callable[[], bytes] = bytes,
     ) -> None:
-        self.mask = Mask(options.mask, key)
+        self.mask = Mask(_masked_names(flow, graph), key)
         self.step = step
         self.options = options
         self.shape = FlowShape.of(flow)
@@ -185,8 +185,8 @@ class Memoized:
         """
         if self.options.inputs is None:
             return None
-        names = (*self.options.inputs, *self.revisions)
-        return tuple(name for name in names if not self.ignores(name))
+        listed = (*self.options.inputs, *self.revisions)
+        return tuple(name for name in listed if not self.ignores(name))
 
     def commit_of(self, wanted: Wanted, run_id: str, origin: str | None) -> str:
         """Return the commit that a run goes by for a branch or tag of the Hub.
@@ -204,6 +204,17 @@ class Memoized:
             self._unreachable[wanted.name] = UndecidedError(str(error))
             raise self._unreachable[wanted.name] from error
         return commit
+
+
+def _masked_names(flow: Any, graph: Any) -> frozenset[str]:
+    """Return the names that `mask=` of any step lists: a value is as secret in the next one."""
+    return frozenset(
+        name
+        for node in graph
+        for deco in getattr(flow, node.name).decorators
+        if deco.name == "memoize"
+        for name in names("mask", deco.attributes["mask"] or ())
+    )
 
 
 def look_up(
@@ -243,9 +254,9 @@ def look_up(
     seen: list[tuple[Part, ...]] = []
     spoilt: Decision | None = None
     undecided: UndecidedError | None = None
-    for names in sets:
+    for read_set in sets:
         try:
-            inputs = tuple(parents.read(name) for name in names)
+            inputs = tuple(parents.read(name) for name in read_set)
         except UndecidedError as error:
             undecided = error
             continue
@@ -276,13 +287,13 @@ def lease_keys(memoized: Memoized, parents: Parents, store: Store) -> Iterator[K
     reads. Then the values of what it is known to read: so of tasks that start elsewhere, too.
     """
     listed = memoized.listed()
-    names = listed
+    known = listed
     if listed is None:
         yield memo.start_key(memoized.scope_key, _start(parents))
-        names = next(memo.read_sets(store, memoized.scope_key, fresh=True), None)
-    if names is not None:
+        known = next(memo.read_sets(store, memoized.scope_key, fresh=True), None)
+    if known is not None:
         with suppress(UndecidedError):
-            yield memo.results_key(memoized.scope_key, tuple(map(parents.read, names)))
+            yield memo.results_key(memoized.scope_key, tuple(map(parents.read, known)))
 
 
 def _start(parents: Parents) -> list[Part]:

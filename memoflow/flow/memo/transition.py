@@ -6,12 +6,17 @@ from typing import Any
 
 from metaflow.flowspec import ParallelUBF
 
+from memoflow.masking import ANY, Mask
+
 _ALWAYS = ("_foreach_var", "_foreach_num_splits")
 _OF_A_FOREACH = ("_foreach_values", "_unbounded_foreach")
 
 
-def keep(flow: Any, node: Any) -> dict[str, Any]:
-    """Return what a step that has just run decided with `self.next`."""
+def keep(flow: Any, node: Any, mask: Mask = ANY) -> dict[str, Any]:
+    """Return what a step that has just run decided with `self.next`.
+
+    Without the items of a foreach over passwords: Metaflow has them to show them only.
+    """
     kept = {name: getattr(flow, name, None) for name in _ALWAYS}
     if flow._transition is not None:
         steps, foreach = flow._transition
@@ -20,6 +25,8 @@ def keep(flow: Any, node: Any) -> dict[str, Any]:
         for name in _OF_A_FOREACH:
             if name in vars(flow):
                 kept[name] = vars(flow)[name]
+        if mask.conceals(str(kept["_foreach_var"]), kept.get("_foreach_values")):
+            kept["_foreach_values"] = None
         if node.parallel_foreach:
             kept["num_parallel"] = flow._parallel_ubf_iter.num_parallel
     return kept

@@ -213,7 +213,7 @@ class Task:
                 self._remarks.say(f"audit: {self._memoized.step} {self._audit.line}")
                 return None
         elif exception is None:
-            self._left.going_on = transition.keep(flow, self._memoized.node)
+            self._left.going_on = transition.keep(flow, self._memoized.node, self._memoized.mask)
             if self._watch is not None:
                 # Now, while what was set is still in memory.
                 held = [value for name, value in vars(flow).items() if name not in INTERNAL]

@@ -36,6 +36,7 @@ class Identity:
     own: str
     attempt: int
     legacy_scope: str = ""  # of metaflow-checkpoint; empty where it is the same
+    is_gang: bool = False
 
 
 def of_task(flow: Any, *, parallel: bool) -> tuple[Identity, list[str]]:
@@ -63,6 +64,7 @@ def of_task(flow: Any, *, parallel: bool) -> tuple[Identity, list[str]]:
         own=own,
         attempt=int(current.retry_count),
         legacy_scope=legacy_scope,
+        is_gang=control is not None,
     )
     return identity, notes
 

@@ -4,51 +4,62 @@ from __future__ import annotations
 
 import glob
 import os
-import shutil
 import tempfile
 
+from memoflow import owned
 from memoflow.kinds.legacy_identity import pathspec_hash
+
+PREFIX = "metaflow_"
+_MOST_REMOVED = 2  # directories of other dead tasks, by one task: it waits for that
 
 
 class Scratch:
     """Directories that live as long as an attempt, made below `root` or where temporary files go.
 
     `owner` is what no other task on this machine has: a killed attempt cannot remove its own
-    directories, so the next one of the same owner does. A forked child removes none but its own.
+    directories, so the next one of the same owner does, and each task removes some that dead ones
+    of any flow left on this machine. A forked child removes none but its own.
     """
 
     def __init__(self, kind: str, owner: str, attempt: int, root: str | None) -> None:
         # Absolute, since a step may change its working directory.
         self._root = None if root is None else os.path.abspath(root)
-        self._prefix = f"metaflow_{kind}_{pathspec_hash(owner)}_"
+        self._prefix = f"{PREFIX}{kind}_{pathspec_hash(owner)}_"
         self._attempt = attempt
         self._process = os.getpid()
-        self._made: dict[str, int] = {}  # and by which process
+        self._made: dict[str, tuple[int, owned.Directory]] = {}  # and by which process
         self._remove_up_to(attempt - 1)
+        owned.reap(self._folder, PREFIX, most=_MOST_REMOVED)
 
     def new(self) -> str:
         """Make a directory, and return it."""
         if self._root is not None:
             os.makedirs(self._root, exist_ok=True)
-        made = tempfile.mkdtemp(prefix=f"{self._prefix}{self._attempt}_", dir=self._root)
-        self._made[made] = os.getpid()
-        return made
+        made = owned.Directory(f"{self._prefix}{self._attempt}_", self._root)
+        self._made[made.name] = os.getpid(), made
+        return made.name
 
     def remove(self, path: str) -> None:
         """Remove a directory that this process made; any other stays."""
-        if self._made.get(path) == os.getpid():
-            shutil.rmtree(path, ignore_errors=True)
+        process, made = self._made.get(path, (None, None))
+        if made is not None and process == os.getpid():
+            made.cleanup()
             del self._made[path]
 
     def clean_up(self) -> None:
         """Remove all that is left, of forked children as well."""
         if os.getpid() == self._process:
+            for _, made in self._made.values():
+                made.cleanup()
             self._remove_up_to(self._attempt)
             self._made.clear()
 
+    @property
+    def _folder(self) -> str:
+        return self._root or tempfile.gettempdir()
+
     def _remove_up_to(self, last: int) -> None:
-        root = glob.escape(self._root or tempfile.gettempdir())
-        for left in glob.glob(f"{root}/{self._prefix}*"):
+        for left in glob.glob(f"{glob.escape(self._folder)}/{self._prefix}*"):
             attempt = os.path.basename(left).removeprefix(self._prefix).partition("_")[0]
             if attempt.isdigit() and int(attempt) <= last:
-                shutil.rmtree(left, ignore_errors=True)
+                owned.forget(left.removesuffix(owned.LOCK))

@@ -17,6 +17,10 @@ MEMOFLOW_ROOT = from_conf("MEMOFLOW_ROOT", launched.setting("MEMOFLOW_ROOT"))
 MEMOFLOW_MODE = from_conf("MEMOFLOW_MODE", launched.setting("MEMOFLOW_MODE"))
 # Steps to run anew, separated by commas: `fit`, `fit+` (and all after it) or `all`.
 MEMOFLOW_REFRESH = from_conf("MEMOFLOW_REFRESH", launched.setting("MEMOFLOW_REFRESH"))
+# eager, fresh or none; None means what each @checkpoint says.
+MEMOFLOW_CHECKPOINT_LOAD = from_conf(
+    "MEMOFLOW_CHECKPOINT_LOAD", launched.setting("MEMOFLOW_CHECKPOINT_LOAD")
+)
 # Budget of the store, such as "50GB"; least recently used entries go first.
 MEMOFLOW_MAX_SIZE = from_conf("MEMOFLOW_MAX_SIZE", launched.setting("MEMOFLOW_MAX_SIZE"))
 # Whether a task may install what memoflow needs and its image has not.

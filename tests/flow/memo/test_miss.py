@@ -15,6 +15,7 @@ from memoflow.flow.memo.decision import Decision, Reason
 from memoflow.flow.memo.options import Options
 from memoflow.flow.memo.uncached import Uncached
 from memoflow.kinds import evicted, memo
+from memoflow.masking import ANY
 from memoflow.store import Store, open_store
 
 CODE = (Part("code", "fit()", "1", "flow.py:9", source="def fit(): pass"),)
@@ -82,6 +83,7 @@ def step(code: Any = CODE, **options: Any) -> Any:
         options=Options(**options),
         shape=SimpleNamespace(flow=SimpleNamespace(__name__="Sweep")),
         spelled=lambda option, names: f"{option}={names}",
+        mask=ANY,
         matched=set(),
     )
 

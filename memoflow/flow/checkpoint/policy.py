@@ -1,0 +1,56 @@
+"""Policy: which checkpoint steps begin from: as the run was told, else as each @checkpoint says.
+
+Imported while Metaflow loads its plugins, so it stays light.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from metaflow import metaflow_config
+from metaflow._vendor import click
+
+from memoflow.errors import RequestError
+from memoflow.flow.task import launched
+
+POLICIES = ("eager", "fresh", "none")
+_SETTING = "MEMOFLOW_CHECKPOINT_LOAD"
+VARIABLE = f"METAFLOW_{_SETTING}"
+
+# What the command line of this process asked for; the worker is told through its environment.
+_given: dict[str, str | None] = {"load": None}
+
+
+def option() -> Any:
+    """Return `--checkpoint-load`, for `run` and `resume`."""
+
+    def keep(ctx: Any, param: Any, value: str | None) -> str | None:
+        _given["load"] = value
+        launched.note_setting(_SETTING, value or "")
+        return value
+
+    return click.Option(
+        ("--checkpoint-load", "checkpoint_load"),
+        type=click.Choice(POLICIES),
+        default=None,
+        expose_value=False,
+        callback=keep,
+        help="What steps with @checkpoint load before they start, whatever load_policy= says: the "
+        "latest of any run (eager), on a retry that of the task itself (fresh), or nothing (none).",
+    )
+
+
+def given() -> str | None:
+    """Return what the command line asks for, None if nothing."""
+    return _given["load"]
+
+
+def of_run(own: str | None) -> str:
+    """Return the policy that holds for a step whose decorator says `own`.
+
+    RequestError for a setting that is none.
+    """
+    setting = getattr(metaflow_config, _SETTING, None)
+    if setting and setting not in POLICIES:
+        raise RequestError(f"{VARIABLE} is one of {', '.join(POLICIES)}, not {setting!r}")
+    return given() or setting or own or "none"
