@@ -52,21 +52,29 @@ def read_format(backend: Backend, *, make: bool = True) -> Format:
         data = backend.read(NAME, most_bytes=_LARGEST_BYTES)
     try:
         fields = parsed(data or b"")
-        typed = Fields(fields)
         version = fields["format"]
-        found = Format(typed.text("id"), typed.flag("conditional", True))
-        if type(version) is not int or (version <= VERSION and not _is_whole(fields)):
-            raise ValueError("its fields are not what they should be")
+        if type(version) is not int:
+            raise ValueError("its format is no number")
+        # What a newer one has in its fields is for it to say.
+        found = _found(fields) if version <= VERSION else None
     except (ValueError, TypeError, KeyError, RecursionError) as error:
         raise IntegrityError(
             f"{NAME} of the store in {backend} is damaged ({error}); if the store's refs and "
             f"blobs are whole, remove {NAME}: a new one is written"
         ) from None
-    if version > VERSION:
+    if found is None:
         raise FormatError(
             f"the store in {backend} has format {version}, this memoflow knows {VERSION}; "
             "upgrade memoflow, or name another store"
         )
+    return found
+
+
+def _found(fields: dict[str, Any]) -> Format:
+    typed = Fields(fields)
+    found = Format(typed.text("id"), typed.flag("conditional", True))
+    if not _is_whole(fields):
+        raise ValueError("its fields are not what they should be")
     return found
 
 
