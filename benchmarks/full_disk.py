@@ -64,7 +64,16 @@ def _round(kind: str, what: str, words: list[str], seed: int) -> int:
         fill(place / "other", what)
         environment = os.environ | {"METAFLOW_MEMOFLOW_CACHE_DIR": str(place / "cache")}
         done = subprocess.run(
-            [sys.executable, "-m", "memoflow", "--root", str(place / "store"), *words, "--json"],
+            [
+                sys.executable,
+                "-m",
+                "memoflow",
+                "--root",
+                str(place / "store"),
+                *words,
+                "--yes",
+                "--json",
+            ],
             capture_output=True,
             text=True,
             check=False,

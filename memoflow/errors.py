@@ -65,3 +65,10 @@ class LeaseLostError(MemoflowError):
 
 class FormatError(MemoflowError):
     """The store was written by a newer memoflow."""
+
+
+def condition(error: IntegrityError | NotFoundError) -> str:
+    """Return in words why something cannot be loaded: it is not signed, gone or damaged."""
+    if isinstance(error, UnsignedError):
+        return "is not signed with a key of ours"
+    return "is gone" if isinstance(error, NotFoundError) else "is damaged"

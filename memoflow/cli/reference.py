@@ -42,6 +42,7 @@ as JSON.
 | 1 | an error: no store, nothing of that name, a backend that failed, something protected |
 | 2 | not understood: an unknown verb or option, an ambiguous name, no unit, or no `--yes` |
 | 3 | damage found, by `verify` or by reading what is damaged |
+| 4 | not all could be read, by `verify`; what could be is whole |
 | 130, 141 | interrupted; nobody reads the output any more (`\\| head`) |
 
 **Nothing is lost by accident.** What removes anything has `--dry-run`, shows a table by kind, and

@@ -54,9 +54,7 @@ def verify(asked: Asked, *, read_data: bool, repair: bool) -> Answer:
         click.echo(f"{count}" + f", {harmless} harmless" * bool(harmless) + f"; {how}")
         if unread := sum(each.unread for each in problems):
             files = "1 file" if unread == 1 else f"{unread} files"
-            click.echo(
-                f"{files} could not be read, which is no damage; see to the disk, then again"
-            )
+            click.echo(f"{files} could not be read, and may be whole: see to the disk")
 
     def data() -> dict[str, Any]:
         return {

@@ -160,6 +160,8 @@ def load(where: ArtifactStore, reference: Any, into: Path, *, writable: bool) ->
     linked = not writable and ref.key.kind in (model.KIND, hub.KIND)
     try:
         where.store.load(ref, into, linked=linked)
+    except UnsignedError:
+        raise  # Which says what to do, and of no damage.
     except IntegrityError as error:
         raise IntegrityError(
             f"{text} is damaged and was not loaded: {error}; load another one, or save it again"

@@ -22,7 +22,7 @@ from pathlib import Path
 from typing import Any
 
 from memoflow.dataclass import dataclass
-from memoflow.errors import IntegrityError, NotFoundError
+from memoflow.errors import IntegrityError, NotFoundError, UnsignedError
 from memoflow.fields import Fields, loaded, texts
 from memoflow.fingerprint import Fingerprint, Part
 from memoflow.names import Key, Ref
@@ -196,6 +196,8 @@ def newest_first(
             yield read(store, ref)
         except NotFoundError:
             continue  # Forgotten meanwhile.
+        except UnsignedError as error:
+            say(f"Checkpoint {ref.key} is passed over: {error}")
         except IntegrityError as error:
             say(f"Checkpoint {ref.key} is damaged and set aside: {error}")
 

@@ -201,7 +201,7 @@ def _numbers(version: str) -> tuple[int, ...]:
 def _of_backend(backend: Backend, cache: Path, clock: Callable[[], float]) -> Iterator[Check]:
     found = None
     if backend.read(NAME) is None:
-        yield _warning("store", f"there is none in {backend}", "the first save makes one")
+        yield _fine("store", f"there is none yet in {backend}; the first save makes one")
     else:
         try:
             found = read_format(backend, make=False)
@@ -211,10 +211,11 @@ def _of_backend(backend: Backend, cache: Path, clock: Callable[[], float]) -> It
             yield _trouble("store", str(error), f"remove {NAME} if refs and blobs are whole")
         else:
             yield _fine("store", f"{found.id} in {backend}, format {VERSION}")
-    if _is_writable_root(backend):
+    if not isinstance(backend, Local) or os.path.isdir(backend.root):
         yield from _tried(backend, found, clock)
     else:
-        yield _trouble("permissions", f"{backend} cannot be written here", _WRITE)
+        # To try it would be to make it.
+        yield _of_place_to_be(backend.root)
     aside = sum(1 for _ in backend.list(QUARANTINE))
     if aside:
         what = f"{aside} damaged files were set aside in {QUARANTINE}/"
@@ -226,9 +227,23 @@ def _of_backend(backend: Backend, cache: Path, clock: Callable[[], float]) -> It
 _WRITE = "hits are served, nothing is saved; let this user write there"
 
 
-def _is_writable_root(backend: Backend) -> bool:
-    """Tell whether trying to write would make no directory that is not there."""
-    return not isinstance(backend, Local) or backend.root.is_dir()
+def _of_place_to_be(root: Path) -> Check:
+    """Return whether the directory of a store can be made that is not there."""
+    there = _nearest(root)
+    if not os.path.isdir(there):
+        what = f"{root} cannot be made: {there} is no directory"
+        return _trouble("permissions", what, "move that away, or keep the store elsewhere")
+    if not os.access(there, os.W_OK | os.X_OK):
+        what = f"{root} cannot be made: {there} cannot be written here"
+        return _trouble("permissions", what, _WRITE)
+    return _fine("permissions", f"{root} is made by the first save: {there} can be written")
+
+
+def _nearest(place: Path) -> Path:
+    """Return a place, or what there is of the directories above it."""
+    while not os.path.lexists(place) and place != place.parent:
+        place = place.parent
+    return place
 
 
 def _tried(backend: Backend, found: Format | None, clock: Callable[[], float]) -> Iterator[Check]:
@@ -326,7 +341,7 @@ def _of_machine(backend: Backend, cache: Path) -> Iterator[Check]:
 
 
 def _of_file_system(root: Path) -> Iterator[Check]:
-    if not root.is_dir():
+    if not os.path.isdir(root):
         return
     kind = network_file_system(root)
     if kind:
@@ -350,12 +365,13 @@ def _of_file_system(root: Path) -> Iterator[Check]:
     else:
         what = "it has no hard links: artifacts and models are copied"
         yield _warning("file system", what, "put the store on ext4, XFS, btrfs or APFS")
-    yield _of_way(way)
+    yield of_way(way)
     copies = "shares blocks of copies" if shares else "copies byte by byte: loads cost their size"
     yield _fine("file system", f"it {copies}")
 
 
-def _of_way(way: exclusive.Way) -> Check:
+def of_way(way: exclusive.Way) -> Check:
+    """Return by which way of giving names none is lost here, or that there is none."""
     if way is exclusive.by_look:
         what = "it has no hard links, locks, or renames that replace nothing: one of two saves "
         what += "under one name at the same time may be lost"
@@ -386,19 +402,15 @@ def _shares(file: Path) -> bool:
 
 
 def _of_cache(cache: Path) -> Iterator[Check]:
-    there = cache
-    while not there.exists() and there != there.parent:
-        there = there.parent
-    if not there.is_dir() or not os.access(there, os.W_OK | os.X_OK):
+    there = _nearest(cache)
+    if not os.path.isdir(there) or not os.access(there, os.W_OK | os.X_OK):
         what = f"the cache cannot be in {cache}: {there} cannot be written here"
         advice = f"let this user write there, or name another in {_PREFIX}CACHE_DIR"
         yield _warning("permissions", what, advice)
 
 
 def _of_space(name: str, place: Path) -> Iterator[Check]:
-    there = place
-    while not there.exists() and there != there.parent:
-        there = there.parent
+    there = _nearest(place)
     try:
         free = shutil.disk_usage(there).free
     except OSError:

@@ -9,10 +9,10 @@ from typing import Any
 
 import pytest
 
-from memoflow.backends import Backend, Local, Memory, Unconditional
+from memoflow.backends import Backend, Local, Memory, Unconditional, exclusive
 from memoflow.errors import BackendDeniedError
 from memoflow.store import doctor, open_store
-from memoflow.store.doctor import Check, Verdict, examine, of_settings, of_versions
+from memoflow.store.doctor import Check, Verdict, examine, of_settings, of_versions, of_way
 from tests.faults import Faulty
 from tests.store.conftest import FILES, KEY
 from tests.unprivileged import as_nobody
@@ -57,9 +57,56 @@ def test_nothing_is_left_behind(place: Path) -> None:
 
 
 def test_no_store_is_made_where_there_is_none(tmp_path: Path) -> None:
-    what = named(look(Local(tmp_path / "no"), tmp_path), "store", Verdict.WARNING)
-    assert "there is none" in what
+    what = named(look(Local(tmp_path / "no"), tmp_path), "store", Verdict.FINE)
+    assert "there is none yet" in what
     assert list(tmp_path.iterdir()) == []
+
+
+def test_a_store_that_can_be_made_is_no_trouble(tmp_path: Path) -> None:
+    checks = look(Local(tmp_path / "project" / ".metaflow" / "memoflow"), tmp_path)
+    assert {check.verdict for check in checks} <= {Verdict.FINE, Verdict.WARNING}
+    assert "is made by the first save" in named(checks, "permissions", Verdict.FINE)
+
+
+def test_a_store_that_cannot_be_made_is_trouble(tmp_path: Path) -> None:
+    (tmp_path / "file").write_bytes(b"")
+    checks = look(Local(tmp_path / "file" / "memoflow"), tmp_path)
+    assert "is no directory" in named(checks, "permissions", Verdict.TROUBLE)
+
+
+def test_a_store_that_may_not_be_made_is_trouble() -> None:
+    def act() -> None:
+        checks = look(Local(Path("/memoflow-of-nobody")), Path("/tmp"))
+        assert "/ cannot be written here" in named(checks, "permissions", Verdict.TROUBLE)
+
+    as_nobody(act)
+
+
+def test_a_store_where_nothing_may_be_looked_at_is_trouble(tmp_path: Path) -> None:
+    tmp_path.chmod(0o700)
+
+    def act() -> None:
+        checks = look(Local(tmp_path / "in" / "memoflow"), Path("/tmp"))
+        assert "Permission denied" in named(checks, "store", Verdict.TROUBLE)
+
+    as_nobody(act)
+
+
+@pytest.mark.parametrize(
+    ("way", "verdict", "what"),
+    [
+        (exclusive.by_link, Verdict.FINE, "hard links see to it"),
+        (exclusive.by_rename, Verdict.FINE, "renames that replace nothing"),
+        (exclusive.by_lock, Verdict.FINE, "a lock sees to it"),
+        (exclusive.by_look, Verdict.TROUBLE, "may be lost"),
+    ],
+)
+def test_it_says_what_keeps_names_from_being_overwritten(
+    way: exclusive.Way, verdict: Verdict, what: str
+) -> None:
+    check = of_way(way)
+    assert check.verdict is verdict
+    assert what in check.what
 
 
 def test_a_setting_that_is_none_is_named_with_the_one_that_was_meant() -> None:

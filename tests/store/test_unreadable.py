@@ -6,13 +6,15 @@ import builtins
 import errno
 import io
 import os
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
+from click.testing import CliRunner
 
 from memoflow.backends import Local
+from memoflow.cli.main import main
 from memoflow.errors import BackendUnavailableError
 from memoflow.names import Key
 from memoflow.objects import is_whole
@@ -45,7 +47,7 @@ class _Failing(io.FileIO):
 
 
 @pytest.fixture
-def hurt(monkeypatch: pytest.MonkeyPatch) -> Iterator[Hurt]:
+def hurt(monkeypatch: pytest.MonkeyPatch) -> Hurt:
     """Let the next reads of a file fail: one, or all."""
     left: dict[str, dict[str, int]] = {}
     real = builtins.open
@@ -94,6 +96,16 @@ def test_what_cannot_be_read_is_named_and_left_alone(store: Store, hurt: Hurt, n
     assert all(str(path) in each.what and not each.done for each in problems)
     assert files(store) == before
     assert store.quarantined() == []
+
+
+def test_the_exit_code_says_that_not_all_could_be_read(store: Store, hurt: Hurt) -> None:
+    path = files(store)[0]
+    hurt(path)
+    done = CliRunner().invoke(main, ["--root", str(store.backend), "verify", "--read-data"])
+    assert done.exit_code == 4
+    assert str(path) in done.stdout
+    assert "1 file could not be read, and may be whole" in done.stdout
+    assert "damaged" not in done.stdout
 
 
 def test_the_rest_is_checked_all_the_same(store: Store, hurt: Hurt) -> None:

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from memoflow import fingerprint
-from memoflow.errors import IntegrityError, MemoflowError, NotFoundError
+from memoflow.errors import IntegrityError, MemoflowError, NotFoundError, condition
 from memoflow.fingerprint import Fingerprint
 from memoflow.flow import saved
 from memoflow.flow.checkpoint.checkpointer import DEFAULT_NAME, Checkpointer, list_of_task, matching
@@ -212,7 +212,8 @@ class CurrentCheckpoint:
         try:
             where.store.load(one.ref, Path(self.directory))
         except (IntegrityError, NotFoundError) as error:
-            self._say(f"Checkpoint {one.ref.key} is damaged ({error}); trying the one before")
+            what = f"Checkpoint {one.ref.key} {condition(error)}"
+            self._say(f"{what} ({error}); trying the one before")
             return False
         self._info = Reference(saved.of_checkpoint(where, one))
         self._checkpointer.note(
@@ -239,7 +240,8 @@ class CurrentCheckpoint:
         try:
             self._checkpointer.where.legacy.load(old, Path(self.directory))
         except (IntegrityError, NotFoundError) as error:
-            self._say(f"Checkpoint {old['key']} is damaged ({error}); trying the one before")
+            what = f"Checkpoint {old['key']} {condition(error)}"
+            self._say(f"{what} ({error}); trying the one before")
             return False
         self._info = Reference(old)
         self._checkpointer.note_reference(

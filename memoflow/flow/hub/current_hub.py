@@ -10,7 +10,7 @@ from itertools import chain, count
 from pathlib import Path
 from typing import Any
 
-from memoflow.errors import IntegrityError, NotFoundError
+from memoflow.errors import IntegrityError, NotFoundError, condition
 from memoflow.flow import saved
 from memoflow.flow.artifact_store import ArtifactStore
 from memoflow.flow.cards.journal import Act, Journal
@@ -159,7 +159,8 @@ class CurrentHub:
             store.load(snapshot.ref, Path(into), linked=not asked.writable)
         except (IntegrityError, NotFoundError) as error:
             # The store has forgotten it by now, and the Hub has it still.
-            self._say(f"{asked.wanted.repo} is damaged in the store ({error}); getting it again")
+            what = f"{asked.wanted.repo} {condition(error)} in the store"
+            self._say(f"{what} ({error}); getting it again")
             snapshot = self._get(asked)
             store.load(snapshot.ref, Path(into), linked=not asked.writable)
         took_s = self._note("loaded", snapshot, began, clock, why=why)

@@ -18,6 +18,7 @@ from memoflow.errors import (
     NoFingerprintError,
     NotFoundError,
     RequestError,
+    UnsignedError,
 )
 from memoflow.fingerprint import Fingerprint, Part, differences
 from memoflow.flow.memo import besides, config_parts, scope
@@ -337,6 +338,8 @@ def _usable(
         entry = memo.find(
             store, memoized.scope_key, inputs, ask=asked.now, fresh=fresh, mask=memoized.mask
         )
+    except UnsignedError:
+        return None  # Not ours to use, as if it were not there.
     except (IntegrityError, NotFoundError) as error:
         return Decision.miss(Reason.DAMAGED, f"{error}; it is quarantined")
     if entry is None:
