@@ -28,7 +28,7 @@ _CLASS_METHODS = frozenset({"__class_getitem__", "__init_subclass__", "__new__"}
 def follow_function(walk: Walk, f: types.FunctionType) -> str:
     """Return the token of a function; follow it, now or when its turn comes."""
     module = str(f.__globals__.get("__name__", "?"))
-    qualname = getattr(f.__code__, "co_qualname", f.__qualname__)
+    qualname = _written_name(f)
     if walk.flow:
         qualname = walk.flow.called(module, qualname)
     path = _path(f)
@@ -51,10 +51,21 @@ def follow_function(walk: Walk, f: types.FunctionType) -> str:
     return token
 
 
+def _written_name(f: types.FunctionType) -> str:
+    """Return the qualified name of a function as it is written, whatever a decorator made of it."""
+    known: str | None = getattr(f.__code__, "co_qualname", None)
+    if known is not None:
+        return known
+    # Before Python 3.11 the file alone tells, if the name was changed at all.
+    is_changed = hasattr(f, "__wrapped__") or f.__name__ != f.__code__.co_name
+    written = function_source(_path(f), f.__code__) if is_changed else None
+    return (written[0].qualname(written[1]) if written else "") or f.__qualname__
+
+
 def _other_name(walk: Walk, f: types.FunctionType) -> str:
     """Return the name that a decorator gave a function: one wrapper has it for each it wraps."""
     code, module = f.__code__, str(f.__module__)
-    written = getattr(code, "co_qualname", f.__qualname__)
+    written = _written_name(f)
     plain = f.__qualname__.rpartition(".")[2] == code.co_name
     if module == f.__globals__.get("__name__", "?") and f.__qualname__ == written and plain:
         return ""

@@ -84,6 +84,25 @@ class Source:
     def place(self, node: ast.AST) -> str:
         return f"{os.path.basename(self.path)}:{lines_of(node)[0]}"
 
+    def qualname(self, node: ast.AST) -> str:
+        """Return the name that Python gives a function by where it is written."""
+        return self._qualnames.get(id(node), "")
+
+    @functools.cached_property
+    def _qualnames(self) -> dict[int, str]:
+        found: dict[int, str] = {}
+        todo: list[tuple[ast.AST, str]] = [(self.tree, "")]
+        while todo:
+            node, within = todo.pop()
+            for child in ast.iter_child_nodes(node):
+                inner = within
+                if isinstance(child, (*_DEFINITIONS, ast.ClassDef)):
+                    name = f"{within}{getattr(child, 'name', '<lambda>')}"
+                    found[id(child)] = name
+                    inner = f"{name}." if isinstance(child, ast.ClassDef) else f"{name}.<locals>."
+                todo.append((child, inner))
+        return found
+
     def class_(self, qualname: str) -> ast.ClassDef | None:
         """Return the one class statement of this name, `Outer.Inner` for a nested one."""
         if qualname not in self._classes:

@@ -287,7 +287,10 @@ class Walk:
         )
         self._encoders.append(encoder)
         try:
-            digest = self.mask.digest(path, value, xxh3_128_hexdigest(encoder.encode(value)))
+            digest = xxh3_128_hexdigest(encoder.encode(value))
+            # What a client holds may change as it is used, which must not change its digest.
+            by_class = opaque is not None and bool(opaque.described)
+            digest = self.mask.keyed(digest) if by_class else self.mask.digest(path, value, digest)
         except Unstable as error:
             raise error.at(path) from error
         finally:

@@ -35,7 +35,7 @@ _PREFIX = "METAFLOW_MEMOFLOW_"
 _MODES = ("on", "off", "read-only", "only")
 _LOADS = ("eager", "fresh", "none")
 _OLDEST_PYTHON = (3, 10)
-_OLDEST_METAFLOW = (2, 19)
+_OLDEST_METAFLOW = (2, 19, 23)
 _SKEW_SECONDS = 60.0
 _LEAST_FREE_BYTES = 2 << 30
 _FICLONE = 0x40049409  # of linux/fs.h
@@ -160,7 +160,7 @@ def _who_reads_keys(settings: Mapping[str, str]) -> Iterator[Check]:
 def installed() -> dict[str, str | None]:
     """Return the versions of what memoflow works with; None for what is not installed."""
     found: dict[str, str | None] = {}
-    for name in ("memoflow", "metaflow", "metaflow-checkpoint"):
+    for name in ("memoflow", "metaflow", "metaflow-checkpoint", "ob-metaflow"):
         found[name] = None
         with suppress(metadata.PackageNotFoundError):
             found[name] = metadata.version(name)
@@ -172,16 +172,24 @@ def of_versions(versions: Mapping[str, str | None]) -> Iterator[Check]:
     python = ".".join(map(str, sys.version_info[:3]))
     if sys.version_info[:2] < _OLDEST_PYTHON:
         yield _trouble("versions", f"Python {python} is too old", "use 3.10 or later")
-    metaflow = versions.get("metaflow")
+    platform = versions.get("ob-metaflow")
+    metaflow = versions.get("metaflow") or platform
+    if platform is not None and versions.get("metaflow") is not None:
+        what = f"metaflow {metaflow} and ob-metaflow {platform} have the same files"
+        advice = (
+            "pip uninstall metaflow, pip install --force-reinstall --no-deps ob-metaflow, and "
+            "install memoflow with --no-deps"
+        )
+        yield _trouble("versions", what, advice)
     if metaflow is None:
         advice = "install metaflow, for anything but this command"
         yield _warning("versions", "Metaflow is not installed here", advice)
     elif _numbers(metaflow) < _OLDEST_METAFLOW:
-        yield _trouble("versions", f"Metaflow {metaflow} is too old", "install 2.19 or later")
+        yield _trouble("versions", f"Metaflow {metaflow} is too old", "install 2.19.23 or later")
     beside = versions.get("metaflow-checkpoint")
     if beside is not None:
         what = f"metaflow-checkpoint {beside} is installed beside; memoflow takes its place"
-        advice = "uninstall it, unless flows need more of it than @checkpoint and @model"
+        advice = f"uninstall it, or leave the names of checkpoints to it by {_PREFIX}CHECKPOINT=0"
         yield _warning("versions", what, advice)
     yield _fine(
         "versions",
@@ -191,7 +199,7 @@ def of_versions(versions: Mapping[str, str | None]) -> Iterator[Check]:
 
 
 def _numbers(version: str) -> tuple[int, ...]:
-    parts = version.split(".")[:2]
+    parts = version.split(".")[:3]
     return tuple(int("".join(filter(str.isdigit, part)) or 0) for part in parts)
 
 

@@ -148,15 +148,26 @@ def test_each_setting_is_known_that_there_is() -> None:
 
 
 def test_metaflow_checkpoint_beside_is_a_warning() -> None:
-    versions = {"memoflow": "0.1", "metaflow": "2.19.3", "metaflow-checkpoint": "0.2"}
+    versions = {"memoflow": "0.1", "metaflow": "2.19.30", "metaflow-checkpoint": "0.2"}
     assert "beside" in named(of_versions(versions), "versions", Verdict.WARNING)
 
 
 @pytest.mark.parametrize(
-    ("metaflow", "verdict"), [("2.18.12", Verdict.TROUBLE), (None, Verdict.WARNING)]
+    ("metaflow", "verdict"),
+    [("2.18.12", Verdict.TROUBLE), ("2.19.22", Verdict.TROUBLE), (None, Verdict.WARNING)],
 )
 def test_a_metaflow_that_will_not_do_is_told(metaflow: str | None, verdict: Verdict) -> None:
     assert "Metaflow" in named(of_versions({"metaflow": metaflow}), "versions", verdict)
+
+
+def test_two_packages_of_metaflow_are_trouble() -> None:
+    versions = {"metaflow": "2.19.30", "ob-metaflow": "2.19.28.1"}
+    assert "same files" in named(of_versions(versions), "versions", Verdict.TROUBLE)
+
+
+def test_the_metaflow_of_the_platform_alone_will_do() -> None:
+    checks = list(of_versions({"ob-metaflow": "2.19.28.1"}))
+    assert {check.verdict for check in checks} == {Verdict.FINE}
 
 
 @pytest.mark.parametrize("days", [-3, 3])

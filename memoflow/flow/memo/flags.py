@@ -8,10 +8,12 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
+from metaflow import metaflow_config
 from metaflow._vendor import click
 from metaflow.cli_components.utils import LazyGroup
 from metaflow.exception import CommandException
 
+from memoflow.flow import supported
 from memoflow.flow.checkpoint import policy
 from memoflow.flow.memo import early
 from memoflow.flow.task import launched
@@ -51,6 +53,8 @@ def steps_to_refresh(wanted: tuple[str, ...], graph: Any) -> frozenset[str]:
 
 def _keep(option: str) -> Callable[[Any, Any, Any], Any]:
     def callback(ctx: Any, param: Any, value: Any) -> Any:
+        if option == "mode":
+            _tell_beside(ctx.obj)
         if option == "refresh" and value:
             steps_to_refresh(value, ctx.obj.graph)  # An unknown step stops the run here.
         given[option] = value
@@ -59,6 +63,18 @@ def _keep(option: str) -> Callable[[Any, Any, Any], Any]:
         return value
 
     return callback
+
+
+def _tell_beside(state: Any) -> None:
+    """Say once a run whose the decorators are that two packages have."""
+    steps = [getattr(state.flow, node.name) for node in state.graph]
+    line = supported.beside(deco.name for step in steps for deco in step.decorators)
+    if line is not None and _has_checkpoints():
+        state.echo(line, fg="magenta", bold=False)
+
+
+def _has_checkpoints() -> bool:
+    return supported.has_checkpoints(getattr(metaflow_config, "MEMOFLOW_CHECKPOINT", None))
 
 
 def _add_options(command: Any) -> None:
@@ -82,7 +98,7 @@ def _add_options(command: Any) -> None:
             help="Run this memoized step anew and record its result: a step, STEP+ for it and "
             "all after it, or all. Can be given several times.",
         ),
-        policy.option(),
+        *([policy.option()] if _has_checkpoints() else []),
     ]
     for attribute in ("params", "original_params"):
         params = getattr(command, attribute, None)

@@ -87,7 +87,7 @@ def of_environment(asking: Any) -> dict[str, str]:
     """
     while asking is not None:
         found = asking.f_locals
-        if asking.f_code.co_name == "get_environment" and {"environment", "step"} <= found.keys():
+        if asking.f_code.co_name == "get_environment" and {"environment", "step"} <= set(found):
             names = {deco.name for deco in found["step"].decorators} & _DECORATORS
             if not names:
                 return {}

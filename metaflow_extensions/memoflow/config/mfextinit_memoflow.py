@@ -17,6 +17,8 @@ MEMOFLOW_ROOT = from_conf("MEMOFLOW_ROOT", launched.setting("MEMOFLOW_ROOT"))
 MEMOFLOW_MODE = from_conf("MEMOFLOW_MODE", launched.setting("MEMOFLOW_MODE"))
 # Steps to run anew, separated by commas: `fit`, `fit+` (and all after it) or `all`.
 MEMOFLOW_REFRESH = from_conf("MEMOFLOW_REFRESH", launched.setting("MEMOFLOW_REFRESH"))
+# Whether @checkpoint, @model and @huggingface_hub are memoflow's; 0 leaves them to others.
+MEMOFLOW_CHECKPOINT = from_conf("MEMOFLOW_CHECKPOINT", launched.setting("MEMOFLOW_CHECKPOINT"))
 # eager, fresh or none; None means what each @checkpoint says.
 MEMOFLOW_CHECKPOINT_LOAD = from_conf(
     "MEMOFLOW_CHECKPOINT_LOAD", launched.setting("MEMOFLOW_CHECKPOINT_LOAD")

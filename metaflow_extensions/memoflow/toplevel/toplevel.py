@@ -1,9 +1,18 @@
 """Signpost: names of memoflow's that `from metaflow import ...` finds."""
 
+from metaflow import metaflow_config
+
 from memoflow import __version__ as __version__
-from memoflow.flow.artifact_store import artifact_store_from
-from memoflow.flow.outside import Checkpoint, delete_model, load_model
+from memoflow.flow import supported
 
 # By these two Metaflow tells the version of an extension.
 __mf_extensions__ = "memoflow"
-__all__ = ["Checkpoint", "artifact_store_from", "delete_model", "load_model"]
+__all__ = []
+
+if supported.is_supported() and supported.has_checkpoints(
+    getattr(metaflow_config, "MEMOFLOW_CHECKPOINT", None)
+):
+    from memoflow.flow.artifact_store import artifact_store_from
+    from memoflow.flow.outside import Checkpoint, delete_model, load_model
+
+    __all__ += ["Checkpoint", "artifact_store_from", "delete_model", "load_model"]
