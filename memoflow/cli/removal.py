@@ -65,7 +65,8 @@ def confirm(refs: Sequence[Ref], show: Callable[[], None]) -> bool:
     as_json = click.get_current_context().meta["memoflow.json"]
     if not as_json:
         show()
-    if as_json or not (sys.stdin.isatty() and sys.stdout.isatty()):
+    # Either may be closed, and is None then.
+    if as_json or not all(each and each.isatty() for each in (sys.stdin, sys.stdout)):
         raise click.UsageError(
             f"nothing was removed: {in_all(refs)} would go, and there is no terminal to ask on; "
             "say --yes to remove them, or --dry-run to see what they are"

@@ -33,13 +33,17 @@ class StoreClock:
         self._note(there - self._clock())
         return there
 
+    def fresh(self) -> float:
+        """Return the time there, asked just now; by what is known of it if that fails."""
+        try:
+            return self.ask()
+        except BackendError:  # Read-only, or full: then to remove something is all the better.
+            return self.estimate()
+
     def now(self) -> float:
         """Return the time there, asked once a process; by what is known of it if that fails."""
         if self._ahead is None:
-            try:
-                return self.ask()
-            except BackendError:
-                self._ahead = self._remembered()
+            self._ahead = self.fresh() - self._clock()
         return self._clock() + self._ahead
 
     @property

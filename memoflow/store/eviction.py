@@ -83,16 +83,18 @@ def evict(
     """Drop refs by the rules; see `Store.evict`."""
     asked = now
     if now is None:
-        now = clock.estimate() if dry_run else clock.ask()
+        now = clock.estimate() if dry_run else clock.fresh()
     held = _held(refs, prefix, ahead=now - clock.ours(), now=now)
     if asked is None and dry_run:
         # Nothing was written, so what was written last is one more witness of the time there.
         now = max([now, *(each.file.modified for each in held.values())])
-    eviction = _Eviction(refs, held, now, tiers)
-    eviction.take_expired()
-    if older_than is not None:
-        eviction.take_unused(now - older_than.total_seconds())
-    budget = None if max_size_bytes is None else eviction.take_over(max_size_bytes)
+    oldest = None if older_than is None else now - older_than.total_seconds()
+    eviction = _Eviction(refs, held, now, tiers, oldest)
+    eviction.take_old()
+    budget = None
+    if max_size_bytes is not None:
+        budget = eviction.take_over(max_size_bytes)
+        eviction.take_old()  # What was kept for something that is over the budget, too.
     if eviction.reasons and not dry_run:
         eviction.drop(prefix)
     going = tuple(held[key].ref for key in eviction.reasons)
@@ -108,7 +110,12 @@ class _Eviction:
     """What goes, and why, as one rule after the other is applied."""
 
     def __init__(
-        self, refs: Refs, held: dict[Key, _Held], now: float, tiers: Sequence[Tier]
+        self,
+        refs: Refs,
+        held: dict[Key, _Held],
+        now: float,
+        tiers: Sequence[Tier],
+        oldest: float | None,
     ) -> None:
         self._refs = refs
         self._held = held
@@ -117,26 +124,26 @@ class _Eviction:
         self.reasons: dict[Key, str] = {}
         self._kept = {key for key, each in held.items() if each.file.modified > now}
         self._kept.update(filter(leased(refs.backend), held))
-
-    def take_expired(self) -> None:
         over = [
-            (key, each.file) for key, each in self._held.items() if self._end(each) <= self._now
+            (key, each.file) for key, each in held.items() if expiry(each.ref, each.file) <= now
         ]
         # By the ref itself: the index may remember one that was made anew elsewhere, and anybody
         # may have left a bundle.
-        ends = {
+        self._ends = {
             key: end
-            for key, file, stored in self._refs.contents(over, signed=False, copies=False)
-            if (end := expiry(stored.ref, file)) <= self._now
+            for key, file, stored in refs.contents(over, signed=False, copies=False)
+            if (end := expiry(stored.ref, file)) <= now
         }
-        for tier in self._tiers:
-            for key in self._loose(tier, ends):
-                self.reasons[key] = f"expired {age(self._now - ends[key])} ago"
+        self._unused = [
+            key for key, each in held.items() if oldest is not None and each.used < oldest
+        ]
 
-    def take_unused(self, oldest: float) -> None:
+    def take_old(self) -> None:
+        """Take what has expired or was not used for long."""
         for tier in self._tiers:
-            unused = (key for key, each in self._held.items() if each.used < oldest)
-            for key in self._loose(tier, filter(tier.by_rule, unused)):
+            for key in self._loose(tier, self._ends):
+                self.reasons[key] = f"expired {age(self._now - self._ends[key])} ago"
+            for key in self._loose(tier, filter(tier.by_rule, self._unused)):
                 self.reasons[key] = f"not used for {age(self._now - self._held[key].used)}"
 
     def take_over(self, max_size_bytes: int) -> tuple[int, int, tuple[str, ...]]:
@@ -188,9 +195,6 @@ class _Eviction:
     def _last_used(self, key: Key) -> tuple[float, float, str]:
         each = self._held[key]
         return each.used, each.ref.created, str(key)
-
-    def _end(self, each: _Held) -> float:
-        return expiry(each.ref, each.file)
 
 
 class _Stock:

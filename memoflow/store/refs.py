@@ -176,6 +176,25 @@ class Refs:
         """Remember what is stored in these versions, as `read` does for one key."""
         self.index.record((stored.ref for _, _, stored in self.contents(listed)), is_used=False)
 
+    def recent(
+        self, prefix: Key, most: int, *, before: float, wanted: Callable[[Key], bool]
+    ) -> list[Ref]:
+        """Return some of what was created below the prefix before a time; see `Store.recent`."""
+        known = self.index.recent(prefix, 4 * most, before=before)
+        found = [ref for ref in known if wanted(ref.key)][:most]
+        if found:
+            return found
+        listed = [
+            (each.modified, key)
+            for key, each in self.listed(prefix)
+            if wanted(key) and each.modified < before
+        ]
+        for _, key in sorted(listed, key=lambda pair: -pair[0])[:most]:
+            stored = self.read_or_warn(key)
+            if stored is not None:
+                found.append(stored.ref)
+        return found
+
     def _or_warn(self, read: Callable[[Key], Stored | None], key: Key) -> Stored | None:
         try:
             return read(key)

@@ -19,6 +19,7 @@ from memoflow.objects import DamagedBlobError, LostBlobError, Manifest, blob_nam
 from memoflow.store.adoption import adopt
 from memoflow.store.clocks import StoreClock
 from memoflow.store.deletions import time_there
+from memoflow.store.expiry import Expiry
 from memoflow.store.leases import HEARTBEAT, Lease, Silences, hold
 from memoflow.store.loading import load, load_file
 from memoflow.store.payload import Adoption, Payload
@@ -62,6 +63,7 @@ class Store:
         self._clock = clock
         self._store_clock = StoreClock(backend, index, clock)
         self._refs = Refs(backend, index, keyring=keyring, sleep=sleep)
+        self._expiry = Expiry(self._refs, self._store_clock)
         self._proofs = IndexedProofs(index, clock=clock)
         self._leftovers: Leftovers | None = None
         self._silences = Silences()
@@ -94,7 +96,7 @@ class Store:
         """Return what the key resolves to, or None.
 
         May be out of date if another machine forgot it since; `load` finds out. A damaged ref
-        is set aside with a warning, and None.
+        is set aside with a warning, and None. One that expires does so by the store's clock.
 
             ref = store.find(Key.parse("model/Train/fit/9f2c"))
         """
@@ -104,7 +106,15 @@ class Store:
             if stored is None:
                 return None
             ref = stored.ref
-        return None if self._is_expired(ref) and not even_expired else ref
+        return None if not even_expired and self._expiry.is_over(ref) else ref
+
+    def is_older(self, ref: Ref, age: timedelta) -> bool:
+        """Tell whether the ref was written so long ago, or longer, by the store's clock."""
+        return self._expiry.is_older(ref, age.total_seconds())
+
+    def time(self) -> float:
+        """Return what time it is by the store's clock, as far as that can be told."""
+        return self._store_clock.now()
 
     def latest(self, series: Key, *, fresh: bool = False, even_expired: bool = False) -> Ref | None:
         """Return the ref with the highest number directly below `series`, or None.
@@ -114,7 +124,7 @@ class Store:
         they are wanted.
         """
         ref = None if fresh else self.index.last(series)
-        if ref is not None and (even_expired or not self._is_expired(ref)):
+        if ref is not None and (even_expired or not self._expiry.is_over(ref)):
             return ref
         for key in numbered(self._refs, series, fresh=fresh):
             ref = self.find(key, even_expired=even_expired)
@@ -146,20 +156,7 @@ class Store:
         At most so many, expired ones too. What this machine remembers, unless that is nothing:
         then the backend is asked, and by its clock.
         """
-        known = self.index.recent(prefix, 4 * most, before=before)
-        found = [ref for ref in known if wanted(ref.key)][:most]
-        if found:
-            return found
-        listed = [
-            (each.modified, key)
-            for key, each in self._refs.listed(prefix)
-            if wanted(key) and each.modified < before
-        ]
-        for _, key in sorted(listed, key=lambda pair: -pair[0])[:most]:
-            stored = self._refs.read_or_warn(key)
-            if stored is not None:
-                found.append(stored.ref)
-        return found
+        return self._refs.recent(prefix, most, before=before, wanted=wanted)
 
     def save(
         self,
@@ -177,7 +174,7 @@ class Store:
         """
         there = self._refs.read_or_warn(key)
         if there is not None:
-            if self._is_expired(there.ref):
+            if self._expiry.is_over(there.ref):
                 self._refs.drop_same(there.ref)
             elif stands(self._refs, there):
                 return there.ref
@@ -261,9 +258,9 @@ class Store:
         What is damaged is set aside with a warning, and left out.
         """
         listed = ((key, file) for key, file in self._refs.listed(prefix) if wanted(key))
-        for _, _, stored in self._refs.contents(listed):
+        for _, file, stored in self._refs.contents(listed):
             with suppress(NotFoundError, IntegrityError):
-                if even_expired or not self._is_expired(stored.ref):
+                if even_expired or not self._expiry.is_over(stored.ref, file):
                     meta = stored.meta
                     yield stored.ref, self.manifest(stored.ref).meta if meta is None else meta
 
@@ -520,6 +517,3 @@ class Store:
     def close(self) -> None:
         """Write down what the index still holds; the store can be used again."""
         self.index.close()
-
-    def _is_expired(self, ref: Ref) -> bool:
-        return ref.expires is not None and ref.expires <= self._clock()

@@ -490,6 +490,15 @@ def test_a_clock_three_days_off_evicts_nothing_live(
     assert {ref.key for ref in off.evict(**rules).refs} == {live.key, theirs.key}
 
 
+def test_a_store_that_takes_no_more_writes_is_evicted_from(
+    store: Store, faulty: Faulty, clock: Clock
+) -> None:
+    store.save(KEY, FILES, expires=clock.now + 10)
+    clock.pass_(10)
+    faulty.fail_at("write")
+    assert [ref.key for ref in store.evict().refs] == [KEY]
+
+
 def test_what_is_made_anew_while_eviction_decides_stays(
     store: Store, there: Store, clock: Clock
 ) -> None:

@@ -174,9 +174,10 @@ class Memoized:
         quoted = ", ".join(f'"{name}"' for name in listed)
         return f"@memoize({option}=[{quoted}])"
 
-    def is_old(self, entry: Entry) -> bool:
+    def is_old(self, entry: Entry, store: Store) -> bool:
+        """Tell whether a result is older than the ttl, by the store's clock."""
         ttl = self.options.ttl
-        return ttl is not None and entry.ref.created + ttl.total_seconds() <= time.time()
+        return ttl is not None and store.is_older(entry.ref, ttl)
 
     def listed(self) -> tuple[str, ...] | None:
         """Return the names in `inputs=[...]`, None if what the step reads decides.
@@ -346,7 +347,7 @@ def _usable(
         return None
     if isinstance(entry, memo.Outdated):
         return _outdated(entry, inputs)
-    if memoized.is_old(entry):
+    if memoized.is_old(entry, store):
         detail = f"{entry.origin} is older than ttl={memoized.options.ttl}"
         return _spoilt(Reason.EXPIRED, detail, entry)
     dead = dead_reference(entry)

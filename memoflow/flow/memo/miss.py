@@ -74,7 +74,9 @@ def _of_same_code(
     if not known:
         return Decision.miss(Reason.NEW_INPUT)
     near, inputs = min(known, key=lambda pair: len(pair[0].differences))
-    if not near.differences and near.expires is not None and near.expires <= time.time():
+    store = session.store
+    assert store is not None
+    if not near.differences and near.expires is not None and near.expires <= store.time():
         return _compared(Reason.EXPIRED, near, inputs, f"{near.origin} is older than its ttl")
     gone = _removal(memoized, session, seen)
     if gone or not near.differences:
