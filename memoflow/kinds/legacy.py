@@ -12,7 +12,6 @@ called `latest`: that of the last save that a load policy may take.
 
 from __future__ import annotations
 
-import logging
 import os
 import re
 from collections.abc import Iterator
@@ -24,10 +23,9 @@ from memoflow.dataclass import dataclass
 from memoflow.errors import BadKeyError, IntegrityError, NotFoundError, RequestError
 from memoflow.fields import loaded
 from memoflow.kinds.legacy_unpacking import write_files, write_tar
+from memoflow.log import log
 from memoflow.objects import drafted
 from memoflow.objects.paths import check_path
-
-log = logging.getLogger(__name__)
 
 Reference = dict[str, Any]
 

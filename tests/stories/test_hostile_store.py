@@ -98,6 +98,17 @@ def test_a_crafted_result_is_a_miss_and_the_next_run_hits(project: Project, name
     assert project.run(**env).workers == ["end"]
 
 
+def test_a_hit_says_whose_result_it_is_without_doing_more(project: Project) -> None:
+    project.write("flow.py", FLOW)
+    project.run()
+    crafted(project, meta(origin="Plain/1/start/\x1b]52;c;aGk=\x07\u202e"))
+    ran = project.run(METAFLOW_MEMOFLOW_CACHE_DIR=str(project.folder / ".other"))
+    assert ran.workers == ["end"]
+    assert "\x1b]52" not in ran.text
+    assert "\u202e" not in ran.text
+    assert ran.hits
+
+
 @stress
 @pytest.mark.parametrize(
     "name",
