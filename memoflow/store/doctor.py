@@ -119,6 +119,7 @@ SETTINGS: Mapping[str, Callable[[str, str], Any]] = {
     f"{_PREFIX}CHECKPOINT_LOAD": _load,
     f"{_PREFIX}MAX_SIZE": size,
     f"{_PREFIX}INSTALL": flag,
+    f"{_PREFIX}LEGACY": flag,
     f"{_PREFIX}CACHE_DIR": _any,
     f"{_PREFIX}CACHE_SIZE": size,
     f"{_PREFIX}SIGNING_KEY": Keyring.parse,
