@@ -76,6 +76,11 @@ MISSES = {
     "odd packing": artifacts([{"type": "int", "size": 9}, {"cas_version": 9}]),
     "far away": lambda fields: fields.update(created=1e17),
     "half a character": meta(origin="Plain/1/start/\ud800"),
+    "another next step": meta(going_on={"_transition": [["elsewhere"], None]}),
+    "more than a next step": meta(going_on={"_transition": [["end"], None], "next": 1}),
+    "a name of Metaflow's": lambda fields: fields["meta"]["artifacts"].update(
+        _task_ok=fields["meta"]["artifacts"]["x"]
+    ),
     "no next step": meta(going_on={"_transition": [[1], None]}),
     "refers to half a character": meta(refers_to=["model/\ud800"]),
     "inputs of numbers": meta(inputs=[[1, 2, 3, 4, 5]]),
