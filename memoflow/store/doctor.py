@@ -201,7 +201,7 @@ def _numbers(version: str) -> tuple[int, ...]:
 
 def _of_backend(backend: Backend, cache: Path, clock: Callable[[], float]) -> Iterator[Check]:
     found = None
-    if backend.read(NAME) is None:
+    if backend.read(NAME, most_bytes=1) is None:
         yield _warning("store", f"there is none in {backend}", "the first save makes one")
     else:
         try:

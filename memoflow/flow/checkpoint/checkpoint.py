@@ -310,7 +310,7 @@ def _fingerprint(flow: type, step_name: str) -> Fingerprint | None:
         return None
     except Exception as error:
         text = without_passwords(f"{type(error).__name__}: {error}")
-        print(f"[@checkpoint] its code cannot be followed ({text})", flush=True)
+        tell(f"[@checkpoint] its code cannot be followed ({text})")
         return None
 
 
