@@ -1,4 +1,4 @@
-"""Display: values as a notebook shows them."""
+"""Display: values as a notebook shows them, and texts as a terminal may."""
 
 from __future__ import annotations
 
@@ -16,6 +16,23 @@ def escape(text: str) -> str:
 
 
 _ESCAPED = (("&", "&amp;"), ("<", "&lt;"), (">", "&gt;"), ('"', "&quot;"), ("'", "&#x27;"))
+
+
+def printable(text: str) -> str:
+    """Return a text in one line that can do nothing to a terminal.
+
+    Control characters are spelled out, and so is what turns the order of others around.
+    """
+    if text.isprintable():
+        return text
+    return "".join(each if each.isprintable() else repr(each)[1:-1] for each in text)
+
+
+def shown(text: str) -> str:
+    """Return a text that can do nothing to a terminal but go on in the next line, or a column."""
+    if text.isprintable():
+        return text
+    return "".join(each if each in "\n\t" else printable(each) for each in text)
 
 
 def html_rows(title: str, rows: Iterable[tuple[str, str]]) -> str:

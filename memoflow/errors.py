@@ -2,9 +2,17 @@
 
 from __future__ import annotations
 
+from memoflow.display import shown
+
 
 class MemoflowError(Exception):
-    """Anything memoflow raises on purpose."""
+    """Anything memoflow raises on purpose.
+
+    Its message can do nothing to a terminal, whoever made the names that it tells.
+    """
+
+    def __str__(self) -> str:
+        return shown(super().__str__())
 
 
 class RequestError(MemoflowError):

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 import os
 import threading
 from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -14,8 +13,7 @@ from typing import BinaryIO
 from memoflow.backends.backend import LARGEST_READ_BYTES, Backend, Found, Place, chunks_of
 from memoflow.backends.local import Local
 from memoflow.errors import BackendError, NotFoundError
-
-log = logging.getLogger("memoflow")
+from memoflow.log import log
 
 _TRIES = 5
 _THREADS = 4

@@ -10,7 +10,7 @@ from memoflow.cli import removal
 from memoflow.cli.answer import Answer, Verb
 from memoflow.cli.asked import Asked
 from memoflow.cli.listing import Listed, complete, some
-from memoflow.cli.table import printable
+from memoflow.display import printable
 from memoflow.errors import RequestError
 from memoflow.kinds import card, evicted, memo, upkeep
 from memoflow.store import Store

@@ -10,7 +10,8 @@ import click
 from memoflow.cli.answer import Answer, Verb
 from memoflow.cli.asked import Asked
 from memoflow.cli.listing import Listed, complete, one
-from memoflow.cli.table import count, printable
+from memoflow.cli.table import count
+from memoflow.display import printable
 from memoflow.errors import NotFoundError, RequestError
 from memoflow.kinds import memo
 from memoflow.objects import Manifest

@@ -22,9 +22,9 @@ from memoflow.cli.reindex import reindex
 from memoflow.cli.reporting import report
 from memoflow.cli.show import show
 from memoflow.cli.stats import stats
-from memoflow.cli.table import printable
 from memoflow.cli.verify import verify
 from memoflow.cli.why import why
+from memoflow.display import printable
 from memoflow.errors import IntegrityError, MemoflowError, UnsignedError
 
 # As a shell reports a process that a signal ended.

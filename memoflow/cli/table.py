@@ -7,6 +7,8 @@ from collections.abc import Iterable, Sequence
 
 import click
 
+from memoflow.display import printable
+
 _LEAST_LAST = 12  # cells; the last column goes on in the line below
 _ENDLESS = 1 << 20
 
@@ -70,13 +72,6 @@ def show_facts(facts: Iterable[tuple[str, str]]) -> None:
 
 def _clean(row: Sequence[str]) -> Sequence[str]:
     return row if "".join(row).isprintable() else [printable(cell) for cell in row]
-
-
-def printable(text: str) -> str:
-    """Return a text that can do nothing to a terminal: control characters are spelled out."""
-    if text.isprintable():
-        return text
-    return "".join(each if each.isprintable() else repr(each)[1:-1] for each in text)
 
 
 def count(number: int, one: str, many: str = "") -> str:

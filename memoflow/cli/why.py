@@ -8,7 +8,7 @@ import click
 
 from memoflow.cli.answer import Answer, Verb
 from memoflow.cli.asked import Asked
-from memoflow.cli.table import printable
+from memoflow.display import printable
 
 
 @click.command(

@@ -13,6 +13,7 @@ from dataclasses import asdict, is_dataclass
 from typing import Any
 
 from memoflow.dataclass import dataclass
+from memoflow.display import printable
 from memoflow.fingerprint.leaves import changes
 from memoflow.fingerprint.parts import Fingerprint, Part
 from memoflow.masking import ANY, MASK, Mask
@@ -172,8 +173,7 @@ class Difference:
 
     def __str__(self) -> str:
         # One line, whatever the names of files hold.
-        text = self._line()
-        return text if text.isprintable() else "".join(map(_shown, text))
+        return printable(self._line())
 
     def _line(self) -> str:
         place = f" ({self.where})" if self.where else ""
@@ -250,10 +250,6 @@ _CHANGES = {
     ("client", "new"): "there now",
     ("s3", "new"): "there now",
 }
-
-
-def _shown(character: str) -> str:
-    return character if character.isprintable() else repr(character)[1:-1]
 
 
 def explain(old: Iterable[Part] | Fingerprint, new: Iterable[Part] | Fingerprint) -> list[str]:

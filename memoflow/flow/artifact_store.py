@@ -15,6 +15,7 @@ from dataclasses import asdict
 from functools import cache
 from typing import TYPE_CHECKING, Any
 
+from metaflow import metaflow_config
 from metaflow._vendor import click
 from metaflow.decorators import FlowDecorator
 from metaflow.exception import MetaflowException
@@ -79,8 +80,11 @@ def _let_go(store: Store, pid: int, is_of_flow: bool) -> None:
 def _legacy(where: ArtifactStore) -> Legacy:
     from memoflow.kinds.legacy import Legacy
     from memoflow.storages import backend_of
+    from memoflow.units import flag
 
-    return Legacy(backend_of(where.type, where.root, _configs.get(where.root)))
+    allowed = flag("METAFLOW_MEMOFLOW_LEGACY", metaflow_config.MEMOFLOW_LEGACY)
+    backend = backend_of(where.type, where.root, _configs.get(where.root))
+    return Legacy(backend, is_trusted=allowed or not where.store.is_signed)
 
 
 # Of datastores with a configuration of their own, by root: it can hold secrets, so it is neither

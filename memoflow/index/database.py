@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import errno
-import logging
 import os
 import random
 import sqlite3
@@ -18,8 +17,8 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from memoflow.index.location import locate, mounts_of_this_machine
+from memoflow.log import log
 
-log = logging.getLogger("memoflow")
 T = TypeVar("T")
 
 SQLITE_VERSION = sqlite3.sqlite_version

@@ -11,7 +11,6 @@ store, nor after it was deleted.
 from __future__ import annotations
 
 import json
-import logging
 import re
 import secrets
 import time
@@ -25,10 +24,9 @@ from memoflow.dataclass import dataclass
 from memoflow.errors import IntegrityError, NotFoundError, UnsignedError
 from memoflow.fields import Fields, loaded, texts
 from memoflow.fingerprint import Fingerprint, Part
+from memoflow.log import log
 from memoflow.names import Key, Ref
 from memoflow.store import Payload, Store
-
-log = logging.getLogger("memoflow")
 
 KIND = "checkpoint"
 _NUMBER = re.compile(r"[0-9]{8}(-[0-9a-f]+)?")

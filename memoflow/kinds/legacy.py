@@ -12,7 +12,6 @@ called `latest`: that of the last save that a load policy may take.
 
 from __future__ import annotations
 
-import logging
 import os
 import re
 from collections.abc import Iterator
@@ -21,13 +20,12 @@ from typing import Any
 
 from memoflow.backends import Backend
 from memoflow.dataclass import dataclass
-from memoflow.errors import BadKeyError, IntegrityError, NotFoundError, RequestError
+from memoflow.errors import BadKeyError, IntegrityError, NotFoundError, RequestError, UnsignedError
 from memoflow.fields import loaded
 from memoflow.kinds.legacy_unpacking import write_files, write_tar
+from memoflow.log import log
 from memoflow.objects import drafted
 from memoflow.objects.paths import check_path
-
-log = logging.getLogger(__name__)
 
 Reference = dict[str, Any]
 
@@ -40,6 +38,7 @@ _KEY = re.compile(
 )
 _CHECKPOINTS = "mf.checkpoints/checkpoints"
 _LARGEST_REFERENCE_BYTES = 32 << 20
+_ALLOW = "METAFLOW_MEMOFLOW_LEGACY=1 uses it, if you trust all who can write there"
 _WRITERS = {"tar": write_tar, "files": write_files}
 
 
@@ -67,11 +66,15 @@ class Legacy:
     """Find and load what metaflow-checkpoint saved; never write.
 
     `backend` is rooted where `mf.checkpoints` and its siblings lie. A reference is the dict that
-    `save` returned then, except that `attempt` is a number even where a subprocess saved.
+    `save` returned then, except that `attempt` is a number even where a subprocess saved. Unless it
+    `is_trusted` nothing of it is used: nobody can tell who wrote it, and loading may run code. What
+    is looked for is passed over with a warning; what is asked for by its key is an UnsignedError.
     """
 
-    def __init__(self, backend: Backend) -> None:
+    def __init__(self, backend: Backend, *, is_trusted: bool = True) -> None:
         self.backend = backend
+        self._is_trusted = is_trusted
+        self._has_passed_over = False
 
     def reference(self, key: str) -> Reference | None:
         """Return the reference of a key, or None: then no save under this key was ever finished.
@@ -79,6 +82,7 @@ class Legacy:
         Raises BadKeyError for what is no key, IntegrityError for a damaged reference.
         """
         save = _known(key)
+        self._check_trusted(save)
         data = self._read(save.note)
         return None if data is None else _parse(save.note, data)[1]
 
@@ -90,6 +94,7 @@ class Legacy:
         """
         key = reference if isinstance(reference, str) else reference.get("key")
         save = _known(key)
+        self._check_trusted(save)
         if isinstance(reference, str) or "storage_format" not in reference:
             found = self.reference(save.place)
             if found is None:
@@ -116,7 +121,7 @@ class Legacy:
         With `task`, a pathspec Flow/run/step/task, the newest of that task, in whatever scope.
         """
         folder = _task_folder(task) if task else _scope_folder(flow, step, scope, identifier)
-        data = self._read(f"{folder}/latest")
+        data = self._read(f"{folder}/latest") if self._may_use(folder) else None
         if data is None:
             return None  # Nothing was saved, or nothing with latest=True.
         try:
@@ -149,7 +154,29 @@ class Legacy:
     def _read(self, name: str) -> bytes | None:
         return self.backend.read(name, most_bytes=_LARGEST_REFERENCE_BYTES)
 
+    def _check_trusted(self, save: _Save) -> None:
+        if not self._is_trusted:
+            raise UnsignedError(
+                f"{save.place} was saved by metaflow-checkpoint, which signs nothing: only what "
+                f"is signed with a key of METAFLOW_MEMOFLOW_SIGNING_KEY is used; {_ALLOW}"
+            )
+
+    def _may_use(self, folder: str) -> bool:
+        """Tell whether what lies in a folder is to be used, and say once if it is passed over."""
+        if not self._is_trusted and not self._has_passed_over:
+            found = next(iter(self.backend.list(folder)), None)
+            if found is not None:
+                self._has_passed_over = True
+                log.warning(
+                    "what metaflow-checkpoint saved in %s is not signed and is passed over; %s",
+                    folder,
+                    _ALLOW,
+                )
+        return self._is_trusted
+
     def _references(self, folder: str) -> Iterator[tuple[_Save, Reference]]:
+        if not self._may_use(folder):
+            return
         for found in self.backend.list(folder):
             if not found.name.endswith(".metadata"):
                 continue

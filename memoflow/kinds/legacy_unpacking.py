@@ -6,7 +6,6 @@ whole. It noted no digests, so a size is all there is to tell whether bytes are 
 
 from __future__ import annotations
 
-import logging
 import os
 import tarfile
 from collections.abc import Callable, Iterator
@@ -19,9 +18,8 @@ from memoflow.backends import Backend
 from memoflow.backends.failures import translated
 from memoflow.dataclass import dataclass
 from memoflow.errors import IntegrityError
+from memoflow.log import log
 from memoflow.objects.paths import check_tree
-
-log = logging.getLogger(__name__)
 
 _CHUNK_BYTES = 1 << 20
 _BLOCK_BYTES = 512  # of a tar

@@ -10,9 +10,19 @@ from contextlib import suppress
 from typing import Any
 
 from memoflow.dataclass import dataclass
-from memoflow.fields import Fields, texts
+from memoflow.fields import Fields, text, texts
 from memoflow.fingerprint import Outline, Part
 from memoflow.objects import Adopted
+
+_NEXT = {
+    "_transition",
+    "_foreach_var",
+    "_foreach_num_splits",
+    "_foreach_values",
+    "_unbounded_foreach",
+    "num_parallel",
+}
+_MOST_SPLITS = 10**8
 
 
 @dataclass(frozen=True)
@@ -75,10 +85,24 @@ def pairs_of(rows: Iterable[Any]) -> dict[str, str]:
 
 
 def next_of(kept: dict[str, Any]) -> dict[str, Any]:
+    """Return what a step decided of where the flow goes on; ValueError for anything else."""
+    fields = Fields(kept)
+    if not kept.keys() <= _NEXT:
+        raise ValueError(f"{sorted(kept)!r:.100} is more than where the flow goes on")
     if "_transition" in kept:
-        steps, _ = Fields(kept).rows("_transition")
-        free_texts(steps)
-    Fields(kept).whole("num_parallel", 0)
+        steps, foreach = fields.rows("_transition")
+        texts(steps, "_transition")
+        if foreach is not None:
+            text(foreach, "_transition")
+    if fields.has("_foreach_var"):
+        fields.text("_foreach_var")
+    if fields.has("_foreach_values"):
+        fields.rows("_foreach_values")
+    if fields.has("_unbounded_foreach"):
+        fields.flag("_unbounded_foreach")
+    for name in ("_foreach_num_splits", "num_parallel"):
+        if fields.has(name):
+            fields.whole(name, most=_MOST_SPLITS)
     return kept
 
 

@@ -11,7 +11,6 @@ from __future__ import annotations
 import gzip
 import io
 import json
-import logging
 import threading
 import time
 import zlib
@@ -25,10 +24,9 @@ from memoflow.backends import Backend, Found
 from memoflow.dataclass import dataclass
 from memoflow.errors import BackendDeniedError, BackendError, BadKeyError
 from memoflow.fields import loaded
+from memoflow.log import log
 from memoflow.names import Digest, Key
 from memoflow.store.ref_file import LARGEST_BYTES
-
-log = logging.getLogger("memoflow")
 
 FOLDER = "bundles"
 # Presence is trusted longer than absence: what others have just saved is to be found soon.

@@ -119,6 +119,7 @@ SETTINGS: Mapping[str, Callable[[str, str], Any]] = {
     f"{_PREFIX}CHECKPOINT_LOAD": _load,
     f"{_PREFIX}MAX_SIZE": size,
     f"{_PREFIX}INSTALL": flag,
+    f"{_PREFIX}LEGACY": flag,
     f"{_PREFIX}CACHE_DIR": _any,
     f"{_PREFIX}CACHE_SIZE": size,
     f"{_PREFIX}SIGNING_KEY": Keyring.parse,
@@ -208,7 +209,7 @@ def _numbers(version: str) -> tuple[int, ...]:
 
 def _of_backend(backend: Backend, cache: Path, clock: Callable[[], float]) -> Iterator[Check]:
     found = None
-    if backend.read(NAME) is None:
+    if backend.read(NAME, most_bytes=1) is None:
         yield _fine("store", f"there is none yet in {backend}; the first save makes one")
     else:
         try:

@@ -19,7 +19,6 @@ from __future__ import annotations
 
 import atexit
 import json
-import logging
 import os
 import re
 import socket
@@ -35,9 +34,8 @@ from memoflow.backends import Backend, Found
 from memoflow.dataclass import dataclass
 from memoflow.errors import BackendError, BadKeyError, LeaseLostError
 from memoflow.fields import Fields, loaded
+from memoflow.log import log
 from memoflow.names import Key
-
-log = logging.getLogger("memoflow")
 
 FOLDER = "leases"
 # Half a minute until a dead holder is noticed: less than that some C code keeps other threads

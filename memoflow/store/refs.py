@@ -6,7 +6,6 @@ either happens once.
 
 from __future__ import annotations
 
-import logging
 import time
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Iterator
@@ -25,6 +24,7 @@ from memoflow.errors import (
     UnsignedError,
 )
 from memoflow.index import Index
+from memoflow.log import log
 from memoflow.names import Digest, Key, Ref
 from memoflow.objects import LARGEST_BYTES as LARGEST_MANIFEST_BYTES
 from memoflow.objects import Manifest, blob_name
@@ -33,8 +33,6 @@ from memoflow.store.deletions import Deleting, Deletions
 from memoflow.store.ref_file import LARGEST_BYTES, OtherKeyError, Stored, decode
 from memoflow.store.ref_names import RefNames
 from memoflow.store.signing import Keyring
-
-log = logging.getLogger("memoflow")
 
 QUARANTINE = "quarantine"
 DROPPED = "gc/dropped"

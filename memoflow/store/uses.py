@@ -14,7 +14,6 @@ from __future__ import annotations
 
 import hashlib
 import io
-import logging
 import os
 import platform
 import re
@@ -30,11 +29,10 @@ from operator import itemgetter
 from memoflow.backends import Backend, Found
 from memoflow.errors import BackendDeniedError, BackendError
 from memoflow.index import Index
+from memoflow.log import log
 from memoflow.names import Digest, Key
 from memoflow.store.clocks import StoreClock
 from memoflow.store.marks import content, sealed
-
-log = logging.getLogger("memoflow")
 
 FOLDER = "uses"
 MERGED = f"{FOLDER}/merged"

@@ -20,6 +20,7 @@ from memoflow.errors import (
     IntegrityError,
     NotFoundError,
     RequestError,
+    UnsignedError,
 )
 from memoflow.kinds import legacy_identity
 from memoflow.kinds.legacy import Legacy, is_key
@@ -571,3 +572,32 @@ def test_a_task_is_hashed_as_it_was():
 def test_a_tag_scopes_as_it_did(tag, text):
     expected = None if text is None else legacy_identity.scope_of(text)
     assert legacy_identity.scope_of_tag(tag) == expected
+
+
+@pytest.fixture
+def untrusted(root: Path) -> Legacy:
+    return Legacy(Local(root), is_trusted=False)
+
+
+def test_what_is_not_trusted_is_passed_over_and_said_once(untrusted, caplog):
+    assert untrusted.latest(*START) is None
+    assert untrusted.latest(*START, task=AGAIN["pathspec"]) is None
+    assert untrusted.of_scope(*START) == []
+    assert untrusted.of_task(AGAIN["pathspec"]) == []
+    (message,) = caplog.messages
+    assert "METAFLOW_MEMOFLOW_LEGACY=1" in message
+
+
+def test_nothing_is_said_where_there_is_nothing(tmp_path, caplog):
+    (tmp_path / "none").mkdir()
+    assert Legacy(Local(tmp_path / "none"), is_trusted=False).of_scope(*START) == []
+    assert caplog.messages == []
+
+
+def test_what_is_asked_for_and_not_trusted_is_an_error(untrusted, old, into):
+    for reference in (FOLDER, FOLDER["key"], TAR, MODELS["files"]):
+        with pytest.raises(UnsignedError, match="METAFLOW_MEMOFLOW_LEGACY=1"):
+            untrusted.load(reference, into)
+    with pytest.raises(UnsignedError, match="METAFLOW_MEMOFLOW_LEGACY=1"):
+        untrusted.reference(FOLDER["key"])
+    assert not into.exists()

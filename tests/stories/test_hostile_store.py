@@ -76,6 +76,11 @@ MISSES = {
     "odd packing": artifacts([{"type": "int", "size": 9}, {"cas_version": 9}]),
     "far away": lambda fields: fields.update(created=1e17),
     "half a character": meta(origin="Plain/1/start/\ud800"),
+    "another next step": meta(going_on={"_transition": [["elsewhere"], None]}),
+    "more than a next step": meta(going_on={"_transition": [["end"], None], "next": 1}),
+    "a name of Metaflow's": lambda fields: fields["meta"]["artifacts"].update(
+        _task_ok=fields["meta"]["artifacts"]["x"]
+    ),
     "no next step": meta(going_on={"_transition": [[1], None]}),
     "refers to half a character": meta(refers_to=["model/\ud800"]),
     "inputs of numbers": meta(inputs=[[1, 2, 3, 4, 5]]),
@@ -96,6 +101,17 @@ def test_a_crafted_result_is_a_miss_and_the_next_run_hits(project: Project, name
     assert ran.workers == ["start", "end"], ran.text
     assert "Traceback" not in ran.text
     assert project.run(**env).workers == ["end"]
+
+
+def test_a_hit_says_whose_result_it_is_without_doing_more(project: Project) -> None:
+    project.write("flow.py", FLOW)
+    project.run()
+    crafted(project, meta(origin="Plain/1/start/\x1b]52;c;aGk=\x07\u202e"))
+    ran = project.run(METAFLOW_MEMOFLOW_CACHE_DIR=str(project.folder / ".other"))
+    assert ran.workers == ["end"]
+    assert "\x1b]52" not in ran.text
+    assert "\u202e" not in ran.text
+    assert ran.hits
 
 
 @stress

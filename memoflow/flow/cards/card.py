@@ -28,6 +28,7 @@ from memoflow.flow.cards.card_html import alone
 from memoflow.flow.cards.card_page import page
 from memoflow.flow.cards.card_root import card_root
 from memoflow.flow.cards.journal import Act, of_this_process
+from memoflow.flow.task.process import tell
 
 # The id is that of the first decorator here that the step has, as metaflow-checkpoint had them.
 _IDS = {
@@ -174,7 +175,7 @@ class TaskCard:
         return next(name for name in _IDS if name in self._decorators)
 
     def _say(self, why: str) -> None:
-        print(f"[@{self._name}] no card: {why}", flush=True)
+        tell(f"[@{self._name}] no card: {why}")
 
     def _cards(self, root: str) -> CardDatastore:
         flow = self._pathspec.split("/")[0]

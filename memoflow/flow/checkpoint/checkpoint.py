@@ -14,12 +14,13 @@ from metaflow.flowspec import INTERNAL_ARTIFACTS_SET
 from metaflow.metadata_provider.metadata import MetaDatum
 from metaflow.metaflow_current import current
 
+from memoflow.display import printable
 from memoflow.errors import RequestError
 from memoflow.flow import artifact_store
 from memoflow.flow.checkpoint import policy
 from memoflow.flow.failures import CheckpointException, told_as
 from memoflow.flow.task import dependencies, launched
-from memoflow.flow.task.process import arguments_of_step
+from memoflow.flow.task.process import arguments_of_step, tell
 from memoflow.masking import Mask, without_passwords
 from memoflow.units import duration, flag
 
@@ -146,7 +147,7 @@ class CheckpointDecorator(StepDecorator):
         from memoflow.flow.spool import spool
 
         def say(line: str) -> None:
-            self._logger(f"[@checkpoint] {line}", system_msg=True)
+            self._logger(printable(f"[@checkpoint] {line}"), system_msg=True)
 
         try:
             store = artifact_store.current_store().store
@@ -287,7 +288,7 @@ class CheckpointDecorator(StepDecorator):
             self._card.finish(state)
 
     def _say(self, line: str) -> None:
-        print(f"[@checkpoint] {line}", flush=True)
+        tell(f"[@checkpoint] {line}")
 
 
 def _nothing() -> None: ...
@@ -309,7 +310,7 @@ def _fingerprint(flow: type, step_name: str) -> Fingerprint | None:
         return None
     except Exception as error:
         text = without_passwords(f"{type(error).__name__}: {error}")
-        print(f"[@checkpoint] its code cannot be followed ({text})", flush=True)
+        tell(f"[@checkpoint] its code cannot be followed ({text})")
         return None
 
 

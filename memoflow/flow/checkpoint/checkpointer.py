@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import logging
 import math
 import os
 import time
@@ -32,10 +31,9 @@ from memoflow.flow.task.metadata import plain
 from memoflow.flow.task.process import IDENTIFIER, OPTIONS, UID
 from memoflow.kinds import checkpoint, memo
 from memoflow.kinds.checkpoint import About, Checkpoint
+from memoflow.log import log
 from memoflow.names import Key
 from memoflow.objects import Tree
-
-log = logging.getLogger("memoflow")
 
 DEFAULT_NAME = "mfchckpt"
 STORAGE_FORMATS = ("files", "tar")

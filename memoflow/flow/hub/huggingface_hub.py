@@ -18,7 +18,7 @@ from memoflow.flow import artifact_store
 from memoflow.flow.failures import HuggingfaceHubException, told_as
 from memoflow.flow.hub.secret import has_secret, hidden
 from memoflow.flow.task import dependencies, launched
-from memoflow.flow.task.process import arguments_of_step
+from memoflow.flow.task.process import arguments_of_step, tell
 
 if TYPE_CHECKING:
     from memoflow.flow.cards.card import TaskCard
@@ -271,7 +271,7 @@ class HuggingfaceHubDecorator(StepDecorator):
             self._card.finish(state)
 
     def _say(self, line: str) -> None:
-        print(f"[@huggingface_hub] {line}", flush=True)
+        tell(f"[@huggingface_hub] {line}")
 
 
 def _notice(wanted: Wanted, commit: str) -> None:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import json
-import logging
 import os
 import shutil
 from pathlib import Path
@@ -12,11 +11,10 @@ from typing import Any
 
 from memoflow.errors import IntegrityError, MemoflowError
 from memoflow.kinds.memo_fields import Artifact
+from memoflow.log import log
 from memoflow.names import Digest
 from memoflow.objects import prove
 from memoflow.store import Adoption, Store
-
-logger = logging.getLogger("memoflow")
 
 # Metaflow writes this beside an artifact that it packed with gzip; all but a few are.
 _PACKED = {"cas_raw": False, "cas_version": 1}
@@ -90,7 +88,7 @@ class Artifacts:
         if blob is None or not self._is_whole(blob, artifact):
             with contextlib.suppress(MemoflowError):  # The hit needs only the flow's own file.
                 self._store.mend(Adoption(digest, path))
-                logger.warning("blob %s was lost or damaged, and is whole again", digest)
+                log.warning("blob %s was lost or damaged, and is whole again", digest)
 
     def _is_whole(self, path: Path, artifact: Artifact) -> bool:
         state = _state(path)

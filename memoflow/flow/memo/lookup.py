@@ -21,7 +21,7 @@ from memoflow.errors import (
     UnsignedError,
 )
 from memoflow.fingerprint import Fingerprint, Part, differences
-from memoflow.flow.memo import besides, config_parts, scope
+from memoflow.flow.memo import besides, config_parts, scope, transition
 from memoflow.flow.memo.besides import Besides
 from memoflow.flow.memo.decision import Decision, Reason, reason_of
 from memoflow.flow.memo.flags import MODES, given, steps_to_refresh
@@ -38,6 +38,7 @@ from memoflow.store import Store
 if TYPE_CHECKING:
     from memoflow.kinds.hub import Wanted
 
+_NEVER_SET = INTERNAL - {"name"}  # by a step itself
 _SHARED = "*"  # in place of a flow's name, for scope="global"
 
 
@@ -347,6 +348,9 @@ def _usable(
         return None
     if isinstance(entry, memo.Outdated):
         return _outdated(entry, inputs)
+    if not transition.fits(entry.going_on, memoized.node) or entry.artifacts.keys() & _NEVER_SET:
+        store.forget(entry.ref.key)
+        return _spoilt(Reason.DAMAGED, "it is nothing that this step could have left", entry)
     if memoized.is_old(entry, store):
         detail = f"{entry.origin} is older than ttl={memoized.options.ttl}"
         return _spoilt(Reason.EXPIRED, detail, entry)

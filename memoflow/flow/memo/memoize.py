@@ -17,7 +17,7 @@ from metaflow.exception import MetaflowException
 from memoflow.errors import RequestError
 from memoflow.flow.memo import early
 from memoflow.flow.task import dependencies, launched
-from memoflow.flow.task.process import arguments_of_step
+from memoflow.flow.task.process import arguments_of_step, tell
 from memoflow.masking import without_passwords
 
 if TYPE_CHECKING:
@@ -284,9 +284,8 @@ class MemoizeDecorator(StepDecorator):
 
     def _say_if_off(self) -> None:
         if self._off:
-            print(f"[memoize] off: {self._off}", flush=True)
+            tell(f"[memoize] off: {self._off}")
 
     def _give_up(self, what: str, error: Exception) -> None:
         # Any error at all: a memo that cannot be found or stored never fails its step.
-        text = without_passwords(f"{type(error).__name__}: {error}")
-        print(f"[memoize] {what} failed: {text}", flush=True)
+        tell(without_passwords(f"[memoize] {what} failed: {type(error).__name__}: {error}"))

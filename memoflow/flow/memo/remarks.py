@@ -7,6 +7,7 @@ from collections.abc import Iterable
 from memoflow.flow.memo import hints, uncached
 from memoflow.flow.memo.lookup import Memoized
 from memoflow.flow.memo.session import Session
+from memoflow.flow.task.process import tell
 from memoflow.masking import without_passwords
 
 
@@ -27,7 +28,7 @@ class Remarks:
         """Tell the task's log, and its card."""
         line = without_passwords(line)
         self.lines.append(line)
-        print(f"[memoize] {line}", flush=True)
+        tell(f"[memoize] {line}")
 
     def say_once(self, kind: str, line: str) -> None:
         """Tell the card, and the log of one task of the step in this run."""
@@ -40,7 +41,7 @@ class Remarks:
         if self._quiet or store is None:
             return
         if uncached.is_news(self._memoized, store, self._run if run is None else run, kind):
-            print(f"[memoize] {line}", flush=True)
+            tell(f"[memoize] {line}")
 
     def add_hint(self) -> None:
         """Tell which clocks and chance the step uses: in the card, and once in a log."""
@@ -55,7 +56,7 @@ class Remarks:
             else:
                 self.lines.append(f"hint: {hint.line}")
         except Exception as error:  # Whatever is met in code of the user's: it is recorded already.
-            print(f"[memoize] no hints: {type(error).__name__}: {error}", flush=True)
+            tell(f"[memoize] no hints: {type(error).__name__}: {error}")
 
     def add_unmatched(self) -> None:
         """Tell once which names in `ignore=` matched nothing that any task of the step read."""

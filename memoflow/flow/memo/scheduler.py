@@ -9,6 +9,7 @@ from typing import Any
 from metaflow.metaflow_current import current
 from metaflow.util import get_username, resolve_identity
 
+from memoflow.display import printable
 from memoflow.errors import BackendUnreachableError, NoFingerprintError
 from memoflow.flow.hub import revisions
 from memoflow.flow.memo import audit, card, task_record
@@ -46,7 +47,7 @@ def prepare(cli_args: Any, attempt: int, memoized: Memoized, session: Session) -
     decision = verdict.decision
     if verdict.entry is not None:
         # All of the command: @kubernetes and @batch rewrite its parts after us.
-        cli_args.get_args = lambda: ["echo", f"[memoize] {decision.log_line}"]
+        cli_args.get_args = lambda: ["echo", printable(f"[memoize] {decision.log_line}")]
         session.hits.append(
             (task.flow_name, task.run_id, task.step, task.task_id, verdict.entry.run_time_s)
         )

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from metaflow.datastore import FlowDataStore
 
+from memoflow.display import printable
 from memoflow.errors import BackendUnreachableError, MemoflowError
 from memoflow.flow import artifact_store, housekeeping
 from memoflow.flow.memo.artifacts import Artifacts
@@ -61,7 +62,7 @@ class Session:
         self._said: set[str] = set()
 
     def say(self, line: str) -> None:
-        self.logger(f"[memoize] {without_passwords(line)}", system_msg=True)
+        self.logger(printable(f"[memoize] {without_passwords(line)}"), system_msg=True)
 
     def say_once(self, line: str) -> None:
         if line not in self._said:

@@ -32,6 +32,20 @@ def keep(flow: Any, node: Any, mask: Mask = ANY) -> dict[str, Any]:
     return kept
 
 
+def fits(kept: dict[str, Any], node: Any) -> bool:
+    """Tell whether a step could have decided this: else the run would stop at a step it has not."""
+    if "_transition" not in kept:
+        return not node.out_funcs
+    steps, foreach = kept["_transition"]
+    if node.type != "foreach":
+        is_over = foreach is None
+    elif node.foreach_param is not None and not node.parallel_foreach:
+        is_over = foreach == node.foreach_param
+    else:
+        is_over = foreach is not None
+    return is_over and bool(steps) and set(steps) <= set(node.out_funcs)
+
+
 def restore(kept: dict[str, Any]) -> dict[str, Any]:
     """Return the artifacts by which Metaflow knows what `keep` was given."""
     artifacts = dict(kept)

@@ -11,6 +11,7 @@ from typing import Any
 from metaflow.client import Step, Task
 from metaflow.exception import MetaflowException
 
+from memoflow.backends import first_read
 from memoflow.dataclass import dataclass
 from memoflow.errors import IntegrityError, NotFoundError, RequestError
 from memoflow.flow import artifact_store
@@ -267,7 +268,7 @@ def _after(why: Why, missed: list[str]) -> Why:
 def _is_empty(flow_datastore: Any) -> bool:
     """Tell whether there is no store yet where the flow's is to be: looking does not make one."""
     where = artifact_store.of_datastore(flow_datastore.TYPE, flow_datastore.datastore_root)
-    return backend_of(where.type, where.folder).read("format.json") is None
+    return first_read(backend_of(where.type, where.folder), "format.json", most_bytes=1) is None
 
 
 def _of_step(subject: str, memoized: Memoized, session: Session, *, empty: bool) -> Why:

@@ -43,6 +43,7 @@ from memoflow.flow.memo.told import Told
 from memoflow.flow.memo.uncached import Uncached
 from memoflow.flow.memo.watch import Watch
 from memoflow.flow.reference import find_in
+from memoflow.flow.task.process import tell
 from memoflow.kinds.memo import Entry
 from memoflow.store import Lease
 from memoflow.tracking import paths_in
@@ -159,14 +160,11 @@ class Task:
         """Say in the task's log what was decided; what is said once a step, once."""
         decision = self._decision
         if self._audited is not None:
-            print(
-                f"[memoize] audit: runs again, to be compared with {self._audited.origin}",
-                flush=True,
-            )
+            tell(f"[memoize] audit: runs again, to be compared with {self._audited.origin}")
         elif decision.is_uncached:
             self._remarks.print_once(decision.reason.value, decision.log_line)
         elif decision.reason is not Reason.OFF:
-            print(f"[memoize] {decision.log_line}", flush=True)
+            tell(f"[memoize] {decision.log_line}")
 
     @property
     def records(self) -> bool:
@@ -272,7 +270,7 @@ class Task:
             try:
                 lease.check()
             except LeaseLostError as error:
-                print(f"[memoize] {error}", flush=True)
+                tell(f"[memoize] {error}")
         key, failed, trouble = None, False, ""
         try:
             key, trouble = self._record(watch)
@@ -395,7 +393,7 @@ class Task:
         except BackendUnreachableError as error:
             self._go_without(error)
         except (BackendError, UndecidedError) as error:
-            print(f"[memoize] going on without a lease: {error}", flush=True)
+            tell(f"[memoize] going on without a lease: {error}")
         except BaseException:
             self._turn.close()
             raise
@@ -482,7 +480,7 @@ class Task:
 
 
 def _say_for_whom(holder: str) -> None:
-    print(f"[memoize] waiting for {holder}, which computes the same", flush=True)
+    tell(f"[memoize] waiting for {holder}, which computes the same")
 
 
 @contextlib.contextmanager

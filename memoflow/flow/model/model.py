@@ -19,7 +19,7 @@ from memoflow.flow import artifact_store
 from memoflow.flow.failures import ModelException, told_as
 from memoflow.flow.model.wanted import parse
 from memoflow.flow.task import dependencies, launched
-from memoflow.flow.task.process import arguments_of_step
+from memoflow.flow.task.process import arguments_of_step, tell
 from memoflow.units import flag
 
 if TYPE_CHECKING:
@@ -203,4 +203,4 @@ class ModelDecorator(StepDecorator):
             self._register(lineage)
 
     def _say(self, line: str) -> None:
-        print(f"[@model] {line}", flush=True)
+        tell(f"[@model] {line}")

@@ -15,7 +15,6 @@ import contextlib
 import fcntl
 import hashlib
 import json
-import logging
 import os
 import re
 import shutil
@@ -34,12 +33,11 @@ from memoflow.errors import BackendError, MemoflowError
 from memoflow.fields import Fields, loaded
 from memoflow.kinds import checkpoint
 from memoflow.kinds.checkpoint import About, Checkpoint
+from memoflow.log import log
 from memoflow.names import Digest, Key, Ref
 from memoflow.objects import Tree
 from memoflow.objects.paths import check_path
 from memoflow.store import Store
-
-log = logging.getLogger("memoflow")
 
 _OWNER, _RESCUE, _ABOUT, _FAILED = "owner", "rescue", "about.json", "failed"
 _FORMAT = 1

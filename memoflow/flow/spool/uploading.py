@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import atexit
 import contextlib
-import logging
 import math
 import os
 import signal
@@ -27,10 +26,9 @@ from memoflow.flow.spool import spool
 from memoflow.flow.spool.spool import Entry, Own
 from memoflow.kinds import checkpoint
 from memoflow.kinds.checkpoint import Checkpoint
+from memoflow.log import log
 from memoflow.names import Key
 from memoflow.store import Store
-
-log = logging.getLogger("memoflow")
 
 MOST_PENDING = 2
 # More than one that large never waits; the first always may.

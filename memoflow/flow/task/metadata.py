@@ -3,15 +3,13 @@
 from __future__ import annotations
 
 import json
-import logging
 from collections.abc import Mapping
 from datetime import date, time
 from typing import Any
 
 from memoflow.errors import RequestError
+from memoflow.log import log
 from memoflow.masking import Mask
-
-log = logging.getLogger("memoflow")
 
 _said: set[str] = set()  # names of what was masked, each said once a process
 

@@ -28,6 +28,9 @@ MEMOFLOW_MAX_SIZE = from_conf("MEMOFLOW_MAX_SIZE", launched.setting("MEMOFLOW_MA
 # Whether a task may install what memoflow needs and its image has not.
 MEMOFLOW_INSTALL = from_conf("MEMOFLOW_INSTALL", launched.setting("MEMOFLOW_INSTALL") or "1")
 
+# Whether a store with a signing key uses what metaflow-checkpoint saved, which nothing signs.
+MEMOFLOW_LEGACY = from_conf("MEMOFLOW_LEGACY", launched.setting("MEMOFLOW_LEGACY") or "0")
+
 
 def get_pinned_conda_libs(python_version, datastore_type):
     """Return what an environment of @pypi or @conda needs for memoflow."""
