@@ -18,6 +18,7 @@ from types import TracebackType
 from memoflow.backends import Backend
 from memoflow.errors import BackendError
 from memoflow.store.marks import content, sealed
+from memoflow.threads import stop_check
 
 FOLDER = "gc/saving"
 _EVERY_SECONDS = 60.0
@@ -34,6 +35,7 @@ class LongSave:
         self._began = self._renewed = clock()
         self._is_marked = False
         self._lock = threading.Lock()
+        self._check = stop_check()
 
     def __enter__(self) -> LongSave:
         return self
@@ -49,7 +51,11 @@ class LongSave:
                 self._backend.delete([self._name])
 
     def beat(self) -> None:
-        """Renew the mark if that is due; any thread may call this, as often as it likes."""
+        """Renew the mark if that is due; any thread may call this, as often as it likes.
+
+        StoppedError once nobody waits for the save any more.
+        """
+        self._check()
         now = self._clock()
         with self._lock:
             # Due, too, when the clock was set back.

@@ -10,7 +10,6 @@ import logging
 import time
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Iterator
-from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from dataclasses import replace
 from functools import partial
@@ -33,6 +32,7 @@ from memoflow.store.ahead import Ahead
 from memoflow.store.deletions import Deleting, Deletions
 from memoflow.store.ref_file import LARGEST_BYTES, Stored, decode
 from memoflow.store.signing import Keyring
+from memoflow.threads import Pool
 
 log = logging.getLogger("memoflow")
 
@@ -139,7 +139,7 @@ class Refs:
                     single.append(key)
                 else:
                     yield key, file, stored
-            with ThreadPoolExecutor(_AT_ONCE if is_slow else 1) as pool:
+            with Pool(_AT_ONCE) as pool:
                 for start in range(0, len(single), _BATCH):
                     batch = single[start : start + _BATCH]
                     answers = pool.map(read, batch) if is_slow else map(read, batch)
