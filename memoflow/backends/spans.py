@@ -5,19 +5,20 @@ from __future__ import annotations
 import io
 import threading
 from collections.abc import Callable, Iterable, Iterator
-from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import Future
 from typing import Any
+
+from memoflow.threads import Pool
 
 PART_BYTES = 16 << 20
 SPAN_BYTES = 4 << 20
 THREADS = 8
 _SPANS_AHEAD = 8
-_THREAD_NAME = "memoflow-bucket"
 
 
-def pool() -> ThreadPoolExecutor:
+def pool() -> Pool:
     """Return threads that wait for a server."""
-    return ThreadPoolExecutor(THREADS, thread_name_prefix=_THREAD_NAME)
+    return Pool(THREADS)
 
 
 class Spans(io.RawIOBase):
@@ -32,7 +33,7 @@ class Spans(io.RawIOBase):
         self._at = 0
         self._span = (0, first)  # the one that was read last, and where it begins
         self._ahead: dict[int, Future[bytes]] = {}
-        self._pool: ThreadPoolExecutor | None = None
+        self._pool: Pool | None = None
 
     def readable(self) -> bool:
         return True
@@ -60,7 +61,9 @@ class Spans(io.RawIOBase):
 
     def close(self) -> None:
         if self._pool is not None:
-            self._pool.shutdown(wait=False, cancel_futures=True)
+            for awaited in self._ahead.values():
+                awaited.cancel()
+            self._pool.shutdown(wait=False)
         self._ahead.clear()
         super().close()
 

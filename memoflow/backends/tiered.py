@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import threading
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import BinaryIO
@@ -14,6 +13,7 @@ from memoflow.backends.backend import LARGEST_READ_BYTES, Backend, Found, Place,
 from memoflow.backends.local import Local
 from memoflow.errors import BackendError, NotFoundError
 from memoflow.log import log
+from memoflow.threads import Pool
 
 _TRIES = 5
 _THREADS = 4
@@ -127,7 +127,7 @@ class Tiered:
 
     def bring(self, names: Sequence[str]) -> None:
         wanted = [name for name in dict.fromkeys(names) if self._is_cached(name)]
-        with ThreadPoolExecutor(_THREADS, thread_name_prefix="memoflow-cache") as pool:
+        with Pool(_THREADS) as pool:
             for _ in pool.map(self._bring, wanted):
                 pass
 

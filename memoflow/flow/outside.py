@@ -1,6 +1,7 @@
 """Outside: checkpoints and models from scripts, notebooks and subprocesses of tasks.
 
-Imported whenever Metaflow is, so nothing here imports the store until it is used.
+Imported whenever Metaflow is, so nothing here imports the store until it is used; and then in a
+thread of its own, since the handler of a signal may come in the middle of that and want the same.
 """
 
 from __future__ import annotations
@@ -11,6 +12,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from memoflow import owned
+from memoflow.flow.failures import CheckpointException, ModelException, told_as
+from memoflow.flow.task.process import UID
+from memoflow.threads import apart
 
 if TYPE_CHECKING:
     from memoflow.flow.checkpoint.checkpointer import Checkpointer
@@ -28,6 +32,8 @@ class Checkpoint:
         self._temporary: owned.Directory | None = None
         if init_dir:
             self._make_directory()
+        if UID in os.environ:
+            _get_ready()
 
     @property
     def directory(self) -> str | None:
@@ -60,8 +66,6 @@ class Checkpoint:
         keep all that they saved. With `wait` False what is not uploaded when this process ends is
         uploaded then, or when its task does.
         """
-        from memoflow.flow.failures import CheckpointException, told_as
-
         with told_as(CheckpointException):
             return self._checkpointer().save(
                 self._path(path),
@@ -74,12 +78,8 @@ class Checkpoint:
 
     def load(self, reference: Any, path: str | os.PathLike[str] | None = None) -> None:
         """Load a checkpoint by its dict, key or info object, proven, into a directory."""
-        from memoflow.flow import saved
-        from memoflow.flow.artifact_store import current_store
-        from memoflow.flow.failures import CheckpointException, told_as
-
         with told_as(CheckpointException):
-            saved.load(current_store(), reference, Path(self._path(path)), writable=True)
+            _load(reference, Path(self._path(path)), writable=True)
 
     def list(
         self,
@@ -95,39 +95,20 @@ class Checkpoint:
 
         Outside of a task `task` is needed, a Task or its pathspec.
         """
-        from memoflow.flow.artifact_store import current_store
-        from memoflow.flow.checkpoint.checkpointer import Checkpointer, list_of_task, matching
-        from memoflow.flow.failures import CheckpointException, told_as
-        from memoflow.flow.reference import Reference
-
         with told_as(CheckpointException):
-            full_namespace = full_namespace or not within_task
-            mine = Checkpointer.from_environment()
-            if mine is None and (task is None or full_namespace):
-                raise ValueError(
-                    "outside of a task, list needs task=, a Task or its pathspec, and knows no "
-                    "full_namespace"
-                )
-            if task is not None:
-                listed = list_of_task(current_store(), task)
-            else:
-                assert mine is not None
-                listed = mine.list(full_namespace=full_namespace)
-            found = matching(listed, name=name, attempt=attempt, metadata=metadata)
-        return found if as_dict else [Reference(each) for each in found]
+            everywhere = full_namespace or not within_task
+            return _list(name, task, attempt, everywhere, as_dict, metadata)
 
     def generate_key(self, name: str, version_id: int | None = None) -> str:
         """Return the key of a save, by default that of the next one if nobody else saves first."""
-        from memoflow.flow.failures import CheckpointException, told_as
-
         with told_as(CheckpointException):
             number = None if version_id is None else version_id + 1
             return self._checkpointer().key(number)
 
+    @apart
     def _checkpointer(self) -> Checkpointer:
         from memoflow.errors import RequestError
         from memoflow.flow.checkpoint.checkpointer import Checkpointer
-        from memoflow.flow.task.process import UID
 
         mine = Checkpointer.from_environment()
         if mine is None:
@@ -158,14 +139,10 @@ def load_model(reference: Any, path: str | os.PathLike[str] | None, writable: bo
     `writable` makes copies. Raises ModelException if it cannot be loaded whole, ValueError for a
     reference or path of None.
     """
-    from memoflow.flow import saved
-    from memoflow.flow.artifact_store import current_store
-    from memoflow.flow.failures import ModelException, told_as
-
     if reference is None or path is None:
         raise ValueError("load_model needs a reference, and a path to load it to")
     with told_as(ModelException):
-        saved.load(current_store(), reference, Path(path), writable=writable)
+        _load(reference, Path(path), writable=writable)
 
 
 def delete_model(reference: Any) -> bool:
@@ -173,11 +150,59 @@ def delete_model(reference: Any) -> bool:
 
     Its bytes are freed when memoflow next tidies up. ValueError for a reference of None.
     """
-    from memoflow.flow import saved
-    from memoflow.flow.artifact_store import current_store
-    from memoflow.flow.failures import ModelException, told_as
-
     if reference is None:
         raise ValueError("delete_model needs a reference")
     with told_as(ModelException):
-        return saved.delete(current_store(), reference)
+        return _delete(reference)
+
+
+@apart
+def _get_ready() -> None:
+    from memoflow.flow.artifact_store import current_store
+    from memoflow.flow.ready import get_ready
+
+    get_ready(current_store())
+
+
+@apart
+def _load(reference: Any, into: Path, *, writable: bool) -> None:
+    from memoflow.flow import saved
+    from memoflow.flow.artifact_store import current_store
+
+    saved.load(current_store(), reference, into, writable=writable)
+
+
+@apart
+def _list(
+    name: str | None,
+    task: Any,
+    attempt: int | None,
+    full_namespace: bool,
+    as_dict: bool,
+    metadata: Mapping[str, Any] | None,
+) -> list[Any]:
+    from memoflow.flow.artifact_store import current_store
+    from memoflow.flow.checkpoint.checkpointer import Checkpointer, list_of_task, matching
+    from memoflow.flow.reference import Reference
+
+    mine = Checkpointer.from_environment()
+    if mine is None and (task is None or full_namespace):
+        raise ValueError(
+            "outside of a task, list needs task=, a Task or its pathspec, and knows no "
+            "full_namespace"
+        )
+    if task is not None:
+        listed = list_of_task(current_store(), task)
+    else:
+        assert mine is not None
+        listed = mine.list(full_namespace=full_namespace)
+    found = matching(listed, name=name, attempt=attempt, metadata=metadata)
+    return found if as_dict else [Reference(each) for each in found]
+
+
+@apart
+def _delete(reference: Any) -> bool:
+    from memoflow.flow import saved
+    from memoflow.flow.artifact_store import current_store
+
+    return saved.delete(current_store(), reference)

@@ -10,7 +10,7 @@ import threading
 import time
 import weakref
 from collections.abc import Callable, Iterable, Iterator
-from contextlib import suppress
+from contextlib import contextmanager, suppress
 from datetime import timedelta
 from itertools import islice
 from pathlib import Path
@@ -69,14 +69,16 @@ class Database:
 
     def first(self, sql: str, values: tuple[object, ...]) -> tuple[Any, ...] | None:
         """Return the first row or None: the hot path, without a retry unless it is needed."""
-        with self._lock:
-            if self._db is not None:
-                try:
+        if self._lock.acquire(blocking=False):  # Or the query waits for it.
+            try:
+                if self._db is not None:
                     row: tuple[Any, ...] | None = self._db.execute(sql, values).fetchone()
                     if row is not None or not self._was_replaced():
                         return row
-                except sqlite3.Error:
-                    pass
+            except sqlite3.Error:
+                pass
+            finally:
+                self._lock.release()
         rows = self.query(sql, values)
         return rows[0] if rows else None
 
@@ -135,7 +137,7 @@ class Database:
         pause, rebuilt = 0.001, False
         while True:
             try:
-                with self._lock:
+                with self._in_hand():
                     if self._db is not None and self._was_replaced():
                         self.close()
                     return act(self._connection())
@@ -154,6 +156,20 @@ class Database:
                 # Text or numbers that SQLite cannot hold: it is the row that is odd, not the index.
                 self._warn(f"the index cannot hold a row ({error})")
                 return default
+
+    @contextmanager
+    def _in_hand(self) -> Iterator[None]:
+        """Hold the connection; OperationalError, as if another process did, if that cannot be.
+
+        A signal's handler may wait for a thread that asks something of the index, which the code
+        that the signal interrupted has in hand.
+        """
+        if not self._lock.acquire(timeout=self._patience.total_seconds()):
+            raise sqlite3.OperationalError("index is locked by another thread")
+        try:
+            yield
+        finally:
+            self._lock.release()
 
     def _connection(self) -> sqlite3.Connection:
         if self._db is None:

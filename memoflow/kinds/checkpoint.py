@@ -155,6 +155,7 @@ def save(
     ttl: timedelta | None = None,
     number: int | None = None,
     after: int = 0,
+    place: Callable[[int], int] | None = None,
     created: float | None = None,
 ) -> Checkpoint:
     """Save a file or directory under the next number, or this one; see `Store.append`."""
@@ -167,6 +168,7 @@ def save(
         token=token,
         number=number,
         after=after,
+        place=place,
         created=created,
         meta=about.to_json(),
         expires=expires,

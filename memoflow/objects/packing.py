@@ -13,7 +13,7 @@ import os
 import threading
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import Future
 from functools import partial
 from itertools import accumulate, groupby, pairwise
 from typing import TypeVar
@@ -31,6 +31,7 @@ from memoflow.objects.planning import Draft, Pack, Span, Spot, is_whole_file, jo
 from memoflow.objects.reading import Reader, changed
 from memoflow.objects.reuse import Earlier
 from memoflow.objects.tree import Tree
+from memoflow.threads import Pool
 
 T = TypeVar("T")
 
@@ -137,7 +138,7 @@ class _Packer:
         self._jobs.extend(partial(_Worker.pack, spans=job) for job in jobs(spans))
         count = 1 if total < _ALONE_BYTES else min(_THREADS, len(self._jobs))
         workers = [_Worker(self) for _ in range(count)]
-        with ThreadPoolExecutor(_WRITERS, thread_name_prefix="memoflow-write") as self._writers:
+        with Pool(_WRITERS) as self._writers:
             self._in_threads(self._work, workers)
         for written in self._writing:
             written.result()
@@ -155,7 +156,7 @@ class _Packer:
         if not thin:
             return
         worker = _Worker(self)
-        with ThreadPoolExecutor(_WRITERS, thread_name_prefix="memoflow-write") as self._writers:
+        with Pool(_WRITERS) as self._writers:
             self._writing = []
             for span in spans:
                 worker.store_anew(span, thin)
@@ -184,7 +185,7 @@ class _Packer:
             for one in each:
                 act(one)
             return
-        with ThreadPoolExecutor(len(each), thread_name_prefix="memoflow-pack") as pool:
+        with Pool(len(each)) as pool:
             try:
                 for _ in pool.map(act, each):
                     pass

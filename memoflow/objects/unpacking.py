@@ -7,7 +7,6 @@ import stat
 import unicodedata
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager, suppress
 from functools import partial
 from pathlib import Path
@@ -23,6 +22,7 @@ from memoflow.objects.blobs import blob_name, xxh3_of
 from memoflow.objects.linking import Proofs, linkable, whole_blob
 from memoflow.objects.manifest import File, Manifest, Piece
 from memoflow.objects.tree import kind
+from memoflow.threads import Pool, stop_check
 
 _DRAFT = ".memoflow-"
 _MOST_REMOVED = 4  # drafts that killed loads left beside a target, by one load
@@ -173,12 +173,18 @@ def _check(backend: Backend, file: File) -> None:
 
 
 def _do(jobs: list[Callable[[], None]]) -> None:
+    check = stop_check()
+
+    def do(job: Callable[[], None]) -> None:
+        check()
+        job()
+
     if len(jobs) < 2:
         for job in jobs:
-            job()
+            do(job)
         return
-    with ThreadPoolExecutor(_THREADS, thread_name_prefix="memoflow-unpack") as pool:
-        for _ in pool.map(lambda job: job(), jobs):
+    with Pool(_THREADS) as pool:
+        for _ in pool.map(do, jobs):
             pass
 
 

@@ -15,7 +15,6 @@ import threading
 import time
 import zlib
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from dataclasses import field
 from datetime import timedelta
@@ -27,6 +26,7 @@ from memoflow.fields import loaded
 from memoflow.log import log
 from memoflow.names import Digest, Key
 from memoflow.store.ref_file import LARGEST_BYTES
+from memoflow.threads import Pool
 
 FOLDER = "bundles"
 # Presence is trusted longer than absence: what others have just saved is to be found soon.
@@ -132,7 +132,7 @@ class Ahead:
         return None
 
     def _read(self, looked: _Looked, keys: list[Key]) -> None:
-        with ThreadPoolExecutor(_AT_ONCE, thread_name_prefix="memoflow-ahead") as pool:
+        with Pool(_AT_ONCE) as pool:
             names = [looked.found[key].name for key in keys]
             for key, data in zip(keys, pool.map(self._read_one, names), strict=True):
                 if data is None:

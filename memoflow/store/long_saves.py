@@ -19,6 +19,7 @@ from memoflow.backends import Backend
 from memoflow.errors import BackendError
 from memoflow.fields import number
 from memoflow.store.marks import LARGEST_MARK_BYTES, content, sealed
+from memoflow.threads import stop_check
 
 FOLDER = "gc/saving"
 _EVERY_SECONDS = 60.0
@@ -36,6 +37,7 @@ class LongSave:
         self._began = self._renewed = clock()
         self._is_marked = False
         self._lock = threading.Lock()
+        self._check = stop_check()
 
     def __enter__(self) -> LongSave:
         return self
@@ -51,7 +53,11 @@ class LongSave:
                 self._backend.delete([self._name])
 
     def beat(self) -> None:
-        """Renew the mark if that is due; any thread may call this, as often as it likes."""
+        """Renew the mark if that is due; any thread may call this, as often as it likes.
+
+        StoppedError once nobody waits for the save any more.
+        """
+        self._check()
         now = self._clock()
         with self._lock:
             # Due, too, when the clock was set back.

@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import time
 from collections.abc import Callable, Iterable, Mapping
-from concurrent.futures import ThreadPoolExecutor
 from datetime import timedelta
 
 from memoflow.backends import Backend
@@ -13,6 +12,7 @@ from memoflow.errors import NotFoundError
 from memoflow.index import Index
 from memoflow.names import Digest
 from memoflow.objects import DamagedBlobError, File, LostBlobError, State, is_whole
+from memoflow.threads import Pool
 
 # A disk may damage what nobody wrote to, and leaves no trace of it in a file's state.
 _LASTS = timedelta(days=7)
@@ -52,7 +52,7 @@ def _fact(blob: Digest) -> str:
 def prove_names(backend: Backend, files: Iterable[File]) -> None:
     """Hash the blobs of files by their names; DamagedBlobError or LostBlobError if one is not."""
     blobs = sorted({piece.blob for file in files for piece in file.pieces})
-    with ThreadPoolExecutor(_THREADS, thread_name_prefix="memoflow-prove") as pool:
+    with Pool(_THREADS) as pool:
         for _ in pool.map(lambda blob: _prove_name(backend, blob), blobs):
             pass
 

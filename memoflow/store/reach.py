@@ -5,12 +5,12 @@ from __future__ import annotations
 import json
 import zlib
 from collections.abc import Callable, Collection, Iterator
-from concurrent.futures import ThreadPoolExecutor
 
 from memoflow.backends import Found
 from memoflow.names import Key
 from memoflow.objects import blob_name
 from memoflow.store.refs import Refs
+from memoflow.threads import Pool
 
 _BUCKETS = [f"reach {number:03}" for number in range(256)]
 _MOST_BLOBS = 2000  # of a ref that is remembered
@@ -78,7 +78,7 @@ class Reach:
     def _read(self, new: list[tuple[Key, Found]]) -> Iterator[tuple[frozenset[str], bool]]:
         keys = [key for key, _ in new]
         if self._is_remembered and len(keys) >= _AT_ONCE:
-            with ThreadPoolExecutor(_AT_ONCE, thread_name_prefix="memoflow-reach") as pool:
+            with Pool(_AT_ONCE) as pool:
                 yield from pool.map(self._read_one, keys)
         else:
             yield from map(self._read_one, keys)

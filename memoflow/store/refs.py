@@ -9,7 +9,6 @@ from __future__ import annotations
 import time
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Iterator
-from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from dataclasses import replace
 from functools import partial
@@ -33,6 +32,7 @@ from memoflow.store.deletions import Deleting, Deletions
 from memoflow.store.ref_file import LARGEST_BYTES, OtherKeyError, Stored, decode
 from memoflow.store.ref_names import RefNames
 from memoflow.store.signing import Keyring
+from memoflow.threads import Pool
 
 QUARANTINE = "quarantine"
 DROPPED = "gc/dropped"
@@ -146,7 +146,7 @@ class Refs:
                     single.append(key)
                 else:
                     yield key, file, stored
-            with ThreadPoolExecutor(_AT_ONCE if is_slow else 1) as pool:
+            with Pool(_AT_ONCE) as pool:
                 for start in range(0, len(single), _BATCH):
                     batch = single[start : start + _BATCH]
                     answers = pool.map(read, batch) if is_slow else map(read, batch)

@@ -34,7 +34,14 @@ class Next:
     """A save on its way to a series: what it is compared with, and the key that it gets."""
 
     def __init__(
-        self, refs: Refs, series: Key, *, token: str | None, number: int | None, after: int
+        self,
+        refs: Refs,
+        series: Key,
+        *,
+        token: str | None,
+        number: int | None,
+        after: int,
+        place: Callable[[int], int] | None,
     ) -> None:
         if token is not None and not _TOKEN.fullmatch(token):
             raise RequestError(f"{token!r} cannot end a key; give a token of hex digits")
@@ -47,6 +54,7 @@ class Next:
         self._token = token
         self._number = number
         self._after = after
+        self._place = place
         self._began = time.monotonic()
         self._listed: list[Key] | None = None
         # Larger once a save of the series was dropped: by a rule, then more will be.
@@ -78,8 +86,10 @@ class Next:
         if listed is None or taken or time.monotonic() - self._began > _LISTED_SECONDS:
             listed = numbered(self._refs, self._series)
         found = [*listed, taken] if taken else listed
-        name = f"{max([self._after, *map(_number, found)]) + 1:08d}"
-        return self._series / (name if self._token is None else f"{name}-{self._token}")
+        number = max([self._after, *map(_number, found)]) + 1
+        if self._place is not None and taken is None:
+            number = self._place(number)
+        return self._series / (f"{number:08d}" + (f"-{self._token}" if self._token else ""))
 
 
 def _first_of(refs: Refs, keys: list[Key], outlook: Outlook) -> Previous | None:

@@ -198,6 +198,7 @@ class Store:
         token: str | None = None,
         number: int | None = None,
         after: int = 0,
+        place: Callable[[int], int] | None = None,
         created: float | None = None,
         meta: Mapping[str, Any] | None = None,
         expires: float | None = None,
@@ -207,10 +208,11 @@ class Store:
 
         A number can come again once what had it is forgotten. With a `token`, hex digits that the
         caller made at random, the key ends in both, and comes again nowhere. With a `number`, which
-        needs a token, it is that one: saving once more returns what was saved. `created`, in Unix
-        seconds, is when the caller settled on what to save; None is now.
+        needs a token, it is that one: saving once more returns what was saved. `place` is given the
+        next number when all is packed, and returns the one to take. `created`, in Unix seconds, is
+        when the caller settled on what to save; None is now.
         """
-        coming = Next(self._refs, series, token=token, number=number, after=after)
+        coming = Next(self._refs, series, token=token, number=number, after=after, place=place)
         previous = None
         if payload.tree is not None:
             previous = coming.previous(lambda: self.latest(series, even_expired=True))

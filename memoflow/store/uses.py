@@ -20,7 +20,6 @@ import re
 import uuid
 from collections import defaultdict
 from collections.abc import Callable, Collection, Iterable, Iterator
-from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from datetime import date, timedelta
 from itertools import groupby
@@ -33,6 +32,7 @@ from memoflow.log import log
 from memoflow.names import Digest, Key
 from memoflow.store.clocks import StoreClock
 from memoflow.store.marks import content, sealed
+from memoflow.threads import Pool
 
 FOLDER = "uses"
 MERGED = f"{FOLDER}/merged"
@@ -208,7 +208,7 @@ def _read(
         except BackendError as error:
             return error
 
-    with ThreadPoolExecutor(1 if backend.is_local else _AT_ONCE) as pool:
+    with Pool(1 if backend.is_local else _AT_ONCE) as pool:
         for start in range(0, len(files), _AT_ONCE):
             batch = files[start : start + _AT_ONCE]
             for file, data in zip(batch, pool.map(read, batch), strict=True):

@@ -79,7 +79,7 @@ ALL_CARDS = """
 # A task as decorators see it, without a flow around it: `wait` is how long a write takes, and
 # the process dies in the middle of the write that is numbered `die_at`.
 TASK = """
-    import os, sys, threading, time
+    import _thread, os, sys, threading, time
     from datetime import timedelta
     from metaflow.datastore import FlowDataStore
     from metaflow.plugins.datastores.local_storage import LocalStorage
@@ -118,9 +118,10 @@ TASK = """
                              card.journal.began + number, 0.1, size, new, metadata=metadata))
 
     def background():
-        for thread in threading.enumerate():
-            if thread is not threading.main_thread():
-                thread.join()
+        until = time.monotonic() + 60
+        time.sleep(0.2)  # A thread is counted once it runs.
+        while _thread._count() and time.monotonic() < until:
+            time.sleep(0.01)
 """
 
 

@@ -550,6 +550,18 @@ def test_a_fork_saves_for_itself(tmp_path: Path) -> None:
     assert sorted(texts(task(tmp_path))) == ["child", "parent", "parent again"]
 
 
+def test_a_fork_and_its_parent_never_save_under_one_key(tmp_path: Path) -> None:
+    one = task(tmp_path)
+    foretold = one.checkpointer.key()
+    read, write = os.pipe()
+    if os.fork() == 0:
+        os.write(write, one.checkpointer.key().encode())
+        os._exit(0)
+    os.wait()
+    assert foretold != os.read(read, 1000).decode()
+    assert one.save("parent", wait=True)["key"] == foretold
+
+
 def test_a_fork_does_not_keep_its_dead_parent_alive(tmp_path: Path, held: Path) -> None:
     script = """
         saved("one")

@@ -209,3 +209,16 @@ def test_a_flipped_bit_in_a_key_is_found_and_the_index_made_anew(path: Path, spo
     assert index.entries() == {}
     assert index.damage() == []
     index.close()
+
+
+def test_what_interrupted_code_has_in_hand_is_done_without(path: Path) -> None:
+    index = Index(path, mounts=lambda: "", patience=timedelta(milliseconds=50))
+    index.record([REF])
+    found: list[object] = ["not asked"]
+    with index._db._lock:  # As where a signal's handler waits for the thread that asks.
+        asking = threading.Thread(target=lambda: found.append(index.lookup(KEY)))
+        asking.start()
+        asking.join(60)
+    assert found == ["not asked", None]
+    assert "locked by another thread" in index.warnings[0]
+    index.close()

@@ -12,7 +12,7 @@ import threading
 import time
 from collections.abc import Callable, Mapping, Sequence
 from datetime import datetime, timedelta, timezone
-from functools import cache
+from functools import cache, partial
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from types import SimpleNamespace
@@ -29,6 +29,7 @@ from memoflow.flow.cards.card_page import page
 from memoflow.flow.cards.card_root import card_root
 from memoflow.flow.cards.journal import Act, of_this_process
 from memoflow.flow.task.process import tell
+from memoflow.threads import start
 
 # The id is that of the first decorator here that the step has, as metaflow-checkpoint had them.
 _IDS = {
@@ -97,7 +98,7 @@ class TaskCard:
             return
         self._written = time.monotonic()
         acts = list(self.journal.acts)
-        threading.Thread(target=self._write_running, args=(acts,), daemon=True).start()
+        start(partial(self._write_running, acts))
 
     def finish(self, state: str) -> None:
         """Write the card for good, with the state that the task ended in: "succeeded", "failed".

@@ -173,6 +173,7 @@ class CheckpointDecorator(StepDecorator):
     ) -> None:
         from memoflow.flow.checkpoint.checkpointer import Checkpointer, Options
         from memoflow.flow.checkpoint.current_checkpoint import CurrentCheckpoint
+        from memoflow.flow.ready import get_ready
         from memoflow.flow.task import identity
         from memoflow.flow.task.scratch import Scratch
 
@@ -194,6 +195,7 @@ class CheckpointDecorator(StepDecorator):
                     code="" if self._code is None else self._code.hex,
                 ),
             )
+            get_ready(self._checkpointer.where)
             self._checkpointer.tell_subprocesses()
             self._current = CurrentCheckpoint(
                 self._checkpointer,

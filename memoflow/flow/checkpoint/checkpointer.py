@@ -24,6 +24,7 @@ from memoflow.flow.artifact_store import (
     tell_subprocesses,
 )
 from memoflow.flow.cards.journal import Act, Journal, of_this_process
+from memoflow.flow.checkpoint.order import Order
 from memoflow.flow.spool import spool, uploading
 from memoflow.flow.spool.spool import Entry
 from memoflow.flow.task.identity import Identity
@@ -34,6 +35,7 @@ from memoflow.kinds.checkpoint import About, Checkpoint
 from memoflow.log import log
 from memoflow.names import Key
 from memoflow.objects import Tree
+from memoflow.threads import apart
 
 DEFAULT_NAME = "mfchckpt"
 STORAGE_FORMATS = ("files", "tar")
@@ -65,7 +67,8 @@ class Checkpointer:
     stored: Callable[[], None] = lambda: None  # called after each save, in any thread
     _swept: float = field(default_factory=time.monotonic)
     _referred: tuple[float, set[Key]] = (-math.inf, set())
-    _token: str = field(default_factory=checkpoint.new_token)
+    _tokens: dict[int, str] = field(default_factory=dict)  # of the next save, by process
+    _order: Order = field(default_factory=Order)
 
     @classmethod
     def from_environment(cls) -> Checkpointer | None:
@@ -115,13 +118,15 @@ class Checkpointer:
         one = self.identity
         return checkpoint.series(one.flow, one.step, one.scope, one.identifier)
 
+    @apart
     def key(self, number: int | None = None) -> str:
         """Return the key of a save by its number, by default that of the next one."""
         if number is None:
             store = self.where.store
             listed = checkpoint.last_number(store, self.series)
             number = max(listed, spool.last_number(store, self.series)) + 1
-        return str(self.series / f"{number:08d}-{self._token}")
+        token = self._tokens.setdefault(os.getpid(), checkpoint.new_token())
+        return str(self.series / f"{number:08d}-{token}")
 
     def save(
         self,
@@ -152,26 +157,32 @@ class Checkpointer:
             code=self.options.code,
             own=self.identity.own,
         )
-        began, clock = time.time(), time.monotonic()
         if not wait and not store.backend.is_local:
-            try:
-                return self._save_later(Path(path), about, began, clock)
-            except OSError as error:
-                log.warning("%s is saved while the task waits: %s", path, error)
-        uploading.drain()  # In order.
-        one = checkpoint.save(
-            store,
-            self.series,
-            Path(path),
-            about,
-            token=self._next_token(),
-            ttl=self.options.ttl,
-            after=0 if store.backend.is_local else spool.last_number(store, self.series),
-        )
+            uploading.watch_for_sigterm()
+            return self._save_later(Path(path), about)
+        return self._save_now(Path(path), about)
+
+    @apart
+    def _save_now(self, path: Path, about: About) -> dict[str, Any]:
+        began, clock = time.time(), time.monotonic()
+        store = self.where.store
+        with self._order.turn() as place:
+            uploading.drain()  # In order.
+            one = checkpoint.save(
+                store,
+                self.series,
+                path,
+                about,
+                token=self._next_token(),
+                ttl=self.options.ttl,
+                after=0 if store.backend.is_local else spool.last_number(store, self.series),
+                place=place,
+            )
         self.note("saved", one, began=began, took_s=time.monotonic() - clock)
         self._after(one)
         return saved.of_checkpoint(self.where, one)
 
+    @apart
     def finish(self) -> None:
         """Return when all that was saved is uploaded, by subprocesses that died, too, or raise."""
         store = self.where.store
@@ -187,6 +198,7 @@ class Checkpointer:
                     raise
             log.warning("what other attempts left on this machine was not uploaded: %s", error)
 
+    @apart
     def bring_in(self, say: Callable[[str], None]) -> None:
         """Upload what earlier attempts left on this machine, this task's or of its identity."""
         if self.where.store.backend.is_local:
@@ -199,8 +211,17 @@ class Checkpointer:
             for one in found:
                 say(f"Uploaded {one.ref.key}, which an attempt had left on this machine")
 
-    def _save_later(self, path: Path, about: About, began: float, clock: float) -> dict[str, Any]:
-        """Commit to this machine, and have it uploaded; OSError if there is no room for that."""
+    @apart
+    def _save_later(self, path: Path, about: About) -> dict[str, Any]:
+        """Commit to this machine, and have it uploaded; save at once if there is no room."""
+        try:
+            return self._commit(path, about)
+        except OSError as error:
+            log.warning("%s is saved while the task waits: %s", path, error)
+            return self._save_now(path, about)
+
+    def _commit(self, path: Path, about: About) -> dict[str, Any]:
+        began, clock = time.time(), time.monotonic()
         uploader = uploading.of_this_process()
         uploader.raise_failure()
         tree = Tree.survey(path, {})
@@ -247,8 +268,8 @@ class Checkpointer:
             self._after(outcome)
 
     def _next_token(self) -> str:
-        token, self._token = self._token, checkpoint.new_token()
-        return token
+        # In one step, as threads save as well; nor may a fork have that of its parent.
+        return self._tokens.pop(os.getpid(), None) or checkpoint.new_token()
 
     def note(
         self, verb: str, one: Checkpoint, *, began: float, took_s: float, why: str = ""
@@ -293,6 +314,7 @@ class Checkpointer:
         """Yield what tasks of this identity saved in any run, newest first."""
         return checkpoint.newest_first(self.where.store, self.series, say)
 
+    @apart
     def list(self, *, full_namespace: bool) -> list[dict[str, Any]]:
         """Return references, newest first, with what metaflow-checkpoint left after them."""
         one, legacy = self.identity, self.where.legacy
@@ -368,6 +390,7 @@ def matching(
     ]
 
 
+@apart
 def list_of_task(where: ArtifactStore, task: Any) -> list[dict[str, Any]]:
     """Return what a finished or running task saved, newest first; `task` is one or its pathspec.
 

@@ -19,6 +19,7 @@ from memoflow.flow.task.identity import Identity
 from memoflow.flow.task.scratch import Scratch
 from memoflow.kinds import checkpoint
 from memoflow.kinds.checkpoint import Checkpoint
+from memoflow.threads import apart
 
 
 class CurrentCheckpoint:
@@ -124,18 +125,25 @@ class CurrentCheckpoint:
         `path` None is a new `directory`. Files of the same names are replaced, others stay.
         """
         with told_as(CheckpointException):
-            began, clock = time.time(), time.monotonic()
-            where = self._checkpointer.where
-            into = self._scratch.new() if path is None else path
-            saved.load(where, reference, Path(into), writable=True)
-            if path is None:
-                # Only now, since what is in the old one may not be saved yet.
-                self._scratch.remove(self._directory)
-                self._directory = os.fspath(into)
-            self._checkpointer.note_reference(
-                saved.describe(where, reference), began=began, took_s=time.monotonic() - clock
-            )
+            into = self._load(reference, path)
+        if path is None:
+            # Only now, since what is in the old one may not be saved yet; and here, since the
+            # handler of a signal may be saving it.
+            old, self._directory = self._directory, into
+            self._scratch.remove(old)
 
+    @apart
+    def _load(self, reference: Any, path: str | os.PathLike[str] | None) -> str:
+        began, clock = time.time(), time.monotonic()
+        where = self._checkpointer.where
+        into = self._scratch.new() if path is None else os.fspath(path)
+        saved.load(where, reference, Path(into), writable=True)
+        self._checkpointer.note_reference(
+            saved.describe(where, reference), began=began, took_s=time.monotonic() - clock
+        )
+        return into
+
+    @apart
     def load_latest(self, policy: str, on_code_change: str) -> Reference | None:
         """Load what the policy finds, and return it; None if there is nothing to resume from.
 

@@ -20,6 +20,8 @@ from memoflow.flow.task.metadata import plain
 from memoflow.flow.task.peek import untouched
 from memoflow.flow.task.scratch import Scratch
 from memoflow.kinds import model
+from memoflow.names import Key
+from memoflow.threads import apart
 from memoflow.units import span
 
 STORAGE_FORMATS = ("tar", "files")
@@ -116,7 +118,6 @@ class CurrentModel:
         if storage_format not in STORAGE_FORMATS:
             raise ValueError(f"storage_format is 'tar' or 'files', not {storage_format!r}")
         flow, _, step, _ = self._task.split("/")
-        began, clock = time.time(), time.monotonic()
         with told_as(ModelException):
             if path is None:
                 raise RequestError("a model needs a path to save")
@@ -129,8 +130,12 @@ class CurrentModel:
                 metadata=plain(metadata),
                 storage_format=storage_format,
             )
-            key = model.key(flow, step, uuid.uuid4().hex)
-            one = model.save(self._where.store, key, Path(path), about)
+            return self._save(model.key(flow, step, uuid.uuid4().hex), Path(path), about)
+
+    @apart
+    def _save(self, key: Key, path: Path, about: model.About) -> dict[str, Any]:
+        began, clock = time.time(), time.monotonic()
+        one = model.save(self._where.store, key, path, about)
         reference = saved.of_model(self._where, one)
         self._note("saved", reference, began, clock, new_bytes=one.ref.new_bytes)
         return reference
@@ -171,6 +176,7 @@ class CurrentModel:
                     self._say(f"Going on without `{name}`: {error}")
                     self._loaded.add(name, None, {})
 
+    @apart
     def _load(
         self, name: str, reference: Any, path: str | os.PathLike[str] | None, *, writable: bool
     ) -> str:

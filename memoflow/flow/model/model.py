@@ -117,6 +117,7 @@ class ModelDecorator(StepDecorator):
     ) -> None:
         from memoflow.flow.cards.journal import of_this_process
         from memoflow.flow.model.current_model import CurrentModel
+        from memoflow.flow.ready import get_ready
         from memoflow.flow.task.scratch import Scratch
 
         self._register = partial(metadata.register_metadata, run_id, step_name, task_id)
@@ -124,6 +125,7 @@ class ModelDecorator(StepDecorator):
         self._journal = of_this_process()
         with told_as(ModelException):
             where = artifact_store.current_store()
+            get_ready(where)
             artifact_store.tell_subprocesses()
             self._scratch = Scratch(
                 "models",

@@ -16,6 +16,7 @@ import time
 from collections.abc import Callable
 from dataclasses import field
 from datetime import timedelta
+from importlib import import_module
 from queue import SimpleQueue
 from types import FrameType
 from typing import Any
@@ -29,6 +30,7 @@ from memoflow.kinds.checkpoint import Checkpoint
 from memoflow.log import log
 from memoflow.names import Key
 from memoflow.store import Store
+from memoflow.threads import start, stop_check
 
 MOST_PENDING = 2
 # More than one that large never waits; the first always may.
@@ -58,8 +60,8 @@ class Pending:
 class Uploader:
     """The uploads of this process, in order; `of_this_process` returns it.
 
-    Threads share no lock that the main thread ever waits for: the handler of a signal runs in the
-    middle of whatever that is doing.
+    Saves come from threads of their own, so that the main thread never holds a lock of this: the
+    handler of a signal, which may save as well, runs in the middle of whatever that is doing.
     """
 
     def __init__(self) -> None:
@@ -72,18 +74,21 @@ class Uploader:
         self._owns: dict[tuple[str, Key], Own] = {}
         self._given: dict[tuple[str, Key], int] = {}
         self._listed: dict[tuple[str, Key], int] = {}
+        self._lock = threading.Lock()
+        # Here, or this process may fork in the middle of its import by a thread.
+        import_module("memoflow.objects.packing")
         for work in (self._upload_in_order, self._upload_newest_first):
-            threading.Thread(target=work, name="memoflow-upload", daemon=True).start()
-        self._previous = self._watch_for_sigterm()
+            start(work)
         # Before interpreters shut down what uploads need, which `atexit` comes after.
         getattr(threading, "_register_atexit", atexit.register)(self._drain_at_exit)
 
     def own(self, store: Store, series: Key) -> Own:
         """Return this process's folder for a series; OSError if there can be none."""
         place = (store.id, series)
-        if place not in self._owns:
-            self._owns[place] = Own(store, series)
-        return self._owns[place]
+        with self._lock:
+            if place not in self._owns:
+                self._owns[place] = Own(store, series)
+            return self._owns[place]
 
     def next_number(self, store: Store, series: Key) -> int:
         """Return the number of the next save: above all that is known of without asking.
@@ -91,17 +96,18 @@ class Uploader:
         The backend is asked once, and again after each upload.
         """
         place = (store.id, series)
-        if place not in self._listed:
-            self._listed[place] = checkpoint.last_number(store, series)
-        last = store.index.last(series)
-        known = (
-            self._listed[place],
-            self._given.get(place, 0),
-            0 if last is None else checkpoint.number_of(last.key),
-            spool.last_number(store, series),
-        )
-        self._given[place] = max(known) + 1
-        return self._given[place]
+        with self._lock:
+            if place not in self._listed:
+                self._listed[place] = checkpoint.last_number(store, series)
+            last = store.index.last(series)
+            known = (
+                self._listed[place],
+                self._given.get(place, 0),
+                0 if last is None else checkpoint.number_of(last.key),
+                spool.last_number(store, series),
+            )
+            self._given[place] = max(known) + 1
+            return self._given[place]
 
     def wait_for_room(self, size_bytes: int) -> None:
         """Return when another entry of this size may be added; raises what went wrong so far."""
@@ -215,42 +221,63 @@ class Uploader:
         except MemoflowError as error:
             log.error("%s", error)
 
-    def _watch_for_sigterm(self) -> Any:
-        if threading.current_thread() is not threading.main_thread():
-            return None  # Only that can; the end of the task, or the next attempt, has to do.
-        previous = signal.getsignal(signal.SIGTERM)
-        if previous is not None:  # Or it is not Python's, and could not be called.
-            signal.signal(signal.SIGTERM, self._on_sigterm)
-        return previous
-
-    def _on_sigterm(self, number: int, frame: FrameType | None) -> None:
-        # A second signal does not wait; nor does a forked child, whose uploads these are not.
-        if os.getpid() == self._process and self._pending and not self._ending:
-            self._ending = True
-            count = len(self._pending)
-            # Not by print: this may run in the middle of one.
-            os.write(2, b"[@checkpoint] SIGTERM: uploading %d saved before, newest first\n" % count)
-            done = threading.Event()
-            self._last_orders.put(done)
-            _wait(done, _LAST_WORDS.total_seconds())
-            self._ending = False
-            self._wake.put(None)
-        if callable(self._previous):
-            self._previous(number, frame)
-        elif self._previous == signal.SIG_DFL:
-            signal.signal(number, signal.SIG_DFL)
-            os.kill(os.getpid(), number)
+    def upload_before_the_end(self) -> None:
+        """Upload what is newest first, for as long as a process that is to end may have."""
+        # A second signal does not wait.
+        if not self._pending or self._ending:
+            return
+        self._ending = True
+        count = len(self._pending)
+        # Not by print: this may run in the middle of one.
+        os.write(2, b"[@checkpoint] SIGTERM: uploading %d saved before, newest first\n" % count)
+        done = threading.Event()
+        self._last_orders.put(done)
+        _wait(done, _LAST_WORDS.total_seconds())
+        self._ending = False
+        self._wake.put(None)
 
 
 _uploader: Uploader | None = None
 
 
+_uploader_lock = threading.Lock()
+_before_us: Any = None  # what handled SIGTERM
+_watches = False
+
+
 def of_this_process() -> Uploader:
     """Return the uploader of this process; the first call starts its threads."""
     global _uploader
-    if _uploader is None:
-        _uploader = Uploader()
-    return _uploader
+    with _uploader_lock:
+        if _uploader is None:
+            _uploader = Uploader()
+        return _uploader
+
+
+def watch_for_sigterm() -> None:
+    """Have what is on its way uploaded first when this process is told to end.
+
+    Only the main thread can; elsewhere the end of the task, or the next attempt, has to do.
+    """
+    global _before_us, _watches
+    if _watches or threading.get_ident() != threading.main_thread().ident:
+        return
+    before = signal.getsignal(signal.SIGTERM)
+    if before is None or before is _on_sigterm:
+        return  # It is not Python's, and could not be called; or a signal came right here.
+    _before_us = before
+    signal.signal(signal.SIGTERM, _on_sigterm)
+    _watches = True
+
+
+def _on_sigterm(number: int, frame: FrameType | None) -> None:
+    if _uploader is not None:  # A forked child has its own, if any.
+        _uploader.upload_before_the_end()
+    if callable(_before_us):
+        _before_us(number, frame)
+    elif _before_us == signal.SIG_DFL:
+        signal.signal(number, signal.SIG_DFL)
+        os.kill(os.getpid(), number)
 
 
 def drain() -> None:
@@ -268,7 +295,7 @@ def settle(store: Store, series: Key | None, wanted: Callable[[Entry], bool]) ->
         return
     if _uploader is not None and _uploader.has(store, series, wanted):
         _uploader.drain()
-    until = time.monotonic() + _OTHERS_PATIENCE.total_seconds()
+    until, check = time.monotonic() + _OTHERS_PATIENCE.total_seconds(), stop_check()
     while time.monotonic() < until:
         left = [(entry, lives) for entry, lives in spool.pending(store, series) if wanted(entry)]
         for orphaned in {entry.series for entry, lives in left if not lives}:
@@ -278,18 +305,20 @@ def settle(store: Store, series: Key | None, wanted: Callable[[Entry], bool]) ->
                 log.warning("what a killed process saved was not uploaded: %s", error)
         if all(entry.has_failed or not lives for entry, lives in left):
             return
+        check()
         time.sleep(_LOOK_EVERY.total_seconds())
 
 
 def _wait(event: threading.Event, seconds: float = math.inf) -> None:
     """Wait for an event, in steps: what another thread was sent is handled only between them."""
-    until = time.monotonic() + seconds
+    until, check = time.monotonic() + seconds, stop_check()
     while not event.wait(_STEP.total_seconds()) and time.monotonic() < until:
-        pass
+        check()
 
 
 def _forget_in_child() -> None:
-    global _uploader
+    global _uploader, _uploader_lock
+    _uploader_lock = threading.Lock()
     if _uploader is not None:
         _uploader.let_go()
         _uploader = None
