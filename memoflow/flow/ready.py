@@ -15,7 +15,7 @@ from memoflow.flow.artifact_store import ArtifactStore
 _NEEDED = (
     "memoflow.flow.saved",
     "memoflow.objects.packing",
-    "memoflow.store.sweeping",
+    "memoflow.store.leftovers",
 )
 
 
