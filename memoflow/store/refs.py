@@ -174,6 +174,24 @@ class Refs:
         """Remember what is stored in these versions, as `read` does for one key."""
         self.index.record((stored.ref for _, _, stored in self.contents(listed)), is_used=False)
 
+    def distrusts(self, key: Key) -> bool:
+        """Tell whether none of our keys has signed what is stored; see `Store.distrusts`."""
+        try:
+            self.read(key)
+        except UnsignedError:
+            return True
+        except IntegrityError:
+            pass
+        return False
+
+    def reindex(self) -> int:
+        """Bring the index in line with the backend; see `Store.reindex`."""
+        known = self.index.entries()
+        unknown = [(key, file) for key, file in self.listed() if known.pop(str(key), None) is None]
+        self.index.drop(Key.parse(text) for text in known)
+        self.learn(unknown)
+        return len(unknown)
+
     def recent(
         self, prefix: Key, most: int, *, before: float, wanted: Callable[[Key], bool]
     ) -> list[Ref]:

@@ -30,6 +30,20 @@ def numbered(refs: Refs, series: Key, *, fresh: bool = True) -> list[Key]:
     return sorted(keys, key=str, reverse=True)
 
 
+def known(refs: Refs, series: Key) -> list[Ref]:
+    """Return what the backend lists directly below a series; see `Store.series`."""
+    entries = refs.index.entries(series)
+    found = []
+    for key in numbered(refs, series):
+        entry = entries.get(str(key))
+        stored = None if entry is not None else refs.read_or_warn(key)
+        if entry is not None:
+            found.append(entry.ref)
+        elif stored is not None:
+            found.append(stored.ref)
+    return found
+
+
 class Next:
     """A save on its way to a series: what it is compared with, and the key that it gets."""
 

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from memoflow.backends import Backend, Found, Tiered
 from memoflow.display import html_rows
-from memoflow.errors import IntegrityError, NotFoundError, UnsignedError
+from memoflow.errors import IntegrityError, NotFoundError
 from memoflow.index import Index
 from memoflow.names import Digest, Key, Ref
 from memoflow.objects import DamagedBlobError, LostBlobError, Manifest, blob_name
@@ -26,7 +26,7 @@ from memoflow.store.payload import Adoption, Payload
 from memoflow.store.proofs import IndexedProofs
 from memoflow.store.refs import QUARANTINE, Refs
 from memoflow.store.saving import save, stands
-from memoflow.store.series import Next, numbered
+from memoflow.store.series import Next, known, numbered
 from memoflow.store.signing import Keyring
 from memoflow.store.turns import claim
 
@@ -84,13 +84,7 @@ class Store:
 
     def distrusts(self, key: Key) -> bool:
         """Tell whether there is a ref for the key, and none of our keys has signed it."""
-        try:
-            self._refs.read(key)
-        except UnsignedError:
-            return True
-        except IntegrityError:
-            pass
-        return False
+        return self._refs.distrusts(key)
 
     def find(self, key: Key, *, even_expired: bool = False) -> Ref | None:
         """Return what the key resolves to, or None.
@@ -137,16 +131,7 @@ class Store:
 
         Expired ones are among them; a damaged one is set aside with a warning.
         """
-        known = self.index.entries(series)
-        refs = []
-        for key in numbered(self._refs, series):
-            entry = known.get(str(key))
-            stored = None if entry is not None else self._refs.read_or_warn(key)
-            if entry is not None:
-                refs.append(entry.ref)
-            elif stored is not None:
-                refs.append(stored.ref)
-        return refs
+        return known(self._refs, series)
 
     def recent(
         self, prefix: Key, most: int, *, before: float, wanted: Callable[[Key], bool]
@@ -473,13 +458,7 @@ class Store:
 
     def reindex(self) -> int:
         """Bring the index in line with the backend; return how many refs it had not known."""
-        known = self.index.entries()
-        unknown = [
-            (key, file) for key, file in self._refs.listed() if known.pop(str(key), None) is None
-        ]
-        self.index.drop(Key.parse(text) for text in known)
-        self._refs.learn(unknown)
-        return len(unknown)
+        return self._refs.reindex()
 
     def housekeeping_due(self, every: timedelta = timedelta(hours=1)) -> bool:
         """Tell whether to tidy up, and claim it: True to one caller `every` so long."""

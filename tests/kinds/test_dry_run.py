@@ -142,6 +142,7 @@ class World:
             lease = {"id": "0" * 32, "who": "F/1/fit/2", "beat": 1, "every_s": 15}
             self.backend.write(f"leases/{key}/n=00000001", json.dumps(lease).encode())
         self.backend.write("gc/saving/dead", sealed(b"60"))
+        self.backend.write(f"quarantine/blobs/ab/{'ab' * 32}", self.random.choice(self.pool))
         store = self.there
         store.forget(store.save(Key.of("model", "F", "s", "lost"), Payload(files=self.files())).key)
 
@@ -155,6 +156,7 @@ class World:
             "older_than": None if days is None else timedelta(days=days),
             "max_size_bytes": None if share is None else int(total * share),
             "now": self.random.random() < 0.8,
+            "leftovers": self.random.random() < 0.5,
         }
 
     def contents(self) -> dict[str, tuple[int, str]]:
