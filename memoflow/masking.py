@@ -12,6 +12,7 @@ import re
 from collections.abc import Callable, Iterator
 from contextlib import suppress
 from functools import lru_cache
+from itertools import islice
 from types import FunctionType, MappingProxyType, MethodType, ModuleType
 from typing import Any
 
@@ -214,7 +215,7 @@ class Mask:
                     return True
             elif kind not in _NUMBERS and id(each) not in seen:
                 seen.add(id(each))
-                for key, inner in parts_of(each)[: max(0, _MOST - len(todo))]:
+                for key, inner in parts_of(each, max(0, _MOST - len(todo))):
                     if isinstance(key, (str, bytes)) and self.hides(_as_text(key), inner):
                         return True
                     todo.append(inner)
@@ -280,16 +281,16 @@ def _as_text(value: str | bytes) -> str:
     return text if isinstance(text, str) else text.decode("latin-1")
 
 
-def parts_of(value: Any) -> list[tuple[Any, Any]]:
-    """Return the parts of a value, each with the key or attribute that it is under, or None."""
+def parts_of(value: Any, most: int = _MOST) -> list[tuple[Any, Any]]:
+    """Return parts of a value, each with the key or attribute that it is under, or None."""
     # Whatever the attributes of a foreign class do, or threads meanwhile: it is for show.
     with suppress(Exception):
         if isinstance(value, (dict, MappingProxyType)):
-            return list(value.items())
+            return list(islice(value.items(), most))
         if isinstance(value, (list, tuple)):
-            return list(_sequence(value))
+            return list(islice(_sequence(value), most))
         if isinstance(value, (set, frozenset)):
-            return [(None, each) for each in list(value)]
+            return [(None, each) for each in islice(value, most)]
         if hasattr(type(value), "columns") and hasattr(type(value), "dtypes"):
             return [(str(name), "") for name in value.columns]
         if not isinstance(value, _CODE):
