@@ -26,6 +26,11 @@ class Expiry:
         """Tell whether a ref has expired; `file` is what was just listed of it, if anything."""
         return ref.expires is not None and self.is_older(ref, ref.expires - ref.created, file)
 
+    def may_be_over(self, ref: Ref) -> bool:
+        """Tell whether a ref has expired, or says so: put back from a backup its file is young."""
+        says_so = ref.expires is not None and ref.expires <= self._clock.now()
+        return says_so or self.is_over(ref)
+
     def is_older(self, ref: Ref, seconds: float, file: Found | None = None) -> bool:
         """Tell whether a ref was written so long ago, or longer."""
         if file is not None:

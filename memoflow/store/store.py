@@ -159,7 +159,7 @@ class Store:
         """
         there = self._refs.read_or_warn(key)
         if there is not None:
-            if self._expiry.is_over(there.ref):
+            if self._expiry.may_be_over(there.ref):
                 self._refs.drop_same(there.ref)
             elif stands(self._refs, there):
                 return there.ref
