@@ -7,7 +7,7 @@ thread of its own, since the handler of a signal may come in the middle of that 
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -59,6 +59,7 @@ class Checkpoint:
         storage_format: str = "files",
         *,
         wait: bool = True,
+        ignore_patterns: Sequence[str] | None = None,
     ) -> dict[str, Any]:
         """Save for the task that started this process; see `current.checkpoint.save`.
 
@@ -74,6 +75,7 @@ class Checkpoint:
                 latest=latest,
                 storage_format=storage_format,
                 wait=wait,
+                ignore_patterns=ignore_patterns,
             )
 
     def load(self, reference: Any, path: str | os.PathLike[str] | None = None) -> None:

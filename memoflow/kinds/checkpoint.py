@@ -157,6 +157,7 @@ def save(
     after: int = 0,
     place: Callable[[int], int] | None = None,
     created: float | None = None,
+    ignore: tuple[str, ...] = (),
 ) -> Checkpoint:
     """Save a file or directory under the next number, or this one; see `Store.append`."""
     expires = None
@@ -164,7 +165,7 @@ def save(
         expires = (time.time() if created is None else created) + ttl.total_seconds()
     ref = store.append(
         series,
-        Payload(tree=tree),
+        Payload(tree=tree, ignore=ignore),
         token=token,
         number=number,
         after=after,

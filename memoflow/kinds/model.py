@@ -77,9 +77,12 @@ def key(flow: str, step: str, uuid: str) -> Key:
     return Key.of(KIND, flow, step, uuid)
 
 
-def save(store: Store, key: Key, tree: Path, about: About) -> Model:
+def save(
+    store: Store, key: Key, tree: Path, about: About, *, ignore: tuple[str, ...] = ()
+) -> Model:
     """Save a file or directory, each file of a megabyte or more as one blob to link to."""
-    return Model(store.save(key, Payload(tree=tree, whole=True), meta=about.to_json()), about)
+    payload = Payload(tree=tree, whole=True, ignore=ignore)
+    return Model(store.save(key, payload, meta=about.to_json()), about)
 
 
 def find(store: Store, key: Key) -> Model | None:

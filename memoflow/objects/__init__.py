@@ -5,10 +5,12 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from memoflow.objects.blobs import FOLDER, blob_name, blob_of, is_whole, measure, measured, prove
+from memoflow.objects.growing import settle
 from memoflow.objects.linking import Proofs, State, state_of, whole_blob
 from memoflow.objects.manifest import LARGEST_BYTES, Adopted, File, Manifest, Piece, parsed
 from memoflow.objects.packed import NOTHING, Packed
-from memoflow.objects.tree import Tree, kind
+from memoflow.objects.reading import is_copy
+from memoflow.objects.tree import Source, Tree, kind
 from memoflow.objects.unpacking import (
     DamagedBlobError,
     LostBlobError,
@@ -34,11 +36,13 @@ __all__ = [
     "Packed",
     "Piece",
     "Proofs",
+    "Source",
     "State",
     "Tree",
     "blob_name",
     "blob_of",
     "drafted",
+    "is_copy",
     "is_whole",
     "kind",
     "measure",
@@ -47,6 +51,7 @@ __all__ = [
     "parsed",
     "prove",
     "read_file",
+    "settle",
     "state_of",
     "unpack",
     "whole_blob",

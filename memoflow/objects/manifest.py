@@ -14,11 +14,11 @@ from typing import Any, NamedTuple, NoReturn
 from memoflow.dataclass import dataclass
 from memoflow.errors import IntegrityError
 from memoflow.names import Digest
-from memoflow.objects.paths import check_tree
+from memoflow.objects.paths import MOST_FILES, check_tree
 
 INLINE_BYTES = 1024  # below this a file lies in the manifest itself
 LONGEST_PIECE_BYTES = 64 << 20
-MOST = 1_000_000  # of files, folders, adopted blobs or pieces in one manifest
+MOST = MOST_FILES  # of files, folders, adopted blobs or pieces in one manifest
 LARGEST_BYTES = 256 << 20  # of a manifest, a million short paths and pieces fit twice over
 _LARGEST = 1 << 60
 _XXH3 = re.compile(r"[0-9a-f]{32}")

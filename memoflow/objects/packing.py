@@ -20,17 +20,17 @@ from typing import TypeVar
 
 from memoflow.backends import Backend
 from memoflow.dataclass import dataclass
-from memoflow.errors import RequestError
 from memoflow.names import Digest
 from memoflow.objects.blobs import blob_name, xxh3_of
 from memoflow.objects.cutting import Region, piece_bytes, text
+from memoflow.objects.growing import ChangedError, settle
 from memoflow.objects.linking import device_of_blobs, take
-from memoflow.objects.manifest import MOST, File, Piece
+from memoflow.objects.manifest import File, Piece
 from memoflow.objects.packed import Located, Packed
 from memoflow.objects.planning import Draft, Pack, Span, Spot, is_whole_file, jobs, planned
-from memoflow.objects.reading import Reader, changed
+from memoflow.objects.reading import Reader
 from memoflow.objects.reuse import Earlier
-from memoflow.objects.tree import Tree
+from memoflow.objects.tree import Source, Tree
 from memoflow.threads import Pool
 
 T = TypeVar("T")
@@ -56,7 +56,7 @@ def pack(
     beat: Callable[[], None] = lambda: None,
     durable: bool = True,
 ) -> Packed:
-    """Write the tree's bytes as blobs; RequestError if it changes meanwhile.
+    """Write the tree's bytes as blobs; what changes meanwhile as it is then, see `growing`.
 
     `whole` keeps each file of a megabyte or more as a blob of its own, with `linked` by a hard link
     where that can be, and then smaller ones as well, unless they are inline. Pieces that an
@@ -64,8 +64,6 @@ def pack(
     of their pack: then they are, so that the rest of it can go. With `fresh` no pack gets a name
     that one had before. `beat` is called from any thread each time that some megabytes are done.
     """
-    if len(tree.sources) + len(tree.links) > MOST:
-        raise RequestError(f"cannot save more than {MOST:,} files at once; put them in an archive")
     packer = _Packer(
         backend,
         earlier or Earlier(backend),
@@ -75,13 +73,19 @@ def pack(
         durable=durable,
     )
     device = device_of_blobs(backend) if linked else None
-    drafts = [
-        Draft(source, whole=whole and is_whole_file(source, device)) for source in tree.sources
-    ]
-    packer.run(drafts)
-    packer.store_anew(drafts, least_use)
-    tree.check()
-    files = [draft.finished() for draft in drafts]
+    drafts: dict[str, Draft] = {}
+
+    def store(sources: Sequence[Source]) -> None:
+        new = [Draft(each, whole=whole and is_whole_file(each, device)) for each in sources]
+        packer.run(new)
+        for draft in new:
+            if any(piece.blob in packer.lost for piece in draft.whole):
+                draft.source.gone.append(True)
+            drafts[draft.source.path] = draft
+
+    tree = settle(tree, store, lambda source: not linked and drafts[source.path].is_same())
+    packer.store_anew([drafts[source.path] for source in tree.sources], least_use)
+    files = [drafts[source.path].finished() for source in tree.sources]
     files += [File(path, 0, target=target) for path, target in tree.links.items()]
     return Packed(
         tuple(sorted(files, key=lambda file: file.path)),
@@ -90,7 +94,7 @@ def pack(
         tuple(packer.whole),
         packer.whole_bytes
         + sum(spot.length for spot in packer.mine.values() if spot.is_new)
-        + sum(len(draft.inline or b"") for draft in drafts),
+        + sum(file.size_bytes for file in files if file.inline is not None),
         packer.sizes(),
     )
 
@@ -125,6 +129,7 @@ class _Packer:
         self._jobs: deque[Callable[[_Worker], None]] = deque()
         self._writing: list[Future[None]] = []
         self._written: set[Digest] = set()
+        self.lost: set[Digest] = set()  # whole files that changed before they were written
         self._lock = threading.Lock()
 
     def run(self, drafts: list[Draft]) -> None:
@@ -257,6 +262,8 @@ class _Packer:
                 self.beat()
                 sha256.update(data)
                 found.append((len(data), xxh3_of(data)))
+        if source.gone:
+            return
         blob = Digest(f"sha256:{sha256.hexdigest()}")
         with self._lock:
             is_first = blob not in self._written
@@ -267,8 +274,16 @@ class _Packer:
             if not (link and take(self.backend, blob, source, durable=self._durable)):
                 with Reader(source) as reader:
                     proven = reader.proven_chunks(_WHOLE_PIECE_BYTES, [xxh3 for _, xxh3 in found])
-                    self._write(blob, self._beating(proven))
+                    try:
+                        self._write(blob, self._beating(proven))
+                    except ChangedError:
+                        with self._lock:
+                            self._written.discard(blob)
+                            self.lost.add(blob)
+                        source.gone.append(True)
+                        return
             with self._lock:
+                self.lost.discard(blob)
                 self.whole.append(blob)
                 self.whole_bytes += source.size_bytes
         offset = 0
@@ -394,7 +409,7 @@ class _Worker:
                 view = self._view[self._tail :][: piece.length]
                 reader.read_into(view, at)
                 if xxh3_of(view) != piece.xxh3:
-                    raise changed(span.source)
+                    continue  # It has changed since: the piece stays where it is.
                 key = (piece.xxh3, piece.length)
                 span.placed[number] = self._keep(key, self._tail, is_new=False)
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Iterable, Mapping
 
+MOST_FILES = 1_000_000
 _LONGEST_PATH = 4096
 _LONGEST_PART = 255
 _DEEPEST = 256

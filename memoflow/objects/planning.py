@@ -10,7 +10,7 @@ from memoflow.dataclass import dataclass
 from memoflow.names import Digest
 from memoflow.objects.cutting import PIECE_BYTES, Region, regions
 from memoflow.objects.manifest import INLINE_BYTES, MOST, File, Piece
-from memoflow.objects.reading import Reader
+from memoflow.objects.reading import Reader, has_bytes
 from memoflow.objects.tree import Source
 
 _JOB_BYTES = 8 << 20
@@ -81,6 +81,13 @@ class Draft:
             for part in region.split(_TEXT_JOB_BYTES if region.text else _JOB_BYTES)
         ]
         return self.spans
+
+    def is_same(self) -> bool:
+        """Tell whether the source still begins with what was read of it."""
+        if self.inline is not None:
+            return has_bytes(self.source, self.inline)
+        placed: _Placed = [*self.whole, *(each for span in self.spans for each in span.placed)]
+        return has_bytes(self.source, [(each.length, each.xxh3) for each in placed])
 
     def finished(self) -> File:
         pieces = [

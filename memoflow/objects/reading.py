@@ -1,29 +1,47 @@
-"""Reading: sources as they were when they were surveyed, or an error."""
+"""Reading: sources as they were when they were surveyed; what is gone of them is told."""
 
 from __future__ import annotations
 
+import errno
 import os
 from collections.abc import Iterator, Sequence
+from pathlib import Path
 from types import TracebackType
 
 from memoflow.errors import RequestError
 from memoflow.objects.blobs import xxh3_of
+from memoflow.objects.growing import ChangedError
 from memoflow.objects.tree import Source
+
+# What is in the place of a file that was removed or replaced while it was to be opened.
+_GONE = {errno.ENOENT, errno.ESTALE, errno.ENOTDIR, errno.ELOOP, errno.ENXIO}
+
+
+_COPIED_BYTES = 1 << 20
 
 
 class Reader:
-    """Read a source; RequestError if it has become shorter or cannot be read."""
+    """Read a source; RequestError if it cannot be read.
+
+    Of one that was removed or has become shorter zeros are read, and it is noted to be `gone`:
+    whoever reads goes on with the others.
+    """
 
     def __init__(self, source: Source) -> None:
         self._source = source
         self._file = -1
+        self._is_sparse = False
         if not isinstance(source.content, bytes):
             try:
                 # Not blocking, should a fifo have taken the file's place.
                 flags = os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC
                 self._file = os.open(source.content, flags)
+                info = os.fstat(self._file)
+                self._is_sparse = info.st_blocks * 512 < info.st_size and hasattr(os, "SEEK_DATA")
             except OSError as error:
-                raise self._unreadable(error) from error
+                if error.errno not in _GONE:
+                    raise self._unreadable(error) from error
+                source.gone.append(True)
 
     def __enter__(self) -> Reader:
         return self
@@ -41,6 +59,8 @@ class Reader:
         """Return what is there, which is less at the end of the source."""
         if isinstance(self._source.content, bytes):
             return self._source.content[offset : offset + length]
+        if self._file < 0:
+            return b""
         try:
             return os.pread(self._file, length, offset)
         except (OSError, OverflowError) as error:
@@ -57,15 +77,35 @@ class Reader:
         if isinstance(content, bytes):
             view[:] = content[offset : offset + len(view)]
             return
+        if self._is_hole(offset, len(view)):
+            view[:] = bytes(len(view))
+            return
         while view:
+            if self._file < 0:
+                view[:] = bytes(len(view))
+                return
             try:
                 count = os.preadv(self._file, [view], offset)
             except OSError as error:
-                raise self._unreadable(error) from error
+                if error.errno not in _GONE:
+                    raise self._unreadable(error) from error
+                count = 0
             if not count:
-                raise changed(self._source)
+                self._source.gone.append(True)
+                view[:] = bytes(len(view))
+                return
             view = view[count:]
             offset += count
+
+    def _is_hole(self, offset: int, length: int) -> bool:
+        """Tell whether nothing was ever written here, so that it need not be read."""
+        if not self._is_sparse:
+            return False
+        try:
+            return os.lseek(self._file, offset, os.SEEK_DATA) >= offset + length
+        except OSError as error:
+            # Nothing but a hole up to the end; or the file system does not tell.
+            return error.errno == errno.ENXIO and os.fstat(self._file).st_size >= offset + length
 
     def chunks(self, size_bytes: int) -> Iterator[memoryview]:
         """Yield all of it, each time in the same memory."""
@@ -79,7 +119,7 @@ class Reader:
         """Yield the same again, as their XXH3-128 say."""
         for xxh3, view in zip(xxh3s, self.chunks(size_bytes), strict=True):
             if xxh3_of(view) != xxh3:
-                raise changed(self._source)
+                raise ChangedError(self._source.path)
             yield view
 
     def _unreadable(self, error: Exception) -> RequestError:
@@ -87,8 +127,25 @@ class Reader:
         return RequestError(f"cannot save {self._source.path}: {reason}")
 
 
-def changed(source: Source) -> RequestError:
-    """Return the error that says that a source did not hold still."""
-    return RequestError(
-        f"{source.path} changed while it was being saved; save when nothing writes to it"
-    )
+def has_bytes(source: Source, content: bytes | Sequence[tuple[int, str]]) -> bool:
+    """Tell whether a source begins with these bytes, or pieces by length and XXH3-128."""
+    now = Source(source.path, source.content, source.size_bytes)
+    with Reader(now) as reader:
+        if isinstance(content, bytes):
+            return reader.read(0, len(content)) == content and not now.gone
+        memory = memoryview(bytearray(max((length for length, _ in content), default=0)))
+        at = 0
+        for length, xxh3 in content:
+            reader.read_into(memory[:length], at)
+            if now.gone or xxh3_of(memory[:length]) != xxh3:
+                return False
+            at += length
+    return True
+
+
+def is_copy(source: Source, copy: Path) -> bool:
+    """Tell whether a file has what a source begins with, as far as it was found."""
+    now = Source(source.path, source.content, source.size_bytes)
+    with Reader(now) as reader, open(copy, "rb") as file:
+        same = all(bytearray(file.read(len(view))) == view for view in reader.chunks(_COPIED_BYTES))
+        return same and not now.gone and not file.read(1)

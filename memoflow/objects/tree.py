@@ -1,57 +1,104 @@
-"""Tree: what there is to save, and whether it held still meanwhile."""
+"""Tree: what there is to save: files, folders and links, as they are at one time."""
 
 from __future__ import annotations
 
 import os
 import stat
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import field
+from fnmatch import fnmatchcase
 from pathlib import Path
 
 from memoflow.dataclass import dataclass
 from memoflow.errors import NotFoundError, RequestError
-from memoflow.objects.paths import check_path, check_tree
+from memoflow.objects.paths import MOST_FILES, check_path, check_tree
 
 # The finest step in which file systems note the time of a change, with room to spare.
-_TICK_NS = 12_000_000
+TICK_S = 0.012
 
 State = tuple[int, int, int]
 
 
 @dataclass(frozen=True)
 class Source:
-    """A file to save: bytes in memory, or where it lies and the state it was found in."""
+    """A file to save: bytes in memory, or where it lies and the state it was found in.
+
+    `gone` has an item once it could not be read to its end: what was read instead is zeros.
+    """
 
     path: str
     content: bytes | str
     size_bytes: int
     executable: bool = False
     state: State | None = None
+    gone: list[bool] = field(default_factory=list)
+
+
+@dataclass(frozen=True)
+class _Folder:
+    """A folder on the way to what is listed: where it is, by what path, which it leads from."""
+
+    real: str
+    prefix: str
+    number: tuple[int, int]  # device and inode
+    above: _Folder | None = None
+
+    def place_of(self, path: str) -> str | None:
+        """Return where an absolute path lies in the tree; None if it does not."""
+        folder: _Folder | None = self
+        while folder is not None:
+            if path == folder.real:
+                return folder.prefix[:-1]
+            if path.startswith(f"{folder.real.rstrip('/')}/"):
+                return folder.prefix + os.path.relpath(path, folder.real)
+            folder = folder.above
+        return None
+
+    def leads_from(self, number: tuple[int, int]) -> bool:
+        folder: _Folder | None = self
+        while folder is not None:
+            if folder.number == number:
+                return True
+            folder = folder.above
+        return False
 
 
 @dataclass
 class Tree:
-    """Everything that one save takes in."""
+    """Everything that one save takes in.
+
+    `passed_over` are sockets, pipes and devices, and links to nowhere, by the reason.
+    """
 
     sources: list[Source] = field(default_factory=list)
     links: dict[str, str] = field(default_factory=dict)
     folders: list[str] = field(default_factory=list)  # the empty ones
-    _visited: dict[str, State] = field(default_factory=dict)
+    passed_over: dict[str, str] = field(default_factory=dict)
+    visited: dict[str, State] = field(default_factory=dict)
+    _asked: tuple[Path | None, Mapping[str, bytes | Path], Sequence[str]] = (None, {}, ())
 
     @classmethod
-    def survey(cls, root: Path | None, files: Mapping[str, bytes | Path]) -> Tree:
+    def survey(
+        cls,
+        root: Path | None,
+        files: Mapping[str, bytes | Path],
+        ignore: Sequence[str] = (),
+    ) -> Tree:
         """List a file or directory, and `files` beside it by their relative paths.
 
-        RequestError for what is missing, is neither file, directory nor link, or links outside.
+        Of the directory nothing is taken whose relative path or name matches a shell pattern of
+        `ignore`. A link within it stays one, and others are followed. RequestError for what is
+        missing or cannot be read.
         """
-        tree = cls()
+        tree = cls(_asked=(root, files, ignore))
         if root is not None:
             where = os.path.abspath(root)
             try:
                 info = os.stat(where)
                 if stat.S_ISDIR(info.st_mode):
-                    tree._walk(where, "")
+                    real = os.path.realpath(where)
+                    tree._walk(where, _Folder(real, "", (info.st_dev, info.st_ino)))
                 else:
                     tree._add(os.path.basename(where), where, info)
             except OSError as error:
@@ -68,46 +115,78 @@ class Tree:
             check_tree([source.path for source in tree.sources], tree.folders, tree.links)
         except ValueError as error:
             raise RequestError(f"cannot save {root or 'this'}: {error}") from None
-        tree._wait_a_tick()
         return tree
 
-    def check(self) -> None:
-        """Raise RequestError if anything changed since the survey."""
-        for source in self.sources:
-            if isinstance(source.content, str):
-                self._check_one(source.content, source.state)
-        for folder, state in self._visited.items():
-            self._check_one(folder, state)
+    @property
+    def root(self) -> Path | None:
+        """The file or directory that was asked for, if any."""
+        return self._asked[0]
 
-    def _check_one(self, path: str, state: State | None) -> None:
-        try:
-            same = _state(os.stat(path)) == state
-        except OSError:
-            same = False
-        if not same:
-            raise RequestError(
-                f"{path} changed while it was being saved; save when nothing writes to it"
-            )
+    def again(self) -> Tree:
+        """Return the same as it is now."""
+        return Tree.survey(*self._asked)
 
-    def _walk(self, directory: str, prefix: str) -> None:
+    def has_names_of(self, other: Tree) -> bool:
+        """Tell whether both have the same folders and links, and nothing was renamed between."""
+        return (self.links, self.folders, self.visited) == (
+            other.links,
+            other.folders,
+            other.visited,
+        )
+
+    def _walk(self, directory: str, folder: _Folder) -> None:
+        prefix = folder.prefix
         if prefix:
             try:
                 check_path(prefix[:-1])  # Now, because it also bounds how deep we go.
             except ValueError as error:
                 raise RequestError(f"cannot save {directory}: {error}") from None
-        self._visited[directory] = _state(os.stat(directory))
+        self.visited[directory] = state_of_file(os.stat(directory))
         with os.scandir(directory) as found:
             entries = sorted(found, key=lambda entry: entry.name)
+        entries = [entry for entry in entries if not self._is_ignored(prefix, entry.name)]
         if not entries and prefix:
             self.folders.append(prefix[:-1])
         for entry in entries:
-            path = prefix + entry.name
-            if entry.is_symlink():
-                self.links[path] = os.readlink(entry.path)
-            elif entry.is_dir(follow_symlinks=False):
-                self._walk(entry.path, f"{path}/")
-            else:
-                self._add(path, entry.path, entry.stat(follow_symlinks=False))
+            try:
+                self._take(entry, folder)
+            except (FileNotFoundError, NotADirectoryError):
+                continue  # It went just now, by which the folder has changed.
+
+    def _take(self, entry: os.DirEntry[str], folder: _Folder) -> None:
+        path = folder.prefix + entry.name
+        info = entry.stat(follow_symlinks=False)
+        if stat.S_ISLNK(info.st_mode):
+            target = _target_within(entry.path, path, folder)
+            if target is not None:
+                self.links[path] = target
+                return
+            try:
+                info = os.stat(entry.path)
+            except FileNotFoundError:
+                self.passed_over[path] = f"a link to {os.readlink(entry.path)}, which is not there"
+                return
+        if stat.S_ISDIR(info.st_mode):
+            number = (info.st_dev, info.st_ino)
+            if folder.leads_from(number):
+                raise RequestError(
+                    f"cannot save {entry.path}: it leads back to a folder that it is in; remove "
+                    "that link, or pass it over with ignore_patterns"
+                )
+            self._check_count()
+            real = os.path.realpath(entry.path)
+            self._walk(entry.path, _Folder(real, f"{path}/", number, folder))
+        elif stat.S_ISREG(info.st_mode):
+            self._add(path, entry.path, info)
+        else:
+            self.passed_over[path] = f"a {kind(info.st_mode)}"
+
+    def _is_ignored(self, prefix: str, name: str) -> bool:
+        patterns = self._asked[2]
+        return any(
+            fnmatchcase(name, pattern) or fnmatchcase(prefix + name, pattern)
+            for pattern in patterns
+        )
 
     def _add(self, path: str, file: str, info: os.stat_result) -> None:
         if not stat.S_ISREG(info.st_mode):
@@ -115,19 +194,49 @@ class Tree:
                 f"cannot save {file}: it is a {kind(info.st_mode)}; "
                 "only files, directories and symbolic links can be saved"
             )
+        self._check_count()
         executable = bool(info.st_mode & stat.S_IXUSR)
-        self.sources.append(Source(path, file, info.st_size, executable, _state(info)))
+        self.sources.append(Source(path, file, info.st_size, executable, state_of_file(info)))
 
-    def _wait_a_tick(self) -> None:
-        # A change in the same tick as the last one before the survey would leave no trace.
+    def _check_count(self) -> None:
+        # While it is listed, since links can lead to the same folders again and again.
+        if max(len(self.sources) + len(self.links), len(self.visited)) > MOST_FILES:
+            raise RequestError(
+                f"cannot save more than {MOST_FILES:,} files at once; put them in an archive"
+            )
+
+    def wait_a_tick(self) -> None:
+        """Return when a change would leave a trace: one in the same tick as the last has none."""
         states = [source.state for source in self.sources if source.state is not None]
-        newest = max((state[2] for state in (*states, *self._visited.values())), default=0)
-        wait_ns = newest + _TICK_NS - time.time_ns()
-        if 0 < wait_ns <= _TICK_NS:
-            time.sleep(wait_ns / 1e9)
+        newest = max((state[2] for state in (*states, *self.visited.values())), default=0)
+        wait_s = (newest - time.time_ns()) / 1e9 + TICK_S
+        if 0 < wait_s <= TICK_S:
+            time.sleep(wait_s)
 
 
-def _state(info: os.stat_result) -> State:
+def _target_within(link: str, path: str, folder: _Folder) -> str | None:
+    """Return the target of a link as it is to be saved; None if that leads out of the tree."""
+    target = os.readlink(link)
+    head, name = os.path.split(os.path.join(os.path.dirname(link), target))
+    # What it names itself, which may be a link as well: that one is looked at by itself.
+    named = os.path.join(os.path.realpath(head), name)
+    if name in ("", ".", ".."):
+        named = os.path.realpath(named)
+    place = folder.place_of(named)
+    if place is None:
+        return None
+    if not os.path.isabs(target) and _is_plain(target, path, place):
+        return target
+    return os.path.relpath(f"/{place}", os.path.dirname(f"/{path}"))
+
+
+def _is_plain(target: str, path: str, place: str) -> bool:
+    """Tell whether a target leads to a place by its text alone, from within the tree."""
+    joined = os.path.normpath(os.path.join(os.path.dirname(path), target))
+    return joined == (place or ".")
+
+
+def state_of_file(info: os.stat_result) -> State:
     return info.st_ino, info.st_size, info.st_mtime_ns
 
 

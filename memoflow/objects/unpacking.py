@@ -29,6 +29,7 @@ _MOST_REMOVED = 4  # drafts that killed loads left beside a target, by one load
 _THREADS = 4
 _JOB_BYTES = 16 << 20
 _FILE_BYTES = 64 << 10  # what making a file costs, as if it were so many bytes more
+_LEAST_HOLE_BYTES = 4096
 _STEP_BYTES = 1 << 20  # what is read is hashed and written while it is in the processor's cache
 
 
@@ -233,9 +234,21 @@ def _fill(backend: Backend, parts: list[_Part]) -> None:
                 os.write(opened, part.file.inline)
             at, end = part.start, part.start + sum(piece.length for piece in part.pieces)
             while at < end:
-                at = _write(opened, next(views), at)
+                view = next(views)
+                if _is_zeros(view):
+                    # A hole: nothing else writes here, and the file is new.
+                    os.ftruncate(opened, part.file.size_bytes)
+                    at += len(view)
+                else:
+                    at = _write(opened, view, at)
         finally:
             os.close(opened)
+
+
+def _is_zeros(view: memoryview) -> bool:
+    if len(view) < _LEAST_HOLE_BYTES or view[0] or view[-1]:
+        return False
+    return bytes(view) == bytes(len(view))
 
 
 def _write(opened: int, view: memoryview, at: int) -> int:

@@ -31,7 +31,8 @@ class Payload:
     A `tree` that is a file is saved under its own name. `whole` keeps each file of a megabyte
     or more as one blob, named by its SHA-256; with `linked` that is a hard link to the file where
     it can be, for smaller ones as well, which is made read-only for that and to which nobody may
-    write. `kept` are files as another manifest in the same store has them, and cost nothing.
+    write. `ignore` are shell patterns of what is left out of the tree. `kept` are files as another
+    manifest in the same store has them, and cost nothing.
     """
 
     tree: Path | None = None
@@ -39,4 +40,5 @@ class Payload:
     adopted: Mapping[str, Adoption] = field(default_factory=dict)
     whole: bool = False
     linked: bool = False
+    ignore: tuple[str, ...] = ()
     kept: tuple[File, ...] = ()

@@ -291,7 +291,7 @@ def _pack(
     )
     return pack(
         refs.backend,
-        Tree.survey(payload.tree, payload.files),
+        Tree.survey(payload.tree, payload.files, payload.ignore),
         whole=payload.whole and not fresh,
         linked=payload.linked and not fresh,
         earlier=earlier,

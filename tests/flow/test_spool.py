@@ -116,10 +116,57 @@ def test_on_a_local_store_it_is_a_save(tmp_path: Path) -> None:
 
 
 def test_what_cannot_be_saved_is_an_error_at_once(here: Task) -> None:
-    (here.folder / "away").symlink_to("/etc")
+    (here.folder / "round").symlink_to("round")
     options: Any = {"name": "c", "metadata": None, "latest": True, "storage_format": "files"}
-    with pytest.raises(RequestError, match="an absolute path"):
+    with pytest.raises(RequestError, match="round in circles"):
         here.checkpointer.save(here.folder, **options, wait=False)
+
+
+def test_what_grows_while_it_is_copied_is_a_beginning_of_it(
+    here: Task, gate: Gate, tmp_path: Path
+) -> None:
+    log, stop = here.folder / "log", threading.Event()
+    log.write_text("0\n")
+
+    def append() -> None:
+        while not stop.wait(0.0005):
+            with open(log, "a") as file:
+                file.write("more\n" * 100)
+
+    thread = in_background(append)
+    options: Any = {"name": "c", "metadata": None, "latest": True, "storage_format": "files"}
+    gate.open()
+    try:
+        found = [here.checkpointer.save(here.folder, **options, wait=False) for _ in range(5)]
+        here.checkpointer.finish()
+    finally:
+        stop.set()
+        thread.join(60)
+    for number, reference in enumerate(found):
+        out = tmp_path / f"out-{number}"
+        saved.load(here.checkpointer.where, reference, out, writable=True)
+        assert log.read_bytes().startswith((out / "log").read_bytes())
+        assert (out / "log").stat().st_size == reference["size"]
+
+
+def test_patterns_leave_files_out_of_what_is_uploaded_later(
+    here: Task, gate: Gate, tmp_path: Path
+) -> None:
+    (here.folder / "a.tmp").write_text("not wanted")
+    (here.folder / "b").write_text("wanted")
+    options: Any = {"name": "c", "metadata": None, "latest": True, "storage_format": "files"}
+    gate.open()
+    reference = here.checkpointer.save(
+        here.folder, **options, wait=False, ignore_patterns=["*.tmp"]
+    )
+    saved.load(here.checkpointer.where, reference, tmp_path / "out", writable=True)
+    assert [path.name for path in (tmp_path / "out").iterdir()] == ["b"]
+
+
+@pytest.mark.parametrize("patterns", ["*.tmp", [""], [1], {"*": 1}])
+def test_patterns_that_are_none_are_told(here: Task, patterns: Any) -> None:
+    with pytest.raises(RequestError, match="ignore_patterns"):
+        here.save("one", ignore_patterns=patterns)
 
 
 def test_without_room_on_this_machine_it_waits(

@@ -6,7 +6,7 @@ import json
 import math
 import os
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import field, replace
 from datetime import timedelta
 from functools import cache, partial
@@ -29,6 +29,7 @@ from memoflow.flow.spool import spool, uploading
 from memoflow.flow.spool.spool import Entry
 from memoflow.flow.task.identity import Identity
 from memoflow.flow.task.metadata import plain
+from memoflow.flow.task.patterns import ignored
 from memoflow.flow.task.process import IDENTIFIER, OPTIONS, UID
 from memoflow.kinds import checkpoint, memo
 from memoflow.kinds.checkpoint import About, Checkpoint
@@ -137,6 +138,7 @@ class Checkpointer:
         latest: bool,
         storage_format: str,
         wait: bool = True,
+        ignore_patterns: Sequence[str] | None = None,
     ) -> dict[str, Any]:
         """Save a file or directory and return its reference; see `current.checkpoint.save`."""
         if storage_format not in STORAGE_FORMATS:
@@ -146,6 +148,7 @@ class Checkpointer:
             raise RequestError(f"a checkpoint is saved from a file or directory, not {path!r}")
         if not isinstance(name, str) or not name:
             raise RequestError(f"a checkpoint's name is a text, not {name!r}")
+        ignore = ignored(ignore_patterns)
         store = self.where.store
         about = About(
             task=self.identity.task,
@@ -159,11 +162,11 @@ class Checkpointer:
         )
         if not wait and not store.backend.is_local:
             uploading.watch_for_sigterm()
-            return self._save_later(Path(path), about)
-        return self._save_now(Path(path), about)
+            return self._save_later(Path(path), about, ignore)
+        return self._save_now(Path(path), about, ignore)
 
     @apart
-    def _save_now(self, path: Path, about: About) -> dict[str, Any]:
+    def _save_now(self, path: Path, about: About, ignore: tuple[str, ...]) -> dict[str, Any]:
         began, clock = time.time(), time.monotonic()
         store = self.where.store
         with self._order.turn() as place:
@@ -177,6 +180,7 @@ class Checkpointer:
                 ttl=self.options.ttl,
                 after=0 if store.backend.is_local else spool.last_number(store, self.series),
                 place=place,
+                ignore=ignore,
             )
         self.note("saved", one, began=began, took_s=time.monotonic() - clock)
         self._after(one)
@@ -212,25 +216,25 @@ class Checkpointer:
                 say(f"Uploaded {one.ref.key}, which an attempt had left on this machine")
 
     @apart
-    def _save_later(self, path: Path, about: About) -> dict[str, Any]:
+    def _save_later(self, path: Path, about: About, ignore: tuple[str, ...]) -> dict[str, Any]:
         """Commit to this machine, and have it uploaded; save at once if there is no room."""
         try:
-            return self._commit(path, about)
+            return self._commit(path, about, ignore)
         except OSError as error:
             log.warning("%s is saved while the task waits: %s", path, error)
-            return self._save_now(path, about)
+            return self._save_now(path, about, ignore)
 
-    def _commit(self, path: Path, about: About) -> dict[str, Any]:
+    def _commit(self, path: Path, about: About, ignore: tuple[str, ...]) -> dict[str, Any]:
         began, clock = time.time(), time.monotonic()
         uploader = uploading.of_this_process()
         uploader.raise_failure()
-        tree = Tree.survey(path, {})
+        tree = Tree.survey(path, {}, ignore)
         size_bytes = sum(source.size_bytes for source in tree.sources)
         uploader.wait_for_room(size_bytes)
         store, series = self.where.store, self.series
         own = uploader.own(store, series)
         number, token = uploader.next_number(store, series), self._next_token()
-        folder, inside = own.copy(tree, f"{number:08d}-{token}", is_file=path.is_file())
+        folder, inside, size_bytes = own.copy(tree, f"{number:08d}-{token}", is_file=path.is_file())
         entry = Entry(
             folder=folder,
             series=series,

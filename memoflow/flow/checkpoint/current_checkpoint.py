@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -73,13 +73,15 @@ class CurrentCheckpoint:
         storage_format: str = "files",
         *,
         wait: bool = True,
+        ignore_patterns: Sequence[str] | None = None,
     ) -> dict[str, Any]:
         """Save a file or directory, and return a reference to it when it is safely stored.
 
         `path` None saves `directory`. With `latest` False no load policy ever takes it.
         `storage_format` "files" or "tar" is what the reference says; either is stored in pieces,
-        and pieces that are there already are not stored again. Raises CheckpointException if it
-        cannot be saved whole; earlier checkpoints are as they were.
+        and pieces that are there already are not stored again. Nothing is saved of a directory
+        whose name, or path in it, matches one of the shell patterns of `ignore_patterns`. Raises
+        CheckpointException if it cannot be saved whole; earlier checkpoints are as they were.
 
         With `wait` False it returns when a copy is on this machine, and a store elsewhere gets it
         meanwhile: two at most, then the next save waits for room. What cannot be uploaded is raised
@@ -93,6 +95,7 @@ class CurrentCheckpoint:
                 latest=latest,
                 storage_format=storage_format,
                 wait=wait,
+                ignore_patterns=ignore_patterns,
             )
         self._noticed()
         return found

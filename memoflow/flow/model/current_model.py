@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import time
 import uuid
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -17,6 +17,7 @@ from memoflow.flow.cards.journal import Act, Journal
 from memoflow.flow.failures import ModelException, told_as
 from memoflow.flow.model.wanted import parse
 from memoflow.flow.task.metadata import plain
+from memoflow.flow.task.patterns import ignored
 from memoflow.flow.task.peek import untouched
 from memoflow.flow.task.scratch import Scratch
 from memoflow.kinds import model
@@ -108,12 +109,15 @@ class CurrentModel:
         label: str | None = None,
         metadata: Mapping[str, Any] | None = None,
         storage_format: str = "tar",
+        *,
+        ignore_patterns: Sequence[str] | None = None,
     ) -> dict[str, Any]:
         """Save a file or directory as a model, and return a reference to it.
 
         `label` None names it after flow and step. `storage_format` "tar" or "files" is what the
-        reference says; files are stored as they are in either case. Raises ModelException if it
-        cannot be saved whole.
+        reference says; files are stored as they are in either case. Nothing is saved of a directory
+        whose name, or path in it, matches one of the shell patterns of `ignore_patterns`. Raises
+        ModelException if it cannot be saved whole.
         """
         if storage_format not in STORAGE_FORMATS:
             raise ValueError(f"storage_format is 'tar' or 'files', not {storage_format!r}")
@@ -130,12 +134,15 @@ class CurrentModel:
                 metadata=plain(metadata),
                 storage_format=storage_format,
             )
-            return self._save(model.key(flow, step, uuid.uuid4().hex), Path(path), about)
+            key = model.key(flow, step, uuid.uuid4().hex)
+            return self._save(key, Path(path), about, ignored(ignore_patterns))
 
     @apart
-    def _save(self, key: Key, path: Path, about: model.About) -> dict[str, Any]:
+    def _save(
+        self, key: Key, path: Path, about: model.About, ignore: tuple[str, ...]
+    ) -> dict[str, Any]:
         began, clock = time.time(), time.monotonic()
-        one = model.save(self._where.store, key, path, about)
+        one = model.save(self._where.store, key, path, about, ignore=ignore)
         reference = saved.of_model(self._where, one)
         self._note("saved", reference, began, clock, new_bytes=one.ref.new_bytes)
         return reference

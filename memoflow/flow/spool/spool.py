@@ -20,7 +20,7 @@ import re
 import shutil
 import tempfile
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import field
 from datetime import timedelta
 from errno import ENOSPC
@@ -35,7 +35,7 @@ from memoflow.kinds import checkpoint
 from memoflow.kinds.checkpoint import About, Checkpoint
 from memoflow.log import log
 from memoflow.names import Digest, Key, Ref
-from memoflow.objects import Tree
+from memoflow.objects import Source, Tree, is_copy, settle
 from memoflow.objects.paths import check_path
 from memoflow.store import Store
 
@@ -184,8 +184,8 @@ class Own:
         """Close the lock in a forked child, which would otherwise hold it on."""
         os.close(self._lock)
 
-    def copy(self, tree: Tree, name: str, *, is_file: bool) -> tuple[Path, str]:
-        """Copy what is to be saved; return the entry's folder, and the path in it to save.
+    def copy(self, tree: Tree, name: str, *, is_file: bool) -> tuple[Path, str, int]:
+        """Copy what is to be saved; return the entry's folder, the path in it, and the size.
 
         Never links: the caller goes on writing to his files. RequestError if they change
         meanwhile, OSError if there is no room.
@@ -198,24 +198,12 @@ class Own:
         root = folder / "tree"
         try:
             root.mkdir(parents=True)
-            for empty in tree.folders:
-                (root / empty).mkdir(parents=True, exist_ok=True)
-            for source in tree.sources:
-                assert isinstance(source.content, str)
-                target = root / source.path
-                target.parent.mkdir(parents=True, exist_ok=True)
-                _copy(source.content, target)
-                target.chmod(0o700 if source.executable else 0o600)
-                if not _boot():
-                    _sync(target)  # Since nobody could tell whether it outlived a power cut.
-            for path, leads_to in tree.links.items():
-                (root / path).parent.mkdir(parents=True, exist_ok=True)
-                (root / path).symlink_to(leads_to)
-            tree.check()
+            tree = _copy_all(tree, root)
         except BaseException:
             shutil.rmtree(folder, ignore_errors=True)
             raise
-        return folder, f"tree/{tree.sources[0].path}" if is_file else "tree"
+        size_bytes = sum(source.size_bytes for source in tree.sources)
+        return folder, f"tree/{tree.sources[0].path}" if is_file else "tree", size_bytes
 
 
 def last_number(store: Store, series: Key) -> int:
@@ -371,22 +359,63 @@ def _name_of(series: Key) -> str:
     return hashlib.sha256(str(series).encode()).hexdigest()[:16]
 
 
-def _copy(source: str, target: Path) -> None:
-    """Copy a file; sharing its blocks where the file system can, until either is written to."""
-    if not hasattr(os, "copy_file_range"):
-        shutil.copyfile(source, target)
+def _copy_all(tree: Tree, root: Path) -> Tree:
+    """Copy a tree into a folder; return it as it was copied."""
+    copied: set[str] = set()
+
+    def store(sources: Sequence[Source]) -> None:
+        for source in sources:
+            target = root / source.path
+            target.parent.mkdir(parents=True, exist_ok=True)
+            _copy(source, target)
+            copied.add(source.path)
+
+    tree = settle(tree, store, lambda source: is_copy(source, root / source.path))
+    for path in copied.difference(source.path for source in tree.sources):
+        (root / path).unlink(missing_ok=True)
+        for parent in Path(path).parents[:-1]:
+            with contextlib.suppress(OSError):
+                (root / parent).rmdir()
+    for empty in tree.folders:
+        (root / empty).mkdir(parents=True, exist_ok=True)
+    for path, leads_to in tree.links.items():
+        (root / path).parent.mkdir(parents=True, exist_ok=True)
+        (root / path).symlink_to(leads_to)
+    return tree
+
+
+def _copy(source: Source, target: Path) -> None:
+    """Copy a file as far as it was found; sharing its blocks where the file system can."""
+    assert isinstance(source.content, str)
+    try:
+        _copy_bytes(source.content, target, source.size_bytes)
+    except FileNotFoundError:
+        source.gone.append(True)
         return
+    if target.stat().st_size < source.size_bytes:
+        source.gone.append(True)
+    target.chmod(0o700 if source.executable else 0o600)
+    if not _boot():
+        _sync(target)  # Since nobody could tell whether it outlived a power cut.
+
+
+def _copy_bytes(source: str, target: Path, size_bytes: int) -> None:
     with open(source, "rb") as read, open(target, "wb") as write:
         try:
-            while os.copy_file_range(read.fileno(), write.fileno(), 1 << 30):
-                pass
-            # Some file systems answer that there is nothing to copy.
-            if os.fstat(write.fileno()).st_size == os.fstat(read.fileno()).st_size:
-                return
+            left = size_bytes
+            while left and hasattr(os, "copy_file_range"):
+                count = os.copy_file_range(read.fileno(), write.fileno(), left)
+                if not count:
+                    break  # Some file systems answer that there is nothing to copy.
+                left -= count
         except OSError as error:
             if error.errno == ENOSPC:
                 raise
+        if os.fstat(write.fileno()).st_size == size_bytes:
+            return
     shutil.copyfile(source, target)  # Between file systems that cannot do so by themselves.
+    if os.path.getsize(target) > size_bytes:
+        os.truncate(target, size_bytes)
 
 
 def _sync(path: Path) -> None:
