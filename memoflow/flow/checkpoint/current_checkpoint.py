@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from memoflow import fingerprint
+from memoflow.display import printable
 from memoflow.errors import IntegrityError, MemoflowError, NotFoundError, condition
 from memoflow.fingerprint import Fingerprint
 from memoflow.flow import saved
@@ -265,8 +266,9 @@ class CurrentCheckpoint:
         info = self._info
         assert info is not None
         self._say(
-            f"Loading the following checkpoint:\n\t[pathspec] {info.pathspec}\n\t[key] {info.key}"
-            f"\n\t[created on] {info.created_on}\n\t[url] {info.url}"
+            f"Loading the following checkpoint:\n\t[pathspec] {printable(str(info.pathspec))}"
+            f"\n\t[key] {printable(info.key)}\n\t[created on] {info.created_on}"
+            f"\n\t[url] {printable(str(info.url))}"
         )
 
     def _record_code(self) -> None:

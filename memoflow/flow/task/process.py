@@ -6,7 +6,7 @@ import os
 
 from metaflow._vendor import click
 
-from memoflow.display import printable
+from memoflow.display import shown
 
 # What subprocesses of a task save for it by. The last says only where stores are, since the rest
 # of their configuration can hold secrets.
@@ -24,8 +24,8 @@ def arguments_of_step() -> list[str]:
 
 
 def tell(line: str) -> None:
-    """Print a line to the task's log; whoever made the names in it, it does no more than that."""
-    print(printable(line), flush=True)
+    """Print a text to the task's log; whoever made the names in it, it does no more than that."""
+    print(shown(line), flush=True)
 
 
 def forget_outer_task() -> None:
