@@ -162,6 +162,7 @@ def test_an_interrupt_stops_a_load_and_leaves_nothing_of_it(tmp_path: Path) -> N
         def interrupted(self, name):
             Local.open = opened
             interrupt()
+            time.sleep(1)
             return opened(self, name)
         Local.open = interrupted
         out = Path(sys.argv[1], "out")
