@@ -21,6 +21,7 @@ LONGEST_PIECE_BYTES = 64 << 20
 MOST = MOST_FILES  # of files, folders, adopted blobs or pieces in one manifest
 LARGEST_BYTES = 256 << 20  # of a manifest, a million short paths and pieces fit twice over
 _LARGEST = 1 << 60
+_MODES = "modes"
 _XXH3 = re.compile(r"[0-9a-f]{32}")
 _XXH3S = re.compile(r"[0-9a-f]*")
 _BLOB = re.compile(r"sha256:[0-9a-f]{64}")
@@ -64,12 +65,16 @@ class Adopted:
 
 @dataclass(frozen=True, slots=True)
 class Manifest:
-    """What was saved. `folders` are the empty ones; others follow from the paths of the files."""
+    """What was saved. `folders` are the empty ones; others follow from the paths of the files.
+
+    `modes` are the permission bits of files and folders that not everybody could read.
+    """
 
     files: tuple[File, ...] = ()
     folders: tuple[str, ...] = ()
     adopted: tuple[Adopted, ...] = ()
     meta: dict[str, Any] = field(default_factory=dict)
+    modes: dict[str, int] = field(default_factory=dict)
 
     @property
     def size_bytes(self) -> int:
@@ -112,7 +117,9 @@ class Manifest:
             "folders": list(self.folders),
             "adopted": [[a.name, a.blob, a.size_bytes, a.xxh3] for a in self.adopted],
         }
-        return described | {"meta": self.meta} if self.meta else described
+        # Where the first versions had what users note of a save, so that these pass it over.
+        meta = self.meta | {_MODES: self.modes} if self.modes else self.meta
+        return described | {"meta": meta} if meta else described
 
     @classmethod
     def from_json(cls, data: object) -> Manifest:
@@ -188,12 +195,23 @@ def _manifest(data: object) -> Manifest:
     meta = fields.get("meta", {})
     if not isinstance(meta, dict):
         raise ValueError("meta is no mapping")
+    modes = _modes(meta.get(_MODES, {}))
+    meta = {name: value for name, value in meta.items() if name != _MODES}
     check_tree(
         [file.path for file in files if file.target is None],
         folders,
         {file.path: file.target for file in files if file.target is not None},
     )
-    return Manifest(files, folders, adopted, meta)
+    return Manifest(files, folders, adopted, meta, modes)
+
+
+def _modes(data: object) -> dict[str, int]:
+    if not isinstance(data, dict) or len(data) > MOST:
+        raise ValueError("modes are no mapping, or too many")
+    for bits in data.values():
+        if type(bits) is not int or not 0 <= bits <= 0o777:
+            raise ValueError(f"{bits!r} are no permission bits")
+    return data
 
 
 def _file(data: object, blobs: list[Digest]) -> File:

@@ -24,6 +24,7 @@ class Packed:
     whole: tuple[Digest, ...]
     new_bytes: int
     sizes: dict[Digest, int]
+    modes: dict[str, int]
 
 
-NOTHING = Packed((), (), {}, (), 0, {})
+NOTHING = Packed((), (), {}, (), 0, {}, {})

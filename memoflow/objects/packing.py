@@ -96,6 +96,7 @@ def pack(
         + sum(spot.length for spot in packer.mine.values() if spot.is_new)
         + sum(file.size_bytes for file in files if file.inline is not None),
         packer.sizes(),
+        tree.modes,
     )
 
 

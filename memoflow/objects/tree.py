@@ -17,6 +17,9 @@ from memoflow.objects.paths import MOST_FILES, check_path, check_tree
 # The finest step in which file systems note the time of a change, with room to spare.
 TICK_S = 0.012
 
+# What lets everybody read; of a file that lacks it the permission bits are kept.
+_FILE_READ, _FOLDER_READ = 0o044, 0o055
+
 State = tuple[int, int, int]
 
 
@@ -68,13 +71,15 @@ class _Folder:
 class Tree:
     """Everything that one save takes in.
 
-    `passed_over` are sockets, pipes and devices, and links to nowhere, by the reason.
+    `passed_over` are sockets, pipes and devices, and links to nowhere, by the reason. `modes` are
+    the permission bits of files and folders that not everybody may read.
     """
 
     sources: list[Source] = field(default_factory=list)
     links: dict[str, str] = field(default_factory=dict)
     folders: list[str] = field(default_factory=list)  # the empty ones
     passed_over: dict[str, str] = field(default_factory=dict)
+    modes: dict[str, int] = field(default_factory=dict)
     visited: dict[str, State] = field(default_factory=dict)
     _asked: tuple[Path | None, Mapping[str, bytes | Path], Sequence[str]] = (None, {}, ())
 
@@ -141,7 +146,10 @@ class Tree:
                 check_path(prefix[:-1])  # Now, because it also bounds how deep we go.
             except ValueError as error:
                 raise RequestError(f"cannot save {directory}: {error}") from None
-        self.visited[directory] = state_of_file(os.stat(directory))
+        info = os.stat(directory)
+        self.visited[directory] = state_of_file(info)
+        if prefix and info.st_mode & _FOLDER_READ != _FOLDER_READ:
+            self.modes[prefix[:-1]] = stat.S_IMODE(info.st_mode) & 0o777
         with os.scandir(directory) as found:
             entries = sorted(found, key=lambda entry: entry.name)
         entries = [entry for entry in entries if not self._is_ignored(prefix, entry.name)]
@@ -195,6 +203,8 @@ class Tree:
                 "only files, directories and symbolic links can be saved"
             )
         self._check_count()
+        if info.st_mode & _FILE_READ != _FILE_READ:
+            self.modes[path] = stat.S_IMODE(info.st_mode) & 0o777
         executable = bool(info.st_mode & stat.S_IXUSR)
         self.sources.append(Source(path, file, info.st_size, executable, state_of_file(info)))
 

@@ -6,7 +6,7 @@ import os
 import stat
 import unicodedata
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from functools import partial
 from pathlib import Path
@@ -103,20 +103,36 @@ def read_file(backend: Backend, file: File) -> bytes:
 
 
 def _write_all(backend: Backend, manifest: Manifest, root: Path, linked: Proofs | None) -> None:
-    _make_folders(manifest, root)
+    bits = stat.S_IMODE(root.stat().st_mode)
+    if manifest.modes:
+        root.chmod(0o700)  # Until each file has its own mode.
+    folders = _make_folders(manifest, root)
     _tell_apart(manifest, root)
     files = [file for file in manifest.files if file.target is None]
     if linked is not None:
-        done = _link_all(backend, files, root, linked)
+        # A link has the mode of the stored file.
+        done = _link_all(
+            backend, [file for file in files if file.path not in manifest.modes], root, linked
+        )
         files = [file for file in files if file.path not in done]
     _do([partial(_fill, backend, job) for job in _jobs(files, str(root))])
     if linked is not None:
         for file in files:
             os.chmod(root / file.path, 0o555 if file.executable else 0o444)
+    written = folders.union(file.path for file in manifest.files if file.target is None)
+    _restrict({path: manifest.modes[path] for path in written & manifest.modes.keys()}, root)
+    root.chmod(bits)
     # Last, so that nothing above can have been written through one.
     for file in manifest.files:
         if file.target is not None:
             os.symlink(file.target, root / file.path)
+
+
+def _restrict(modes: Mapping[str, int], root: Path) -> None:
+    """Let nobody else read, write or run what nobody else could; the owner always can read."""
+    for path, mode in modes.items():
+        bits = stat.S_IMODE(os.stat(root / path).st_mode)
+        os.chmod(root / path, bits & (mode | 0o700))
 
 
 def _tell_apart(manifest: Manifest, root: Path) -> None:
@@ -142,12 +158,16 @@ def _folded(path: str) -> str:
     return path.lower() if path.isascii() else unicodedata.normalize("NFKC", path.casefold())
 
 
-def _make_folders(manifest: Manifest, root: Path) -> None:
+def _make_folders(manifest: Manifest, root: Path) -> set[str]:
+    """Make the folders of a tree, and return them."""
     made = {""}
     for folder in (*manifest.folders, *(file.path.rpartition("/")[0] for file in manifest.files)):
         if folder not in made:
             os.makedirs(root / folder, exist_ok=True)
+        while folder not in made:
             made.add(folder)
+            folder = folder.rpartition("/")[0]
+    return made
 
 
 def _link_all(backend: Backend, files: list[File], root: Path, proofs: Proofs) -> set[str]:

@@ -261,7 +261,12 @@ def _put(
         progress.beat()
         taken.append(adopt(refs.backend, name, adoption))
     files = sorted((*packed.files, *payload.kept), key=lambda file: file.path)
-    manifest = Manifest(tuple(files), packed.folders, tuple(adopted for adopted, _ in taken))
+    manifest = Manifest(
+        tuple(files),
+        packed.folders,
+        tuple(adopted for adopted, _ in taken),
+        modes=packed.modes,
+    )
     new_bytes = packed.new_bytes + sum(size_bytes for _, size_bytes in taken)
     return manifest, packed, new_bytes
 

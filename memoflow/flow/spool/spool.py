@@ -381,6 +381,10 @@ def _copy_all(tree: Tree, root: Path) -> Tree:
     for path, leads_to in tree.links.items():
         (root / path).parent.mkdir(parents=True, exist_ok=True)
         (root / path).symlink_to(leads_to)
+    for folder, _, _ in os.walk(root):
+        os.chmod(folder, 0o755)
+    for path, mode in tree.modes.items():
+        os.chmod(root / path, mode | 0o600)
     return tree
 
 
@@ -394,7 +398,8 @@ def _copy(source: Source, target: Path) -> None:
         return
     if target.stat().st_size < source.size_bytes:
         source.gone.append(True)
-    target.chmod(0o700 if source.executable else 0o600)
+    # As if everybody could read it, which is for those that are private to say.
+    target.chmod(0o755 if source.executable else 0o644)
     if not _boot():
         _sync(target)  # Since nobody could tell whether it outlived a power cut.
 
