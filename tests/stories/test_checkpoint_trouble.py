@@ -536,7 +536,7 @@ def test_a_damaged_latest_falls_back_to_the_previous_good_one(fallback, harm):  
 def test_falling_back_is_said(fallback, step):  # bugs 6 and 7
     ran, _ = fallback
     said = [line for line in ran["text"].splitlines() if f"/{step}/" in line]
-    words = ("damaged", "cannot be", "previous", "instead", "passed over", "not whole")
+    words = ("damaged", "cannot be", "the one before", "instead", "passed over", "not whole")
     assert any("[@checkpoint]" in line and any(w in line for w in words) for line in said), said
 
 
