@@ -28,7 +28,7 @@ from typing import Any, NamedTuple
 from memoflow import owned
 from memoflow.backends import Place
 from memoflow.dataclass import dataclass
-from memoflow.errors import IntegrityError, NotFoundError
+from memoflow.errors import BadKeyError, IntegrityError, NotFoundError
 from memoflow.fields import Fields, check_extent, text, texts
 from memoflow.fingerprint import Fingerprint, Part, of_references
 from memoflow.kinds.memo_fields import (
@@ -415,6 +415,15 @@ def is_result(key: Key) -> bool:
 def references(store: Store) -> set[str]:
     """Return the keys of what the outputs of entries refer to; see `references_by_result`."""
     return {text for texts in references_by_result(store).values() for text in texts}
+
+
+def keys_of(references: Iterable[str]) -> set[Key]:
+    """Return the keys among what outputs refer to; what is none, nothing here is called."""
+    keys = set()
+    for each in references:
+        with suppress(BadKeyError, UnicodeError):
+            keys.add(Key.parse(each))
+    return keys
 
 
 def references_by_result(store: Store) -> dict[Key, tuple[str, ...]]:

@@ -7,7 +7,7 @@ from contextlib import suppress
 from datetime import timedelta
 from functools import cache, partial
 
-from memoflow.errors import BackendError, BadKeyError
+from memoflow.errors import BackendError
 from memoflow.kinds import card, checkpoint, hub, memo, model
 from memoflow.kinds import evicted as evicted_memos
 from memoflow.names import Key
@@ -34,7 +34,7 @@ def protected(store: Store, referring: Iterable[Store] = ()) -> set[Key]:
     """
     kept = checkpoint.newest(store) | hub.standing(store)
     for each in {store, *referring}:
-        kept |= _keys(memo.references(each))
+        kept |= memo.keys_of(memo.references(each))
     return kept
 
 
@@ -92,7 +92,7 @@ def _tiers(
             for noted in by_result()
             for result, texts in noted.items()
             if result not in going
-            for key in _keys(texts)
+            for key in memo.keys_of(texts)
         }
 
     def is_named(key: Key) -> bool:
@@ -106,14 +106,6 @@ def _tiers(
         Tier(partial(holds, True), is_named, lambda _: referred() | standing()),
         Tier(partial(holds, False), is_named, lambda going: referred(going) | newest()),
     ]
-
-
-def _keys(texts: Iterable[str]) -> set[Key]:
-    keys = set()
-    for text in texts:
-        with suppress(BadKeyError, UnicodeError):  # Nothing is called so.
-            keys.add(Key.parse(text))
-    return keys
 
 
 def unreached(evicted: Evicted, max_size_bytes: int | None) -> str:

@@ -144,7 +144,7 @@ class _Eviction:
             for key in self._loose(tier, self._ends):
                 self.reasons[key] = f"expired {age(self._now - self._ends[key])} ago"
             for key in self._loose(tier, filter(tier.by_rule, self._unused)):
-                self.reasons[key] = f"not used for {age(self._now - self._held[key].used)}"
+                self.reasons[key] = f"unused for {age(self._now - self._held[key].used)}"
 
     def take_over(self, max_size_bytes: int) -> tuple[int, int, tuple[str, ...]]:
         """Take the least recently used, so that the rest and the blobs it reaches fit.

@@ -190,7 +190,7 @@ def test_a_dry_run_says_why_each_goes(shelf: Shelf):
     reasons = {
         each["reason"] for each in shelf.json("gc", "--older-than", "1s", "--dry-run")["evicted"]
     }
-    assert reasons == {"not used for less than a minute"}
+    assert reasons == {"unused for less than a minute"}
     (reason,) = {
         each["reason"] for each in shelf.json("gc", "--max-size", "1B", "--dry-run")["evicted"]
     }

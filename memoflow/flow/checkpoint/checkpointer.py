@@ -357,8 +357,8 @@ class Checkpointer:
         if now - self._referred[0] > _LOOK_EVERY.total_seconds():
             # Memos are kept with the flow's artifacts, which may be in another store.
             stores = {self.where, default()}
-            keys = (key for each in stores for key in memo.references(each.store))
-            self._referred = now, set(map(Key.parse, keys))
+            texts = {text for each in stores for text in memo.references(each.store)}
+            self._referred = now, memo.keys_of(texts)
         return self._referred[1]
 
 
