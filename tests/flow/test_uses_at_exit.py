@@ -36,11 +36,13 @@ class Machine:
 
     def __init__(self, folder: Path, name: str, told: str | None) -> None:
         self.package = folder / f"{name}-package"
-        shutil.copytree(ROOT / "memoflow", self.package / "memoflow")
+        for part in ("memoflow", "metaflow_extensions"):
+            shutil.copytree(ROOT / part, self.package / part)
         if told is not None:
             (self.package / "memoflow" / "launched.json").write_text(told)
         self.env = os.environ | {
             "PYTHONPATH": str(self.package),
+            "METAFLOW_EXTENSIONS_SEARCH_DIRS": str(self.package),
             "METAFLOW_DEFAULT_DATASTORE": "local",
             "METAFLOW_DATASTORE_SYSROOT_LOCAL": str(folder / "shared"),
             "METAFLOW_MEMOFLOW_CACHE_DIR": str(folder / name),

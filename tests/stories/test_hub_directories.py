@@ -12,6 +12,9 @@ FLOW = """
     from metaflow import FlowSpec, current, huggingface_hub, retry, step
     from notes import note, tree
 
+    def roots():  # without the locks of those that live
+        return [name for name in os.listdir("roots") if not name.endswith(".lock")]
+
     def forked(act):
         child = os.fork()
         if child == 0:
@@ -35,7 +38,7 @@ FLOW = """
             if current.retry_count == 0:
                 note(killed=loaded, before=tree(loaded))
                 os.kill(os.getpid(), signal.SIGKILL)
-            note(second=os.listdir("roots"), loaded=os.path.basename(loaded))
+            note(second=roots(), loaded=os.path.basename(loaded))
 
             try:
                 with current.huggingface_hub.load("org/name") as path:
@@ -58,7 +61,7 @@ FLOW = """
                 note(gone=not os.path.exists(mine))
 
             forked(load_in_child)
-            note(after_block=tree(loaded), left=os.listdir("roots"))
+            note(after_block=tree(loaded), left=roots())
             os.chdir("/")
             self.next(self.end)
 
