@@ -15,6 +15,7 @@ import time
 from _thread import allocate_lock, get_ident, start_new_thread
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future
+from contextlib import suppress
 from contextvars import ContextVar, copy_context
 from datetime import timedelta
 from functools import partial
@@ -91,7 +92,10 @@ class _Call(Generic[T]):
 
     def result(self) -> T:
         try:
-            start(self._run)
+            try:
+                start(self._run)
+            except RuntimeError:  # There are as many as there may be, or the process ends.
+                self._run()
             while not self._has_ended:
                 self._ended.acquire(timeout=_STEP_S)
         except BaseException:  # Of a signal's handler.
@@ -169,14 +173,15 @@ class Pool:
         with self._lock:
             self._open += 1
             if self._started < min(self._open, self._most):
-                try:
+                # There may be as many threads as there can be, or the process ends.
+                with suppress(RuntimeError):
                     start(self._run)
                     self._started += 1
-                except RuntimeError:  # There are as many threads as there may be.
-                    if not self._started:
-                        self._open -= 1
-                        raise
-        self._work.put(task)
+            has_threads = self._started > 0
+        if has_threads:
+            self._work.put(task)
+        else:
+            task()
         return future
 
     def map(self, act: Callable[[U], T], each: Iterable[U]) -> Iterator[T]:

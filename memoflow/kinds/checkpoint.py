@@ -218,18 +218,27 @@ def of_task(store: Store, flow: str, step: str, task: str) -> list[Checkpoint]:
 
 
 def keep_last(
-    store: Store, series: Key, task: str, count: int, *, own: str = "", keep: Iterable[Key] = ()
+    store: Store,
+    series: Key,
+    task: str,
+    count: int,
+    *,
+    own: str = "",
+    attempt: int | None = None,
+    keep: Iterable[Key] = (),
 ) -> list[Ref]:
     """Replace all but the last `count` of each name that a task saved; return what went.
 
     Never the newest that a policy would load, and none of `keep`. Other tasks of the same identity
     may be running, and keep theirs; so do the other nodes of a gang, of which `own` is one.
+    `attempt` is the one that a gang runs: the newest of the attempts before stays as well, since a
+    node that begins later starts from it.
     """
     node = node_of(own, task)
     spared = set(keep)
     seen: Counter[str] = Counter()
     gone = []
-    to_resume = False
+    to_resume, to_join = False, attempt is None
     saves = (each for each in newest_first(store, series) if each.about.task == task)
     mine = [each for each in saves if each.about.node == node]
     for checkpoint in mine:
@@ -237,6 +246,8 @@ def keep_last(
         seen[name] += 1
         first = checkpoint.about.latest and not to_resume
         to_resume = to_resume or checkpoint.about.latest
+        if not to_join and checkpoint.about.latest and checkpoint.about.attempt < (attempt or 0):
+            first = to_join = True
         if seen[name] > count and not first and checkpoint.ref.key not in spared:
             gone.append(checkpoint.ref)
     if gone:

@@ -83,7 +83,10 @@ def pack(
                 draft.source.gone.append(True)
             drafts[draft.source.path] = draft
 
-    tree = settle(tree, store, lambda source: not linked and drafts[source.path].is_same())
+    def is_same(source: Source) -> bool:
+        return not linked and drafts[source.path].is_same(packer.beat)
+
+    tree = settle(tree, store, is_same)
     packer.store_anew([drafts[source.path] for source in tree.sources], least_use)
     files = [drafts[source.path].finished() for source in tree.sources]
     files += [File(path, 0, target=target) for path, target in tree.links.items()]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import field
 
 from memoflow.dataclass import dataclass
@@ -82,12 +82,12 @@ class Draft:
         ]
         return self.spans
 
-    def is_same(self) -> bool:
+    def is_same(self, beat: Callable[[], None]) -> bool:
         """Tell whether the source still begins with what was read of it."""
         if self.inline is not None:
-            return has_bytes(self.source, self.inline)
+            return has_bytes(self.source, self.inline, beat)
         placed: _Placed = [*self.whole, *(each for span in self.spans for each in span.placed)]
-        return has_bytes(self.source, [(each.length, each.xxh3) for each in placed])
+        return has_bytes(self.source, [(each.length, each.xxh3) for each in placed], beat)
 
     def finished(self) -> File:
         pieces = [

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import errno
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from types import TracebackType
 
@@ -127,8 +127,13 @@ class Reader:
         return RequestError(f"cannot save {self._source.path}: {reason}")
 
 
-def has_bytes(source: Source, content: bytes | Sequence[tuple[int, str]]) -> bool:
-    """Tell whether a source begins with these bytes, or pieces by length and XXH3-128."""
+def has_bytes(
+    source: Source, content: bytes | Sequence[tuple[int, str]], beat: Callable[[], None]
+) -> bool:
+    """Tell whether a source begins with these bytes, or pieces by length and XXH3-128.
+
+    `beat` is called for each piece.
+    """
     now = Source(source.path, source.content, source.size_bytes)
     with Reader(now) as reader:
         if isinstance(content, bytes):
@@ -136,6 +141,7 @@ def has_bytes(source: Source, content: bytes | Sequence[tuple[int, str]]) -> boo
         memory = memoryview(bytearray(max((length for length, _ in content), default=0)))
         at = 0
         for length, xxh3 in content:
+            beat()
             reader.read_into(memory[:length], at)
             if now.gone or xxh3_of(memory[:length]) != xxh3:
                 return False
@@ -143,9 +149,15 @@ def has_bytes(source: Source, content: bytes | Sequence[tuple[int, str]]) -> boo
     return True
 
 
-def is_copy(source: Source, copy: Path) -> bool:
-    """Tell whether a file has what a source begins with, as far as it was found."""
+def is_copy(source: Source, copy: Path, beat: Callable[[], None]) -> bool:
+    """Tell whether a file has what a source begins with, as far as it was found.
+
+    `beat` is called for each of its megabytes or so.
+    """
     now = Source(source.path, source.content, source.size_bytes)
     with Reader(now) as reader, open(copy, "rb") as file:
-        same = all(bytearray(file.read(len(view))) == view for view in reader.chunks(_COPIED_BYTES))
-        return same and not now.gone and not file.read(1)
+        for view in reader.chunks(_COPIED_BYTES):
+            beat()
+            if bytearray(file.read(len(view))) != view:
+                return False
+        return not now.gone and not file.read(1)

@@ -153,13 +153,17 @@ class Tree:
         with os.scandir(directory) as found:
             entries = sorted(found, key=lambda entry: entry.name)
         entries = [entry for entry in entries if not self._is_ignored(prefix, entry.name)]
-        if not entries and prefix:
-            self.folders.append(prefix[:-1])
+        before = self._count()
         for entry in entries:
             try:
                 self._take(entry, folder)
             except (FileNotFoundError, NotADirectoryError):
                 continue  # It went just now, by which the folder has changed.
+        if prefix and self._count() == before:  # Of what may be in it, nothing was taken.
+            self.folders.append(prefix[:-1])
+
+    def _count(self) -> int:
+        return len(self.sources) + len(self.links) + len(self.folders)
 
     def _take(self, entry: os.DirEntry[str], folder: _Folder) -> None:
         path = folder.prefix + entry.name

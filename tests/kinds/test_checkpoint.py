@@ -24,9 +24,9 @@ def store(tmp_path: Path) -> Store:
 def save(store: Store, tmp_path: Path):
     (tmp_path / "shard").write_text("x")
 
-    def save(node: str, task: str = CONTROL, **more: object) -> Key:
+    def save(node: str, task: str = CONTROL, attempt: int = 0, **more: object) -> Key:
         own = task if node == "" else f"{task}_node_{node}"
-        about = About(task, 0, "mfchckpt", own=own)
+        about = About(task, attempt, "mfchckpt", own=own)
         token = checkpoint.new_token()
         tree = tmp_path / "shard"
         return checkpoint.save(store, SERIES, tree, about, token=token, **more).ref.key
@@ -55,6 +55,19 @@ def test_a_node_that_keeps_one_takes_none_of_another(store: Store, save) -> None
     checkpoint.keep_last(store, SERIES, CONTROL, 1, own=f"{CONTROL}_node_1")
     assert set(store.keys(SERIES)) == {last, *others}
     assert first not in store.keys(SERIES)
+
+
+def test_a_retry_keeps_what_nodes_that_begin_later_start_from(store: Store, save) -> None:
+    first, last = save(""), [save("", attempt=1), save("", attempt=1)][1]
+    checkpoint.keep_last(store, SERIES, CONTROL, 1, own=CONTROL, attempt=1)
+    assert set(store.keys(SERIES)) == {first, last}
+
+
+def test_a_task_that_is_no_gang_keeps_no_more_than_it_was_told(store: Store, save) -> None:
+    save("")
+    last = save("", attempt=1)
+    checkpoint.keep_last(store, SERIES, CONTROL, 1, own=CONTROL)
+    assert set(store.keys(SERIES)) == {last}
 
 
 def test_the_newest_of_each_node_is_never_evicted(store: Store, save) -> None:

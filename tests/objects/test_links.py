@@ -10,7 +10,7 @@ import pytest
 
 from memoflow.backends import Memory
 from memoflow.errors import RequestError
-from memoflow.objects import unpack
+from memoflow.objects import Tree, unpack
 from tests.objects.test_trees import save, snapshot
 
 
@@ -141,3 +141,10 @@ def test_folders_linked_to_each_other_outside_are_refused(tree: Path, tmp_path: 
     (tree / "in").symlink_to(tmp_path / "x")
     out = loaded(tree, tmp_path / "out")
     assert os.readlink(out / "in" / "to" / "to") == ".."
+
+
+def test_a_folder_of_which_nothing_is_taken_is_kept_as_empty(tmp_path: Path) -> None:
+    folder = tmp_path / "tree" / "pipes"
+    folder.mkdir(parents=True)
+    os.mkfifo(folder / "fifo")
+    assert Tree.survey(tmp_path / "tree", {}).folders == ["pipes"]

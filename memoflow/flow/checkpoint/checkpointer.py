@@ -346,7 +346,10 @@ class Checkpointer:
             return
         kept = {newest, *self._referred_to()}
         one = self.identity
-        gone = checkpoint.keep_last(store, self.series, one.task, count, own=one.own, keep=kept)
+        attempt = one.attempt if one.is_gang else None
+        gone = checkpoint.keep_last(
+            store, self.series, one.task, count, own=one.own, attempt=attempt, keep=kept
+        )
         if gone and time.monotonic() - self._swept > _SWEEP_EVERY.total_seconds():
             self._swept = time.monotonic()
             store.sweep(keep_newer=_SWEEP_EVERY)

@@ -38,6 +38,7 @@ from memoflow.names import Digest, Key, Ref
 from memoflow.objects import Source, Tree, is_copy, settle
 from memoflow.objects.paths import check_path
 from memoflow.store import Store
+from memoflow.threads import stop_check
 
 _OWNER, _RESCUE, _ABOUT, _FAILED = "owner", "rescue", "about.json", "failed"
 _FORMAT = 1
@@ -370,7 +371,8 @@ def _copy_all(tree: Tree, root: Path) -> Tree:
             _copy(source, target)
             copied.add(source.path)
 
-    tree = settle(tree, store, lambda source: is_copy(source, root / source.path))
+    check = stop_check()
+    tree = settle(tree, store, lambda source: is_copy(source, root / source.path, check))
     for path in copied.difference(source.path for source in tree.sources):
         (root / path).unlink(missing_ok=True)
         for parent in Path(path).parents[:-1]:
@@ -384,7 +386,8 @@ def _copy_all(tree: Tree, root: Path) -> Tree:
     for folder, _, _ in os.walk(root):
         os.chmod(folder, 0o755)
     for path, mode in tree.modes.items():
-        os.chmod(root / path, mode | 0o600)
+        with contextlib.suppress(FileNotFoundError):  # It went while all was copied.
+            os.chmod(root / path, mode | 0o600)
     return tree
 
 

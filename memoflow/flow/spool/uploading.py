@@ -116,8 +116,7 @@ class Uploader:
             held = sum(one.entry.size_bytes for one in pending)
             if len(pending) < MOST_PENDING and held + size_bytes <= MOST_PENDING_BYTES:
                 return
-            _wait(pending[0].settled)
-            self.raise_failure()
+            self._wait_for(pending[0])
 
     def add(self, store: Store, entry: Entry, then: Then) -> None:
         self._pending.append(Pending(entry, store, then))
@@ -127,9 +126,16 @@ class Uploader:
         """Return when all is uploaded; raises if something cannot be, after another try."""
         self._try_again()
         for one in list(self._pending):
-            # What fails holds up all that came after it.
-            _wait(one.settled)
+            self._wait_for(one)
+
+    def _wait_for(self, one: Pending) -> None:
+        """Return when an entry is uploaded; raises what went wrong, which holds up all after it."""
+        check = stop_check()
+        while not one.settled.wait(_STEP.total_seconds()):
+            # Also where another thread has raised it once: it was tried again, and failed again.
             self.raise_failure()
+            check()
+        self.raise_failure()
 
     def raise_failure(self) -> None:
         """Raise, once, what went wrong; it is tried again then."""
@@ -177,7 +183,8 @@ class Uploader:
             for one in reversed(left):
                 self._upload(one)
             for one in left:
-                one.settled.wait()  # The one that the other thread has in hand.
+                with one.in_hand:  # By the other thread, perhaps.
+                    pass
             done.set()
 
     def _upload(self, one: Pending) -> bool:
@@ -196,7 +203,7 @@ class Uploader:
         else:
             self._pending.remove(one)
             self._tell(one, saved)
-            with contextlib.suppress(MemoflowError):
+            with contextlib.suppress(Exception):  # Or nobody would upload what is left.
                 # What others saved meanwhile, on other machines.
                 seen = checkpoint.last_number(one.store, one.entry.series)
                 self._listed[one.store.id, one.entry.series] = seen
