@@ -211,6 +211,6 @@ def test_the_random_stores_are_worth_the_comparison(tmp_path: Path) -> None:
         world = World(seed, folder)
         planned.append(upkeep.tidy(world.here, **world.rules(), dry_run=True))
     reasons = {reason.split()[0] for evicted, _ in planned for reason in evicted.reasons}
-    assert reasons == {"expired", "not", "over"}
+    assert reasons == {"expired", "unused", "over"}
     assert {ref.key.kind for evicted, _ in planned for ref in evicted.refs} >= set(upkeep.KINDS)
     assert sum(swept.size_bytes > 0 for _, swept in planned) > FEW / 2
