@@ -41,34 +41,30 @@ class Leftovers:
             for name, size_bytes in zip(names, sizes, strict=True):
                 self._left.setdefault(name, size_bytes or 0)
 
-    def free(self, live: Ref) -> int:
-        """Delete the oldest leftovers if there are many; return how many bytes that freed.
-
-        `live` is the save that is there in their place.
-        """
+    def free(self, live: Ref) -> None:
+        """Delete the oldest leftovers if there are many; `live` is there in their place."""
         names = self._blobs(live)
         used_bytes = sum(size or 0 for size in self._refs.backend.sizes(sorted(names)))
         with self._lock:
             for name in names:
                 self._left.pop(name, None)
             least_bytes = _BYTES_PER_REF * self._sweep.refs_seen
-            return self._free_above(max(least_bytes, _MOST * live.size_bytes - used_bytes))
+            self._free_above(max(least_bytes, _MOST * live.size_bytes - used_bytes))
 
-    def _free_above(self, most_bytes: float) -> int:
+    def _free_above(self, most_bytes: float) -> None:
         left_bytes = sum(self._left.values())
         if left_bytes <= most_bytes:
-            return 0
+            return
         doomed = []
         for name, size_bytes in self._left.items():
             if left_bytes <= most_bytes / 2:
                 break
             doomed.append(Found(name, size_bytes, 0.0))
             left_bytes -= size_bytes
-        freed = self._sweep.delete(doomed)
+        self._sweep.delete(doomed)
         # What a ref reaches still is not left over.
         for found in doomed:
             del self._left[found.name]
-        return sum(found.size_bytes for found in freed)
 
     def _blobs(self, ref: Ref) -> set[str]:
         stored = self._refs.read_any(ref.key)
