@@ -26,6 +26,7 @@ from tests.hubs import Hub
 
 NOBODY = 65534
 REPO = "org/large"
+SHORT = {"HF_HUB_DOWNLOAD_TIMEOUT": "2", "HF_HUB_ETAG_TIMEOUT": "2"}  # Seconds: some answers stall.
 
 FLOW = """
 from hashlib import sha256
@@ -248,7 +249,7 @@ def faults(folder, given):
             "model.safetensors": chance.randbytes(chance.randrange(20_000, 3_000_000)),
         }
         with Hub() as hub:
-            os.environ.update(hub.env(folder / "hf"))
+            os.environ.update(hub.env(folder / "hf") | SHORT)
             hub.add(REPO, files)
             here = folder / str(number)
             here.mkdir()
@@ -323,8 +324,7 @@ def main() -> None:
     parser.add_argument("--folder", help="where to work; a temporary directory if not given")
     given = parser.parse_args()
     os.environ["HF_HUB_DISABLE_XET"] = "1"
-    os.environ.setdefault("HF_HUB_DOWNLOAD_TIMEOUT", "2")
-    os.environ.setdefault("HF_HUB_ETAG_TIMEOUT", "2")
+    os.environ.update(SHORT)
     os.environ["METAFLOW_USER"] = "bench"
     with tempfile.TemporaryDirectory(dir=given.folder) as folder:
         act = {"warm": warm, "foreach": foreach, "shared": shared, "faults": faults}[given.what]

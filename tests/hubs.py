@@ -132,13 +132,13 @@ class Hub:
         return f"http://127.0.0.1:{self._servers[1].server_port}"
 
     def env(self, home: Path) -> dict[str, str]:
-        """Return what points huggingface_hub here, with a cache of its own and short patience."""
+        """Return what points huggingface_hub here, with a cache of its own."""
         return {
             "HF_ENDPOINT": self.endpoint,
             "HF_HOME": str(home),
             "HF_HUB_DISABLE_XET": "1",
-            "HF_HUB_ETAG_TIMEOUT": "2",
-            "HF_HUB_DOWNLOAD_TIMEOUT": "2",
+            "HF_HUB_ETAG_TIMEOUT": "60",
+            "HF_HUB_DOWNLOAD_TIMEOUT": "60",
         }
 
     def add(

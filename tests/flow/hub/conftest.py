@@ -5,18 +5,36 @@ from __future__ import annotations
 import time
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 from huggingface_hub import constants
 from huggingface_hub.utils import _headers
 
 from tests.flow.hub.world import FILES, REPO, World
-from tests.hubs import Hub
+from tests.hubs import Fault, Hub
+
+
+class Stalling(Hub):
+    """Shortens how long huggingface_hub waits for bytes, once an answer is to stall.
+
+    Elsewhere it waits as long as a busy machine needs: a download that goes on is asked for twice.
+    """
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        super().__init__()
+        self._monkeypatch = monkeypatch
+
+    def fault(self, kind: str, what: str, path: str = "", **more: Any) -> Fault:
+        if kind == "stall":
+            self._monkeypatch.setattr(constants, "HF_HUB_DOWNLOAD_TIMEOUT", 0.5)
+        return super().fault(kind, what, path, **more)
 
 
 @pytest.fixture
-def hub() -> Iterator[Hub]:
-    with Hub() as hub:
+def hub(monkeypatch: pytest.MonkeyPatch) -> Iterator[Hub]:
+    monkeypatch.setattr(constants, "HF_HUB_DOWNLOAD_TIMEOUT", 60)
+    with Stalling(monkeypatch) as hub:
         yield hub
 
 
@@ -31,7 +49,6 @@ def slept(monkeypatch: pytest.MonkeyPatch) -> list[float]:
 @pytest.fixture
 def world(tmp_path: Path, hub: Hub, slept: list[float], monkeypatch: pytest.MonkeyPatch) -> World:
     hub.add(REPO, FILES)
-    monkeypatch.setattr(constants, "HF_HUB_DOWNLOAD_TIMEOUT", 0.5)
     monkeypatch.setattr(constants, "HF_HUB_DISABLE_XET", True, raising=False)
     # Once a day it asks the real Hub what programs there are that it may be run by.
     monkeypatch.setattr(_headers, "detect_agent", lambda: None, raising=False)
