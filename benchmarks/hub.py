@@ -73,9 +73,9 @@ class Bench:
         self.store = open_store(folder / "store", cache_dir=folder / "index")
 
     def get(self, revision="main", *, run="1"):
+        from memoflow.flow.hub.client import Transfer, Upstream
         from memoflow.flow.hub.resolving import Revalidate, Run
         from memoflow.flow.hub.snapshots import Snapshots
-        from memoflow.flow.hub.upstream import Transfer, Upstream
         from memoflow.kinds.hub import Scope, Wanted
 
         snapshots = Snapshots(

@@ -23,7 +23,7 @@ from pathlib import Path
 from memoflow.cli.listing import listed
 from memoflow.cli.stats import collect
 from memoflow.fingerprint import Fingerprint, Part
-from memoflow.kinds import memo, upkeep
+from memoflow.kinds import memo, retention
 from memoflow.names import Key
 from memoflow.store import Payload, Store, open_store
 from tests.s3 import Proxy, Server, serving_elsewhere
@@ -211,8 +211,8 @@ class Bench:
         verbs: dict[str, Callable[[Store], object]] = {
             "ls": listed,
             "stats": collect,
-            "forget --dry-run": upkeep.protected,
-            "gc --dry-run": lambda store: upkeep.tidy(store, dry_run=True),
+            "forget --dry-run": retention.protected,
+            "gc --dry-run": lambda store: retention.tidy(store, dry_run=True),
             "reindex": lambda store: store.reindex(),
         }
         with proxy.running() as url:

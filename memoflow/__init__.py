@@ -18,14 +18,14 @@ if TYPE_CHECKING:
     from typing import Any
 
     from memoflow.flow.artifact_store import artifact_store_from as artifact_store_from
-    from memoflow.flow.outside import Checkpoint as Checkpoint
-    from memoflow.flow.outside import delete_model as delete_model
-    from memoflow.flow.outside import load_model as load_model
     from memoflow.flow.signatures import checkpoint as checkpoint
     from memoflow.flow.signatures import huggingface_hub as huggingface_hub
     from memoflow.flow.signatures import memoize as memoize
     from memoflow.flow.signatures import model as model
     from memoflow.flow.signatures import with_artifact_store as with_artifact_store
+    from memoflow.flow.standalone import Checkpoint as Checkpoint
+    from memoflow.flow.standalone import delete_model as delete_model
+    from memoflow.flow.standalone import load_model as load_model
     from memoflow.names import Key as Key
     from memoflow.storages.named import open_store as open_store
 
@@ -37,13 +37,13 @@ METAFLOW_PACKAGE_POLICY = "include"
 
 # Where a name is. The decorators are Metaflow's to make, of the classes that it was told of.
 _HOMES = {
-    "Checkpoint": "memoflow.flow.outside",
+    "Checkpoint": "memoflow.flow.standalone",
     "Key": "memoflow.names",
     "artifact_store_from": "memoflow.flow.artifact_store",
     "checkpoint": "metaflow",
-    "delete_model": "memoflow.flow.outside",
+    "delete_model": "memoflow.flow.standalone",
     "huggingface_hub": "metaflow",
-    "load_model": "memoflow.flow.outside",
+    "load_model": "memoflow.flow.standalone",
     "memoize": "metaflow",
     "model": "metaflow",
     "open_store": "memoflow.storages.named",

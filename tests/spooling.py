@@ -11,7 +11,7 @@ from typing import Any
 
 from memoflow.backends import Local
 from memoflow.errors import BackendUnavailableError
-from memoflow.flow import saved
+from memoflow.flow import references
 from memoflow.flow.cards.journal import Journal
 from memoflow.flow.checkpoint.checkpointer import Checkpointer, Options
 from memoflow.flow.task.identity import Identity
@@ -83,7 +83,7 @@ class Task:
 
     def read(self, reference: Any) -> str:
         into = self.folder / f"loaded-{time.monotonic_ns()}"
-        saved.load(self.checkpointer.where, reference, into, writable=True)
+        references.load(self.checkpointer.where, reference, into, writable=True)
         return (into / "state.txt").read_text()
 
 

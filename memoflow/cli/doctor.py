@@ -7,7 +7,7 @@ from typing import Any
 import click
 
 from memoflow.cli.answer import ERROR, Answer, Verb
-from memoflow.cli.asked import Asked
+from memoflow.cli.context import Asked
 from memoflow.cli.table import show_table
 from memoflow.store.open import cache_folder, settings
 
@@ -30,7 +30,7 @@ def doctor(asked: Asked) -> Answer:
     in trouble: then results or saves are lost; a warning costs time or space.
     """
     # Here, since no other verb needs what it imports.
-    from memoflow.store.doctor import Verdict, examine
+    from memoflow.store.check.doctor import Verdict, examine
 
     checks = examine(asked.backend, settings=_settings(), cache=cache_folder())
     verdicts = {check.verdict for check in checks}

@@ -8,11 +8,11 @@ import click
 
 from memoflow.cli import removal
 from memoflow.cli.answer import Answer, Verb
-from memoflow.cli.asked import Asked
+from memoflow.cli.context import Asked
 from memoflow.cli.listing import Listed, complete, some
 from memoflow.display import printable
 from memoflow.errors import RequestError
-from memoflow.kinds import card, evicted, memo, upkeep
+from memoflow.kinds import card, evicted, memo, retention
 from memoflow.store import Store
 from memoflow.units import readable
 
@@ -104,7 +104,7 @@ def _of_gc(freeable: int | None) -> str:
 def _refuse_protected(store: Store, chosen: list[Listed]) -> None:
     if all(memo.is_result(each.ref.key) for each in chosen):
         return  # A result can be computed again.
-    kept = upkeep.protected(store)
+    kept = retention.protected(store)
     held = [each for each in chosen if each.ref.key in kept]
     if held:
         lines = [f"  {each.key}" for each in held[:_NAMED]]

@@ -12,12 +12,12 @@ import click
 from memoflow import owned
 from memoflow.cli import removal
 from memoflow.cli.answer import Answer, Verb
-from memoflow.cli.asked import Asked
+from memoflow.cli.context import Asked
 from memoflow.errors import RequestError
-from memoflow.kinds import upkeep
+from memoflow.kinds import retention
 from memoflow.names import Ref
-from memoflow.store.eviction import Evicted
-from memoflow.store.sweeping import Swept
+from memoflow.store.gc.eviction import Evicted
+from memoflow.store.gc.sweeping import Swept
 from memoflow.units import duration, readable, size
 
 _MOST_SCRATCH = 1000  # temporary directories of killed tasks
@@ -63,7 +63,7 @@ def _parsed_by(parse: Callable[[str, Any], Any]) -> Callable[..., Any]:
 @click.option(
     "--kind",
     "kinds",
-    type=click.Choice(upkeep.KINDS),
+    type=click.Choice(retention.KINDS),
     multiple=True,
     help="Evict by age and size entries of this kind instead; may be given several times.",
 )
@@ -100,31 +100,31 @@ def gc(
     rules: dict[str, Any] = {
         "older_than": older_than,
         "max_size_bytes": max_size,
-        "kinds": kinds or upkeep.RECOVERABLE,
+        "kinds": kinds or retention.RECOVERABLE,
         "now": True,
         "leftovers": now,
     }
     agreed = None
     if dry_run or not yes:
-        plan = upkeep.tidy(store, **rules, dry_run=True)
+        plan = retention.tidy(store, **rules, dry_run=True)
         if dry_run:
             return _answer(*plan, max_size, dry_run=True)
         going = _entries(plan[0])
         if going and not removal.confirm(going, lambda: _show_plan(*plan)):
             raise click.exceptions.Exit(1)
         agreed = {ref.key for ref in plan[0].refs}
-    evicted, swept = upkeep.tidy(store, **rules, among=agreed)
+    evicted, swept = retention.tidy(store, **rules, among=agreed)
     owned.reap(tempfile.gettempdir(), "metaflow_", most=_MOST_SCRATCH)
     return _answer(evicted, swept, max_size, dry_run=False, was_shown=agreed is not None)
 
 
 def _entries(evicted: Evicted) -> list[Ref]:
-    return [ref for ref in evicted.refs if upkeep.is_entry(ref.key)]
+    return [ref for ref in evicted.refs if retention.is_entry(ref.key)]
 
 
 def _reasons(evicted: Evicted) -> list[str]:
     pairs = zip(evicted.refs, evicted.reasons, strict=True)
-    return [reason for ref, reason in pairs if upkeep.is_entry(ref.key)]
+    return [reason for ref, reason in pairs if retention.is_entry(ref.key)]
 
 
 def _show_plan(evicted: Evicted, swept: Swept) -> None:
@@ -146,7 +146,7 @@ def _answer(
             removal.show_by_kind(going)
         verb = "Would free" if dry_run else "Freed"
         click.echo(f"{verb} {readable(swept.size_bytes)}.")
-        if line := upkeep.unreached(evicted, max_size):
+        if line := retention.unreached(evicted, max_size):
             click.echo(line)
 
     def data() -> dict[str, Any]:

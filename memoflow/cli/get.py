@@ -8,7 +8,7 @@ from pathlib import Path
 import click
 
 from memoflow.cli.answer import Answer, Verb
-from memoflow.cli.asked import Asked
+from memoflow.cli.context import Asked
 from memoflow.cli.listing import Listed, complete, one
 from memoflow.cli.table import count
 from memoflow.display import printable

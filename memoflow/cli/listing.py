@@ -8,13 +8,13 @@ from typing import Any, NamedTuple
 
 import click
 
-from memoflow.cli.asked import Asked
+from memoflow.cli.context import Asked
 from memoflow.errors import BadKeyError, MemoflowError, NotFoundError
 from memoflow.index import Entry
-from memoflow.kinds import checkpoint, hub, memo, upkeep
+from memoflow.kinds import checkpoint, hub, memo, retention
 from memoflow.names import Key, Ref
 from memoflow.store import Store
-from memoflow.store.entries import entries
+from memoflow.store.refs.entries import entries
 from memoflow.units import iso, moment, readable
 
 SHORTEST_ID = 4
@@ -151,7 +151,7 @@ def listed(store: Store) -> list[Listed]:
 
 def of_entries(everything: Mapping[str, Entry]) -> list[Listed]:
     """Return what people saved of all that `entries` found."""
-    found = {key: each for key, each in everything.items() if upkeep.is_entry(each.ref.key)}
+    found = {key: each for key, each in everything.items() if retention.is_entry(each.ref.key)}
     digests = [entry.ref.digest.hex for entry in found.values()]
     length = _length_of_ids(digests)
     return [
@@ -221,7 +221,7 @@ def complete(ctx: click.Context, param: click.Parameter, incomplete: str) -> lis
     return [
         text
         for text, entry in known.items()
-        if text.startswith(incomplete) and upkeep.is_entry(entry.ref.key)
+        if text.startswith(incomplete) and retention.is_entry(entry.ref.key)
     ]
 
 
@@ -231,7 +231,7 @@ def _by_key(store: Store, text: str) -> Listed | None:
         key = Key.parse(text)
     except (BadKeyError, UnicodeError):
         return None
-    ref = store.find(key, even_expired=True) if upkeep.is_entry(key) else None
+    ref = store.find(key, even_expired=True) if retention.is_entry(key) else None
     if ref is None:
         return None
     # Its own folder alone: that is a listing of one entry.

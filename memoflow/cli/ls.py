@@ -8,7 +8,7 @@ from typing import Any
 import click
 
 from memoflow.cli.answer import Answer, Verb
-from memoflow.cli.asked import Asked
+from memoflow.cli.context import Asked
 from memoflow.cli.listing import COLUMNS, FIELDS, SHORT_COLUMNS, Listed, complete, listed, matching
 from memoflow.cli.table import count, show_table
 from memoflow.store import Store

@@ -11,8 +11,8 @@ import click
 
 from memoflow import __version__
 from memoflow.cli.answer import DAMAGE, ERROR
-from memoflow.cli.asked import Asked
 from memoflow.cli.completion import completion
+from memoflow.cli.context import Asked
 from memoflow.cli.doctor import doctor
 from memoflow.cli.forget import forget
 from memoflow.cli.gc import gc

@@ -5,7 +5,7 @@ from __future__ import annotations
 import click
 
 from memoflow.cli.answer import Answer, Verb
-from memoflow.cli.asked import Asked
+from memoflow.cli.context import Asked
 
 
 @click.command(

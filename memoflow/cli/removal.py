@@ -11,7 +11,7 @@ import click
 from memoflow.cli.listing import of_entries
 from memoflow.cli.table import count, show_table
 from memoflow.index import Entry
-from memoflow.kinds import upkeep
+from memoflow.kinds import retention
 from memoflow.names import Ref
 from memoflow.units import readable
 
@@ -34,7 +34,7 @@ def in_all(refs: Sequence[Ref]) -> str:
 def show_by_kind(refs: Sequence[Ref]) -> None:
     """Print how many entries there are of each kind, and their size."""
     rows = []
-    for kind in upkeep.KINDS:
+    for kind in retention.KINDS:
         sizes = [ref.size_bytes for ref in refs if ref.key.kind == kind]
         if sizes:
             rows.append([kind, str(len(sizes)), readable(sum(sizes))])

@@ -7,7 +7,7 @@ from pathlib import Path
 import click
 
 from memoflow.cli.answer import Answer, Verb
-from memoflow.cli.asked import Asked
+from memoflow.cli.context import Asked
 
 
 @click.command(cls=Verb, fields={"html": "the file that was written"})

@@ -9,7 +9,7 @@ import click
 
 from memoflow.cli import detail
 from memoflow.cli.answer import Answer, Verb
-from memoflow.cli.asked import Asked
+from memoflow.cli.context import Asked
 from memoflow.cli.listing import FIELDS, Listed, complete, one
 from memoflow.cli.table import show_facts, show_table
 from memoflow.objects import File

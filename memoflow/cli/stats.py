@@ -9,14 +9,14 @@ from typing import Any
 import click
 
 from memoflow.cli.answer import Answer, Verb
-from memoflow.cli.asked import Asked
+from memoflow.cli.context import Asked
 from memoflow.cli.listing import SHORT_COLUMNS, Listed, of_entries
 from memoflow.cli.table import show_facts, show_table
 from memoflow.dataclass import dataclass
 from memoflow.index import Tally
 from memoflow.names import Ref
 from memoflow.store import Store
-from memoflow.store.entries import entries
+from memoflow.store.refs.entries import entries
 from memoflow.units import readable, span
 
 _MOST = 5

@@ -9,11 +9,11 @@ from typing import Any
 import click
 
 from memoflow.cli.answer import DAMAGE, UNREAD, Answer, Verb
-from memoflow.cli.asked import Asked
+from memoflow.cli.context import Asked
 from memoflow.cli.table import show_table
 from memoflow.errors import IntegrityError, NotFoundError
+from memoflow.store.check.verification import Problem
 from memoflow.store.open import open_hurt
-from memoflow.store.verification import Problem
 
 
 @click.command(

@@ -7,7 +7,7 @@ from typing import Any
 import click
 
 from memoflow.cli.answer import Answer, Verb
-from memoflow.cli.asked import Asked
+from memoflow.cli.context import Asked
 from memoflow.display import printable
 
 

@@ -1,10 +1,6 @@
 """Fingerprints: what determines a result, known before the result exists."""
 
-from memoflow.fingerprint.explain import ABSENT, Difference, differences, explain, summary
-from memoflow.fingerprint.leaves import Outline
-from memoflow.fingerprint.outline import outline
-from memoflow.fingerprint.parts import Fingerprint, Part
-from memoflow.fingerprint.reach import (
+from memoflow.fingerprint.closure import (
     difference_path,
     of_constant,
     of_function,
@@ -12,6 +8,10 @@ from memoflow.fingerprint.reach import (
     of_step,
     of_value,
 )
+from memoflow.fingerprint.explain import ABSENT, Difference, differences, explain, summary
+from memoflow.fingerprint.leaves import Outline
+from memoflow.fingerprint.outline import outline
+from memoflow.fingerprint.parts import Fingerprint, Part
 
 __all__ = [
     "ABSENT",

@@ -11,11 +11,11 @@ from typing import Any
 
 from memoflow.errors import NoFingerprintError
 from memoflow.fingerprint import source
-from memoflow.fingerprint.bodies import Body, meanings
-from memoflow.fingerprint.chains import follow_import, follow_names
+from memoflow.fingerprint.code_unit import Body, meanings
 from memoflow.fingerprint.literals import kept
 from memoflow.fingerprint.members import Members
 from memoflow.fingerprint.modules import find, place_named
+from memoflow.fingerprint.name_resolution import follow_import, follow_names
 from memoflow.fingerprint.ownership import LIBRARIES, functions_of, owner_of_class, users_functions
 from memoflow.fingerprint.parts import digest_of
 from memoflow.fingerprint.reads import Reads, bound_by, reads_of

@@ -6,7 +6,7 @@ import types
 from collections.abc import Callable, Iterable
 from typing import Any
 
-from memoflow.fingerprint.bodies import MISSING
+from memoflow.fingerprint.code_unit import MISSING
 from memoflow.fingerprint.modules import place_named
 from memoflow.fingerprint.ownership import owner_of_class
 from memoflow.fingerprint.values import CODE_TYPES

@@ -9,14 +9,14 @@ from collections.abc import Mapping
 from typing import Any
 
 from memoflow.dataclass import dataclass
-from memoflow.fingerprint.bodies import Body, cells_of, meanings
-from memoflow.fingerprint.chains import follow_import, follow_loaded, follow_names
+from memoflow.fingerprint.code_unit import Body, cells_of, meanings
 from memoflow.fingerprint.literals import kept
 from memoflow.fingerprint.modules import Place, find, place_named
+from memoflow.fingerprint.name_resolution import follow_import, follow_loaded, follow_names
 from memoflow.fingerprint.ownership import LIBRARIES, owner_of, owner_of_function
 from memoflow.fingerprint.parts import digest_of
 from memoflow.fingerprint.reads import Reads, reads_of_function
-from memoflow.fingerprint.selves import asked_of_inputs, follow_self
+from memoflow.fingerprint.self_attributes import asked_of_inputs, follow_self
 from memoflow.fingerprint.source import function_source, syntax_digest
 from memoflow.fingerprint.values import CODE_TYPES
 from memoflow.fingerprint.walk import Walk

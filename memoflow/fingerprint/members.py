@@ -15,16 +15,16 @@ from typing import Any
 
 from memoflow.errors import NoFingerprintError
 from memoflow.fingerprint.arrays import array_handler
-from memoflow.fingerprint.bodies import Body
-from memoflow.fingerprint.chains import follow_statement
+from memoflow.fingerprint.code_unit import Body
 from memoflow.fingerprint.encoding import Unstable
 from memoflow.fingerprint.flows import BOOKKEEPING
 from memoflow.fingerprint.modules import place_named
+from memoflow.fingerprint.name_resolution import follow_statement
 from memoflow.fingerprint.ownership import owner_of, owner_of_class, owner_of_function
 from memoflow.fingerprint.source import root_of
+from memoflow.fingerprint.source_location import written_in_class
 from memoflow.fingerprint.values import CODE_TYPES, Encoder
 from memoflow.fingerprint.walk import Walk
-from memoflow.fingerprint.whereabouts import written_in_class
 from memoflow.fingerprint.written import WrittenClass
 
 _GENERATED = ("<string>", "<attrs generated", "<namedtuple")

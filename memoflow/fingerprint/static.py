@@ -13,13 +13,13 @@ from collections.abc import Callable, Iterable
 from functools import partial
 
 from memoflow.fingerprint import source
-from memoflow.fingerprint.acts import acts_of
 from memoflow.fingerprint.distributions import required
 from memoflow.fingerprint.literals import kept, masked
 from memoflow.fingerprint.modules import Place, absolute, locate, package_of
 from memoflow.fingerprint.packages import providers
 from memoflow.fingerprint.parts import Part, digest_of
 from memoflow.fingerprint.reads import Chain, Import, Reads, imports_in, reads_of
+from memoflow.fingerprint.side_effects import acts_of
 from memoflow.fingerprint.source import Source, is_main_guard, syntax_digest
 from memoflow.masking import ANY, MASK, Mask
 

@@ -28,9 +28,9 @@ from memoflow.fingerprint.ownership import LIBRARIES, is_builtin, owner_of_class
 from memoflow.fingerprint.parts import Fingerprint, Part, digest_of
 from memoflow.fingerprint.project import Anchors, anchors
 from memoflow.fingerprint.source import syntax_digest
+from memoflow.fingerprint.source_location import written_in_class
 from memoflow.fingerprint.static import StaticCode
 from memoflow.fingerprint.values import CODE_TYPES, Encoder
-from memoflow.fingerprint.whereabouts import written_in_class
 from memoflow.masking import ANY, Mask
 from memoflow.names import Digest
 

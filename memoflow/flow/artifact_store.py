@@ -22,7 +22,7 @@ from metaflow.exception import MetaflowException
 from metaflow.metadata_provider.metadata import MetaDatum
 
 from memoflow.dataclass import dataclass
-from memoflow.flow.task import launched
+from memoflow.flow.task import launch_info
 from memoflow.flow.task.process import ARTIFACT_STORE as VARIABLE
 
 if TYPE_CHECKING:
@@ -71,8 +71,8 @@ def _let_go(store: Store, pid: int, is_of_flow: bool) -> None:
     """Write down what was used: a task's machine may go with it, and scripts have no run's end."""
     if os.getpid() != pid:
         return  # Forked: it has what its parent has, and that writes it.
-    if launched.is_elsewhere() or not is_of_flow:
-        store.note_uses(once=launched.is_elsewhere())
+    if launch_info.is_elsewhere() or not is_of_flow:
+        store.note_uses(once=launch_info.is_elsewhere())
     store.close()
 
 

@@ -9,7 +9,7 @@ from metaflow.flowspec import FlowStateItems
 
 from memoflow import fingerprint
 from memoflow.fingerprint import Part
-from memoflow.flow.task import launched
+from memoflow.flow.task import launch_info
 from memoflow.masking import ANY, Mask
 
 # They decide where, when or how often a step runs, or show what it did; not what it computes.
@@ -89,7 +89,7 @@ def _step_decorators(function: Any, step: str, mask: Mask) -> Iterator[Part]:
 
 
 def _attributes(deco: Any, step: str) -> dict[str, Any]:
-    image = launched.image(step)
+    image = launch_info.image(step)
     if deco.name in _IMAGES and image is not None:
         # Where none is named, Metaflow's configuration does, which this machine has not.
         return {**deco.attributes, "image": image}

@@ -13,9 +13,9 @@ from memoflow.errors import MemoflowError
 from memoflow.flow.artifact_store import ArtifactStore
 
 _NEEDED = (
-    "memoflow.flow.saved",
+    "memoflow.flow.references",
     "memoflow.objects.packing",
-    "memoflow.store.leftovers",
+    "memoflow.store.gc.replaced",
 )
 
 

@@ -15,8 +15,8 @@ from memoflow.errors import BackendError, NotFoundError, RequestError
 from memoflow.index import Index, private_directory
 from memoflow.objects import blob_of, is_whole
 from memoflow.store.format import NAME, Format, read_format
-from memoflow.store.room import keep_reserve
-from memoflow.store.signing import Keyring
+from memoflow.store.gc.full_disk import keep_reserve
+from memoflow.store.refs.signing import Keyring
 from memoflow.store.store import Store
 from memoflow.units import size
 

@@ -16,26 +16,26 @@ from memoflow.errors import IntegrityError, NotFoundError
 from memoflow.index import Index
 from memoflow.names import Digest, Key, Ref
 from memoflow.objects import DamagedBlobError, LostBlobError, Manifest, blob_name
-from memoflow.store.adoption import adopt
-from memoflow.store.clocks import StoreClock
-from memoflow.store.deletions import time_there
-from memoflow.store.expiry import Expiry
+from memoflow.store.clock import StoreClock
+from memoflow.store.deletion_log import time_there
 from memoflow.store.leases import HEARTBEAT, Lease, Silences, hold
-from memoflow.store.loading import load, load_file
 from memoflow.store.payload import Adoption, Payload
-from memoflow.store.proofs import IndexedProofs
-from memoflow.store.refs import QUARANTINE, Refs
-from memoflow.store.saving import save, stands
-from memoflow.store.series import Next, known, numbered
-from memoflow.store.signing import Keyring
-from memoflow.store.turns import claim
+from memoflow.store.refs.expiry import Expiry
+from memoflow.store.refs.refs import QUARANTINE, Refs
+from memoflow.store.refs.series import Next, known, numbered
+from memoflow.store.refs.signing import Keyring
+from memoflow.store.saves.adoption import adopt
+from memoflow.store.saves.loading import load, load_file
+from memoflow.store.saves.proofs import IndexedProofs
+from memoflow.store.saves.saving import save, stands
+from memoflow.store.schedule import claim
 
 # What looks after a store is imported where it is used: tasks look up and save, and start sooner.
 if TYPE_CHECKING:
-    from memoflow.store.eviction import Evicted, Tier
-    from memoflow.store.leftovers import Leftovers
-    from memoflow.store.sweeping import Swept
-    from memoflow.store.verification import Problem
+    from memoflow.store.check.verification import Problem
+    from memoflow.store.gc.eviction import Evicted, Tier
+    from memoflow.store.gc.replaced import Leftovers
+    from memoflow.store.gc.sweeping import Swept
 
 _NO_KEYS = Keyring()
 
@@ -79,7 +79,7 @@ class Store:
 
     @property
     def is_signed(self) -> bool:
-        """Whether refs are signed, and used only if they are; see `memoflow.store.signing`."""
+        """Whether refs are signed, and used only if they are; see `memoflow.store.refs.signing`."""
         return bool(self._refs.keyring)
 
     def distrusts(self, key: Key) -> bool:
@@ -341,7 +341,7 @@ class Store:
         if not self.backend.is_local:
             self._refs.drop([ref.key for ref in old])
             return
-        from memoflow.store.leftovers import Leftovers
+        from memoflow.store.gc.replaced import Leftovers
 
         if self._leftovers is None:
             self._leftovers = Leftovers(self._refs)
@@ -359,13 +359,13 @@ class Store:
         Nothing happens if the store cannot be written. `once` is for a process on a machine that
         may be gone with it.
         """
-        from memoflow.store import uses
+        from memoflow.store.gc import uses
 
         uses.note(self.backend, self.index, self._store_clock, once=once)
 
     def merge_uses(self) -> None:
         """Merge the notes of use of days that are over, so that there are few."""
-        from memoflow.store import uses
+        from memoflow.store.gc import uses
 
         uses.merge(self.backend, self._refs.listed, self._store_clock.now())
 
@@ -390,7 +390,7 @@ class Store:
         once all is listed. What is leased and what is created after this began stays, too. `tiers`
         say more, in place of `keep`: what goes first, and what goes by no age and no budget.
         """
-        from memoflow.store.eviction import evict, one_tier
+        from memoflow.store.gc.eviction import evict, one_tier
 
         return evict(
             self._refs,
@@ -421,7 +421,7 @@ class Store:
         minutes ago, and all that is in quarantine. A full disk is no hindrance: see `room`. A dry
         run takes the refs `without` for gone.
         """
-        from memoflow.store.sweeping import Sweep
+        from memoflow.store.gc.sweeping import Sweep
 
         time = self._store_clock.estimate() if dry_run else 0.0
         return Sweep(
@@ -442,14 +442,14 @@ class Store:
         quarantine/, what depends on it is forgotten, and litter is removed. Litter is what
         is old by this machine's clock, or by the backend's in a repair, which may write.
         """
-        from memoflow.store import litter, strays
-        from memoflow.store.verification import verify
+        from memoflow.store.check import orphans, strays
+        from memoflow.store.check.verification import verify
 
         problems = list(strays.check(self._refs, repair=repair))
         problems += verify(self._refs, read_data=read_data, repair=repair)
         now = time_there(self.backend) if repair else self._clock()
         backend = self.backend.far if isinstance(self.backend, Tiered) else self.backend
-        problems += litter.check(backend, self.id, now=now, read_data=read_data, repair=repair)
+        problems += orphans.check(backend, self.id, now=now, read_data=read_data, repair=repair)
         return problems
 
     def quarantined(self) -> list[Found]:

@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 from click.testing import CliRunner, Result
 
-from memoflow.cli.asked import Asked
+from memoflow.cli.context import Asked
 from memoflow.cli.main import main
 from memoflow.fingerprint import Fingerprint, Part
 from memoflow.kinds import checkpoint, hub, memo, model

@@ -18,7 +18,7 @@ from click.testing import CliRunner
 import memoflow
 from memoflow.cli import reference
 from memoflow.cli.answer import Verb
-from memoflow.cli.asked import Asked
+from memoflow.cli.context import Asked
 from memoflow.cli.main import main
 from memoflow.store import Store
 from tests.cli.conftest import Shelf

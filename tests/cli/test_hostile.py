@@ -19,7 +19,7 @@ import pytest
 from memoflow.fingerprint import Part
 from memoflow.kinds import memo
 from memoflow.names import Digest, Key
-from memoflow.store.marks import sealed
+from memoflow.store.marker_file import sealed
 from tests.cli.conftest import INFO, SCOPE, SERIES, Shelf
 
 MOST_BYTES = 200 << 20

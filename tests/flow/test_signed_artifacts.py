@@ -13,10 +13,10 @@ import pytest
 
 from memoflow.backends import Backend, Local, Memory
 from memoflow.errors import IntegrityError, UnsignedError
-from memoflow.flow import saved
+from memoflow.flow import references
 from memoflow.flow.memo.artifacts import Artifacts
 from memoflow.flow.memo.remote_artifacts import RemoteArtifacts
-from memoflow.flow.task import launched
+from memoflow.flow.task import launch_info
 from memoflow.kinds.memo import Artifact
 from memoflow.names import Digest, Key
 from memoflow.objects import blob_name
@@ -89,8 +89,8 @@ def test_a_reference_to_what_is_not_signed_is_an_error_that_says_so(
     store = open_store(Local(tmp_path / "store"), cache_dir=tmp_path / "b")
     where: Any = SimpleNamespace(store=store, folder=str(tmp_path / "store"), root=str(tmp_path))
     for ask in (
-        lambda: saved.load(where, str(key), tmp_path / "out", writable=True),
-        lambda: saved.describe(where, str(key)),
+        lambda: references.load(where, str(key), tmp_path / "out", writable=True),
+        lambda: references.describe(where, str(key)),
     ):
         with pytest.raises(UnsignedError, match="is not signed"):
             ask()
@@ -98,4 +98,4 @@ def test_a_reference_to_what_is_not_signed_is_an_error_that_says_so(
 
 @pytest.mark.usefixtures("signed")
 def test_the_key_is_in_no_code_package() -> None:
-    assert os.environ[VARIABLE] not in str(launched._settings())
+    assert os.environ[VARIABLE] not in str(launch_info._settings())

@@ -19,7 +19,7 @@ from typing import Any
 import pytest
 
 from memoflow.errors import BackendError, MemoflowError, RequestError
-from memoflow.flow import saved
+from memoflow.flow import references
 from memoflow.flow.cards.card_page import page
 from memoflow.flow.spool import spool, uploading
 from tests.faults import SystemFaults
@@ -101,7 +101,7 @@ def test_it_keeps_what_a_tree_has(here: Task, gate: Gate, tmp_path: Path) -> Non
     reference = here.checkpointer.save(tree, **options, wait=False)
     gate.open()
     into = tmp_path / "into"
-    saved.load(here.checkpointer.where, reference, into, writable=True)
+    references.load(here.checkpointer.where, reference, into, writable=True)
     assert (
         (into / "empty").is_dir(),
         os.access(into / "deep" / "er" / "run", os.X_OK),
@@ -144,7 +144,7 @@ def test_what_grows_while_it_is_copied_is_a_beginning_of_it(
         thread.join(60)
     for number, reference in enumerate(found):
         out = tmp_path / f"out-{number}"
-        saved.load(here.checkpointer.where, reference, out, writable=True)
+        references.load(here.checkpointer.where, reference, out, writable=True)
         assert log.read_bytes().startswith((out / "log").read_bytes())
         assert (out / "log").stat().st_size == reference["size"]
 
@@ -159,7 +159,7 @@ def test_patterns_leave_files_out_of_what_is_uploaded_later(
     reference = here.checkpointer.save(
         here.folder, **options, wait=False, ignore_patterns=["*.tmp"]
     )
-    saved.load(here.checkpointer.where, reference, tmp_path / "out", writable=True)
+    references.load(here.checkpointer.where, reference, tmp_path / "out", writable=True)
     assert [path.name for path in (tmp_path / "out").iterdir()] == ["b"]
 
 
@@ -297,7 +297,7 @@ def test_a_key_alone_is_enough_to_wait(here: Task, gate: Gate) -> None:
 def test_one_that_is_deleted_on_its_way_is_gone(here: Task, gate: Gate, tmp_path: Path) -> None:
     reference = here.save("one")
     threading.Timer(0.1, gate.open).start()
-    assert saved.delete(here.checkpointer.where, reference)
+    assert references.delete(here.checkpointer.where, reference)
     assert stored(tmp_path) == []
 
 

@@ -15,10 +15,10 @@ import pytest
 
 from memoflow.backends import Memory
 from memoflow.fingerprint import Fingerprint, Part
-from memoflow.kinds import card, checkpoint, hub, memo, model, upkeep
+from memoflow.kinds import card, checkpoint, hub, memo, model, retention
 from memoflow.names import Key
 from memoflow.store import Payload, Store, open_store
-from memoflow.store.marks import sealed
+from memoflow.store.marker_file import sealed
 from tests.conftest import Clock
 from tests.faults import Faulty
 
@@ -147,7 +147,9 @@ class World:
         store.forget(store.save(Key.of("model", "F", "s", "lost"), Payload(files=self.files())).key)
 
     def rules(self) -> dict[str, Any]:
-        kinds = self.random.choice([upkeep.RECOVERABLE, upkeep.KINDS, ("model",), ("checkpoint",)])
+        kinds = self.random.choice(
+            [retention.RECOVERABLE, retention.KINDS, ("model",), ("checkpoint",)]
+        )
         days = self.random.choice([None, 5, 30])
         total = sum(file.size_bytes for file in self.backend.list("blobs"))
         share = self.random.choice([None, 0.0, 0.3, 0.7])
@@ -181,10 +183,10 @@ def blobs(world: World) -> dict[str, tuple[int, str]]:
 def test_a_dry_run_and_the_run_after_it_are_equal(world: World) -> None:
     rules = world.rules()
     before = world.contents()
-    planned, would_free = upkeep.tidy(world.here, **rules, dry_run=True)
+    planned, would_free = retention.tidy(world.here, **rules, dry_run=True)
     assert world.contents() == before, "a dry run writes nothing"
     had = blobs(world)
-    evicted, freed = upkeep.tidy(world.here, **rules)
+    evicted, freed = retention.tidy(world.here, **rules)
     assert set(map(str, zip(planned.refs, planned.reasons, strict=True))) == set(
         map(str, zip(evicted.refs, evicted.reasons, strict=True))
     )
@@ -197,9 +199,9 @@ def test_a_dry_run_and_the_run_after_it_are_equal(world: World) -> None:
 @pytest.mark.parametrize("world", [3, 4, 5], indirect=True)
 def test_a_second_run_right_after_it_removes_no_entry(world: World) -> None:
     rules = world.rules() | {"now": True}
-    upkeep.tidy(world.here, **rules)
-    evicted, freed = upkeep.tidy(world.here, **rules)
-    assert [ref for ref in evicted.refs if upkeep.is_entry(ref.key)] == []
+    retention.tidy(world.here, **rules)
+    evicted, freed = retention.tidy(world.here, **rules)
+    assert [ref for ref in evicted.refs if retention.is_entry(ref.key)] == []
     assert freed.size_bytes == 0
 
 
@@ -209,8 +211,8 @@ def test_the_random_stores_are_worth_the_comparison(tmp_path: Path) -> None:
         folder = tmp_path / str(seed)
         folder.mkdir()
         world = World(seed, folder)
-        planned.append(upkeep.tidy(world.here, **world.rules(), dry_run=True))
+        planned.append(retention.tidy(world.here, **world.rules(), dry_run=True))
     reasons = {reason.split()[0] for evicted, _ in planned for reason in evicted.reasons}
     assert reasons == {"expired", "unused", "over"}
-    assert {ref.key.kind for evicted, _ in planned for ref in evicted.refs} >= set(upkeep.KINDS)
+    assert {ref.key.kind for evicted, _ in planned for ref in evicted.refs} >= set(retention.KINDS)
     assert sum(swept.size_bytes > 0 for _, swept in planned) > FEW / 2

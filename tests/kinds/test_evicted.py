@@ -5,7 +5,7 @@ from __future__ import annotations
 from datetime import timedelta
 
 from memoflow.fingerprint import Fingerprint, Part
-from memoflow.kinds import evicted, memo, upkeep
+from memoflow.kinds import evicted, memo, retention
 from memoflow.names import Key
 from memoflow.store import Store, open_store
 
@@ -24,7 +24,7 @@ def inputs_of(key: Key) -> str:
 def test_a_result_that_gc_removes_is_remembered(tmp_path):
     store = open_store(tmp_path / "store", cache_dir=tmp_path / "cache")
     key = recorded(store)
-    upkeep.tidy(store, max_size_bytes=0)
+    retention.tidy(store, max_size_bytes=0)
     assert store.find(key) is None
     assert evicted.removals(store, SCOPE)[inputs_of(key)].by == "gc"
 
@@ -32,7 +32,7 @@ def test_a_result_that_gc_removes_is_remembered(tmp_path):
 def test_a_dry_run_leaves_no_trace(tmp_path):
     store = open_store(tmp_path / "store", cache_dir=tmp_path / "cache")
     recorded(store)
-    upkeep.tidy(store, max_size_bytes=0, dry_run=True)
+    retention.tidy(store, max_size_bytes=0, dry_run=True)
     assert evicted.removals(store, SCOPE) == {}
 
 
@@ -63,5 +63,5 @@ def test_a_damaged_fact_is_none(tmp_path):
 def test_an_unused_result_is_remembered_like_one_over_the_budget(tmp_path):
     store = open_store(tmp_path / "store", cache_dir=tmp_path / "cache")
     key = recorded(store)
-    upkeep.tidy(store, older_than=timedelta(seconds=-60))
+    retention.tidy(store, older_than=timedelta(seconds=-60))
     assert inputs_of(key) in evicted.removals(store, SCOPE)

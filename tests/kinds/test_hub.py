@@ -14,7 +14,7 @@ from pathlib import Path
 import pytest
 
 from memoflow.errors import IntegrityError, RequestError
-from memoflow.kinds import hub, hub_files, upkeep
+from memoflow.kinds import hub, hub_files, retention
 from memoflow.kinds.hub import About, Resolved, Scope, Wanted
 from memoflow.kinds.hub_files import Announced
 from memoflow.names import Digest, Key
@@ -195,7 +195,7 @@ def test_what_a_revision_stood_for_is_not_evicted_while_there_is_a_snapshot_of_i
     for asked, commit in ((5.0, OTHER), (6.0, COMMIT)):
         hub.note_stood(store, WANTED, HOST, Resolved(commit, asked))
     in_years = time.time() + 3 * 365 * 86400
-    store.evict(now=in_years, keep=upkeep.protected(store))
+    store.evict(now=in_years, keep=retention.protected(store))
     assert hub.stood(store, WANTED, HOST) == [Resolved(COMMIT, 6.0)]
 
 

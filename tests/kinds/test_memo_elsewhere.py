@@ -14,11 +14,11 @@ import pytest
 from memoflow.backends import Memory
 from memoflow.errors import NotFoundError
 from memoflow.fingerprint import Fingerprint, Part
-from memoflow.kinds import memo, upkeep
+from memoflow.kinds import memo, retention
 from memoflow.kinds.nearest import nearest
 from memoflow.names import Digest, Key, Ref
 from memoflow.store import Payload, Store, open_store
-from memoflow.store.ref_file import decode, encode
+from memoflow.store.refs.ref_file import decode, encode
 from tests.faults import Faulty
 
 CODE = (Part("code", "train()", "1", "train.py:4"),)
@@ -239,7 +239,7 @@ def test_what_a_worker_recorded_since_is_found_and_kept(there: Faulty, tmp_path:
 def test_tidying_reads_the_bundles_and_not_each_result(filled: list[Store], there: Faulty) -> None:
     filled[1].read_ahead(Key.of("memo"))
     there.calls.clear()
-    upkeep.tidy(filled[2], older_than=timedelta(days=1), dry_run=True)
+    retention.tidy(filled[2], older_than=timedelta(days=1), dry_run=True)
     # The sweep reads each ref itself: it deletes what none of them reaches.
     assert there.calls["read"] < COUNT + 20
 
@@ -307,7 +307,7 @@ def newer(key: Key, data: bytes) -> bytes:
 def test_a_forged_bundle_evicts_nothing(filled: list[Store]) -> None:
     filled[1].read_ahead(Key.of("memo"))
     forge(filled[1], over)
-    assert upkeep.tidy(filled[2])[0].refs == ()
+    assert retention.tidy(filled[2])[0].refs == ()
 
 
 def test_a_bundle_of_a_newer_memoflow_stops_nobody(filled: list[Store]) -> None:
@@ -315,7 +315,7 @@ def test_a_bundle_of_a_newer_memoflow_stops_nobody(filled: list[Store]) -> None:
     forge(filled[1], newer)
     filled[2].reindex()
     assert filled[2].index.entries().keys() == set(map(str, filled[0].keys()))
-    upkeep.tidy(filled[3])
+    retention.tidy(filled[3])
 
 
 def test_bundles_that_say_nothing_are_done_without(filled: list[Store], there: Faulty) -> None:
@@ -330,7 +330,7 @@ def test_bundles_that_say_nothing_are_done_without(filled: list[Store], there: F
 def test_tidying_leaves_the_bundles_that_tasks_read(filled: list[Store], there: Faulty) -> None:
     filled[1].read_ahead(SCOPE)
     before = {bundle.name for bundle in there.list("bundles")}
-    upkeep.tidy(filled[2], dry_run=True)
+    retention.tidy(filled[2], dry_run=True)
     filled[2].read_ahead(Key.of("memo"))
     assert before <= {bundle.name for bundle in there.list("bundles")}
 
@@ -350,4 +350,4 @@ def test_a_reference_that_is_no_key_stops_no_tidying(machines: list[Store]) -> N
         "Sweep/1/fit/1", 1.5, {}, {"_foreach_var": None}, inputs(1), refers_to=("a//b",)
     )
     memo.record(machines[0], SCOPE, CODE, result)
-    upkeep.tidy(machines[1])
+    retention.tidy(machines[1])

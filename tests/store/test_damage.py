@@ -12,7 +12,7 @@ from memoflow.errors import FormatError, IntegrityError, NotFoundError
 from memoflow.names import Digest, Key, Ref
 from memoflow.objects import unpacking
 from memoflow.store import Adoption, Payload, Store
-from memoflow.store.ref_file import decode, encode
+from memoflow.store.refs.ref_file import decode, encode
 from tests.conftest import Clock
 from tests.faults import Faulty
 from tests.store.conftest import FILES, KEY, SERIES, blobs, contents

@@ -11,8 +11,9 @@ import pytest
 
 from memoflow.backends import Backend, Local, Memory, Unconditional, exclusive
 from memoflow.errors import BackendDeniedError
-from memoflow.store import doctor, open_store
-from memoflow.store.doctor import Check, Verdict, examine, of_settings, of_versions, of_way
+from memoflow.store import open_store
+from memoflow.store.check import doctor
+from memoflow.store.check.doctor import Check, Verdict, examine, of_settings, of_versions, of_way
 from tests.faults import Faulty
 from tests.store.conftest import FILES, KEY
 from tests.unprivileged import as_nobody

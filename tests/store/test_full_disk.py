@@ -15,7 +15,7 @@ from memoflow.backends import Local
 from memoflow.errors import NoRoomError
 from memoflow.names import Key
 from memoflow.store import Payload, Store, open_store
-from memoflow.store.deletions import DELETING, time_there
+from memoflow.store.deletion_log import DELETING, time_there
 from tests.mounts import UnmountableError, fill, mounted
 from tests.store.conftest import contents
 

@@ -15,9 +15,10 @@ import pytest
 
 from memoflow.backends import Local
 from memoflow.names import Digest, Key
-from memoflow.store import Adoption, Payload, Store, litter, open_store, strays, verification  # noqa: F401 - before there is no root
-from memoflow.store.eviction import evict  # noqa: F401
-from memoflow.store.sweeping import Sweep  # noqa: F401
+from memoflow.store import Adoption, Payload, Store, open_store
+from memoflow.store.check import orphans, strays, verification  # noqa: F401 - before there is no root
+from memoflow.store.gc.eviction import evict  # noqa: F401
+from memoflow.store.gc.sweeping import Sweep  # noqa: F401
 from tests.unprivileged import User
 
 GROUP = 70_000

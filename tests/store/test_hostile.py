@@ -21,8 +21,8 @@ from memoflow.names import Digest, Key, Ref
 from memoflow.objects import File, Manifest, blob_name
 from memoflow.objects import manifest as manifests
 from memoflow.store import Payload, Store, open_store
-from memoflow.store import ahead as bundles
-from memoflow.store.ref_file import LARGEST_BYTES, decode
+from memoflow.store.refs import prefetch as bundles
+from memoflow.store.refs.ref_file import LARGEST_BYTES, decode
 from tests.faults import Faulty
 from tests.objects.test_manifest import BLOB, HOSTILE, XXH3, with_file, with_links, with_paths
 from tests.store.conftest import FILES, KEY, contents

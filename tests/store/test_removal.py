@@ -14,9 +14,9 @@ import pytest
 from memoflow.errors import MemoflowError
 from memoflow.names import Key
 from memoflow.store import Payload, Store, open_store
-from memoflow.store.deletions import DELETING
-from memoflow.store.long_saves import LongSave
-from memoflow.store.marks import sealed
+from memoflow.store.deletion_log import DELETING
+from memoflow.store.marker_file import sealed
+from memoflow.store.saves.upload_heartbeat import LongSave
 from tests.conftest import Clock
 from tests.faults import Died, Faulty
 from tests.store.conftest import FILES, KEY, SERIES, blobs, contents

@@ -19,8 +19,8 @@ from memoflow.errors import IntegrityError, NotFoundError, RequestError, Unsigne
 from memoflow.names import Digest, Key
 from memoflow.objects import Piece, unpacking
 from memoflow.store import Payload, Store, open_store
-from memoflow.store.ref_file import decode, encode
-from memoflow.store.signing import Keyring
+from memoflow.store.refs.ref_file import decode, encode
+from memoflow.store.refs.signing import Keyring
 from tests.faults import Faulty
 from tests.store.conftest import FILES, KEY, SERIES, blobs, contents
 

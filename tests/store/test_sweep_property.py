@@ -28,11 +28,11 @@ from memoflow.index import Index
 from memoflow.names import Digest, Key, Ref
 from memoflow.objects import Manifest, blob_name
 from memoflow.store import Payload, Store
-from memoflow.store.deletions import Deletions, Outlook, Verdict
-from memoflow.store.ref_file import decode
-from memoflow.store.ref_names import ref_name
-from memoflow.store.refs import Refs
-from memoflow.store.sweeping import Sweep
+from memoflow.store.deletion_log import Deletions, Outlook, Verdict
+from memoflow.store.gc.sweeping import Sweep
+from memoflow.store.refs.ref_file import decode
+from memoflow.store.refs.ref_names import ref_name
+from memoflow.store.refs.refs import Refs
 from tests.conftest import Clock
 from tests.faults import Died
 

@@ -14,8 +14,9 @@ from memoflow.backends import Backend, Memory
 from memoflow.errors import BackendDeniedError
 from memoflow.index import Index
 from memoflow.names import Key
-from memoflow.store import Payload, Store, open_store, uses
-from memoflow.store.marks import content, sealed
+from memoflow.store import Payload, Store, open_store
+from memoflow.store.gc import uses
+from memoflow.store.marker_file import content, sealed
 from tests.conftest import Clock
 from tests.faults import Faulty
 from tests.store.conftest import FILES, SERIES

@@ -18,10 +18,10 @@ from memoflow.errors import FormatError, IntegrityError, MemoflowError
 from memoflow.names import Digest, Key, Ref
 from memoflow.objects import blob_name
 from memoflow.store import Adoption, Payload, Store, open_store
-from memoflow.store.deletions import Deleting
-from memoflow.store.long_saves import LongSave
-from memoflow.store.ref_file import decode
-from memoflow.store.verification import Problem
+from memoflow.store.check.verification import Problem
+from memoflow.store.deletion_log import Deleting
+from memoflow.store.refs.ref_file import decode
+from memoflow.store.saves.upload_heartbeat import LongSave
 from tests.faults import Faulty
 from tests.s3 import Server
 from tests.store.conftest import contents

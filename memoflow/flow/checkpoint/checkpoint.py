@@ -19,7 +19,7 @@ from memoflow.errors import RequestError
 from memoflow.flow import artifact_store
 from memoflow.flow.checkpoint import policy
 from memoflow.flow.failures import CheckpointException, told_as
-from memoflow.flow.task import dependencies, launched
+from memoflow.flow.task import dependencies, launch_info
 from memoflow.flow.task.process import arguments_of_step, tell
 from memoflow.masking import Mask, without_passwords
 from memoflow.units import duration, flag
@@ -130,7 +130,7 @@ class CheckpointDecorator(StepDecorator):
             raise CheckpointException(f"@checkpoint {where}: {error}") from error
 
     def package_init(self, flow: Any, step_name: str, environment: Any) -> None:
-        launched.note_image(step_name, getattr(flow, step_name).decorators)
+        launch_info.note_image(step_name, getattr(flow, step_name).decorators)
 
     def add_to_package(self) -> list[tuple[str, str]]:
         return dependencies.package_files()
@@ -143,7 +143,7 @@ class CheckpointDecorator(StepDecorator):
             cli_args.env[policy.VARIABLE] = given
 
     def runtime_finished(self, exception: Any) -> None:
-        from memoflow.flow import housekeeping
+        from memoflow.flow import maintenance
         from memoflow.flow.spool import spool
 
         def say(line: str) -> None:
@@ -151,7 +151,7 @@ class CheckpointDecorator(StepDecorator):
 
         try:
             store = artifact_store.current_store().store
-            housekeeping.collect(store, say, [artifact_store.default().store])
+            maintenance.collect(store, say, [artifact_store.default().store])
             if not store.backend.is_local:
                 spool.collect(store, say)
         except Exception as error:  # Of whatever kind: the run is over, and went well.

@@ -16,7 +16,7 @@ from typing import Any
 
 from memoflow.dataclass import dataclass
 from memoflow.errors import MemoflowError, RequestError
-from memoflow.flow import saved
+from memoflow.flow import references
 from memoflow.flow.artifact_store import (
     ArtifactStore,
     current_store,
@@ -184,7 +184,7 @@ class Checkpointer:
             )
         self.note("saved", one, began=began, took_s=time.monotonic() - clock)
         self._after(one)
-        return saved.of_checkpoint(self.where, one)
+        return references.of_checkpoint(self.where, one)
 
     @apart
     def finish(self) -> None:
@@ -248,7 +248,7 @@ class Checkpointer:
         )
         entry.write()
         act = Act.of(
-            saved.of_checkpoint(self.where, entry.saved),
+            references.of_checkpoint(self.where, entry.saved),
             "saved",
             by=checkpoint.KIND,
             began=began,
@@ -257,7 +257,7 @@ class Checkpointer:
         )
         self.journal.add(act)
         uploader.add(store, entry, partial(self._uploaded, act))
-        return saved.of_checkpoint(self.where, entry.saved)
+        return references.of_checkpoint(self.where, entry.saved)
 
     def _uploaded(self, act: Act, outcome: Checkpoint | Exception) -> None:
         """Write down what became of an upload; called in another thread."""
@@ -281,7 +281,7 @@ class Checkpointer:
         """Write a load or save down in the journal."""
         self.journal.add(
             Act.of(
-                saved.of_checkpoint(self.where, one),
+                references.of_checkpoint(self.where, one),
                 verb,
                 by=checkpoint.KIND,
                 began=began,
@@ -324,7 +324,7 @@ class Checkpointer:
         one, legacy = self.identity, self.where.legacy
         uploading.settle(self.where.store, self.series, lambda entry: True)
         found = self.of_scope() if full_namespace else self.of_task()
-        listed = [saved.of_checkpoint(self.where, each) for each in found]
+        listed = [references.of_checkpoint(self.where, each) for each in found]
         if full_namespace:
             return listed + legacy.of_scope(one.flow, one.step, one.scope, one.identifier)
         return listed + legacy.of_task(one.task)
@@ -415,7 +415,7 @@ def list_of_task(where: ArtifactStore, task: Any) -> list[dict[str, Any]]:
         flow, _, step, _ = pathspec.split("/")
         uploading.settle(where.store, None, _saved_by(pathspec))
         found = checkpoint.of_task(where.store, flow, step, pathspec)
-        listed = [saved.of_checkpoint(where, each) for each in found]
+        listed = [references.of_checkpoint(where, each) for each in found]
         listed += where.legacy.of_task(pathspec)
         if listed:
             return listed

@@ -12,10 +12,10 @@ from memoflow import fingerprint
 from memoflow.display import printable
 from memoflow.errors import IntegrityError, MemoflowError, NotFoundError, condition
 from memoflow.fingerprint import Fingerprint
-from memoflow.flow import saved
+from memoflow.flow import references
+from memoflow.flow.artifact_ref import Reference
 from memoflow.flow.checkpoint.checkpointer import DEFAULT_NAME, Checkpointer, list_of_task, matching
 from memoflow.flow.failures import CheckpointException, told_as
-from memoflow.flow.reference import Reference
 from memoflow.flow.task.identity import Identity
 from memoflow.flow.task.scratch import Scratch
 from memoflow.kinds import checkpoint
@@ -141,9 +141,9 @@ class CurrentCheckpoint:
         began, clock = time.time(), time.monotonic()
         where = self._checkpointer.where
         into = self._scratch.new() if path is None else os.fspath(path)
-        saved.load(where, reference, Path(into), writable=True)
+        references.load(where, reference, Path(into), writable=True)
         self._checkpointer.note_reference(
-            saved.describe(where, reference), began=began, took_s=time.monotonic() - clock
+            references.describe(where, reference), began=began, took_s=time.monotonic() - clock
         )
         return into
 
@@ -227,7 +227,7 @@ class CurrentCheckpoint:
             what = f"Checkpoint {one.ref.key} {condition(error)}"
             self._say(f"{what} ({error}); trying the one before")
             return False
-        self._info = Reference(saved.of_checkpoint(where, one))
+        self._info = Reference(references.of_checkpoint(where, one))
         self._checkpointer.note(
             "loaded", one, began=began, took_s=time.monotonic() - clock, why="load policy"
         )

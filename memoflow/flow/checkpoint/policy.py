@@ -11,7 +11,7 @@ from metaflow import metaflow_config
 from metaflow._vendor import click
 
 from memoflow.errors import RequestError
-from memoflow.flow.task import launched
+from memoflow.flow.task import launch_info
 
 POLICIES = ("eager", "fresh", "none")
 _SETTING = "MEMOFLOW_CHECKPOINT_LOAD"
@@ -26,7 +26,7 @@ def option() -> Any:
 
     def keep(ctx: Any, param: Any, value: str | None) -> str | None:
         _given["load"] = value
-        launched.note_setting(_SETTING, value or "")
+        launch_info.note_setting(_SETTING, value or "")
         return value
 
     return click.Option(

@@ -11,13 +11,13 @@ from pathlib import Path
 from typing import Any
 
 from memoflow.errors import IntegrityError, NotFoundError, condition
-from memoflow.flow import saved
+from memoflow.flow import references
 from memoflow.flow.artifact_store import ArtifactStore
 from memoflow.flow.cards.journal import Act, Journal
 from memoflow.flow.failures import HuggingfaceHubException, told_as
-from memoflow.flow.hub.asked import Asked
+from memoflow.flow.hub.client import Upstream
+from memoflow.flow.hub.request import Asked
 from memoflow.flow.hub.snapshots import Snapshots
-from memoflow.flow.hub.upstream import Upstream
 from memoflow.flow.task.scratch import Scratch
 from memoflow.kinds import hub
 from memoflow.kinds.hub import Snapshot, Wanted
@@ -98,7 +98,7 @@ class CurrentHub:
             snapshot = self._get(asked)
             if asked.path is not None:
                 snapshot = self._load(asked, snapshot, asked.path)
-        return saved.of_snapshot(self._where, snapshot)
+        return references.of_snapshot(self._where, snapshot)
 
     def load(
         self,
@@ -133,7 +133,7 @@ class CurrentHub:
             for asked in wanted:
                 into = self._scratch.new() if asked.path is None else asked.path
                 snapshot = self._load(asked, self._get(asked), into, why="load=")
-                reference = saved.of_snapshot(self._where, snapshot)
+                reference = references.of_snapshot(self._where, snapshot)
                 self._loaded.add(asked.wanted, into, reference)
 
     def clean_up(self) -> None:
@@ -173,7 +173,7 @@ class CurrentHub:
         took_s = time.monotonic() - clock
         self._journal.add(
             Act.of(
-                saved.of_snapshot(self._where, snapshot),
+                references.of_snapshot(self._where, snapshot),
                 verb,
                 kind=hub.KIND,  # Its reference calls it a checkpoint.
                 by="huggingface_hub",

@@ -17,7 +17,7 @@ from memoflow.errors import RequestError
 from memoflow.flow import artifact_store
 from memoflow.flow.failures import HuggingfaceHubException, told_as
 from memoflow.flow.hub.secret import has_secret, hidden
-from memoflow.flow.task import dependencies, launched
+from memoflow.flow.task import dependencies, launch_info
 from memoflow.flow.task.process import arguments_of_step, tell
 
 if TYPE_CHECKING:
@@ -91,7 +91,7 @@ class HuggingfaceHubDecorator(StepDecorator):
             if not running:
                 return  # Such as `init` in a container; the task itself may install them.
             raise HuggingfaceHubException(str(error)) from error
-        from memoflow.flow.hub.asked import parse
+        from memoflow.flow.hub.request import parse
         from memoflow.flow.hub.resolving import Revalidate
 
         self._flow_datastore = flow_datastore
@@ -116,21 +116,21 @@ class HuggingfaceHubDecorator(StepDecorator):
                 artifact_store.check_usable()
 
     def package_init(self, flow: Any, step_name: str, environment: Any) -> None:
-        launched.note_image(step_name, getattr(flow, step_name).decorators)
+        launch_info.note_image(step_name, getattr(flow, step_name).decorators)
 
     def add_to_package(self) -> list[tuple[str, str]]:
         return dependencies.package_files()
 
     def deciding_attributes(self) -> dict[str, Any]:
         """Return what of the arguments decides the step's result, for a key of it."""
-        from memoflow.flow.hub.asked import deciding
+        from memoflow.flow.hub.request import deciding
 
         return {"load": deciding(self.attributes["load"])}
 
     def revisions_read(self) -> list[str]:
         """Return the branches and tags that `load=` names, as reads of the step."""
         from memoflow.flow.hub import revisions
-        from memoflow.flow.hub.asked import parse
+        from memoflow.flow.hub.request import parse
 
         wanted = [asked.wanted for asked in parse(self.attributes["load"])]
         return [revisions.name_of(one) for one in wanted if one.commit is None]
@@ -140,9 +140,9 @@ class HuggingfaceHubDecorator(StepDecorator):
 
         `origin` is the run that it resumes.
         """
-        from memoflow.flow.hub.asked import parse
+        from memoflow.flow.hub.client import Transfer, Upstream
+        from memoflow.flow.hub.request import parse
         from memoflow.flow.hub.resolving import Resolver, Run
-        from memoflow.flow.hub.upstream import Transfer, Upstream
 
         transfers = [
             asked.transfer
@@ -177,8 +177,8 @@ class HuggingfaceHubDecorator(StepDecorator):
         inputs: Any,
     ) -> None:
         from memoflow.flow.cards.journal import of_this_process
-        from memoflow.flow.hub.asked import parse
         from memoflow.flow.hub.current_hub import CurrentHub
+        from memoflow.flow.hub.request import parse
         from memoflow.flow.hub.resolving import Run
         from memoflow.flow.hub.snapshots import Snapshots
         from memoflow.flow.task.scratch import Scratch

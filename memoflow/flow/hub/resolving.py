@@ -12,8 +12,8 @@ from typing import Any
 from memoflow import units
 from memoflow.dataclass import dataclass
 from memoflow.errors import BackendDeniedError, BackendUnavailableError
-from memoflow.flow.hub.refusals import UnseenError
-from memoflow.flow.hub.upstream import Upstream
+from memoflow.flow.hub.client import Upstream
+from memoflow.flow.hub.errors import UnseenError
 from memoflow.kinds import hub
 from memoflow.kinds.hub import Resolved, Wanted
 from memoflow.names import Key

@@ -8,9 +8,9 @@ from pathlib import Path
 
 from memoflow import units
 from memoflow.errors import IntegrityError, NotFoundError
-from memoflow.flow.hub.refusals import OfflineError
+from memoflow.flow.hub.client import Upstream
+from memoflow.flow.hub.errors import OfflineError
 from memoflow.flow.hub.resolving import Resolver, Revalidate, Run
-from memoflow.flow.hub.upstream import Upstream
 from memoflow.kinds import hub, hub_files
 from memoflow.kinds.hub import About, Scope, Snapshot, Wanted
 from memoflow.kinds.hub_files import Announced

@@ -10,9 +10,9 @@ from typing import Any
 from xxhash import xxh3_64_intdigest
 
 from memoflow.errors import MemoflowError
+from memoflow.flow.artifact_ref import Reference
 from memoflow.flow.memo import transition
-from memoflow.flow.memo.parents import INTERNAL
-from memoflow.flow.reference import Reference
+from memoflow.flow.memo.inputs import INTERNAL
 from memoflow.kinds.memo import Entry
 from memoflow.masking import ANY, Mask, without_passwords
 
@@ -173,9 +173,9 @@ def _files(reference: Any) -> dict[str, Hashable] | None:
     """Return what tells the bytes of each file apart; None if this names nothing that is there."""
     if not isinstance(reference, (dict, str, Reference)):
         return None
-    from memoflow.flow import artifact_store, saved  # Here, since few results are audited.
+    from memoflow.flow import artifact_store, references  # Here, since few results are audited.
 
     try:
-        return saved.contents(artifact_store.current_store(), reference)
+        return references.contents(artifact_store.current_store(), reference)
     except MemoflowError:
         return None

@@ -8,8 +8,8 @@ from functools import partial
 from memoflow.flow.memo import card_page
 from memoflow.flow.memo.card_files import CardFiles
 from memoflow.flow.memo.card_page import Shown, page
+from memoflow.flow.memo.context import Session
 from memoflow.flow.memo.lookup import Memoized
-from memoflow.flow.memo.session import Session
 from memoflow.kinds.memo import Entry
 from memoflow.names import Ref
 

@@ -18,7 +18,7 @@ from metaflow.client.core import (
 from metaflow.events import Trigger
 
 from memoflow.fingerprint import ABSENT
-from memoflow.flow.memo.parents import UndecidedError
+from memoflow.flow.memo.inputs import UndecidedError
 from memoflow.masking import without_passwords
 
 Seen = tuple[str, str]  # digest and summary

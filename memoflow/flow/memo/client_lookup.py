@@ -16,8 +16,8 @@ from memoflow.flow.memo import client_digests as digests
 from memoflow.flow.memo import client_names as names
 from memoflow.flow.memo.client_digests import GONE, NAMESPACE, THERE, Seen
 from memoflow.flow.memo.client_names import OWN, Name, Segment
-from memoflow.flow.memo.hush import hushed
-from memoflow.flow.memo.parents import UndecidedError
+from memoflow.flow.memo.inputs import UndecidedError
+from memoflow.flow.memo.untracked import hushed
 
 _KEEP_SECONDS = 5.0
 _BY_LENGTH = {1: Flow, 2: Run, 3: Step, 4: Task}

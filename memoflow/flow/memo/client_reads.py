@@ -20,7 +20,7 @@ from memoflow.flow.memo import client_digests as digests
 from memoflow.flow.memo import client_names as names
 from memoflow.flow.memo.client_digests import GONE
 from memoflow.flow.memo.client_watch import ClientWatch, Never, Note
-from memoflow.flow.memo.hush import Around, hushed, is_hushed
+from memoflow.flow.memo.untracked import Around, hushed, is_hushed
 
 _MISSING = object()
 

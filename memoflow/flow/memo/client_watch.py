@@ -22,8 +22,8 @@ from memoflow.flow.memo import client_names as names
 from memoflow.flow.memo.client_digests import GONE, NAMESPACE, THERE, Seen
 from memoflow.flow.memo.client_grouping import grouped
 from memoflow.flow.memo.client_names import OWN, Name
-from memoflow.flow.memo.hush import Around, hushed
-from memoflow.flow.memo.parents import UndecidedError
+from memoflow.flow.memo.inputs import UndecidedError
+from memoflow.flow.memo.untracked import Around, hushed
 
 Note = Callable[[str, str, str], None]
 Never = Callable[[str, str], None]

@@ -14,7 +14,7 @@ from typing import Any
 from metaflow.user_configs.config_parameters import ConfigValue
 
 from memoflow.flow.memo.config_parts import Path, can_name, name_of
-from memoflow.flow.memo.hush import hushed, is_hushed
+from memoflow.flow.memo.untracked import hushed, is_hushed
 
 _MISSING = object()
 

@@ -15,8 +15,8 @@ from metaflow.exception import CommandException
 
 from memoflow.flow import supported
 from memoflow.flow.checkpoint import policy
-from memoflow.flow.memo import early
-from memoflow.flow.task import launched
+from memoflow.flow.memo import import_reads
+from memoflow.flow.task import launch_info
 from memoflow.flow.task.process import forget_outer_task
 
 MODES = ("on", "off", "read-only", "only")
@@ -59,7 +59,7 @@ def _keep(option: str) -> Callable[[Any, Any, Any], Any]:
             steps_to_refresh(value, ctx.obj.graph)  # An unknown step stops the run here.
         given[option] = value
         text = ",".join(value) if isinstance(value, tuple) else value
-        launched.note_setting(f"MEMOFLOW_{option.upper()}", text or "")
+        launch_info.note_setting(f"MEMOFLOW_{option.upper()}", text or "")
         return value
 
     return callback
@@ -117,7 +117,7 @@ def _lazy_load_with_options(self: Any, name: str) -> Any:
     if name in ("run", "resume", "step", "spin", "spin-step"):
         forget_outer_task()
     if name == "step":
-        early.end()  # All that the flow's module imports is there by now.
+        import_reads.end()  # All that the flow's module imports is there by now.
     return command
 
 

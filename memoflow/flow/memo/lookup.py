@@ -21,13 +21,13 @@ from memoflow.errors import (
     UnsignedError,
 )
 from memoflow.fingerprint import Fingerprint, Part, differences
-from memoflow.flow.memo import besides, config_parts, scope, transition
-from memoflow.flow.memo.besides import Besides
+from memoflow.flow.memo import code_key, config_parts, external_reads, transition
+from memoflow.flow.memo.context import Session
 from memoflow.flow.memo.decision import Decision, Reason, reason_of
+from memoflow.flow.memo.external_reads import Besides
 from memoflow.flow.memo.flags import MODES, given, steps_to_refresh
+from memoflow.flow.memo.inputs import INTERNAL, FlowShape, Parents, UndecidedError
 from memoflow.flow.memo.options import Options, choice, names
-from memoflow.flow.memo.parents import INTERNAL, FlowShape, Parents, UndecidedError
-from memoflow.flow.memo.session import Session
 from memoflow.flow.memo.uncached import Seen
 from memoflow.kinds import memo
 from memoflow.kinds.memo import Entry
@@ -130,7 +130,7 @@ class Memoized:
         if self._scope is None:
             self.looked_at = time.time()
             try:
-                self._scope = scope.of_step(self.shape.flow, self.step, self.options, self.mask)
+                self._scope = code_key.of_step(self.shape.flow, self.step, self.options, self.mask)
             except NoFingerprintError as error:
                 self._scope = error
             except Exception as error:  # Of objects of libraries, which may raise what they like.
@@ -162,7 +162,7 @@ class Memoized:
 
     def ignores_read(self, part: Part) -> bool:
         """Tell whether `ignore` means a read besides inputs, and note that it does."""
-        found = {each for each in self.options.ignore if besides.matches(each, part)}
+        found = {each for each in self.options.ignore if external_reads.matches(each, part)}
         self.matched |= found
         return bool(found)
 
@@ -394,7 +394,10 @@ def dead_reference(entry: Entry) -> str | None:
     """Return the first checkpoint or model that the outputs refer to and nobody can load."""
     if not entry.refers_to:
         return None
-    from memoflow.flow import artifact_store, saved  # Here, since most results refer to nothing.
+    from memoflow.flow import (  # Here, since most results refer to nothing.
+        artifact_store,
+        references,
+    )
 
     where = artifact_store.current_store()
-    return next((key for key in entry.refers_to if not saved.is_there(where, key)), None)
+    return next((key for key in entry.refers_to if not references.is_there(where, key)), None)

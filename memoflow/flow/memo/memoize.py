@@ -15,18 +15,18 @@ from metaflow.decorators import StepDecorator
 from metaflow.exception import MetaflowException
 
 from memoflow.errors import RequestError
-from memoflow.flow.memo import early
-from memoflow.flow.task import dependencies, launched
+from memoflow.flow.memo import import_reads
+from memoflow.flow.task import dependencies, launch_info
 from memoflow.flow.task.process import arguments_of_step, tell
 from memoflow.masking import without_passwords
 
 if TYPE_CHECKING:
+    from memoflow.flow.memo.context import Session
     from memoflow.flow.memo.lookup import Memoized
-    from memoflow.flow.memo.session import Session
     from memoflow.flow.memo.worker import Task
 
 
-early.begin()
+import_reads.begin()
 
 
 @contextlib.contextmanager
@@ -148,9 +148,9 @@ class MemoizeDecorator(StepDecorator):
         self, flow: Any, graph: Any, step_name: str, flow_datastore: Any, logger: Any
     ) -> None:
         with _without_collecting():
+            from memoflow.flow.memo.context import session_of
             from memoflow.flow.memo.lookup import Memoized
             from memoflow.flow.memo.options import Options
-            from memoflow.flow.memo.session import session_of
 
             if arguments_of_step():
                 from memoflow.flow.memo import worker  # noqa: F401  (it is asked for below)
@@ -178,7 +178,7 @@ class MemoizeDecorator(StepDecorator):
         self._say_if_off()
 
     def package_init(self, flow: Any, step_name: str, environment: Any) -> None:
-        launched.note_image(step_name, getattr(flow, step_name).decorators)
+        launch_info.note_image(step_name, getattr(flow, step_name).decorators)
 
     def add_to_package(self) -> list[tuple[str, str]]:
         return dependencies.package_files()

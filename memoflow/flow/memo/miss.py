@@ -10,9 +10,9 @@ from memoflow.errors import IntegrityError, NotFoundError
 from memoflow.fingerprint import Part
 from memoflow.fingerprint.leaves import equal_parts, flat
 from memoflow.flow.memo import uncached
+from memoflow.flow.memo.context import Session
 from memoflow.flow.memo.decision import Decision, Reason, reason_of
-from memoflow.flow.memo.parents import Parents
-from memoflow.flow.memo.session import Session
+from memoflow.flow.memo.inputs import Parents
 from memoflow.kinds import evicted, memo
 from memoflow.kinds.nearest import ITEM, PLACE, Earlier, Nearest
 from memoflow.store import Store

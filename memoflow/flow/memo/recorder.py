@@ -12,13 +12,13 @@ from typing import Any
 from memoflow.dataclass import dataclass
 from memoflow.fingerprint import Part
 from memoflow.flow.memo import uncached
-from memoflow.flow.memo.following import Followed
+from memoflow.flow.memo.attributes import Watch
+from memoflow.flow.memo.code_key import edited_since
+from memoflow.flow.memo.context import Session
+from memoflow.flow.memo.inputs import INTERNAL, Parents, UndecidedError, collapse
 from memoflow.flow.memo.lookup import Memoized
-from memoflow.flow.memo.parents import INTERNAL, Parents, UndecidedError, collapse
-from memoflow.flow.memo.scope import edited_since
-from memoflow.flow.memo.session import Session
+from memoflow.flow.memo.step_reads import Followed
 from memoflow.flow.memo.uncached import Seen, Uncached
-from memoflow.flow.memo.watch import Watch
 from memoflow.kinds import memo
 from memoflow.names import Ref
 from memoflow.tracking import UnreadableError, state_of

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterable
 
 from memoflow.flow.memo import hints, uncached
+from memoflow.flow.memo.context import Session
 from memoflow.flow.memo.lookup import Memoized
-from memoflow.flow.memo.session import Session
 from memoflow.flow.task.process import tell
 from memoflow.masking import without_passwords
 

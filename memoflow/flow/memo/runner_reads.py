@@ -11,7 +11,7 @@ from typing import Any
 from metaflow import Deployer, NBDeployer, NBRunner, Runner
 from metaflow.runner.deployer import DeployedFlow
 
-from memoflow.flow.memo.hush import Around, hushed, is_hushed
+from memoflow.flow.memo.untracked import Around, hushed, is_hushed
 
 Never = Callable[[str, str], None]
 

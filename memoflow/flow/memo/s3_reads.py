@@ -28,8 +28,8 @@ from metaflow.plugins.datatools.s3.s3 import S3, S3Client, S3Object
 from metaflow.plugins.datatools.s3.s3util import get_s3_client
 
 from memoflow.fingerprint import ABSENT
-from memoflow.flow.memo.hush import Around, hushed, is_hushed
-from memoflow.flow.memo.parents import UndecidedError
+from memoflow.flow.memo.inputs import UndecidedError
+from memoflow.flow.memo.untracked import Around, hushed, is_hushed
 
 Note = Callable[[str, str, str], None]
 Never = Callable[[str, str], None]

@@ -13,12 +13,12 @@ from memoflow.display import printable
 from memoflow.errors import BackendUnreachableError, NoFingerprintError
 from memoflow.flow.hub import revisions
 from memoflow.flow.memo import audit, card, task_record
-from memoflow.flow.memo.besides import is_elsewhere
+from memoflow.flow.memo.context import Session
 from memoflow.flow.memo.decision import Decision, Reason
+from memoflow.flow.memo.external_reads import is_elsewhere
+from memoflow.flow.memo.handoff import Told
+from memoflow.flow.memo.inputs import OF_ONE_RUN, Parents, UndecidedError
 from memoflow.flow.memo.lookup import Memoized, MissError, Verdict, look_up
-from memoflow.flow.memo.parents import OF_ONE_RUN, Parents, UndecidedError
-from memoflow.flow.memo.session import Session
-from memoflow.flow.memo.told import Told
 from memoflow.flow.memo.uncached import Seen
 
 _LOAD_LIMIT_BYTES = 64 << 20

@@ -6,7 +6,7 @@ import time
 
 from memoflow.errors import MemoflowError
 from memoflow.flow.memo import last_misses
-from memoflow.flow.memo.session import Session
+from memoflow.flow.memo.context import Session
 from memoflow.units import span
 
 

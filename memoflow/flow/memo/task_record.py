@@ -13,7 +13,7 @@ from metaflow.metadata_provider import MetaDatum
 from metaflow.task import MAX_FOREACH_PATH_LENGTH, MetaflowTask
 
 from memoflow.flow.memo import transition
-from memoflow.flow.memo.parents import FlowShape
+from memoflow.flow.memo.inputs import FlowShape
 from memoflow.kinds.memo import Entry
 
 

@@ -13,17 +13,17 @@ from typing import TYPE_CHECKING, Any
 
 from memoflow.dataclass import dataclass
 from memoflow.fingerprint import Part, summary
-from memoflow.flow.memo import watch
+from memoflow.flow.memo import attributes
+from memoflow.flow.memo.code_key import edited_since
 from memoflow.flow.memo.decision import Decision, Reason
-from memoflow.flow.memo.scope import edited_since
 from memoflow.masking import NOTHING, Mask
 from memoflow.names import Digest
 from memoflow.store import Store
 from memoflow.units import span
 
 if TYPE_CHECKING:
-    from memoflow.flow.memo.following import Followed
     from memoflow.flow.memo.lookup import Memoized
+    from memoflow.flow.memo.step_reads import Followed
 
 _MOST_NAMES = 200
 _MOST_NAMED = 3
@@ -50,7 +50,7 @@ def of_reads(
     reads: Iterable[str], blind: Mapping[str, None], memoized: Memoized
 ) -> Uncached | None:
     """Return why a task that read these can never be found again, None if it can."""
-    unstable = watch.unstable(dict.fromkeys(reads))
+    unstable = attributes.unstable(dict.fromkeys(reads))
     if unstable:
         remedy = memoized.spelled("ignore", unstable)
         text = f"reads {', '.join(unstable)} (add {remedy} if it does not matter)"

@@ -15,12 +15,12 @@ from memoflow.backends import first_read
 from memoflow.dataclass import dataclass
 from memoflow.errors import IntegrityError, NotFoundError, RequestError
 from memoflow.flow import artifact_store
-from memoflow.flow.memo import expected, miss
+from memoflow.flow.memo import miss, planned
+from memoflow.flow.memo.context import Session, session_of
 from memoflow.flow.memo.decision import FIELD, HIT, MISS, OFF, UNKNOWN, Decision, Reason, reason_of
+from memoflow.flow.memo.inputs import UndecidedError
 from memoflow.flow.memo.lookup import Memoized, look_up
 from memoflow.flow.memo.options import Options
-from memoflow.flow.memo.parents import UndecidedError
-from memoflow.flow.memo.session import Session, session_of
 from memoflow.kinds import memo
 from memoflow.kinds.nearest import nearest
 from memoflow.names import Key
@@ -291,7 +291,7 @@ def _of_step(subject: str, memoized: Memoized, session: Session, *, empty: bool)
 def _looked_up(subject: str, memoized: Memoized, session: Session) -> Why:
     """Look up the tasks that would follow upon what the latest run left."""
     key = str(memoized.scope_key)
-    for run in expected.latest_runs(memoized):
+    for run in planned.latest_runs(memoized):
         try:
             why = _of_run(subject, memoized, session, run)
         except (UndecidedError, IntegrityError, NotFoundError, MetaflowException) as error:
@@ -310,13 +310,13 @@ def _of_run(subject: str, memoized: Memoized, session: Session, run: str) -> Why
     hit: Decision | None = None
     missed: Decision | None = None
     tasks, hits, unlike = 0, 0, ""
-    for parents in islice(expected.starts(memoized, session, run), _MOST_TASKS):
+    for parents in islice(planned.starts(memoized, session, run), _MOST_TASKS):
         verdict = look_up(memoized, parents, session, dry=True)
         if verdict.undecided:
             raise UndecidedError(verdict.decision.line)
         if not tasks:
             read = {part.name for part in verdict.read}
-            unlike = "; ".join(expected.unlike_defaults(memoized, parents, read))
+            unlike = "; ".join(planned.unlike_defaults(memoized, parents, read))
         tasks += 1
         hits += verdict.entry is not None
         if verdict.entry is not None:

@@ -20,6 +20,7 @@ from memoflow.errors import (
     NoFingerprintError,
     RequestError,
 )
+from memoflow.flow.artifact_ref import find_in
 from memoflow.flow.hub import revisions
 from memoflow.flow.memo import (
     audit,
@@ -29,20 +30,19 @@ from memoflow.flow.memo import (
     transition,
     uncached,
 )
+from memoflow.flow.memo.attributes import Watch
 from memoflow.flow.memo.audit import Audit
 from memoflow.flow.memo.card_page import Shown, of_audit, of_hit
+from memoflow.flow.memo.context import LEASES, Session
 from memoflow.flow.memo.current_memo import CurrentMemo
 from memoflow.flow.memo.decision import FIELD, Decision, Reason
-from memoflow.flow.memo.following import Following
+from memoflow.flow.memo.handoff import Told
+from memoflow.flow.memo.inputs import INTERNAL, Parents, UndecidedError, label
 from memoflow.flow.memo.lookup import Memoized, MissError, Verdict, lease_keys, look_up
-from memoflow.flow.memo.parents import INTERNAL, Parents, UndecidedError, label
 from memoflow.flow.memo.recorder import Left, Recorder
 from memoflow.flow.memo.remarks import Remarks
-from memoflow.flow.memo.session import LEASES, Session
-from memoflow.flow.memo.told import Told
+from memoflow.flow.memo.step_reads import Following
 from memoflow.flow.memo.uncached import Uncached
-from memoflow.flow.memo.watch import Watch
-from memoflow.flow.reference import find_in
 from memoflow.flow.task.process import tell
 from memoflow.kinds.memo import Entry
 from memoflow.store import Lease

@@ -11,14 +11,14 @@ from pathlib import Path
 from typing import Any
 
 from memoflow.errors import RequestError
-from memoflow.flow import saved
+from memoflow.flow import references
 from memoflow.flow.artifact_store import ArtifactStore
 from memoflow.flow.cards.journal import Act, Journal
 from memoflow.flow.failures import ModelException, told_as
 from memoflow.flow.model.wanted import parse
+from memoflow.flow.task.artifact_peek import untouched
 from memoflow.flow.task.metadata import plain
 from memoflow.flow.task.patterns import ignored
-from memoflow.flow.task.peek import untouched
 from memoflow.flow.task.scratch import Scratch
 from memoflow.kinds import model
 from memoflow.names import Key
@@ -143,7 +143,7 @@ class CurrentModel:
     ) -> dict[str, Any]:
         began, clock = time.time(), time.monotonic()
         one = model.save(self._where.store, key, path, about, ignore=ignore)
-        reference = saved.of_model(self._where, one)
+        reference = references.of_model(self._where, one)
         self._note("saved", reference, began, clock, new_bytes=one.ref.new_bytes)
         return reference
 
@@ -159,7 +159,7 @@ class CurrentModel:
         if reference is None:
             raise ValueError("current.model.load needs a reference, not None")
         with told_as(ModelException):
-            key = saved.key_of(reference)
+            key = references.key_of(reference)
             return self._load(key, reference, path, writable=writable)
 
     def load_artifacts(self, flow: Any, wanted: Any, *, best_effort: bool) -> None:
@@ -188,13 +188,13 @@ class CurrentModel:
         self, name: str, reference: Any, path: str | os.PathLike[str] | None, *, writable: bool
     ) -> str:
         began, clock = time.time(), time.monotonic()
-        found = saved.describe(self._where, reference)
+        found = references.describe(self._where, reference)
         self._say(f"Loading Artifact with name `{name}` [type:{found['type']}] key: {found['key']}")
         into = self._scratch.new() if path is None else os.fspath(path)
-        saved.load(self._where, reference, Path(into), writable=writable)
+        references.load(self._where, reference, Path(into), writable=writable)
         remove = partial(self._scratch.remove, into)
         if path is not None:
-            remove = partial(_remove_files, Path(into), saved.files(self._where, reference))
+            remove = partial(_remove_files, Path(into), references.files(self._where, reference))
         self._loaded.add(name, into, found, remove)
         took = self._note("loaded", found, began, clock)
         self._say(f"Loaded artifact `{name}[type:{found['type']}]` in {span(took)}")

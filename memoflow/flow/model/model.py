@@ -18,7 +18,7 @@ from metaflow.metaflow_current import current
 from memoflow.flow import artifact_store
 from memoflow.flow.failures import ModelException, told_as
 from memoflow.flow.model.wanted import parse
-from memoflow.flow.task import dependencies, launched
+from memoflow.flow.task import dependencies, launch_info
 from memoflow.flow.task.process import arguments_of_step, tell
 from memoflow.units import flag
 
@@ -92,7 +92,7 @@ class ModelDecorator(StepDecorator):
                 dependencies.provide(dependencies.TASK, install=True)
 
     def package_init(self, flow: Any, step_name: str, environment: Any) -> None:
-        launched.note_image(step_name, getattr(flow, step_name).decorators)
+        launch_info.note_image(step_name, getattr(flow, step_name).decorators)
 
     def add_to_package(self) -> list[tuple[str, str]]:
         return dependencies.package_files()

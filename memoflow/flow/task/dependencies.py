@@ -21,7 +21,7 @@ from pathlib import Path
 from typing import Any
 
 from memoflow.errors import RequestError
-from memoflow.flow.task import launched
+from memoflow.flow.task import launch_info
 
 # The lower bounds are those of the distribution. They are all that an environment is asked for: an
 # exact version may contradict what else is wanted there, and then nothing can be installed.
@@ -73,10 +73,10 @@ def package_files() -> list[tuple[str, str]]:
         try:
             versions[package] = metadata.version(package)
         except metadata.PackageNotFoundError:
-            told = launched.version(package)  # This is a task that launches a run.
+            told = launch_info.version(package)  # This is a task that launches a run.
             if told is not None:
                 versions[package] = told
-    return launched.package_files(versions)
+    return launch_info.package_files(versions)
 
 
 def of_environment(asking: Any) -> dict[str, str]:
@@ -120,7 +120,9 @@ def _lacking(missing: dict[str, str], why: str) -> RequestError:
 
 def _installed(missing: dict[str, str]) -> Path:
     """Return a directory with the packages, which the first of all tasks here installs."""
-    exact = [f"{name}=={launched.version(name)}" for name in missing if launched.version(name)]
+    exact = [
+        f"{name}=={launch_info.version(name)}" for name in missing if launch_info.version(name)
+    ]
     ranges = sorted(f"{name}{bound}" for name, bound in missing.items())
     wanted = sorted(exact) if len(exact) == len(missing) else ranges
     named = hashlib.sha256(" ".join((sys.version, sys.executable, *wanted)).encode()).hexdigest()

@@ -7,29 +7,29 @@ import sys
 
 from metaflow.metaflow_config_funcs import from_conf
 
-from memoflow.flow.task import dependencies, launched
+from memoflow.flow.task import dependencies, launch_info
 
 dependencies.use_installed()
 
 # Where the store is kept; None means <datastore root>/memoflow.
-MEMOFLOW_ROOT = from_conf("MEMOFLOW_ROOT", launched.setting("MEMOFLOW_ROOT"))
+MEMOFLOW_ROOT = from_conf("MEMOFLOW_ROOT", launch_info.setting("MEMOFLOW_ROOT"))
 # on, off, read-only or only; None means what each @memoize says.
-MEMOFLOW_MODE = from_conf("MEMOFLOW_MODE", launched.setting("MEMOFLOW_MODE"))
+MEMOFLOW_MODE = from_conf("MEMOFLOW_MODE", launch_info.setting("MEMOFLOW_MODE"))
 # Steps to run anew, separated by commas: `fit`, `fit+` (and all after it) or `all`.
-MEMOFLOW_REFRESH = from_conf("MEMOFLOW_REFRESH", launched.setting("MEMOFLOW_REFRESH"))
+MEMOFLOW_REFRESH = from_conf("MEMOFLOW_REFRESH", launch_info.setting("MEMOFLOW_REFRESH"))
 # Whether @checkpoint, @model and @huggingface_hub are memoflow's; 0 leaves them to others.
-MEMOFLOW_CHECKPOINT = from_conf("MEMOFLOW_CHECKPOINT", launched.setting("MEMOFLOW_CHECKPOINT"))
+MEMOFLOW_CHECKPOINT = from_conf("MEMOFLOW_CHECKPOINT", launch_info.setting("MEMOFLOW_CHECKPOINT"))
 # eager, fresh or none; None means what each @checkpoint says.
 MEMOFLOW_CHECKPOINT_LOAD = from_conf(
-    "MEMOFLOW_CHECKPOINT_LOAD", launched.setting("MEMOFLOW_CHECKPOINT_LOAD")
+    "MEMOFLOW_CHECKPOINT_LOAD", launch_info.setting("MEMOFLOW_CHECKPOINT_LOAD")
 )
 # Budget of the store, such as "50GB"; least recently used entries go first.
-MEMOFLOW_MAX_SIZE = from_conf("MEMOFLOW_MAX_SIZE", launched.setting("MEMOFLOW_MAX_SIZE"))
+MEMOFLOW_MAX_SIZE = from_conf("MEMOFLOW_MAX_SIZE", launch_info.setting("MEMOFLOW_MAX_SIZE"))
 # Whether a task may install what memoflow needs and its image has not.
-MEMOFLOW_INSTALL = from_conf("MEMOFLOW_INSTALL", launched.setting("MEMOFLOW_INSTALL") or "1")
+MEMOFLOW_INSTALL = from_conf("MEMOFLOW_INSTALL", launch_info.setting("MEMOFLOW_INSTALL") or "1")
 
 # Whether a store with a signing key uses what metaflow-checkpoint saved, which nothing signs.
-MEMOFLOW_LEGACY = from_conf("MEMOFLOW_LEGACY", launched.setting("MEMOFLOW_LEGACY") or "0")
+MEMOFLOW_LEGACY = from_conf("MEMOFLOW_LEGACY", launch_info.setting("MEMOFLOW_LEGACY") or "0")
 
 
 def get_pinned_conda_libs(python_version, datastore_type):

@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from memoflow.errors import IntegrityError, MemoflowError, RequestError
-from memoflow.flow.hub.unsigned import unsigned
+from memoflow.flow.hub.log_redaction import unsigned
 from tests.flow.hub.world import FILES, SECRET
 
 

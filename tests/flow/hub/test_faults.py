@@ -11,8 +11,8 @@ from types import SimpleNamespace
 import pytest
 
 from memoflow.errors import IntegrityError, MemoflowError
-from memoflow.flow.hub.patience import asked_wait_s
-from memoflow.flow.hub.together import together
+from memoflow.flow.hub.parallel import together
+from memoflow.flow.hub.retry import asked_wait_s
 from tests.flow.hub.world import FILES, REPO
 
 

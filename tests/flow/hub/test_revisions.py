@@ -8,7 +8,7 @@ import time
 import pytest
 
 from memoflow.errors import MemoflowError
-from memoflow.kinds import upkeep
+from memoflow.kinds import retention
 from tests.flow.hub.world import FILES, REPO
 from tests.hubs import Hub
 
@@ -170,7 +170,7 @@ def test_what_a_branch_stood_for_long_ago_is_known_while_it_is_there(world, hub,
     commit = world.get().about.commit
     now = time.time()
     monkeypatch.setattr(time, "time", lambda: now + 200 * 86400)
-    upkeep.tidy(world.store)
+    retention.tidy(world.store)
     hub.stop()
     assert world.get(run="2").about.commit == commit
     assert world.get(run="3", revalidate="365d").about.commit == commit

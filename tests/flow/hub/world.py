@@ -10,9 +10,9 @@ import time
 from pathlib import Path
 from typing import Any
 
+from memoflow.flow.hub.client import Transfer, Upstream
 from memoflow.flow.hub.resolving import Revalidate, Run
 from memoflow.flow.hub.snapshots import Snapshots
-from memoflow.flow.hub.upstream import Transfer, Upstream
 from memoflow.kinds.hub import Scope, Snapshot, Wanted
 from memoflow.store import open_store
 from tests.hubs import Hub

@@ -1,0 +1,156 @@
+"""Reach: all of the user's code and constants that a function, a step or a value leads to.
+
+Names are looked up in what is loaded, so aliases, decorators and dispatch tables are what they
+are when the fingerprint is taken. At an installed distribution it stops: its version stands
+for it. Syntax stands for the code of a function if its file provably is what was loaded, its
+bytecode otherwise.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from typing import Any
+
+from xxhash import xxh3_128_hexdigest
+
+from memoflow.errors import NoFingerprintError
+from memoflow.fingerprint import contrast, modules
+from memoflow.fingerprint.classes import follow_class
+from memoflow.fingerprint.code_unit import MISSING
+from memoflow.fingerprint.encoding import Unstable
+from memoflow.fingerprint.flows import Flow
+from memoflow.fingerprint.functions import follow_function
+from memoflow.fingerprint.modules import find, place_named
+from memoflow.fingerprint.parts import Fingerprint, Part
+from memoflow.fingerprint.self_attributes import member
+from memoflow.fingerprint.values import Encoder
+from memoflow.fingerprint.walk import Walk
+from memoflow.masking import ANY, Mask
+from memoflow.names import Digest
+
+
+def of_function(f: Any, *, ignore: frozenset[str] = frozenset(), mask: Mask = ANY) -> Fingerprint:
+    """Return the fingerprint of a function, class or other code, and of all it can reach.
+
+    The constants named in `ignore` are left out: `lib.client`, and by the bare name those of the
+    script that runs. NoFingerprintError if it reaches one that has no stable meaning, such as a
+    generator; a library's object that cannot be encoded counts by its class, see `by_class`.
+    """
+    return _of_function(f, ignore=ignore, mask=mask)
+
+
+def _of_function(
+    f: Any, *, ignore: frozenset[str] = frozenset(), strict: bool = False, mask: Mask = ANY
+) -> Fingerprint:
+    module = str(getattr(f, "__module__", ""))
+    walk = _walk(module=module, ignore=ignore, strict=strict, mask=mask)
+    walk.python()
+    return walk.finish(lambda: walk.code(f), getattr(f, "__qualname__", type(f).__qualname__))
+
+
+def of_step(
+    cls: type,
+    name: str,
+    *,
+    is_step: Callable[[object], bool],
+    ignore: frozenset[str] = frozenset(),
+    mask: Mask = ANY,
+) -> Fingerprint:
+    """Return the fingerprint of the step `name` of a flow class.
+
+    `self` is known to be a `cls`, so only the methods that the step uses count; attributes of
+    the class that hold data do not, they are inputs, unless they are read of the class and not
+    of `self`. Nor do the step's own decorators. Take it before anything of the class is replaced.
+    `ignore` is as for `of_function`, and what `mask` hides is masked in what is shown.
+    """
+    walk = _walk(Flow(cls, name, is_step), module=cls.__module__, ignore=ignore, mask=mask)
+    walk.python()
+    step = walk.flow.find(name) if walk.flow else MISSING
+    if step is MISSING:
+        raise NoFingerprintError(f"{cls.__qualname__}.{name}", "there is no such step")
+    return walk.finish(lambda: member(walk, step), f"self.{name}")
+
+
+def of_references(refs: Iterable[tuple[str, str]], *, mask: Mask = ANY) -> Fingerprint:
+    """Return the fingerprint of the classes and functions that a pickle names.
+
+    `refs` are (module, qualname) as `find_class` gets them. User code is read from its files
+    and not imported; an installed distribution counts by its version; the standard library
+    does not count.
+    """
+    walk = _walk(mask=mask)
+
+    def follow() -> None:
+        for module, qualname in sorted(set(refs)):
+            place = modules.locate(module)
+            value = find(module, qualname)
+            if place.path or place.owner != "user" or value is None:
+                if place.owner == "missing" and value is not None:
+                    walk.code(value)
+                else:
+                    walk.static.name(module, qualname.partition(".")[0])
+            else:
+                walk.code(value)
+
+    return walk.finish(follow, "references")
+
+
+def of_value(v: Any, *, name: str = "value") -> Digest:
+    """Return a typed digest of a value, the same in every process.
+
+    The class of an instance counts by its name only; add its code with `of_references`.
+    Functions and classes that are values themselves count with all they reach.
+    NoFingerprintError names the path to what has no stable meaning, starting from `name`.
+    """
+    try:
+        # A function may be handed anything, so what it holds is as much of an input as itself.
+        encoded = Encoder(lambda code: str(_of_function(code, strict=True))).encode(v)
+    except Unstable as error:
+        raise error.at(name) from error
+    except RecursionError as error:
+        raise NoFingerprintError(name, "it is nested too deeply") from error
+    return Digest("xxh3:" + xxh3_128_hexdigest(encoded))
+
+
+def difference_path(old: Any, new: Any, *, name: str = "value") -> str:
+    """Return where two values first differ, such as "model.steps[0][1]._ids".
+
+    `name` if they differ as a whole; "" if in nothing, or one of them has no stable meaning.
+    """
+    return contrast.path(old, new, lambda code: str(_of_function(code, strict=True)), name=name)
+
+
+def of_constant(v: Any, *, name: str = "value", mask: Mask = ANY) -> str:
+    """Return the digest of a value together with all code it holds.
+
+    As `of_value`, but the user's class of each instance in it counts with its code as well, as
+    those of a global constant do. Raises NoFingerprintError as `of_value` does.
+    """
+    walk = _walk(mask=mask)
+    digest = walk.constant(v, name)
+    # Most values hold no code: they count as for `of_value`.
+    parts = [*walk.parts, *walk.static.parts]
+    return str(Fingerprint.of([*parts, Part("constant", "", digest)])) if parts else digest
+
+
+def _walk(
+    flow: Flow | None = None,
+    *,
+    module: str = "",
+    ignore: frozenset[str] = frozenset(),
+    strict: bool = False,
+    mask: Mask = ANY,
+) -> Walk:
+    home = place_named(module) if module else None
+    if home is None or home.owner != "user":
+        home = place_named("__main__")
+    file = home.path if home.owner == "user" else ""
+    return Walk(
+        follow_function,
+        follow_class,
+        flow=flow,
+        file=file,
+        ignore=ignore,
+        strict=strict,
+        mask=mask,
+    )

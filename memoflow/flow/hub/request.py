@@ -1,0 +1,125 @@
+"""Asked: what a call or `load=` asks of the Hub, in terms of `snapshot_download`."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from dataclasses import fields
+from typing import Any
+
+from memoflow.dataclass import dataclass
+from memoflow.errors import RequestError
+from memoflow.flow.hub.client import Transfer
+from memoflow.flow.hub.secret import hidden, revealed
+from memoflow.kinds.hub import Wanted
+
+_WANTED = ("repo_type", "revision", "allow_patterns", "ignore_patterns")
+_TRANSFER = tuple(field.name for field in fields(Transfer))
+# Older versions of huggingface_hub had them, and came to ignore them.
+_IDLE = ("local_dir_use_symlinks", "resume_download")
+
+
+@dataclass(frozen=True)
+class Asked:
+    """A snapshot, where its files go, and how to reach the Hub for it.
+
+    None for `path` is a directory of memoflow's choice. Files are `writable` where they are the
+    caller's own, as in a `local_dir`.
+    """
+
+    wanted: Wanted
+    transfer: Transfer
+    path: str | None = None
+    writable: bool = False
+    force: bool = False
+
+    @classmethod
+    def of(
+        cls,
+        repo_id: Any,
+        options: Mapping[str, Any],
+        *,
+        path: str | os.PathLike[str] | None = None,
+    ) -> Asked:
+        """Return what arguments of `snapshot_download` ask for; RequestError if they cannot."""
+        rest = dict(options)
+        wanted = Wanted.of(
+            repo_id,
+            endpoint=revealed(rest.get("endpoint")),
+            **{name: rest.pop(name, None) for name in _WANTED},
+        )
+        local_dir, force = rest.pop("local_dir", None), bool(rest.pop("force_download", False))
+        if local_dir is not None and path is not None:
+            raise RequestError(f"{wanted.repo}: give it either a path or a local_dir")
+        given = {name: revealed(rest.pop(name)) for name in _TRANSFER if name in rest}
+        given = {name: value for name, value in given.items() if value is not None}
+        unknown = sorted(rest.keys() - set(_IDLE))
+        if unknown:
+            raise RequestError(
+                f"{wanted.repo}: {', '.join(unknown)} cannot be asked for; what can be is "
+                f"{', '.join((*_WANTED, 'local_dir', 'force_download', *_TRANSFER))}"
+            )
+        _check(wanted, given)
+        return cls(
+            wanted,
+            Transfer(**given),
+            path=_path(wanted, path if local_dir is None else local_dir),
+            writable=local_dir is not None,
+            force=force,
+        )
+
+
+def _path(wanted: Wanted, path: Any) -> str | None:
+    if path is None:
+        return None
+    text = os.fspath(path) if isinstance(path, (str, os.PathLike)) else None
+    if not isinstance(text, str):
+        raise RequestError(f"{wanted.repo}: a directory to load to is a path, not {path!r}")
+    return os.path.expanduser(text)
+
+
+def _check(wanted: Wanted, given: Mapping[str, Any]) -> None:
+    workers, timeout_s = given.get("max_workers", 1), given.get("etag_timeout", 1)
+    if not isinstance(workers, int) or workers < 1:
+        raise RequestError(
+            f"{wanted.repo}: max_workers={workers!r} is no number of files at a time"
+        )
+    if not isinstance(timeout_s, (int, float)) or timeout_s <= 0:
+        raise RequestError(f"{wanted.repo}: etag_timeout={timeout_s!r} is no number of seconds")
+    bars = given.get("tqdm_class")
+    if not isinstance(bars, (type, type(None))):
+        raise RequestError(f"{wanted.repo}: tqdm_class={bars!r} is no class")
+
+
+def parse(load: Any) -> list[Asked]:
+    """Return what `load=` asks for, in any of its shapes; RequestError for any other."""
+    if load is None:
+        return []
+    found = []
+    for one in load if isinstance(load, list) else [load]:
+        what, path = one if isinstance(one, (tuple, list)) and len(one) == 2 else (one, None)
+        if isinstance(what, str):
+            what = {"repo_id": what}
+        if not isinstance(what, Mapping) or not isinstance(path, (str, os.PathLike, type(None))):
+            raise RequestError(
+                f"@huggingface_hub(load={hidden(load)!r}): it takes a list of 'repo', "
+                "('repo', path), {'repo_id': 'repo', ...} or ({'repo_id': 'repo', ...}, path)"
+            )
+        options = dict(what)
+        found.append(Asked.of(options.pop("repo_id", None), options, path=path))
+    return found
+
+
+def deciding(load: Any) -> list[Any]:
+    """Return what of `load=` decides the result of a step, as plain data."""
+    return [
+        [
+            *(asked.wanted.repo_type, asked.wanted.repo_id, asked.wanted.revision),
+            *(
+                None if each is None else list(each)
+                for each in (asked.wanted.allow, asked.wanted.ignore)
+            ),
+            asked.path,
+        ]
+        for asked in parse(load)
+    ]

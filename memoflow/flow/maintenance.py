@@ -1,0 +1,56 @@
+"""Housekeeping: noting uses when a run ends, and tidying the store, at most once an hour."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from datetime import timedelta
+from functools import cache
+from typing import TYPE_CHECKING
+
+from metaflow import metaflow_config
+
+from memoflow import units
+from memoflow.errors import RequestError
+
+if TYPE_CHECKING:
+    from memoflow.store import Store
+
+
+def collect(store: Store, say: Callable[[str], None], referring: Iterable[Store] = ()) -> None:
+    """Note uses; evict and sweep, at most once an hour however many runs end: `upkeep.tidy`.
+
+    Nothing is removed while the budget that is set for the store cannot be understood: whoever set
+    it wants something else. That is said once a process.
+    """
+    from memoflow.kinds import retention  # Here, since tasks import this and never tidy.
+
+    _note_uses(store)
+    text = metaflow_config.MEMOFLOW_MAX_SIZE
+    try:
+        budget = units.size("METAFLOW_MEMOFLOW_MAX_SIZE", text) if text else None
+    except RequestError as error:
+        _say_once(f"nothing is evicted: {error}", say)
+        return
+    if not store.housekeeping_due(timedelta(hours=1)):
+        return
+    evicted, _ = retention.tidy(store, max_size_bytes=budget, referring=referring)
+    count = sum(retention.is_entry(ref.key) for ref in evicted.refs)
+    if count:
+        say(f"evicted {count} {'entry' if count == 1 else 'entries'}")
+    if line := retention.unreached(evicted, budget):
+        say(line)
+
+
+@cache
+def _note_uses(store: Store) -> None:
+    """Note what this machine has used, once a process: each decorator tidies up after a run."""
+    store.note_uses()
+
+
+def _say_once(line: str, say: Callable[[str], None]) -> None:
+    if line not in _said:  # Each decorator tidies up after a run.
+        _said.add(line)
+        say(line)
+
+
+_said: set[str] = set()

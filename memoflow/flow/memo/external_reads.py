@@ -1,0 +1,156 @@
+"""Reads besides inputs: files, folders, variables, the Client and S3, as one process sees them.
+
+The worker tracks them while the step runs, and records them with the result. Whoever looks a result
+up asks for each again: the scheduler where it sees what the step would see, else the worker.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import fnmatch
+import os
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from metaflow import metaflow_config
+
+from memoflow.fingerprint import Part
+from memoflow.flow.memo.inputs import UndecidedError
+from memoflow.kinds import memo
+from memoflow.kinds.memo import Entry
+from memoflow.tracking import ABSENT, UnreadableError, World, is_match
+
+if TYPE_CHECKING:
+    from memoflow.flow.memo.context import Session
+    from memoflow.flow.memo.lookup import Memoized
+
+_KEEP_SECONDS = 1.0  # that what the Client says is believed
+_ELSEWHERE = ("batch", "kubernetes")
+
+
+class Besides:
+    """The reads besides inputs, as this process finds them.
+
+    `environment` is that of the step's process. Where the step runs elsewhere, what only that
+    machine has raises UndecidedError.
+    """
+
+    def __init__(
+        self,
+        memoized: Memoized,
+        session: Session,
+        *,
+        environment: Mapping[str, str],
+        is_here: bool,
+    ) -> None:
+        assert session.store is not None
+        self._session = session
+        self._store = session.store
+        self._memoized = memoized
+        self._is_here = is_here
+        self.paths = session.paths
+        self.world = World(session.paths, session.digests, session.store.id.encode(), environment)
+
+    def now(self, entry: Entry) -> tuple[Part, ...]:
+        """Return the reads of a result as they are now; UndecidedError if that cannot be told."""
+        if not entry.reads:
+            return ()
+        if not self._is_here:
+            self._check(entry.reads)
+        clients = [part for part in entry.reads if part.kind == "client"]
+        objects = [part for part in entry.reads if part.kind == "s3"]
+        others = [part for part in entry.reads if part.kind not in ("client", "s3")]
+        found = {(part.kind, part.name): part for part in self.world.now(others, entry.written)}
+        for part in clients:
+            found["client", part.name] = self._of_client(part.name)
+        if objects:
+            from memoflow.flow.memo import s3_reads  # Here, since few steps read S3 so.
+
+            seen = s3_reads.evaluate(part.name for part in objects)
+            for name, (digest, summary) in seen.items():
+                found["s3", name] = Part("s3", name, digest, summary=summary)
+        return tuple(found[part.kind, part.name] for part in entry.reads)
+
+    def _of_client(self, name: str) -> Part:
+        from memoflow.flow.memo.client_lookup import Evaluator  # Here, as few steps use the Client.
+
+        evaluator: Evaluator | None = self._session.evaluators.get(self._memoized.step)
+        if evaluator is None:
+            # One for each step: what the Client finds may be what the step before has changed.
+            evaluator = self._session.evaluators[self._memoized.step] = Evaluator(
+                metadata=self._session.metadata, keep_s=_KEEP_SECONDS
+            )
+        digest, summary = evaluator.evaluate(name)
+        return Part("client", name, digest, summary=summary)
+
+    def _check(self, reads: Sequence[Part]) -> None:
+        """Raise UndecidedError for what lies on the machine that the step is to run on."""
+        for part in reads:
+            inside = not part.name.startswith((os.sep, ".."))
+            packed = part.name.endswith(_suffixes())
+            if part.kind in ("file", "code") and inside and packed and part.digest != ABSENT:
+                continue
+            if part.kind in ("file", "code", "directory", "environment", "package"):
+                raise UndecidedError(f"{part.kind} {part.name} is on the machine of the task only")
+
+    def lost_file(self, entry: Entry) -> tuple[str, bool] | None:
+        """Return a file that the outputs name and is not as the step wrote it; None if none.
+
+        With it, whether it is there at all. Those that are kept with the result can be put back.
+        """
+        for name, digest in entry.named.items() if self._is_here else ():
+            if name not in entry.files and self._digest(name) != digest:
+                return name, os.path.exists(self.paths.path(name))
+        return None
+
+    def _digest(self, name: str) -> str:
+        """Return the digest of a file's content, "" for one that is not there or unreadable."""
+        with contextlib.suppress(UnreadableError):
+            return self._session.digests.of_file(self.paths.path(name)) or ""
+        return ""
+
+    def restore(self, entry: Entry) -> None:
+        """Put back the files that are kept with a result, where they are missing or different.
+
+        Raises NotFoundError or IntegrityError if their bytes are gone or damaged.
+        """
+        if not self._is_here:
+            return
+        for name, digest in entry.files.items():
+            # What anybody may have written into a store names no other file.
+            is_asked = any(is_match(name, each) for each in self._memoized.options.files)
+            if is_asked and self._digest(name) != digest:
+                memo.restore_file(self._store, entry, name, Path(self.paths.path(name)))
+
+
+def _suffixes() -> tuple[str, ...]:
+    suffixes = str(metaflow_config.DEFAULT_PACKAGE_SUFFIXES).split(",")
+    return tuple(filter(None, (each.strip() for each in suffixes)))
+
+
+def is_elsewhere(memoized: Memoized) -> bool:
+    """Return whether a step runs on another machine than the one that launches it."""
+    decorators = getattr(memoized.shape.flow, memoized.step).decorators
+    return any(deco.name in _ELSEWHERE for deco in decorators)
+
+
+def declared_variables(memoized: Memoized) -> set[str]:
+    """Return the environment variables that @environment sets, which are in the key as such."""
+    return {
+        str(name)
+        for deco in getattr(memoized.shape.flow, memoized.step).decorators
+        if deco.name == "environment"
+        for name in deco.attributes.get("vars") or ()
+    }
+
+
+def matches(pattern: str, part: Part) -> bool:
+    """Return whether a name in `ignore=` means a read: `logs/*`, `os.environ['X']`, `Client`."""
+    if part.kind == "environment":
+        return pattern in ("os.environ", f"os.environ[{part.name!r}]", f'os.environ["{part.name}"]')
+    if part.kind in ("file", "directory", "code"):
+        return fnmatch.fnmatch(part.name, pattern) or fnmatch.fnmatch(part.name, f"{pattern}/*")
+    if part.kind == "client":
+        return pattern == "Client" or fnmatch.fnmatch(part.name, pattern)
+    return fnmatch.fnmatch(part.name, pattern)

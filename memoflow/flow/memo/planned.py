@@ -1,0 +1,187 @@
+"""Expected: the tasks of a step that a run would start, going by what the latest run left."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import suppress
+from dataclasses import replace
+from functools import partial
+from itertools import islice
+from pathlib import Path
+from typing import Any
+
+from metaflow.client import Flow
+from metaflow.exception import MetaflowNotFound
+from metaflow.flowspec import FlowStateItems
+from metaflow.includefile import IncludeFile
+from metaflow.metaflow_current import current
+from metaflow.parameters import DeployTimeField
+from metaflow.util import get_username, resolve_identity
+
+from memoflow import fingerprint
+from memoflow.errors import NoFingerprintError
+from memoflow.fingerprint import Part
+from memoflow.flow.memo import config_parts, task_record
+from memoflow.flow.memo.context import Session
+from memoflow.flow.memo.inputs import OF_ONE_RUN, Parents, UndecidedError, load
+from memoflow.flow.memo.lookup import Memoized
+
+_LOAD_LIMIT_BYTES = 64 << 20
+_MOST_PARENTS = 1000
+_MOST_RUNS = 5
+
+
+class Expected(Parents):
+    """The tasks that a task would start from, with the configs of this process.
+
+    They are read anew each time that the flow is loaded, whatever is done with it then.
+    """
+
+    configs: dict[str, Any]
+
+    def read(self, name: str) -> Part:
+        path = config_parts.path_of(name)
+        if path is not None and path[0] in self.configs:
+            try:
+                return config_parts.part(name, self.configs[path[0]], self.mask)
+            except NoFingerprintError as error:
+                raise UndecidedError(str(error)) from error
+        part = super().read(name)
+        if name not in self.configs or part.digest.startswith("sha1:"):
+            return part
+        value = self.configs[name]
+        try:
+            digest = str(fingerprint.of_value(value, name=name))
+        except NoFingerprintError:
+            return part
+        digest, summary = self._seen(name, value, digest)
+        if digest == part.digest:
+            return part
+        outline = fingerprint.outline(value, name, self.mask)
+        return replace(part, digest=digest, summary=summary, outline=outline)
+
+
+def latest_runs(memoized: Memoized) -> list[str]:
+    """Return the ids of the flow's latest runs, whoever started them, the latest first.
+
+    Several, since the latest may have failed, or be on its way, before it came to the step.
+    """
+    try:
+        flow = Flow(memoized.shape.flow.__name__, _namespace_check=False)
+        return [str(run.id) for run in islice(flow, _MOST_RUNS)]
+    except MetaflowNotFound:
+        return []
+
+
+def starts(memoized: Memoized, session: Session, run: str) -> Iterator[Expected]:
+    """Yield what each task of a step would start from, had the steps before it run as in `run`.
+
+    UndecidedError if that cannot be told in a short while.
+    """
+    assert session.store is not None
+    configs = _configs(memoized.shape.flow)
+    for datastores, split_index in _tasks(memoized, session, run):
+        standin = task_record.frames(
+            memoized.shape.flow, memoized.step, datastores, memoized.join_type, split_index
+        )
+        parents = Expected(
+            datastores,
+            shape=memoized.shape,
+            join_type=memoized.join_type,
+            frames=standin._foreach_stack,
+            current=partial(_current, memoized),
+            facts=session.store.index,
+            lists=session.lists,
+            load_limit_bytes=_LOAD_LIMIT_BYTES,
+            mask=memoized.mask,
+        )
+        parents.configs = configs
+        yield parents
+
+
+def unlike_defaults(memoized: Memoized, parents: Parents, names: set[str]) -> Iterator[str]:
+    """Yield what a run without options would have another value of than these tasks had."""
+    flow: Any = memoized.shape.flow
+    for name, parameter in flow._get_parameters():
+        if name not in names or parameter.IS_CONFIG_PARAMETER:
+            continue
+        default = parameter.kwargs.get("default")
+        # Nothing here may stop an answer: what users give as a default is theirs.
+        with suppress(Exception):
+            was = load(parents.datastores[0], name)
+            if isinstance(parameter, IncludeFile):
+                path = default(deploy_time=False) if callable(default) else default
+                was = was.decode(name)
+                held = was if isinstance(was, bytes) else was.encode()
+                if path is not None and Path(path).read_bytes() != held:
+                    yield f"{path}, which {name} includes, has changed since"
+            elif default is not None and not isinstance(default, DeployTimeField):
+                kind = parameter.kwargs.get("type", type(default))
+                value = kind(default) if isinstance(kind, type) else was
+                value = value.split(parameter.separator) if parameter.separator else value
+                if value != was:
+                    there, now = (
+                        fingerprint.summary(each, name, memoized.mask) for each in (was, value)
+                    )
+                    yield f"{name} is {there} there, and {now} by default"
+
+
+def _configs(flow: Any) -> dict[str, Any]:
+    """Return the configs as a task would find them."""
+    held = flow._flow_state[FlowStateItems.CONFIGS]
+    found = {}
+    for name, parameter in flow._get_parameters():
+        if parameter.IS_CONFIG_PARAMETER:
+            value = held.get(parameter.name)
+            found[name] = value[0] if isinstance(value, tuple) else value
+    return {name: value for name, value in found.items() if value is not None}
+
+
+def _tasks(
+    memoized: Memoized, session: Session, run: str
+) -> Iterator[tuple[list[Any], int | None]]:
+    """Yield the datastores that a task starts from, and its place in a foreach."""
+    flow: Any = memoized.shape.flow
+    graph, step = flow._graph, memoized.step
+    before = ["_parameters"] if step == graph.start_step else sorted(memoized.node.in_funcs)
+    found = [
+        datastore
+        for datastore in session.reader.get_task_datastores(run, steps=before)
+        if step == graph.start_step or step in (datastore.get("_transition") or [[]])[0]
+    ]
+    if len(found) > _MOST_PARENTS:
+        raise UndecidedError(f"{len(found)} tasks come before it")
+    if memoized.join_type is not None:
+        groups: dict[str, list[Any]] = {}
+        for datastore in found:
+            stack = datastore["_foreach_stack"]
+            outer = stack[:-1] if memoized.join_type == "foreach" else stack
+            groups.setdefault(repr([frame[:4] for frame in outer]), []).append(datastore)
+        for group in groups.values():
+            yield sorted(group, key=lambda each: str(each.pathspec)), None
+        return
+    for datastore in found:
+        if graph.nodes.get(datastore.step_name) is None:  # the parameters
+            yield [datastore], None
+        elif graph[datastore.step_name].type == "foreach":
+            for index in range(datastore["_foreach_num_splits"]):
+                yield [datastore], index
+        else:
+            yield [datastore], None
+
+
+def _current(memoized: Memoized, name: str) -> Any:
+    if name == "flow_name":
+        return memoized.shape.flow.__name__
+    if name == "step_name":
+        return memoized.step
+    if name == "username":
+        return get_username()
+    if name == "namespace":
+        return resolve_identity()
+    if name in OF_ONE_RUN or name == "tags" or name.startswith("huggingface_hub"):
+        raise UndecidedError(f"current.{name} is known in the run only")
+    try:
+        return getattr(current, name)  # as flow decorators such as @project set it
+    except Exception as error:  # A property may raise whatever it likes.
+        raise UndecidedError(f"current.{name} is known in the run only") from error

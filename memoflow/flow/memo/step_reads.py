@@ -1,0 +1,194 @@
+"""Following: what the step of a task reads besides inputs, tracked while it runs."""
+
+from __future__ import annotations
+
+import contextlib
+import functools
+import os
+import sys
+from collections.abc import Callable, Iterator, Mapping
+from concurrent.futures import Future, ThreadPoolExecutor
+from types import CodeType, FunctionType, ModuleType
+from typing import Any
+
+from memoflow.dataclass import dataclass
+from memoflow.fingerprint import Part
+from memoflow.flow.memo import client_reads, external_reads, import_reads, runner_reads, s3_reads
+from memoflow.flow.memo.attributes import Watch
+from memoflow.flow.memo.context import Session
+from memoflow.flow.memo.external_reads import Besides
+from memoflow.flow.memo.lookup import Memoized
+from memoflow.tracking import AccessTracker, Reads, State, begin, end
+from memoflow.tracking.callers import is_users
+from memoflow.tracking.environment import is_of_results
+
+_CACHED = functools._lru_cache_wrapper
+
+
+@dataclass(frozen=True)
+class Followed:
+    """What a step has read besides inputs, and written.
+
+    `never` says by the name that `ignore=` takes why its result can never be found again,
+    `unsettled` why it cannot be kept this time, `unseen` what may have been read unnoticed.
+    `has_made` tells of an absolute path whether the step has made the file.
+    """
+
+    reads: tuple[Part, ...]
+    written: tuple[str, ...]
+    listed: tuple[str, ...]  # of these, those in folders that it listed
+    never: Mapping[str, str]
+    unsettled: tuple[str, ...]
+    unseen: tuple[str, ...]
+    has_made: Callable[[str, State], bool]
+
+
+class Following:
+    """Follows one step from `start` to `stop`; what it found is ready some time later."""
+
+    def __init__(self, memoized: Memoized, session: Session, watch: Watch) -> None:
+        self._memoized = memoized
+        self._session = session
+        self._watch = watch
+        self._besides = Besides(memoized, session, environment=os.environ, is_here=True)
+        self.tracker = AccessTracker(session.paths, memoized.options.files)
+        self._on = contextlib.ExitStack()
+        self._found: Future[Followed] | None = None
+
+    def start(self) -> None:
+        tracker = self.tracker
+        import_reads.end()
+        held = list(_globals())
+        if self._memoized.scope.by_class or any(map(_is_filled, held)):
+            self._take_earlier()
+        begin(tracker)
+        self._on.callback(end, tracker)
+        tracker.start()
+        tracker.temporary_since = import_reads.started
+        # What decorators have made is for this task.
+        self._on.callback(tracker.stop)
+        for value in held:
+            if not _is_code(value):
+                tracker.note_value(value)
+            elif tracker.sees_all:  # Else each file that is named would count as read.
+                tracker.note_value(_texts(value))
+        self._watch.on_value = tracker.note_value
+        for watching in (client_reads.watching, s3_reads.watching):
+            kind = "client" if watching is client_reads.watching else "s3"
+            self._on.enter_context(
+                watching(self._noting(kind), tracker.note_never, around=self._quietly)
+            )
+        self._on.enter_context(
+            runner_reads.watching(tracker.note_never, around=lambda: tracker.quiet)
+        )
+
+    def stop(self, *, failed: bool = False) -> None:
+        """Follow no more, and begin to work out what the files have in them, unless it failed."""
+        self._on.close()
+        if not failed and self._found is None:
+            pool = ThreadPoolExecutor(1, thread_name_prefix="memoflow-digests")
+            self._found = pool.submit(self._collect)
+            pool.shutdown(wait=False)
+
+    @property
+    def found(self) -> Followed:
+        """What was read, once it is known."""
+        self.stop()
+        assert self._found is not None
+        return self._found.result()
+
+    def _take_earlier(self) -> None:
+        """Count what the user's modules read while they were imported.
+
+        What came of it is in the key by its value, unless an object of a library keeps it, which
+        counts by its class, or the cache of a function.
+        """
+        for path, status in import_reads.files.items():
+            self.tracker.note_earlier(path, None if status is None else State.of(status))
+        for name in import_reads.variables:
+            if is_of_results(name):
+                self.tracker.note_variable(name, os.environ.get(name))
+
+    @contextlib.contextmanager
+    def _quietly(self) -> Iterator[None]:
+        # Classes that are unpickled meanwhile are noted, files that are opened are not.
+        with self.tracker.quiet, self._watch.quiet(loading=True):
+            yield
+
+    def _noting(self, kind: str) -> Any:
+        def note(name: str, digest: str, summary: str) -> None:
+            self.tracker.note_other(kind, name, digest, summary)
+
+        return note
+
+    def _collect(self) -> Followed:
+        reads = Reads(self.tracker, self._besides.world, self._session.digests)
+        parts = list(reads.parts)
+        for (kind, name), (digest, summary) in self.tracker.others.items():
+            parts.append(Part(kind, name, digest, summary=summary))
+        declared = external_reads.declared_variables(self._memoized)
+        parts = [
+            part
+            for part in parts
+            if not (part.kind == "environment" and part.name in declared)
+            and not self._memoized.ignores_read(part)
+        ]
+        never = {
+            name: why
+            for name, why in reads.never.items()
+            if not self._memoized.ignores_read(_as_part(name))
+        }
+        return Followed(
+            tuple(parts), tuple(reads.written), tuple(reads.listed), never, tuple(reads.unsettled),
+            tuple(self.tracker.unseen), self.tracker.has_made,
+        )  # fmt: skip
+
+
+def _globals() -> Iterator[Any]:
+    """Yield what the globals of the user's modules hold."""
+    for module in list(sys.modules.values()):
+        # Not by its attributes: a module that loads at first use would do so now.
+        held = object.__getattribute__(module, "__dict__") if _is_module(module) else {}
+        file = held.get("__file__")
+        if isinstance(file, str) and is_users(file, str(held.get("__name__", ""))):
+            yield from list(held.values())
+
+
+def _is_module(value: Any) -> bool:
+    return issubclass(type(value), ModuleType)
+
+
+def _texts(value: Any) -> list[str]:
+    """Return the texts in the code of a function, or of the methods of a class, of the user's."""
+    functions = list(vars(value).values()) if isinstance(value, type) else [value]
+    ahead: list[Any] = [each.__code__ for each in functions if type(each) is FunctionType]
+    found: list[str] = []
+    while ahead:
+        each = ahead.pop()
+        if isinstance(each, (CodeType, tuple)):
+            ahead += each.co_consts if isinstance(each, CodeType) else each
+        elif type(each) is str and os.sep in each:
+            found.append(each)
+    return found
+
+
+def _is_code(value: Any) -> bool:
+    """Return whether a value is a function or class of the user's."""
+    if type(value) is FunctionType:
+        return is_users(value.__code__.co_filename, value.__module__ or "")
+    return issubclass(type(value), type) and _is_own(value)
+
+
+def _is_own(cls: type) -> bool:
+    file = getattr(sys.modules.get(cls.__module__), "__file__", None)
+    return isinstance(file, str) and is_users(file, cls.__module__)
+
+
+def _is_filled(value: Any) -> bool:
+    """Return whether a value is a function with a cache that has something in it."""
+    return type(value) is _CACHED and value.cache_info().currsize > 0
+
+
+def _as_part(name: str) -> Part:
+    kind, _, inner = name.partition(" ")
+    return Part(kind, inner, "") if inner else Part("", name, "")

@@ -1,0 +1,210 @@
+"""Outside: checkpoints and models from scripts, notebooks and subprocesses of tasks.
+
+Imported whenever Metaflow is, so nothing here imports the store until it is used; and then in a
+thread of its own, since the handler of a signal may come in the middle of that and want the same.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from memoflow import owned
+from memoflow.flow.failures import CheckpointException, ModelException, told_as
+from memoflow.flow.task.process import UID
+from memoflow.threads import apart
+
+if TYPE_CHECKING:
+    from memoflow.flow.checkpoint.checkpointer import Checkpointer
+
+
+class Checkpoint:
+    """Checkpoints outside of `current.checkpoint`.
+
+    In a subprocess of a task with `@checkpoint` it saves for that task; elsewhere it lists and
+    loads. As a context manager it has a `directory`, which is removed on leaving.
+    """
+
+    def __init__(self, temp_dir_root: str | None = None, init_dir: bool = False) -> None:
+        self._temp_dir_root = temp_dir_root
+        self._temporary: owned.Directory | None = None
+        if init_dir:
+            self._make_directory()
+        if UID in os.environ:
+            _get_ready()
+
+    @property
+    def directory(self) -> str | None:
+        """The directory to load to and save from; None outside of a `with` block."""
+        return None if self._temporary is None else self._temporary.name
+
+    def __enter__(self) -> Checkpoint:
+        if self._temporary is None:
+            self._make_directory()
+        return self
+
+    def __exit__(self, *exception: object) -> None:
+        if self._temporary is not None:
+            self._temporary.cleanup()
+            self._temporary = None
+
+    def save(
+        self,
+        path: str | os.PathLike[str] | None = None,
+        metadata: Mapping[str, Any] | None = None,
+        latest: bool = True,
+        name: str = "mfchckpt",
+        storage_format: str = "files",
+        *,
+        wait: bool = True,
+        ignore_patterns: Sequence[str] | None = None,
+    ) -> dict[str, Any]:
+        """Save for the task that started this process; see `current.checkpoint.save`.
+
+        Raises CheckpointException where no task did. Processes that save at the same time each
+        keep all that they saved. With `wait` False what is not uploaded when this process ends is
+        uploaded then, or when its task does.
+        """
+        with told_as(CheckpointException):
+            return self._checkpointer().save(
+                self._path(path),
+                name=name,
+                metadata=metadata,
+                latest=latest,
+                storage_format=storage_format,
+                wait=wait,
+                ignore_patterns=ignore_patterns,
+            )
+
+    def load(self, reference: Any, path: str | os.PathLike[str] | None = None) -> None:
+        """Load a checkpoint by its dict, key or info object, proven, into a directory."""
+        with told_as(CheckpointException):
+            _load(reference, Path(self._path(path)), writable=True)
+
+    def list(
+        self,
+        name: str | None = None,
+        task: Any = None,
+        attempt: int | None = None,
+        full_namespace: bool = False,
+        as_dict: bool = True,
+        metadata: Mapping[str, Any] | None = None,
+        within_task: bool = True,
+    ) -> list[Any]:
+        """Return references, newest first, as dicts or as objects; see `current.checkpoint.list`.
+
+        Outside of a task `task` is needed, a Task or its pathspec.
+        """
+        with told_as(CheckpointException):
+            everywhere = full_namespace or not within_task
+            return _list(name, task, attempt, everywhere, as_dict, metadata)
+
+    def generate_key(self, name: str, version_id: int | None = None) -> str:
+        """Return the key of a save, by default that of the next one if nobody else saves first."""
+        with told_as(CheckpointException):
+            number = None if version_id is None else version_id + 1
+            return self._checkpointer().key(number)
+
+    @apart
+    def _checkpointer(self) -> Checkpointer:
+        from memoflow.errors import RequestError
+        from memoflow.flow.checkpoint.checkpointer import Checkpointer
+
+        mine = Checkpointer.from_environment()
+        if mine is None:
+            raise RequestError(
+                "a checkpoint is saved for a task: call this in a step with @checkpoint or in a "
+                f"subprocess of one that has its environment variables, {UID} among them"
+            )
+        return mine
+
+    def _path(self, path: str | os.PathLike[str] | None) -> str | os.PathLike[str]:
+        found = self.directory if path is None else path
+        if found is None:
+            raise ValueError(
+                "name a path, or use `with Checkpoint() as ...`, which has a directory"
+            )
+        return found
+
+    def _make_directory(self) -> None:
+        if self._temp_dir_root is not None:
+            os.makedirs(self._temp_dir_root, exist_ok=True)
+        self._temporary = owned.Directory("metaflow_checkpoint_", self._temp_dir_root)
+
+
+def load_model(reference: Any, path: str | os.PathLike[str] | None, writable: bool = False) -> None:
+    """Load a model or checkpoint by its dict, key or info object, proven, into a directory.
+
+    The files of a model are read-only, and links into the store where the file system can;
+    `writable` makes copies. Raises ModelException if it cannot be loaded whole, ValueError for a
+    reference or path of None.
+    """
+    if reference is None or path is None:
+        raise ValueError("load_model needs a reference, and a path to load it to")
+    with told_as(ModelException):
+        _load(reference, Path(path), writable=writable)
+
+
+def delete_model(reference: Any) -> bool:
+    """Delete a model or checkpoint; True if it was there.
+
+    Its bytes are freed when memoflow next tidies up. ValueError for a reference of None.
+    """
+    if reference is None:
+        raise ValueError("delete_model needs a reference")
+    with told_as(ModelException):
+        return _delete(reference)
+
+
+@apart
+def _get_ready() -> None:
+    from memoflow.flow.artifact_store import current_store
+    from memoflow.flow.ready import get_ready
+
+    get_ready(current_store())
+
+
+@apart
+def _load(reference: Any, into: Path, *, writable: bool) -> None:
+    from memoflow.flow import references
+    from memoflow.flow.artifact_store import current_store
+
+    references.load(current_store(), reference, into, writable=writable)
+
+
+@apart
+def _list(
+    name: str | None,
+    task: Any,
+    attempt: int | None,
+    full_namespace: bool,
+    as_dict: bool,
+    metadata: Mapping[str, Any] | None,
+) -> list[Any]:
+    from memoflow.flow.artifact_ref import Reference
+    from memoflow.flow.artifact_store import current_store
+    from memoflow.flow.checkpoint.checkpointer import Checkpointer, list_of_task, matching
+
+    mine = Checkpointer.from_environment()
+    if mine is None and (task is None or full_namespace):
+        raise ValueError(
+            "outside of a task, list needs task=, a Task or its pathspec, and knows no "
+            "full_namespace"
+        )
+    if task is not None:
+        listed = list_of_task(current_store(), task)
+    else:
+        assert mine is not None
+        listed = mine.list(full_namespace=full_namespace)
+    found = matching(listed, name=name, attempt=attempt, metadata=metadata)
+    return found if as_dict else [Reference(each) for each in found]
+
+
+@apart
+def _delete(reference: Any) -> bool:
+    from memoflow.flow import references
+    from memoflow.flow.artifact_store import current_store
+
+    return references.delete(current_store(), reference)

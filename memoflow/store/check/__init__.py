@@ -1,0 +1,1 @@
+"""Check: finding what is lost, damaged or wrong about a store."""

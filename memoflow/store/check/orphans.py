@@ -1,0 +1,165 @@
+"""Litter: what killed saves and sweeps left, and copies that went bad. None of it hurts a ref."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Iterator
+
+from memoflow.backends import Backend, Found
+from memoflow.errors import BackendError, FormatError, IntegrityError
+from memoflow.names import Digest
+from memoflow.store import format
+from memoflow.store.check.verification import Problem
+from memoflow.store.deletion_log import (
+    DELETING,
+    GENERATION,
+    LARGEST_NAMES_BYTES,
+    ended_without_a_word,
+)
+from memoflow.store.format import Format
+from memoflow.store.gc import uses
+from memoflow.store.gc.sweeping import (
+    CONDEMNED,
+    LARGEST_CONDEMNED_BYTES,
+    LITTER_AGE,
+    STOPPED_AGE,
+    condemned,
+)
+from memoflow.store.marker_file import LARGEST_MARK_BYTES, content, sealed
+from memoflow.store.refs import prefetch
+from memoflow.store.refs.refs import DROPPED
+from memoflow.store.saves.upload_heartbeat import DEAD_AFTER_SECONDS
+from memoflow.store.saves.upload_heartbeat import FOLDER as SAVING
+
+_ID = re.compile(rb"[0-9a-f]{32}")
+_BUNDLE = re.compile(r"[0-9a-f]{64}")
+
+
+def check(
+    backend: Backend, id: str, *, now: float, read_data: bool, repair: bool
+) -> Iterator[Problem]:
+    """Yield what lies around in a store, by its id; with `repair` it is gone then.
+
+    `now` is by the backend's clock: what is young may be of somebody who lives.
+    """
+    yield from _format(backend, id, repair=repair)
+    yield from _unfinished(backend, now=now, repair=repair)
+    yield from _marks(backend, now=now, repair=repair)
+    yield from _uses(backend, repair=repair)
+    if read_data:
+        yield from _bundles(backend, repair=repair)
+
+
+def _format(backend: Backend, id: str, *, repair: bool) -> Iterator[Problem]:
+    try:
+        if format.read_format(backend, make=False).id == id:
+            return
+        what = "it names another store than when this one was opened"
+    except FormatError:
+        return  # Upgraded since it was opened.
+    except BackendError as error:
+        if backend.exists([format.NAME])[0]:
+            yield _unread(format.NAME, error)
+            return
+        what = f"{format.NAME} is gone"
+    except IntegrityError as error:
+        what = str(error)
+    if repair:
+        backend.write(format.NAME, format.encoded(Format(id, _is_conditional(backend))))
+    yield Problem(format.NAME, what, None, "written again" if repair else "")
+
+
+def _is_conditional(backend: Backend) -> bool:
+    return backend.is_local or format.honours_conditions(backend)
+
+
+def _unfinished(backend: Backend, *, now: float, repair: bool) -> Iterator[Problem]:
+    before = now - LITTER_AGE.total_seconds()
+    count = backend.tidy(before=before, dry_run=not repair)
+    if count:
+        what = f"{count} unfinished files of saves that were killed"
+        yield _harmless("", what, "removed" if repair else "")
+
+
+def _marks(backend: Backend, *, now: float, repair: bool) -> Iterator[Problem]:
+    dead: dict[str, str] = {}
+    for mark in backend.list(SAVING):
+        if mark.modified < now - DEAD_AFTER_SECONDS:
+            dead[mark.name] = "the mark of a save that was killed"
+    for name in ended_without_a_word(backend, before=now - STOPPED_AGE.total_seconds()):
+        dead[name] = "the mark of a sweep that was killed"
+    for found, what in _damaged(backend):
+        if isinstance(what, BackendError):
+            yield _unread(found.name, what)
+        else:
+            dead.setdefault(found.name, what)
+    if repair:
+        backend.delete([name for name in dead if name != GENERATION])
+        if GENERATION in dead:
+            # Another than any before, so that saves which know one look what is left.
+            backend.write(GENERATION, sealed(Digest.of(repr(now).encode()).hex[:32].encode()))
+    for name, what in dead.items():
+        yield _harmless(name, what, "removed" if repair else "")
+
+
+def _damaged(backend: Backend) -> Iterator[tuple[Found, str | BackendError]]:
+    checks: list[tuple[str, Callable[[bytes], object], int]] = [
+        (SAVING, lambda data: int(content(data)), LARGEST_MARK_BYTES),
+        (CONDEMNED, condemned, LARGEST_CONDEMNED_BYTES),
+        (GENERATION, _check_id, LARGEST_MARK_BYTES),
+        (DROPPED, lambda data: int(data or b"0"), LARGEST_MARK_BYTES),
+        (DELETING, content, LARGEST_NAMES_BYTES),
+    ]
+    for found in backend.list("gc"):
+        for start, check, most_bytes in checks:
+            of_kind = found.name == start or found.name.startswith(f"{start}/")
+            try:
+                data = backend.read(found.name, most_bytes=most_bytes) if of_kind else None
+            except BackendError as error:
+                yield found, error
+                break
+            if data is not None and not found.name.endswith("/beat"):
+                try:
+                    if len(data) > most_bytes:
+                        raise ValueError("it is larger than it can be")
+                    check(data)
+                except (ValueError, KeyError, TypeError, AttributeError, RecursionError):
+                    yield found, "a mark that is damaged"
+
+
+def _uses(backend: Backend, *, repair: bool) -> Iterator[Problem]:
+    bad = list(uses.damaged(backend))
+    if repair:
+        backend.delete(bad)
+    for name in bad:
+        yield _harmless(name, "a note of what was used is damaged", "removed" if repair else "")
+
+
+def _check_id(data: bytes) -> None:
+    if not _ID.fullmatch(content(data)):
+        raise ValueError("it is no id")
+
+
+def _bundles(backend: Backend, *, repair: bool) -> Iterator[Problem]:
+    bad = []
+    for found in backend.list(prefetch.FOLDER):
+        name = found.name.rpartition("/")[2]
+        try:
+            data = backend.read(found.name, most_bytes=prefetch.LARGEST_BUNDLE_BYTES)
+        except BackendError as error:
+            yield _unread(found.name, error)
+            continue
+        if data is not None and (not _BUNDLE.fullmatch(name) or Digest.of(data).hex != name):
+            bad.append(found.name)
+    if repair:
+        backend.delete(bad)
+    for name in bad:
+        yield _harmless(name, "a copy of refs is damaged", "removed" if repair else "")
+
+
+def _unread(name: str, error: BackendError) -> Problem:
+    return Problem(name, f"cannot be read ({error})", None, harmless=True, unread=True)
+
+
+def _harmless(name: str, what: str, done: str) -> Problem:
+    return Problem(name, what, None, done, harmless=True)

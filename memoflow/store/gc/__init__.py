@@ -1,0 +1,1 @@
+"""GC: removing what nobody needs, while others save."""

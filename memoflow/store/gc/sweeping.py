@@ -1,0 +1,189 @@
+"""Sweeping: deleting blobs that no ref reaches, while others save.
+
+Blobs are listed first and refs after, so that a ref written meanwhile is seen. What no ref
+reaches is condemned, and deleted by a later pass; but not what was written since a save began
+that takes long and is not done. Before it deletes, a pass says what, and looks at the refs once
+more; `deletions` tells how saves and passes come to terms.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Collection, Iterable
+from datetime import timedelta
+
+from memoflow.backends import Backend, Found
+from memoflow.dataclass import dataclass
+from memoflow.errors import NoRoomError
+from memoflow.fields import Fields, loaded, number, text
+from memoflow.names import Digest, Key
+from memoflow.objects import blob_of
+from memoflow.store.deletion_log import Deleting, ended_without_a_word, time_there
+from memoflow.store.gc.full_disk import delete_in_parts, keep_reserve, make_room
+from memoflow.store.gc.reach import Reach
+from memoflow.store.leases import drop_stale
+from memoflow.store.marker_file import content, sealed
+from memoflow.store.refs.refs import DROPPED, QUARANTINE, Refs
+from memoflow.store.saves.upload_heartbeat import DEAD_AFTER_SECONDS, unfinished_since
+
+CONDEMNED = "gc/condemned"
+LITTER_AGE = timedelta(days=1)
+# What may still come of a pass that stopped: whoever sleeps longer wakes up too late to check.
+STOPPED_AGE = timedelta(days=7)
+_QUARANTINE_AGE = timedelta(days=30)
+# Of what nobody has gone on with for so long, when room is needed now.
+_SILENT_SECONDS = 180.0
+_BATCH = 1000
+_MOST_CONDEMNED = 200_000
+LARGEST_CONDEMNED_BYTES = 40 << 20
+
+
+@dataclass(frozen=True)
+class Swept:
+    """What a sweep deleted, and how many blobs wait for a later pass."""
+
+    blobs: int
+    size_bytes: int
+    condemned: int
+    litter: int = 0
+
+
+class Sweep:
+    """One sweep; see `Store.sweep`. `time` is a dry run's, which asks for none: that writes."""
+
+    def __init__(
+        self,
+        refs: Refs,
+        *,
+        keep_newer: timedelta,
+        now: bool,
+        leftovers: bool = False,
+        dry_run: bool,
+        time: float = 0.0,
+        without: Collection[Key] = (),
+    ) -> None:
+        self._refs = refs
+        self._backend = refs.backend
+        self._reach = Reach(refs)
+        self._now = now
+        self._grace = 0.0 if now else keep_newer.total_seconds()
+        self._leftovers = leftovers
+        self._dry_run = dry_run
+        self._time = time
+        # Nothing that a ref reaches is ever deleted: only a dry run may take refs for gone.
+        self._without = frozenset(without) if dry_run else frozenset()
+
+    def run(self) -> Swept:
+        backend = self._backend
+        found = {name.name: name for name in backend.list("blobs") if blob_of(name.name)}
+        # In a dry run nothing may be written: no earlier than the newest thing there.
+        newest = max((file.modified for file in found.values()), default=0.0)
+        time = max(newest, self._time) if self._dry_run else time_there(backend)
+        # Before the refs: what is not marked any more has its ref by then.
+        silent_s = _SILENT_SECONDS if self._leftovers else DEAD_AFTER_SECONDS
+        since_saves, dead = unfinished_since(backend, now=time, dead_after_s=silent_s)
+        reached = self.look()
+        lost = {
+            name: file
+            for name, file in found.items()
+            if name not in reached
+            and file.modified <= time - self._grace
+            and file.modified < since_saves
+        }
+        since = _read_condemned(backend)
+        doomed = [
+            file
+            for name, file in lost.items()
+            if self._now or since.get(name, time) < time - self._grace
+        ]
+        if self._dry_run:
+            self._reach.remember()
+            return Swept(len(doomed), _size(doomed), len(lost) - len(doomed))
+        gone = self._delete_all(doomed, dead, time)
+        left = {name: since.get(name, time) for name in lost.keys() - {file.name for file in gone}}
+        try:
+            if left or since:
+                # The oldest first, and no more than can be read again: others are for a later pass.
+                oldest = dict(sorted(left.items(), key=lambda each: each[1])[:_MOST_CONDEMNED])
+                data = sealed(json.dumps({"blobs": oldest}).encode())
+                backend.write(CONDEMNED, data, durable=False)
+        except NoRoomError:
+            # What cannot be noted cannot wait either, and need not: it is of nobody who runs.
+            gone += self._delete_all([lost[name] for name in left], dead, time)
+            left = {}
+        self._reach.remember()
+        litter = self._tidy(dead, time)
+        keep_reserve(backend)
+        return Swept(len(gone), _size(gone), len(left), litter)
+
+    @property
+    def refs_seen(self) -> int:
+        """How many refs there were when they were last looked at."""
+        return self._reach.refs_seen
+
+    def look(self, beat: Callable[[], object] = lambda: None) -> set[str]:
+        """Return the names of the blobs that refs reach now."""
+        return self._reach.look(beat, without=self._without)
+
+    def _delete_all(self, doomed: list[Found], dead_saves: list[str], time: float) -> list[Found]:
+        def make() -> None:
+            self._tidy(dead_saves, time)
+            self._backend.delete([CONDEMNED])
+            make_room(self._backend)
+
+        return delete_in_parts(doomed, self.delete, make_room=make)
+
+    def delete(self, doomed: list[Found]) -> list[Found]:
+        """Delete what is still reached by no ref, and return that."""
+        gone: list[Found] = []
+        with Deleting(self._backend, [file.name for file in doomed]) as deleting:
+            # After what is doomed was said: who has not seen that has a ref that is seen now.
+            reached = self.look(deleting.beat)
+            lost = [file for file in doomed if file.name not in reached]
+            for start in range(0, len(lost), _BATCH):
+                batch = lost[start : start + _BATCH]
+                self._refs.index.drop_blobs(_sha256(batch))
+                if not deleting.beat():
+                    break  # Held up for so long that others may count on what is left.
+                self._backend.delete([file.name for file in batch])
+                gone += batch
+        return gone
+
+    def _tidy(self, dead_saves: list[str], time: float) -> int:
+        backend = self._backend
+        unfinished = time - (_SILENT_SECONDS if self._leftovers else LITTER_AGE.total_seconds())
+        litter = backend.tidy(before=unfinished)
+        old = time - (0.0 if self._leftovers else _QUARANTINE_AGE.total_seconds())
+        aside = [file.name for file in backend.list(QUARANTINE) if file.modified <= old]
+        old = time - STOPPED_AGE.total_seconds()
+        stopped = ended_without_a_word(backend, before=old)
+        dropped = [file.name for file in backend.list(DROPPED) if file.modified < old]
+        drop_stale(backend, before=time - LITTER_AGE.total_seconds())
+        if out := [*aside, *dead_saves, *stopped, *dropped]:
+            backend.delete(out)
+        return litter
+
+
+def _read_condemned(backend: Backend) -> dict[str, float]:
+    try:
+        data = backend.read(CONDEMNED, most_bytes=LARGEST_CONDEMNED_BYTES)
+        return {} if data is None else condemned(data)
+    except ValueError:
+        return {}  # Damaged: they are condemned again, and wait once more.
+
+
+def condemned(data: bytes) -> dict[str, float]:
+    """Return since when which blobs are condemned; ValueError if that is damaged."""
+    if len(data) > LARGEST_CONDEMNED_BYTES:
+        raise ValueError("it is larger than it can be")
+    blobs = Fields(loaded(content(data))).mapping("blobs", {})
+    return {text(name, "blobs"): number(since, "blobs") for name, since in blobs.items()}
+
+
+def _sha256(files: Iterable[Found]) -> list[Digest]:
+    digests = (blob_of(file.name) for file in files)
+    return [digest for digest in digests if digest and digest.algorithm == "sha256"]
+
+
+def _size(files: Iterable[Found]) -> int:
+    return sum(file.size_bytes for file in files)

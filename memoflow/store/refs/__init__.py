@@ -1,0 +1,1 @@
+"""Refs: what keys resolve to, read, written, listed and signed."""

@@ -1,0 +1,39 @@
+"""Entries: all refs of a store at once, for people who look at it."""
+
+from __future__ import annotations
+
+from contextlib import suppress
+
+from memoflow.errors import BadKeyError
+from memoflow.index import Entry
+from memoflow.names import Key
+from memoflow.store.refs.ref_names import FOLDER
+from memoflow.store.store import Store
+
+
+def entries(store: Store) -> dict[str, Entry]:
+    """Return what is there by key, in order, and when this machine last used it.
+
+    The backend is listed once, and the index says the rest; only refs that this machine has never
+    seen are read, in bulk where asking takes a while. Damaged ones are left out, with a warning.
+    """
+    known = store.index.entries()
+    found: dict[str, Entry] = {}
+    unknown: dict[str, Key] = {}
+    # By their texts: to make a key of each takes longer than to list them.
+    for file in store.backend.list(FOLDER):
+        text = file.name[len(FOLDER) + 1 :]
+        entry = known.get(text)
+        if entry is not None:
+            found[text] = entry
+            continue
+        with suppress(BadKeyError, UnicodeDecodeError):  # A file that a person left here.
+            unknown[text] = Key.parse(text)
+    if not store.backend.is_local:
+        for kind in {key.kind for key in unknown.values()}:
+            store.read_ahead(Key.of(kind))
+    for text, key in unknown.items():
+        ref = store.find(key, even_expired=True)
+        if ref is not None:
+            found[text] = Entry(ref, ref.created)  # In use elsewhere perhaps, never here.
+    return {text: found[text] for text in sorted(found)}

@@ -1,0 +1,164 @@
+"""Ref file: a key's answer as stored; no bit of it can change unnoticed.
+
+One line of JSON, one with its signature if whoever wrote it had a key to sign with, and one with
+the SHA-256 of what is above:
+
+    {"format":1,"key":"memo/...","created":1.5,"expires":null,"size_bytes":9,"new_bytes":0,
+     "meta":{...},"manifest":{...}}
+    hmac-sha256:...
+    sha256:...
+
+A manifest above 64 KiB is a blob, and "manifest" its digest. The first refs had no "new_bytes",
+and "meta" in their manifest.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from typing import Any
+
+from memoflow.dataclass import dataclass
+from memoflow.errors import (
+    BadKeyError,
+    FormatError,
+    IntegrityError,
+    NotFoundError,
+    RequestError,
+    UnsignedError,
+)
+from memoflow.fields import Fields, check_extent, text
+from memoflow.names import Digest, Key, Ref
+from memoflow.objects import parsed
+from memoflow.store.refs.ref_names import are_alike
+from memoflow.store.refs.signing import SIGNATURE_BYTES, Keyring, is_signature
+
+FORMAT = 1
+LARGEST_INLINE_BYTES = 64 << 10
+LARGEST_BYTES = 16 << 20  # of a whole ref
+_MANIFEST_BLOB = re.compile(r"sha256:[0-9a-f]{64}")
+_SEAL_BYTES = len("sha256:") + 64
+_NO_KEYS = Keyring()
+_FIELDS = {"format", "key", "created", "expires", "size_bytes", "manifest"}
+_LATER_FIELDS = {"new_bytes", "meta"}
+
+
+class OtherKeyError(NotFoundError):
+    """A ref that is whole, and of a key that differs from the one asked for only by case."""
+
+    def __init__(self, key: Key, asked: Key) -> None:
+        super().__init__(f"what lies under {asked} is of {key}, which differs only by case")
+        self.key = key
+
+
+@dataclass(frozen=True)
+class Stored:
+    """A ref as read: with its manifest, as JSON-able data or as the digest of a blob.
+
+    `meta` None means that it is in the manifest.
+    """
+
+    ref: Ref
+    manifest: dict[str, Any] | Digest
+    meta: dict[str, Any] | None = None
+
+    @property
+    def manifest_blob(self) -> Digest | None:
+        return self.manifest if isinstance(self.manifest, Digest) else None
+
+
+def encode(
+    key: Key,
+    manifest: dict[str, Any] | Digest,
+    *,
+    meta: dict[str, Any],
+    size_bytes: int,
+    new_bytes: int,
+    created: float,
+    expires: float | None,
+    keyring: Keyring = _NO_KEYS,
+) -> tuple[Ref, bytes]:
+    """Return the ref, and the bytes that store it; RequestError if those are far too many."""
+    body = json.dumps(
+        {
+            "format": FORMAT,
+            "key": str(key),
+            "created": created,
+            "expires": expires,
+            "size_bytes": size_bytes,
+            "new_bytes": new_bytes,
+            "meta": meta,
+            "manifest": manifest,
+        },
+        separators=(",", ":"),
+        allow_nan=False,
+    ).encode()
+    signature = keyring.sign(body)
+    head = b"%b\n%b" % (body, signature) if signature else body
+    data = b"%b\n%b\n" % (head, Digest.of(head).encode())
+    if len(data) > LARGEST_BYTES:
+        raise RequestError(
+            f"what is noted about {key} takes {len(data)} bytes, more than the {LARGEST_BYTES} "
+            "that a ref can hold; put it into a file and save that"
+        )
+    return Ref(key, Digest.of(data), size_bytes, created, expires, new_bytes), data
+
+
+def decode(key: Key, data: bytes, keyring: Keyring = _NO_KEYS) -> Stored:
+    """Return what was stored for the key.
+
+    IntegrityError if it is not what `encode` wrote; UnsignedError, without a look at what it says,
+    if it is whole and none of the keys has signed it; OtherKeyError if it is whole, and of one that
+    a disk may take for this one; FormatError if a newer memoflow wrote it.
+    """
+    head, end = data[: -_SEAL_BYTES - 2], data[-_SEAL_BYTES - 2 :]
+    if len(data) > LARGEST_BYTES or end != b"\n%b\n" % Digest.of(head).encode():
+        raise IntegrityError(f"the ref of {key} is damaged: its bytes do not have its digest")
+    body, signature = head, b""
+    if head[-SIGNATURE_BYTES - 1 : -SIGNATURE_BYTES] == b"\n":
+        body, signature = head[: -SIGNATURE_BYTES - 1], head[-SIGNATURE_BYTES:]
+    if not keyring.vouches(body, signature):
+        raise UnsignedError(
+            f"{key} is {'signed by somebody else' if signature else 'not signed'}, and only what "
+            "is signed with a key of METAFLOW_MEMOFLOW_SIGNING_KEY is used"
+        )
+    try:
+        if signature and not is_signature(signature):
+            raise ValueError("it has a line that is no signature")
+        fields = parsed(check_extent(body))
+        if not isinstance(fields, dict) or type(fields.get("format")) is not int:
+            raise ValueError("it has no format")
+        if fields["format"] > FORMAT:
+            raise FormatError(
+                f"the ref of {key} has format {fields['format']}, this memoflow knows {FORMAT}; "
+                "upgrade memoflow"
+            )
+        if not _FIELDS <= fields.keys() <= _FIELDS | _LATER_FIELDS:
+            raise ValueError("its fields are not what they should be")
+        if (other := Key.parse(text(fields["key"], "key"))) != key:
+            if are_alike(other, key):
+                raise OtherKeyError(other, key)
+            raise ValueError("it is of another key")
+        manifest = fields["manifest"]
+        if isinstance(manifest, str):
+            if not _MANIFEST_BLOB.fullmatch(manifest):
+                raise ValueError("its manifest is no blob that it can be")
+            manifest = Digest(manifest)
+        elif not isinstance(manifest, dict):
+            raise ValueError("it has no manifest")
+        meta = fields.get("meta")
+        if not isinstance(meta, dict | None):
+            raise ValueError("meta is no mapping")
+        typed = Fields(fields)
+        size_bytes = typed.whole("size_bytes")
+        ref = Ref(
+            key,
+            Digest.of(data),
+            size_bytes,
+            typed.number("created"),
+            None if fields["expires"] is None else typed.number("expires"),
+            typed.whole("new_bytes", size_bytes),
+        )
+    except (ValueError, TypeError, AttributeError, RecursionError, BadKeyError) as error:
+        raise IntegrityError(f"the ref of {key} is damaged: {error}") from None
+    return Stored(ref, manifest, meta)

@@ -1,0 +1,1 @@
+"""Saves: from files to blobs and a ref, and back."""

@@ -1,0 +1,402 @@
+"""Saving: blobs, then the manifest, then the ref, then the index; and outliving a sweep."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import field, replace
+from functools import partial
+from typing import Any
+
+from memoflow.backends import Backend
+from memoflow.dataclass import dataclass
+from memoflow.errors import BackendUnavailableError, IntegrityError, NotFoundError, RequestError
+from memoflow.names import Digest, Key, Ref
+from memoflow.objects import (
+    NOTHING,
+    Manifest,
+    Packed,
+    Proofs,
+    State,
+    Tree,
+    blob_name,
+    state_of,
+)
+from memoflow.store.deletion_log import Outlook, Verdict
+from memoflow.store.payload import Payload
+from memoflow.store.refs.ref_file import LARGEST_INLINE_BYTES, Stored, encode
+from memoflow.store.refs.refs import Refs
+from memoflow.store.saves.adoption import adopt
+from memoflow.store.saves.upload_heartbeat import LongSave
+
+_TRIES = 3
+# The share of a pack that a save must use, or it stores again what it would use: where earlier
+# saves stay, so that equal pieces are kept once; and where they are dropped, so that packs go.
+LEAST_USE = 1 / 8
+LEAST_USE_OF_DROPPED = 1 / 2
+
+# Given the key that was taken, or None at first: the next one, or None to leave it at that.
+NextKey = Callable[[Key | None], Key | None]
+
+
+@dataclass(frozen=True)
+class Previous:
+    """The last save of a series: its manifest, and what its ref holds of that.
+
+    `proven` tells that its blobs were there at the time of the outlook that the save goes by.
+    `sizes` are how long they were, as far as this machine knows without asking.
+    """
+
+    manifest: Manifest
+    listed: dict[str, Any] | Digest
+    proven: bool = False
+    sizes: Mapping[Digest, int] = field(default_factory=dict)
+
+
+def save(
+    refs: Refs,
+    proofs: Proofs,
+    next_key: NextKey,
+    payload: Payload,
+    *,
+    meta: Mapping[str, Any],
+    clock: Callable[[], float],
+    expires: float | None,
+    previous: Previous | None,
+    durable: bool,
+    created: float | None = None,
+    outlook: Outlook | None = None,
+    least_use: float = LEAST_USE,
+) -> Ref:
+    """Save under the first key that is free; see `Store.save` and `Store.append`.
+
+    `outlook` is from before anything was looked for that `previous` has. `least_use` is the share
+    of a pack that must be of use for the save to refer to it.
+    """
+    plain, created = _plain(meta), clock() if created is None else created
+    outlook = outlook or refs.deletions.outlook()
+    key, fresh = None, False
+    with LongSave(refs.backend, clock=clock) as progress:
+        for _ in range(_TRIES):
+            manifest, packed, new_bytes = _put(
+                refs, payload, previous, progress, least_use, durable=durable, fresh=fresh
+            )
+            listed = _put_manifest(refs.backend, manifest, previous, durable=durable, fresh=fresh)
+            encoded = partial(
+                encode,
+                manifest=listed,
+                meta=plain,
+                size_bytes=manifest.size_bytes,
+                new_bytes=new_bytes,
+                created=_whole_milliseconds(created),
+                expires=None if expires is None else _whole_milliseconds(expires),
+                keyring=refs.keyring,
+            )
+            progress.beat()  # A save that nobody waits for any more has no ref.
+            ref, theirs = _write_ref(refs, next_key, encoded, durable=durable)
+            key = ref.key
+            if theirs is not None:
+                if stands(refs, theirs):
+                    return theirs.ref
+                continue
+            verdict = refs.deletions.settle(
+                outlook,
+                _sizes(manifest, listed),
+                fixed=_fixed(manifest),
+                is_sure=not payload.kept and not _is_borrowed(listed, previous),
+            )
+            if verdict is Verdict.THERE:
+                refs.index.record([ref])
+                _remember_proven(refs, ref, manifest, packed)
+                refs.index.record_pieces(packed.new)
+                proofs.remember(_states(refs.backend, packed.whole))
+                return ref
+            # Deleted between being found and being reached by this ref, or it still could be:
+            # write all of it anew, under other names.
+            refs.drop_same(ref)
+            refs.index.drop_blobs(
+                blob for blob in manifest.blobs if verdict is Verdict.LOST and _is_packed(blob)
+            )
+            outlook, previous, fresh = refs.deletions.look(), None, True
+            progress.mark()  # At once: this sweep is quicker than we are.
+    raise BackendUnavailableError(
+        f"the bytes of {key} vanished {_TRIES} times while they were saved; "
+        "is something else deleting blobs?"
+    )
+
+
+def proven(refs: Refs, ref: Ref, outlook: Outlook) -> bool:
+    """Tell whether this machine knows that the blobs of the last save of a series are there.
+
+    And that nothing was deleted since, as far as the outlook goes. Where it is cheap to look,
+    that is better.
+    """
+    if refs.backend.is_local:
+        return False
+    fact = _proven_fact(ref)
+    return refs.index.recall([fact]).get(fact) == _proof(ref, outlook)
+
+
+def known_sizes(refs: Refs, ref: Ref) -> dict[Digest, int]:
+    """Return how long the packs are that the last save of a series uses, as far as is known here.
+
+    Empty where it is cheap to look.
+    """
+    if refs.backend.is_local:
+        return {}
+    fact = _fact("sizes", ref)
+    try:
+        known = json.loads(refs.index.recall([fact]).get(fact, "{}"))
+        return {Digest(f"sha256:{name}"): int(size) for name, size in known.items()}
+    except (ValueError, TypeError, AttributeError):
+        return {}
+
+
+def _remember_proven(refs: Refs, ref: Ref, manifest: Manifest, packed: Packed) -> None:
+    if refs.backend.is_local:
+        return
+    sizes = {blob.hex: packed.sizes[blob] for blob in manifest.blobs & packed.sizes.keys()}
+    refs.index.remember(
+        {
+            _proven_fact(ref): _proof(ref, refs.deletions.outlook()),
+            _fact("sizes", ref): json.dumps(sizes),
+        }
+    )
+
+
+def _proven_fact(ref: Ref) -> str:
+    return _fact("proven", ref)
+
+
+def _fact(what: str, ref: Ref) -> str:
+    # One for a series, so that there are not more and more of them.
+    return f"{what} {str(ref.key).rpartition('/')[0]}"
+
+
+def _proof(ref: Ref, outlook: Outlook) -> str:
+    return f"{ref.digest} {(outlook.generation or b'').decode(errors='replace')}"
+
+
+def _is_borrowed(listed: object, previous: Previous | None) -> bool:
+    """Tell whether a ref shares the manifest's blob of one that was not looked at."""
+    if previous is None or previous.proven or not isinstance(listed, Digest):
+        return False
+    return listed == previous.listed
+
+
+def stands(refs: Refs, stored: Stored) -> bool:
+    """Tell whether a ref that somebody wrote can be counted on; drop it if it leads nowhere.
+
+    BackendUnavailableError if that depends on a sweep that stopped in the middle.
+    """
+    try:
+        manifest = refs.manifest(stored)
+    except (NotFoundError, IntegrityError):
+        refs.drop_same(stored.ref)
+        return False
+    verdict = refs.deletions.settle(
+        refs.deletions.outlook(),
+        _sizes(manifest, stored.manifest_blob),
+        fixed=_fixed(manifest),
+        is_sure=False,
+    )
+    if verdict is Verdict.LOST:
+        # Whoever wrote it died before noticing, or is about to notice.
+        refs.drop_same(stored.ref)
+    elif verdict is Verdict.DOOMED:
+        raise BackendUnavailableError(
+            f"{stored.ref.key} is there, but a sweep that stopped in the middle may still delete "
+            "bytes of it; forget it and save again"
+        )
+    return verdict is Verdict.THERE
+
+
+def _sizes(manifest: Manifest, listed: object) -> dict[str, int]:
+    """Return each blob that a ref reaches, and how long it must be at least."""
+    sizes = {blob_name(each.blob): 1 for each in manifest.adopted}
+    for file in manifest.files:
+        for piece in file.pieces:
+            name, end = blob_name(piece.blob), piece.offset + piece.length
+            if sizes.get(name, 0) < end:
+                sizes[name] = end
+    if isinstance(listed, Digest):
+        sizes[blob_name(listed)] = 1
+    return sizes
+
+
+def _fixed(manifest: Manifest) -> set[str]:
+    return {blob_name(each.blob) for each in manifest.adopted}
+
+
+def _is_packed(blob: Digest) -> bool:
+    return blob.algorithm == "sha256"
+
+
+def _plain(meta: Mapping[str, Any]) -> dict[str, Any]:
+    try:
+        plain: dict[str, Any] = json.loads(json.dumps(dict(meta), allow_nan=False))
+    except (TypeError, ValueError, RecursionError) as error:
+        raise RequestError(f"meta must be plain JSON data: {error}") from None
+    return plain
+
+
+def _put(
+    refs: Refs,
+    payload: Payload,
+    previous: Previous | None,
+    progress: LongSave,
+    least_use: float,
+    *,
+    durable: bool,
+    fresh: bool,
+) -> tuple[Manifest, Packed, int]:
+    """Write a payload's bytes; return its manifest, what was packed, and what of it was new.
+
+    With `fresh` all that can be is written under names that were never used.
+    """
+    packed = _pack(refs, payload, previous, progress, least_use, durable=durable, fresh=fresh)
+    taken = []
+    for name, adoption in sorted(payload.adopted.items()):
+        progress.beat()
+        taken.append(adopt(refs.backend, name, adoption))
+    files = sorted((*packed.files, *payload.kept), key=lambda file: file.path)
+    manifest = Manifest(
+        tuple(files),
+        packed.folders,
+        tuple(adopted for adopted, _ in taken),
+        modes=packed.modes,
+    )
+    new_bytes = packed.new_bytes + sum(size_bytes for _, size_bytes in taken)
+    return manifest, packed, new_bytes
+
+
+def _pack(
+    refs: Refs,
+    payload: Payload,
+    previous: Previous | None,
+    progress: LongSave,
+    least_use: float,
+    *,
+    durable: bool,
+    fresh: bool,
+) -> Packed:
+    if payload.tree is None and not payload.files:
+        return NOTHING
+    # Here, since results without files need none of it.
+    from memoflow.objects import Earlier, pack
+
+    sizes: dict[Digest, int] = {} if previous is None else dict(previous.sizes)
+    earlier = Earlier(
+        refs.backend,
+        previous=None if previous is None else previous.manifest,
+        proven=previous is not None and previous.proven,
+        known=_known(refs, sizes, fresh=fresh),
+        sizes=sizes,
+    )
+    return pack(
+        refs.backend,
+        Tree.survey(payload.tree, payload.files, payload.ignore),
+        whole=payload.whole and not fresh,
+        linked=payload.linked and not fresh,
+        earlier=earlier,
+        least_use=least_use,
+        fresh=fresh,
+        beat=progress.beat,
+        durable=durable,
+    )
+
+
+def _known(
+    refs: Refs, sizes: dict[Digest, int], *, fresh: bool
+) -> Callable[[Sequence[str]], Mapping[str, Any]]:
+    """Return where a save may look for pieces that other saves have stored.
+
+    What is found is compared with stored bytes, so elsewhere only that is of use of which this
+    machine has a copy, and then only while the original is there as well. `sizes` is told how long
+    those are.
+    """
+    if fresh:
+        return lambda xxh3s: {}
+    backend = refs.backend
+    if backend.is_local:
+        return refs.index.find_pieces
+    asked: dict[Digest, int] = {}
+
+    def known(xxh3s: Sequence[str]) -> Mapping[str, Any]:
+        places = refs.index.find_pieces(xxh3s)
+        new = sorted({place.blob for place in places.values()} - asked.keys())
+        here = [blob for blob in new if backend.path(blob_name(blob)) is not None]
+        there = backend.sizes([blob_name(blob) for blob in here]) if here else []
+        asked.update(dict.fromkeys(new, 0))
+        found = {blob: size or 0 for blob, size in zip(here, there, strict=True)}
+        asked.update(found)
+        sizes.update(found)
+        return {
+            xxh3: place
+            for xxh3, place in places.items()
+            if place.offset + place.length <= asked[place.blob]
+        }
+
+    return known
+
+
+def _states(backend: Backend, blobs: Iterable[Digest]) -> dict[Digest, State]:
+    paths = {blob: backend.path(blob_name(blob)) for blob in blobs}
+    states = {blob: state_of(path) for blob, path in paths.items() if path is not None}
+    return {blob: state for blob, state in states.items() if state is not None}
+
+
+def _put_manifest(
+    backend: Backend,
+    manifest: Manifest,
+    previous: Previous | None,
+    *,
+    durable: bool,
+    fresh: bool,
+) -> dict[str, Any] | Digest:
+    """Return what the ref is to hold: the manifest while it is small, else its digest."""
+    if previous is not None and manifest == replace(previous.manifest, meta={}):
+        return previous.listed
+    data = manifest.to_bytes()
+    if len(data) <= LARGEST_INLINE_BYTES:
+        return manifest.to_json()
+    if fresh:
+        # What is between the parts of JSON says nothing, but makes for another digest.
+        data += bytes(b" \t\r\n"[byte % 4] for byte in os.urandom(64))
+    digest = Digest.of(data)
+    backend.write(blob_name(digest), data, durable=durable)
+    return digest
+
+
+def _write_ref(
+    refs: Refs,
+    next_key: NextKey,
+    encoded: Callable[[Key], tuple[Ref, bytes]],
+    *,
+    durable: bool,
+) -> tuple[Ref, Stored | None]:
+    """Return the ref that was written, or what is there instead."""
+    for _ in range(_TRIES):
+        taken: Key | None = None
+        while (key := next_key(taken)) is not None:
+            ref, data = encoded(key)
+            # Last, so that a ref never names blobs that were not there.
+            if refs.names.write_new(key, data, durable=durable):
+                return ref, None
+            taken = key
+        assert taken is not None
+        stored = refs.read_or_warn(taken)
+        if stored is not None:
+            return stored.ref, stored
+        # Whoever took it let it go again, or it was damaged and is set aside now.
+        refs.make_room(taken)
+    raise BackendUnavailableError(
+        f"{taken} is taken by something that can neither be used nor set aside; forget it, and "
+        "save again"
+    )
+
+
+def _whole_milliseconds(seconds: float) -> float:
+    # As the index keeps them: a ref is the same wherever it was found.
+    return round(seconds * 1000) / 1000
