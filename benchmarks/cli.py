@@ -78,7 +78,7 @@ def fill(store: Store, scratch: Path, entries: int) -> str:
                         packed,
                     )
                 },
-                going_on={},
+                next_step={},
                 inputs=(Part("value", "x", f"xxh3:{number:032x}"),),
             ),
         )

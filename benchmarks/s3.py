@@ -230,8 +230,8 @@ class Bench:
         first = self.machine(bucket)
 
         def record(n: int) -> None:
-            going_on = {"_foreach_var": None}
-            result = memo.Result(f"Sweep/1/fit/{n}", 1.5, {}, going_on, _inputs(n))
+            next_step = {"_foreach_var": None}
+            result = memo.Result(f"Sweep/1/fit/{n}", 1.5, {}, next_step, _inputs(n))
             memo.record(first, _SCOPE, _CODE, result)
 
         record(0)

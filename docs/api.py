@@ -93,7 +93,7 @@ SECTIONS: dict[str, tuple[str, tuple[Shown, ...]]] = {
             ),
             Shown(
                 "current.model.loaded",
-                "memoflow.flow.model.current_model.Loaded",
+                "memoflow.flow.model.current_model.LoadedModels",
                 ("info", "cleanup"),
             ),
             Shown(
@@ -103,7 +103,7 @@ SECTIONS: dict[str, tuple[str, tuple[Shown, ...]]] = {
             ),
             Shown(
                 "current.huggingface_hub.loaded",
-                "memoflow.flow.hub.current_hub.Loaded",
+                "memoflow.flow.hub.current_hub.LoadedSnapshots",
                 ("info",),
             ),
             Shown("Reference", "memoflow.flow.artifact_ref.Reference"),
@@ -152,7 +152,7 @@ SECTIONS: dict[str, tuple[str, tuple[Shown, ...]]] = {
             Shown("Ref", "memoflow.names.Ref"),
             Shown("Digest", "memoflow.names.Digest"),
             Shown("memoflow.store.refs.entries.entries", "memoflow.store.refs.entries.entries"),
-            Shown("Entry", "memoflow.index.index.Entry"),
+            Shown("Entry", "memoflow.index.index.IndexEntry"),
             Shown("memoflow.store.Payload", "memoflow.store.payload.Payload"),
             Shown("Evicted", "memoflow.store.gc.eviction.Evicted"),
             Shown("Swept", "memoflow.store.gc.sweeping.Swept"),

@@ -15,19 +15,19 @@ class MemoflowError(Exception):
         return shown(super().__str__())
 
 
-class RequestError(MemoflowError):
+class UsageError(MemoflowError):
     """You asked for something that cannot be: fix the call."""
 
 
-class BadKeyError(RequestError):
+class BadKeyError(UsageError):
     """A key that cannot name anything."""
 
 
-class NotFoundError(RequestError):
-    """A named ref, file or blob is not in the store."""
+class NotFoundError(MemoflowError):
+    """The named reference, file or blob is not in the store: never saved, or evicted since."""
 
 
-class NoFingerprintError(RequestError):
+class NoFingerprintError(UsageError):
     """A value or function has no stable digest.
 
     `path` leads to the culprit, such as `inputs.model.hook`.

@@ -7,7 +7,7 @@ from datetime import datetime, timedelta, timezone
 from functools import lru_cache
 from typing import Any
 
-from memoflow.errors import RequestError
+from memoflow.errors import UsageError
 
 _TIMES = {"s": "seconds", "m": "minutes", "h": "hours", "d": "days", "w": "weeks"}
 _POWERS = {"": 0, "K": 1, "M": 2, "G": 3, "T": 4}
@@ -21,15 +21,15 @@ def duration(option: str, value: Any) -> timedelta:
     else:
         match = re.fullmatch(r"\s*(\d+(?:\.\d+)?)\s*([smhdw])\s*", str(value))
         if match is None or isinstance(value, bool):
-            raise RequestError(
+            raise UsageError(
                 f"{option} is a time such as 30d, 12h, 90m or a timedelta, not {value!r}"
             )
         try:
             span = timedelta(**{_TIMES[match[2]]: float(match[1])})
         except OverflowError:
-            raise RequestError(f"{option}={value!r} is longer than Python can count") from None
+            raise UsageError(f"{option}={value!r} is longer than Python can count") from None
     if span <= timedelta(0):
-        raise RequestError(f"{option} must be longer than no time at all, not {value!r}")
+        raise UsageError(f"{option} must be longer than no time at all, not {value!r}")
     return span
 
 
@@ -39,17 +39,17 @@ def size(option: str, value: Any) -> int:
         r"\s*(\d+(?:\.\d+)?)\s*(?:([KMGT])(i?)B?|B|)\s*", str(value), re.IGNORECASE
     )
     if match is None or isinstance(value, bool):
-        raise RequestError(f"{option} is a size such as 50GB or 500MB, not {value!r}")
+        raise UsageError(f"{option} is a size such as 50GB or 500MB, not {value!r}")
     number, power, binary = match.groups()
     if power is None and not str(value).strip().upper().endswith("B"):
-        raise RequestError(
+        raise UsageError(
             f"{option} is {str(value).strip()} without a unit; say {number}B, {number}MB or "
             f"{number}GB"
         )
     try:
         return int(float(number) * (1024 if binary else 1000) ** _POWERS[(power or "").upper()])
     except OverflowError:
-        raise RequestError(f"{option}={value!r:.60} is more than any disk holds") from None
+        raise UsageError(f"{option}={value!r:.60} is more than any disk holds") from None
 
 
 def flag(option: str, value: Any) -> bool:
@@ -61,7 +61,7 @@ def flag(option: str, value: Any) -> bool:
         return True
     if text in ("false", "0", "no", "off", "none"):
         return False
-    raise RequestError(f"{option} is True or False, not {value!r}")
+    raise UsageError(f"{option} is True or False, not {value!r}")
 
 
 def share(option: str, value: Any) -> float:
@@ -69,7 +69,7 @@ def share(option: str, value: Any) -> float:
     match = re.fullmatch(r"\s*(\d+(?:\.\d+)?|\.\d+)\s*(%?)\s*", str(value))
     found = float(match[1]) / (100 if match[2] else 1) if match is not None else -1.0
     if not 0 <= found <= 1:
-        raise RequestError(f"{option} is a share from 0 to 1 such as 0.05, not {value!r}")
+        raise UsageError(f"{option} is a share from 0 to 1 such as 0.05, not {value!r}")
     return found
 
 

@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from memoflow.backends import Backend, Memory, Place
-from memoflow.errors import NotFoundError, RequestError
+from memoflow.backends import Backend, BlobLocation, Memory
+from memoflow.errors import NotFoundError, UsageError
 
 
 class BackendContract:
@@ -204,27 +204,27 @@ class BackendContract:
     def test_what_another_backend_has_is_adopted(self, backend: Backend) -> None:
         other = Memory()
         other.write("there", b"data")
-        assert backend.adopt("here/it", Place(other, "there")) is True
+        assert backend.adopt("here/it", BlobLocation(other, "there")) is True
         assert backend.read("here/it") == b"data"
-        assert backend.adopt("here/it", Place(other, "there")) is False
+        assert backend.adopt("here/it", BlobLocation(other, "there")) is False
 
     def test_what_lies_elsewhere_in_it_is_adopted(self, backend: Backend) -> None:
         backend.write("there", b"data")
-        assert backend.adopt("here/it", Place(backend, "there")) is True
+        assert backend.adopt("here/it", BlobLocation(backend, "there")) is True
         assert backend.read("here/it") == b"data"
 
     def test_adoption_of_what_is_gone_is_an_error(self, backend: Backend) -> None:
         with pytest.raises(NotFoundError):
-            backend.adopt("here", Place(backend, "gone"))
+            backend.adopt("here", BlobLocation(backend, "gone"))
         assert backend.read("here") is None
 
     @pytest.mark.parametrize(
         "name", ["", "/a", "a//b", "a/", "../a", "a/../b", ".a", "a/.b", "a\0"]
     )
     def test_a_name_that_could_leave_or_hide_is_refused(self, backend: Backend, name: str) -> None:
-        with pytest.raises(RequestError):
+        with pytest.raises(UsageError):
             backend.write(name, b"")
-        with pytest.raises(RequestError):
+        with pytest.raises(UsageError):
             backend.read(name)
 
     def test_odd_names_are_kept(self, backend: Backend) -> None:

@@ -11,7 +11,7 @@ from typing import Any, BinaryIO
 
 import pytest
 
-from memoflow.backends import Backend, Found, Place
+from memoflow.backends import Backend, BlobLocation, Found
 from memoflow.errors import BackendUnavailableError
 
 
@@ -96,7 +96,7 @@ class Faulty:
         self._is_written(name)
         return self._call("write", write)
 
-    def adopt(self, name: str, source: Path | Place) -> bool:
+    def adopt(self, name: str, source: Path | BlobLocation) -> bool:
         return self._call("write", lambda half: self.backend.adopt(name, source))
 
     def path(self, name: str) -> Path | None:

@@ -13,7 +13,7 @@ from memoflow.backends import Local
 from memoflow.errors import BackendUnavailableError
 from memoflow.flow import references
 from memoflow.flow.cards.journal import Journal
-from memoflow.flow.checkpoint.checkpointer import Checkpointer, Options
+from memoflow.flow.checkpoint.checkpointer import Checkpointer, CheckpointOptions
 from memoflow.flow.task.identity import Identity
 from memoflow.kinds import checkpoint
 from memoflow.kinds.legacy import Legacy
@@ -112,7 +112,9 @@ def task_of(
     where: Any = Elsewhere(store, str(work.parent), f"{work.parent}/store")
     _, step, scope, identifier = SERIES.parts[1:]
     identity = Identity("Train", step, scope, identifier, PATHSPEC, PATHSPEC, attempt)
-    return Task(Checkpointer(where, identity, Options(**options), Journal()), backend, work)
+    return Task(
+        Checkpointer(where, identity, CheckpointOptions(**options), Journal()), backend, work
+    )
 
 
 def stored(folder: Path) -> list[str]:

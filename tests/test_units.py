@@ -4,7 +4,7 @@ from datetime import timedelta
 
 import pytest
 
-from memoflow.errors import RequestError
+from memoflow.errors import UsageError
 from memoflow.units import age, duration, readable, size, span
 
 
@@ -27,7 +27,7 @@ def test_times_that_are_understood(text, expected):
     "text", ["", "soon", "30", 30, 0, True, None, "-1d", "1y", "0d", timedelta(0), "9" * 40 + "d"]
 )
 def test_times_that_are_none_are_named_in_the_error(text):
-    with pytest.raises(RequestError, match="ttl"):
+    with pytest.raises(UsageError, match="ttl"):
         duration("ttl", text)
 
 
@@ -51,14 +51,14 @@ def test_sizes_that_are_understood(text, expected):
     "text", ["", "much", "-1", "5 parsecs", "GB", "5i", None, True, "9" * 400 + "GB"]
 )
 def test_sizes_that_are_none_are_named_in_the_error(text):
-    with pytest.raises(RequestError, match="--max-size"):
+    with pytest.raises(UsageError, match="--max-size"):
         size("--max-size", text)
 
 
 @pytest.mark.parametrize("text", ["50", "0", " 7 ", "1.5", 50, 0])
 def test_a_size_without_a_unit_is_refused_with_what_to_say(text):
     number = str(text).strip()
-    with pytest.raises(RequestError, match=f"say {number}B, {number}MB or {number}GB"):
+    with pytest.raises(UsageError, match=f"say {number}B, {number}MB or {number}GB"):
         size("--max-size", text)
 
 

@@ -31,7 +31,7 @@ from memoflow.errors import (
     BackendError,
     BackendUnavailableError,
     NotFoundError,
-    RequestError,
+    UsageError,
 )
 
 _BATCH = 256  # names in one request to delete
@@ -162,7 +162,7 @@ class Azure(Bucket):
                 name = each.name[len(self.prefix) :]
                 if _is_folder(each):
                     continue
-                with suppress(RequestError):  # Not of our making.
+                with suppress(UsageError):  # Not of our making.
                     modified = each.last_modified.timestamp()
                     yield Found(check_name(name), each.size, modified, each.etag)
 

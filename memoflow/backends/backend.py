@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import BinaryIO, NamedTuple, Protocol
 
 from memoflow.dataclass import dataclass
-from memoflow.errors import NotFoundError, RequestError
+from memoflow.errors import NotFoundError, UsageError
 
 _CHUNK_BYTES = 1 << 20
 LARGEST_READ_BYTES = 1 << 30  # at once: nothing that is read whole comes near
@@ -27,7 +27,7 @@ class Found(NamedTuple):
 
 
 @dataclass(frozen=True, slots=True)
-class Place:
+class BlobLocation:
     """Where bytes are kept: a backend, and their name in it."""
 
     backend: Backend
@@ -91,7 +91,7 @@ class Backend(Protocol):
         Each chunk is used up before the next is asked for: it may come in the same memory.
         """
 
-    def adopt(self, name: str, source: Path | Place) -> bool:
+    def adopt(self, name: str, source: Path | BlobLocation) -> bool:
         """Give a file of this machine or of a backend a second name here, unmoved if that can be.
 
         Whoever owns `source` must never write into it. False if the name is taken.
@@ -114,9 +114,9 @@ class Backend(Protocol):
 
 
 def check_name(name: str) -> str:
-    """Return the name; RequestError if it could leave the backend or hide in it."""
+    """Return the name; UsageError if it could leave the backend or hide in it."""
     if "\0" in name or any(not part or part.startswith(".") for part in name.split("/")):
-        raise RequestError(f"{name!r} cannot name anything in a backend")
+        raise UsageError(f"{name!r} cannot name anything in a backend")
     return name
 
 
@@ -125,7 +125,7 @@ def folder(prefix: str) -> str:
     return f"{check_name(prefix)}/" if prefix else ""
 
 
-def chunks_of(place: Place) -> Iterator[bytes]:
+def chunks_of(place: BlobLocation) -> Iterator[bytes]:
     """Yield what lies in a place; NotFoundError if nothing does."""
     file = place.backend.open(place.name)
     if file is None:

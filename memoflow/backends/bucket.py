@@ -31,7 +31,7 @@ from tenacity import (
     wait_random_exponential,
 )
 
-from memoflow.backends.backend import LARGEST_READ_BYTES, Found, Place, check_name, chunks_of
+from memoflow.backends.backend import LARGEST_READ_BYTES, BlobLocation, Found, check_name, chunks_of
 from memoflow.backends.failures import translated
 from memoflow.backends.spans import PART_BYTES, SPAN_BYTES, Spans, parts_of, pool
 from memoflow.dataclass import dataclass
@@ -39,7 +39,7 @@ from memoflow.errors import (
     BackendUnavailableError,
     BackendUnreachableError,
     NotFoundError,
-    RequestError,
+    UsageError,
 )
 
 _TRIES = 12
@@ -149,7 +149,7 @@ class Bucket(ABC):
             return self.write(name, bytes(first), if_absent=if_absent)
         return self.upload(name, chain([first, second], parts), if_absent=if_absent)
 
-    def adopt(self, name: str, source: Path | Place) -> bool:
+    def adopt(self, name: str, source: Path | BlobLocation) -> bool:
         if isinstance(source, Path):
             return self.write_from(name, source, if_absent=True)
         if self._size(name) is not None:
@@ -172,10 +172,10 @@ class Bucket(ABC):
         return 0  # Where the server forgets by itself what was begun and never ended.
 
     def key(self, name: str) -> str:
-        """Return what the server calls a name; RequestError if it cannot."""
+        """Return what the server calls a name; UsageError if it cannot."""
         key = self.prefix + check_name(name)
         if len(key.encode()) > self.longest_name_bytes:
-            raise RequestError(
+            raise UsageError(
                 f"{name!r} is too long for {self.service}: a key has "
                 f"{self.longest_name_bytes} bytes"
             )

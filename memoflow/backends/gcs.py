@@ -24,7 +24,7 @@ from memoflow.backends.backend import Found, check_name, folder
 from memoflow.backends.bucket import Bucket, Head, TakenError, TornError
 from memoflow.backends.gcs_failures import explained, is_no_bucket
 from memoflow.backends.spans import PART_BYTES, SPAN_BYTES, pool
-from memoflow.errors import BackendUnavailableError, NotFoundError, RequestError
+from memoflow.errors import BackendUnavailableError, NotFoundError, UsageError
 
 _LONGEST_COPY = 10_000  # requests, each of which copies a part; most copies take one
 
@@ -144,7 +144,7 @@ class Gcs(Bucket):
             page, more = self.patiently("list", prefix, partial(self._page, prefix, more))
             for each in page:
                 name = each.name[len(self.prefix) :]
-                with suppress(RequestError):  # Not of our making: a folder's marker, perhaps.
+                with suppress(UsageError):  # Not of our making: a folder's marker, perhaps.
                     modified = each.updated.timestamp()
                     yield Found(check_name(name), each.size, modified, str(each.generation))
 

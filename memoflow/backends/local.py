@@ -15,8 +15,8 @@ from typing import BinaryIO
 
 from memoflow.backends.backend import (
     LARGEST_READ_BYTES,
+    BlobLocation,
     Found,
-    Place,
     check_name,
     chunks_of,
     folder,
@@ -114,8 +114,8 @@ class Local:
                 )
         return self._write(path, source, if_absent=if_absent, durable=durable)
 
-    def adopt(self, name: str, source: Path | Place) -> bool:
-        if isinstance(source, Place):
+    def adopt(self, name: str, source: Path | BlobLocation) -> bool:
+        if isinstance(source, BlobLocation):
             there = source.backend.path(source.name)
             if there is None:
                 return self.write_from(name, chunks_of(source), if_absent=True)

@@ -12,8 +12,8 @@ from typing import BinaryIO
 
 from memoflow.backends.backend import (
     LARGEST_READ_BYTES,
+    BlobLocation,
     Found,
-    Place,
     check_name,
     chunks_of,
     folder,
@@ -87,8 +87,8 @@ class Memory:
             data = bytes(gathered)
         return self.write(name, data, if_absent=if_absent)
 
-    def adopt(self, name: str, source: Path | Place) -> bool:
-        if isinstance(source, Place):
+    def adopt(self, name: str, source: Path | BlobLocation) -> bool:
+        if isinstance(source, BlobLocation):
             return self.write_from(name, chunks_of(source), if_absent=True)
         return self.write_from(name, source, if_absent=True)
 

@@ -17,7 +17,7 @@ from memoflow.backends.backend import Found, check_name, folder
 from memoflow.backends.bucket import Bucket, Head, TakenError, TornError
 from memoflow.backends.s3_failures import explained, status_of
 from memoflow.backends.spans import SPAN_BYTES, send_all
-from memoflow.errors import BackendError, NotFoundError, RequestError
+from memoflow.errors import BackendError, NotFoundError, UsageError
 
 _LARGEST_COPY_BYTES = 5 << 30  # in one request
 _BATCH = 1000  # names in one request to delete
@@ -162,7 +162,7 @@ class S3(Bucket):
         for page in self._pages("list", prefix, "list_objects_v2", asked):
             for item in page.get("Contents", ()):
                 name = item["Key"][len(self.prefix) :]
-                with suppress(RequestError):  # Not of our making: a folder's marker, perhaps.
+                with suppress(UsageError):  # Not of our making: a folder's marker, perhaps.
                     yield Found(
                         check_name(name),
                         item["Size"],

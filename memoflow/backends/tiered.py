@@ -9,7 +9,7 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import BinaryIO
 
-from memoflow.backends.backend import LARGEST_READ_BYTES, Backend, Found, Place, chunks_of
+from memoflow.backends.backend import LARGEST_READ_BYTES, Backend, BlobLocation, Found, chunks_of
 from memoflow.backends.local import Local
 from memoflow.errors import BackendError, NotFoundError
 from memoflow.log import log
@@ -104,7 +104,7 @@ class Tiered:
         self.doubt(name)
         return self.far.write_from(name, source, if_absent=if_absent, durable=durable)
 
-    def adopt(self, name: str, source: Path | Place) -> bool:
+    def adopt(self, name: str, source: Path | BlobLocation) -> bool:
         taken = self.far.adopt(name, source)
         if taken and isinstance(source, Path) and self._is_cached(name):
             # It lies on this machine already, and is likely to be wanted here.
@@ -154,7 +154,7 @@ class Tiered:
                     if self.near.sizes([name])[0] is not None:
                         break
                 try:
-                    kept = self._keep(name, chunks_of(Place(self.far, name)))
+                    kept = self._keep(name, chunks_of(BlobLocation(self.far, name)))
                 except NotFoundError:
                     break
                 if not kept or self._is_whole(self.near, name):

@@ -11,7 +11,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import BinaryIO
 
-from memoflow.backends.backend import LARGEST_READ_BYTES, Backend, Found, Place
+from memoflow.backends.backend import LARGEST_READ_BYTES, Backend, BlobLocation, Found
 
 
 class Unconditional:
@@ -68,7 +68,7 @@ class Unconditional:
             return False
         return self._backend.write_from(name, source, durable=durable)
 
-    def adopt(self, name: str, source: Path | Place) -> bool:
+    def adopt(self, name: str, source: Path | BlobLocation) -> bool:
         if self.exists([name])[0]:
             return False
         return self._backend.adopt(name, source)

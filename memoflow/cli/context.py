@@ -13,7 +13,7 @@ from memoflow.store import Store
 
 
 @dataclass
-class Asked:
+class CommandContext:
     """Which store is meant.
 
     `flow` is the context object of Metaflow's that `python flow.py memo` was called with, None for

@@ -7,7 +7,7 @@ from typing import Any
 import click
 
 from memoflow.cli.answer import ERROR, Answer, Verb
-from memoflow.cli.context import Asked
+from memoflow.cli.context import CommandContext
 from memoflow.cli.table import show_table
 from memoflow.store.open import cache_folder, settings
 
@@ -23,18 +23,18 @@ _PREFIX = "METAFLOW_MEMOFLOW_"
     },
 )
 @click.pass_obj
-def doctor(asked: Asked) -> Answer:
+def doctor(asked: CommandContext) -> Answer:
     """Check settings, versions, permissions, clock, file system and what the server can do.
 
     Writes a file under a name of its own to the store, and deletes it. Exits with 1 if anything is
     in trouble: then results or saves are lost; a warning costs time or space.
     """
     # Here, since no other verb needs what it imports.
-    from memoflow.store.check.doctor import Verdict, examine
+    from memoflow.store.check.doctor import Severity, examine
 
     checks = examine(asked.backend, settings=_settings(), cache=cache_folder())
     verdicts = {check.verdict for check in checks}
-    worst = max(verdicts, key=list(Verdict).index, default=Verdict.FINE)
+    worst = max(verdicts, key=list(Severity).index, default=Severity.FINE)
 
     def data() -> dict[str, Any]:
         rows = [
@@ -52,7 +52,7 @@ def doctor(asked: Asked) -> Answer:
         rows = [(check.verdict.value, check.name, check.what, check.advice) for check in checks]
         show_table(("verdict", "name", "found", "advice"), rows)
 
-    return Answer(data, show, ERROR if worst is Verdict.TROUBLE else 0)
+    return Answer(data, show, ERROR if worst is Severity.TROUBLE else 0)
 
 
 def _settings() -> dict[str, str]:

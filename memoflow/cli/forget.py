@@ -8,10 +8,10 @@ import click
 
 from memoflow.cli import removal
 from memoflow.cli.answer import Answer, Verb
-from memoflow.cli.context import Asked
+from memoflow.cli.context import CommandContext
 from memoflow.cli.listing import Listed, complete, some
 from memoflow.display import printable
-from memoflow.errors import RequestError
+from memoflow.errors import UsageError
 from memoflow.kinds import card, evicted, memo, retention
 from memoflow.store import Store
 from memoflow.units import readable
@@ -35,7 +35,7 @@ _NAMED = 10
 @removal.yes_option
 @click.pass_obj
 def forget(
-    asked: Asked,
+    asked: CommandContext,
     *,
     names: tuple[str, ...],
     all_of_them: bool,
@@ -110,7 +110,7 @@ def _refuse_protected(store: Store, chosen: list[Listed]) -> None:
         lines = [f"  {each.key}" for each in held[:_NAMED]]
         if len(held) > _NAMED:
             lines.append(f"  and {len(held) - _NAMED} more")
-        raise RequestError(
+        raise UsageError(
             "\n".join(
                 [
                     "runs resume from these, or results refer to them; nothing was forgotten; "

@@ -47,7 +47,7 @@ def memo(ctx: Any, words: tuple[str, ...]) -> None:
 
 def _pass_on(words: tuple[str, ...], name: str, flow: Any) -> None:
     # Here, since Metaflow imports this module for other commands, too.
-    from memoflow.cli.context import Asked
+    from memoflow.cli.context import CommandContext
     from memoflow.cli.main import main
 
-    main(list(words), prog_name=name, obj=Asked(flow=flow))
+    main(list(words), prog_name=name, obj=CommandContext(flow=flow))

@@ -12,8 +12,8 @@ import click
 from memoflow import owned
 from memoflow.cli import removal
 from memoflow.cli.answer import Answer, Verb
-from memoflow.cli.context import Asked
-from memoflow.errors import RequestError
+from memoflow.cli.context import CommandContext
+from memoflow.errors import UsageError
 from memoflow.kinds import retention
 from memoflow.names import Ref
 from memoflow.store.gc.eviction import Evicted
@@ -29,7 +29,7 @@ def _parsed_by(parse: Callable[[str, Any], Any]) -> Callable[..., Any]:
     def callback(ctx: click.Context, param: click.Parameter, value: str | None) -> Any:
         try:
             return None if value is None else parse(param.opts[0], value)
-        except RequestError as error:
+        except UsageError as error:
             raise click.BadParameter(str(error), ctx, param) from None
 
     return callback
@@ -76,7 +76,7 @@ def _parsed_by(parse: Callable[[str, Any], Any]) -> Callable[..., Any]:
 @removal.yes_option
 @click.pass_obj
 def gc(
-    asked: Asked,
+    asked: CommandContext,
     *,
     older_than: timedelta | None,
     max_size: int | None,

@@ -8,11 +8,11 @@ from pathlib import Path
 import click
 
 from memoflow.cli.answer import Answer, Verb
-from memoflow.cli.context import Asked
+from memoflow.cli.context import CommandContext
 from memoflow.cli.listing import Listed, complete, one
 from memoflow.cli.table import count
 from memoflow.display import printable
-from memoflow.errors import NotFoundError, RequestError
+from memoflow.errors import NotFoundError, UsageError
 from memoflow.kinds import memo
 from memoflow.objects import Manifest
 from memoflow.store import Store
@@ -37,7 +37,9 @@ from memoflow.units import readable
 )
 @click.option("--force", is_flag=True, help="Replace files that are there already.")
 @click.pass_obj
-def get(asked: Asked, *, name: str, path: str | None, into: Path | None, force: bool) -> Answer:
+def get(
+    asked: CommandContext, *, name: str, path: str | None, into: Path | None, force: bool
+) -> Answer:
     """Write the files of an entry, or of it the file or folder PATH, to a directory.
 
     What a memoized step left are artifacts of Metaflow's. They are not unpickled: pickles run code.
@@ -46,12 +48,12 @@ def get(asked: Asked, *, name: str, path: str | None, into: Path | None, force: 
     found = one(asked.store, name)
     manifest = asked.store.manifest(found.ref)
     if memo.is_result(found.ref.key) and path is None:
-        raise RequestError(_no_files(asked.store, found))
+        raise UsageError(_no_files(asked.store, found))
     paths = _chosen(found, manifest, path)
     target = into if into is not None else Path("-".join(filter(None, _words(found))))
     there = [each for each in paths if os.path.lexists(target / each)]
     if there and not force:
-        raise RequestError(
+        raise UsageError(
             f"{target / there[0]} is there already; name another directory with --into, or replace "
             "it with --force"
         )

@@ -8,9 +8,9 @@ from typing import Any, NamedTuple
 
 import click
 
-from memoflow.cli.context import Asked
+from memoflow.cli.context import CommandContext
 from memoflow.errors import BadKeyError, MemoflowError, NotFoundError
-from memoflow.index import Entry
+from memoflow.index import IndexEntry
 from memoflow.kinds import checkpoint, hub, memo, retention
 from memoflow.names import Key, Ref
 from memoflow.store import Store
@@ -39,7 +39,7 @@ class AmbiguousError(click.UsageError):
 class Listed(NamedTuple):
     """An entry, as `ls` shows it. Its `id` is the beginning of its ref's digest."""
 
-    entry: Entry
+    entry: IndexEntry
     id: str
     key: str
 
@@ -149,7 +149,7 @@ def listed(store: Store) -> list[Listed]:
     return of_entries(entries(store))
 
 
-def of_entries(everything: Mapping[str, Entry]) -> list[Listed]:
+def of_entries(everything: Mapping[str, IndexEntry]) -> list[Listed]:
     """Return what people saved of all that `entries` found."""
     found = {key: each for key, each in everything.items() if retention.is_entry(each.ref.key)}
     digests = [entry.ref.digest.hex for entry in found.values()]
@@ -215,7 +215,7 @@ def some(store: Store, texts: Iterable[str], *, all_of_them: bool) -> list[Liste
 def complete(ctx: click.Context, param: click.Parameter, incomplete: str) -> list[str]:
     """Return the keys that begin so, as this machine's index knows them."""
     try:
-        known = Asked(ctx.find_root().params.get("root")).store.index.entries()
+        known = CommandContext(ctx.find_root().params.get("root")).store.index.entries()
     except MemoflowError:
         return []  # Whoever presses a key is not to read why.
     return [
@@ -237,7 +237,7 @@ def _by_key(store: Store, text: str) -> Listed | None:
     # Its own folder alone: that is a listing of one entry.
     remembered = store.index.entries(Key.of(*key.parts[:-1])).get(text)
     used = remembered.used if remembered is not None else ref.created
-    return Listed(Entry(ref, used), ref.digest.hex[:_SHOWN_ID], text)
+    return Listed(IndexEntry(ref, used), ref.digest.hex[:_SHOWN_ID], text)
 
 
 def _length_of_ids(digests: list[str]) -> int:

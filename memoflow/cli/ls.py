@@ -8,7 +8,7 @@ from typing import Any
 import click
 
 from memoflow.cli.answer import Answer, Verb
-from memoflow.cli.context import Asked
+from memoflow.cli.context import CommandContext
 from memoflow.cli.listing import COLUMNS, FIELDS, SHORT_COLUMNS, Listed, complete, listed, matching
 from memoflow.cli.table import count, show_table
 from memoflow.store import Store
@@ -40,7 +40,7 @@ _SCREENFUL = 200
 @click.option("--limit", type=click.IntRange(0), help="List no more than that; 0: all.")
 @click.pass_obj
 def ls(
-    asked: Asked, *, names: tuple[str, ...], kind: str | None, sort: str, limit: int | None
+    asked: CommandContext, *, names: tuple[str, ...], kind: str | None, sort: str, limit: int | None
 ) -> Answer:
     """List what is in the store: results, checkpoints, models and snapshots of the Hub.
 

@@ -12,7 +12,7 @@ import click
 from memoflow import __version__
 from memoflow.cli.answer import DAMAGE, ERROR
 from memoflow.cli.completion import completion
-from memoflow.cli.context import Asked
+from memoflow.cli.context import CommandContext
 from memoflow.cli.doctor import doctor
 from memoflow.cli.forget import forget
 from memoflow.cli.gc import gc
@@ -70,8 +70,8 @@ def main(ctx: click.Context, root: str | None) -> None:
     Exit codes: 0 done, 1 an error, 2 not understood, 3 damage found, 4 not all could
     be read.
     """
-    asked = ctx.obj if isinstance(ctx.obj, Asked) else Asked()
-    ctx.obj = asked if root is None else Asked(root, asked.flow)
+    asked = ctx.obj if isinstance(ctx.obj, CommandContext) else CommandContext()
+    ctx.obj = asked if root is None else CommandContext(root, asked.flow)
 
 
 for verb in (ls, show, why, get, forget, gc, verify, stats, report, reindex, doctor, completion):

@@ -5,7 +5,7 @@ from __future__ import annotations
 import click
 
 from memoflow.cli.answer import Answer, Verb
-from memoflow.cli.context import Asked
+from memoflow.cli.context import CommandContext
 
 
 @click.command(
@@ -17,7 +17,7 @@ from memoflow.cli.context import Asked
     },
 )
 @click.pass_obj
-def reindex(asked: Asked) -> Answer:
+def reindex(asked: CommandContext) -> Answer:
     """Bring this machine's index in line with the store.
 
     Nobody needs to: what the index does not know is looked up. But all at once is quicker.

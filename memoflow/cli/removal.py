@@ -10,7 +10,7 @@ import click
 
 from memoflow.cli.listing import of_entries
 from memoflow.cli.table import count, show_table
-from memoflow.index import Entry
+from memoflow.index import IndexEntry
 from memoflow.kinds import retention
 from memoflow.names import Ref
 from memoflow.units import readable
@@ -44,7 +44,7 @@ def show_by_kind(refs: Sequence[Ref]) -> None:
 def show_each(refs: Sequence[Ref], reasons: Sequence[str] = ()) -> None:
     """Print entries, a row each, and why they go; on a terminal the first of them."""
     on_terminal = sys.stdout.isatty()
-    listed = of_entries({str(ref.key): Entry(ref, ref.created) for ref in refs})
+    listed = of_entries({str(ref.key): IndexEntry(ref, ref.created) for ref in refs})
     rows = [
         [each.id, each.kind, each.where, readable(each.ref.size_bytes), why or each.what]
         + [each.key] * (not on_terminal)

@@ -17,7 +17,7 @@ from metaflow.plugins.cards.card_modules.basic import SectionComponent
 
 from memoflow.cli.listing import Listed
 from memoflow.cli.stats import Stats, collect
-from memoflow.errors import RequestError
+from memoflow.errors import UsageError
 from memoflow.flow.cards.card_html import alone
 from memoflow.flow.memo import last_misses
 from memoflow.flow.memo.decision import Decision
@@ -59,14 +59,14 @@ td { white-space: nowrap; }
 def write_report(store: Store, path: Path) -> None:
     """Write the report of a store to a file, over what is there.
 
-    RequestError if it cannot be written.
+    UsageError if it cannot be written.
     """
     now = datetime.now(timezone.utc)
     html = page(collect(store), store.index.days(), store=store, now=now)
     try:
         path.write_text(html, encoding="utf-8")
     except OSError as error:
-        raise RequestError(f"cannot write the report to {path}: {error.strerror}") from error
+        raise UsageError(f"cannot write the report to {path}: {error.strerror}") from error
 
 
 def page(figures: Stats, days: Sequence[Day], *, store: Store, now: datetime) -> str:

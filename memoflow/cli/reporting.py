@@ -7,7 +7,7 @@ from pathlib import Path
 import click
 
 from memoflow.cli.answer import Answer, Verb
-from memoflow.cli.context import Asked
+from memoflow.cli.context import CommandContext
 
 
 @click.command(cls=Verb, fields={"html": "the file that was written"})
@@ -18,7 +18,7 @@ from memoflow.cli.context import Asked
     help="The file to write, over what is there.",
 )
 @click.pass_obj
-def report(asked: Asked, *, html: Path) -> Answer:
+def report(asked: CommandContext, *, html: Path) -> Answer:
     """Write a page of charts: time saved by day, size by kind, hits by step.
 
     It is one file, and needs nothing else to be looked at.

@@ -9,7 +9,7 @@ import click
 
 from memoflow.cli import detail
 from memoflow.cli.answer import Answer, Verb
-from memoflow.cli.context import Asked
+from memoflow.cli.context import CommandContext
 from memoflow.cli.listing import FIELDS, Listed, complete, one
 from memoflow.cli.table import show_facts, show_table
 from memoflow.objects import File
@@ -35,7 +35,7 @@ _MOST_FILES = 50
 )
 @click.argument("name", shell_complete=complete)
 @click.pass_obj
-def show(asked: Asked, *, name: str) -> Answer:
+def show(asked: CommandContext, *, name: str) -> Answer:
     """Show an entry: where it came from, what determined it, and the files it has.
 
     NAME is as for ls, and must stand for one entry.

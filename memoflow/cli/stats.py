@@ -9,7 +9,7 @@ from typing import Any
 import click
 
 from memoflow.cli.answer import Answer, Verb
-from memoflow.cli.context import Asked
+from memoflow.cli.context import CommandContext
 from memoflow.cli.listing import SHORT_COLUMNS, Listed, of_entries
 from memoflow.cli.table import show_facts, show_table
 from memoflow.dataclass import dataclass
@@ -126,7 +126,7 @@ _HELD = "objects of name, entries, size_bytes and new_bytes"
     },
 )
 @click.pass_obj
-def stats(asked: Asked) -> Answer:
+def stats(asked: CommandContext) -> Answer:
     """Show what memoized steps saved, and what the store takes up.
 
     Hits, misses and uses are those that this machine has seen. Adopted artifacts share their bytes

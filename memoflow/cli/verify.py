@@ -9,7 +9,7 @@ from typing import Any
 import click
 
 from memoflow.cli.answer import DAMAGE, UNREAD, Answer, Verb
-from memoflow.cli.context import Asked
+from memoflow.cli.context import CommandContext
 from memoflow.cli.table import show_table
 from memoflow.errors import IntegrityError, NotFoundError
 from memoflow.store.check.verification import Problem
@@ -33,7 +33,7 @@ from memoflow.store.open import open_hurt
     help="Fetch what another tier has; set the rest aside and forget what needs it.",
 )
 @click.pass_obj
-def verify(asked: Asked, *, read_data: bool, repair: bool) -> Answer:
+def verify(asked: CommandContext, *, read_data: bool, repair: bool) -> Answer:
     """Look for what is lost or damaged before it is needed; exit with 3 if anything is.
 
     With 4 if all that could be read is whole, and some could not: nothing is done about that.
@@ -86,7 +86,7 @@ def _text(value: Any) -> str:
     return "" if value is None else str(value)
 
 
-def _problems(asked: Asked, *, read_data: bool, repair: bool) -> list[Problem]:
+def _problems(asked: CommandContext, *, read_data: bool, repair: bool) -> list[Problem]:
     try:
         store = asked.store
     except (NotFoundError, IntegrityError):

@@ -7,7 +7,7 @@ from typing import Any
 import click
 
 from memoflow.cli.answer import Answer, Verb
-from memoflow.cli.context import Asked
+from memoflow.cli.context import CommandContext
 from memoflow.display import printable
 
 
@@ -24,7 +24,7 @@ from memoflow.display import printable
 )
 @click.argument("names", nargs=-1, metavar="[NAME]...")
 @click.pass_obj
-def why(asked: Asked, *, names: tuple[str, ...]) -> Answer:
+def why(asked: CommandContext, *, names: tuple[str, ...]) -> Answer:
     """Tell why a task was a hit or a miss, and what differs from the nearest earlier result.
 
     NAME is a task: Sweep/18/fit/31, or Sweep/18/fit where that is one task. As `python flow.py memo

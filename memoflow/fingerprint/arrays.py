@@ -6,7 +6,7 @@ import sys
 from collections.abc import Iterator
 from typing import Any
 
-from memoflow.fingerprint.encoding import Encoder, Handler
+from memoflow.fingerprint.encoding import EncoderInterface, Handler
 from memoflow.fingerprint.sparse import sparse_handler
 from memoflow.fingerprint.tables import arrow_content, table_handler
 from memoflow.fingerprint.tensors import tensor_handler
@@ -38,7 +38,7 @@ def array_handler(kind: type) -> Handler | None:
     return tensor_handler(kind) or sparse_handler(kind) or table_handler(kind)
 
 
-def _ndarray(encoder: Encoder, value: Any) -> bytes:
+def _ndarray(encoder: EncoderInterface, value: Any) -> bytes:
     np: Any = sys.modules["numpy"]
 
     kind = type(value)
@@ -52,7 +52,7 @@ def _ndarray(encoder: Encoder, value: Any) -> bytes:
     return encoder.node(b"ndarray", pieces)
 
 
-def _ndarray_content(encoder: Encoder, plain: Any) -> bytes:
+def _ndarray_content(encoder: EncoderInterface, plain: Any) -> bytes:
     dtype = plain.dtype
     header = encoder.encode((dtype.str, dtype.name, plain.shape))
     if dtype.names is not None:
@@ -89,13 +89,13 @@ def _raw(plain: Any) -> Iterator[Any]:
             yield chunk.reshape(-1).view(np.uint8)
 
 
-def _numpy_scalar(encoder: Encoder, value: Any) -> bytes:
+def _numpy_scalar(encoder: EncoderInterface, value: Any) -> bytes:
     np: Any = sys.modules["numpy"]
 
     return encoder.node(b"scalar", (_ndarray_content(encoder, np.asarray(value)),))
 
 
-def _masked(encoder: Encoder, value: Any) -> bytes:
+def _masked(encoder: EncoderInterface, value: Any) -> bytes:
     np: Any = sys.modules["numpy"]
 
     mask = np.ma.getmaskarray(value)
@@ -115,7 +115,7 @@ def _clear(data: Any, mask: Any) -> None:
         _clear(data[name], mask[name])
 
 
-def _frame(encoder: Encoder, value: Any) -> bytes:
+def _frame(encoder: EncoderInterface, value: Any) -> bytes:
     pieces = [
         encoder.named(type(value)),
         encoder.encode(value.index),
@@ -132,33 +132,33 @@ def _frame(encoder: Encoder, value: Any) -> bytes:
     return encoder.node(b"frame", pieces)
 
 
-def _series(encoder: Encoder, value: Any) -> bytes:
+def _series(encoder: EncoderInterface, value: Any) -> bytes:
     pieces = encoder.encode(value.index), _labels(encoder, value), _column(encoder, value.array)
     return encoder.node(
         b"series", (encoder.named(type(value)), encoder.encode(value.name), *pieces)
     )
 
 
-def _labels(encoder: Encoder, value: Any) -> bytes:
+def _labels(encoder: EncoderInterface, value: Any) -> bytes:
     """Encode what a frame or series carries besides its data."""
     labels = {"attrs": dict(value.attrs), "unique": value.flags.allows_duplicate_labels}
     labels |= {name: getattr(value, name, None) for name in value._metadata if name != "_name"}
     return encoder.attributes(labels)
 
 
-def _index(encoder: Encoder, value: Any) -> bytes:
+def _index(encoder: EncoderInterface, value: Any) -> bytes:
     names = encoder.encode([*value.names, getattr(value, "freqstr", None)])
     return encoder.node(
         b"index", (encoder.named(type(value)), names, _column(encoder, value.array))
     )
 
 
-def _multi_index(encoder: Encoder, value: Any) -> bytes:
+def _multi_index(encoder: EncoderInterface, value: Any) -> bytes:
     levels = (encoder.encode(value.get_level_values(i)) for i in range(value.nlevels))
     return encoder.node(b"multiindex", (encoder.named(type(value)), *levels))
 
 
-def _column(encoder: Encoder, value: Any) -> bytes:
+def _column(encoder: EncoderInterface, value: Any) -> bytes:
     pd: Any = sys.modules["pandas"]
 
     arrays = pd.arrays
@@ -189,7 +189,7 @@ def _column(encoder: Encoder, value: Any) -> bytes:
     return encoder.node(b"extension", (*header, encoder.encode(data)))
 
 
-def _on_arrow(encoder: Encoder, value: Any) -> bytes:
+def _on_arrow(encoder: EncoderInterface, value: Any) -> bytes:
     """Encode a column that pandas keeps as an array of pyarrow's, whatever chunks it is in."""
     dtype = value.dtype
     array = value.__arrow_array__()

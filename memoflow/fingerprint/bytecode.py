@@ -8,7 +8,7 @@ from types import CodeType
 from typing import Any
 
 from memoflow.fingerprint.parts import digest_of
-from memoflow.fingerprint.reads import Chain, Import, Reads
+from memoflow.fingerprint.reads import Chain, Import, NamesRead
 
 # There for the interpreter's sake or for tracing: they come and go with lines and versions.
 _NOISE = frozenset({"NOP", "CACHE", "EXTENDED_ARG", "RESUME", "PRECALL"})
@@ -54,15 +54,15 @@ def _instructions(code: CodeType) -> list[dis.Instruction]:
     return [each for i, each in enumerate(instructions) if i not in labels]
 
 
-def bytecode_reads(code: CodeType) -> Reads:
+def bytecode_reads(code: CodeType) -> NamesRead:
     """Return what a code object reads; what cannot be told is taken to be read."""
-    reads = Reads(escapes=True)
+    reads = NamesRead(escapes=True)
     _collect(code, reads)
     reads.names |= {(name,) for name in code.co_freevars}
     return reads
 
 
-def _collect(code: CodeType, reads: Reads) -> None:
+def _collect(code: CodeType, reads: NamesRead) -> None:
     instructions = _instructions(code)
     module: tuple[str, int] = "", 0
     for i, instruction in enumerate(instructions):

@@ -11,14 +11,14 @@ from typing import Any
 
 from memoflow.errors import NoFingerprintError
 from memoflow.fingerprint import source
-from memoflow.fingerprint.code_unit import Body, meanings
+from memoflow.fingerprint.code_unit import CodeUnit, meanings
 from memoflow.fingerprint.literals import kept
 from memoflow.fingerprint.members import Members
 from memoflow.fingerprint.modules import find, place_named
 from memoflow.fingerprint.name_resolution import follow_import, follow_names
 from memoflow.fingerprint.ownership import LIBRARIES, functions_of, owner_of_class, users_functions
 from memoflow.fingerprint.parts import digest_of
-from memoflow.fingerprint.reads import Reads, bound_by, reads_of
+from memoflow.fingerprint.reads import NamesRead, bound_by, reads_of
 from memoflow.fingerprint.source import syntax_digest
 from memoflow.fingerprint.walk import Walk
 from memoflow.fingerprint.written import WrittenClass, written_class
@@ -83,7 +83,7 @@ def _body(walk: Walk, cls: type, token: str) -> str:
     where = os.path.basename(written.path) + (f":{node.lineno}" if node else "")
     shown = cls.__qualname__.replace("<locals>.", "")
     within = dict(vars(cls)) | dict.fromkeys(written.assigned)
-    body = Body(
+    body = CodeUnit(
         shown, written.module, written.namespace, {}, written.path, where, True, within=within
     )
     held = {f"base {i}": walk.value(base, shown) for i, base in enumerate(cls.__bases__)}
@@ -116,7 +116,7 @@ def _body(walk: Walk, cls: type, token: str) -> str:
     return digest_of(syntax, names).hex
 
 
-def _reads(written: WrittenClass, taken: Collection[str]) -> Reads:
+def _reads(written: WrittenClass, taken: Collection[str]) -> NamesRead:
     """Return what a class statement reads itself, besides what its functions read.
 
     The values that its body gives to the names in `taken` count by what they came to.

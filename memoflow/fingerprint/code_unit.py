@@ -14,7 +14,7 @@ MISSING = object()
 
 
 @dataclass(frozen=True)
-class Body:
+class CodeUnit:
     """Where a piece of code looks its names up, and how it is shown."""
 
     shown: str

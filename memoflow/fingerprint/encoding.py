@@ -28,7 +28,7 @@ def class_name(cls: type) -> str:
     return f"{cls.__module__}:{cls.__qualname__}"
 
 
-class Opaque(Protocol):
+class OpaqueInterface(Protocol):
     """Lets objects that cannot be encoded count by their class."""
 
     def may(self, cls: type) -> bool:
@@ -38,11 +38,11 @@ class Opaque(Protocol):
         """Return what an object counts by, and note that it does."""
 
 
-class Encoder(Protocol):
+class EncoderInterface(Protocol):
     """What of `values.Encoder` is needed to encode one kind of values."""
 
     live: bool
-    opaque: Opaque | None
+    opaque: OpaqueInterface | None
 
     def encode(self, value: Any) -> bytes: ...
     def node(self, tag: bytes, pieces: Iterable[bytes]) -> bytes: ...

@@ -9,13 +9,13 @@ from collections.abc import Mapping
 from typing import Any
 
 from memoflow.dataclass import dataclass
-from memoflow.fingerprint.code_unit import Body, cells_of, meanings
+from memoflow.fingerprint.code_unit import CodeUnit, cells_of, meanings
 from memoflow.fingerprint.literals import kept
-from memoflow.fingerprint.modules import Place, find, place_named
+from memoflow.fingerprint.modules import ModuleLocation, find, place_named
 from memoflow.fingerprint.name_resolution import follow_import, follow_loaded, follow_names
 from memoflow.fingerprint.ownership import LIBRARIES, owner_of, owner_of_function
 from memoflow.fingerprint.parts import digest_of
-from memoflow.fingerprint.reads import Reads, reads_of_function
+from memoflow.fingerprint.reads import NamesRead, reads_of_function
 from memoflow.fingerprint.self_attributes import asked_of_inputs, follow_self
 from memoflow.fingerprint.source import function_source, syntax_digest
 from memoflow.fingerprint.values import CODE_TYPES
@@ -36,7 +36,7 @@ def follow_function(walk: Walk, f: types.FunctionType) -> str:
     if owner in LIBRARIES:
         token = f"ours:{qualname}" if owner == "ours" else f"{module}:{qualname}"
         if owner == "installed":
-            walk.package(Place(module, owner, path))
+            walk.package(ModuleLocation(module, owner, path))
         walk.tokens[id(f)] = token
         return _of_library(walk, f, token)
     token = f"{module}:{qualname}{_other_name(walk, f)}"
@@ -114,7 +114,7 @@ def _body(
     bound = owner is not None and not isinstance(owner.__dict__.get(f.__name__), staticmethod)
     cls = find(f.__module__, f.__qualname__.rpartition(".")[0])
     within: Mapping[str, Any] = vars(cls) if isinstance(cls, type) else {}
-    body = Body(shown, module, f.__globals__, cells_of(f), path, where, within=within)
+    body = CodeUnit(shown, module, f.__globals__, cells_of(f), path, where, within=within)
     made = _made_of(walk, f, path, shown, bound=bound)
     syntax, reads = kept(made.text, made.syntax, walk.mask), made.reads
     walk.add("code", f"{shown}()", digest_of(token, syntax), where, source=made.text)
@@ -147,7 +147,7 @@ class _Made:
     """What a function was made of: its syntax if that is certain, else its bytecode."""
 
     syntax: str
-    reads: Reads
+    reads: NamesRead
     text: str = ""
     node: ast.AST | None = None
 
@@ -166,7 +166,7 @@ def _made_of(walk: Walk, f: types.FunctionType, path: str, shown: str, *, bound:
     return _Made(syntax, bytecode_reads(f.__code__))
 
 
-def _defaults(walk: Walk, f: types.FunctionType, body: Body, held: dict[str, str]) -> None:
+def _defaults(walk: Walk, f: types.FunctionType, body: CodeUnit, held: dict[str, str]) -> None:
     code = f.__code__
     values = f.__defaults__ or ()
     names = code.co_varnames[code.co_argcount - len(values) : code.co_argcount]

@@ -9,7 +9,7 @@ import sys
 import types
 from typing import Any
 
-from memoflow.fingerprint.encoding import Encoder, Unstable, text_bytes
+from memoflow.fingerprint.encoding import EncoderInterface, Unstable, text_bytes
 from memoflow.fingerprint.modules import find
 from memoflow.fingerprint.ownership import LIBRARIES, owner_of_class
 
@@ -21,7 +21,7 @@ _NO_POINTER = 1 << 20  # below any address
 _IDENTITIES = {"_stop_words_id": "sklearn.feature_extraction.text"}
 
 
-def reduced(encoder: Encoder, value: Any) -> bytes:
+def reduced(encoder: EncoderInterface, value: Any) -> bytes:
     """Encode what pickle would keep of an instance: its class, arguments and state."""
     if encoder.live and _is_of_library(value):
         return encoder.node(b"singleton", (encoder.named(type(value)),))
@@ -38,7 +38,7 @@ def _is_of_library(value: Any) -> bool:
     return owner_of_class(type(value)) in LIBRARIES
 
 
-def _reduced(encoder: Encoder, value: Any) -> bytes:
+def _reduced(encoder: EncoderInterface, value: Any) -> bytes:
     kind = type(value)
     reduced = reduction(value)
     if isinstance(reduced, str):
@@ -78,19 +78,19 @@ def reduction(value: Any) -> Any:
         raise Unstable(f"{kind.__module__}.{kind.__qualname__} keeps no state ({error})") from error
 
 
-def _maker(encoder: Encoder, make: Any) -> bytes:
+def _maker(encoder: EncoderInterface, make: Any) -> bytes:
     name = getattr(make, "__qualname__", None)
     if name is None or name.count("<"):
         return encoder.encode(make)
     return text_bytes(f"{make.__module__}:{name}")
 
 
-def _argument(encoder: Encoder, argument: Any) -> bytes:
+def _argument(encoder: EncoderInterface, argument: Any) -> bytes:
     # A class here says what to make: its name counts, as for any other instance, not its code.
     return encoder.named(argument) if isinstance(argument, type) else encoder.encode(argument)
 
 
-def _state(encoder: Encoder, value: Any, state: Any) -> bytes:
+def _state(encoder: EncoderInterface, value: Any, state: Any) -> bytes:
     if type(state) is dict:
         if not encoder.live and _IDENTITIES.keys().isdisjoint(state):
             meaningful = state

@@ -15,7 +15,7 @@ from typing import Any
 
 from memoflow.errors import NoFingerprintError
 from memoflow.fingerprint.arrays import array_handler
-from memoflow.fingerprint.code_unit import Body
+from memoflow.fingerprint.code_unit import CodeUnit
 from memoflow.fingerprint.encoding import Unstable
 from memoflow.fingerprint.flows import BOOKKEEPING
 from memoflow.fingerprint.modules import place_named
@@ -34,7 +34,7 @@ _PLAIN_METACLASSES = (type, abc.ABCMeta, enum.EnumMeta)
 class Members:
     """The attributes of one class of the user's."""
 
-    def __init__(self, walk: Walk, cls: type, body: Body, written: WrittenClass) -> None:
+    def __init__(self, walk: Walk, cls: type, body: CodeUnit, written: WrittenClass) -> None:
         self._walk = walk
         self._cls = cls
         self._body = body

@@ -16,7 +16,7 @@ Owner = Literal["ours", "stdlib", "installed", "user", "missing"]
 
 
 @dataclass(frozen=True, slots=True)
-class Place:
+class ModuleLocation:
     """Whose module it is and its file; `search` are the directories of a package."""
 
     name: str
@@ -25,7 +25,7 @@ class Place:
     search: tuple[str, ...] = ()
 
 
-def place_of(module: ModuleType) -> Place:
+def place_of(module: ModuleType) -> ModuleLocation:
     """Return the place of a loaded module."""
     # Not by attribute: a module's own __getattr__ is code of the user's.
     namespace = vars(module)
@@ -33,30 +33,30 @@ def place_of(module: ModuleType) -> Place:
     search = tuple(namespace.get("__path__") or ())
     name = str(namespace.get("__name__", "?"))
     if path is None and not search and namespace.get("__spec__") is None and name != "__main__":
-        return Place(name, "user")  # Made by somebody's code and not by an import.
+        return ModuleLocation(name, "user")  # Made by somebody's code and not by an import.
     return _place(name, path, search)
 
 
-def place_named(name: str) -> Place:
+def place_named(name: str) -> ModuleLocation:
     """Return the place of a module by its loaded or importable name; import nothing."""
     module = sys.modules.get(name)
     return place_of(module) if isinstance(module, ModuleType) else locate(name)
 
 
-def locate(name: str) -> Place:
+def locate(name: str) -> ModuleLocation:
     """Return where `import name` would find a module; import nothing."""
     top, *rest = name.split(".")
     if top in OURS:
-        return Place(name, "ours")
+        return ModuleLocation(name, "ours")
     if top == "__main__":
         main = sys.modules.get("__main__")
-        return place_of(main) if main is not None else Place(name, "missing")
+        return place_of(main) if main is not None else ModuleLocation(name, "missing")
     try:
         spec = importlib.util.find_spec(top)
     except (ImportError, ValueError, AttributeError):
         spec = None
     if spec is None:
-        return Place(name, "missing")
+        return ModuleLocation(name, "missing")
     path = spec.origin if spec.has_location else None
     place = _place(top, path, tuple(spec.submodule_search_locations or ()))
     for i, part in enumerate(rest, start=2):
@@ -68,7 +68,7 @@ def locate(name: str) -> Place:
     return place
 
 
-def _below(package: Place, part: str, name: str) -> Place:
+def _below(package: ModuleLocation, part: str, name: str) -> ModuleLocation:
     for directory in package.search:
         inner = os.path.join(directory, part)
         for suffix in ("/__init__.py", ".py"):
@@ -80,20 +80,20 @@ def _below(package: Place, part: str, name: str) -> Place:
         for suffix in importlib.machinery.EXTENSION_SUFFIXES:
             if os.path.isfile(inner + suffix):
                 return _place(name, inner + suffix, ())
-    return Place(name, "missing")
+    return ModuleLocation(name, "missing")
 
 
-def _place(name: str, path: str | None, search: tuple[str, ...]) -> Place:
+def _place(name: str, path: str | None, search: tuple[str, ...]) -> ModuleLocation:
     if name.partition(".")[0] in OURS:
-        return Place(name, "ours")
+        return ModuleLocation(name, "ours")
     probe = path or (os.path.join(search[0], "x") if search else None)
     if is_stdlib(name, probe):
-        return Place(name, "stdlib")
+        return ModuleLocation(name, "stdlib")
     owner: Owner = "installed" if probe is not None and site_of(probe) else "user"
-    return Place(name, owner, path or "", search)
+    return ModuleLocation(name, owner, path or "", search)
 
 
-def package_of(place: Place) -> str:
+def package_of(place: ModuleLocation) -> str:
     """Return the package that relative imports in a module start from."""
     if place.name == "__main__":
         return getattr(sys.modules.get("__main__"), "__package__", None) or ""

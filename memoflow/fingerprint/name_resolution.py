@@ -13,13 +13,13 @@ from typing import Any
 
 from memoflow.errors import NoFingerprintError
 from memoflow.fingerprint import modules, source
-from memoflow.fingerprint.code_unit import MISSING, Body, dotted
+from memoflow.fingerprint.code_unit import MISSING, CodeUnit, dotted
 from memoflow.fingerprint.flows import NAMES_OF_CLASS, TELLING
 from memoflow.fingerprint.literals import kept
 from memoflow.fingerprint.modules import place_named, place_of
 from memoflow.fingerprint.ownership import owner_of
 from memoflow.fingerprint.parts import digest_of
-from memoflow.fingerprint.reads import Chain, Reads, imports_in, reads_of
+from memoflow.fingerprint.reads import Chain, NamesRead, imports_in, reads_of
 from memoflow.fingerprint.source import syntax_digest
 from memoflow.fingerprint.source_location import written, written_in_class
 from memoflow.fingerprint.static import candidates, effects_part
@@ -34,7 +34,7 @@ _MODULE_NAMES = frozenset(
 )  # fmt: skip
 
 
-def follow_names(walk: Walk, reads: Reads, body: Body) -> dict[str, str]:
+def follow_names(walk: Walk, reads: NamesRead, body: CodeUnit) -> dict[str, str]:
     """Follow the names that are read; return their tokens."""
     held: dict[str, str] = {}
     for chain in sorted(reads.names):
@@ -44,7 +44,7 @@ def follow_names(walk: Walk, reads: Reads, body: Body) -> dict[str, str]:
     return held
 
 
-def _meaning(walk: Walk, chain: Chain, f: Body) -> str | None:
+def _meaning(walk: Walk, chain: Chain, f: CodeUnit) -> str | None:
     """Return the token of what a chain of names means to a function; follow it."""
     root, *rest = chain
     if root in f.cells:
@@ -71,7 +71,7 @@ def _meaning(walk: Walk, chain: Chain, f: Body) -> str | None:
     return follow(walk, value, name, rest, f)
 
 
-def follow(walk: Walk, value: Any, name: str, rest: list[str], f: Body) -> str | None:
+def follow(walk: Walk, value: Any, name: str, rest: list[str], f: CodeUnit) -> str | None:
     """Return the token of what `rest` means, asked of a value of this name; follow it."""
     namespace = f.namespace
     while isinstance(value, types.ModuleType):
@@ -122,7 +122,7 @@ def _follow_making(walk: Walk, name: str, namespace: Mapping[str, Any]) -> None:
     found = source.loaded(path) if path else None
     for statement in found.bindings.get(top, ()) if found else ():
         where = found.place(statement) if found else ""
-        body = Body(name, module, namespace, {}, path, where, True)
+        body = CodeUnit(name, module, namespace, {}, path, where, True)
         for chain in sorted(reads_of([statement]).names):
             # What it was made with need not have a meaning, any more than itself.
             with contextlib.suppress(NoFingerprintError):
@@ -178,13 +178,13 @@ def _made_by_library(walk: Walk, value: Any, name: str, namespace: Mapping[str, 
         filled = [node for node in found.definitions if node.name in found.registered(top)]
         for node in [*statements, *filled]:
             where = found.place(node)
-            body = Body(dotted(module, top), module, namespace, {}, found.path, where, True)
+            body = CodeUnit(dotted(module, top), module, namespace, {}, found.path, where, True)
             tokens.append(follow_statement(walk, node, body))
     token = walk.tokens[id(value)] = f"{walk.code(type(value))}({','.join(tokens)})"
     return token
 
 
-def follow_statement(walk: Walk, node: ast.stmt, body: Body) -> str:
+def follow_statement(walk: Walk, node: ast.stmt, body: CodeUnit) -> str:
     """Return the token of a statement, for a value that a library made when it ran."""
     found = source.loaded(body.path)
     origin = "changed since" if found is None or found.changed else "as loaded"
@@ -196,7 +196,7 @@ def follow_statement(walk: Walk, node: ast.stmt, body: Body) -> str:
     return f"made by {digest}"
 
 
-def _origin(walk: Walk, name: str, value: Any, f: Body) -> tuple[str, str] | None:
+def _origin(walk: Walk, name: str, value: Any, f: CodeUnit) -> tuple[str, str] | None:
     """Return (owner, dotted name) of a constant that the module of `f` imported."""
     found = source.loaded(f.path) if f.path else None
     if found is None or name not in found.imported:
@@ -218,7 +218,7 @@ def _origin(walk: Walk, name: str, value: Any, f: Body) -> tuple[str, str] | Non
     return None
 
 
-def _flow_class(walk: Walk, cls: type, rest: list[str], f: Body) -> str | None:
+def _flow_class(walk: Walk, cls: type, rest: list[str], f: CodeUnit) -> str | None:
     """Follow what is asked of a flow class by its name."""
     assert walk.flow is not None
     if not rest:
@@ -238,7 +238,7 @@ def _flow_class(walk: Walk, cls: type, rest: list[str], f: Body) -> str | None:
     return None
 
 
-def follow_loaded(walk: Walk, reads: Reads, body: Body, package: str) -> dict[str, str]:
+def follow_loaded(walk: Walk, reads: NamesRead, body: CodeUnit, package: str) -> dict[str, str]:
     """Follow what a function imports again that its module has certainly loaded.
 
     What others have put there by then is in no file that it names.
@@ -290,7 +290,7 @@ def follow_import(walk: Walk, module: str, namespace: Mapping[str, Any]) -> None
     if found.effects:
         part = effects_part(found, module, walk.mask)
         walk.parts.append(part)
-        body = Body(f"import {module}", module, namespace, {}, str(path), part.where, True)
+        body = CodeUnit(f"import {module}", module, namespace, {}, str(path), part.where, True)
         for chain in sorted(reads_of(found.effects).names):
             # Their text counts already; what they were given need not have a meaning.
             with contextlib.suppress(NoFingerprintError):

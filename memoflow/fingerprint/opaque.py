@@ -15,7 +15,7 @@ from collections.abc import Callable, Iterator
 from typing import Any
 
 from memoflow.fingerprint.encoding import class_name
-from memoflow.fingerprint.modules import Place, find
+from memoflow.fingerprint.modules import ModuleLocation, find
 from memoflow.fingerprint.ownership import LIBRARIES, owner_of, owner_of_class
 from memoflow.fingerprint.packages import OURS, providers
 from memoflow.fingerprint.parts import digest_of
@@ -36,7 +36,7 @@ class Opaque:
 
     def __init__(
         self,
-        home: Callable[[str], Place],
+        home: Callable[[str], ModuleLocation],
         code: Callable[[Any], str],
         tokens: dict[int, tuple[Any, str]],
     ) -> None:
@@ -66,7 +66,7 @@ class Opaque:
         return self._tokens[id(value)][1]
 
 
-def _described(cls: type, place: Place) -> str:
+def _described(cls: type, place: ModuleLocation) -> str:
     name = f"{cls.__module__}.{cls.__qualname__}"
     if place.owner != "installed" or not place.path:
         return name

@@ -30,7 +30,7 @@ class Import:
 
 
 @dataclass
-class Reads:
+class NamesRead:
     """What a piece of code takes from outside itself.
 
     `names` are chains such as ("np", "random", "rand"), longest known; `own` are chains of
@@ -56,18 +56,18 @@ class Reads:
     subclasses: bool = False  # whether classes are asked for those made from them
 
 
-def reads_of(nodes: Iterable[ast.AST]) -> Reads:
+def reads_of(nodes: Iterable[ast.AST]) -> NamesRead:
     """Return what these statements or expressions read."""
-    reader = _Reader(Reads())
+    reader = _NameVisitor(NamesRead())
     for node in nodes:
         reader.visit(node, _Scope(None))
     return reader.reads
 
 
-def reads_of_function(node: ast.AST, *, first: bool, decorators: bool) -> Reads:
+def reads_of_function(node: ast.AST, *, first: bool, decorators: bool) -> NamesRead:
     """Return what a function reads; with `first`, follow its first parameter."""
     assert isinstance(node, _FUNCTIONS)
-    reader = _Reader(Reads())
+    reader = _NameVisitor(NamesRead())
     reader.function(node, _Scope(None), first=first, decorated=decorators)
     return reader.reads
 
@@ -189,8 +189,8 @@ def _type_parameters(node: ast.AST) -> set[str]:
     return {parameter.name for parameter in getattr(node, "type_params", ())}
 
 
-class _Reader:
-    def __init__(self, reads: Reads) -> None:
+class _NameVisitor:
+    def __init__(self, reads: NamesRead) -> None:
         self.reads = reads
 
     def visit(self, node: ast.AST, scope: _Scope) -> None:

@@ -8,12 +8,12 @@ import types
 from collections.abc import Iterable
 from typing import Any
 
-from memoflow.fingerprint.code_unit import MISSING, Body
+from memoflow.fingerprint.code_unit import MISSING, CodeUnit
 from memoflow.fingerprint.flows import NAMES_OF_CLASS, TELLING
 from memoflow.fingerprint.modules import place_named
 from memoflow.fingerprint.name_resolution import follow
 from memoflow.fingerprint.ownership import owner_of_class
-from memoflow.fingerprint.reads import Chain, Reads
+from memoflow.fingerprint.reads import Chain, NamesRead
 from memoflow.fingerprint.source_location import written_in_class
 from memoflow.fingerprint.values import CODE_TYPES
 from memoflow.fingerprint.walk import Walk
@@ -39,7 +39,13 @@ def member(walk: Walk, value: Any) -> str | None:
 
 
 def follow_self(
-    walk: Walk, reads: Reads, owner: type, body: Body, held: dict[str, str], *, of_class: bool
+    walk: Walk,
+    reads: NamesRead,
+    owner: type,
+    body: CodeUnit,
+    held: dict[str, str],
+    *,
+    of_class: bool,
 ) -> None:
     """Follow what a method of the flow asks of `self`, or one of its class of `cls`."""
     flow = walk.flow
@@ -77,7 +83,7 @@ def follow_self(
 
 
 def _attribute(
-    walk: Walk, home: type, name: str, chain: Chain, kind: str, body: Body
+    walk: Walk, home: type, name: str, chain: Chain, kind: str, body: CodeUnit
 ) -> str | None:
     """Return the token of what a class of the flow holds by a name, or None for an input."""
     flow = walk.flow

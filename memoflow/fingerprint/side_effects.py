@@ -26,7 +26,7 @@ _TELLING = frozenset({"logging", "print", "warnings"})
 _BLOCKS = (ast.If, ast.Try, *([ast.TryStar] if hasattr(ast, "TryStar") else []))
 
 
-def acts_of(body: Iterable[ast.stmt], resolve: Resolve) -> Iterator[ast.stmt]:
+def side_effects_of(body: Iterable[ast.stmt], resolve: Resolve) -> Iterator[ast.stmt]:
     """Yield the statements of a module or class body that may act on something."""
     known: set[str] = set()
     for statement in body:
@@ -57,7 +57,7 @@ def _plain(statement: ast.stmt, resolve: Resolve, known: frozenset[str]) -> bool
             and not any(_is_users(each, resolve) for each in statement.bases)
             and all(_value(each.value, resolve) for each in statement.keywords)
             and not any(_is_users(each.value, resolve) for each in statement.keywords)
-            and not any(acts_of(statement.body, resolve))
+            and not any(side_effects_of(statement.body, resolve))
         )
     if isinstance(statement, ast.Assign):
         names = all(_is_target(each) for each in statement.targets)

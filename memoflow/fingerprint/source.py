@@ -25,7 +25,7 @@ Function = ast.FunctionDef | ast.AsyncFunctionDef | ast.Lambda
 Annotated = ast.AnnAssign
 
 
-class Source:
+class SourceFile:
     """One file as it was when it was read.
 
     `changed` says that it was written after this process began, so that what was imported from
@@ -286,15 +286,15 @@ def is_main_guard(statement: ast.stmt) -> bool:
     )
 
 
-_SOURCES: dict[str, Source | None] = {}
+_SOURCES: dict[str, SourceFile | None] = {}
 
 
-def loaded(path: str) -> Source | None:
+def loaded(path: str) -> SourceFile | None:
     """Return the source at `path` as first read in this process, or None if there is none."""
     return _SOURCES[path] if path in _SOURCES else current(path)
 
 
-def current(path: str) -> Source | None:
+def current(path: str) -> SourceFile | None:
     """Return the source at `path` as it is now, or None if it cannot be read or parsed."""
     stamp = _stamp(path)
     known = _SOURCES.get(path)
@@ -304,10 +304,10 @@ def current(path: str) -> Source | None:
         if stamp is None:
             # What a notebook ran; linecache is where it leaves the text for tracebacks.
             lines = linecache.cache.get(path, ())
-            source = Source(path, "".join(lines[2]), None) if len(lines) == 4 else None
+            source = SourceFile(path, "".join(lines[2]), None) if len(lines) == 4 else None
         else:
             with tokenize.open(path) as file:
-                source = Source(path, file.read(), stamp)
+                source = SourceFile(path, file.read(), stamp)
     except (OSError, SyntaxError, ValueError, UnicodeError):
         source = None
     _SOURCES[path] = source
@@ -322,7 +322,7 @@ def _stamp(path: str) -> tuple[int, int] | None:
     return status.st_mtime_ns, status.st_size
 
 
-def function_source(path: str, code: CodeType) -> tuple[Source, Function] | None:
+def function_source(path: str, code: CodeType) -> tuple[SourceFile, Function] | None:
     """Return the file at `path` and the syntax that `code` was made from, None unless certain."""
     source = loaded(path)
     node = source.function(code) if source else None

@@ -10,7 +10,7 @@ from typing import Any
 
 from memoflow.fingerprint import source
 from memoflow.fingerprint.reads import bound_by
-from memoflow.fingerprint.source import Source
+from memoflow.fingerprint.source import SourceFile
 
 
 def written(name: str, namespace: Mapping[str, Any], otherwise: str) -> tuple[str, str]:
@@ -33,13 +33,15 @@ def written_in_class(cls: type, name: str) -> tuple[str, str]:
     return _first(file, bound, os.path.basename(str(path or "")))
 
 
-def _file(path: object) -> Source | None:
+def _file(path: object) -> SourceFile | None:
     file = source.loaded(path) if isinstance(path, str) else None
     # What was written since need not be what made the value.
     return None if file is None or file.changed else file
 
 
-def _first(file: Source | None, statements: Sequence[ast.stmt], otherwise: str) -> tuple[str, str]:
+def _first(
+    file: SourceFile | None, statements: Sequence[ast.stmt], otherwise: str
+) -> tuple[str, str]:
     if file is None or not statements:
         return otherwise, ""
     return file.place(statements[0]), file.text(*statements)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import sys
 from typing import Any
 
-from memoflow.fingerprint.encoding import Encoder, Handler, Unstable
+from memoflow.fingerprint.encoding import EncoderInterface, Handler, Unstable
 
 # What these hold is encoded as such, or was worked out from it when it was asked for.
 _KNOWN = frozenset(
@@ -25,7 +25,7 @@ def sparse_handler(kind: type) -> Handler | None:
     return _matrix if issubclass(kind, known) else None
 
 
-def _matrix(encoder: Encoder, value: Any) -> bytes:
+def _matrix(encoder: EncoderInterface, value: Any) -> bytes:
     content = _FORMATS.get(value.format)
     if content is None:
         raise Unstable(f"a sparse matrix in {value.format} format has no known content")
@@ -35,7 +35,7 @@ def _matrix(encoder: Encoder, value: Any) -> bytes:
     return encoder.node(b"matrix", [*pieces, encoder.attributes(held)])
 
 
-def _compressed(encoder: Encoder, value: Any) -> list[bytes]:
+def _compressed(encoder: EncoderInterface, value: Any) -> list[bytes]:
     np: Any = sys.modules["numpy"]
 
     used = int(value.indptr[-1])
@@ -50,7 +50,7 @@ def _compressed(encoder: Encoder, value: Any) -> list[bytes]:
     return [encoder.encode(each) for each in (starts, places, data)]
 
 
-def _coordinates(encoder: Encoder, value: Any) -> list[bytes]:
+def _coordinates(encoder: EncoderInterface, value: Any) -> list[bytes]:
     np: Any = sys.modules["numpy"]
 
     axes = getattr(value, "coords", None) or (value.row, value.col)
@@ -58,7 +58,7 @@ def _coordinates(encoder: Encoder, value: Any) -> list[bytes]:
     return [encoder.encode(each) for each in (*places, value.data)]
 
 
-def _diagonals(encoder: Encoder, value: Any) -> list[bytes]:
+def _diagonals(encoder: EncoderInterface, value: Any) -> list[bytes]:
     np: Any = sys.modules["numpy"]
 
     rows, columns = value.shape
@@ -71,12 +71,12 @@ def _diagonals(encoder: Encoder, value: Any) -> list[bytes]:
     return [encoder.encode(offsets), encoder.encode(data)]
 
 
-def _lists(encoder: Encoder, value: Any) -> list[bytes]:
+def _lists(encoder: EncoderInterface, value: Any) -> list[bytes]:
     # Its lists hold numbers of Python or of numpy, as they were put in.
     return _compressed(encoder, value.tocsr())
 
 
-def _keys(encoder: Encoder, value: Any) -> list[bytes]:
+def _keys(encoder: EncoderInterface, value: Any) -> list[bytes]:
     np: Any = sys.modules["numpy"]
 
     keys = np.array(list(value.keys()), dtype=np.int64)

@@ -15,12 +15,12 @@ from functools import partial
 from memoflow.fingerprint import source
 from memoflow.fingerprint.distributions import required
 from memoflow.fingerprint.literals import kept, masked
-from memoflow.fingerprint.modules import Place, absolute, locate, package_of
+from memoflow.fingerprint.modules import ModuleLocation, absolute, locate, package_of
 from memoflow.fingerprint.packages import providers
 from memoflow.fingerprint.parts import Part, digest_of
-from memoflow.fingerprint.reads import Chain, Import, Reads, imports_in, reads_of
-from memoflow.fingerprint.side_effects import acts_of
-from memoflow.fingerprint.source import Source, is_main_guard, syntax_digest
+from memoflow.fingerprint.reads import Chain, Import, NamesRead, imports_in, reads_of
+from memoflow.fingerprint.side_effects import side_effects_of
+from memoflow.fingerprint.source import SourceFile, is_main_guard, syntax_digest
 from memoflow.masking import ANY, MASK, Mask
 
 _SIMPLE = (ast.Assign, ast.AnnAssign)
@@ -39,9 +39,9 @@ class StaticCode:
         self._todo: list[Callable[[], None]] = []
         self._known_acts: dict[str, list[ast.stmt]] = {}  # by path
         self._active: dict[str, bool] = {}  # by module
-        self._located: dict[str, Place] = {}
+        self._located: dict[str, ModuleLocation] = {}
 
-    def follow(self, reads: Reads, package: str) -> None:
+    def follow(self, reads: NamesRead, package: str) -> None:
         """Follow the imports among what a function of `package` reads."""
         for ran in sorted(reads.ran, key=repr):
             self._run(absolute(ran.module, ran.level, package))
@@ -56,12 +56,12 @@ class StaticCode:
         self._name(self._locate(module), name, ())
         self._work()
 
-    def whole(self, place: Place) -> None:
+    def whole(self, place: ModuleLocation) -> None:
         """Follow all that a module defines or imports."""
         self._whole(place)
         self._work()
 
-    def package(self, place: Place) -> None:
+    def package(self, place: ModuleLocation) -> None:
         """Add the distributions that provide an installed module, and those they require."""
         top = place.name.partition(".")[0]
         if (place.path, top, "*package*") in self._seen:
@@ -75,7 +75,7 @@ class StaticCode:
         while self._todo:
             self._todo.pop()()
 
-    def _locate(self, name: str) -> Place:
+    def _locate(self, name: str) -> ModuleLocation:
         place = self._located.get(name)
         if place is None:
             place = self._located[name] = locate(name)
@@ -129,7 +129,7 @@ class StaticCode:
                         names = [name for name in (prefix, inner, stem) if name]
                         self._whole(self._locate(".".join(names)))
 
-    def _chain(self, place: Place, chain: Chain) -> None:
+    def _chain(self, place: ModuleLocation, chain: Chain) -> None:
         if place.owner == "installed" and (place.path or not chain):
             self.package(place)
         elif place.owner == "missing":
@@ -140,7 +140,7 @@ class StaticCode:
             else:
                 self._whole(place)
 
-    def _source(self, place: Place) -> Source | None:
+    def _source(self, place: ModuleLocation) -> SourceFile | None:
         found = source.current(place.path) if place.path.endswith(".py") else None
         if found is None and place.path and ("file", place.path) not in self._seen:
             self._seen.add(("file", place.path))
@@ -149,7 +149,7 @@ class StaticCode:
                 self.parts.append(Part("code", each.name, each.digest, where))
         return found
 
-    def _name(self, place: Place, name: str, chain: Chain) -> None:
+    def _name(self, place: ModuleLocation, name: str, chain: Chain) -> None:
         """Follow `name` of a module: what its file binds, or the submodule of that name."""
         if place.owner not in ("user", "installed") or (place.path and place.owner != "user"):
             self._chain(place, ())
@@ -170,7 +170,7 @@ class StaticCode:
             elif not name.startswith("__"):
                 self._missing(f"{place.name}.{name}")
 
-    def _binds(self, found: Source, place: Place, name: str, seen: set[str]) -> bool:
+    def _binds(self, found: SourceFile, place: ModuleLocation, name: str, seen: set[str]) -> bool:
         if name in found.bindings:
             return True
         seen.add(place.name)
@@ -183,7 +183,7 @@ class StaticCode:
                 return True
         return False
 
-    def _stars(self, found: Source) -> list[Import]:
+    def _stars(self, found: SourceFile) -> list[Import]:
         statements = found.bindings.get("*", ())
         targets = (target for each in statements for target in imports_in(each, "*"))
         return [target for target in targets if target.name == "*"]
@@ -193,7 +193,7 @@ class StaticCode:
             self.parts.append(Part("ignored", name, digest_of("ignored", name)))
         return name in self.ignore
 
-    def _bound(self, place: Place, name: str, chain: Chain) -> None:
+    def _bound(self, place: ModuleLocation, name: str, chain: Chain) -> None:
         """Add the statements that bind or change a top-level name, and follow what they read."""
         if (place.path, name, *chain) in self._seen:
             return
@@ -232,7 +232,12 @@ class StaticCode:
                     self._name(star, name, chain)
 
     def _constant(
-        self, found: Source, place: Place, name: str, digest: str, statements: list[ast.stmt]
+        self,
+        found: SourceFile,
+        place: ModuleLocation,
+        name: str,
+        digest: str,
+        statements: list[ast.stmt],
     ) -> Part:
         shown, where = _named(place, name), found.place(statements[0])
         is_hidden, text = self.mask.hides(shown), found.text(*statements)
@@ -241,18 +246,20 @@ class StaticCode:
         summary = MASK if is_hidden else _written(statements, name, self.mask)
         return Part("constant", shown, digest, where, summary, clean)
 
-    def _code(self, place: Place, name: str, where: str, syntax: str, text: str) -> None:
+    def _code(self, place: ModuleLocation, name: str, where: str, syntax: str, text: str) -> None:
         digest = digest_of("static", place.name, name, kept(text, syntax, self.mask))
         self.parts.append(Part("code", name, digest, where, source=masked(text, self.mask)))
 
-    def _function(self, found: Source, node: ast.stmt, place: Place, prefix: str = "") -> None:
+    def _function(
+        self, found: SourceFile, node: ast.stmt, place: ModuleLocation, prefix: str = ""
+    ) -> None:
         name: str = node.name  # type: ignore[attr-defined]
         text, syntax = found.text(node), syntax_digest(node)
         self._code(place, f"{prefix}{name}()", found.place(node), syntax, text)
         if not prefix:
             self._reads(reads_of([node]), place)
 
-    def _class(self, found: Source, node: ast.ClassDef, place: Place) -> None:
+    def _class(self, found: SourceFile, node: ast.ClassDef, place: ModuleLocation) -> None:
         text, syntax = found.text(node, shallow=True), syntax_digest(node, shallow=True)
         self._code(place, f"class {node.name}", found.place(node), syntax, text)
         for statement in node.body:
@@ -260,7 +267,7 @@ class StaticCode:
                 self._function(found, statement, place, prefix=f"{node.name}.")
         self._reads(reads_of([node]), place)
 
-    def _reads(self, reads: Reads, place: Place) -> None:
+    def _reads(self, reads: NamesRead, place: ModuleLocation) -> None:
         found = self._source(place)
         if found is None:
             return
@@ -280,7 +287,7 @@ class StaticCode:
         if reads.dynamic or reads.subclasses:
             self._whole(place)
 
-    def _whole(self, place: Place) -> None:
+    def _whole(self, place: ModuleLocation) -> None:
         if place.owner != "user":
             self._chain(place, ())
             return
@@ -295,7 +302,7 @@ class StaticCode:
             for target in self._stars(found):
                 self._whole(self._locate(absolute(target.module, target.level, package_of(place))))
 
-    def _effects(self, place: Place) -> None:
+    def _effects(self, place: ModuleLocation) -> None:
         """Add what running a module may do besides binding its names, and what that takes."""
         if (place.path, "*effects*") in self._seen:
             return
@@ -318,15 +325,15 @@ class StaticCode:
                 if inner.owner == "user":
                     self._todo.append(partial(self._effects, inner))
 
-    def _acts(self, found: Source, place: Place) -> list[ast.stmt]:
+    def _acts(self, found: SourceFile, place: ModuleLocation) -> list[ast.stmt]:
         acts = self._known_acts.get(place.path)
         if acts is None:
             body = [each for each in found.tree.body if not is_main_guard(each)]
-            acts = list(acts_of(body, partial(self._resolve, found, place)))
+            acts = list(side_effects_of(body, partial(self._resolve, found, place)))
             self._known_acts[place.path] = acts
         return acts
 
-    def _resolve(self, found: Source, place: Place, node: ast.expr) -> tuple[str, str]:
+    def _resolve(self, found: SourceFile, place: ModuleLocation, node: ast.expr) -> tuple[str, str]:
         """Return the owner of what an expression names, and its dotted name."""
         attributes: list[str] = []
         while isinstance(node, ast.Attribute):
@@ -352,7 +359,9 @@ class StaticCode:
                 owners.add(self._locate(module).owner)
         return (owners.pop() if len(owners) == 1 else "user"), dotted
 
-    def _acts_part(self, found: Source, place: Place, acts: list[ast.stmt]) -> Part | None:
+    def _acts_part(
+        self, found: SourceFile, place: ModuleLocation, acts: list[ast.stmt]
+    ) -> Part | None:
         """Return the part for the acts of a module, in their order and that of its imports."""
         texts: list[str] = []
         wanted = {id(act) for act in acts}
@@ -394,13 +403,13 @@ class StaticCode:
             for inner in candidates(ran, package_of(place))
         )
 
-    def _doc(self, place: Place, name: str, node: ast.AST) -> None:
+    def _doc(self, place: ModuleLocation, name: str, node: ast.AST) -> None:
         text = ast.get_docstring(node, clean=False)  # type: ignore[arg-type]
         digest = digest_of("doc", place.name, name, repr(text))
         shown = _named(place, f"{name}.__doc__" if name else "__doc__")
         self.parts.append(Part("constant", shown, digest, os.path.basename(place.path)))
 
-    def _docs(self, place: Place, statement: ast.stmt) -> None:
+    def _docs(self, place: ModuleLocation, statement: ast.stmt) -> None:
         """Add the docstrings that what a statement binds may have."""
         if isinstance(statement, _DEFINITIONS):
             for each in ast.walk(statement):
@@ -420,7 +429,7 @@ def candidates(ran: Import, package: str) -> list[str]:
     return [*packages, *inner]
 
 
-def effects_part(found: Source, module: str, mask: Mask = ANY) -> Part:
+def effects_part(found: SourceFile, module: str, mask: Mask = ANY) -> Part:
     """Return the part for what importing a loaded module did to other things.
 
     What it did cannot be compared with its file; if that was written since, the part is another
@@ -433,7 +442,7 @@ def effects_part(found: Source, module: str, mask: Mask = ANY) -> Part:
     return Part("code", f"import {module}", digest, where, source=masked(text, mask))
 
 
-def _named(place: Place, name: str) -> str:
+def _named(place: ModuleLocation, name: str) -> str:
     return name if place.name == "__main__" else f"{place.name}.{name}"
 
 

@@ -6,7 +6,7 @@ import sys
 from collections.abc import Iterator
 from typing import Any
 
-from memoflow.fingerprint.encoding import Encoder, Handler, Unstable
+from memoflow.fingerprint.encoding import EncoderInterface, Handler, Unstable
 
 _LARGE = {"string_view": "large_string", "binary_view": "large_binary"}
 
@@ -38,7 +38,7 @@ def table_handler(kind: type) -> Handler | None:
     return None
 
 
-def _arrow_table(encoder: Encoder, value: Any) -> bytes:
+def _arrow_table(encoder: EncoderInterface, value: Any) -> bytes:
     pieces = [encoder.named(type(value)), encoder.encode(value.num_rows)]
     pieces.append(_metadata(encoder, value.schema.metadata))
     for field, column in zip(value.schema, value.columns, strict=True):
@@ -46,7 +46,7 @@ def _arrow_table(encoder: Encoder, value: Any) -> bytes:
     return encoder.node(b"table", pieces)
 
 
-def _arrow_column(encoder: Encoder, value: Any) -> bytes:
+def _arrow_column(encoder: EncoderInterface, value: Any) -> bytes:
     # Arrays have a class for each type; a chunked one has none.
     arrow: Any = sys.modules["pyarrow"]
     name = "chunks" if isinstance(value, arrow.ChunkedArray) else "array"
@@ -54,26 +54,26 @@ def _arrow_column(encoder: Encoder, value: Any) -> bytes:
     return encoder.node(b"arrow", pieces)
 
 
-def _arrow_scalar(encoder: Encoder, value: Any) -> bytes:
+def _arrow_scalar(encoder: EncoderInterface, value: Any) -> bytes:
     arrow: Any = sys.modules["pyarrow"]
     return encoder.node(b"arrow scalar", (_arrow_column(encoder, arrow.repeat(value, 1)),))
 
 
-def _arrow_buffer(encoder: Encoder, value: Any) -> bytes:
+def _arrow_buffer(encoder: EncoderInterface, value: Any) -> bytes:
     return encoder.node(b"arrow buffer", (encoder.encode(memoryview(value).cast("B")),))
 
 
-def _metadata(encoder: Encoder, metadata: Any) -> bytes:
+def _metadata(encoder: EncoderInterface, metadata: Any) -> bytes:
     return encoder.encode(dict(metadata) if metadata else None)
 
 
-def _field(encoder: Encoder, field: Any) -> bytes:
+def _field(encoder: EncoderInterface, field: Any) -> bytes:
     header = encoder.encode([field.name, field.nullable])
     pieces = header, _type(encoder, field.type), _metadata(encoder, field.metadata)
     return encoder.node(b"field", pieces)
 
 
-def _type(encoder: Encoder, kind: Any) -> bytes:
+def _type(encoder: EncoderInterface, kind: Any) -> bytes:
     """Encode a type, with what its fields have besides names and types."""
     arrow: Any = sys.modules["pyarrow"]
     fields = [_field(encoder, kind.field(i)) for i in range(kind.num_fields)]
@@ -83,13 +83,13 @@ def _type(encoder: Encoder, kind: Any) -> bytes:
     return encoder.node(b"type", [encoder.encode([str(kind), own]), *fields])
 
 
-def arrow_content(encoder: Encoder, value: Any) -> bytes:
+def arrow_content(encoder: EncoderInterface, value: Any) -> bytes:
     """Encode the items of an array or chunked array; those of no chunks are none."""
     chunks = list(value.chunks) if hasattr(value, "chunks") else [value]
     return _chunks(encoder, value.type, chunks)
 
 
-def _chunks(encoder: Encoder, kind: Any, chunks: list[Any]) -> bytes:
+def _chunks(encoder: EncoderInterface, kind: Any, chunks: list[Any]) -> bytes:
     """Encode arrays of one type as if they were one, without what lies under a missing item."""
     arrow: Any = sys.modules["pyarrow"]
     count = sum(map(len, chunks))
@@ -108,7 +108,7 @@ def _chunks(encoder: Encoder, kind: Any, chunks: list[Any]) -> bytes:
     return encoder.node(b"items", (encoder.encode(count), missing, items))
 
 
-def _items(encoder: Encoder, kind: Any, chunks: list[Any]) -> bytes:
+def _items(encoder: EncoderInterface, kind: Any, chunks: list[Any]) -> bytes:
     """Encode the items of arrays in which none is missing."""
     types: Any = sys.modules["pyarrow"].types
 
@@ -162,7 +162,7 @@ def _fixed(array: Any, width: int) -> Any:
     return memoryview(array.buffers()[1]).cast("B")[start : start + len(array) * width]
 
 
-def _texts(encoder: Encoder, chunks: list[Any], width: int) -> bytes:
+def _texts(encoder: EncoderInterface, chunks: list[Any], width: int) -> bytes:
     np: Any = sys.modules["numpy"]
 
     lengths: list[Any] = []
@@ -178,7 +178,7 @@ def _texts(encoder: Encoder, chunks: list[Any], width: int) -> bytes:
     return encoder.node(b"texts", pieces)
 
 
-def _dictionary(encoder: Encoder, kind: Any, chunks: list[Any]) -> bytes:
+def _dictionary(encoder: EncoderInterface, kind: Any, chunks: list[Any]) -> bytes:
     """Encode what a dictionary lists, also what no item uses, and the items by their places."""
     arrow: Any = sys.modules["pyarrow"]
 
@@ -190,38 +190,38 @@ def _dictionary(encoder: Encoder, kind: Any, chunks: list[Any]) -> bytes:
     return encoder.node(b"dictionary", (listed, places))
 
 
-def _polars_frame(encoder: Encoder, value: Any) -> bytes:
+def _polars_frame(encoder: EncoderInterface, value: Any) -> bytes:
     pieces = [encoder.named(type(value)), encoder.encode(value.height)]
     pieces += [_polars_series(encoder, column) for column in value.get_columns()]
     return encoder.node(b"polars frame", pieces)
 
 
-def _polars_series(encoder: Encoder, value: Any) -> bytes:
+def _polars_series(encoder: EncoderInterface, value: Any) -> bytes:
     pieces = encoder.named(type(value)), encoder.encode(value.name), _polars_items(encoder, value)
     return encoder.node(b"polars series", pieces)
 
 
-def _polars_plan(encoder: Encoder, value: Any) -> bytes:
+def _polars_plan(encoder: EncoderInterface, value: Any) -> bytes:
     return encoder.instance(value, _no_content)
 
 
-def _no_content(encoder: Encoder, value: Any) -> bytes:
+def _no_content(encoder: EncoderInterface, value: Any) -> bytes:
     # It may call functions, of which it keeps no more than their names.
     raise Unstable("a LazyFrame is a plan and not a value: collect() it")
 
 
-def _polars_expression(encoder: Encoder, value: Any) -> bytes:
+def _polars_expression(encoder: EncoderInterface, value: Any) -> bytes:
     return encoder.instance(value, _expression)
 
 
-def _expression(encoder: Encoder, value: Any) -> bytes:
+def _expression(encoder: EncoderInterface, value: Any) -> bytes:
     data = value.__getstate__()
     if b"PLPY" in data:
         raise Unstable("an expression that calls Python keeps no more of it than a name")
     return encoder.node(b"polars expression", (encoder.named(type(value)), encoder.encode(data)))
 
 
-def _polars_items(encoder: Encoder, value: Any) -> bytes:
+def _polars_items(encoder: EncoderInterface, value: Any) -> bytes:
     """Encode the items of a series, without what lies under a missing one."""
     missing = value.is_null().to_numpy()
     header = encoder.encode([str(value.dtype), len(value)])
@@ -230,7 +230,7 @@ def _polars_items(encoder: Encoder, value: Any) -> bytes:
     return encoder.node(b"polars items", pieces)
 
 
-def _polars_present(encoder: Encoder, value: Any) -> Iterator[bytes]:
+def _polars_present(encoder: EncoderInterface, value: Any) -> Iterator[bytes]:
     pl: Any = sys.modules["polars"]
 
     kind = value.dtype

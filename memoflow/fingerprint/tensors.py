@@ -5,7 +5,7 @@ from __future__ import annotations
 import sys
 from typing import Any
 
-from memoflow.fingerprint.encoding import Encoder, Handler, Unstable
+from memoflow.fingerprint.encoding import EncoderInterface, Handler, Unstable
 
 _COMPRESSED_BY_ROW = ("torch.sparse_csr", "torch.sparse_bsr")
 _COMPRESSED_BY_COLUMN = ("torch.sparse_csc", "torch.sparse_bsc")
@@ -23,7 +23,7 @@ def tensor_handler(kind: type) -> Handler | None:
     return None
 
 
-def _tensor(encoder: Encoder, value: Any) -> bytes:
+def _tensor(encoder: EncoderInterface, value: Any) -> bytes:
     torch: Any = sys.modules["torch"]
 
     kind = type(value)
@@ -43,7 +43,7 @@ def _tensor(encoder: Encoder, value: Any) -> bytes:
     return encoder.node(b"tensor", [*pieces, encoder.attributes(held)])
 
 
-def _content(encoder: Encoder, value: Any) -> bytes:
+def _content(encoder: EncoderInterface, value: Any) -> bytes:
     """Encode the items of a tensor, in the form in which it has them."""
     layout = str(value.layout)
     if value.is_nested:
@@ -83,7 +83,7 @@ def _items(plain: Any) -> Any:
     return flat.view(torch.uint8).numpy()
 
 
-def _scale(encoder: Encoder, value: Any) -> bytes:
+def _scale(encoder: EncoderInterface, value: Any) -> bytes:
     scheme = str(value.qscheme())
     if "per_channel" not in scheme:
         return encoder.encode([scheme, value.q_scale(), value.q_zero_point()])
@@ -113,7 +113,7 @@ def _wraps(value: Any) -> bool:
         return True
 
 
-def _storage(encoder: Encoder, value: Any) -> bytes:
+def _storage(encoder: EncoderInterface, value: Any) -> bytes:
     torch: Any = sys.modules["torch"]
 
     kind = type(value)

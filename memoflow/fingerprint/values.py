@@ -26,7 +26,7 @@ from memoflow.fingerprint.arrays import array_handler
 from memoflow.fingerprint.encoding import (
     SCALARS,
     Handler,
-    Opaque,
+    OpaqueInterface,
     Unstable,
     blob,
     class_name,
@@ -80,7 +80,7 @@ class Encoder:
         instance: Callable[[type], None] = lambda cls: None,
         *,
         anchors: Anchors | None = None,
-        opaque: Opaque | None = None,
+        opaque: OpaqueInterface | None = None,
         live: bool = False,
         within: Encoder | None = None,
     ) -> None:

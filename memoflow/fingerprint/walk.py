@@ -21,7 +21,7 @@ from memoflow.fingerprint.explain import summary
 from memoflow.fingerprint.flows import Flow
 from memoflow.fingerprint.leaves import Outline
 from memoflow.fingerprint.literals import kept, masked
-from memoflow.fingerprint.modules import Place, place_named, place_of
+from memoflow.fingerprint.modules import ModuleLocation, place_named, place_of
 from memoflow.fingerprint.opaque import Opaque
 from memoflow.fingerprint.outline import outline
 from memoflow.fingerprint.ownership import LIBRARIES, is_builtin, owner_of_class
@@ -241,26 +241,26 @@ class Walk:
                 raise
         return self._bound[id(value)][1]
 
-    def home(self, module: str) -> Place:
+    def home(self, module: str) -> ModuleLocation:
         """Return the place of a module; add its package, or its file if it is no Python."""
         return self._at_home(place_named(module))
 
-    def home_of(self, module: types.ModuleType) -> Place:
+    def home_of(self, module: types.ModuleType) -> ModuleLocation:
         """Return the place of a loaded module, as `home` does, whatever its name says."""
         return self._at_home(place_of(module))
 
-    def _at_home(self, place: Place) -> Place:
+    def _at_home(self, place: ModuleLocation) -> ModuleLocation:
         if place.owner == "installed":
             self.package(place)
         elif place.owner == "user" and place.path and not place.path.endswith(".py"):
             self.static.whole(place)
         return place
 
-    def package(self, place: Place) -> None:
+    def package(self, place: ModuleLocation) -> None:
         top = sys.modules.get(place.name.partition(".")[0])
         path = getattr(top, "__dict__", {}).get("__file__") or place.path
         if path:
-            self.static.package(Place(place.name, place.owner, path))
+            self.static.package(ModuleLocation(place.name, place.owner, path))
 
     def _module(self, module: types.ModuleType) -> str:
         place = self.home_of(module)

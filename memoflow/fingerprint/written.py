@@ -14,7 +14,7 @@ from memoflow.fingerprint import source
 from memoflow.fingerprint.modules import find, place_named
 from memoflow.fingerprint.ownership import functions_of, owner_of_function
 from memoflow.fingerprint.reads import bound_by
-from memoflow.fingerprint.source import Source, function_source
+from memoflow.fingerprint.source import SourceFile, function_source
 
 
 @dataclass(frozen=True)
@@ -28,7 +28,7 @@ class WrittenClass:
     module: str
     namespace: Mapping[str, Any]
     path: str
-    file: Source | None = None
+    file: SourceFile | None = None
     node: ast.ClassDef | None = None
     statements: tuple[ast.stmt, ...] = ()
     unnamed: bool = False  # whether its module made it, and by no statement that names it

@@ -134,7 +134,7 @@ def current_store() -> ArtifactStore:
 
 
 def check_usable() -> None:
-    """Raise RequestError if there can be no store where the flow's is to be."""
+    """Raise UsageError if there can be no store where the flow's is to be."""
     from memoflow.storages import check
 
     where = current_store()

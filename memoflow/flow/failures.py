@@ -23,7 +23,7 @@ class HuggingfaceHubException(MetaflowException):
 
 
 @contextlib.contextmanager
-def told_as(exception: type[MetaflowException]) -> Iterator[None]:
+def translated_errors(exception: type[MetaflowException]) -> Iterator[None]:
     """Raise what goes wrong in the block as this, with the same message."""
     try:
         yield

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 from metaflow import metaflow_config
 
 from memoflow import units
-from memoflow.errors import RequestError
+from memoflow.errors import UsageError
 
 if TYPE_CHECKING:
     from memoflow.store import Store
@@ -28,7 +28,7 @@ def collect(store: Store, say: Callable[[str], None], referring: Iterable[Store]
     text = metaflow_config.MEMOFLOW_MAX_SIZE
     try:
         budget = units.size("METAFLOW_MEMOFLOW_MAX_SIZE", text) if text else None
-    except RequestError as error:
+    except UsageError as error:
         _say_once(f"nothing is evicted: {error}", say)
         return
     if not store.housekeeping_due(timedelta(hours=1)):

@@ -13,21 +13,21 @@ from memoflow.errors import (
     IntegrityError,
     MemoflowError,
     NotFoundError,
-    RequestError,
     UnsignedError,
+    UsageError,
 )
 from memoflow.flow.artifact_ref import Reference, is_key
 from memoflow.flow.artifact_store import ArtifactStore
 from memoflow.flow.spool import uploading
 from memoflow.kinds import checkpoint, hub, legacy, model
-from memoflow.kinds.checkpoint import Checkpoint
+from memoflow.kinds.checkpoint import SavedCheckpoint
 from memoflow.kinds.hub import Snapshot
 from memoflow.kinds.legacy_identity import pathspec_hash
 from memoflow.kinds.model import Model
 from memoflow.names import Key
 
 
-def of_checkpoint(where: ArtifactStore, found: Checkpoint) -> dict[str, Any]:
+def of_checkpoint(where: ArtifactStore, found: SavedCheckpoint) -> dict[str, Any]:
     """Return the reference dict of a checkpoint."""
     about, key = found.about, str(found.ref.key)
     return {
@@ -101,7 +101,7 @@ def metadata_of_snapshot(about: hub.About) -> dict[str, Any]:
 
 
 def key_of(reference: Any) -> str:
-    """Return the key that a dict, key or object refers to; RequestError if it is none of them."""
+    """Return the key that a dict, key or object refers to; UsageError if it is none of them."""
     key = reference
     if isinstance(reference, Reference):
         key = reference.key
@@ -112,7 +112,7 @@ def key_of(reference: Any) -> str:
         key = getattr(reference, "key", None)
     if isinstance(key, str) and (is_key(key) or legacy.is_key(key)):
         return key
-    raise RequestError(
+    raise UsageError(
         f"{_short(reference)} is no reference to a checkpoint, model or snapshot; pass the dict "
         "that `save` or `snapshot_download` returned, its 'key', or an object from `info`"
     )
@@ -246,7 +246,7 @@ def delete(where: ArtifactStore, reference: Any) -> bool:
     """Forget what is referred to; False if it was not there."""
     text = key_of(reference)
     if legacy.is_key(text):
-        raise RequestError(
+        raise UsageError(
             f"{text} was saved by metaflow-checkpoint, which memoflow only reads from; delete it "
             "with that package, or its files"
         )

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from memoflow import owned
-from memoflow.flow.failures import CheckpointException, ModelException, told_as
+from memoflow.flow.failures import CheckpointException, ModelException, translated_errors
 from memoflow.flow.task.process import UID
 from memoflow.threads import apart
 
@@ -67,7 +67,7 @@ class Checkpoint:
         keep all that they saved. With `wait` False what is not uploaded when this process ends is
         uploaded then, or when its task does.
         """
-        with told_as(CheckpointException):
+        with translated_errors(CheckpointException):
             return self._checkpointer().save(
                 self._path(path),
                 name=name,
@@ -80,7 +80,7 @@ class Checkpoint:
 
     def load(self, reference: Any, path: str | os.PathLike[str] | None = None) -> None:
         """Load a checkpoint by its dict, key or info object, proven, into a directory."""
-        with told_as(CheckpointException):
+        with translated_errors(CheckpointException):
             _load(reference, Path(self._path(path)), writable=True)
 
     def list(
@@ -97,24 +97,24 @@ class Checkpoint:
 
         Outside of a task `task` is needed, a Task or its pathspec.
         """
-        with told_as(CheckpointException):
+        with translated_errors(CheckpointException):
             everywhere = full_namespace or not within_task
             return _list(name, task, attempt, everywhere, as_dict, metadata)
 
     def generate_key(self, name: str, version_id: int | None = None) -> str:
         """Return the key of a save, by default that of the next one if nobody else saves first."""
-        with told_as(CheckpointException):
+        with translated_errors(CheckpointException):
             number = None if version_id is None else version_id + 1
             return self._checkpointer().key(number)
 
     @apart
     def _checkpointer(self) -> Checkpointer:
-        from memoflow.errors import RequestError
+        from memoflow.errors import UsageError
         from memoflow.flow.checkpoint.checkpointer import Checkpointer
 
         mine = Checkpointer.from_environment()
         if mine is None:
-            raise RequestError(
+            raise UsageError(
                 "a checkpoint is saved for a task: call this in a step with @checkpoint or in a "
                 f"subprocess of one that has its environment variables, {UID} among them"
             )
@@ -143,7 +143,7 @@ def load_model(reference: Any, path: str | os.PathLike[str] | None, writable: bo
     """
     if reference is None or path is None:
         raise ValueError("load_model needs a reference, and a path to load it to")
-    with told_as(ModelException):
+    with translated_errors(ModelException):
         _load(reference, Path(path), writable=writable)
 
 
@@ -154,7 +154,7 @@ def delete_model(reference: Any) -> bool:
     """
     if reference is None:
         raise ValueError("delete_model needs a reference")
-    with told_as(ModelException):
+    with translated_errors(ModelException):
         return _delete(reference)
 
 

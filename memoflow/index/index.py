@@ -22,7 +22,7 @@ _TOUCHES_KEPT = 200
 _COLUMNS = "digest, size, created, expires, new"
 
 
-class Entry(NamedTuple):
+class IndexEntry(NamedTuple):
     """A ref, and when this machine last used it: if it never did, when it was created."""
 
     ref: Ref
@@ -49,7 +49,7 @@ class Entry(NamedTuple):
         )
 
 
-class Place(NamedTuple):
+class PieceLocation(NamedTuple):
     """Where a piece lies in which blob."""
 
     blob: Digest
@@ -169,7 +169,7 @@ class Index:
         )
         return self._of_keys(lambda: [Key.parse(text) for (text,) in rows], [])
 
-    def entries(self, prefix: Key | None = None) -> dict[str, Entry]:
+    def entries(self, prefix: Key | None = None) -> dict[str, IndexEntry]:
         """Return all that is remembered, below the prefix if there is one, by key."""
         self.flush()
         rows = self._db.query(
@@ -209,7 +209,7 @@ class Index:
             return None
         return self._of_keys(lambda: _ref(Key.parse(row[0]), row[1:]), None)
 
-    def find_pieces(self, xxh3s: Iterable[str]) -> dict[str, Place]:
+    def find_pieces(self, xxh3s: Iterable[str]) -> dict[str, PieceLocation]:
         """Return where the pieces lie that are remembered, by their XXH3-128 in hex.
 
         Equal hashes are no proof of equal bytes.
@@ -221,7 +221,7 @@ class Index:
                 f"SELECT xxh3, blob, offset, length FROM pieces WHERE xxh3 IN ({marks})",
                 map(bytes.fromhex, batch),
             ):
-                places[xxh3.hex()] = Place(_sha256(blob), offset, length)
+                places[xxh3.hex()] = PieceLocation(_sha256(blob), offset, length)
         return places
 
     def record_pieces(self, pieces: Mapping[str, tuple[Digest, int, int]]) -> None:
@@ -243,7 +243,7 @@ class Index:
                 [tuple(bytes.fromhex(blob.hex) for blob in batch)],
             )
 
-    def recall(self, names: Sequence[str]) -> dict[str, str]:
+    def get(self, names: Sequence[str]) -> dict[str, str]:
         """Return the remembered text of each name; unknown ones are left out."""
         facts: dict[str, str] = {}
         for batch in self._db.batches(names):
@@ -256,11 +256,11 @@ class Index:
             )
         return facts
 
-    def remember(self, facts: Mapping[str, str]) -> None:
+    def set(self, facts: Mapping[str, str]) -> None:
         """Keep a text for each name, in place of what was there."""
         self._db.change("INSERT OR REPLACE INTO facts (name, value) VALUES (?, ?)", facts.items())
 
-    def renew(self, name: str, value: str) -> bool:
+    def set_if_changed(self, name: str, value: str) -> bool:
         """Keep a text for a name; return whether it was another, to one of all who ask at once.
 
         False if the index cannot be written now.
@@ -338,8 +338,8 @@ class Index:
         self._db.close()
 
 
-def _entry(ref: Ref, used: int) -> Entry:
-    return Entry(ref, used or ref.created)
+def _entry(ref: Ref, used: int) -> IndexEntry:
+    return IndexEntry(ref, used or ref.created)
 
 
 def _ref(key: Key, row: Sequence[Any]) -> Ref:

@@ -92,7 +92,7 @@ class About:
 
 
 @dataclass(frozen=True)
-class Checkpoint:
+class SavedCheckpoint:
     """One save."""
 
     ref: Ref
@@ -158,7 +158,7 @@ def save(
     place: Callable[[int], int] | None = None,
     created: float | None = None,
     ignore: tuple[str, ...] = (),
-) -> Checkpoint:
+) -> SavedCheckpoint:
     """Save a file or directory under the next number, or this one; see `Store.append`."""
     expires = None
     if ttl is not None:
@@ -174,15 +174,15 @@ def save(
         meta=about.to_json(),
         expires=expires,
     )
-    return Checkpoint(ref, about)
+    return SavedCheckpoint(ref, about)
 
 
-def read(store: Store, ref: Ref) -> Checkpoint:
+def read(store: Store, ref: Ref) -> SavedCheckpoint:
     """Return what a ref is of; NotFoundError or IntegrityError if it is gone or damaged."""
-    return Checkpoint(ref, About.from_json(store.meta(ref)))
+    return SavedCheckpoint(ref, About.from_json(store.meta(ref)))
 
 
-def find(store: Store, key: Key) -> Checkpoint | None:
+def find(store: Store, key: Key) -> SavedCheckpoint | None:
     """Return the checkpoint of a key, however old, or None."""
     ref = store.find(key, even_expired=True)
     return None if ref is None else read(store, ref)
@@ -190,7 +190,7 @@ def find(store: Store, key: Key) -> Checkpoint | None:
 
 def newest_first(
     store: Store, series: Key, say: Callable[[str], None] = log.warning
-) -> Iterator[Checkpoint]:
+) -> Iterator[SavedCheckpoint]:
     """Yield the checkpoints of a series, and say which are passed over because of damage."""
     for ref in store.series(series):
         try:
@@ -203,7 +203,7 @@ def newest_first(
             say(f"Checkpoint {ref.key} is damaged and set aside: {error}")
 
 
-def of_task(store: Store, flow: str, step: str, task: str) -> list[Checkpoint]:
+def of_task(store: Store, flow: str, step: str, task: str) -> list[SavedCheckpoint]:
     """Return what one task saved, newest first, without knowing its series."""
     every = {
         Key.of(*key.parts[:-1]) for key in store.keys(Key.of(KIND, flow, step)) if is_save(key)

@@ -33,7 +33,7 @@ def note(store: Store, keys: Iterable[Key], by: str) -> None:
         if memo.is_result(key) and len(key.parts) > 5:
             removed[memo.scope_of(key)].append(key.parts[5])
     now = round(time.time())
-    known = store.index.recall([_fact(scope) for scope in removed])
+    known = store.index.get([_fact(scope) for scope in removed])
     facts = {}
     for scope, inputs in removed.items():
         kept = _parsed(known.get(_fact(scope)))
@@ -41,12 +41,12 @@ def note(store: Store, keys: Iterable[Key], by: str) -> None:
             kept.pop(each, None)
             kept[each] = Removal(by, now)
         facts[_fact(scope)] = json.dumps(dict(list(kept.items())[-_MOST:]))
-    store.index.remember(facts)
+    store.index.set(facts)
 
 
 def removals(store: Store, scope: Key) -> dict[str, Removal]:
     """Return what was removed of a scope, by the hex of the inputs in the key, latest last."""
-    return _parsed(store.index.recall([_fact(scope)]).get(_fact(scope)))
+    return _parsed(store.index.get([_fact(scope)]).get(_fact(scope)))
 
 
 def _fact(scope: Key) -> str:

@@ -24,7 +24,7 @@ from typing import Any
 from urllib.parse import urlsplit
 
 from memoflow.dataclass import dataclass
-from memoflow.errors import IntegrityError, NotFoundError, RequestError
+from memoflow.errors import IntegrityError, NotFoundError, UsageError
 from memoflow.fields import Fields
 from memoflow.names import Digest, Key, Ref
 from memoflow.objects import File
@@ -70,20 +70,20 @@ class Wanted:
         allow_patterns: object = None,
         ignore_patterns: object = None,
     ) -> Wanted:
-        """Return what arguments of `snapshot_download` ask for; RequestError if they cannot."""
+        """Return what arguments of `snapshot_download` ask for; UsageError if they cannot."""
         if not isinstance(repo_id, str) or not _REPO_ID.fullmatch(repo_id):
             # Not shown if it is no text: a dict may hold a token.
             what = repr(repo_id) if isinstance(repo_id, str) else f"a {type(repo_id).__name__}"
-            raise RequestError(f"repo_id is the name of a repository, org/name, not {what}")
+            raise UsageError(f"repo_id is the name of a repository, org/name, not {what}")
         repo_type = "model" if repo_type is None else repo_type
         if repo_type not in REPO_TYPES:
             known = ", ".join(REPO_TYPES)
-            raise RequestError(f"repo_type={repo_type!r} of {repo_id}: it is one of {known}")
+            raise UsageError(f"repo_type={repo_type!r} of {repo_id}: it is one of {known}")
         revision = "main" if revision is None else revision
         if not isinstance(revision, str) or not revision:
-            raise RequestError(f"revision={revision!r} of {repo_id}: it is a branch, tag or commit")
+            raise UsageError(f"revision={revision!r} of {repo_id}: it is a branch, tag or commit")
         if endpoint is not None and not isinstance(endpoint, str):
-            raise RequestError(f"endpoint of {repo_id} is an address, https://..., or None")
+            raise UsageError(f"endpoint of {repo_id} is an address, https://..., or None")
         return cls(
             repo_id,
             str(repo_type),
@@ -124,7 +124,7 @@ def _patterns(option: str, value: object) -> Patterns | None:
         each = tuple(value)
     texts = tuple(one for one in each if isinstance(one, str))
     if len(texts) < len(each):
-        raise RequestError(f"{option} is a pattern or a list of patterns, not {value!r}")
+        raise UsageError(f"{option} is a pattern or a list of patterns, not {value!r}")
     return texts
 
 

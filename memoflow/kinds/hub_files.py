@@ -92,7 +92,7 @@ def digest_of(file: Announced, content: Path | bytes) -> str:
 def remember(store: Store, snapshot: Snapshot, files: Iterable[Announced]) -> None:
     """Note that files lie in a snapshot, for whoever is told the same digests of others."""
     key = str(snapshot.ref.key)
-    store.index.remember({_fact(file): json.dumps([key, file.path]) for file in files})
+    store.index.set({_fact(file): json.dumps([key, file.path]) for file in files})
 
 
 def recall(store: Store, files: Collection[Announced]) -> dict[str, File]:
@@ -105,7 +105,7 @@ def recall(store: Store, files: Collection[Announced]) -> dict[str, File]:
         by_fact.setdefault(_fact(file), []).append(file)
     held: dict[str, dict[str, File]] = {}
     found: dict[str, File] = {}
-    for fact, text in store.index.recall(list(by_fact)).items():
+    for fact, text in store.index.get(list(by_fact)).items():
         key, path = json.loads(text)
         if key not in held:
             held[key] = _files(store, Key.parse(key))
@@ -147,13 +147,13 @@ def recognize(
 
 def remember_public(store: Store, snapshot: Snapshot, wanted: Wanted) -> None:
     """Note that anybody may have a snapshot, for whoever wants the same in another scope."""
-    store.index.remember({_public(wanted, snapshot.about.commit): str(snapshot.ref.key)})
+    store.index.set({_public(wanted, snapshot.about.commit): str(snapshot.ref.key)})
 
 
 def recall_public(store: Store, wanted: Wanted, commit: str) -> list[File] | None:
     """Return the files of such a snapshot; None if this machine knows of none that is whole."""
     fact = _public(wanted, commit)
-    key = store.index.recall([fact]).get(fact)
+    key = store.index.get([fact]).get(fact)
     found = [] if key is None else list(_files(store, Key.parse(key)).values())
     return found if found and not _spoilt(store, found) else None
 

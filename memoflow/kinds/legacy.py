@@ -20,7 +20,7 @@ from typing import Any
 
 from memoflow.backends import Backend
 from memoflow.dataclass import dataclass
-from memoflow.errors import BadKeyError, IntegrityError, NotFoundError, RequestError, UnsignedError
+from memoflow.errors import BadKeyError, IntegrityError, NotFoundError, UnsignedError, UsageError
 from memoflow.fields import loaded
 from memoflow.kinds.legacy_unpacking import write_files, write_tar
 from memoflow.log import log
@@ -103,7 +103,7 @@ class Legacy:
         form = reference.get("storage_format")
         write = _WRITERS.get(str(form))
         if write is None:
-            raise RequestError(
+            raise UsageError(
                 f"{save.place} was saved as {form!r}; only {' and '.join(_WRITERS)} can be loaded"
             )
         size = reference.get("size")
@@ -239,7 +239,7 @@ def _scope_folder(flow: str, step: str, scope: str, identifier: str) -> str:
 
 def _task_folder(pathspec: str) -> str:
     if pathspec.count("/") != 3:
-        raise RequestError(f"{pathspec!r} is no task; name it as Flow/run/step/task")
+        raise UsageError(f"{pathspec!r} is no task; name it as Flow/run/step/task")
     return f"{_CHECKPOINTS}/metadata/{pathspec}"
 
 

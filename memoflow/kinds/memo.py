@@ -26,7 +26,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from memoflow import owned
-from memoflow.backends import Place
+from memoflow.backends import BlobLocation
 from memoflow.dataclass import dataclass
 from memoflow.errors import BadKeyError, IntegrityError, NotFoundError
 from memoflow.fields import Fields, check_extent, text, texts
@@ -53,14 +53,14 @@ Refs = tuple[tuple[str, str], ...]
 
 
 @dataclass(frozen=True)
-class Entry:
+class MemoEntry:
     """What a task left, as it was recorded."""
 
     ref: Ref
     origin: str  # Flow/run/step/task
     run_time_s: float
     artifacts: dict[str, Artifact]
-    going_on: dict[str, Any]
+    next_step: dict[str, Any]
     inputs: tuple[Part, ...]
     refs: Refs
     refers_to: tuple[str, ...]  # keys of the checkpoints and models that its outputs name
@@ -84,8 +84,8 @@ class Result:
 
     origin: str
     run_time_s: float
-    artifacts: dict[str, tuple[Artifact, Path | Place]]  # and where the packed bytes are
-    going_on: dict[str, Any]  # plain JSON: where the flow goes on, as the step decided
+    artifacts: dict[str, tuple[Artifact, Path | BlobLocation]]  # and where the packed bytes are
+    next_step: dict[str, Any]  # plain JSON: where the flow goes on, as the step decided
     inputs: tuple[Part, ...]
     refs: Refs = ()
     refers_to: tuple[str, ...] = ()
@@ -95,15 +95,15 @@ class Result:
     files: Mapping[str, tuple[str, Path]] = field(default_factory=dict)  # name: digest, place
 
 
-class Outdated(NamedTuple):
+class OutdatedEntry(NamedTuple):
     """A result for the same inputs that read something else, and what it would read now."""
 
-    entry: Entry
+    entry: MemoEntry
     now: tuple[Part, ...]
 
 
 # Given an entry, what it read as that is now.
-Ask = Callable[[Entry], Sequence[Part]]
+Ask = Callable[[MemoEntry], Sequence[Part]]
 
 
 def step_key(flow: str, step: str) -> Key:
@@ -152,7 +152,7 @@ def find(
     ask: Ask = lambda entry: entry.reads,
     fresh: bool = False,
     mask: Mask = ANY,
-) -> Entry | Outdated | None:
+) -> MemoEntry | OutdatedEntry | None:
     """Return the latest entry for these input values that reads the same now, or None.
 
     If all that there are read something else, the one of them that differs least. `ask` tells what
@@ -164,7 +164,7 @@ def find(
     ref = store.latest(results / _no_references(), fresh=fresh)
     if ref is not None:
         return read(store, ref)
-    outdated: Outdated | None = None
+    outdated: OutdatedEntry | None = None
     for folder, ref in _candidates(store, results, fresh=fresh):
         entry = read(store, ref)
         references = of_references(entry.refs, mask=mask).hex
@@ -176,7 +176,7 @@ def find(
             store.index.touch(scope / _REFERENCES / references)
             return entry
         if outdated is None or unlike < _unlike(outdated.entry.reads, outdated.now):
-            outdated = Outdated(entry, now)
+            outdated = OutdatedEntry(entry, now)
     return outdated
 
 
@@ -198,7 +198,7 @@ def _unlike(before: Sequence[Part], now: Sequence[Part]) -> int:
     return sum(one.digest != other.digest for one, other in zip(before, now, strict=True))
 
 
-def read(store: Store, ref: Ref) -> Entry:
+def read(store: Store, ref: Ref) -> MemoEntry:
     """Return the entry behind a ref; NotFoundError or IntegrityError if it is gone or damaged."""
     manifest = store.manifest(ref)
     try:
@@ -209,10 +209,10 @@ def read(store: Store, ref: Ref) -> Entry:
         ) from None
 
 
-def _entry(ref: Ref, manifest: Manifest) -> Entry:
+def _entry(ref: Ref, manifest: Manifest) -> MemoEntry:
     meta = Fields(manifest.meta)
     packed = {adopted.name: adopted for adopted in manifest.adopted}
-    return Entry(
+    return MemoEntry(
         ref=ref,
         origin=origin_of(meta.text("origin")),
         run_time_s=meta.number("run_time_s"),
@@ -220,7 +220,7 @@ def _entry(ref: Ref, manifest: Manifest) -> Entry:
             text(name, "artifacts"): artifact_of(packed[name], *loaded_as)
             for name, loaded_as in meta.mapping("artifacts").items()
         },
-        going_on=next_of(meta.mapping("going_on")),
+        next_step=next_of(meta.mapping("going_on")),
         inputs=parts_of(meta.rows("inputs")),
         refs=tuple((module, name) for module, name in map(free_texts, meta.rows("refs"))),
         refers_to=references_of(meta.rows("refers_to", ())),
@@ -232,7 +232,7 @@ def _entry(ref: Ref, manifest: Manifest) -> Entry:
     )
 
 
-def restore_file(store: Store, entry: Entry, name: str, path: Path) -> None:
+def restore_file(store: Store, entry: MemoEntry, name: str, path: Path) -> None:
     """Put a file that is kept with a result in its place, whole.
 
     NotFoundError or IntegrityError if its bytes are gone or damaged.
@@ -392,7 +392,7 @@ def record(
             "outlines": {part.name: part.outline for part in result.inputs if part.outline},
             "refs": list(map(list, result.refs)),
             "refers_to": list(result.refers_to),
-            "going_on": result.going_on,
+            "going_on": result.next_step,
             "reads": [part.to_json() for part in result.reads],
             "written": list(result.written),
             "named": list(map(list, result.named.items())),

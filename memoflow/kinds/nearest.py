@@ -15,7 +15,7 @@ from memoflow.dataclass import dataclass
 from memoflow.errors import IntegrityError, NotFoundError
 from memoflow.fingerprint import Difference, Part, differences, of_references
 from memoflow.kinds import memo
-from memoflow.kinds.memo import Entry
+from memoflow.kinds.memo import MemoEntry
 from memoflow.masking import ANY, Mask
 from memoflow.names import Key, Ref
 from memoflow.store import Store
@@ -41,7 +41,7 @@ class Nearest:
     expires: float | None = None
 
 
-class Earlier:
+class EarlierResults:
     """The results of a step from before a run, read as far as they are asked for, and only once.
 
     `parts` are those of the scope. `before` is a time in Unix seconds, `run` the Flow/run whose own
@@ -161,7 +161,7 @@ class Earlier:
         more = [each for each in like.differences if each.change in ("changed", "moved")]
         return replace(like, differences=_with_code(best.differences, more))
 
-    def _of_references(self, entry: Entry) -> list[Difference]:
+    def _of_references(self, entry: MemoEntry) -> list[Difference]:
         """Return what differs in the code of the classes that equal inputs are instances of."""
         result = self._result
         mine = of_references(entry.refs, mask=self._mask) if result is None else None
@@ -189,7 +189,7 @@ def nearest(
     before: float | None = None,
 ) -> Nearest | None:
     """Return the nearest result that was recorded before a time; see `Earlier`."""
-    return Earlier(store, scope, parts, before=before, result=result).nearest(inputs)
+    return EarlierResults(store, scope, parts, before=before, result=result).nearest(inputs)
 
 
 class _Shape:
@@ -216,7 +216,7 @@ class _Shape:
 class _Result:
     """A result that was read."""
 
-    def __init__(self, entry: Entry) -> None:
+    def __init__(self, entry: MemoEntry) -> None:
         self.entry = entry
         self.inputs = entry.outlined_inputs
         self.shape = _Shape(self.inputs)

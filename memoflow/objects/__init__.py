@@ -21,7 +21,7 @@ from memoflow.objects.unpacking import (
 
 if TYPE_CHECKING:
     from memoflow.objects.packing import pack
-    from memoflow.objects.reuse import Earlier
+    from memoflow.objects.reuse import ReusablePieces
 
 __all__ = [
     "FOLDER",
@@ -29,13 +29,13 @@ __all__ = [
     "NOTHING",
     "Adopted",
     "DamagedBlobError",
-    "Earlier",
     "File",
     "LostBlobError",
     "Manifest",
     "Packed",
     "Piece",
     "Proofs",
+    "ReusablePieces",
     "Source",
     "State",
     "Tree",
@@ -64,8 +64,8 @@ def __getattr__(name: str) -> Any:
         from memoflow.objects.packing import pack
 
         return pack
-    if name == "Earlier":
-        from memoflow.objects.reuse import Earlier
+    if name == "ReusablePieces":
+        from memoflow.objects.reuse import ReusablePieces
 
-        return Earlier
+        return ReusablePieces
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

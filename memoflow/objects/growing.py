@@ -10,7 +10,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Sequence
 
-from memoflow.errors import RequestError
+from memoflow.errors import UsageError
 from memoflow.log import log
 from memoflow.objects.tree import TICK_S, Source, State, Tree
 from memoflow.threads import stop_check
@@ -21,7 +21,7 @@ _STILL_S = 0.25
 _MOST_NAMED = 3
 
 
-class ChangedError(RequestError):
+class ChangedError(UsageError):
     """A file or folder changed while it was saved."""
 
     def __init__(self, path: str) -> None:

@@ -29,7 +29,7 @@ from memoflow.objects.manifest import File, Piece
 from memoflow.objects.packed import Located, Packed
 from memoflow.objects.planning import Draft, Pack, Span, Spot, is_whole_file, jobs, planned
 from memoflow.objects.reading import Reader
-from memoflow.objects.reuse import Earlier
+from memoflow.objects.reuse import ReusablePieces
 from memoflow.objects.tree import Source, Tree
 from memoflow.threads import Pool
 
@@ -50,7 +50,7 @@ def pack(
     *,
     whole: bool = False,
     linked: bool = False,
-    earlier: Earlier | None = None,
+    earlier: ReusablePieces | None = None,
     least_use: float = 0.0,
     fresh: bool = False,
     beat: Callable[[], None] = lambda: None,
@@ -66,7 +66,7 @@ def pack(
     """
     packer = _Packer(
         backend,
-        earlier or Earlier(backend),
+        earlier or ReusablePieces(backend),
         linked=linked,
         salt=os.urandom(_SALT_BYTES) if fresh else b"",
         beat=beat,
@@ -111,7 +111,7 @@ class _Packer:
     def __init__(
         self,
         backend: Backend,
-        earlier: Earlier,
+        earlier: ReusablePieces,
         *,
         linked: bool,
         salt: bytes,

@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from types import TracebackType
 
-from memoflow.errors import RequestError
+from memoflow.errors import UsageError
 from memoflow.objects.blobs import xxh3_of
 from memoflow.objects.growing import ChangedError
 from memoflow.objects.tree import Source
@@ -21,7 +21,7 @@ _COPIED_BYTES = 1 << 20
 
 
 class Reader:
-    """Read a source; RequestError if it cannot be read.
+    """Read a source; UsageError if it cannot be read.
 
     Of one that was removed or has become shorter zeros are read, and it is noted to be `gone`:
     whoever reads goes on with the others.
@@ -122,9 +122,9 @@ class Reader:
                 raise ChangedError(self._source.path)
             yield view
 
-    def _unreadable(self, error: Exception) -> RequestError:
+    def _unreadable(self, error: Exception) -> UsageError:
         reason = getattr(error, "strerror", None) or error
-        return RequestError(f"cannot save {self._source.path}: {reason}")
+        return UsageError(f"cannot save {self._source.path}: {reason}")
 
 
 def has_bytes(

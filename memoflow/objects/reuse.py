@@ -16,7 +16,7 @@ from memoflow.objects.packed import Located
 Known = Callable[[Sequence[str]], Mapping[str, Located]]
 
 
-class Earlier:
+class ReusablePieces:
     """The pieces of the save before, and of any other that `known` finds.
 
     A piece that `previous` has by its XXH3-128 is taken for the same; one that `known` finds

@@ -11,7 +11,7 @@ from fnmatch import fnmatchcase
 from pathlib import Path
 
 from memoflow.dataclass import dataclass
-from memoflow.errors import NotFoundError, RequestError
+from memoflow.errors import MemoflowError, NotFoundError, UsageError
 from memoflow.objects.paths import MOST_FILES, check_path, check_tree
 
 # The finest step in which file systems note the time of a change, with room to spare.
@@ -93,7 +93,7 @@ class Tree:
         """List a file or directory, and `files` beside it by their relative paths.
 
         Of the directory nothing is taken whose relative path or name matches a shell pattern of
-        `ignore`. A link within it stays one, and others are followed. RequestError for what is
+        `ignore`. A link within it stays one, and others are followed. UsageError for what is
         missing or cannot be read.
         """
         tree = cls(_asked=(root, files, ignore))
@@ -119,7 +119,7 @@ class Tree:
         try:
             check_tree([source.path for source in tree.sources], tree.folders, tree.links)
         except ValueError as error:
-            raise RequestError(f"cannot save {root or 'this'}: {error}") from None
+            raise UsageError(f"cannot save {root or 'this'}: {error}") from None
         return tree
 
     @property
@@ -145,7 +145,7 @@ class Tree:
             try:
                 check_path(prefix[:-1])  # Now, because it also bounds how deep we go.
             except ValueError as error:
-                raise RequestError(f"cannot save {directory}: {error}") from None
+                raise UsageError(f"cannot save {directory}: {error}") from None
         info = os.stat(directory)
         self.visited[directory] = state_of_file(info)
         if prefix and info.st_mode & _FOLDER_READ != _FOLDER_READ:
@@ -181,7 +181,7 @@ class Tree:
         if stat.S_ISDIR(info.st_mode):
             number = (info.st_dev, info.st_ino)
             if folder.leads_from(number):
-                raise RequestError(
+                raise UsageError(
                     f"cannot save {entry.path}: it leads back to a folder that it is in; remove "
                     "that link, or pass it over with ignore_patterns"
                 )
@@ -202,7 +202,7 @@ class Tree:
 
     def _add(self, path: str, file: str, info: os.stat_result) -> None:
         if not stat.S_ISREG(info.st_mode):
-            raise RequestError(
+            raise UsageError(
                 f"cannot save {file}: it is a {kind(info.st_mode)}; "
                 "only files, directories and symbolic links can be saved"
             )
@@ -215,7 +215,7 @@ class Tree:
     def _check_count(self) -> None:
         # While it is listed, since links can lead to the same folders again and again.
         if max(len(self.sources) + len(self.links), len(self.visited)) > MOST_FILES:
-            raise RequestError(
+            raise UsageError(
                 f"cannot save more than {MOST_FILES:,} files at once; put them in an archive"
             )
 
@@ -270,7 +270,7 @@ def kind(mode: int) -> str:
     return "special file"
 
 
-def _unreadable(path: str, error: OSError) -> RequestError:
+def _unreadable(path: str, error: OSError) -> MemoflowError:
     if isinstance(error, FileNotFoundError):
         return NotFoundError(f"cannot save {path}: {error.filename or path} is not there")
-    return RequestError(f"cannot save {path}: {error.strerror} ({error.filename})")
+    return UsageError(f"cannot save {path}: {error.strerror} ({error.filename})")

@@ -16,7 +16,7 @@ from memoflow import owned
 from memoflow.backends import Backend
 from memoflow.backends.failures import reread, translated
 from memoflow.dataclass import dataclass
-from memoflow.errors import IntegrityError, NotFoundError, RequestError
+from memoflow.errors import IntegrityError, NotFoundError, UsageError
 from memoflow.names import Digest
 from memoflow.objects.blobs import blob_name, xxh3_of
 from memoflow.objects.linking import Proofs, linkable, whole_blob
@@ -54,7 +54,7 @@ def unpack(
 ) -> None:
     """Write the manifest's files into a directory, whole or not at all.
 
-    Files of the same path are replaced, others stay; RequestError if a directory or link is in the
+    Files of the same path are replaced, others stay; UsageError if a directory or link is in the
     place of one, or the other way round. What is written belongs to the caller:
     no byte of it is shared with the store. With `linked` all files are read-only, and those
     that are a blob by themselves share it where that is safe; a blob that those proofs vouch
@@ -136,7 +136,7 @@ def _restrict(modes: Mapping[str, int], root: Path) -> None:
 
 
 def _tell_apart(manifest: Manifest, root: Path) -> None:
-    """Raise RequestError if two files would be one there, as "a" and "A" are on some disks.
+    """Raise UsageError if two files would be one there, as "a" and "A" are on some disks.
 
     Only what could be the same is tried: written together, they would be a mixture of both.
     """
@@ -146,7 +146,7 @@ def _tell_apart(manifest: Manifest, root: Path) -> None:
         try:
             os.close(os.open(root / path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC))
         except FileExistsError:
-            raise RequestError(
+            raise UsageError(
                 f"{path!r} and another file that was saved beside it have one name on the disk of "
                 f"{root.parent}; load them into a directory of another disk"
             ) from None
@@ -348,7 +348,7 @@ def _move(draft: Path, into: Path) -> None:
 def _merge(draft: Path, into: Path) -> None:
     """Put everything in the draft where it belongs in a directory that stays what it is.
 
-    RequestError, before anything is touched, if something of another type is in its place: what
+    UsageError, before anything is touched, if something of another type is in its place: what
     was put there may be dear to somebody.
     """
     _check_places(draft, into)
@@ -364,7 +364,7 @@ def _check_places(draft: Path, into: Path) -> None:
             continue
         mine = entry.stat(follow_symlinks=False).st_mode
         if stat.S_IFMT(mine) != stat.S_IFMT(there):
-            raise RequestError(
+            raise UsageError(
                 f"{target} is a {kind(there)}, and a {kind(mine)} is to be written there; move it "
                 "away, or load into another directory"
             )

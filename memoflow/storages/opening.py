@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from memoflow.backends import Backend, Local
-from memoflow.errors import NotFoundError, RequestError
+from memoflow.errors import NotFoundError, UsageError
 
 # The module that opens roots of a type. Imported when one is opened: what they need takes a while
 # to import, and is there only where it is used.
@@ -24,7 +24,7 @@ _PACKAGES = {
 def backend_of(type: str, root: str, config: Mapping[str, Any] | None = None) -> Backend:
     """Return the backend at a root: a directory, or a folder of a bucket.
 
-    `config` is what `@with_artifact_store` was told beside the root. RequestError for a type that
+    `config` is what `@with_artifact_store` was told beside the root. UsageError for a type that
     there is no backend for, or whose packages are not installed.
     """
     module = check(type, root)
@@ -33,7 +33,7 @@ def backend_of(type: str, root: str, config: Mapping[str, Any] | None = None) ->
     try:
         opened = import_module(f"memoflow.storages.{module}")
     except ImportError as error:
-        raise RequestError(
+        raise UsageError(
             f"there can be no store in {root}: {error}; install {_PACKAGES[module]}"
         ) from error
     backend: Backend = opened.backend(root, config or {})
@@ -74,13 +74,13 @@ def folder_of(type: str, root: str) -> str:
 
 
 def check(type: str, root: str) -> str | None:
-    """Return the module that opens a root, None for a directory; RequestError if none can."""
+    """Return the module that opens a root, None for a directory; UsageError if none can."""
     scheme = root.partition("://")[0] if "://" in root else None
     if scheme is None and (type == "local" or root.startswith("/")):
         return None
     kind = scheme or type
     if kind not in _MODULES:
-        raise RequestError(
+        raise UsageError(
             f"there can be no store in {root}: memoflow knows directories and "
             f"{', '.join(sorted(_MODULES))}, not {kind}; set METAFLOW_MEMOFLOW_ROOT to one of these"
         )

@@ -63,11 +63,11 @@ class StoreClock:
     def _note(self, ahead: float) -> None:
         self._ahead = ahead
         if abs(ahead - self._remembered()) > _WORTH_NOTING_SECONDS:
-            self._index.remember({_AHEAD: repr(ahead)})
+            self._index.set({_AHEAD: repr(ahead)})
 
     def _remembered(self) -> float:
         try:
-            ahead = float(self._index.recall([_AHEAD]).get(_AHEAD, "0"))
+            ahead = float(self._index.get([_AHEAD]).get(_AHEAD, "0"))
         except ValueError:
             return 0.0
         return ahead if math.isfinite(ahead) else 0.0

@@ -38,18 +38,18 @@ _PAUSES = (0.02, 0.5)  # the first, and the longest
 
 
 @dataclass(frozen=True)
-class Outlook:
+class GcSnapshot:
     """What was known of deletions at some time: how far they were, and what was doomed then."""
 
     generation: bytes | None
     doomed: Mapping[str, frozenset[str]] = field(default_factory=dict)
 
-    def dooms(self, names: Collection[str]) -> set[str]:
+    def will_delete(self, names: Collection[str]) -> set[str]:
         """Return which of the names some pass may still delete."""
         return {name for each in self.doomed.values() for name in each.intersection(names)}
 
 
-class Verdict(Enum):
+class BlobFate(Enum):
     """What has become of blobs by the time that a ref reaches them."""
 
     THERE = "there, and to stay"
@@ -57,7 +57,7 @@ class Verdict(Enum):
     DOOMED = "there, but a pass that has stopped could still delete some"
 
 
-class Deletions:
+class DeletionLog:
     """What this process knows of the passes that delete from a backend."""
 
     def __init__(
@@ -66,52 +66,52 @@ class Deletions:
         self._backend = backend
         self._index = index
         self._sleep = sleep
-        self._last: Outlook | None = None
+        self._last: GcSnapshot | None = None
 
-    def outlook(self) -> Outlook:
+    def snapshot(self) -> GcSnapshot:
         """Return what was known at some time before now; asks only if nothing was known yet.
 
-        However old it is, `settle` finds what was deleted since.
+        However old it is, `confirm` finds what was deleted since.
         """
         if self._last is None and not self._backend.is_local:
-            quiet = self._index.recall([_QUIET]).get(_QUIET)
+            quiet = self._index.get([_QUIET]).get(_QUIET)
             if quiet is not None:
-                self._last = Outlook(quiet.encode() or None)
+                self._last = GcSnapshot(quiet.encode() or None)
         return self._last or self.look()
 
-    def look(self) -> Outlook:
+    def look(self) -> GcSnapshot:
         """Return what is known now."""
         # In this order: what dooms without having raised this will do so later.
         generation = self.generation()
         doomed = {} if generation is None else self._doomed()
-        self._last = outlook = Outlook(generation, doomed)
+        self._last = outlook = GcSnapshot(generation, doomed)
         if not doomed and not self._backend.is_local:
-            self._index.remember({_QUIET: (generation or b"").decode(errors="replace")})
+            self._index.set({_QUIET: (generation or b"").decode(errors="replace")})
         return outlook
 
-    def settle(
+    def confirm(
         self,
-        since: Outlook,
+        since: GcSnapshot,
         sizes: Mapping[str, int],
         *,
         fixed: Collection[str] = (),
         is_sure: bool = True,
-    ) -> Verdict:
+    ) -> BlobFate:
         """Tell whether blobs are there to stay that a ref reaches which is written by now.
 
         `sizes` says how long each of them is at least. Without `is_sure` they are looked at even
         if nothing was deleted since the outlook. Those that are `fixed` cannot have other names:
         a pass that dooms them is believed to be dead after half a minute.
         """
-        if is_sure and not since.dooms(sizes) and self.generation() == since.generation:
-            return Verdict.THERE
+        if is_sure and not since.will_delete(sizes) and self.generation() == since.generation:
+            return BlobFate.THERE
         waited, pause, before = 0.0, _PAUSES[0], None
-        while doomed := (outlook := self.look()).dooms(sizes):
+        while doomed := (outlook := self.look()).will_delete(sizes):
             beats = self._beats(id for id, names in outlook.doomed.items() if names & doomed)
             if beats != before:  # It gets on, or another one has begun.
                 before, waited = beats, 0.0
             elif waited > _PATIENCE_SECONDS and not doomed <= set(fixed):
-                return Verdict.DOOMED
+                return BlobFate.DOOMED
             elif waited > _DEAD_SECONDS or self._is_dead(beats):
                 break
             self._sleep(pause)
@@ -120,8 +120,8 @@ class Deletions:
         names = list(sizes)
         for name, size_bytes in zip(names, self._backend.sizes(names), strict=True):
             if size_bytes is None or size_bytes < sizes[name]:
-                return Verdict.LOST
-        return Verdict.THERE
+                return BlobFate.LOST
+        return BlobFate.THERE
 
     def generation(self) -> bytes | None:
         return self._backend.read(GENERATION, most_bytes=LARGEST_MARK_BYTES)

@@ -133,7 +133,7 @@ class Lease:
         """Let the key go; more than once is fine."""
 
 
-class _Held(Lease):
+class _HeldLease(Lease):
     """A claim that stands, kept up by a thread."""
 
     def __init__(self, key: Key, backend: Backend, name: str, claim: _Claim) -> None:
@@ -278,7 +278,7 @@ class _Contender:
                     self._silences.note(claim, found[highest], silent_s)
             name = _name(self._key, _number(highest) + 1)
             if self._win(name, found):
-                return _Held(self._key, self._backend, name, self._claim)
+                return _HeldLease(self._key, self._backend, name, self._claim)
 
     def _is_open(self, claim: _Claim) -> bool:
         """Tell whether nobody need wait for a claim, or its holder waits for this process."""

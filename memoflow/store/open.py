@@ -11,7 +11,7 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from memoflow.backends import Backend, Local, Tiered, Unconditional
-from memoflow.errors import BackendError, NotFoundError, RequestError
+from memoflow.errors import BackendError, NotFoundError, UsageError
 from memoflow.index import Index, private_directory
 from memoflow.objects import blob_of, is_whole
 from memoflow.store.format import NAME, Format, read_format
@@ -44,7 +44,7 @@ def open_store(
     keyring = Keyring.parse(SIGNING_KEY_VARIABLE, os.environ.get(SIGNING_KEY_VARIABLE, ""))
     if isinstance(root, (str, Path)):
         if "://" in str(root):
-            raise RequestError(f"{root} is no directory; give a backend for it")
+            raise UsageError(f"{root} is no directory; give a backend for it")
         backend: Backend = Local(Path(root))
     else:
         backend = root

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import field
 from pathlib import Path
 
-from memoflow.backends import Place
+from memoflow.backends import BlobLocation
 from memoflow.dataclass import dataclass
 from memoflow.names import Digest
 from memoflow.objects import File
@@ -21,7 +21,7 @@ class Adoption:
     """
 
     digest: Digest
-    source: Path | Place
+    source: Path | BlobLocation
 
 
 @dataclass(frozen=True)

@@ -34,7 +34,7 @@ from memoflow.store.schedule import claim
 if TYPE_CHECKING:
     from memoflow.store.check.verification import Problem
     from memoflow.store.gc.eviction import Evicted, Tier
-    from memoflow.store.gc.replaced import Leftovers
+    from memoflow.store.gc.replaced import ReplacedBlobs
     from memoflow.store.gc.sweeping import Swept
 
 _NO_KEYS = Keyring()
@@ -65,7 +65,7 @@ class Store:
         self._refs = Refs(backend, index, keyring=keyring, sleep=sleep)
         self._expiry = Expiry(self._refs, self._store_clock)
         self._proofs = IndexedProofs(index, clock=clock)
-        self._leftovers: Leftovers | None = None
+        self._leftovers: ReplacedBlobs | None = None
         self._silences = Silences()
 
     def __repr__(self) -> str:
@@ -341,10 +341,10 @@ class Store:
         if not self.backend.is_local:
             self._refs.drop([ref.key for ref in old])
             return
-        from memoflow.store.gc.replaced import Leftovers
+        from memoflow.store.gc.replaced import ReplacedBlobs
 
         if self._leftovers is None:
-            self._leftovers = Leftovers(self._refs)
+            self._leftovers = ReplacedBlobs(self._refs)
         self._leftovers.add(old)
         self._refs.drop([ref.key for ref in old])
         self._leftovers.free(new)

@@ -6,14 +6,14 @@ from memoflow.tracking.listings import is_match
 from memoflow.tracking.paths import Paths
 from memoflow.tracking.strings import paths_in
 from memoflow.tracking.tracker import AccessTracker
-from memoflow.tracking.world import Reads, World
+from memoflow.tracking.world import ReadSet, World
 
 __all__ = [
     "ABSENT",
     "AccessTracker",
     "FileDigests",
     "Paths",
-    "Reads",
+    "ReadSet",
     "State",
     "UnreadableError",
     "World",

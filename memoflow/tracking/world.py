@@ -149,7 +149,7 @@ def listing_part(name: str, path: str, names: Iterable[str] | None, own: set[str
     return Part("directory", name, f"xxh3:{digest}", summary=text)
 
 
-class Reads:
+class ReadSet:
     """The reads of code that has run, as parts of its result's key.
 
     `never` says by name why no later run could be given the result; `unsettled` why this one's

@@ -10,9 +10,9 @@ import pytest
 
 pytest.importorskip("azure.storage.blob", reason='pip install "memoflow[test-clouds]"')
 
-from memoflow.backends import Backend, Place
+from memoflow.backends import Backend, BlobLocation
 from memoflow.backends.azure import Azure
-from memoflow.errors import BackendDeniedError, BackendUnavailableError, RequestError
+from memoflow.errors import BackendDeniedError, BackendUnavailableError, UsageError
 from tests.azure import Server, missing, serving
 from tests.contracts import BackendContract
 
@@ -90,7 +90,7 @@ def test_what_lies_in_the_same_account_is_copied_there(
     other = Azure(backend._connect, server.container(), "elsewhere")
     other.write("there", bytes(1_000_000))
     seen.requests.clear()
-    assert backend.adopt("here", Place(other, "there")) is True
+    assert backend.adopt("here", BlobLocation(other, "there")) is True
     assert seen.requests == ["HEAD", "PUT"]
     assert backend.read("here") == bytes(1_000_000)
 
@@ -98,7 +98,7 @@ def test_what_lies_in_the_same_account_is_copied_there(
 def test_what_metaflow_says_of_an_artifact_is_copied_with_it(backend: Azure) -> None:
     container = backend.client.get_container_client(backend.bucket)
     container.upload_blob("store/there", b"x", metadata={"said": "this"})
-    backend.adopt("here", Place(backend, "there"))
+    backend.adopt("here", BlobLocation(backend, "there"))
     assert container.get_blob_client("store/here").get_blob_properties().metadata == {
         "said": "this"
     }
@@ -164,7 +164,7 @@ def test_folders_of_an_account_with_a_hierarchy_are_absent(backend: Azure) -> No
 
 
 def test_a_name_too_long_is_refused(backend: Azure) -> None:
-    with pytest.raises(RequestError, match="too long for Azure"):
+    with pytest.raises(UsageError, match="too long for Azure"):
         backend.write("/".join(["x" * 200] * 6), b"")
 
 

@@ -12,9 +12,9 @@ pytest.importorskip("google.cloud.storage", reason='pip install "memoflow[test-c
 
 from google.auth.exceptions import DefaultCredentialsError
 
-from memoflow.backends import Backend, Place, Unconditional
+from memoflow.backends import Backend, BlobLocation, Unconditional
 from memoflow.backends.gcs import Gcs
-from memoflow.errors import BackendDeniedError, BackendUnavailableError, RequestError
+from memoflow.errors import BackendDeniedError, BackendUnavailableError, UsageError
 from memoflow.store.format import read_format
 from tests.contracts import BackendContract
 from tests.gcs import Server, serving
@@ -108,14 +108,14 @@ def test_what_lies_on_the_same_server_is_copied_there(backend: Gcs, server: Serv
     other = Gcs(backend._connect, server.bucket(), "elsewhere")
     other.write("there", bytes(1_000_000))
     server.requests.clear()
-    assert backend.adopt("here", Place(other, "there")) is True
+    assert backend.adopt("here", BlobLocation(other, "there")) is True
     assert server.requests == {"object": 2, "POST": 1}
     assert backend.read("here") == bytes(1_000_000)
 
 
 def test_what_metaflow_says_of_an_artifact_is_copied_with_it(backend: Gcs, server: Server) -> None:
     server.keep(backend.bucket, "store/there", b"x", {"said": "this"}, {})
-    backend.adopt("here", Place(backend, "there"))
+    backend.adopt("here", BlobLocation(backend, "there"))
     assert server.buckets[backend.bucket]["store/here"].metadata == {"said": "this"}
 
 
@@ -136,7 +136,7 @@ def test_what_comes_torn_is_asked_for_again(backend: Gcs, server: Server, fault:
 
 
 def test_a_name_too_long_is_refused(backend: Gcs) -> None:
-    with pytest.raises(RequestError, match="too long for GCS"):
+    with pytest.raises(UsageError, match="too long for GCS"):
         backend.write("/".join(["x" * 200] * 6), b"")
 
 

@@ -10,13 +10,13 @@ import boto3
 import pytest
 from botocore.config import Config
 
-from memoflow.backends import Backend, Place, bucket
+from memoflow.backends import Backend, BlobLocation, bucket
 from memoflow.backends.s3 import S3
 from memoflow.errors import (
     BackendDeniedError,
     BackendUnavailableError,
     BackendUnreachableError,
-    RequestError,
+    UsageError,
 )
 from tests.contracts import BackendContract
 from tests.s3 import Proxy, Server, silence
@@ -77,7 +77,7 @@ def test_what_lies_on_the_same_server_is_copied_there(
     other = S3(backend._connect, bucket, "elsewhere")
     other.write("there", bytes(1_000_000))
     proxy.sent_bytes = 0
-    assert backend.adopt("here", Place(other, "there")) is True
+    assert backend.adopt("here", BlobLocation(other, "there")) is True
     assert proxy.sent_bytes == 0
     assert proxy.requests["COPY"] == 1
     assert backend.read("here") == bytes(1_000_000)
@@ -87,7 +87,7 @@ def test_what_metaflow_says_of_an_artifact_is_copied_with_it(backend: S3) -> Non
     backend.client.put_object(
         Bucket=backend.bucket, Key="store/there", Body=b"x", Metadata={"said": "this"}
     )
-    backend.adopt("here", Place(backend, "there"))
+    backend.adopt("here", BlobLocation(backend, "there"))
     head = backend.client.head_object(Bucket=backend.bucket, Key="store/here")
     assert head["Metadata"] == {"said": "this"}
 
@@ -152,7 +152,7 @@ def test_an_answer_of_any_status_that_is_torn_is_asked_for_again(
     assert backend.write_from("large", [bytes(9_000_000)] * 4, if_absent=True) is True
     assert backend.write_from("large", [bytes(9_000_000)] * 4, if_absent=True) is False
     assert backend.sizes(["a", "absent", "large"]) == [4, None, 36_000_000]
-    assert backend.adopt("copy", Place(backend, "a")) is True
+    assert backend.adopt("copy", BlobLocation(backend, "a")) is True
     assert {found.name for found in backend.list("")} == {"a", "copy", "large"}
     backend.client.create_multipart_upload(Bucket=backend.bucket, Key="store/blobs/dead")
     assert backend.tidy(before=4e9) >= 1
@@ -237,7 +237,7 @@ def test_parts_of_a_dead_writer_are_tidied_up(backend: S3) -> None:
 
 
 def test_a_name_too_long_for_s3_is_refused(backend: S3) -> None:
-    with pytest.raises(RequestError, match="too long for S3"):
+    with pytest.raises(UsageError, match="too long for S3"):
         backend.write("/".join(["x" * 200] * 6), b"")
 
 

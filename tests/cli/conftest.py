@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 from click.testing import CliRunner, Result
 
-from memoflow.cli.context import Asked
+from memoflow.cli.context import CommandContext
 from memoflow.cli.main import main
 from memoflow.fingerprint import Fingerprint, Part
 from memoflow.kinds import checkpoint, hub, memo, model
@@ -116,7 +116,7 @@ def shelf(empty: Shelf) -> Shelf:
 
 
 @dataclass
-class Given(Asked):
+class Given(CommandContext):
     """Asks the store that a test made, wherever that is."""
 
     given: Store | None = None

@@ -18,7 +18,7 @@ from click.testing import CliRunner
 import memoflow
 from memoflow.cli import reference
 from memoflow.cli.answer import Verb
-from memoflow.cli.context import Asked
+from memoflow.cli.context import CommandContext
 from memoflow.cli.main import main
 from memoflow.store import Store
 from tests.cli.conftest import Shelf
@@ -101,7 +101,7 @@ def test_a_reader_that_goes_away_ends_it_quietly(shelf: Shelf):
 
 
 @dataclass
-class _Interrupted(Asked):
+class _Interrupted(CommandContext):
     @property
     def store(self) -> Store:  # type: ignore[override]
         raise KeyboardInterrupt
@@ -213,6 +213,6 @@ def test_the_report_is_written_where_it_is_asked_for(shelf: Shelf):
 def test_a_flow_whose_datastore_is_in_azure_is_not_taken_for_a_directory():
     pytest.importorskip("azure.storage.blob")
     datastore = SimpleNamespace(TYPE="azure", datastore_root="container/metaflow")
-    asked = Asked(flow=SimpleNamespace(flow_datastore=datastore))
+    asked = CommandContext(flow=SimpleNamespace(flow_datastore=datastore))
     assert "container" in repr(asked.backend)
     assert "Azure" in repr(asked.backend)

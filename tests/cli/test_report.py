@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 
 from memoflow.cli.report import write_report
-from memoflow.errors import RequestError
+from memoflow.errors import UsageError
 from memoflow.names import Key
 from memoflow.store import Payload, Store, open_store
 from memoflow.units import readable
@@ -174,7 +174,7 @@ def test_nothing_is_fetched(store, tmp_path):
 
 
 def test_a_place_that_cannot_be_written_is_named(store, tmp_path):
-    with pytest.raises(RequestError, match=r"cannot write the report to .*/none/r\.html: No such"):
+    with pytest.raises(UsageError, match=r"cannot write the report to .*/none/r\.html: No such"):
         write_report(store, tmp_path / "none" / "r.html")
 
 

@@ -9,7 +9,7 @@ import pytest
 
 from memoflow.fingerprint import Part
 from tests.fingerprint.conftest import Answer, World
-from tests.fingerprint.test_reach import install, look_with, packages
+from tests.fingerprint.test_closure import install, look_with, packages
 
 CLIENT = """
 import threading

@@ -8,7 +8,7 @@ import pytest
 
 from memoflow.fingerprint.distributions import applies
 from tests.fingerprint.conftest import Answer, World, why
-from tests.fingerprint.test_reach import look_with
+from tests.fingerprint.test_closure import look_with
 
 HASH = "sha256={:0>43}"
 

@@ -13,7 +13,7 @@ from memoflow.kinds import memo
 from memoflow.kinds.nearest import Nearest, nearest
 from memoflow.store import Store, open_store
 from tests.fingerprint.conftest import Answer, World
-from tests.fingerprint.test_reach import install
+from tests.fingerprint.test_closure import install
 
 MAIN = """
 import dataclasses

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from tests.fingerprint.conftest import World
-from tests.fingerprint.test_reach import install, look_with, packages
+from tests.fingerprint.test_closure import install, look_with, packages
 
 # A library of decorators and factories.
 KIT = """

@@ -16,7 +16,7 @@ from memoflow.fingerprint import Part
 from memoflow.flow.memo.card_files import CardFiles
 from memoflow.flow.memo.card_page import of_hit, page
 from memoflow.kinds import card
-from memoflow.kinds.memo import Artifact, Entry
+from memoflow.kinds.memo import Artifact, MemoEntry
 from memoflow.names import Digest, Key, Ref
 from memoflow.store import Payload, Store, open_store
 from tests.browser import look
@@ -25,12 +25,12 @@ from tests.stories.conftest import Project
 from tests.stories.world import once
 
 RESULT = Key.of("memo", "Sweep", "fit", "scope", "results", "inputs", "refs", "00000001")
-ENTRY = Entry(
+ENTRY = MemoEntry(
     ref=Ref(RESULT, Digest("sha256:" + "0" * 64), 1, 1.0),
     origin="Sweep/17/fit/3",
     run_time_s=3660.0,
     artifacts={"score": Artifact("a" * 40, {"size": 21}, {})},
-    going_on={},
+    next_step={},
     inputs=(Part("input", "input", "xxh3:" + "b" * 32, summary="0.7"),),
     refs=(),
     refers_to=(),

@@ -18,7 +18,7 @@ from typing import Any
 
 import pytest
 
-from memoflow.errors import BackendError, MemoflowError, RequestError
+from memoflow.errors import BackendError, MemoflowError, UsageError
 from memoflow.flow import references
 from memoflow.flow.cards.card_page import page
 from memoflow.flow.spool import spool, uploading
@@ -118,7 +118,7 @@ def test_on_a_local_store_it_is_a_save(tmp_path: Path) -> None:
 def test_what_cannot_be_saved_is_an_error_at_once(here: Task) -> None:
     (here.folder / "round").symlink_to("round")
     options: Any = {"name": "c", "metadata": None, "latest": True, "storage_format": "files"}
-    with pytest.raises(RequestError, match="round in circles"):
+    with pytest.raises(UsageError, match="round in circles"):
         here.checkpointer.save(here.folder, **options, wait=False)
 
 
@@ -165,7 +165,7 @@ def test_patterns_leave_files_out_of_what_is_uploaded_later(
 
 @pytest.mark.parametrize("patterns", ["*.tmp", [""], [1], {"*": 1}])
 def test_patterns_that_are_none_are_told(here: Task, patterns: Any) -> None:
-    with pytest.raises(RequestError, match="ignore_patterns"):
+    with pytest.raises(UsageError, match="ignore_patterns"):
         here.save("one", ignore_patterns=patterns)
 
 

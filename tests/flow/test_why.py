@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from memoflow.errors import RequestError
+from memoflow.errors import UsageError
 from memoflow.fingerprint import Difference
 from memoflow.flow.memo import why
 from memoflow.flow.memo.decision import UNKNOWN, Decision, Reason, reason_of
@@ -102,5 +102,5 @@ def test_an_answer_is_plain_data():
 @pytest.mark.parametrize("text", ["Sweep", "Sweep/18", "Sweep/18//31", "a/b/c/d/e"])
 def test_what_names_no_task_is_refused(tmp_path, text):
     store = open_store(tmp_path / "store", cache_dir=tmp_path / "cache")
-    with pytest.raises(RequestError, match="is no task; name one as Flow/run/step/task"):
+    with pytest.raises(UsageError, match="is no task; name one as Flow/run/step/task"):
         why.of_task(store, text)

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from memoflow.index import Index, Outcome, Place
+from memoflow.index import Index, Outcome, PieceLocation
 from memoflow.names import Digest, Key, Ref
 from tests.conftest import Clock
 
@@ -99,21 +99,23 @@ def test_touches_are_kept_by_close(index: Index, clock: Clock) -> None:
 
 
 def test_pieces_are_found_by_their_hash(index: Index) -> None:
-    places = {f"{n:032x}": Place(Digest.of(b"blob"), n, 5) for n in range(700)}
+    places = {f"{n:032x}": PieceLocation(Digest.of(b"blob"), n, 5) for n in range(700)}
     index.record_pieces(places)
     assert index.find_pieces([*places, "f" * 32]) == places
 
 
 def test_a_dropped_blob_takes_its_pieces_along(index: Index) -> None:
-    index.record_pieces({"1" * 32: Place(Digest.of(b"A"), 0, 5)})
-    index.record_pieces({"2" * 32: Place(Digest.of(b"B"), 0, 5)})
+    index.record_pieces({"1" * 32: PieceLocation(Digest.of(b"A"), 0, 5)})
+    index.record_pieces({"2" * 32: PieceLocation(Digest.of(b"B"), 0, 5)})
     index.drop_blobs([Digest.of(b"A")])
-    assert index.find_pieces(["1" * 32, "2" * 32]) == {"2" * 32: Place(Digest.of(b"B"), 0, 5)}
+    assert index.find_pieces(["1" * 32, "2" * 32]) == {
+        "2" * 32: PieceLocation(Digest.of(b"B"), 0, 5)
+    }
 
 
 def test_facts_are_recalled(index: Index) -> None:
-    index.remember({f"sha1[{n}]": str(n) for n in range(700)})
-    assert index.recall(["sha1[5]", "sha1[699]", "unknown"]) == {"sha1[5]": "5", "sha1[699]": "699"}
+    index.set({f"sha1[{n}]": str(n) for n in range(700)})
+    assert index.get(["sha1[5]", "sha1[699]", "unknown"]) == {"sha1[5]": "5", "sha1[699]": "699"}
 
 
 def test_outcomes_are_those_of_a_run(index: Index) -> None:
@@ -123,10 +125,10 @@ def test_outcomes_are_those_of_a_run(index: Index) -> None:
 
 
 def test_a_text_that_sqlite_cannot_hold_is_not_remembered(index: Index) -> None:
-    index.remember({"\udc80": "x"})
-    assert index.recall(["\udc80"]) == {}
-    index.remember({"a": "x"})
-    assert index.recall(["a"]) == {"a": "x"}
+    index.set({"\udc80": "x"})
+    assert index.get(["\udc80"]) == {}
+    index.set({"a": "x"})
+    assert index.get(["a"]) == {"a": "x"}
 
 
 def test_of_many_who_renew_a_text_one_is_told_that_it_is_new(tmp_path: Path) -> None:

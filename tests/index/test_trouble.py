@@ -196,7 +196,7 @@ def test_where_nothing_can_be_made_at_all_it_forgets(tmp_path: Path) -> None:
     (tmp_path / "file").touch()
     index = Index(tmp_path / "file" / "index.sqlite", mounts=lambda: "")
     index.record([REF])
-    index.remember({"a": "b"})
+    index.set({"a": "b"})
     assert len(index.warnings) == 1
     index.close()
 

@@ -56,7 +56,7 @@ def test_of_many_the_latest_are_remembered(tmp_path):
 
 def test_a_damaged_fact_is_none(tmp_path):
     store = open_store(tmp_path / "store", cache_dir=tmp_path / "cache")
-    store.index.remember({f"evicted:{SCOPE}": "[1, 2"})
+    store.index.set({f"evicted:{SCOPE}": "[1, 2"})
     assert evicted.removals(store, SCOPE) == {}
 
 

@@ -13,7 +13,7 @@ from pathlib import Path
 
 import pytest
 
-from memoflow.errors import IntegrityError, RequestError
+from memoflow.errors import IntegrityError, UsageError
 from memoflow.kinds import hub, hub_files, retention
 from memoflow.kinds.hub import About, Resolved, Scope, Wanted
 from memoflow.kinds.hub_files import Announced
@@ -101,7 +101,7 @@ def test_patterns_are_the_same_in_any_order_and_as_a_single_text():
     ],
 )
 def test_what_cannot_be_asked_for_is_an_error(arguments, told):
-    with pytest.raises(RequestError, match=told):
+    with pytest.raises(UsageError, match=told):
         Wanted.of(**arguments)
 
 
@@ -217,7 +217,7 @@ def test_a_generator_of_patterns_is_read_once():
 
 
 def test_no_error_shows_what_was_given_in_place_of_a_name():
-    with pytest.raises(RequestError) as error:
+    with pytest.raises(UsageError) as error:
         Wanted.of({"repo_id": "org/name", "token": "hf_secret"})
     assert "hf_secret" not in str(error.value)
 

@@ -19,8 +19,8 @@ from memoflow.errors import (
     BadKeyError,
     IntegrityError,
     NotFoundError,
-    RequestError,
     UnsignedError,
+    UsageError,
 )
 from memoflow.kinds import legacy_identity
 from memoflow.kinds.legacy import Legacy, is_key
@@ -301,7 +301,7 @@ def test_a_name_with_a_slash_is_listed_and_loads(legacy, root, into):
 
 
 def test_what_is_no_task_is_refused(old):
-    with pytest.raises(RequestError, match="Flow/run/step/task"):
+    with pytest.raises(UsageError, match="Flow/run/step/task"):
         old.of_task("Old/1/start")
 
 
@@ -332,7 +332,7 @@ def test_other_texts_are_no_keys(old, text, into):
 
 
 def test_a_key_that_hides_in_the_backend_is_refused(old, into):
-    with pytest.raises(RequestError):
+    with pytest.raises(UsageError):
         old.load(MODELS["tar"] | {"key": "mf.models/models/artifacts/.label_0"}, into)
 
 
@@ -376,7 +376,7 @@ def test_a_reference_without_its_format_is_looked_up(old, into):
 
 @pytest.mark.parametrize("form", ["zip", None, ["tar"]])
 def test_an_unknown_format_is_refused(old, form, into):
-    with pytest.raises(RequestError, match="only tar and files"):
+    with pytest.raises(UsageError, match="only tar and files"):
         old.load(TAR | {"storage_format": form}, into)
 
 

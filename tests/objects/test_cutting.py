@@ -14,7 +14,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from memoflow.backends import Memory
-from memoflow.objects import Earlier, Manifest, Tree, pack, read_file
+from memoflow.objects import Manifest, ReusablePieces, Tree, pack, read_file
 from memoflow.objects.cutting import PIECE_BYTES, Region, formats, piece_bytes, regions, text
 
 KIB, MIB = 1 << 10, 1 << 20
@@ -64,7 +64,7 @@ def new_bytes(first: bytes, second: bytes) -> int:
     """How much a save of the second adds to one of the first."""
     backend = Memory()
     packed = pack(backend, Tree.survey(None, {"file": first}))
-    earlier = Earlier(backend, previous=Manifest(packed.files))
+    earlier = ReusablePieces(backend, previous=Manifest(packed.files))
     return pack(backend, Tree.survey(None, {"file": second}), earlier=earlier).new_bytes
 
 

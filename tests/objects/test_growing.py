@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 
 from memoflow.backends import Memory
-from memoflow.errors import RequestError
+from memoflow.errors import UsageError
 from memoflow.objects import unpack
 from tests.objects.test_trees import MIB, Disturbed, save, snapshot
 
@@ -100,7 +100,7 @@ def test_a_file_that_never_holds_still_is_an_error(tree: Path, whole: bool) -> N
     def rewrite() -> None:
         (tree / "weights").write_bytes(os.urandom(3 * MIB))
 
-    with pytest.raises(RequestError, match="weights changed while it was being saved"):
+    with pytest.raises(UsageError, match="weights changed while it was being saved"):
         save(Restless(rewrite), tree, whole=whole)
 
 

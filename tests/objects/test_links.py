@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from memoflow.backends import Memory
-from memoflow.errors import RequestError
+from memoflow.errors import UsageError
 from memoflow.objects import Tree, unpack
 from tests.objects.test_trees import save, snapshot
 
@@ -94,14 +94,14 @@ def test_a_tree_is_found_through_a_link_to_it(tree: Path, tmp_path: Path) -> Non
 
 def test_a_link_to_a_folder_that_the_tree_is_in_is_refused(tree: Path, tmp_path: Path) -> None:
     (tree / "up").symlink_to(tmp_path)
-    with pytest.raises(RequestError, match="leads back to a folder that it is in"):
+    with pytest.raises(UsageError, match="leads back to a folder that it is in"):
         save(Memory(), tree)
 
 
 def test_links_in_a_circle_are_refused(tree: Path) -> None:
     (tree / "a").symlink_to("b")
     (tree / "b").symlink_to("a")
-    with pytest.raises(RequestError, match="circles"):
+    with pytest.raises(UsageError, match="circles"):
         save(Memory(), tree)
 
 
@@ -130,7 +130,7 @@ def test_pipes_and_sockets_and_devices_are_passed_over_with_one_line(
 
 def test_a_pipe_itself_is_refused(tmp_path: Path) -> None:
     os.mkfifo(tmp_path / "pipe")
-    with pytest.raises(RequestError, match="it is a fifo"):
+    with pytest.raises(UsageError, match="it is a fifo"):
         save(Memory(), tmp_path / "pipe")
 
 

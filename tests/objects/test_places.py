@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from memoflow.backends import Memory
-from memoflow.errors import RequestError
+from memoflow.errors import UsageError
 from memoflow.objects import Manifest, unpack
 from tests.objects.test_trees import save, snapshot
 
@@ -45,6 +45,6 @@ def test_what_is_of_another_type_is_an_error_and_nothing_changes(
     (out / "a").write_text("old")
     make(out / path)
     before = snapshot(out)
-    with pytest.raises(RequestError, match=path):
+    with pytest.raises(UsageError, match=path):
         unpack(backend, saved_folder, out)
     assert snapshot(out) == before

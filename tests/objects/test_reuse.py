@@ -7,7 +7,7 @@ import os
 import pytest
 
 from memoflow.backends import Memory
-from memoflow.objects import Earlier, Manifest, Packed, Tree, pack, read_file
+from memoflow.objects import Manifest, Packed, ReusablePieces, Tree, pack, read_file
 
 KIB, MIB = 1 << 10, 1 << 20
 
@@ -20,7 +20,9 @@ def backend() -> Memory:
 def save(
     backend: Memory, files: dict[str, bytes], previous: Packed | None, *, least_use: float
 ) -> Packed:
-    earlier = Earlier(backend, previous=None if previous is None else Manifest(previous.files))
+    earlier = ReusablePieces(
+        backend, previous=None if previous is None else Manifest(previous.files)
+    )
     return pack(backend, Tree.survey(None, files), earlier=earlier, least_use=least_use)  # type: ignore[arg-type]
 
 
@@ -71,6 +73,6 @@ def test_packs_of_unknown_size_are_used(backend: Memory) -> None:
     backend.is_local = False
     kept, other = os.urandom(300 * KIB), os.urandom(4 * MIB)
     first = save(backend, {"kept": kept, "other": other}, None, least_use=0.5)
-    earlier = Earlier(backend, previous=Manifest(first.files), proven=True)
+    earlier = ReusablePieces(backend, previous=Manifest(first.files), proven=True)
     second = pack(backend, Tree.survey(None, {"kept": kept}), earlier=earlier, least_use=0.5)
     assert blobs(second) <= blobs(first)

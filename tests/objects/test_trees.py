@@ -17,13 +17,13 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from memoflow.backends import Local, Memory
-from memoflow.errors import BackendError, NotFoundError, RequestError
+from memoflow.errors import BackendError, NotFoundError, UsageError
 from memoflow.names import Digest
 from memoflow.objects import (
     DamagedBlobError,
-    Earlier,
     LostBlobError,
     Manifest,
+    ReusablePieces,
     Tree,
     blob_name,
     pack,
@@ -159,14 +159,19 @@ def test_what_has_not_changed_since_the_previous_save_is_not_stored_again(
 ) -> None:
     first, second = os.urandom(4 * MIB), os.urandom(4 * MIB)
     previous = save(backend, None, files={"a": first})
-    save(backend, None, files={"a": first + second}, earlier=Earlier(backend, previous=previous))
+    save(
+        backend,
+        None,
+        files={"a": first + second},
+        earlier=ReusablePieces(backend, previous=previous),
+    )
     assert size(backend) == 8 * MIB
 
 
 def test_what_is_known_to_be_there_is_not_stored_again(backend: Memory) -> None:
     data = os.urandom(2 * MIB)
     packed = pack(backend, Tree.survey(None, {"a": data}))
-    earlier = Earlier(backend, known=lambda _: packed.new)
+    earlier = ReusablePieces(backend, known=lambda _: packed.new)
     pack(backend, Tree.survey(None, {"b": data, "c": b"x" * 5000}), earlier=earlier)
     assert size(backend) == 2 * MIB + 5000
 
@@ -175,7 +180,7 @@ def test_what_is_known_but_gone_is_stored_again(backend: Memory) -> None:
     data = os.urandom(5000)
     packed = pack(backend, Tree.survey(None, {"a": data}))
     backend.delete([found.name for found in backend.list("blobs")])
-    earlier = Earlier(backend, known=lambda _: packed.new)
+    earlier = ReusablePieces(backend, known=lambda _: packed.new)
     pack(backend, Tree.survey(None, {"a": data}), earlier=earlier)
     assert size(backend) == 5000
 
@@ -187,7 +192,7 @@ def test_what_was_truncated_is_stored_again(
     previous = save(backend, tree, whole=whole)
     for found in list(backend.list("blobs")):
         backend.write(found.name, (backend.read(found.name) or b"")[:-1])
-    manifest = save(backend, tree, whole=whole, earlier=Earlier(backend, previous=previous))
+    manifest = save(backend, tree, whole=whole, earlier=ReusablePieces(backend, previous=previous))
     unpack(backend, manifest, tmp_path / "out")
     assert snapshot(tmp_path / "out") == snapshot(tree)
 
@@ -208,7 +213,7 @@ def test_what_only_has_the_same_hash_is_stored_all_the_same(backend: Memory) -> 
     def known(xxh3s: Sequence[str]) -> dict[str, tuple[Digest, int, int]]:
         return dict.fromkeys(xxh3s, located)
 
-    earlier = Earlier(backend, known=known)
+    earlier = ReusablePieces(backend, known=known)
     (file,) = pack(backend, Tree.survey(None, {"a": data}), earlier=earlier).files
     assert read_file(backend, file) == data
 
@@ -218,7 +223,7 @@ def test_what_changed_in_a_large_file_is_all_that_is_stored_again(backend: Memor
     previous = save(backend, None, files={"a": bytes(data)})
     for at in range(0, 40 * MIB, 4 * MIB):
         data[at + 1000] ^= 1
-    earlier = Earlier(backend, previous=previous)
+    earlier = ReusablePieces(backend, previous=previous)
     packed = pack(backend, Tree.survey(None, {"a": bytes(data)}), earlier=earlier)
     assert packed.new_bytes == 10 * 256 * KIB
     assert read_file(backend, packed.files[0]) == data
@@ -230,7 +235,7 @@ def test_a_piece_is_not_taken_from_a_damaged_blob(backend: Memory, spoil) -> Non
     packed = pack(backend, Tree.survey(None, {"a": data}))
     (name,) = (found.name for found in backend.list("blobs"))
     backend.write(name, spoil(backend.read(name)))
-    earlier = Earlier(backend, known=lambda _: packed.new)
+    earlier = ReusablePieces(backend, known=lambda _: packed.new)
     (file,) = pack(backend, Tree.survey(None, {"a": data}), earlier=earlier).files
     assert read_file(backend, file) == data
 
@@ -287,20 +292,20 @@ def test_a_missing_path_is_refused(backend: Memory, tmp_path: Path) -> None:
 
 
 def test_a_device_is_refused(backend: Memory) -> None:
-    with pytest.raises(RequestError, match="it is a character device"):
+    with pytest.raises(UsageError, match="it is a character device"):
         save(backend, Path("/dev/null"))
 
 
 @pytest.mark.parametrize("path", ["../a", "/a", "a/../b", ""])
 def test_a_given_path_that_leads_outside_is_refused(backend: Memory, path: str) -> None:
-    with pytest.raises(RequestError):
+    with pytest.raises(UsageError):
         save(backend, None, files={path: b""})
 
 
 def test_a_tree_too_deep_to_handle_is_refused(backend: Memory, tmp_path: Path) -> None:
     deep = tmp_path / "deep"
     (deep / "/".join("d" * 300)).mkdir(parents=True)
-    with pytest.raises(RequestError, match="deeper"):
+    with pytest.raises(UsageError, match="deeper"):
         save(backend, deep)
 
 
@@ -367,7 +372,7 @@ def test_a_file_that_is_written_all_the_time_is_never_a_mixture(
             backend = Memory()
             try:
                 manifest = save(backend, path, whole=whole)
-            except RequestError:
+            except UsageError:
                 continue
             assert len(set(read_file(backend, manifest.files[0]))) == 1
     finally:
@@ -443,7 +448,7 @@ def test_loading_does_not_follow_links_that_are_there(
     out = tmp_path / "out"
     out.mkdir()
     (out / "sub").symlink_to(outside)
-    with pytest.raises(RequestError, match="sub is a symbolic link"):
+    with pytest.raises(UsageError, match="sub is a symbolic link"):
         unpack(backend, save(backend, tree), out)
     assert list(outside.iterdir()) == []
 
@@ -518,7 +523,7 @@ def test_on_a_disk_that_does_not_they_are_refused_and_never_mixed(
         return real(path, *args, **options)  # type: ignore[arg-type]
 
     monkeypatch.setattr(os, "open", open_folded)
-    with pytest.raises(RequestError, match="one name"):
+    with pytest.raises(UsageError, match="one name"):
         unpack(backend, manifest, tmp_path / "out")
     monkeypatch.undo()
     assert not (tmp_path / "out").exists()

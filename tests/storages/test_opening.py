@@ -8,7 +8,7 @@ import sys
 
 import pytest
 
-from memoflow.errors import RequestError
+from memoflow.errors import UsageError
 from memoflow.storages import backend_of
 from tests.s3 import Server
 
@@ -36,7 +36,7 @@ def opened(type: str, root: str, *blocked: str, **env: str) -> list[str]:
 
 
 def test_a_type_without_backend_is_refused() -> None:
-    with pytest.raises(RequestError, match="azure, gs, s3, not ftp"):
+    with pytest.raises(UsageError, match="azure, gs, s3, not ftp"):
         backend_of("ftp", "host/folder")
 
 
@@ -57,7 +57,7 @@ def test_a_missing_package_is_one_line_that_names_it(
     type: str, root: str, blocked: str, packages: str
 ) -> None:
     last = opened(type, root, blocked)[-1]
-    assert last.startswith(f"memoflow.errors.RequestError: there can be no store in {root}")
+    assert last.startswith(f"memoflow.errors.UsageError: there can be no store in {root}")
     assert last.endswith(f"install {packages}")
 
 

@@ -13,7 +13,7 @@ import pytest
 
 from benchmarks.reindex import opened_at_once, rebuilt
 from memoflow.backends import Memory
-from memoflow.errors import BackendDeniedError, FormatError, IntegrityError, RequestError
+from memoflow.errors import BackendDeniedError, FormatError, IntegrityError, UsageError
 from memoflow.names import Key
 from memoflow.store import Payload, open_store
 from tests.store.conftest import FILES, KEY, contents
@@ -70,7 +70,7 @@ def test_a_damaged_format_is_refused_with_what_to_do(data: bytes) -> None:
 
 
 def test_an_address_is_refused() -> None:
-    with pytest.raises(RequestError, match="give a backend for it"):
+    with pytest.raises(UsageError, match="give a backend for it"):
         open_store("s3://bucket/prefix")
 
 

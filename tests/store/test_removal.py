@@ -16,7 +16,7 @@ from memoflow.names import Key
 from memoflow.store import Payload, Store, open_store
 from memoflow.store.deletion_log import DELETING
 from memoflow.store.marker_file import sealed
-from memoflow.store.saves.upload_heartbeat import LongSave
+from memoflow.store.saves.upload_heartbeat import UploadHeartbeat
 from tests.conftest import Clock
 from tests.faults import Died, Faulty
 from tests.store.conftest import FILES, KEY, SERIES, blobs, contents
@@ -427,7 +427,7 @@ def test_now_spares_what_a_long_save_may_need_and_nothing_older(
     store.save(SERIES / "older", some(5000))
     store.forget(SERIES / "older")
     clock.pass_(3600)
-    with LongSave(store.backend, clock=clock) as save:
+    with UploadHeartbeat(store.backend, clock=clock) as save:
         clock.pass_(60)
         save.beat()
         store.save(KEY, FILES)

@@ -15,7 +15,7 @@ from typing import Any
 import pytest
 
 from memoflow.backends import Backend, Local, Memory
-from memoflow.errors import IntegrityError, NotFoundError, RequestError, UnsignedError
+from memoflow.errors import IntegrityError, NotFoundError, UnsignedError, UsageError
 from memoflow.names import Digest, Key
 from memoflow.objects import Piece, unpacking
 from memoflow.store import Payload, Store, open_store
@@ -277,7 +277,7 @@ def test_a_ref_of_a_newer_memoflow_that_is_not_ours_is_a_miss(opened: Opened) ->
 
 @pytest.mark.parametrize("keys", ["short", f"{OURS},short", ",", " ", "\n", "@/nowhere/at/all"])
 def test_keys_that_cannot_be_used_are_refused_and_not_shown(opened: Opened, keys: str) -> None:
-    with pytest.raises(RequestError, match=VARIABLE) as caught:
+    with pytest.raises(UsageError, match=VARIABLE) as caught:
         opened(keys)
     assert "short" not in str(caught.value).replace("shorter", "")
     assert OURS not in str(caught.value)

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from memoflow.errors import NotFoundError, RequestError
+from memoflow.errors import NotFoundError, UsageError
 from memoflow.names import Digest, Ref
 from memoflow.store import Adoption, Payload, Store
 from tests.conftest import Clock
@@ -67,7 +67,7 @@ def test_meta_comes_back_with_the_manifest(store: Store) -> None:
 
 @pytest.mark.parametrize("meta", [{"a": object()}, {"a": float("nan")}, {"a": b""}])
 def test_meta_that_is_not_plain_is_refused(store: Store, meta: dict[str, object]) -> None:
-    with pytest.raises(RequestError, match="meta must be plain JSON"):
+    with pytest.raises(UsageError, match="meta must be plain JSON"):
         store.save(KEY, Payload(), meta=meta)
 
 
@@ -296,7 +296,7 @@ def test_a_damaged_blob_is_replaced_by_a_good_artifact(
 
 def test_adopting_what_is_not_there_is_refused(on_disk: Store, tmp_path: Path) -> None:
     adoption = Adoption(Digest("sha1:" + "a" * 40), tmp_path / "gone")
-    with pytest.raises(RequestError, match="cannot adopt"):
+    with pytest.raises(UsageError, match="cannot adopt"):
         on_disk.append(SERIES, Payload(adopted={"x": adoption}))
 
 

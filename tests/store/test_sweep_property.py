@@ -22,13 +22,13 @@ from hypothesis.stateful import (
     run_state_machine_as_test,
 )
 
-from memoflow.backends import Found, Memory, Place
+from memoflow.backends import BlobLocation, Found, Memory
 from memoflow.errors import MemoflowError
 from memoflow.index import Index
 from memoflow.names import Digest, Key, Ref
 from memoflow.objects import Manifest, blob_name
 from memoflow.store import Payload, Store
-from memoflow.store.deletion_log import Deletions, Outlook, Verdict
+from memoflow.store.deletion_log import BlobFate, DeletionLog, GcSnapshot
 from memoflow.store.gc.sweeping import Sweep
 from memoflow.store.refs.ref_file import decode
 from memoflow.store.refs.ref_names import ref_name
@@ -152,7 +152,7 @@ class Stepped:
     ) -> bool:
         return self._turn().write_from(name, source, if_absent=if_absent)
 
-    def adopt(self, name: str, source: Path | Place) -> bool:
+    def adopt(self, name: str, source: Path | BlobLocation) -> bool:
         return self._turn().adopt(name, source)
 
     def path(self, name: str) -> Path | None:
@@ -450,11 +450,11 @@ class SweepingRefsFirst(OneBlob):
         return RefsFirst(refs, keep_newer=timedelta(hours=1), now=now, dry_run=False)
 
 
-class Careless(Deletions):
+class Careless(DeletionLog):
     """What a save that does not look again would believe."""
 
-    def settle(self, since: Outlook, sizes: Mapping[str, int], **how: object) -> Verdict:
-        return Verdict.THERE
+    def settle(self, since: GcSnapshot, sizes: Mapping[str, int], **how: object) -> BlobFate:
+        return BlobFate.THERE
 
 
 class SavingCarelessly(OneBlob):

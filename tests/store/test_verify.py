@@ -21,7 +21,7 @@ from memoflow.store import Adoption, Payload, Store, open_store
 from memoflow.store.check.verification import Problem
 from memoflow.store.deletion_log import Deleting
 from memoflow.store.refs.ref_file import decode
-from memoflow.store.saves.upload_heartbeat import LongSave
+from memoflow.store.saves.upload_heartbeat import UploadHeartbeat
 from tests.faults import Faulty
 from tests.s3 import Server
 from tests.store.conftest import contents
@@ -149,7 +149,7 @@ def mark(world: World, kind: str) -> str:
     """Leave what killed saves and sweeps leave; return its name."""
     backend = world.store.backend
     if kind == "saving":
-        LongSave(backend, clock=time.time).mark()
+        UploadHeartbeat(backend, clock=time.time).mark()
         return next(found.name for found in world.far.list("gc/saving"))
     if kind == "doomed":
         Deleting(backend, ["blobs/ab/ab"]).__enter__()

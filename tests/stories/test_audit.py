@@ -16,11 +16,11 @@ import numpy
 import numpy.random
 import pytest
 
-from memoflow.errors import RequestError
+from memoflow.errors import UsageError
 from memoflow.flow.memo.audit import is_due
 from memoflow.flow.memo.difference import difference
 from memoflow.flow.memo.hints import of_code
-from memoflow.kinds.memo import Entry
+from memoflow.kinds.memo import MemoEntry
 from memoflow.names import Digest, Key, Ref
 from memoflow.units import share
 from tests.stories.conftest import Project
@@ -206,9 +206,9 @@ def test_a_step_that_uses_none_of_these_gets_no_hint(ran):
     assert hints(ran, "steady") == hints(ran, "end") == []
 
 
-def entry(name: str) -> Entry:
+def entry(name: str) -> MemoEntry:
     ref = Ref(Key.of("memo", name), Digest("sha256:" + "0" * 64), 1, 1.0)
-    return Entry(ref, "F/1/s/2", 1.0, {}, {}, (), (), ())
+    return MemoEntry(ref, "F/1/s/2", 1.0, {}, {}, (), (), ())
 
 
 def test_about_the_share_that_was_asked_for_is_audited():
@@ -239,7 +239,7 @@ def test_a_share_is_a_number_or_a_text(value, found):
 
 @pytest.mark.parametrize("value", [2, -1, "no", "200%", None, True])
 def test_another_share_is_refused(value):
-    with pytest.raises(RequestError, match=r"audit is a share from 0 to 1"):
+    with pytest.raises(UsageError, match=r"audit is a share from 0 to 1"):
         share("audit", value)
 
 

@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from tests.fingerprint.test_reach import install
+from tests.fingerprint.test_closure import install
 from tests.stories.conftest import Project
 from tests.stories.world import once
 

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from memoflow.fingerprint import Part
-from memoflow.tracking import AccessTracker, FileDigests, Paths, Reads, World, tracking
+from memoflow.tracking import AccessTracker, FileDigests, Paths, ReadSet, World, tracking
 from memoflow.tracking.kernel import KernelEvents
 
 NOTHING = "nothing"
@@ -42,7 +42,7 @@ class Case:
         self.known: dict[str, str] = {}
         events = KernelEvents if sees_kernel else no_events
         self.tracker = AccessTracker(self.paths, outputs, events=events)
-        self.reads: Reads
+        self.reads: ReadSet
         self.result: Any = None
 
     @property
@@ -56,7 +56,7 @@ class Case:
     def world(self) -> World:
         return World(self.paths, self.digests, b"secret", os.environ)
 
-    def run(self, act: Callable[[], Any]) -> Reads:
+    def run(self, act: Callable[[], Any]) -> ReadSet:
         """Track a function, and return what it read."""
         with tracking(self.tracker):
             self.tracker.start()
@@ -64,7 +64,7 @@ class Case:
                 self.result = act()
             finally:
                 self.tracker.stop()
-        self.reads = Reads(self.tracker, self.world, self.digests)
+        self.reads = ReadSet(self.tracker, self.world, self.digests)
         return self.reads
 
     @property

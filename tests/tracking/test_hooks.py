@@ -24,7 +24,7 @@ from typing import Any
 
 import pytest
 
-from memoflow.tracking import AccessTracker, Reads, active, begin, end, tracking
+from memoflow.tracking import AccessTracker, ReadSet, active, begin, end, tracking
 from memoflow.tracking.kernel import KernelEvents
 from tests.tracking.cases import NOTHING, Case, put
 from tests.unprivileged import as_nobody
@@ -317,7 +317,7 @@ def test_memory_of_reads_does_not_hold_content(case: Case) -> None:
 
     case.run(lambda: open("a").close())
     tracemalloc.start()
-    Reads(case.tracker, case.world, case.digests)
+    ReadSet(case.tracker, case.world, case.digests)
     _, most = tracemalloc.get_traced_memory()
     tracemalloc.stop()
     assert most < 5_000_000

@@ -16,7 +16,7 @@ from typing import Any
 
 import pytest
 
-from memoflow.tracking import Reads
+from memoflow.tracking import ReadSet
 from tests.tracking.cases import NOTHING, Case, put
 
 
@@ -236,7 +236,7 @@ def test_what_a_thread_reads_on_after_the_end_breaks_nothing(case: Case) -> None
                 Path(f"d/{i}").read_text()
 
     threads = [threading.Thread(target=read_on) for _ in range(3)]
-    found: list[Reads] = []
+    found: list[ReadSet] = []
     try:
         found.append(case.run(lambda: [thread.start() for thread in threads]))
     finally:

@@ -15,10 +15,10 @@ from metaflow.metadata_provider.metadata import MetaDatum
 from metaflow.metaflow_current import current
 
 from memoflow.display import printable
-from memoflow.errors import RequestError
+from memoflow.errors import UsageError
 from memoflow.flow import artifact_store
 from memoflow.flow.checkpoint import policy
-from memoflow.flow.failures import CheckpointException, told_as
+from memoflow.flow.failures import CheckpointException, translated_errors
 from memoflow.flow.task import dependencies, launch_info
 from memoflow.flow.task.process import arguments_of_step, tell
 from memoflow.masking import Mask, without_passwords
@@ -91,13 +91,13 @@ class CheckpointDecorator(StepDecorator):
         INTERNAL_ARTIFACTS_SET.update(_HIDDEN)
         self._check(step_name)
         if self.system_ctx.is_launch:
-            with told_as(CheckpointException):
+            with translated_errors(CheckpointException):
                 artifact_store.check_usable()
         self._graph = graph
         self._flow_datastore = flow_datastore
         self._logger = logger
         if step_name in arguments_of_step():
-            with told_as(CheckpointException):
+            with translated_errors(CheckpointException):
                 dependencies.provide(dependencies.TASK, install=True)
             # Now, while parameters are still what the class says.
             self._code = _fingerprint(type(flow), step_name)
@@ -126,7 +126,7 @@ class CheckpointDecorator(StepDecorator):
             asked["show_card"] = flag("show_card", asked["show_card"])
             self._ttl = None if asked["ttl"] is None else duration("ttl", asked["ttl"])
             self._policy = policy.of_run(asked["load_policy"])
-        except RequestError as error:
+        except UsageError as error:
             raise CheckpointException(f"@checkpoint {where}: {error}") from error
 
     def package_init(self, flow: Any, step_name: str, environment: Any) -> None:
@@ -171,7 +171,7 @@ class CheckpointDecorator(StepDecorator):
         ubf_context: Any,
         inputs: Any,
     ) -> None:
-        from memoflow.flow.checkpoint.checkpointer import Checkpointer, Options
+        from memoflow.flow.checkpoint.checkpointer import Checkpointer, CheckpointOptions
         from memoflow.flow.checkpoint.current_checkpoint import CurrentCheckpoint
         from memoflow.flow.ready import get_ready
         from memoflow.flow.task import identity
@@ -182,14 +182,14 @@ class CheckpointDecorator(StepDecorator):
             self._card = self._new_card(retry_count)
             noticed = self._card.refresh
         parallel = bool(graph[step_name].parallel_step)
-        with told_as(CheckpointException):
+        with translated_errors(CheckpointException):
             mine, notes = identity.of_task(flow, parallel=parallel)
             for note in notes:
                 self._say(note)
             self._checkpointer = Checkpointer(
                 artifact_store.current_store(),
                 mine,
-                Options(
+                CheckpointOptions(
                     keep_last=self.attributes["keep_last"],
                     ttl=self._ttl,
                     code="" if self._code is None else self._code.hex,

@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from memoflow.dataclass import dataclass
-from memoflow.errors import MemoflowError, RequestError
+from memoflow.errors import MemoflowError, UsageError
 from memoflow.flow import references
 from memoflow.flow.artifact_store import (
     ArtifactStore,
@@ -26,13 +26,13 @@ from memoflow.flow.artifact_store import (
 from memoflow.flow.cards.journal import Act, Journal, of_this_process
 from memoflow.flow.checkpoint.order import Order
 from memoflow.flow.spool import spool, uploading
-from memoflow.flow.spool.spool import Entry
+from memoflow.flow.spool.spool import SpoolEntry
 from memoflow.flow.task.identity import Identity
 from memoflow.flow.task.metadata import plain
 from memoflow.flow.task.patterns import ignored
 from memoflow.flow.task.process import IDENTIFIER, OPTIONS, UID
 from memoflow.kinds import checkpoint, memo
-from memoflow.kinds.checkpoint import About, Checkpoint
+from memoflow.kinds.checkpoint import About, SavedCheckpoint
 from memoflow.log import log
 from memoflow.names import Key
 from memoflow.objects import Tree
@@ -49,7 +49,7 @@ _MOST_NOTED = 1000
 
 
 @dataclass(frozen=True)
-class Options:
+class CheckpointOptions:
     """What `@checkpoint` was told about each save."""
 
     keep_last: int | None = None
@@ -63,7 +63,7 @@ class Checkpointer:
 
     where: ArtifactStore
     identity: Identity
-    options: Options = Options()
+    options: CheckpointOptions = CheckpointOptions()
     journal: Journal = field(default_factory=of_this_process)
     stored: Callable[[], None] = lambda: None  # called after each save, in any thread
     _swept: float = field(default_factory=time.monotonic)
@@ -86,12 +86,14 @@ class Checkpointer:
             flow, run, step, task, identifier, scope, attempt = uid.split("/")
             fields = json.loads(told)
             ttl, own = fields.pop("ttl_s", None), fields.pop("own", None)
-            options = Options(**fields, ttl=None if ttl is None else timedelta(seconds=ttl))
+            options = CheckpointOptions(
+                **fields, ttl=None if ttl is None else timedelta(seconds=ttl)
+            )
             pathspec = f"{flow}/{run}/{step}/{task}"
             own = pathspec if own is None else f"{flow}/{run}/{step}/{own}"
             identity = Identity(flow, step, scope, identifier, pathspec, own, int(attempt))
         except (TypeError, ValueError) as error:
-            raise RequestError(
+            raise UsageError(
                 f"{UID}={uid!r} is not what a task with @checkpoint sets ({error}); pass it on to "
                 "subprocesses as it is"
             ) from None
@@ -145,9 +147,9 @@ class Checkpointer:
             raise ValueError(f"storage_format is 'files' or 'tar', not {storage_format!r}")
         named = os.fspath(path) if isinstance(path, (str, os.PathLike)) else None
         if not isinstance(named, str) or not named or "\0" in named:
-            raise RequestError(f"a checkpoint is saved from a file or directory, not {path!r}")
+            raise UsageError(f"a checkpoint is saved from a file or directory, not {path!r}")
         if not isinstance(name, str) or not name:
-            raise RequestError(f"a checkpoint's name is a text, not {name!r}")
+            raise UsageError(f"a checkpoint's name is a text, not {name!r}")
         ignore = ignored(ignore_patterns)
         store = self.where.store
         about = About(
@@ -235,7 +237,7 @@ class Checkpointer:
         own = uploader.own(store, series)
         number, token = uploader.next_number(store, series), self._next_token()
         folder, inside, size_bytes = own.copy(tree, f"{number:08d}-{token}", is_file=path.is_file())
-        entry = Entry(
+        entry = SpoolEntry(
             folder=folder,
             series=series,
             number=number,
@@ -259,7 +261,7 @@ class Checkpointer:
         uploader.add(store, entry, partial(self._uploaded, act))
         return references.of_checkpoint(self.where, entry.saved)
 
-    def _uploaded(self, act: Act, outcome: Checkpoint | Exception) -> None:
+    def _uploaded(self, act: Act, outcome: SavedCheckpoint | Exception) -> None:
         """Write down what became of an upload; called in another thread."""
         acts = self.journal.acts
         place = next(
@@ -276,7 +278,7 @@ class Checkpointer:
         return self._tokens.pop(os.getpid(), None) or checkpoint.new_token()
 
     def note(
-        self, verb: str, one: Checkpoint, *, began: float, took_s: float, why: str = ""
+        self, verb: str, one: SavedCheckpoint, *, began: float, took_s: float, why: str = ""
     ) -> None:
         """Write a load or save down in the journal."""
         self.journal.add(
@@ -308,13 +310,13 @@ class Checkpointer:
             Act.of(reference, "loaded", by=checkpoint.KIND, began=began, took_s=took_s, why=why)
         )
 
-    def of_task(self, say: Callable[[str], None] = log.warning) -> Iterator[Checkpoint]:
+    def of_task(self, say: Callable[[str], None] = log.warning) -> Iterator[SavedCheckpoint]:
         """Yield what this task saved in any attempt, newest first."""
         for one in self.of_scope(say):
             if one.about.task == self.identity.task:
                 yield one
 
-    def of_scope(self, say: Callable[[str], None] = log.warning) -> Iterator[Checkpoint]:
+    def of_scope(self, say: Callable[[str], None] = log.warning) -> Iterator[SavedCheckpoint]:
         """Yield what tasks of this identity saved in any run, newest first."""
         return checkpoint.newest_first(self.where.store, self.series, say)
 
@@ -329,7 +331,7 @@ class Checkpointer:
             return listed + legacy.of_scope(one.flow, one.step, one.scope, one.identifier)
         return listed + legacy.of_task(one.task)
 
-    def _after(self, newest: Checkpoint) -> None:
+    def _after(self, newest: SavedCheckpoint) -> None:
         self.stored()
         try:
             self._keep_last(newest.ref.key)
@@ -408,7 +410,7 @@ def list_of_task(where: ArtifactStore, task: Any) -> list[dict[str, Any]]:
     if isinstance(task, str):
         task = Task(task, _namespace_check=False)
     elif not isinstance(task, Task):
-        raise RequestError(f"task is a Task or its pathspec, not {task!r}")
+        raise UsageError(f"task is a Task or its pathspec, not {task!r}")
     for pathspec in (task.pathspec, task.origin_pathspec):
         if pathspec is None:
             continue
@@ -422,5 +424,5 @@ def list_of_task(where: ArtifactStore, task: Any) -> list[dict[str, Any]]:
     return []
 
 
-def _saved_by(pathspec: str) -> Callable[[Entry], bool]:
+def _saved_by(pathspec: str) -> Callable[[SpoolEntry], bool]:
     return lambda entry: pathspec in (entry.about.task, entry.about.own)

@@ -15,11 +15,11 @@ from memoflow.fingerprint import Fingerprint
 from memoflow.flow import references
 from memoflow.flow.artifact_ref import Reference
 from memoflow.flow.checkpoint.checkpointer import DEFAULT_NAME, Checkpointer, list_of_task, matching
-from memoflow.flow.failures import CheckpointException, told_as
+from memoflow.flow.failures import CheckpointException, translated_errors
 from memoflow.flow.task.identity import Identity
 from memoflow.flow.task.scratch import Scratch
 from memoflow.kinds import checkpoint
-from memoflow.kinds.checkpoint import Checkpoint
+from memoflow.kinds.checkpoint import SavedCheckpoint
 from memoflow.threads import apart
 
 
@@ -88,7 +88,7 @@ class CurrentCheckpoint:
         meanwhile: two at most, then the next save waits for room. What cannot be uploaded is raised
         by the next save or at the task's end. Where the store is a local directory, it is a save.
         """
-        with told_as(CheckpointException):
+        with translated_errors(CheckpointException):
             found = self._checkpointer.save(
                 self.directory if path is None else path,
                 name=name,
@@ -116,7 +116,7 @@ class CurrentCheckpoint:
         tasks of the same identity saved in any run. `metadata` keeps those that were saved with
         all of its items.
         """
-        with told_as(CheckpointException):
+        with translated_errors(CheckpointException):
             if task is not None:
                 listed = list_of_task(self._checkpointer.where, task)
             else:
@@ -128,7 +128,7 @@ class CurrentCheckpoint:
 
         `path` None is a new `directory`. Files of the same names are replaced, others stay.
         """
-        with told_as(CheckpointException):
+        with translated_errors(CheckpointException):
             into = self._load(reference, path)
         if path is None:
             # Only now, since what is in the old one may not be saved yet; and here, since the
@@ -153,7 +153,7 @@ class CurrentCheckpoint:
 
         One that is damaged is passed over for the one before.
         """
-        with told_as(CheckpointException):
+        with translated_errors(CheckpointException):
             for one in self._candidates(policy):
                 if policy == "eager" and not self._fits(one, on_code_change):
                     continue
@@ -166,23 +166,23 @@ class CurrentCheckpoint:
 
     def bring_in(self) -> None:
         """Upload what a killed attempt had saved without waiting, if it ran on this machine."""
-        with told_as(CheckpointException):
+        with translated_errors(CheckpointException):
             self._checkpointer.bring_in(self._say)
 
     def finish(self) -> None:
         """Return when all that was saved is uploaded; CheckpointException if that cannot be."""
-        with told_as(CheckpointException):
+        with translated_errors(CheckpointException):
             self._checkpointer.finish()
 
     def clean_up(self) -> None:
         self._scratch.clean_up()
 
-    def _candidates(self, policy: str) -> Iterator[Checkpoint]:
+    def _candidates(self, policy: str) -> Iterator[SavedCheckpoint]:
         mine = self._checkpointer.identity
         found = self._of_policy(policy)
         yield from _of_node(list(found), mine) if mine.is_gang else found
 
-    def _of_policy(self, policy: str) -> Iterator[Checkpoint]:
+    def _of_policy(self, policy: str) -> Iterator[SavedCheckpoint]:
         """Yield what any node of a gang may load."""
         mine = self._checkpointer.identity
         if mine.attempt > 0:  # Or there can be none of this task.
@@ -196,7 +196,7 @@ class CurrentCheckpoint:
                 if one.about.latest and one.about.task != mine.task:
                     yield one
 
-    def _fits(self, one: Checkpoint, on_code_change: str) -> bool:
+    def _fits(self, one: SavedCheckpoint, on_code_change: str) -> bool:
         """Tell whether a checkpoint may be loaded, with a line if other code made it."""
         now, before = self._code, one.about.code
         if now is None or not before or before == now.hex or on_code_change == "load":
@@ -218,7 +218,7 @@ class CurrentCheckpoint:
         )
         return True
 
-    def _take(self, one: Checkpoint) -> bool:
+    def _take(self, one: SavedCheckpoint) -> bool:
         began, clock = time.time(), time.monotonic()
         where = self._checkpointer.where
         try:
@@ -284,7 +284,7 @@ class CurrentCheckpoint:
                 self._say(f"The code that made it could not be noted: {error}")
 
 
-def _of_node(found: list[Checkpoint], mine: Identity) -> list[Checkpoint]:
+def _of_node(found: list[SavedCheckpoint], mine: Identity) -> list[SavedCheckpoint]:
     """Return what a node of a gang loads: what it saved itself in whatever run, else the control's.
 
     A node that never saved must not load the shard of another, but what one node saved for all.

@@ -10,7 +10,7 @@ from typing import Any
 from metaflow import metaflow_config
 from metaflow._vendor import click
 
-from memoflow.errors import RequestError
+from memoflow.errors import UsageError
 from memoflow.flow.task import launch_info
 
 POLICIES = ("eager", "fresh", "none")
@@ -48,9 +48,9 @@ def given() -> str | None:
 def of_run(own: str | None) -> str:
     """Return the policy that holds for a step whose decorator says `own`.
 
-    RequestError for a setting that is none.
+    UsageError for a setting that is none.
     """
     setting = getattr(metaflow_config, _SETTING, None)
     if setting and setting not in POLICIES:
-        raise RequestError(f"{VARIABLE} is one of {', '.join(POLICIES)}, not {setting!r}")
+        raise UsageError(f"{VARIABLE} is one of {', '.join(POLICIES)}, not {setting!r}")
     return given() or setting or own or "none"

@@ -14,8 +14,8 @@ from typing import Any
 from urllib.parse import quote
 
 from memoflow.dataclass import dataclass
-from memoflow.errors import BackendUnavailableError, IntegrityError, MemoflowError, RequestError
-from memoflow.flow.hub.errors import OfflineError, told
+from memoflow.errors import BackendUnavailableError, IntegrityError, MemoflowError, UsageError
+from memoflow.flow.hub.errors import OfflineError, translate_error
 from memoflow.flow.hub.log_redaction import unsigned
 from memoflow.flow.hub.meter import Meter, waiting, watched
 from memoflow.flow.hub.parallel import together
@@ -104,7 +104,7 @@ class Upstream:
             )
         )
         if listed and not wanted_paths:
-            raise RequestError(
+            raise UsageError(
                 f"none of the {len(listed)} files of {wanted.repo} at {wanted.revision} matches "
                 f"allow_patterns={_listed(wanted.allow)} and "
                 f"ignore_patterns={_listed(wanted.ignore)}"
@@ -311,7 +311,7 @@ class Upstream:
             raise
         except Exception as error:
             # Without its cause, whose message has addresses in it.
-            raise told(error, wanted, path) from None
+            raise translate_error(error, wanted, path) from None
 
 
 def _own_folder() -> Path:

@@ -14,9 +14,9 @@ from memoflow.errors import IntegrityError, NotFoundError, condition
 from memoflow.flow import references
 from memoflow.flow.artifact_store import ArtifactStore
 from memoflow.flow.cards.journal import Act, Journal
-from memoflow.flow.failures import HuggingfaceHubException, told_as
+from memoflow.flow.failures import HuggingfaceHubException, translated_errors
 from memoflow.flow.hub.client import Upstream
-from memoflow.flow.hub.request import Asked
+from memoflow.flow.hub.request import HubRequest
 from memoflow.flow.hub.snapshots import Snapshots
 from memoflow.flow.task.scratch import Scratch
 from memoflow.kinds import hub
@@ -24,7 +24,7 @@ from memoflow.kinds.hub import Snapshot, Wanted
 from memoflow.units import readable, span
 
 
-class Loaded(Mapping[str, str]):
+class LoadedSnapshots(Mapping[str, str]):
     """Where the repositories are that `@huggingface_hub(load=...)` loaded, by their ids.
 
     Of several with one id the first has that; the next are `type/id@revision`, with `#2` and so on
@@ -79,10 +79,10 @@ class CurrentHub:
         self._say = say
         self._noticed = noticed
         self._journal = journal
-        self._loaded = Loaded()
+        self._loaded = LoadedSnapshots()
 
     @property
-    def loaded(self) -> Loaded:
+    def loaded(self) -> LoadedSnapshots:
         """What `load=` of the decorator has loaded: paths by repository id."""
         return self._loaded
 
@@ -93,8 +93,8 @@ class CurrentHub:
         written there as well, to keep and to change. Raises HuggingfaceHubException if it cannot
         be had whole.
         """
-        with told_as(HuggingfaceHubException):
-            asked = Asked.of(_needed(repo_id), options)
+        with translated_errors(HuggingfaceHubException):
+            asked = HubRequest.of(_needed(repo_id), options)
             snapshot = self._get(asked)
             if asked.path is not None:
                 snapshot = self._load(asked, snapshot, asked.path)
@@ -112,24 +112,24 @@ class CurrentHub:
         Without a path that is a temporary directory, which is removed again. The files are
         read-only, and links into the store where the file system can.
         """
-        with told_as(HuggingfaceHubException):
+        with translated_errors(HuggingfaceHubException):
             options = {"repo_type": repo_type, **options}
-            return self._loading(Asked.of(_needed(repo_id), options, path=path))
+            return self._loading(HubRequest.of(_needed(repo_id), options, path=path))
 
     @contextlib.contextmanager
-    def _loading(self, asked: Asked) -> Iterator[str]:
+    def _loading(self, asked: HubRequest) -> Iterator[str]:
         into = self._scratch.new() if asked.path is None else asked.path
         try:
-            with told_as(HuggingfaceHubException):
+            with translated_errors(HuggingfaceHubException):
                 self._load(asked, self._get(asked), into)
             yield into
         finally:
             if asked.path is None:
                 self._scratch.remove(into)
 
-    def load_all(self, wanted: Sequence[Asked]) -> None:
+    def load_all(self, wanted: Sequence[HubRequest]) -> None:
         """Load what `load=` of the decorator asks for."""
-        with told_as(HuggingfaceHubException):
+        with translated_errors(HuggingfaceHubException):
             for asked in wanted:
                 into = self._scratch.new() if asked.path is None else asked.path
                 snapshot = self._load(asked, self._get(asked), into, why="load=")
@@ -140,7 +140,7 @@ class CurrentHub:
         """Remove temporary directories."""
         self._scratch.clean_up()
 
-    def _get(self, asked: Asked) -> Snapshot:
+    def _get(self, asked: HubRequest) -> Snapshot:
         began, clock = time.time(), time.monotonic()
         upstream = Upstream(asked.transfer, self._say)
         snapshot, is_new = self._snapshots.get(asked.wanted, upstream, force=asked.force)
@@ -152,7 +152,7 @@ class CurrentHub:
             self._say(f"Saved {asked.wanted.repo} in {span(took_s)}, {new} of it new")
         return snapshot
 
-    def _load(self, asked: Asked, snapshot: Snapshot, into: str, *, why: str = "") -> Snapshot:
+    def _load(self, asked: HubRequest, snapshot: Snapshot, into: str, *, why: str = "") -> Snapshot:
         began, clock = time.time(), time.monotonic()
         store = self._where.store
         try:

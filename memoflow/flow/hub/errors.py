@@ -12,7 +12,7 @@ from memoflow.errors import (
     BackendUnavailableError,
     MemoflowError,
     NotFoundError,
-    RequestError,
+    UsageError,
 )
 from memoflow.flow.hub.retry import answer_behind, asked_wait_s, is_of_a_connection
 from memoflow.kinds.hub import Wanted
@@ -28,15 +28,15 @@ class UnseenError(NotFoundError):
     """There is no such repository, or this user may not know of it: the Hub does not say which."""
 
 
-def told(error: Exception, wanted: Wanted, path: str | None) -> MemoflowError:
+def translate_error(error: Exception, wanted: Wanted, path: str | None) -> MemoflowError:
     """Return an error of memoflow's that says what an error of huggingface_hub's means."""
     from huggingface_hub import errors
 
     what = wanted.repo if path is None else f"{path} of {wanted.repo}"
     if isinstance(error, errors.HFValidationError):
-        return RequestError(f"{wanted.repo_id!r} cannot be the name of a repository: {error}")
+        return UsageError(f"{wanted.repo_id!r} cannot be the name of a repository: {error}")
     if isinstance(error, errors.LocalTokenNotFoundError):
-        return RequestError(f"{what} was asked for with token=True, and {login(wanted)}")
+        return UsageError(f"{what} was asked for with token=True, and {login(wanted)}")
     if isinstance(error, errors.GatedRepoError):
         return BackendDeniedError(
             f"{wanted.repo} is gated: ask for access on its page on the Hub; {login(wanted)}"

@@ -13,9 +13,9 @@ from metaflow.decorators import StepDecorator
 from metaflow.metadata_provider.metadata import MetaDatum
 from metaflow.metaflow_current import current
 
-from memoflow.errors import RequestError
+from memoflow.errors import UsageError
 from memoflow.flow import artifact_store
-from memoflow.flow.failures import HuggingfaceHubException, told_as
+from memoflow.flow.failures import HuggingfaceHubException, translated_errors
 from memoflow.flow.hub.secret import has_secret, hidden
 from memoflow.flow.task import dependencies, launch_info
 from memoflow.flow.task.process import arguments_of_step, tell
@@ -87,7 +87,7 @@ class HuggingfaceHubDecorator(StepDecorator):
             return  # The worker of another step, which may have next to no packages.
         try:
             dependencies.provide(dependencies.HUB, install=bool(running))
-        except RequestError as error:
+        except UsageError as error:
             if not running:
                 return  # Such as `init` in a container; the task itself may install them.
             raise HuggingfaceHubException(str(error)) from error
@@ -109,7 +109,7 @@ class HuggingfaceHubDecorator(StepDecorator):
                 f"@huggingface_hub(cache_scope={asked['cache_scope']!r}) on step {step_name}: it "
                 f"is one of {', '.join(map(repr, _CACHE_SCOPES))}"
             )
-        with told_as(HuggingfaceHubException):
+        with translated_errors(HuggingfaceHubException):
             parse(asked["load"])
             self._revalidate = Revalidate.parse(asked["revalidate"])
             if self.system_ctx.is_launch:
@@ -150,7 +150,7 @@ class HuggingfaceHubDecorator(StepDecorator):
             if asked.wanted.name == wanted.name
         ]
         if wanted.at and not transfers:
-            raise RequestError(f"how to reach {wanted.at} is known to the step alone")
+            raise UsageError(f"how to reach {wanted.at} is known to the step alone")
         resolver = Resolver(
             artifact_store.current_store().store,
             Run(flow, run_id, origin),
@@ -184,7 +184,7 @@ class HuggingfaceHubDecorator(StepDecorator):
         from memoflow.flow.task.scratch import Scratch
 
         pathspec = str(current.pathspec)
-        with told_as(HuggingfaceHubException):
+        with translated_errors(HuggingfaceHubException):
             where = artifact_store.current_store()
             self._current = CurrentHub(
                 where,

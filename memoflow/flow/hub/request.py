@@ -8,7 +8,7 @@ from dataclasses import fields
 from typing import Any
 
 from memoflow.dataclass import dataclass
-from memoflow.errors import RequestError
+from memoflow.errors import UsageError
 from memoflow.flow.hub.client import Transfer
 from memoflow.flow.hub.secret import hidden, revealed
 from memoflow.kinds.hub import Wanted
@@ -20,7 +20,7 @@ _IDLE = ("local_dir_use_symlinks", "resume_download")
 
 
 @dataclass(frozen=True)
-class Asked:
+class HubRequest:
     """A snapshot, where its files go, and how to reach the Hub for it.
 
     None for `path` is a directory of memoflow's choice. Files are `writable` where they are the
@@ -40,8 +40,8 @@ class Asked:
         options: Mapping[str, Any],
         *,
         path: str | os.PathLike[str] | None = None,
-    ) -> Asked:
-        """Return what arguments of `snapshot_download` ask for; RequestError if they cannot."""
+    ) -> HubRequest:
+        """Return what arguments of `snapshot_download` ask for; UsageError if they cannot."""
         rest = dict(options)
         wanted = Wanted.of(
             repo_id,
@@ -50,12 +50,12 @@ class Asked:
         )
         local_dir, force = rest.pop("local_dir", None), bool(rest.pop("force_download", False))
         if local_dir is not None and path is not None:
-            raise RequestError(f"{wanted.repo}: give it either a path or a local_dir")
+            raise UsageError(f"{wanted.repo}: give it either a path or a local_dir")
         given = {name: revealed(rest.pop(name)) for name in _TRANSFER if name in rest}
         given = {name: value for name, value in given.items() if value is not None}
         unknown = sorted(rest.keys() - set(_IDLE))
         if unknown:
-            raise RequestError(
+            raise UsageError(
                 f"{wanted.repo}: {', '.join(unknown)} cannot be asked for; what can be is "
                 f"{', '.join((*_WANTED, 'local_dir', 'force_download', *_TRANSFER))}"
             )
@@ -74,25 +74,23 @@ def _path(wanted: Wanted, path: Any) -> str | None:
         return None
     text = os.fspath(path) if isinstance(path, (str, os.PathLike)) else None
     if not isinstance(text, str):
-        raise RequestError(f"{wanted.repo}: a directory to load to is a path, not {path!r}")
+        raise UsageError(f"{wanted.repo}: a directory to load to is a path, not {path!r}")
     return os.path.expanduser(text)
 
 
 def _check(wanted: Wanted, given: Mapping[str, Any]) -> None:
     workers, timeout_s = given.get("max_workers", 1), given.get("etag_timeout", 1)
     if not isinstance(workers, int) or workers < 1:
-        raise RequestError(
-            f"{wanted.repo}: max_workers={workers!r} is no number of files at a time"
-        )
+        raise UsageError(f"{wanted.repo}: max_workers={workers!r} is no number of files at a time")
     if not isinstance(timeout_s, (int, float)) or timeout_s <= 0:
-        raise RequestError(f"{wanted.repo}: etag_timeout={timeout_s!r} is no number of seconds")
+        raise UsageError(f"{wanted.repo}: etag_timeout={timeout_s!r} is no number of seconds")
     bars = given.get("tqdm_class")
     if not isinstance(bars, (type, type(None))):
-        raise RequestError(f"{wanted.repo}: tqdm_class={bars!r} is no class")
+        raise UsageError(f"{wanted.repo}: tqdm_class={bars!r} is no class")
 
 
-def parse(load: Any) -> list[Asked]:
-    """Return what `load=` asks for, in any of its shapes; RequestError for any other."""
+def parse(load: Any) -> list[HubRequest]:
+    """Return what `load=` asks for, in any of its shapes; UsageError for any other."""
     if load is None:
         return []
     found = []
@@ -101,12 +99,12 @@ def parse(load: Any) -> list[Asked]:
         if isinstance(what, str):
             what = {"repo_id": what}
         if not isinstance(what, Mapping) or not isinstance(path, (str, os.PathLike, type(None))):
-            raise RequestError(
+            raise UsageError(
                 f"@huggingface_hub(load={hidden(load)!r}): it takes a list of 'repo', "
                 "('repo', path), {'repo_id': 'repo', ...} or ({'repo_id': 'repo', ...}, path)"
             )
         options = dict(what)
-        found.append(Asked.of(options.pop("repo_id", None), options, path=path))
+        found.append(HubRequest.of(options.pop("repo_id", None), options, path=path))
     return found
 
 

@@ -35,7 +35,7 @@ class Revalidate:
 
     @classmethod
     def parse(cls, value: Any) -> Revalidate:
-        """Return what an option says; RequestError if it says nothing."""
+        """Return what an option says; UsageError if it says nothing."""
         if value in _REVALIDATE:
             return cls(None if value == "never" else timedelta(0), each_time=value == "always")
         return cls(units.duration('revalidate, if not "run", "never" or "always",', value))

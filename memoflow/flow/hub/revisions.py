@@ -10,7 +10,7 @@ import re
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
-from memoflow.errors import RequestError
+from memoflow.errors import UsageError
 
 if TYPE_CHECKING:
     from memoflow.kinds.hub import Wanted
@@ -55,8 +55,8 @@ def note(wanted: Wanted, commit: str) -> None:
 def seen(name: str) -> str | None:
     """Return which commit the step was given, None if it was given none.
 
-    RequestError if it was given one and then another.
+    UsageError if it was given one and then another.
     """
     if name in _moved:
-        raise RequestError(f"{name} was one commit, and then another, while the step ran")
+        raise UsageError(f"{name} was one commit, and then another, while the step ran")
     return _seen.get(name)

@@ -98,7 +98,7 @@ class Artifacts:
             return True
         fact = f"proven:{path}"
         large = state[1] > _READ_AGAIN
-        if large and self._store.index.recall([fact]).get(fact) == json.dumps(state):
+        if large and self._store.index.get([fact]).get(fact) == json.dumps(state):
             return True
         digest = Digest(f"sha1:{artifact.sha1}")
         # XXH3-128 can be forged: where refs are signed, what they name has to have its SHA-1.
@@ -106,7 +106,7 @@ class Artifacts:
         if not prove(path, digest=digest, xxh3=xxh3, size_bytes=artifact.packed_size):
             return False
         if large:
-            self._store.index.remember({fact: json.dumps(state)})
+            self._store.index.set({fact: json.dumps(state)})
         self._proven.add((artifact.sha1, state))
         return True
 

@@ -26,7 +26,7 @@ from memoflow.flow.memo.inputs import INTERNAL, OF_ONE_RUN, TOOLS, FlowShape
 _MISSING = object()
 
 
-class Watch:
+class AttributeTracker:
     """Reads and writes of one task, between `start` and `stop`.
 
     `reads` holds names as in `parents`; `blind` what makes the step's reads unknowable, such as
@@ -284,7 +284,7 @@ class Watch:
 
 
 _WHOLE = frozenset(("input", "index", "foreach_stack", "merge_artifacts", "script_name"))
-_watch: Watch | None = None
+_watch: AttributeTracker | None = None
 _hooked = False
 
 

@@ -13,14 +13,14 @@ from memoflow.errors import MemoflowError
 from memoflow.flow.artifact_ref import Reference
 from memoflow.flow.memo import transition
 from memoflow.flow.memo.inputs import INTERNAL
-from memoflow.kinds.memo import Entry
+from memoflow.kinds.memo import MemoEntry
 from memoflow.masking import ANY, Mask, without_passwords
 
 _MOST_NAMED = 3
 _LONGEST = 200  # characters of what was raised
 
 
-def is_due(share: float, entry: Entry, run_id: str) -> bool:
+def is_due(share: float, entry: MemoEntry, run_id: str) -> bool:
     """Tell whether a hit is among the share that is audited.
 
     By the digest of its key and of the run: all who ask in a run agree, and each run draws anew.
@@ -32,7 +32,7 @@ def is_due(share: float, entry: Entry, run_id: str) -> bool:
 class Audit:
     """One step that runs although its result is stored; what is stored stands."""
 
-    def __init__(self, flow: Any, entry: Entry, mask: Mask = ANY) -> None:
+    def __init__(self, flow: Any, entry: MemoEntry, mask: Mask = ANY) -> None:
         self._mask = mask
         self._flow = flow
         self._entry = entry
@@ -75,7 +75,7 @@ class Audit:
             for name, line in self._compared(left, wanted):
                 self.differences.append(f"{name}: {line}")
             # Through JSON, as what is stored has been.
-            if json.loads(json.dumps(came_to)) != self._entry.going_on:
+            if json.loads(json.dumps(came_to)) != self._entry.next_step:
                 self.differences.append("self.next: it goes on otherwise")
         finally:
             self._restore(left)
@@ -121,7 +121,7 @@ class Audit:
             vars(flow).pop(name, None)
             flow._datastore._objects[name] = artifact.sha1
             flow._datastore._info[name] = artifact.info
-        for name, value in transition.restore(entry.going_on).items():
+        for name, value in transition.restore(entry.next_step).items():
             setattr(flow, name, value)
 
     def _compared(

@@ -9,14 +9,14 @@ from memoflow.flow.memo import card_page
 from memoflow.flow.memo.card_files import CardFiles
 from memoflow.flow.memo.card_page import Shown, page
 from memoflow.flow.memo.context import Session
-from memoflow.flow.memo.lookup import Memoized
-from memoflow.kinds.memo import Entry
+from memoflow.flow.memo.lookup import MemoizedStep
+from memoflow.kinds.memo import MemoEntry
 from memoflow.names import Ref
 
 _MAKE_CARDS = frozenset(["card", "checkpoint", "huggingface_hub", "model"])
 
 
-def of_hit(task: str, entry: Entry, memoized: Memoized, session: Session) -> None:
+def of_hit(task: str, entry: MemoEntry, memoized: MemoizedStep, session: Session) -> None:
     """Write the card of a task that the scheduler answered, and give it those of its origin."""
     cards, store = session.cards, session.store
     if cards is None or store is None:
@@ -38,7 +38,7 @@ def of_worker(shown: Shown, session: Session) -> None:
         cards.quietly(lambda: cards.write(shown.task, page(shown)))
 
 
-def keep_at_exit(task: str, result: Ref, session: Session, memoized: Memoized) -> None:
+def keep_at_exit(task: str, result: Ref, session: Session, memoized: MemoizedStep) -> None:
     """Before this process ends, keep the cards of the task with the result that it recorded.
 
     Then all decorators are done: `@card` makes its own last.
@@ -48,14 +48,14 @@ def keep_at_exit(task: str, result: Ref, session: Session, memoized: Memoized) -
         atexit.register(cards.quietly, partial(cards.keep, task, result, store))
 
 
-def replace_at_exit(task: str, entry: Entry, session: Session, memoized: Memoized) -> None:
+def replace_at_exit(task: str, entry: MemoEntry, session: Session, memoized: MemoizedStep) -> None:
     """Before this process ends, give the task that it did not run the cards of its origin."""
     cards, store = session.cards if memoized.options.show_card else None, session.store
     if cards is not None and store is not None and _has_cards(memoized, cards):
         atexit.register(cards.quietly, partial(cards.replace, task, entry, store))
 
 
-def _has_cards(memoized: Memoized, cards: CardFiles) -> bool:
+def _has_cards(memoized: MemoizedStep, cards: CardFiles) -> bool:
     """Tell whether it is worth asking for cards: where each question takes a round trip."""
     decorators = getattr(memoized.shape.flow, memoized.step).decorators
     return cards.is_local or any(deco.name in _MAKE_CARDS for deco in decorators)

@@ -9,11 +9,11 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from functools import cached_property
 from typing import Any
 
-from memoflow.backends import Backend, Place
+from memoflow.backends import Backend, BlobLocation
 from memoflow.errors import MemoflowError
 from memoflow.flow.cards.card_root import card_root
 from memoflow.kinds import card
-from memoflow.kinds.memo import Entry
+from memoflow.kinds.memo import MemoEntry
 from memoflow.names import Ref
 from memoflow.storages import backend_of
 from memoflow.store import Store
@@ -60,7 +60,7 @@ class CardFiles:
         name = hashlib.sha256(task.encode()).hexdigest()[:32]
         self._backend.write(f"{_folder(task)}/{_OURS}{name}.html", html.encode(), durable=False)
 
-    def inherit(self, task: str, entry: Entry, store: Store) -> int:
+    def inherit(self, task: str, entry: MemoEntry, store: Store) -> int:
         """Give a hit the cards of its origin; return how many there are.
 
         By hard link, or a copy that the server makes: nobody writes into a card. If the origin's
@@ -69,7 +69,7 @@ class CardFiles:
         found = self._files(entry.origin)
         for source in found:
             name = source.rpartition("/")[2]
-            self._backend.adopt(f"{_folder(task)}/{name}", Place(self._backend, source))
+            self._backend.adopt(f"{_folder(task)}/{name}", BlobLocation(self._backend, source))
         if found:
             return len(found)
         kept = card.give(store, entry.ref.key)
@@ -77,7 +77,7 @@ class CardFiles:
             self._backend.write(f"{_folder(task)}/{name}", data, durable=False)
         return len(kept)
 
-    def replace(self, task: str, entry: Entry, store: Store) -> None:
+    def replace(self, task: str, entry: MemoEntry, store: Store) -> None:
         """Give a hit its origin's cards in place of those that it has made without running.
 
         For a worker that hits: `@card` has made one there, of a step that was not run.

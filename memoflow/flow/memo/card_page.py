@@ -13,7 +13,7 @@ from functools import lru_cache
 from memoflow.dataclass import dataclass
 from memoflow.display import escape
 from memoflow.fingerprint import Part
-from memoflow.kinds.memo import Entry
+from memoflow.kinds.memo import MemoEntry
 from memoflow.units import readable, span
 
 _MOST_ROWS = 300
@@ -39,7 +39,7 @@ class Shown:
     notes: Sequence[str] = ()
 
 
-def of_hit(task: str, entry: Entry, code: Sequence[Part]) -> Shown:
+def of_hit(task: str, entry: MemoEntry, code: Sequence[Part]) -> Shown:
     """Return what is to be told of a task that did not run."""
     return Shown(
         task=task,
@@ -52,12 +52,12 @@ def of_hit(task: str, entry: Entry, code: Sequence[Part]) -> Shown:
     )
 
 
-def of_audit(task: str, entry: Entry, code: Sequence[Part], came_to: str) -> Shown:
+def of_audit(task: str, entry: MemoEntry, code: Sequence[Part], came_to: str) -> Shown:
     """Return what is to be told of a task that ran to be compared with what is stored."""
     return replace(of_hit(task, entry, code), outcome="audit", why=came_to)
 
 
-def _sizes(entry: Entry) -> dict[str, int]:
+def _sizes(entry: MemoEntry) -> dict[str, int]:
     """Return how large each output is: pickled, and not yet packed."""
     return {
         name: int(artifact.info.get("size") or artifact.packed_size)

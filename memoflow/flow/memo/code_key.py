@@ -10,12 +10,12 @@ from typing import Any
 from memoflow.fingerprint import Fingerprint, Part
 from memoflow.fingerprint.packages import OURS
 from memoflow.flow import code
-from memoflow.flow.memo.options import Options
+from memoflow.flow.memo.options import MemoizeOptions
 from memoflow.kinds import memo
 from memoflow.masking import Mask
 
 
-def of_step(flow: Any, step: str, options: Options, mask: Mask) -> Fingerprint:
+def of_step(flow: Any, step: str, options: MemoizeOptions, mask: Mask) -> Fingerprint:
     """Return the fingerprint of a step's code, environment and options.
 
     Raises NoFingerprintError if the code depends on something without a stable digest.

@@ -28,7 +28,7 @@ from memoflow.tracking import FileDigests, Paths
 if TYPE_CHECKING:
     from memoflow.flow.memo.remote_artifacts import RemoteArtifacts
     from memoflow.kinds.evicted import Removal
-    from memoflow.kinds.nearest import Earlier
+    from memoflow.kinds.nearest import EarlierResults
 
 # Told to processes that a memoized step starts: the leases that are held until they end.
 LEASES = "MEMOFLOW_LEASES"
@@ -48,7 +48,7 @@ class Session:
         self.missed: dict[str, Decision] = {}  # the last of each step
         self.began = time.time()
         self.run = ""  # Flow/run, whose own results explain nothing of it
-        self.earlier: dict[Key, Earlier] = {}  # by the scope, as `miss` reads it
+        self.earlier: dict[Key, EarlierResults] = {}  # by the scope, as `miss` reads it
         self.had_results: dict[Key, bool] = {}  # so, too
         self.removals: dict[Key, dict[str, Removal]] = {}  # so, too
         self.lists: dict[str, Any] = {}
@@ -100,7 +100,7 @@ class Session:
     def digests(self) -> FileDigests:
         """The digests of files, as far as this machine has read them."""
         assert self.store is not None
-        return FileDigests(self.store.index.recall, self.store.index.remember, self.say_once)
+        return FileDigests(self.store.index.get, self.store.index.set, self.say_once)
 
     @cached_property
     def paths(self) -> Paths:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from memoflow.dataclass import dataclass
 from memoflow.errors import NoFingerprintError
-from memoflow.flow.memo.lookup import Memoized, Verdict
+from memoflow.flow.memo.lookup import LookupResult, MemoizedStep
 
 
 @dataclass(frozen=True)
@@ -20,7 +20,7 @@ class CurrentMemo:
     origin: str | None
 
     @classmethod
-    def of(cls, verdict: Verdict, memoized: Memoized) -> CurrentMemo:
+    def of(cls, verdict: LookupResult, memoized: MemoizedStep) -> CurrentMemo:
         entry = verdict.entry
         if entry is not None:
             return cls(True, str(entry.ref.key), entry.origin)

@@ -18,18 +18,18 @@ from metaflow import metaflow_config
 from memoflow.fingerprint import Part
 from memoflow.flow.memo.inputs import UndecidedError
 from memoflow.kinds import memo
-from memoflow.kinds.memo import Entry
+from memoflow.kinds.memo import MemoEntry
 from memoflow.tracking import ABSENT, UnreadableError, World, is_match
 
 if TYPE_CHECKING:
     from memoflow.flow.memo.context import Session
-    from memoflow.flow.memo.lookup import Memoized
+    from memoflow.flow.memo.lookup import MemoizedStep
 
 _KEEP_SECONDS = 1.0  # that what the Client says is believed
 _ELSEWHERE = ("batch", "kubernetes")
 
 
-class Besides:
+class ExternalReads:
     """The reads besides inputs, as this process finds them.
 
     `environment` is that of the step's process. Where the step runs elsewhere, what only that
@@ -38,7 +38,7 @@ class Besides:
 
     def __init__(
         self,
-        memoized: Memoized,
+        memoized: MemoizedStep,
         session: Session,
         *,
         environment: Mapping[str, str],
@@ -52,7 +52,7 @@ class Besides:
         self.paths = session.paths
         self.world = World(session.paths, session.digests, session.store.id.encode(), environment)
 
-    def now(self, entry: Entry) -> tuple[Part, ...]:
+    def now(self, entry: MemoEntry) -> tuple[Part, ...]:
         """Return the reads of a result as they are now; UndecidedError if that cannot be told."""
         if not entry.reads:
             return ()
@@ -94,7 +94,7 @@ class Besides:
             if part.kind in ("file", "code", "directory", "environment", "package"):
                 raise UndecidedError(f"{part.kind} {part.name} is on the machine of the task only")
 
-    def lost_file(self, entry: Entry) -> tuple[str, bool] | None:
+    def lost_file(self, entry: MemoEntry) -> tuple[str, bool] | None:
         """Return a file that the outputs name and is not as the step wrote it; None if none.
 
         With it, whether it is there at all. Those that are kept with the result can be put back.
@@ -110,7 +110,7 @@ class Besides:
             return self._session.digests.of_file(self.paths.path(name)) or ""
         return ""
 
-    def restore(self, entry: Entry) -> None:
+    def restore(self, entry: MemoEntry) -> None:
         """Put back the files that are kept with a result, where they are missing or different.
 
         Raises NotFoundError or IntegrityError if their bytes are gone or damaged.
@@ -129,13 +129,13 @@ def _suffixes() -> tuple[str, ...]:
     return tuple(filter(None, (each.strip() for each in suffixes)))
 
 
-def is_elsewhere(memoized: Memoized) -> bool:
+def is_elsewhere(memoized: MemoizedStep) -> bool:
     """Return whether a step runs on another machine than the one that launches it."""
     decorators = getattr(memoized.shape.flow, memoized.step).decorators
     return any(deco.name in _ELSEWHERE for deco in decorators)
 
 
-def declared_variables(memoized: Memoized) -> set[str]:
+def declared_variables(memoized: MemoizedStep) -> set[str]:
     """Return the environment variables that @environment sets, which are in the key as such."""
     return {
         str(name)

@@ -14,7 +14,7 @@ _VARIABLE = "MEMOFLOW_TOLD"
 
 
 @dataclass(frozen=True)
-class Told:
+class Handoff:
     """The scheduler's decision; None if the worker is to look.
 
     `mode` and `refresh` are as the command line of the run has them, `began` is when the run did,
@@ -46,7 +46,7 @@ class Told:
         )
 
     @classmethod
-    def take(cls) -> Told:
+    def take(cls) -> Handoff:
         """Return what this process was told, once: processes that a step starts are not meant."""
         told = json.loads(os.environ.pop(_VARIABLE, "{}"))
         decision, seen = told.get("decision"), told.get("seen")

@@ -19,7 +19,7 @@ from typing import Any
 from memoflow.dataclass import dataclass
 from memoflow.fingerprint.packages import OURS, is_stdlib, site_of
 from memoflow.fingerprint.source import loaded
-from memoflow.flow.memo.lookup import Memoized
+from memoflow.flow.memo.lookup import MemoizedStep
 from memoflow.store import Store
 
 _MOST_FUNCTIONS = 2000
@@ -84,7 +84,7 @@ class Hint:
     kinds: tuple[str, ...]
 
 
-def of_step(memoized: Memoized) -> Hint | None:
+def of_step(memoized: MemoizedStep) -> Hint | None:
     """Return the hint that a step deserves after a task of it ran; None if it deserves none."""
     found = of_code(memoized.shape.flow, memoized.step)
     left = {name: where for name, where in found.items() if not memoized.ignores(name)}
@@ -100,17 +100,17 @@ def of_step(memoized: Memoized) -> Hint | None:
     )
 
 
-def is_news(memoized: Memoized, hint: Hint, store: Store) -> bool:
+def is_news(memoized: MemoizedStep, hint: Hint, store: Store) -> bool:
     """Tell whether a step was not hinted at all of this before, on this machine."""
     step = f"{memoized.shape.flow.__name__}/{memoized.step}"
     # All of them, or the next task says those that were left out.
-    news = [store.index.renew(f"hint:{step}:{kind}", "said") for kind in hint.kinds]
+    news = [store.index.set_if_changed(f"hint:{step}:{kind}", "said") for kind in hint.kinds]
     return any(news)
 
 
 def of_code(flow: type, step: str) -> dict[str, str]:
     """Return what the code of a step uses, as people write it, and where it first does."""
-    reader = _Reader(flow)
+    reader = _HintVisitor(flow)
     reader.follow(getattr(flow, step), bound=True)
     reader.read()
     return {
@@ -120,7 +120,7 @@ def of_code(flow: type, step: str) -> dict[str, str]:
     }
 
 
-class _Reader:
+class _HintVisitor:
     """Reads the functions of the user's that one leads to."""
 
     def __init__(self, flow: type) -> None:

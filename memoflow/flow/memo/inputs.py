@@ -90,7 +90,7 @@ class UndecidedError(Exception):
     """This process cannot tell the digest of a read; the worker may."""
 
 
-class Parents:
+class InputDigests:
     """The tasks that a task starts from, opened for reading."""
 
     def __init__(
@@ -128,7 +128,7 @@ class Parents:
                 raise UndecidedError("the inputs of this join cannot be told apart")
         return self._by_label
 
-    def read(self, name: str) -> Part:
+    def digest(self, name: str) -> Part:
         """Return a read and the digest of what it would see now.
 
         Raises UndecidedError if only the worker can tell.
@@ -182,13 +182,13 @@ class Parents:
         if sha1 is None:
             return config_parts.part(name, None, self.mask)
         fact = f"{_PART}:{self._masked_names}{sha1}:{name}"
-        known = self._facts.recall([fact]).get(fact)
+        known = self._facts.get([fact]).get(fact)
         if known is not None:
             return Part.from_json(json.loads(known))
         if sha1 not in self._configs:
             self._configs[sha1] = load(ds, config)
         part = config_parts.part(name, self._configs[sha1], self.mask)
-        self._facts.remember({fact: json.dumps(part.to_json())})
+        self._facts.set({fact: json.dumps(part.to_json())})
         return part
 
     def _digest(self, name: str) -> tuple[str, str]:
@@ -254,7 +254,7 @@ class Parents:
         hidden = f"{MASK}:" if self.mask.hides(name) else ""
         fact = f"{hidden}{self._masked_names}{fact}"
         fact, leaves = f"{_VALUE}:{fact}", f"{_OUTLINE}:{fact}"
-        known = self._facts.recall([fact]).get(fact)
+        known = self._facts.get([fact]).get(fact)
         if known is not None:
             digest, summary = json.loads(known)
             self._outlined[digest] = lambda: self._recalled(leaves)
@@ -267,7 +267,7 @@ class Parents:
             digest = bytes_digest  # No stable meaning; equal bytes still mean equal values.
         digest, summary = self._seen(name, loaded, digest)
         facts = {fact: json.dumps([digest, summary])}
-        self._facts.remember(facts | ({leaves: json.dumps(outline)} if outline else {}))
+        self._facts.set(facts | ({leaves: json.dumps(outline)} if outline else {}))
         self._outlined[digest] = lambda: outline
         return digest, summary
 
@@ -278,7 +278,7 @@ class Parents:
         return f"{Digest.of(names.encode()).hex[:16]}:" if names else ""
 
     def _recalled(self, fact: str) -> Outline:
-        known = self._facts.recall([fact]).get(fact, "[]")
+        known = self._facts.get([fact]).get(fact, "[]")
         return tuple((path, text, mark) for path, text, mark in json.loads(known))
 
     def _item(self, ds: Any, frame: Any) -> tuple[str, str]:
@@ -369,7 +369,7 @@ def label(datastore: Any, join_type: str | None) -> str:
     return f"inputs.{datastore.step_name}"
 
 
-def collapse(reads: dict[str, None], parents: Parents) -> dict[str, None]:
+def collapse(reads: dict[str, None], parents: InputDigests) -> dict[str, None]:
     """Return the reads with `inputs[*].x` for what was read of every input of a join.
 
     So that a foreach of one item more has the same read-set.

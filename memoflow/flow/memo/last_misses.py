@@ -14,16 +14,14 @@ _MOST_BYTES = 2000
 
 def keep(index: Index, flow: str, missed: Mapping[str, Decision]) -> None:
     """Remember the decisions on misses, by the names of their steps."""
-    index.remember(
-        {_fact(flow, step): decision.text(_MOST_BYTES) for step, decision in missed.items()}
-    )
+    index.set({_fact(flow, step): decision.text(_MOST_BYTES) for step, decision in missed.items()})
 
 
 def recall(index: Index, steps: Iterable[tuple[str, str]]) -> dict[tuple[str, str], Decision]:
     """Return the decision on the last miss of each step, given as flow and step, where known."""
     facts = {_fact(*step): step for step in steps}
     found = {}
-    for fact, text in index.recall(list(facts)).items():
+    for fact, text in index.get(list(facts)).items():
         with suppress(ValueError, TypeError, KeyError, AttributeError):  # Only an index.
             found[facts[fact]] = Decision.from_json(json.loads(text))
     return found

@@ -17,20 +17,20 @@ from memoflow.errors import (
     MemoflowError,
     NoFingerprintError,
     NotFoundError,
-    RequestError,
     UnsignedError,
+    UsageError,
 )
 from memoflow.fingerprint import Fingerprint, Part, differences
 from memoflow.flow.memo import code_key, config_parts, external_reads, transition
 from memoflow.flow.memo.context import Session
 from memoflow.flow.memo.decision import Decision, Reason, reason_of
-from memoflow.flow.memo.external_reads import Besides
+from memoflow.flow.memo.external_reads import ExternalReads
 from memoflow.flow.memo.flags import MODES, given, steps_to_refresh
-from memoflow.flow.memo.inputs import INTERNAL, FlowShape, Parents, UndecidedError
-from memoflow.flow.memo.options import Options, choice, names
+from memoflow.flow.memo.inputs import INTERNAL, FlowShape, InputDigests, UndecidedError
+from memoflow.flow.memo.options import MemoizeOptions, choice, names
 from memoflow.flow.memo.uncached import Seen
 from memoflow.kinds import memo
-from memoflow.kinds.memo import Entry
+from memoflow.kinds.memo import MemoEntry
 from memoflow.masking import Mask
 from memoflow.names import Key
 from memoflow.store import Store
@@ -43,15 +43,15 @@ _SHARED = "*"  # in place of a flow's name, for scope="global"
 
 
 @dataclass(frozen=True)
-class Verdict:
+class LookupResult:
     """A decision, with the entry to use if it is a hit, and what was read for it."""
 
     decision: Decision
-    entry: Entry | None = None
+    entry: MemoEntry | None = None
     read: tuple[Part, ...] = ()
 
     @classmethod
-    def hit(cls, entry: Entry, read: tuple[Part, ...]) -> Verdict:
+    def hit(cls, entry: MemoEntry, read: tuple[Part, ...]) -> LookupResult:
         found = Decision.hit(entry.origin, entry.ref.created, entry.run_time_s)
         return cls(found, entry, read)
 
@@ -71,7 +71,7 @@ class MissError(MemoflowError):
         )
 
 
-class Memoized:
+class MemoizedStep:
     """One memoized step of a flow, as its class was before Metaflow prepared it to run.
 
     `key` returns what keys the digests of passwords; see `Mask`.
@@ -82,7 +82,7 @@ class Memoized:
         flow: Any,
         graph: Any,
         step: str,
-        options: Options,
+        options: MemoizeOptions,
         *,
         key: Callable[[], bytes] = bytes,
     ) -> None:
@@ -175,7 +175,7 @@ class Memoized:
         quoted = ", ".join(f'"{name}"' for name in listed)
         return f"@memoize({option}=[{quoted}])"
 
-    def is_old(self, entry: Entry, store: Store) -> bool:
+    def is_old(self, entry: MemoEntry, store: Store) -> bool:
         """Tell whether a result is older than the ttl, by the store's clock."""
         ttl = self.options.ttl
         return ttl is not None and store.is_older(entry.ref, ttl)
@@ -201,7 +201,7 @@ class Memoized:
             raise self._unreachable[wanted.name]
         try:
             if self.hub is None:
-                raise RequestError(f"{self.step} has no @huggingface_hub")
+                raise UsageError(f"{self.step} has no @huggingface_hub")
             commit: str = self.hub.commit_of(wanted, self.shape.flow.__name__, run_id, origin)
         except MemoflowError as error:
             self._unreachable[wanted.name] = UndecidedError(str(error))
@@ -221,8 +221,8 @@ def _masked_names(flow: Any, graph: Any) -> frozenset[str]:
 
 
 def look_up(
-    memoized: Memoized,
-    parents: Parents | None,
+    memoized: MemoizedStep,
+    parents: InputDigests | None,
     session: Session,
     *,
     environment: Mapping[str, str] = os.environ,
@@ -230,7 +230,7 @@ def look_up(
     fresh: bool = False,
     dry: bool = False,
     explains: bool = True,
-) -> Verdict:
+) -> LookupResult:
     """Find the result of a task that would start from `parents`, or the reason why there is none.
 
     With `fresh` no older one is taken for the latest because this machine knows it. With `dry`
@@ -240,26 +240,26 @@ def look_up(
     """
     store = session.store
     if store is None or memoized.mode == "off":
-        return Verdict(Decision.miss(Reason.OFF))
+        return LookupResult(Decision.miss(Reason.OFF))
     try:
         scope_key = memoized.scope_key
     except NoFingerprintError as error:
-        return Verdict(Decision.miss(Reason.NO_FINGERPRINT, f"{error}"))
+        return LookupResult(Decision.miss(Reason.NO_FINGERPRINT, f"{error}"))
     if memoized.refresh:
-        return Verdict(Decision.miss(Reason.REFRESHED))
+        return LookupResult(Decision.miss(Reason.REFRESHED))
     if not fresh and session.launches:
         session.look_ahead(scope_key)
     listed = memoized.listed()
     sets = list(memo.read_sets(store, scope_key, fresh=fresh)) if listed is None else [listed]
     if parents is None:
-        return Verdict(Decision.miss(Reason.UNDECIDED))
-    asked = Besides(memoized, session, environment=environment, is_here=is_here)
+        return LookupResult(Decision.miss(Reason.UNDECIDED))
+    asked = ExternalReads(memoized, session, environment=environment, is_here=is_here)
     seen: list[tuple[Part, ...]] = []
     spoilt: Decision | None = None
     undecided: UndecidedError | None = None
     for read_set in sets:
         try:
-            inputs = tuple(parents.read(name) for name in read_set)
+            inputs = tuple(parents.digest(name) for name in read_set)
         except UndecidedError as error:
             undecided = error
             continue
@@ -269,21 +269,21 @@ def look_up(
         except UndecidedError as error:
             undecided = error
             continue
-        if isinstance(found, Entry):
-            return Verdict.hit(found, inputs)
+        if isinstance(found, MemoEntry):
+            return LookupResult.hit(found, inputs)
         spoilt = spoilt or found
     if undecided is not None:
-        return Verdict(Decision.miss(Reason.UNDECIDED, f"{undecided}"))
+        return LookupResult(Decision.miss(Reason.UNDECIDED, f"{undecided}"))
     if spoilt is None and explains:
         # Here, since a worker need not explain what the scheduler has decided.
         from memoflow.flow.memo import miss
 
         spoilt = miss.explain(memoized, parents, session, seen)
     decision = spoilt or Decision.miss(Reason.NEW_INPUT)
-    return Verdict(decision, read=seen[0] if seen else ())
+    return LookupResult(decision, read=seen[0] if seen else ())
 
 
-def lease_keys(memoized: Memoized, parents: Parents, store: Store) -> Iterator[Key]:
+def lease_keys(memoized: MemoizedStep, parents: InputDigests, store: Store) -> Iterator[Key]:
     """Yield what a task leases before it runs, each to be held before the next is asked for.
 
     First what it starts from: so of equal tasks one runs, also while nobody knows what the step
@@ -296,10 +296,10 @@ def lease_keys(memoized: Memoized, parents: Parents, store: Store) -> Iterator[K
         known = next(memo.read_sets(store, memoized.scope_key, fresh=True), None)
     if known is not None:
         with suppress(UndecidedError):
-            yield memo.results_key(memoized.scope_key, tuple(map(parents.read, known)))
+            yield memo.results_key(memoized.scope_key, tuple(map(parents.digest, known)))
 
 
-def _start(parents: Parents) -> list[Part]:
+def _start(parents: InputDigests) -> list[Part]:
     """Return all that a task can read of what it starts from, by its bytes."""
     datastores = {"": parents.datastores[0]}
     if parents.join_type is not None:
@@ -314,7 +314,7 @@ def _start(parents: Parents) -> list[Part]:
     return [*parts, *(Part("input", f"{f.var}", _item(parents, f)) for f in parents.frames)]
 
 
-def _item(parents: Parents, frame: Any) -> str:
+def _item(parents: InputDigests, frame: Any) -> str:
     try:
         return parents.item(frame)
     except UndecidedError:
@@ -322,14 +322,14 @@ def _item(parents: Parents, frame: Any) -> str:
 
 
 def _usable(
-    memoized: Memoized,
+    memoized: MemoizedStep,
     session: Session,
     inputs: tuple[Part, ...],
-    asked: Besides,
+    asked: ExternalReads,
     *,
     fresh: bool,
     dry: bool,
-) -> Entry | Decision | None:
+) -> MemoEntry | Decision | None:
     """Return an entry whose outputs are there and whole, else what was wrong with it.
 
     UndecidedError if this process cannot ask for what the step read.
@@ -346,9 +346,9 @@ def _usable(
         return Decision.miss(Reason.DAMAGED, f"{error}; it is quarantined")
     if entry is None:
         return None
-    if isinstance(entry, memo.Outdated):
+    if isinstance(entry, memo.OutdatedEntry):
         return _outdated(entry, inputs)
-    if not transition.fits(entry.going_on, memoized.node) or entry.artifacts.keys() & _NEVER_SET:
+    if not transition.fits(entry.next_step, memoized.node) or entry.artifacts.keys() & _NEVER_SET:
         store.forget(entry.ref.key)
         return _spoilt(Reason.DAMAGED, "it is nothing that this step could have left", entry)
     if memoized.is_old(entry, store):
@@ -374,7 +374,7 @@ def _usable(
     return entry
 
 
-def _outdated(found: memo.Outdated, inputs: tuple[Part, ...]) -> Decision:
+def _outdated(found: memo.OutdatedEntry, inputs: tuple[Part, ...]) -> Decision:
     """Return the decision on a task that would read something else than the result's did."""
     unlike = tuple(differences(found.entry.reads, found.now))
     return Decision.miss(
@@ -386,11 +386,11 @@ def _outdated(found: memo.Outdated, inputs: tuple[Part, ...]) -> Decision:
     )
 
 
-def _spoilt(reason: Reason, detail: str, entry: Entry) -> Decision:
+def _spoilt(reason: Reason, detail: str, entry: MemoEntry) -> Decision:
     return Decision.miss(reason, detail, nearest=entry.origin, recorded=entry.ref.created)
 
 
-def dead_reference(entry: Entry) -> str | None:
+def dead_reference(entry: MemoEntry) -> str | None:
     """Return the first checkpoint or model that the outputs refer to and nobody can load."""
     if not entry.refers_to:
         return None

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 from metaflow.decorators import StepDecorator
 from metaflow.exception import MetaflowException
 
-from memoflow.errors import RequestError
+from memoflow.errors import UsageError
 from memoflow.flow.memo import import_reads
 from memoflow.flow.task import dependencies, launch_info
 from memoflow.flow.task.process import arguments_of_step, tell
@@ -22,7 +22,7 @@ from memoflow.masking import without_passwords
 
 if TYPE_CHECKING:
     from memoflow.flow.memo.context import Session
-    from memoflow.flow.memo.lookup import Memoized
+    from memoflow.flow.memo.lookup import MemoizedStep
     from memoflow.flow.memo.worker import Task
 
 
@@ -113,7 +113,7 @@ class MemoizeDecorator(StepDecorator):
         "next": None,
     }
 
-    _memoized: Memoized | None = None
+    _memoized: MemoizedStep | None = None
     _session: Session | None = None
     _task: Task | None = None
     _run_id = ""
@@ -134,7 +134,7 @@ class MemoizeDecorator(StepDecorator):
             return  # The worker of another step.
         try:
             dependencies.provide(dependencies.TASK, install=bool(running))
-        except RequestError as error:
+        except UsageError as error:
             self._off = str(error)
             return
         try:
@@ -149,19 +149,19 @@ class MemoizeDecorator(StepDecorator):
     ) -> None:
         with _without_collecting():
             from memoflow.flow.memo.context import session_of
-            from memoflow.flow.memo.lookup import Memoized
-            from memoflow.flow.memo.options import Options
+            from memoflow.flow.memo.lookup import MemoizedStep
+            from memoflow.flow.memo.options import MemoizeOptions
 
             if arguments_of_step():
                 from memoflow.flow.memo import worker  # noqa: F401  (it is asked for below)
 
         try:
-            options = Options.parse(self.attributes)
+            options = MemoizeOptions.parse(self.attributes)
             if self.system_ctx.is_launch:
                 options.check(type(flow), graph, step_name)
             session = session_of(flow_datastore, logger)
-            memoized = Memoized(flow, graph, step_name, options, key=session.mask_key)
-        except RequestError as error:
+            memoized = MemoizedStep(flow, graph, step_name, options, key=session.mask_key)
+        except UsageError as error:
             raise MemoizeException(str(error)) from error
         self._session = session
         if graph[step_name].parallel_step:

@@ -12,22 +12,22 @@ from memoflow.fingerprint.leaves import equal_parts, flat
 from memoflow.flow.memo import uncached
 from memoflow.flow.memo.context import Session
 from memoflow.flow.memo.decision import Decision, Reason, reason_of
-from memoflow.flow.memo.inputs import Parents
+from memoflow.flow.memo.inputs import InputDigests
 from memoflow.kinds import evicted, memo
-from memoflow.kinds.nearest import ITEM, PLACE, Earlier, Nearest
+from memoflow.kinds.nearest import ITEM, PLACE, EarlierResults, Nearest
 from memoflow.store import Store
 from memoflow.units import span
 
 if TYPE_CHECKING:
-    from memoflow.flow.memo.lookup import Memoized
+    from memoflow.flow.memo.lookup import MemoizedStep
 
 _MOST_ITEMS = 1000  # of a foreach, to look for the item of an earlier result among
 _LONGEST = 100  # characters of an item
 
 
 def explain(
-    memoized: Memoized,
-    parents: Parents | None,
+    memoized: MemoizedStep,
+    parents: InputDigests | None,
     session: Session,
     seen: Sequence[tuple[Part, ...]],
 ) -> Decision:
@@ -48,10 +48,10 @@ def explain(
         return Decision.miss(Reason.DAMAGED, str(error))
 
 
-def _earlier(memoized: Memoized, session: Session, store: Store) -> Earlier:
+def _earlier(memoized: MemoizedStep, session: Session, store: Store) -> EarlierResults:
     scope = memoized.scope_key
     if scope not in session.earlier:
-        session.earlier[scope] = Earlier(
+        session.earlier[scope] = EarlierResults(
             store,
             scope,
             memoized.scope.parts,
@@ -63,10 +63,10 @@ def _earlier(memoized: Memoized, session: Session, store: Store) -> Earlier:
 
 
 def _of_same_code(
-    memoized: Memoized,
-    parents: Parents | None,
+    memoized: MemoizedStep,
+    parents: InputDigests | None,
     session: Session,
-    earlier: Earlier,
+    earlier: EarlierResults,
     seen: Sequence[tuple[Part, ...]],
 ) -> Decision:
     compared = [(earlier.nearest(inputs), inputs) for inputs in seen]
@@ -86,7 +86,7 @@ def _of_same_code(
     return _compared(reason_of(near.differences), near, inputs)
 
 
-def _of_item(parents: Parents | None, near: Nearest, inputs: tuple[Part, ...]) -> Decision:
+def _of_item(parents: InputDigests | None, near: Nearest, inputs: tuple[Part, ...]) -> Decision:
     """Return the decision on a task of a foreach that differs from another by its item alone.
 
     The item was changed if that of the nearest result is in the list no more, and has parts in
@@ -105,10 +105,10 @@ def _of_item(parents: Parents | None, near: Nearest, inputs: tuple[Part, ...]) -
 
 
 def _of_other_code(
-    memoized: Memoized,
+    memoized: MemoizedStep,
     session: Session,
     store: Store,
-    earlier: Earlier,
+    earlier: EarlierResults,
     seen: Sequence[tuple[Part, ...]],
 ) -> Decision:
     known = uncached.known(memoized, store)
@@ -126,7 +126,7 @@ def _of_other_code(
     return _compared(reason, near, inputs or ())
 
 
-def _had_results(memoized: Memoized, session: Session, store: Store) -> bool:
+def _had_results(memoized: MemoizedStep, session: Session, store: Store) -> bool:
     """Tell whether the step had results of this code before the run, which are gone."""
     scope = memoized.scope_key
     if scope not in session.had_results:
@@ -137,7 +137,7 @@ def _had_results(memoized: Memoized, session: Session, store: Store) -> bool:
     return session.had_results[scope]
 
 
-def _removal(memoized: Memoized, session: Session, seen: Sequence[tuple[Part, ...]]) -> str:
+def _removal(memoized: MemoizedStep, session: Session, seen: Sequence[tuple[Part, ...]]) -> str:
     """Return who removed the result for these inputs and how long ago, "" if nobody did.
 
     Of a step of which nothing is left, not even what it reads, the latest removal.

@@ -10,7 +10,7 @@ from datetime import timedelta
 from typing import Any
 
 from memoflow.dataclass import dataclass
-from memoflow.errors import RequestError
+from memoflow.errors import UsageError
 from memoflow.flow.memo.flags import MODES
 from memoflow.units import duration, flag, share
 
@@ -20,7 +20,7 @@ _ALWAYS_THERE = {"input", "index", "foreach_stack"}
 
 
 @dataclass(frozen=True)
-class Options:
+class MemoizeOptions:
     """What one @memoize asks for; None for `inputs` means what the step actually reads."""
 
     inputs: tuple[str, ...] | None = None
@@ -42,8 +42,8 @@ class Options:
     mask: frozenset[str] = frozenset()
 
     @classmethod
-    def parse(cls, attributes: Mapping[str, Any]) -> Options:
-        """Read a decorator's attributes; RequestError names the one that cannot be."""
+    def parse(cls, attributes: Mapping[str, Any]) -> MemoizeOptions:
+        """Read a decorator's attributes; UsageError names the one that cannot be."""
         inputs = attributes["inputs"]
         outputs = attributes["outputs"]
         version = attributes["version"]
@@ -69,9 +69,9 @@ class Options:
         )
 
     def check(self, flow: type, graph: Any, step: str) -> None:
-        """Raise RequestError for names that this flow does not have."""
+        """Raise UsageError for names that this flow does not have."""
         if self.next is not None and self.next not in graph[step].out_funcs:
-            raise RequestError(
+            raise UsageError(
                 f"@memoize(next={self.next!r}) on step {step}: it goes on to "
                 f"{', '.join(graph[step].out_funcs) or 'no other step'}"
             )
@@ -87,7 +87,7 @@ class Options:
 
                 close = difflib.get_close_matches(name, sorted(known | extra), n=1)
                 hint = f"; did you mean {close[0]!r}?" if close else ""
-                raise RequestError(
+                raise UsageError(
                     f"@memoize({option}=[{name!r}]) on step {step}: nothing in "
                     f"{flow.__name__} is called {name}{hint}"
                 )
@@ -100,14 +100,14 @@ def names(option: str, value: Any) -> tuple[str, ...]:
     if not isinstance(value, (list, tuple, set, frozenset)) or not all(
         isinstance(name, str) and name for name in value
     ):
-        raise RequestError(f"@memoize({option}=...) takes a list of names, not {value!r}")
+        raise UsageError(f"@memoize({option}=...) takes a list of names, not {value!r}")
     return tuple(dict.fromkeys(sorted(value) if isinstance(value, (set, frozenset)) else value))
 
 
 def choice(option: str, value: Any, allowed: Iterable[str]) -> str:
     text = str(value)
     if text not in allowed:
-        raise RequestError(f"{option} is one of {', '.join(allowed)}, not {value!r}")
+        raise UsageError(f"{option} is one of {', '.join(allowed)}, not {value!r}")
     return text
 
 

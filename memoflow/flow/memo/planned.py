@@ -23,15 +23,15 @@ from memoflow.errors import NoFingerprintError
 from memoflow.fingerprint import Part
 from memoflow.flow.memo import config_parts, task_record
 from memoflow.flow.memo.context import Session
-from memoflow.flow.memo.inputs import OF_ONE_RUN, Parents, UndecidedError, load
-from memoflow.flow.memo.lookup import Memoized
+from memoflow.flow.memo.inputs import OF_ONE_RUN, InputDigests, UndecidedError, load
+from memoflow.flow.memo.lookup import MemoizedStep
 
 _LOAD_LIMIT_BYTES = 64 << 20
 _MOST_PARENTS = 1000
 _MOST_RUNS = 5
 
 
-class Expected(Parents):
+class PlannedTask(InputDigests):
     """The tasks that a task would start from, with the configs of this process.
 
     They are read anew each time that the flow is loaded, whatever is done with it then.
@@ -39,14 +39,14 @@ class Expected(Parents):
 
     configs: dict[str, Any]
 
-    def read(self, name: str) -> Part:
+    def digest(self, name: str) -> Part:
         path = config_parts.path_of(name)
         if path is not None and path[0] in self.configs:
             try:
                 return config_parts.part(name, self.configs[path[0]], self.mask)
             except NoFingerprintError as error:
                 raise UndecidedError(str(error)) from error
-        part = super().read(name)
+        part = super().digest(name)
         if name not in self.configs or part.digest.startswith("sha1:"):
             return part
         value = self.configs[name]
@@ -61,7 +61,7 @@ class Expected(Parents):
         return replace(part, digest=digest, summary=summary, outline=outline)
 
 
-def latest_runs(memoized: Memoized) -> list[str]:
+def latest_runs(memoized: MemoizedStep) -> list[str]:
     """Return the ids of the flow's latest runs, whoever started them, the latest first.
 
     Several, since the latest may have failed, or be on its way, before it came to the step.
@@ -73,7 +73,7 @@ def latest_runs(memoized: Memoized) -> list[str]:
         return []
 
 
-def starts(memoized: Memoized, session: Session, run: str) -> Iterator[Expected]:
+def planned_tasks(memoized: MemoizedStep, session: Session, run: str) -> Iterator[PlannedTask]:
     """Yield what each task of a step would start from, had the steps before it run as in `run`.
 
     UndecidedError if that cannot be told in a short while.
@@ -84,7 +84,7 @@ def starts(memoized: Memoized, session: Session, run: str) -> Iterator[Expected]
         standin = task_record.frames(
             memoized.shape.flow, memoized.step, datastores, memoized.join_type, split_index
         )
-        parents = Expected(
+        parents = PlannedTask(
             datastores,
             shape=memoized.shape,
             join_type=memoized.join_type,
@@ -99,7 +99,9 @@ def starts(memoized: Memoized, session: Session, run: str) -> Iterator[Expected]
         yield parents
 
 
-def unlike_defaults(memoized: Memoized, parents: Parents, names: set[str]) -> Iterator[str]:
+def unlike_defaults(
+    memoized: MemoizedStep, parents: InputDigests, names: set[str]
+) -> Iterator[str]:
     """Yield what a run without options would have another value of than these tasks had."""
     flow: Any = memoized.shape.flow
     for name, parameter in flow._get_parameters():
@@ -138,7 +140,7 @@ def _configs(flow: Any) -> dict[str, Any]:
 
 
 def _tasks(
-    memoized: Memoized, session: Session, run: str
+    memoized: MemoizedStep, session: Session, run: str
 ) -> Iterator[tuple[list[Any], int | None]]:
     """Yield the datastores that a task starts from, and its place in a foreach."""
     flow: Any = memoized.shape.flow
@@ -170,7 +172,7 @@ def _tasks(
             yield [datastore], None
 
 
-def _current(memoized: Memoized, name: str) -> Any:
+def _current(memoized: MemoizedStep, name: str) -> Any:
     if name == "flow_name":
         return memoized.shape.flow.__name__
     if name == "step_name":

@@ -12,12 +12,12 @@ from typing import Any
 from memoflow.dataclass import dataclass
 from memoflow.fingerprint import Part
 from memoflow.flow.memo import uncached
-from memoflow.flow.memo.attributes import Watch
+from memoflow.flow.memo.attributes import AttributeTracker
 from memoflow.flow.memo.code_key import edited_since
 from memoflow.flow.memo.context import Session
-from memoflow.flow.memo.inputs import INTERNAL, Parents, UndecidedError, collapse
-from memoflow.flow.memo.lookup import Memoized
-from memoflow.flow.memo.step_reads import Followed
+from memoflow.flow.memo.inputs import INTERNAL, InputDigests, UndecidedError, collapse
+from memoflow.flow.memo.lookup import MemoizedStep
+from memoflow.flow.memo.step_reads import StepReads
 from memoflow.flow.memo.uncached import Seen, Uncached
 from memoflow.kinds import memo
 from memoflow.names import Ref
@@ -29,7 +29,7 @@ class Left:
     """What a step has left when it returned, still in memory."""
 
     run_time_s: float = 0.0
-    going_on: dict[str, Any] | None = None
+    next_step: dict[str, Any] | None = None
     refers_to: frozenset[str] = frozenset()
     all_looked_at: bool = True
     named: frozenset[str] = frozenset()  # paths that its values name, there or not
@@ -40,9 +40,9 @@ class Recorder:
 
     def __init__(
         self,
-        memoized: Memoized,
+        memoized: MemoizedStep,
         session: Session,
-        parents: Parents,
+        parents: InputDigests,
         *,
         output: Any,
         datastores: list[Any],
@@ -58,7 +58,9 @@ class Recorder:
         self._say = say
         self.inputs: tuple[Part, ...] | None = None
 
-    def record(self, watch: Watch, besides: Followed, left: Left, origin: str) -> Ref | Uncached:
+    def record(
+        self, watch: AttributeTracker, besides: StepReads, left: Left, origin: str
+    ) -> Ref | Uncached:
         """Record what the task `origin` left; return why not, if it cannot be found again.
 
         `besides` is what it read besides inputs.
@@ -90,7 +92,7 @@ class Recorder:
                 origin=origin,
                 run_time_s=round(left.run_time_s, 3),
                 artifacts=self._outputs(watch),
-                going_on=left.going_on or {},
+                next_step=left.next_step or {},
                 inputs=inputs,
                 refs=tuple(sorted(watch.refs)),
                 refers_to=tuple(sorted(left.refers_to)),
@@ -103,7 +105,7 @@ class Recorder:
             mask=memoized.mask,
         )
 
-    def _named(self, besides: Followed, left: Left) -> dict[str, str]:
+    def _named(self, besides: StepReads, left: Left) -> dict[str, str]:
         """Return the files that the step wrote and its outputs name, by digest."""
         names = {self._session.paths.name(path) for path in left.named}
         found = {}
@@ -114,7 +116,7 @@ class Recorder:
                     found[name] = digest
         return found
 
-    def _files(self, besides: Followed) -> dict[str, tuple[str, Path]]:
+    def _files(self, besides: StepReads) -> dict[str, tuple[str, Path]]:
         """Return the files to be kept with the result, each with the digest of its content.
 
         Only those that the step wrote: a hit would put others back as they were then.
@@ -134,7 +136,7 @@ class Recorder:
                 self._say(f'files="{pattern}" matched no file that {self._memoized.step} wrote')
         return dict(sorted(found.items()))
 
-    def _read(self, watch: Watch) -> tuple[Part, ...] | Uncached:
+    def _read(self, watch: AttributeTracker) -> tuple[Part, ...] | Uncached:
         """Return the inputs that decide the result, as they are now."""
         memoized, parents = self._memoized, self._parents
         reads = collapse(watch.reads, parents)
@@ -147,7 +149,7 @@ class Recorder:
             trouble = uncached.of_reads(names, watch.blind, memoized)
             if trouble is not None:
                 return trouble
-        return parents.outlined(parents.read(name) for name in names)
+        return parents.outlined(parents.digest(name) for name in names)
 
     def _trouble(self, left: Left, inputs: tuple[Part, ...]) -> Uncached | None:
         if not left.all_looked_at:
@@ -161,7 +163,7 @@ class Recorder:
                 return unlike
         return uncached.of_run_time(self._memoized, left.run_time_s)
 
-    def _outputs(self, watch: Watch) -> dict[str, Any]:
+    def _outputs(self, watch: AttributeTracker) -> dict[str, Any]:
         """Return what the step set or changed, as far as `outputs=` wants it."""
         output, memoized = self._output, self._memoized
         if memoized.join_type is None:

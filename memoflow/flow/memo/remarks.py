@@ -6,7 +6,7 @@ from collections.abc import Iterable
 
 from memoflow.flow.memo import hints, uncached
 from memoflow.flow.memo.context import Session
-from memoflow.flow.memo.lookup import Memoized
+from memoflow.flow.memo.lookup import MemoizedStep
 from memoflow.flow.task.process import tell
 from memoflow.masking import without_passwords
 
@@ -17,7 +17,7 @@ class Remarks:
     `run` is the id of its run. With `quiet` what is said once a run has been said.
     """
 
-    def __init__(self, memoized: Memoized, session: Session, *, run: str, quiet: bool) -> None:
+    def __init__(self, memoized: MemoizedStep, session: Session, *, run: str, quiet: bool) -> None:
         self.lines: list[str] = []
         self._memoized = memoized
         self._session = session

@@ -7,7 +7,7 @@ from collections.abc import Collection, Iterable
 from datetime import timedelta
 from typing import Any, BinaryIO
 
-from memoflow.backends import Backend, Place
+from memoflow.backends import Backend, BlobLocation
 from memoflow.errors import IntegrityError, NotFoundError
 from memoflow.kinds.memo_fields import Artifact
 from memoflow.names import Digest
@@ -38,14 +38,14 @@ class RemoteArtifacts:
         self._data = data
         self._seen: dict[str, float] = {}  # SHA-1, and when
 
-    def packed(self, sha1: str, info: dict[str, Any]) -> tuple[Artifact, Place]:
+    def packed(self, sha1: str, info: dict[str, Any]) -> tuple[Artifact, BlobLocation]:
         """Return an artifact that Metaflow has written, and where it lies."""
         path = self._storage.path_join(self._flow, "data", _name(sha1))
         try:
             _, cas = self._storage.info_file(path)
         except NotImplementedError:  # Metaflow's datastores on Azure and GCS do not tell.
             cas = _PACKED
-        return Artifact(sha1, info, cas or {}), Place(self._data, _name(sha1))
+        return Artifact(sha1, info, cas or {}), BlobLocation(self._data, _name(sha1))
 
     def look_ahead(self, sha1s: Collection[str]) -> None:
         """See which of these are there, for `restore`."""
@@ -80,7 +80,7 @@ class RemoteArtifacts:
             raise IntegrityError(f"the bytes of artifact {digest} are damaged")
         if not artifact.cas:
             # With what the server keeps beside the bytes, if the two are on one.
-            place = Place(self._store.backend, blob_name(digest))
+            place = BlobLocation(self._store.backend, blob_name(digest))
             self._data.adopt(_name(artifact.sha1), place)
             return
         file = self._store.backend.open(blob_name(digest))

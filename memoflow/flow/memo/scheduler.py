@@ -16,15 +16,15 @@ from memoflow.flow.memo import audit, card, task_record
 from memoflow.flow.memo.context import Session
 from memoflow.flow.memo.decision import Decision, Reason
 from memoflow.flow.memo.external_reads import is_elsewhere
-from memoflow.flow.memo.handoff import Told
-from memoflow.flow.memo.inputs import OF_ONE_RUN, Parents, UndecidedError
-from memoflow.flow.memo.lookup import Memoized, MissError, Verdict, look_up
+from memoflow.flow.memo.handoff import Handoff
+from memoflow.flow.memo.inputs import OF_ONE_RUN, InputDigests, UndecidedError
+from memoflow.flow.memo.lookup import LookupResult, MemoizedStep, MissError, look_up
 from memoflow.flow.memo.uncached import Seen
 
 _LOAD_LIMIT_BYTES = 64 << 20
 
 
-def prepare(cli_args: Any, attempt: int, memoized: Memoized, session: Session) -> None:
+def prepare(cli_args: Any, attempt: int, memoized: MemoizedStep, session: Session) -> None:
     """Answer a task from the store, or tell its worker what was found.
 
     Raises MissError under `--memo only`. Other trouble never fails the run: the step runs.
@@ -43,7 +43,7 @@ def prepare(cli_args: Any, attempt: int, memoized: Memoized, session: Session) -
             session.cut_off(error)
         else:
             session.say_once(f"lookup failed, steps run as usual: {trouble}")
-        verdict = Verdict(Decision.miss(Reason.LOOKUP_FAILED, trouble))
+        verdict = LookupResult(Decision.miss(Reason.LOOKUP_FAILED, trouble))
     decision = verdict.decision
     if verdict.entry is not None:
         # All of the command: @kubernetes and @batch rewrite its parts after us.
@@ -57,7 +57,7 @@ def prepare(cli_args: Any, attempt: int, memoized: Memoized, session: Session) -
             raise MissError(memoized.step, decision.line)
         session.misses.add(task.task_id)
         session.missed[memoized.step] = decision
-    Told(
+    Handoff(
         decision=None if verdict.undecided else decision,
         mode=memoized.mode,
         refresh=memoized.refresh,
@@ -68,7 +68,7 @@ def prepare(cli_args: Any, attempt: int, memoized: Memoized, session: Session) -
     ).put(cli_args.env)
 
 
-def _seen(memoized: Memoized, session: Session) -> Seen | None:
+def _seen(memoized: MemoizedStep, session: Session) -> Seen | None:
     if session.store is None or memoized.mode == "off":
         return None
     try:
@@ -77,7 +77,7 @@ def _seen(memoized: Memoized, session: Session) -> Seen | None:
         return None
 
 
-def _is_news(memoized: Memoized, session: Session, decision: Decision) -> bool:
+def _is_news(memoized: MemoizedStep, session: Session, decision: Decision) -> bool:
     """Tell whether this is the first task of the step in this run that is not cached."""
     said = memoized.step, decision.reason
     is_first = said not in session.said_uncached
@@ -88,10 +88,10 @@ def _is_news(memoized: Memoized, session: Session, decision: Decision) -> bool:
 def _decide(
     task: Any,
     attempt: int,
-    memoized: Memoized,
+    memoized: MemoizedStep,
     session: Session,
     environment: Mapping[str, str],
-) -> Verdict:
+) -> LookupResult:
     if session.store is None or memoized.mode == "off" or not task.input_paths:
         return look_up(memoized, _NO_PARENTS, session)
     paths = task.input_paths
@@ -101,7 +101,7 @@ def _decide(
     standin = task_record.frames(
         memoized.shape.flow, memoized.step, datastores, memoized.join_type, split_index
     )
-    parents = Parents(
+    parents = InputDigests(
         datastores,
         shape=memoized.shape,
         join_type=memoized.join_type,
@@ -121,7 +121,7 @@ def _decide(
     )
     entry = verdict.entry
     if entry is not None and audit.is_due(memoized.options.audit, entry, task.run_id):
-        return Verdict(Decision.miss(Reason.UNDECIDED, "to be audited"))
+        return LookupResult(Decision.miss(Reason.UNDECIDED, "to be audited"))
     if entry is not None:
         task_record.write(
             task,
@@ -149,7 +149,7 @@ def _open(session: Session, path: str) -> Any:
 class _CurrentOf:
     """The values that `current` would have in the task's worker."""
 
-    def __init__(self, task: Any, memoized: Memoized) -> None:
+    def __init__(self, task: Any, memoized: MemoizedStep) -> None:
         self._task = task
         self._memoized = memoized
 

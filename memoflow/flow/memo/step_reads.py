@@ -14,11 +14,11 @@ from typing import Any
 from memoflow.dataclass import dataclass
 from memoflow.fingerprint import Part
 from memoflow.flow.memo import client_reads, external_reads, import_reads, runner_reads, s3_reads
-from memoflow.flow.memo.attributes import Watch
+from memoflow.flow.memo.attributes import AttributeTracker
 from memoflow.flow.memo.context import Session
-from memoflow.flow.memo.external_reads import Besides
-from memoflow.flow.memo.lookup import Memoized
-from memoflow.tracking import AccessTracker, Reads, State, begin, end
+from memoflow.flow.memo.external_reads import ExternalReads
+from memoflow.flow.memo.lookup import MemoizedStep
+from memoflow.tracking import AccessTracker, ReadSet, State, begin, end
 from memoflow.tracking.callers import is_users
 from memoflow.tracking.environment import is_of_results
 
@@ -26,7 +26,7 @@ _CACHED = functools._lru_cache_wrapper
 
 
 @dataclass(frozen=True)
-class Followed:
+class StepReads:
     """What a step has read besides inputs, and written.
 
     `never` says by the name that `ignore=` takes why its result can never be found again,
@@ -43,17 +43,17 @@ class Followed:
     has_made: Callable[[str, State], bool]
 
 
-class Following:
+class StepTracker:
     """Follows one step from `start` to `stop`; what it found is ready some time later."""
 
-    def __init__(self, memoized: Memoized, session: Session, watch: Watch) -> None:
+    def __init__(self, memoized: MemoizedStep, session: Session, watch: AttributeTracker) -> None:
         self._memoized = memoized
         self._session = session
         self._watch = watch
-        self._besides = Besides(memoized, session, environment=os.environ, is_here=True)
+        self._besides = ExternalReads(memoized, session, environment=os.environ, is_here=True)
         self.tracker = AccessTracker(session.paths, memoized.options.files)
         self._on = contextlib.ExitStack()
-        self._found: Future[Followed] | None = None
+        self._found: Future[StepReads] | None = None
 
     def start(self) -> None:
         tracker = self.tracker
@@ -91,7 +91,7 @@ class Following:
             pool.shutdown(wait=False)
 
     @property
-    def found(self) -> Followed:
+    def found(self) -> StepReads:
         """What was read, once it is known."""
         self.stop()
         assert self._found is not None
@@ -121,8 +121,8 @@ class Following:
 
         return note
 
-    def _collect(self) -> Followed:
-        reads = Reads(self.tracker, self._besides.world, self._session.digests)
+    def _collect(self) -> StepReads:
+        reads = ReadSet(self.tracker, self._besides.world, self._session.digests)
         parts = list(reads.parts)
         for (kind, name), (digest, summary) in self.tracker.others.items():
             parts.append(Part(kind, name, digest, summary=summary))
@@ -138,7 +138,7 @@ class Following:
             for name, why in reads.never.items()
             if not self._memoized.ignores_read(_as_part(name))
         }
-        return Followed(
+        return StepReads(
             tuple(parts), tuple(reads.written), tuple(reads.listed), never, tuple(reads.unsettled),
             tuple(self.tracker.unseen), self.tracker.has_made,
         )  # fmt: skip

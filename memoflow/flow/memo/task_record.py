@@ -14,7 +14,7 @@ from metaflow.task import MAX_FOREACH_PATH_LENGTH, MetaflowTask
 
 from memoflow.flow.memo import transition
 from memoflow.flow.memo.inputs import FlowShape
-from memoflow.kinds.memo import Entry
+from memoflow.kinds.memo import MemoEntry
 
 
 def frames(
@@ -32,7 +32,7 @@ def frames(
 
 def write(
     task: Any,
-    entry: Entry,
+    entry: MemoEntry,
     *,
     shape: FlowShape,
     datastores: list[Any],
@@ -60,7 +60,7 @@ def write(
                 "_iteration_stack": standin._iteration_stack,
                 "_success": True,
                 "_task_ok": True,
-                **transition.restore(entry.going_on),
+                **transition.restore(entry.next_step),
             }.items()
         )
     )
@@ -71,7 +71,7 @@ def write(
 
 
 def bind(
-    output: Any, entry: Entry, *, shape: FlowShape, parent: Any, join_type: str | None
+    output: Any, entry: MemoEntry, *, shape: FlowShape, parent: Any, join_type: str | None
 ) -> None:
     """Bind the names that a task starts with and those of the entry to their artifacts."""
     if join_type is None:
@@ -85,7 +85,7 @@ def bind(
         output._info[name] = artifact.info
 
 
-def origin(entry: Entry) -> dict[str, str]:
+def origin(entry: MemoEntry) -> dict[str, str]:
     """Return the metadata of a hit that say where its results come from.
 
     Not `origin-task-id`, as `resume` writes it: the Client API then reads the origin's metadata
@@ -95,7 +95,7 @@ def origin(entry: Entry) -> dict[str, str]:
 
 
 def _metadata(
-    entry: Entry, standin: SimpleNamespace, flow_datastore: Any, attempt: int
+    entry: MemoEntry, standin: SimpleNamespace, flow_datastore: Any, attempt: int
 ) -> list[MetaDatum]:
     values: dict[str, Any] = {
         "attempt": str(attempt),

@@ -22,8 +22,8 @@ from memoflow.store import Store
 from memoflow.units import span
 
 if TYPE_CHECKING:
-    from memoflow.flow.memo.lookup import Memoized
-    from memoflow.flow.memo.step_reads import Followed
+    from memoflow.flow.memo.lookup import MemoizedStep
+    from memoflow.flow.memo.step_reads import StepReads
 
 _MOST_NAMES = 200
 _MOST_NAMED = 3
@@ -47,7 +47,7 @@ class Uncached:
 
 
 def of_reads(
-    reads: Iterable[str], blind: Mapping[str, None], memoized: Memoized
+    reads: Iterable[str], blind: Mapping[str, None], memoized: MemoizedStep
 ) -> Uncached | None:
     """Return why a task that read these can never be found again, None if it can."""
     unstable = attributes.unstable(dict.fromkeys(reads))
@@ -63,7 +63,7 @@ def of_reads(
     return None
 
 
-def of_following(besides: Followed, memoized: Memoized) -> Uncached | None:
+def of_following(besides: StepReads, memoized: MemoizedStep) -> Uncached | None:
     """Return why a task that read this besides inputs cannot be found again, None if it can."""
     if besides.never:
         name, why = next(iter(besides.never.items()))
@@ -77,7 +77,7 @@ def of_following(besides: Followed, memoized: Memoized) -> Uncached | None:
     return None
 
 
-def of_run_time(memoized: Memoized, run_time_s: float) -> Uncached | None:
+def of_run_time(memoized: MemoizedStep, run_time_s: float) -> Uncached | None:
     """Return that a step was too fast to be worth recording, None if it was not."""
     least = memoized.options.min_time
     if least is None or run_time_s >= least.total_seconds():
@@ -86,16 +86,16 @@ def of_run_time(memoized: Memoized, run_time_s: float) -> Uncached | None:
     return Uncached("min_time", text)
 
 
-def remember(memoized: Memoized, store: Store, found: Uncached) -> None:
+def remember(memoized: MemoizedStep, store: Store, found: Uncached) -> None:
     """Keep for the next run why nothing was recorded."""
     if found.lasts:
-        store.index.remember({_never(memoized): json.dumps([found.kind, found.text])})
+        store.index.set({_never(memoized): json.dumps([found.kind, found.text])})
 
 
-def known(memoized: Memoized, store: Store) -> Decision | None:
+def known(memoized: MemoizedStep, store: Store) -> Decision | None:
     """Return the decision on a step without results of which an earlier run found why."""
     never, differing = _never(memoized), _differing(memoized)
-    facts = store.index.recall([never, differing])
+    facts = store.index.get([never, differing])
     if differing in facts:
         names, stable = json.loads(facts[differing])[:2]
         if not stable:
@@ -105,13 +105,13 @@ def known(memoized: Memoized, store: Store) -> Decision | None:
     return None
 
 
-def is_news(memoized: Memoized, store: Store, run: str, kind: str) -> bool:
+def is_news(memoized: MemoizedStep, store: Store, run: str, kind: str) -> bool:
     """Tell whether a line of that kind was not said yet of the step in this run; it is now."""
     step = f"{memoized.shape.flow.__name__}/{memoized.step}"
-    return store.index.renew(f"said:{step}:{kind}", run)
+    return store.index.set_if_changed(f"said:{step}:{kind}", run)
 
 
-def unmatched(memoized: Memoized, store: Store) -> list[str]:
+def unmatched(memoized: MemoizedStep, store: Store) -> list[str]:
     """Return the names in `ignore=` that nothing matched which any task of the step has read.
 
     Where a task reads what another does not, one match is enough: it is remembered.
@@ -121,12 +121,12 @@ def unmatched(memoized: Memoized, store: Store) -> list[str]:
         return []
     prefix = f"matched:{memoized.shape.flow.__name__}/{memoized.step}"
     facts = {f"{prefix}:{name}": name for name in ignore}
-    known = {facts[fact] for fact in store.index.recall(list(facts))}
-    store.index.remember({f"{prefix}:{name}": "" for name in memoized.matched - known})
+    known = {facts[fact] for fact in store.index.get(list(facts))}
+    store.index.set({f"{prefix}:{name}": "" for name in memoized.matched - known})
     return [name for name in ignore if name not in known | memoized.matched]
 
 
-def _never(memoized: Memoized) -> str:
+def _never(memoized: MemoizedStep) -> str:
     """Return the fact's name: options that leave the scope as it is may mend a step."""
     options = memoized.options
     asked = (sorted(options.ignore), options.inputs, str(options.min_time))
@@ -152,7 +152,7 @@ class Seen:
     at: float
 
     @classmethod
-    def of(cls, memoized: Memoized) -> Seen:
+    def of(cls, memoized: MemoizedStep) -> Seen:
         scope = memoized.scope
         held = [part for part in scope.parts if _holds_values(part)]
         named = {_label(part): _short(part) for part in held[:_MOST_NAMES]}
@@ -174,7 +174,7 @@ class Seen:
         return cls(**fields)
 
 
-def differing(seen: Seen, memoized: Memoized, store: Store) -> Decision | None:
+def differing(seen: Seen, memoized: MemoizedStep, store: Store) -> Decision | None:
     """Return the decision on a task whose process has other constants than the one that started it.
 
     None if they are the same, or if there is another cause: a file edited meanwhile, another
@@ -189,15 +189,15 @@ def differing(seen: Seen, memoized: Memoized, store: Store) -> Decision | None:
         return None
     fact = _differing(memoized)
     now = {name: mine.held[name] for name in names}
-    recalled = store.index.recall([fact]).get(fact)
+    recalled = store.index.get([fact]).get(fact)
     before = json.loads(recalled)[2] if recalled is not None else None
-    store.index.remember({fact: json.dumps([names, before == now, now])})
+    store.index.set({fact: json.dumps([names, before == now, now])})
     if before == now:
         return None
     return Decision.miss(Reason.DIFFERS_EACH_PROCESS, _made_anew(names))
 
 
-def of_class_data(seen: Seen, memoized: Memoized, inputs: Iterable[Part]) -> Uncached | None:
+def of_class_data(seen: Seen, memoized: MemoizedStep, inputs: Iterable[Part]) -> Uncached | None:
     """Return that a step read data of the flow's class that differs in each process, else None."""
     mine = memoized.seen
     if mine.host != seen.host:
@@ -249,6 +249,6 @@ def _rest(parts: Iterable[Part]) -> str:
     return Digest.of("\n".join(sorted(texts)).encode("utf-8", "surrogatepass")).hex[:16]
 
 
-def _differing(memoized: Memoized) -> str:
+def _differing(memoized: MemoizedStep) -> str:
     """Return the fact's name: by the text of the code and its constants, since an edit may mend."""
     return f"differs:{memoized.step_key}:{_rest(memoized.scope.parts)}"

@@ -13,14 +13,14 @@ from metaflow.exception import MetaflowException
 
 from memoflow.backends import first_read
 from memoflow.dataclass import dataclass
-from memoflow.errors import IntegrityError, NotFoundError, RequestError
+from memoflow.errors import IntegrityError, NotFoundError, UsageError
 from memoflow.flow import artifact_store
 from memoflow.flow.memo import miss, planned
 from memoflow.flow.memo.context import Session, session_of
 from memoflow.flow.memo.decision import FIELD, HIT, MISS, OFF, UNKNOWN, Decision, Reason, reason_of
 from memoflow.flow.memo.inputs import UndecidedError
-from memoflow.flow.memo.lookup import Memoized, look_up
-from memoflow.flow.memo.options import Options
+from memoflow.flow.memo.lookup import MemoizedStep, look_up
+from memoflow.flow.memo.options import MemoizeOptions
 from memoflow.kinds import memo
 from memoflow.kinds.nearest import nearest
 from memoflow.names import Key
@@ -131,7 +131,7 @@ def _details(why: Why) -> Iterator[str]:
 def of_task(store: Store, pathspec: str) -> Why:
     """Tell why a finished task was a hit or a miss: the decision that was made then.
 
-    `pathspec` is Flow/run/step/task, or Flow/run/step for a step of one task. RequestError for
+    `pathspec` is Flow/run/step/task, or Flow/run/step for a step of one task. UsageError for
     other texts, NotFoundError if Metaflow knows no such task.
     """
     task = _task(pathspec)
@@ -188,7 +188,7 @@ def _of_older(store: Store, task: Any, told: Mapping[str, str]) -> Decision | No
 def _task(pathspec: str) -> Any:
     depth = pathspec.count("/")
     if depth not in (2, 3) or not all(pathspec.split("/")):
-        raise RequestError(f"{pathspec!r} is no task; name one as Flow/run/step/task")
+        raise UsageError(f"{pathspec!r} is no task; name one as Flow/run/step/task")
     try:
         if depth == 3:
             return Task(pathspec, _namespace_check=False)
@@ -197,7 +197,7 @@ def _task(pathspec: str) -> Any:
         raise NotFoundError(f"Metaflow knows no {pathspec}: {error}") from error
     if len(tasks) != 1:
         example = f", such as {tasks[0].pathspec}" if tasks else ""
-        raise RequestError(f"{pathspec} has {len(tasks)} tasks; name one{example}")
+        raise UsageError(f"{pathspec} has {len(tasks)} tasks; name one{example}")
     return tasks[0]
 
 
@@ -215,14 +215,14 @@ def before_run(flow: Any, graph: Any, flow_datastore: Any, steps: Iterable[str] 
 
     `flow`, `graph` and `flow_datastore` are as `python flow.py` has loaded them. Parameters, and
     what steps before it leave, are taken to be what they were in the latest run that came so far; a
-    step after one that would be a miss is unknown rather than a hit. RequestError for a step that
+    step after one that would be a miss is unknown rather than a hit. UsageError for a step that
     there is not; one without @memoize is answered only when it is named.
     """
     wanted = tuple(steps)
     for step in wanted:
         if step not in graph.nodes:
             known = ", ".join(graph.sorted_nodes)
-            raise RequestError(f"there is no step {step!r}; the steps are {known}")
+            raise UsageError(f"there is no step {step!r}; the steps are {known}")
     session = session_of(flow_datastore, lambda *args, **kwargs: None)
     empty = _is_empty(flow_datastore)
     asked = wanted or graph.sorted_nodes
@@ -237,8 +237,8 @@ def before_run(flow: Any, graph: Any, flow_datastore: Any, steps: Iterable[str] 
         if memoize is not None and graph[step].parallel_step:
             found[step] = Why(subject, note="it is @parallel")
         elif memoize is not None:
-            options = Options.parse(memoize.attributes)
-            memoized = Memoized(flow, graph, step, options, key=session.mask_key)
+            options = MemoizeOptions.parse(memoize.attributes)
+            memoized = MemoizedStep(flow, graph, step, options, key=session.mask_key)
             why = _of_step(subject, memoized, session, empty=empty)
             missed = [each for each in graph.sorted_nodes if each in _before(graph, step)]
             missed = [each for each in missed if each in found and found[each].outcome == MISS]
@@ -271,7 +271,7 @@ def _is_empty(flow_datastore: Any) -> bool:
     return first_read(backend_of(where.type, where.folder), "format.json", most_bytes=1) is None
 
 
-def _of_step(subject: str, memoized: Memoized, session: Session, *, empty: bool) -> Why:
+def _of_step(subject: str, memoized: MemoizedStep, session: Session, *, empty: bool) -> Why:
     if memoized.mode == "off":
         return Why(subject, note="off")
     if empty:
@@ -288,7 +288,7 @@ def _of_step(subject: str, memoized: Memoized, session: Session, *, empty: bool)
     return _looked_up(subject, memoized, session)
 
 
-def _looked_up(subject: str, memoized: Memoized, session: Session) -> Why:
+def _looked_up(subject: str, memoized: MemoizedStep, session: Session) -> Why:
     """Look up the tasks that would follow upon what the latest run left."""
     key = str(memoized.scope_key)
     for run in planned.latest_runs(memoized):
@@ -305,12 +305,12 @@ def _unknown(subject: str, detail: str) -> Why:
     return Why(subject, Decision(UNKNOWN, Reason.UNDECIDED, detail))
 
 
-def _of_run(subject: str, memoized: Memoized, session: Session, run: str) -> Why | None:
+def _of_run(subject: str, memoized: MemoizedStep, session: Session, run: str) -> Why | None:
     """Look up what would follow upon the tasks of a run; None if nothing would."""
     hit: Decision | None = None
     missed: Decision | None = None
     tasks, hits, unlike = 0, 0, ""
-    for parents in islice(planned.starts(memoized, session, run), _MOST_TASKS):
+    for parents in islice(planned.planned_tasks(memoized, session, run), _MOST_TASKS):
         verdict = look_up(memoized, parents, session, dry=True)
         if verdict.undecided:
             raise UndecidedError(verdict.decision.line)

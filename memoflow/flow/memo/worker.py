@@ -18,7 +18,7 @@ from memoflow.errors import (
     BackendUnreachableError,
     LeaseLostError,
     NoFingerprintError,
-    RequestError,
+    UsageError,
 )
 from memoflow.flow.artifact_ref import find_in
 from memoflow.flow.hub import revisions
@@ -30,21 +30,21 @@ from memoflow.flow.memo import (
     transition,
     uncached,
 )
-from memoflow.flow.memo.attributes import Watch
+from memoflow.flow.memo.attributes import AttributeTracker
 from memoflow.flow.memo.audit import Audit
 from memoflow.flow.memo.card_page import Shown, of_audit, of_hit
 from memoflow.flow.memo.context import LEASES, Session
 from memoflow.flow.memo.current_memo import CurrentMemo
 from memoflow.flow.memo.decision import FIELD, Decision, Reason
-from memoflow.flow.memo.handoff import Told
-from memoflow.flow.memo.inputs import INTERNAL, Parents, UndecidedError, label
-from memoflow.flow.memo.lookup import Memoized, MissError, Verdict, lease_keys, look_up
+from memoflow.flow.memo.handoff import Handoff
+from memoflow.flow.memo.inputs import INTERNAL, InputDigests, UndecidedError, label
+from memoflow.flow.memo.lookup import LookupResult, MemoizedStep, MissError, lease_keys, look_up
 from memoflow.flow.memo.recorder import Left, Recorder
 from memoflow.flow.memo.remarks import Remarks
-from memoflow.flow.memo.step_reads import Following
+from memoflow.flow.memo.step_reads import StepTracker
 from memoflow.flow.memo.uncached import Uncached
 from memoflow.flow.task.process import tell
-from memoflow.kinds.memo import Entry
+from memoflow.kinds.memo import MemoEntry
 from memoflow.store import Lease
 from memoflow.tracking import paths_in
 from memoflow.units import span
@@ -59,7 +59,7 @@ class Task:
 
     def __init__(
         self,
-        memoized: Memoized,
+        memoized: MemoizedStep,
         session: Session,
         *,
         flow: Any,
@@ -76,19 +76,19 @@ class Task:
         self._datastores = datastores
         self._attempt = attempt
         self._failed = False
-        self._watch: Watch | None = None
-        self._parents: Parents | None = None
+        self._watch: AttributeTracker | None = None
+        self._parents: InputDigests | None = None
         self._recorder: Recorder | None = None
-        self._following: Following | None = None
+        self._following: StepTracker | None = None
         self._began = time.monotonic()
         self._left = Left()
         self._leases: list[Lease] = []
         self._turn = contextlib.ExitStack()
-        self._audited: Entry | None = None
+        self._audited: MemoEntry | None = None
         self._audit: Audit | None = None
         if memoized.options.show_card:
             _ = session.cards  # Now: where they are may go by the working directory.
-        told = self._told = Told.take()
+        told = self._told = Handoff.take()
         self._remarks = Remarks(memoized, session, run=output.run_id, quiet=told.quiet)
         memoized.mode = memoized.mode if told.mode is None else told.mode
         memoized.refresh = memoized.refresh if told.refresh is None else told.refresh
@@ -101,7 +101,7 @@ class Task:
         except BackendUnreachableError as error:
             self._go_without(error)
         if self.records and memoized.options.single_flight and not memoized.refresh:
-            self._take_turns()
+            self._take_locks()
         if self._verdict.entry is None and self._audited is None and memoized.mode == "only":
             raise MissError(memoized.step, self._decision.line)
         current._update_env({"memo": CurrentMemo.of(self._verdict, memoized)})
@@ -110,16 +110,16 @@ class Task:
     def _go_without(self, error: BackendUnreachableError) -> None:
         """Run the step as if there were no store: each further question would wait as long."""
         self._session.cut_off(error)
-        self._verdict = Verdict(Decision.miss(Reason.OFF))
+        self._verdict = LookupResult(Decision.miss(Reason.OFF))
         self._turn.close()
 
     def _decide(self) -> None:
         """Settle on the scheduler's decision, or make it where the scheduler could not."""
         memoized, session, flow = self._memoized, self._session, self._flow
         if session.store is None or memoized.mode == "off":
-            self._verdict = Verdict(self._told.decision or Decision.miss(Reason.OFF))
+            self._verdict = LookupResult(self._told.decision or Decision.miss(Reason.OFF))
             return
-        self._parents = Parents(
+        self._parents = InputDigests(
             self._datastores,
             shape=memoized.shape,
             join_type=memoized.join_type,
@@ -142,7 +142,7 @@ class Task:
         if self._told.decision is None:
             self._verdict = look_up(memoized, self._parents, session)
         else:
-            self._verdict = Verdict(self._told.decision)
+            self._verdict = LookupResult(self._told.decision)
         self._draw()
         seen = self._told.seen
         if seen is not None and self._verdict.entry is None and self._verdict.decision.records:
@@ -150,7 +150,7 @@ class Task:
                 unlike = uncached.differing(seen, memoized, session.store)
             except NoFingerprintError as error:
                 unlike = Decision.miss(Reason.NO_FINGERPRINT, f"{error}")
-            self._verdict = self._verdict if unlike is None else Verdict(unlike)
+            self._verdict = self._verdict if unlike is None else LookupResult(unlike)
 
     @property
     def _decision(self) -> Decision:
@@ -187,7 +187,7 @@ class Task:
             by_label = {}
             if inputs is not None:
                 by_label = {label(one._datastore, self._memoized.join_type): one for one in inputs}
-            self._watch = Watch(flow, by_label, self._memoized.shape)
+            self._watch = AttributeTracker(flow, by_label, self._memoized.shape)
             if self._memoized.join_type is not None:
                 self._watch.note("inputs")
             for name in self._memoized.loads:
@@ -211,7 +211,7 @@ class Task:
                 self._remarks.say(f"audit: {self._memoized.step} {self._audit.line}")
                 return None
         elif exception is None:
-            self._left.going_on = transition.keep(flow, self._memoized.node, self._memoized.mask)
+            self._left.next_step = transition.keep(flow, self._memoized.node, self._memoized.mask)
             if self._watch is not None:
                 # Now, while what was set is still in memory.
                 held = [value for name, value in vars(flow).items() if name not in INTERNAL]
@@ -220,8 +220,8 @@ class Task:
                 self._left.refers_to = frozenset(refers_to)
         return exception
 
-    def _follow(self, watch: Watch) -> None:
-        following = Following(self._memoized, self._session, watch)
+    def _follow(self, watch: AttributeTracker) -> None:
+        following = StepTracker(self._memoized, self._session, watch)
         try:
             following.start()
         except Exception as error:  # Of the system, or of code of the user's that is looked at.
@@ -264,7 +264,7 @@ class Task:
         elif self._parents is not None and task_ok and not self._failed:
             self._note_miss(None, self._why_unrecorded())
 
-    def _finish_miss(self, watch: Watch) -> None:
+    def _finish_miss(self, watch: AttributeTracker) -> None:
         """Record what the step left, and note what was decided and what has come of it."""
         for lease in self._leases:
             try:
@@ -292,7 +292,7 @@ class Task:
             self._remarks.add_uncertain(self._following.found.unseen)
         self._show_miss(key)
 
-    def _touch(self, entry: Entry) -> None:
+    def _touch(self, entry: MemoEntry) -> None:
         assert self._session.store is not None
         self._session.store.touch(entry.ref)
 
@@ -306,7 +306,7 @@ class Task:
         share = self._memoized.options.audit
         if entry is not None and audit.is_due(share, entry, self._output.run_id):
             self._audited = entry
-            self._verdict = Verdict(Decision.miss(Reason.AUDITED))
+            self._verdict = LookupResult(Decision.miss(Reason.AUDITED))
 
     def _compare(self, audit: Audit) -> None:
         wanted = self._memoized.options.outputs
@@ -316,7 +316,7 @@ class Task:
             audit.differences.append(f"nothing can be told: {type(error).__name__}: {error}")
         self._remarks.say(f"audit: {self._memoized.step} {audit.line}")
 
-    def _finish_audit(self, entry: Entry) -> None:
+    def _finish_audit(self, entry: MemoEntry) -> None:
         assert self._audit is not None
         self._touch(entry)
         came_to = self._audit.line
@@ -367,7 +367,7 @@ class Task:
         if self._memoized.options.show_card:
             card.of_worker(shown, self._session)
 
-    def _take_turns(self) -> None:
+    def _take_locks(self) -> None:
         """Lease what the task would record, or find what another has recorded meanwhile."""
         store, parents = self._session.store, self._parents
         assert store is not None
@@ -414,7 +414,7 @@ class Task:
         if wanted is not None:
             try:
                 seen = revisions.seen(f"current.{name}")
-            except RequestError as error:
+            except UsageError as error:
                 raise UndecidedError(str(error)) from error
             origin = current.origin_run_id
             return seen or self._memoized.commit_of(wanted, str(current.run_id), origin)
@@ -429,10 +429,10 @@ class Task:
         for name, artifact in entry.artifacts.items():
             flow._datastore._objects[name] = artifact.sha1
             flow._datastore._info[name] = artifact.info
-        for name, value in transition.restore(entry.going_on).items():
+        for name, value in transition.restore(entry.next_step).items():
             setattr(flow, name, value)
 
-    def _record(self, watch: Watch) -> tuple[str | None, str]:
+    def _record(self, watch: AttributeTracker) -> tuple[str | None, str]:
         """Return the key that the result was recorded under, or None and why it was not."""
         store, recorder = self._session.store, self._recorder
         assert store is not None

@@ -10,11 +10,11 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from memoflow.errors import RequestError
+from memoflow.errors import NotFoundError, UsageError
 from memoflow.flow import references
 from memoflow.flow.artifact_store import ArtifactStore
 from memoflow.flow.cards.journal import Act, Journal
-from memoflow.flow.failures import ModelException, told_as
+from memoflow.flow.failures import ModelException, translated_errors
 from memoflow.flow.model.wanted import parse
 from memoflow.flow.task.artifact_peek import untouched
 from memoflow.flow.task.metadata import plain
@@ -28,7 +28,7 @@ from memoflow.units import span
 STORAGE_FORMATS = ("tar", "files")
 
 
-class Loaded(Mapping[str, "str | None"]):
+class LoadedModels(Mapping[str, "str | None"]):
     """Where the models are that were loaded, by the name of their artifact.
 
     None for one that `best_effort_load` did without. What `current.model.load` loaded is there
@@ -96,10 +96,10 @@ class CurrentModel:
         self._scratch = scratch
         self._say = say
         self._journal = journal
-        self._loaded = Loaded()
+        self._loaded = LoadedModels()
 
     @property
-    def loaded(self) -> Loaded:
+    def loaded(self) -> LoadedModels:
         """What `@model(load=...)` and `load` have loaded: paths by name."""
         return self._loaded
 
@@ -122,9 +122,9 @@ class CurrentModel:
         if storage_format not in STORAGE_FORMATS:
             raise ValueError(f"storage_format is 'tar' or 'files', not {storage_format!r}")
         flow, _, step, _ = self._task.split("/")
-        with told_as(ModelException):
+        with translated_errors(ModelException):
             if path is None:
-                raise RequestError("a model needs a path to save")
+                raise UsageError("a model needs a path to save")
             label = f"{flow}_{step}" if label is None else str(label)
             about = model.About(
                 task=self._task,
@@ -158,28 +158,28 @@ class CurrentModel:
         """
         if reference is None:
             raise ValueError("current.model.load needs a reference, not None")
-        with told_as(ModelException):
+        with translated_errors(ModelException):
             key = references.key_of(reference)
             return self._load(key, reference, path, writable=writable)
 
     def load_artifacts(self, flow: Any, wanted: Any, *, best_effort: bool) -> None:
         """Load what artifacts of the flow refer to: `load=` of the decorator."""
-        with told_as(ModelException):
+        with translated_errors(ModelException):
             for name, path in parse(wanted):
                 with untouched(flow):
                     reference = getattr(flow, name, None)
                 if reference is None and not best_effort:
-                    raise RequestError(
+                    raise UsageError(
                         f"@model(load={name!r}): self.{name} is not set; set it in an earlier step "
                         "to what `save` returned"
                     )
                 try:
                     if reference is None:
-                        raise RequestError(f"self.{name} is not set")
+                        raise UsageError(f"self.{name} is not set")
                     self._load(name, reference, path, writable=False)
-                except RequestError as error:
+                except (UsageError, NotFoundError) as error:
                     if not best_effort:
-                        raise RequestError(f"@model(load={name!r}): {error}") from error
+                        raise type(error)(f"@model(load={name!r}): {error}") from error
                     self._say(f"Going on without `{name}`: {error}")
                     self._loaded.add(name, None, {})
 

@@ -16,7 +16,7 @@ from metaflow.metadata_provider.metadata import MetaDatum
 from metaflow.metaflow_current import current
 
 from memoflow.flow import artifact_store
-from memoflow.flow.failures import ModelException, told_as
+from memoflow.flow.failures import ModelException, translated_errors
 from memoflow.flow.model.wanted import parse
 from memoflow.flow.task import dependencies, launch_info
 from memoflow.flow.task.process import arguments_of_step, tell
@@ -81,14 +81,14 @@ class ModelDecorator(StepDecorator):
         for option, value in asked.items():
             if value == "None":  # As `--with model:load=None` has it.
                 asked[option] = None
-        with told_as(ModelException):
+        with translated_errors(ModelException):
             parse(asked["load"])
             asked["best_effort_load"] = flag("best_effort_load", asked["best_effort_load"])
             if self.system_ctx.is_launch:
                 artifact_store.check_usable()
 
         if step_name in arguments_of_step():
-            with told_as(ModelException):
+            with translated_errors(ModelException):
                 dependencies.provide(dependencies.TASK, install=True)
 
     def package_init(self, flow: Any, step_name: str, environment: Any) -> None:
@@ -123,7 +123,7 @@ class ModelDecorator(StepDecorator):
         self._register = partial(metadata.register_metadata, run_id, step_name, task_id)
         self._attempt = retry_count
         self._journal = of_this_process()
-        with told_as(ModelException):
+        with translated_errors(ModelException):
             where = artifact_store.current_store()
             get_ready(where)
             artifact_store.tell_subprocesses()

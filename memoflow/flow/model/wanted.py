@@ -5,11 +5,11 @@ from __future__ import annotations
 import os
 from typing import Any
 
-from memoflow.errors import RequestError
+from memoflow.errors import UsageError
 
 
 def parse(wanted: Any) -> list[tuple[str, str | None]]:
-    """Return names and paths of what `load=` asks for; RequestError for any other shape."""
+    """Return names and paths of what `load=` asks for; UsageError for any other shape."""
     if wanted is None:
         return []
     each = [wanted] if isinstance(wanted, str) else wanted
@@ -25,7 +25,7 @@ def parse(wanted: Any) -> list[tuple[str, str | None]]:
         ):
             found.append((one[0], None if one[1] is None else os.fspath(one[1])))
         else:
-            raise RequestError(
+            raise UsageError(
                 f"@model(load={wanted!r}): it takes a name, a list of names, or a list of "
                 "(name, path)"
             )

@@ -32,7 +32,7 @@ from memoflow.dataclass import dataclass
 from memoflow.errors import BackendError, MemoflowError
 from memoflow.fields import Fields, loaded
 from memoflow.kinds import checkpoint
-from memoflow.kinds.checkpoint import About, Checkpoint
+from memoflow.kinds.checkpoint import About, SavedCheckpoint
 from memoflow.log import log
 from memoflow.names import Digest, Key, Ref
 from memoflow.objects import Source, Tree, is_copy, settle
@@ -63,7 +63,7 @@ def _boot() -> str:
 
 
 @dataclass(frozen=True)
-class Entry:
+class SpoolEntry:
     """One checkpoint that is committed here, and how it is to be stored."""
 
     folder: Path
@@ -82,16 +82,16 @@ class Entry:
         return self.series / f"{self.number:08d}-{self.token}"
 
     @property
-    def saved(self) -> Checkpoint:
+    def saved(self) -> SavedCheckpoint:
         """What it will be once it is uploaded; but for the digest, and how much of it is new."""
-        return Checkpoint(Ref(self.key, _NO_DIGEST, self.size_bytes, self.created), self.about)
+        return SavedCheckpoint(Ref(self.key, _NO_DIGEST, self.size_bytes, self.created), self.about)
 
     @property
     def has_failed(self) -> bool:
         """Whether its process could not upload it, and has not tried again yet."""
         return (self.folder / _FAILED).exists()
 
-    def upload(self, store: Store) -> Checkpoint:
+    def upload(self, store: Store) -> SavedCheckpoint:
         """Store it, and remove it from here; what was stored before is found to be."""
         with contextlib.suppress(OSError):
             (self.folder / _FAILED).unlink()
@@ -138,7 +138,7 @@ class Entry:
         temporary.replace(self.folder / _ABOUT)
 
     @classmethod
-    def read(cls, folder: Path) -> Entry | None:
+    def read(cls, folder: Path) -> SpoolEntry | None:
         """Return the entry in a folder; None if there is none, or none that this memoflow reads."""
         try:
             with open(folder / _ABOUT, "rb") as file:
@@ -188,7 +188,7 @@ class Own:
     def copy(self, tree: Tree, name: str, *, is_file: bool) -> tuple[Path, str, int]:
         """Copy what is to be saved; return the entry's folder, the path in it, and the size.
 
-        Never links: the caller goes on writing to his files. RequestError if they change
+        Never links: the caller goes on writing to his files. UsageError if they change
         meanwhile, OSError if there is no room.
         """
         size_bytes = sum(source.size_bytes for source in tree.sources)
@@ -213,7 +213,7 @@ def last_number(store: Store, series: Key) -> int:
     return max((int(name.partition("-")[0]) for name in names), default=0)
 
 
-def pending(store: Store, series: Key | None = None) -> Iterator[tuple[Entry, bool]]:
+def pending(store: Store, series: Key | None = None) -> Iterator[tuple[SpoolEntry, bool]]:
     """Yield what any process of this machine has yet to upload, and whether that process lives."""
     root = _folder_of(store)
     if series is None:
@@ -228,7 +228,7 @@ def pending(store: Store, series: Key | None = None) -> Iterator[tuple[Entry, bo
                 yield entry, alive
 
 
-def rescue(store: Store, series: Key) -> list[Checkpoint]:
+def rescue(store: Store, series: Key) -> list[SavedCheckpoint]:
     """Upload what dead processes left of a series, oldest first, and return it.
 
     Raises what goes wrong, and keeps what was not uploaded. One process at a time does so, and
@@ -260,10 +260,10 @@ def collect(store: Store, say: Callable[[str], None]) -> None:
             _give_up(folder, say)
 
 
-def _rescue(store: Store, folder: Path, *, older_than: timedelta) -> list[Checkpoint]:
+def _rescue(store: Store, folder: Path, *, older_than: timedelta) -> list[SavedCheckpoint]:
     if not any(_is_dead(process) for process in _folders(folder)):
         return []
-    found: list[Checkpoint] = []
+    found: list[SavedCheckpoint] = []
     failures: list[MemoflowError] = []
     with open(folder / _RESCUE, "w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
@@ -318,9 +318,9 @@ def _is_dead(process: Path) -> bool:
     return True
 
 
-def _entries(process: Path) -> Iterator[Entry]:
+def _entries(process: Path) -> Iterator[SpoolEntry]:
     for folder in _entry_folders_of(process):
-        entry = Entry.read(folder)
+        entry = SpoolEntry.read(folder)
         if entry is not None:
             yield entry
 

@@ -24,9 +24,9 @@ from typing import Any
 from memoflow.dataclass import dataclass
 from memoflow.errors import BackendError, MemoflowError
 from memoflow.flow.spool import spool
-from memoflow.flow.spool.spool import Entry, Own
+from memoflow.flow.spool.spool import Own, SpoolEntry
 from memoflow.kinds import checkpoint
-from memoflow.kinds.checkpoint import Checkpoint
+from memoflow.kinds.checkpoint import SavedCheckpoint
 from memoflow.log import log
 from memoflow.names import Key
 from memoflow.store import Store
@@ -43,14 +43,14 @@ _LOOK_EVERY = timedelta(milliseconds=20)
 _STEP = timedelta(milliseconds=100)
 
 # What becomes of an entry: what was saved, or the error.
-Then = Callable[[Checkpoint | Exception], None]
+Then = Callable[[SavedCheckpoint | Exception], None]
 
 
 @dataclass(eq=False)
 class Pending:
     """An entry on its way; `settled` when it was uploaded or could not be."""
 
-    entry: Entry
+    entry: SpoolEntry
     store: Store
     then: Then
     settled: threading.Event = field(default_factory=threading.Event)
@@ -118,7 +118,7 @@ class Uploader:
                 return
             self._wait_for(pending[0])
 
-    def add(self, store: Store, entry: Entry, then: Then) -> None:
+    def add(self, store: Store, entry: SpoolEntry, then: Then) -> None:
         self._pending.append(Pending(entry, store, then))
         self._wake.put(None)
 
@@ -150,7 +150,7 @@ class Uploader:
             "next attempt on this machine tries again"
         ) from error
 
-    def has(self, store: Store, series: Key | None, wanted: Callable[[Entry], bool]) -> bool:
+    def has(self, store: Store, series: Key | None, wanted: Callable[[SpoolEntry], bool]) -> bool:
         """Tell whether something that is wanted of a series, or of any, is on its way."""
         return any(
             one.store.id == store.id and series in (None, one.entry.series) and wanted(one.entry)
@@ -212,7 +212,7 @@ class Uploader:
             one.in_hand.release()
             settled.set()
 
-    def _tell(self, one: Pending, outcome: Checkpoint | Exception) -> None:
+    def _tell(self, one: Pending, outcome: SavedCheckpoint | Exception) -> None:
         try:
             one.then(outcome)
         except Exception as error:  # It is stored, or not, all the same.
@@ -293,7 +293,7 @@ def drain() -> None:
         _uploader.drain()
 
 
-def settle(store: Store, series: Key | None, wanted: Callable[[Entry], bool]) -> None:
+def settle(store: Store, series: Key | None, wanted: Callable[[SpoolEntry], bool]) -> None:
     """Return when what is wanted of a series is uploaded, whichever process here saved it.
 
     `series` None is any. What processes left that died is uploaded by this one.

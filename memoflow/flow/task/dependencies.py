@@ -20,7 +20,7 @@ from importlib import metadata
 from pathlib import Path
 from typing import Any
 
-from memoflow.errors import RequestError
+from memoflow.errors import UsageError
 from memoflow.flow.task import launch_info
 
 # The lower bounds are those of the distribution. They are all that an environment is asked for: an
@@ -42,7 +42,7 @@ _PATIENCE_S = 600
 def provide(needed: dict[str, str], *, install: bool) -> None:
     """Make packages importable, in a task by installing those that are missing.
 
-    RequestError if they cannot be had; it says what to add to what.
+    UsageError if they cannot be had; it says what to add to what.
     """
     missing = _missing(needed)
     if not missing:
@@ -109,10 +109,10 @@ def _missing(needed: dict[str, str]) -> dict[str, str]:
     return {name: bound for name, bound in needed.items() if importlib.util.find_spec(name) is None}
 
 
-def _lacking(missing: dict[str, str], why: str) -> RequestError:
+def _lacking(missing: dict[str, str], why: str) -> UsageError:
     names = " ".join(sorted(missing))
     pinned = ", ".join(f'"{name}": "{bound}"' for name, bound in sorted(missing.items()))
-    return RequestError(
+    return UsageError(
         f"{names} not found here{why}; `pip install {names}` in the image, or give the step "
         f"@pypi(packages={{{pinned}}})"
     )

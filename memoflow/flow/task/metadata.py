@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from datetime import date, time
 from typing import Any
 
-from memoflow.errors import RequestError
+from memoflow.errors import UsageError
 from memoflow.log import log
 from memoflow.masking import Mask
 
@@ -28,18 +28,18 @@ def plain(metadata: Mapping[str, Any] | None) -> dict[str, Any]:
     """Return metadata as it will be read back: numbers of numpy and torch as numbers.
 
     What JSON has no form for becomes text, keys that are numbers as well, and what looks like a
-    password is masked: whoever may read the store can read the metadata. RequestError if it is no
+    password is masked: whoever may read the store can read the metadata. UsageError if it is no
     mapping, or has keys that are neither text nor numbers.
     """
     if metadata is None:
         return {}
     if not isinstance(metadata, Mapping):
-        raise RequestError(f"metadata is a dict, not {type(metadata).__name__}: {metadata!r:.80}")
+        raise UsageError(f"metadata is a dict, not {type(metadata).__name__}: {metadata!r:.80}")
     try:
         # Not sorted, and with NaN: what was noted comes back as it was.
         found: dict[str, Any] = json.loads(json.dumps(dict(metadata), default=_plain))
     except (TypeError, ValueError, RecursionError) as error:
-        raise RequestError(f"metadata cannot be written as JSON: {error}") from None
+        raise UsageError(f"metadata cannot be written as JSON: {error}") from None
     masked: dict[str, Any] = _MASK.plain(found)
     for name in found:
         if masked[name] != found[name] and name not in _said:

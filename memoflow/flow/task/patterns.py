@@ -4,18 +4,18 @@ from __future__ import annotations
 
 from typing import Any
 
-from memoflow.errors import RequestError
+from memoflow.errors import UsageError
 
 
 def ignored(patterns: Any) -> tuple[str, ...]:
-    """Return shell patterns as they are given to a survey; RequestError for anything else."""
+    """Return shell patterns as they are given to a survey; UsageError for anything else."""
     if patterns is None:
         return ()
     if not isinstance(patterns, (list, tuple)):
-        raise RequestError(
+        raise UsageError(
             f'ignore_patterns is a list of shell patterns, such as ["*.tmp"], not {patterns!r}'
         )
     for each in patterns:
         if not isinstance(each, str) or not each.strip("/"):
-            raise RequestError(f"ignore_patterns has {each!r}, which is no shell pattern")
+            raise UsageError(f"ignore_patterns has {each!r}, which is no shell pattern")
     return tuple(each.rstrip("/").removeprefix("./") for each in patterns)

@@ -24,7 +24,7 @@ from typing import Any
 
 from memoflow.backends import Backend, Local, exclusive
 from memoflow.dataclass import dataclass
-from memoflow.errors import BackendError, FormatError, IntegrityError, MemoflowError, RequestError
+from memoflow.errors import BackendError, FormatError, IntegrityError, MemoflowError, UsageError
 from memoflow.index import SQLITE_VERSION, Index, network_file_system
 from memoflow.store.format import NAME, VERSION, Format, read_format
 from memoflow.store.refs.refs import QUARANTINE
@@ -41,7 +41,7 @@ _LEAST_FREE_BYTES = 2 << 30
 _FICLONE = 0x40049409  # of linux/fs.h
 
 
-class Verdict(Enum):
+class Severity(Enum):
     """How bad it is: a warning costs time or space, trouble costs results or saves."""
 
     FINE = "fine"
@@ -54,7 +54,7 @@ class Check:
     """What was looked at, how it is, and what to do about it; "" if nothing."""
 
     name: str
-    verdict: Verdict
+    verdict: Severity
     what: str
     advice: str = ""
 
@@ -83,15 +83,15 @@ def examine(
 
 
 def _fine(name: str, what: str) -> Check:
-    return Check(name, Verdict.FINE, what)
+    return Check(name, Severity.FINE, what)
 
 
 def _warning(name: str, what: str, advice: str) -> Check:
-    return Check(name, Verdict.WARNING, what, advice)
+    return Check(name, Severity.WARNING, what, advice)
 
 
 def _trouble(name: str, what: str, advice: str) -> Check:
-    return Check(name, Verdict.TROUBLE, what, advice)
+    return Check(name, Severity.TROUBLE, what, advice)
 
 
 # Settings and versions
@@ -99,12 +99,12 @@ def _trouble(name: str, what: str, advice: str) -> Check:
 
 def _mode(option: str, value: str) -> None:
     if value not in _MODES:
-        raise RequestError(f"{option} is one of {', '.join(_MODES)}, not {value!r}")
+        raise UsageError(f"{option} is one of {', '.join(_MODES)}, not {value!r}")
 
 
 def _load(option: str, value: str) -> None:
     if value not in _LOADS:
-        raise RequestError(f"{option} is one of {', '.join(_LOADS)}, not {value!r}")
+        raise UsageError(f"{option} is one of {', '.join(_LOADS)}, not {value!r}")
 
 
 def _any(option: str, value: str) -> None:
@@ -140,7 +140,7 @@ def of_settings(settings: Mapping[str, str]) -> Iterator[Check]:
             continue
         try:
             SETTINGS[name](name, value)
-        except RequestError as error:
+        except UsageError as error:
             wrong = True
             yield _trouble("settings", str(error), f"correct {name}, or unset it")
     if not wrong:

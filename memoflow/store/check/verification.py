@@ -18,7 +18,7 @@ from memoflow.errors import (
     IntegrityError,
     NotFoundError,
 )
-from memoflow.index import Entry
+from memoflow.index import IndexEntry
 from memoflow.names import Digest, Key, Ref
 from memoflow.objects import (
     LARGEST_BYTES,
@@ -291,7 +291,7 @@ class _Check:
         for what in index.damage(repair=self._repair):
             self._add(str(index.path), f"the index {what}", None, "made anew", harmless=True)
 
-    def _check_index(self, remembered: Mapping[str, Entry]) -> None:
+    def _check_index(self, remembered: Mapping[str, IndexEntry]) -> None:
         """Compare what this machine remembers with what is there."""
         index = self._refs.index
         stale = []

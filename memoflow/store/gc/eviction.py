@@ -63,7 +63,7 @@ def _any(key: Key) -> bool:
 
 
 @dataclass(frozen=True)
-class _Held:
+class _Kept:
     ref: Ref
     used: float
     file: Found
@@ -112,7 +112,7 @@ class _Eviction:
     def __init__(
         self,
         refs: Refs,
-        held: dict[Key, _Held],
+        held: dict[Key, _Kept],
         now: float,
         tiers: Sequence[Tier],
         oldest: float | None,
@@ -200,7 +200,7 @@ class _Eviction:
 class _Stock:
     """How much refs take: their files, and the blobs that they reach, each counted once."""
 
-    def __init__(self, refs: Refs, held: dict[Key, _Held]) -> None:
+    def __init__(self, refs: Refs, held: dict[Key, _Kept]) -> None:
         self._files = {key: each.file.size_bytes for key, each in held.items()}
         self._sizes = {file.name: file.size_bytes for file in refs.backend.list("blobs")}
         self._reached: dict[Key, set[str]] = {}
@@ -232,7 +232,7 @@ def expiry(ref: Ref, file: Found) -> float:
     return float("inf") if ref.expires is None else file.modified + (ref.expires - ref.created)
 
 
-def _held(refs: Refs, prefix: Key | None, *, ahead: float, now: float) -> dict[Key, _Held]:
+def _held(refs: Refs, prefix: Key | None, *, ahead: float, now: float) -> dict[Key, _Kept]:
     """Return what the backend lists, with what is known about its use, here and elsewhere.
 
     `ahead` is by how many seconds the backend's clock is ahead of ours.
@@ -244,12 +244,12 @@ def _held(refs: Refs, prefix: Key | None, *, ahead: float, now: float) -> dict[K
         entry = known.pop(str(key), None)
         if entry is not None:
             used = max(used_here.get(str(key), 0.0), file.modified)
-            held[key] = _Held(entry.ref, used, file)
+            held[key] = _Kept(entry.ref, used, file)
         else:
             unknown.append((key, file))
     for key, file, stored in refs.contents(unknown, signed=False):
         # Seen here for the first time: elsewhere it may be in use, but not before it was made.
-        held[key] = _Held(stored.ref, file.modified, file)
+        held[key] = _Kept(stored.ref, file.modified, file)
     refs.index.drop(Key.parse(text) for text in known)
     known_here = {key for key in held if str(key) in used_here}
     noted = uses.latest(refs.backend, refs.index, held, known=known_here, now=now)

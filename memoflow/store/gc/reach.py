@@ -26,7 +26,7 @@ class Reach:
     def __init__(self, refs: Refs) -> None:
         self._refs = refs
         self._is_remembered = not refs.backend.is_local
-        self._facts = refs.index.recall(_BUCKETS) if self._is_remembered else {}
+        self._facts = refs.index.get(_BUCKETS) if self._is_remembered else {}
         self._seen = dict(_decoded(self._facts))
 
     @property
@@ -71,7 +71,7 @@ class Reach:
                 buckets[_bucket(name)][name] = [version, *sorted(names)]
         facts = {bucket: json.dumps(rows) for bucket, rows in buckets.items()}
         empty = json.dumps({})
-        self._refs.index.remember(
+        self._refs.index.set(
             {name: text for name, text in facts.items() if self._facts.get(name, empty) != text}
         )
 

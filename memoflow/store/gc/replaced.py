@@ -23,7 +23,7 @@ _MOST = 2.25
 _BYTES_PER_REF = 10_000
 
 
-class Leftovers:
+class ReplacedBlobs:
     """What this process has replaced in a store on this machine, and not freed yet."""
 
     def __init__(self, refs: Refs) -> None:

@@ -65,7 +65,7 @@ def note(backend: Backend, index: Index, clock: StoreClock, *, once: bool) -> No
     """
     index.flush()
     began = int(clock.ours())
-    known = index.recall([_NOTED, _MACHINE])
+    known = index.get([_NOTED, _MACHINE])
     since = _number(known.get(_NOTED))
     if since > began:
         since = 0  # The clock was set back.
@@ -80,7 +80,7 @@ def note(backend: Backend, index: Index, clock: StoreClock, *, once: bool) -> No
     except BackendError as error:
         log.debug("what was used here is not noted in the store: %s", error)
         return
-    index.remember({_NOTED: str(began)})
+    index.set({_NOTED: str(began)})
 
 
 def _write(backend: Backend, index: Index, clock: StoreClock, machine: str, since: int) -> None:
@@ -131,7 +131,7 @@ def latest(
     if not files:
         return {}
     wanted = {_digest(str(key)): key for key in keys}
-    own = index.recall([_MACHINE]).get(_MACHINE)
+    own = index.get([_MACHINE]).get(_MACHINE)
     own = None if own is None else _named(own)
     used: dict[Key, float] = {}
     for file, data in _read(backend, files, now):
@@ -275,9 +275,9 @@ def _machine(index: Index, known: str | None) -> str:
     """Return what this machine is called in notes: no name that tells anybody who it is."""
     if known is None:
         known = uuid.uuid4().hex
-        index.remember({_MACHINE: known})
+        index.set({_MACHINE: known})
         # Another process may have been first.
-        known = index.recall([_MACHINE]).get(_MACHINE, known)
+        known = index.get([_MACHINE]).get(_MACHINE, known)
     return _named(known)
 
 

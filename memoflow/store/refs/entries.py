@@ -5,20 +5,20 @@ from __future__ import annotations
 from contextlib import suppress
 
 from memoflow.errors import BadKeyError
-from memoflow.index import Entry
+from memoflow.index import IndexEntry
 from memoflow.names import Key
 from memoflow.store.refs.ref_names import FOLDER
 from memoflow.store.store import Store
 
 
-def entries(store: Store) -> dict[str, Entry]:
+def entries(store: Store) -> dict[str, IndexEntry]:
     """Return what is there by key, in order, and when this machine last used it.
 
     The backend is listed once, and the index says the rest; only refs that this machine has never
     seen are read, in bulk where asking takes a while. Damaged ones are left out, with a warning.
     """
     known = store.index.entries()
-    found: dict[str, Entry] = {}
+    found: dict[str, IndexEntry] = {}
     unknown: dict[str, Key] = {}
     # By their texts: to make a key of each takes longer than to list them.
     for file in store.backend.list(FOLDER):
@@ -35,5 +35,5 @@ def entries(store: Store) -> dict[str, Entry]:
     for text, key in unknown.items():
         ref = store.find(key, even_expired=True)
         if ref is not None:
-            found[text] = Entry(ref, ref.created)  # In use elsewhere perhaps, never here.
+            found[text] = IndexEntry(ref, ref.created)  # In use elsewhere perhaps, never here.
     return {text: found[text] for text in sorted(found)}

@@ -53,7 +53,7 @@ class _Looked:
     data: dict[Key, bytes] = field(default_factory=dict)
 
 
-class Ahead:
+class Prefetch:
     """What this process has read in bulk."""
 
     def __init__(self, backend: Backend, *, clock: Callable[[], float] = time.monotonic) -> None:

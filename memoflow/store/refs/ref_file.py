@@ -24,8 +24,8 @@ from memoflow.errors import (
     FormatError,
     IntegrityError,
     NotFoundError,
-    RequestError,
     UnsignedError,
+    UsageError,
 )
 from memoflow.fields import Fields, check_extent, text
 from memoflow.names import Digest, Key, Ref
@@ -78,7 +78,7 @@ def encode(
     expires: float | None,
     keyring: Keyring = _NO_KEYS,
 ) -> tuple[Ref, bytes]:
-    """Return the ref, and the bytes that store it; RequestError if those are far too many."""
+    """Return the ref, and the bytes that store it; UsageError if those are far too many."""
     body = json.dumps(
         {
             "format": FORMAT,
@@ -97,7 +97,7 @@ def encode(
     head = b"%b\n%b" % (body, signature) if signature else body
     data = b"%b\n%b\n" % (head, Digest.of(head).encode())
     if len(data) > LARGEST_BYTES:
-        raise RequestError(
+        raise UsageError(
             f"what is noted about {key} takes {len(data)} bytes, more than the {LARGEST_BYTES} "
             "that a ref can hold; put it into a file and save that"
         )

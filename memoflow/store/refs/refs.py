@@ -13,7 +13,7 @@ from contextlib import suppress
 from dataclasses import replace
 from functools import partial
 
-from memoflow.backends import Backend, Found, Place, Tiered
+from memoflow.backends import Backend, BlobLocation, Found, Tiered
 from memoflow.errors import (
     BackendError,
     FormatError,
@@ -27,8 +27,8 @@ from memoflow.log import log
 from memoflow.names import Digest, Key, Ref
 from memoflow.objects import LARGEST_BYTES as LARGEST_MANIFEST_BYTES
 from memoflow.objects import Manifest, blob_name
-from memoflow.store.deletion_log import Deleting, Deletions
-from memoflow.store.refs.prefetch import Ahead
+from memoflow.store.deletion_log import Deleting, DeletionLog
+from memoflow.store.refs.prefetch import Prefetch
 from memoflow.store.refs.ref_file import LARGEST_BYTES, OtherKeyError, Stored, decode
 from memoflow.store.refs.ref_names import RefNames
 from memoflow.store.refs.signing import Keyring
@@ -56,8 +56,8 @@ class Refs:
         self.index = index
         self.keyring = keyring
         self._has_passed_over = False
-        self.deletions = Deletions(backend, index, sleep=sleep)
-        self.ahead = Ahead(backend)
+        self.deletions = DeletionLog(backend, index, sleep=sleep)
+        self.ahead = Prefetch(backend)
         self.names = RefNames(backend)
 
     def read(self, key: Key, *, ahead: bool = False) -> Stored | None:
@@ -358,7 +358,7 @@ class Refs:
             # The last of that name is kept. Unread where that can be: there is no telling its size.
             self.backend.delete([f"{QUARANTINE}/{name}"])
             there = self.backend.far if isinstance(self.backend, Tiered) else self.backend
-            self.backend.adopt(f"{QUARANTINE}/{name}", Place(there, name))
+            self.backend.adopt(f"{QUARANTINE}/{name}", BlobLocation(there, name))
             self.backend.delete([name])
         except NotFoundError:
             return  # Another process was faster.

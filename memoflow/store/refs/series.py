@@ -7,9 +7,9 @@ import time
 from collections.abc import Callable
 from contextlib import suppress
 
-from memoflow.errors import IntegrityError, NotFoundError, RequestError
+from memoflow.errors import IntegrityError, NotFoundError, UsageError
 from memoflow.names import Key, Ref
-from memoflow.store.deletion_log import Outlook
+from memoflow.store.deletion_log import GcSnapshot
 from memoflow.store.refs.ref_file import Stored
 from memoflow.store.refs.refs import Refs
 from memoflow.store.saves.saving import (
@@ -64,11 +64,11 @@ class Next:
         place: Callable[[int], int] | None,
     ) -> None:
         if token is not None and not _TOKEN.fullmatch(token):
-            raise RequestError(f"{token!r} cannot end a key; give a token of hex digits")
+            raise UsageError(f"{token!r} cannot end a key; give a token of hex digits")
         if number is not None and token is None:
-            raise RequestError(f"number {number} of {series} is anybody's; give a token with it")
+            raise UsageError(f"number {number} of {series} is anybody's; give a token with it")
         # From before anything is looked for.
-        self.outlook = refs.deletions.outlook()
+        self.outlook = refs.deletions.snapshot()
         self._refs = refs
         self._series = series
         self._token = token
@@ -112,7 +112,7 @@ class Next:
         return self._series / (f"{number:08d}" + (f"-{self._token}" if self._token else ""))
 
 
-def _first_of(refs: Refs, keys: list[Key], outlook: Outlook) -> Previous | None:
+def _first_of(refs: Refs, keys: list[Key], outlook: GcSnapshot) -> Previous | None:
     for key in keys:
         stored = refs.read_or_warn(key)
         if stored is not None:
@@ -121,7 +121,7 @@ def _first_of(refs: Refs, keys: list[Key], outlook: Outlook) -> Previous | None:
     return None
 
 
-def _as_previous(refs: Refs, stored: Stored, outlook: Outlook) -> Previous:
+def _as_previous(refs: Refs, stored: Stored, outlook: GcSnapshot) -> Previous:
     is_proven = proven(refs, stored.ref, outlook)
     sizes = known_sizes(refs, stored.ref) if is_proven else {}
     return Previous(refs.manifest(stored), stored.manifest, is_proven, sizes)

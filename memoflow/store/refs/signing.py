@@ -12,7 +12,7 @@ import re
 from collections.abc import Iterable
 from typing import NoReturn
 
-from memoflow.errors import RequestError
+from memoflow.errors import UsageError
 
 _PREFIX = b"hmac-sha256:"
 _PURPOSE = b"memoflow ref\n"  # so that what else is signed with the same key is no ref
@@ -35,21 +35,21 @@ class Keyring:
     def parse(cls, option: str, text: str) -> Keyring:
         """Return the keys in a text, separated by commas; `@path` stands for those in a file.
 
-        RequestError, which does not show them, if they cannot be used.
+        UsageError, which does not show them, if they cannot be used.
         """
         words: list[str] = []
         for word in _split(text):
             words += _split(_read(option, word[1:])) if word.startswith("@") else [word]
         # Of blanks, too: a secret that came out empty must not switch signatures off unseen.
         if text and not words:
-            raise RequestError(f"{option} holds no key; unset it to go without signatures")
+            raise UsageError(f"{option} holds no key; unset it to go without signatures")
         if any(len(word) < _SHORTEST for word in words):
-            raise RequestError(
+            raise UsageError(
                 f"a key in {option} is shorter than {_SHORTEST} characters; make one with "
                 "`python -c 'import secrets; print(secrets.token_hex(32))'`"
             )
         if len(words) > _MOST_KEYS:
-            raise RequestError(f"{option} holds more than {_MOST_KEYS} keys; drop the oldest")
+            raise UsageError(f"{option} holds more than {_MOST_KEYS} keys; drop the oldest")
         return cls(word.encode("utf-8", "surrogateescape") for word in words)
 
     def __bool__(self) -> bool:
@@ -104,7 +104,7 @@ def _read(option: str, path: str) -> str:
             text = file.read(_LONGEST_FILE_BYTES + 1)
     except (OSError, UnicodeDecodeError) as error:
         reason = getattr(error, "strerror", None) or "it is no text"
-        raise RequestError(f"{option} names a file of keys that cannot be read: {reason}") from None
+        raise UsageError(f"{option} names a file of keys that cannot be read: {reason}") from None
     if len(text) > _LONGEST_FILE_BYTES:
-        raise RequestError(f"{option} names a file that is too large to hold keys")
+        raise UsageError(f"{option} names a file that is too large to hold keys")
     return text

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from memoflow.backends import Backend, Place
-from memoflow.errors import BackendUnavailableError, RequestError
+from memoflow.backends import Backend, BlobLocation
+from memoflow.errors import BackendUnavailableError, UsageError
 from memoflow.objects import Adopted, blob_name, is_whole, measure, measured
 from memoflow.store.payload import Adoption
 
@@ -23,9 +23,9 @@ def adopt(backend: Backend, name: str, adoption: Adoption) -> tuple[Adopted, int
     """
     digest, source = adoption.digest, adoption.source
     if digest.algorithm != "sha1":
-        raise RequestError(f"{digest} is no SHA-1, so {source} cannot be adopted under it")
+        raise UsageError(f"{digest} is no SHA-1, so {source} cannot be adopted under it")
     blob = blob_name(digest)
-    if isinstance(source, Place):
+    if isinstance(source, BlobLocation):
         return _adopt_unread(backend, name, adoption, source)
     for _ in range(_TRIES):
         mine = _measure(source)
@@ -44,7 +44,7 @@ def adopt(backend: Backend, name: str, adoption: Adoption) -> tuple[Adopted, int
 
 
 def _adopt_unread(
-    backend: Backend, name: str, adoption: Adoption, source: Place
+    backend: Backend, name: str, adoption: Adoption, source: BlobLocation
 ) -> tuple[Adopted, int]:
     """Adopt what lies elsewhere, where a copy costs no reading: so its XXH3-128 stays unknown."""
     blob = blob_name(adoption.digest)
@@ -66,7 +66,7 @@ def _measure(source: Path) -> tuple[int, str]:
         with open(source, "rb", buffering=0) as file:
             return measure(file)
     except OSError as error:
-        raise RequestError(f"cannot adopt {source}: {error.strerror}") from error
+        raise UsageError(f"cannot adopt {source}: {error.strerror}") from error
 
 
 def _same_file(path: Path | None, source: Path) -> bool:

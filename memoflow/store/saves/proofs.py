@@ -31,7 +31,7 @@ class IndexedProofs:
         names = {_fact(blob): blob for blob in blobs}
         now = self._clock()
         states: dict[Digest, State] = {}
-        for name, text in self._index.recall(list(names)).items():
+        for name, text in self._index.get(list(names)).items():
             inode, size, modified, at = json.loads(text)
             if 0 <= now - at < _LASTS.total_seconds():
                 states[names[name]] = (inode, size, modified)
@@ -40,9 +40,7 @@ class IndexedProofs:
     def remember(self, states: Mapping[Digest, State]) -> None:
         """Note that these blobs are proven now."""
         now = int(self._clock())
-        self._index.remember(
-            {_fact(blob): json.dumps([*state, now]) for blob, state in states.items()}
-        )
+        self._index.set({_fact(blob): json.dumps([*state, now]) for blob, state in states.items()})
 
 
 def _fact(blob: Digest) -> str:

@@ -11,7 +11,7 @@ from typing import Any
 
 from memoflow.backends import Backend
 from memoflow.dataclass import dataclass
-from memoflow.errors import BackendUnavailableError, IntegrityError, NotFoundError, RequestError
+from memoflow.errors import BackendUnavailableError, IntegrityError, NotFoundError, UsageError
 from memoflow.names import Digest, Key, Ref
 from memoflow.objects import (
     NOTHING,
@@ -23,12 +23,12 @@ from memoflow.objects import (
     blob_name,
     state_of,
 )
-from memoflow.store.deletion_log import Outlook, Verdict
+from memoflow.store.deletion_log import BlobFate, GcSnapshot
 from memoflow.store.payload import Payload
 from memoflow.store.refs.ref_file import LARGEST_INLINE_BYTES, Stored, encode
 from memoflow.store.refs.refs import Refs
 from memoflow.store.saves.adoption import adopt
-from memoflow.store.saves.upload_heartbeat import LongSave
+from memoflow.store.saves.upload_heartbeat import UploadHeartbeat
 
 _TRIES = 3
 # The share of a pack that a save must use, or it stores again what it would use: where earlier
@@ -66,7 +66,7 @@ def save(
     previous: Previous | None,
     durable: bool,
     created: float | None = None,
-    outlook: Outlook | None = None,
+    outlook: GcSnapshot | None = None,
     least_use: float = LEAST_USE,
 ) -> Ref:
     """Save under the first key that is free; see `Store.save` and `Store.append`.
@@ -75,9 +75,9 @@ def save(
     of a pack that must be of use for the save to refer to it.
     """
     plain, created = _plain(meta), clock() if created is None else created
-    outlook = outlook or refs.deletions.outlook()
+    outlook = outlook or refs.deletions.snapshot()
     key, fresh = None, False
-    with LongSave(refs.backend, clock=clock) as progress:
+    with UploadHeartbeat(refs.backend, clock=clock) as progress:
         for _ in range(_TRIES):
             manifest, packed, new_bytes = _put(
                 refs, payload, previous, progress, least_use, durable=durable, fresh=fresh
@@ -100,13 +100,13 @@ def save(
                 if stands(refs, theirs):
                     return theirs.ref
                 continue
-            verdict = refs.deletions.settle(
+            verdict = refs.deletions.confirm(
                 outlook,
                 _sizes(manifest, listed),
                 fixed=_fixed(manifest),
                 is_sure=not payload.kept and not _is_borrowed(listed, previous),
             )
-            if verdict is Verdict.THERE:
+            if verdict is BlobFate.THERE:
                 refs.index.record([ref])
                 _remember_proven(refs, ref, manifest, packed)
                 refs.index.record_pieces(packed.new)
@@ -116,7 +116,7 @@ def save(
             # write all of it anew, under other names.
             refs.drop_same(ref)
             refs.index.drop_blobs(
-                blob for blob in manifest.blobs if verdict is Verdict.LOST and _is_packed(blob)
+                blob for blob in manifest.blobs if verdict is BlobFate.LOST and _is_packed(blob)
             )
             outlook, previous, fresh = refs.deletions.look(), None, True
             progress.mark()  # At once: this sweep is quicker than we are.
@@ -126,7 +126,7 @@ def save(
     )
 
 
-def proven(refs: Refs, ref: Ref, outlook: Outlook) -> bool:
+def proven(refs: Refs, ref: Ref, outlook: GcSnapshot) -> bool:
     """Tell whether this machine knows that the blobs of the last save of a series are there.
 
     And that nothing was deleted since, as far as the outlook goes. Where it is cheap to look,
@@ -135,7 +135,7 @@ def proven(refs: Refs, ref: Ref, outlook: Outlook) -> bool:
     if refs.backend.is_local:
         return False
     fact = _proven_fact(ref)
-    return refs.index.recall([fact]).get(fact) == _proof(ref, outlook)
+    return refs.index.get([fact]).get(fact) == _proof(ref, outlook)
 
 
 def known_sizes(refs: Refs, ref: Ref) -> dict[Digest, int]:
@@ -147,7 +147,7 @@ def known_sizes(refs: Refs, ref: Ref) -> dict[Digest, int]:
         return {}
     fact = _fact("sizes", ref)
     try:
-        known = json.loads(refs.index.recall([fact]).get(fact, "{}"))
+        known = json.loads(refs.index.get([fact]).get(fact, "{}"))
         return {Digest(f"sha256:{name}"): int(size) for name, size in known.items()}
     except (ValueError, TypeError, AttributeError):
         return {}
@@ -157,9 +157,9 @@ def _remember_proven(refs: Refs, ref: Ref, manifest: Manifest, packed: Packed) -
     if refs.backend.is_local:
         return
     sizes = {blob.hex: packed.sizes[blob] for blob in manifest.blobs & packed.sizes.keys()}
-    refs.index.remember(
+    refs.index.set(
         {
-            _proven_fact(ref): _proof(ref, refs.deletions.outlook()),
+            _proven_fact(ref): _proof(ref, refs.deletions.snapshot()),
             _fact("sizes", ref): json.dumps(sizes),
         }
     )
@@ -174,7 +174,7 @@ def _fact(what: str, ref: Ref) -> str:
     return f"{what} {str(ref.key).rpartition('/')[0]}"
 
 
-def _proof(ref: Ref, outlook: Outlook) -> str:
+def _proof(ref: Ref, outlook: GcSnapshot) -> str:
     return f"{ref.digest} {(outlook.generation or b'').decode(errors='replace')}"
 
 
@@ -195,21 +195,21 @@ def stands(refs: Refs, stored: Stored) -> bool:
     except (NotFoundError, IntegrityError):
         refs.drop_same(stored.ref)
         return False
-    verdict = refs.deletions.settle(
-        refs.deletions.outlook(),
+    verdict = refs.deletions.confirm(
+        refs.deletions.snapshot(),
         _sizes(manifest, stored.manifest_blob),
         fixed=_fixed(manifest),
         is_sure=False,
     )
-    if verdict is Verdict.LOST:
+    if verdict is BlobFate.LOST:
         # Whoever wrote it died before noticing, or is about to notice.
         refs.drop_same(stored.ref)
-    elif verdict is Verdict.DOOMED:
+    elif verdict is BlobFate.DOOMED:
         raise BackendUnavailableError(
             f"{stored.ref.key} is there, but a sweep that stopped in the middle may still delete "
             "bytes of it; forget it and save again"
         )
-    return verdict is Verdict.THERE
+    return verdict is BlobFate.THERE
 
 
 def _sizes(manifest: Manifest, listed: object) -> dict[str, int]:
@@ -237,7 +237,7 @@ def _plain(meta: Mapping[str, Any]) -> dict[str, Any]:
     try:
         plain: dict[str, Any] = json.loads(json.dumps(dict(meta), allow_nan=False))
     except (TypeError, ValueError, RecursionError) as error:
-        raise RequestError(f"meta must be plain JSON data: {error}") from None
+        raise UsageError(f"meta must be plain JSON data: {error}") from None
     return plain
 
 
@@ -245,7 +245,7 @@ def _put(
     refs: Refs,
     payload: Payload,
     previous: Previous | None,
-    progress: LongSave,
+    progress: UploadHeartbeat,
     least_use: float,
     *,
     durable: bool,
@@ -275,7 +275,7 @@ def _pack(
     refs: Refs,
     payload: Payload,
     previous: Previous | None,
-    progress: LongSave,
+    progress: UploadHeartbeat,
     least_use: float,
     *,
     durable: bool,
@@ -284,10 +284,10 @@ def _pack(
     if payload.tree is None and not payload.files:
         return NOTHING
     # Here, since results without files need none of it.
-    from memoflow.objects import Earlier, pack
+    from memoflow.objects import ReusablePieces, pack
 
     sizes: dict[Digest, int] = {} if previous is None else dict(previous.sizes)
-    earlier = Earlier(
+    earlier = ReusablePieces(
         refs.backend,
         previous=None if previous is None else previous.manifest,
         proven=previous is not None and previous.proven,

@@ -27,7 +27,7 @@ DEAD_AFTER_SECONDS = 600.0
 _LONGEST_SECONDS = 10 * 365 * 86400.0
 
 
-class LongSave:
+class UploadHeartbeat:
     """The mark of a save, from the first minute that it takes until it ends."""
 
     def __init__(self, backend: Backend, *, clock: Callable[[], float]) -> None:
@@ -39,7 +39,7 @@ class LongSave:
         self._lock = threading.Lock()
         self._check = stop_check()
 
-    def __enter__(self) -> LongSave:
+    def __enter__(self) -> UploadHeartbeat:
         return self
 
     def __exit__(

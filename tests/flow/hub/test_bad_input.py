@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from memoflow.errors import IntegrityError, MemoflowError, RequestError
+from memoflow.errors import IntegrityError, MemoflowError, UsageError
 from memoflow.flow.hub.log_redaction import unsigned
 from tests.flow.hub.world import FILES, SECRET
 
@@ -122,7 +122,7 @@ def test_a_path_with_a_backslash_is_a_clear_error(world, hub):
 
 def test_a_token_that_is_wanted_and_not_there_is_a_clear_error(world, monkeypatch):
     monkeypatch.setattr("huggingface_hub.utils._headers.get_token", lambda: None)
-    with pytest.raises(RequestError, match="token=True"):
+    with pytest.raises(UsageError, match="token=True"):
         world.get(token=True)
 
 

@@ -8,10 +8,10 @@ from types import MappingProxyType
 
 import pytest
 
-from memoflow.errors import RequestError
+from memoflow.errors import UsageError
 from memoflow.flow.hub import revisions
-from memoflow.flow.hub.current_hub import Loaded
-from memoflow.flow.hub.request import Asked, parse
+from memoflow.flow.hub.current_hub import LoadedSnapshots
+from memoflow.flow.hub.request import HubRequest, parse
 from memoflow.flow.hub.secret import has_secret, hidden
 from memoflow.kinds.hub import Wanted
 
@@ -54,7 +54,7 @@ def test_a_tilde_is_ones_home(monkeypatch, option):
     monkeypatch.setenv("HOME", "/home/me")
     given = {"path": "~/out"} if option == "path" else {}
     options = {} if given else {"local_dir": Path("~/out")}
-    assert Asked.of("org/name", options, **given).path == "/home/me/out"
+    assert HubRequest.of("org/name", options, **given).path == "/home/me/out"
 
 
 @pytest.mark.parametrize(
@@ -73,17 +73,17 @@ def test_a_tilde_is_ones_home(monkeypatch, option):
 )
 def test_what_cannot_be_is_a_clear_error(options, told):
     path = {"path": options.pop("path")} if "path" in options else {}
-    with pytest.raises(RequestError, match=told):
-        Asked.of("org/name", options, **path)
+    with pytest.raises(UsageError, match=told):
+        HubRequest.of("org/name", options, **path)
 
 
 def test_none_is_as_if_nothing_were_given():
-    asked = Asked.of("org/name", {"max_workers": None, "etag_timeout": None, "token": None})
-    assert asked == Asked.of("org/name", {})
+    asked = HubRequest.of("org/name", {"max_workers": None, "etag_timeout": None, "token": None})
+    assert asked == HubRequest.of("org/name", {})
 
 
 def test_all_repositories_of_one_id_can_be_found():
-    loaded = Loaded()
+    loaded = LoadedSnapshots()
     for number, wanted in enumerate(
         [
             Wanted("org/name"),

@@ -12,7 +12,7 @@ import pytest
 from memoflow.fingerprint import Fingerprint, Part, of_value, outline, summary
 from memoflow.flow.memo import miss, uncached
 from memoflow.flow.memo.decision import Decision, Reason
-from memoflow.flow.memo.options import Options
+from memoflow.flow.memo.options import MemoizeOptions
 from memoflow.flow.memo.uncached import Uncached
 from memoflow.kinds import evicted, memo
 from memoflow.masking import ANY
@@ -80,7 +80,7 @@ def step(code: Any = CODE, **options: Any) -> Any:
         scope=scope,
         scope_key=memo.scope_key("Sweep", "fit", scope),
         step_key=memo.step_key("Sweep", "fit"),
-        options=Options(**options),
+        options=MemoizeOptions(**options),
         shape=SimpleNamespace(flow=SimpleNamespace(__name__="Sweep")),
         spelled=lambda option, names: f"{option}={names}",
         mask=ANY,
