@@ -73,7 +73,7 @@ class Bench:
         self.store = open_store(folder / "store", cache_dir=folder / "index")
 
     def get(self, revision="main", *, run="1"):
-        from memoflow.flow.hub.client import Transfer, Upstream
+        from memoflow.flow.hub.client import HubClient, Transfer
         from memoflow.flow.hub.resolving import Revalidate, Run
         from memoflow.flow.hub.snapshots import Snapshots
         from memoflow.kinds.hub import Scope, Wanted
@@ -89,7 +89,7 @@ class Bench:
         )
         transfer = Transfer(endpoint=self.hub.endpoint, cache_dir=str(self.folder / "hf"))
         return snapshots.get(
-            Wanted.of(REPO, revision=revision), Upstream(transfer, lambda line: None)
+            Wanted.of(REPO, revision=revision), HubClient(transfer, lambda line: None)
         )[0]
 
     def load(self, revision="main", *, run="1"):

@@ -1,4 +1,4 @@
-"""Upstream: what the Hub has, asked for and downloaded by huggingface_hub."""
+"""Client of the Hub: commits, lists of files and downloads, by huggingface_hub."""
 
 from __future__ import annotations
 
@@ -16,11 +16,11 @@ from urllib.parse import quote
 from memoflow.dataclass import dataclass
 from memoflow.errors import BackendUnavailableError, IntegrityError, MemoflowError, UsageError
 from memoflow.flow.hub.errors import OfflineError, translate_error
-from memoflow.flow.hub.log_redaction import unsigned
-from memoflow.flow.hub.meter import Meter, waiting, watched
-from memoflow.flow.hub.parallel import together
-from memoflow.flow.hub.resuming import bring_in, taking
-from memoflow.flow.hub.retry import patiently
+from memoflow.flow.hub.log_redaction import redacted_logs
+from memoflow.flow.hub.meter import Meter, polling, waiting_reporter
+from memoflow.flow.hub.parallel import run_parallel
+from memoflow.flow.hub.resuming import download_resumable, supported_options
+from memoflow.flow.hub.retry import with_retries
 from memoflow.kinds import hub, hub_files
 from memoflow.kinds.hub import Wanted
 from memoflow.kinds.hub_files import Announced, WrongFileError
@@ -51,14 +51,14 @@ class Transfer:
 
 @dataclass(frozen=True)
 class Info:
-    """The commit that a revision stands for now, and whether not everybody may have its files."""
+    """The commit of a revision at present; `restricted` if the repository is private or gated."""
 
     commit: str
     restricted: bool
 
 
-class Upstream:
-    """The Hub, as one user reaches it."""
+class HubClient:
+    """The Hub with one user's token, endpoint and cache."""
 
     def __init__(self, transfer: Transfer, say: Callable[[str], None]) -> None:
         self._transfer = transfer
@@ -66,19 +66,19 @@ class Upstream:
 
     @property
     def host(self) -> str:
-        """Which Hub it is, as revisions are kept by."""
+        """The host of the endpoint, a part of the keys of revisions."""
         return hub.host_of(self._endpoint())
 
-    def info(self, wanted: Wanted, *, in_a_hurry: Callable[[], bool] = lambda: False) -> Info:
-        """Return what a revision is now; OfflineError if nobody can be asked.
+    def info(self, wanted: Wanted, *, has_fallback: Callable[[], bool] = lambda: False) -> Info:
+        """Return the present commit of a revision; OfflineError if the Hub cannot be reached.
 
-        BackendUnavailableError if whoever is asked does not answer as the Hub does, by and by, or
-        sooner where `in_a_hurry` tells that this is no great loss.
+        BackendUnavailableError if the server does not answer as the Hub does after all retries,
+        which are fewer where `has_fallback` returns true.
         """
         page = f"{self._api(wanted)}/revision/{quote(wanted.revision, safe='')}"
         with self._told(wanted):
-            _, found = patiently(
-                partial(self._ask, wanted, page), wanted.repo, self._say, in_a_hurry=in_a_hurry
+            _, found = with_retries(
+                partial(self._ask, wanted, page), wanted.repo, self._say, has_fallback=has_fallback
             )
         if not isinstance(found, dict) or not hub.is_commit(str(found.get("sha"))):
             raise _strange(wanted)
@@ -92,7 +92,7 @@ class Upstream:
         return Info(found["sha"], restricted)
 
     def files(self, wanted: Wanted, commit: str) -> list[Announced]:
-        """Return the files of a commit that are wanted, with what the Hub announces of each."""
+        """Return the size and digest of each file of a commit that matches the patterns."""
         from huggingface_hub.utils import filter_repo_objects
 
         listed = self._tree(wanted, commit)
@@ -121,7 +121,7 @@ class Upstream:
             while page is not None:
                 seen.add(page)
                 ask = partial(self._ask, wanted, page, **options)
-                answer, entries = patiently(ask, wanted.repo, self._say)
+                answer, entries = with_retries(ask, wanted.repo, self._say)
                 if not isinstance(entries, list):
                     raise _strange(wanted)
                 found += [
@@ -135,7 +135,7 @@ class Upstream:
         return found
 
     def _ask(self, wanted: Wanted, page: str, **options: Any) -> tuple[Any, Any]:
-        """Return an answer, and the JSON in it."""
+        """Return the response and its JSON."""
         from huggingface_hub.utils import get_session, hf_raise_for_status, validate_repo_id
 
         self._check_may_ask(wanted)
@@ -164,7 +164,7 @@ class Upstream:
             endpoint=self._transfer.endpoint,
         )
         with self._told(wanted):
-            patiently(
+            with_retries(
                 lambda: get_hf_file_metadata(
                     url, headers=self._headers(), timeout=self._timeout_s()
                 ),
@@ -184,8 +184,8 @@ class Upstream:
         jobs = [
             partial(self._fetch_one, wanted, commit, file, meter, force=force) for file in files
         ]
-        with watched(meter.look):
-            paths = together(jobs, at_most=self._transfer.max_workers, stopped=meter.stopped)
+        with polling(meter.look):
+            paths = run_parallel(jobs, at_most=self._transfer.max_workers, stopped=meter.stopped)
         return {file.path: path for file, path in zip(files, paths, strict=True)}
 
     def _fetch_one(
@@ -213,7 +213,7 @@ class Upstream:
         bar = meter.bar_class(transfer.tqdm_class)
 
         def download() -> str:
-            is_fetched = bring_in(
+            is_fetched = download_resumable(
                 wanted,
                 commit,
                 file,
@@ -238,13 +238,13 @@ class Upstream:
                 token=transfer.token,
                 headers=None if transfer.headers is None else dict(transfer.headers),
                 endpoint=transfer.endpoint,
-                **taking(hf_hub_download, tqdm_class=bar),
+                **supported_options(hf_hub_download, tqdm_class=bar),
             )
             return found
 
         with self._told(wanted, file.path):
             what = f"{file.path} of {wanted.repo}"
-            return Path(patiently(download, what, self._say, in_vain=meter.stopped.is_set))
+            return Path(with_retries(download, what, self._say, is_cancelled=meter.stopped.is_set))
 
     def _endpoint(self) -> str:
         from huggingface_hub import constants
@@ -282,19 +282,19 @@ class Upstream:
 
     @contextlib.contextmanager
     def one_at_a_time(self, wanted: Wanted) -> Iterator[None]:
-        """Keep other tasks on this machine from asking for the repository in the block.
+        """Lock a repository against other tasks on this machine for the length of the block.
 
-        As far as there is a place for a lock that this user may write to.
+        Without a directory for lock files that this user may write to, nothing is locked.
         """
         from huggingface_hub.utils import WeakFileLock
 
         name = f"memoflow--{wanted.repo_type}--{wanted.repo_id.replace('/', '--')}.lock"
-        look = waiting(f"another task that loads {wanted.repo}", self._say)
+        look = waiting_reporter(f"another task that loads {wanted.repo}", self._say)
         with contextlib.ExitStack() as stack:
             for folder in (self._cache_dir() / ".locks", _own_folder()):
                 try:
                     folder.mkdir(parents=True, exist_ok=True)
-                    with watched(look):
+                    with polling(look):
                         stack.enter_context(WeakFileLock(folder / name))
                     break
                 except OSError:
@@ -303,9 +303,9 @@ class Upstream:
 
     @contextlib.contextmanager
     def _told(self, wanted: Wanted, path: str | None = None) -> Iterator[None]:
-        """Raise what goes wrong in the block as an error of memoflow's."""
+        """Translate errors raised in the block."""
         try:
-            with unsigned():
+            with redacted_logs():
                 yield
         except MemoflowError:
             raise
@@ -315,12 +315,12 @@ class Upstream:
 
 
 def _own_folder() -> Path:
-    """Return where this user's locks can be if nowhere else."""
+    """Return the last resort for this user's lock files."""
     return Path(tempfile.gettempdir()) / f"memoflow-{os.getuid()}"
 
 
 def _announced(wanted: Wanted, entry: Any) -> Announced | None:
-    """Return what an entry of a tree announces, None if that is no file."""
+    """Return the size and digest in an entry of a tree; None for a folder."""
     try:
         if entry["type"] != "file":
             return None

@@ -1,4 +1,4 @@
-"""`current.huggingface_hub`: what a task does with repositories of the Hub."""
+"""`current.huggingface_hub`: downloads and loads of repositories in a task."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from memoflow.flow import references
 from memoflow.flow.artifact_store import ArtifactStore
 from memoflow.flow.cards.journal import Act, Journal
 from memoflow.flow.failures import HuggingfaceHubException, translated_errors
-from memoflow.flow.hub.client import Upstream
+from memoflow.flow.hub.client import HubClient
 from memoflow.flow.hub.request import HubRequest
 from memoflow.flow.hub.snapshots import Snapshots
 from memoflow.flow.task.scratch import Scratch
@@ -25,7 +25,7 @@ from memoflow.units import readable, span
 
 
 class LoadedSnapshots(Mapping[str, str]):
-    """Where the repositories are that `@huggingface_hub(load=...)` loaded, by their ids.
+    """The directories of the repositories that `@huggingface_hub(load=...)` loaded, by id.
 
     Of several with one id the first has that; the next are `type/id@revision`, with `#2` and so on
     behind it where that is taken as well.
@@ -37,7 +37,7 @@ class LoadedSnapshots(Mapping[str, str]):
 
     @property
     def info(self) -> dict[str, dict[str, Any]]:
-        """The reference dicts of what was loaded, by the same ids."""
+        """The reference dicts of the loaded repositories, by the same ids."""
         return self._info
 
     def __getitem__(self, repo_id: str) -> str:
@@ -83,7 +83,7 @@ class CurrentHub:
 
     @property
     def loaded(self) -> LoadedSnapshots:
-        """What `load=` of the decorator has loaded: paths by repository id."""
+        """The paths that `load=` of the decorator has loaded, by repository id."""
         return self._loaded
 
     def snapshot_download(self, repo_id: str | None = None, **options: Any) -> dict[str, Any]:
@@ -128,7 +128,7 @@ class CurrentHub:
                 self._scratch.remove(into)
 
     def load_all(self, wanted: Sequence[HubRequest]) -> None:
-        """Load what `load=` of the decorator asks for."""
+        """Load the repositories of the decorator's `load=`."""
         with translated_errors(HuggingfaceHubException):
             for asked in wanted:
                 into = self._scratch.new() if asked.path is None else asked.path
@@ -142,8 +142,8 @@ class CurrentHub:
 
     def _get(self, asked: HubRequest) -> Snapshot:
         began, clock = time.time(), time.monotonic()
-        upstream = Upstream(asked.transfer, self._say)
-        snapshot, is_new = self._snapshots.get(asked.wanted, upstream, force=asked.force)
+        client = HubClient(asked.transfer, self._say)
+        snapshot, is_new = self._snapshots.get(asked.wanted, client, force=asked.force)
         if asked.wanted.commit is None:
             self._noticed(asked.wanted, snapshot.about.commit)
         if is_new:

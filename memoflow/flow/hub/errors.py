@@ -1,4 +1,4 @@
-"""Refusals: what goes wrong between huggingface_hub and the Hub, as errors of memoflow's.
+"""Errors of huggingface_hub and of the Hub, translated into errors of memoflow's.
 
 No message holds more of a request than the repository and the file: addresses and headers may
 carry secrets.
@@ -14,7 +14,7 @@ from memoflow.errors import (
     NotFoundError,
     UsageError,
 )
-from memoflow.flow.hub.retry import answer_behind, asked_wait_s, is_of_a_connection
+from memoflow.flow.hub.retry import is_connection_error, response_of, retry_after_s
 from memoflow.kinds.hub import Wanted
 from memoflow.kinds.hub_files import WrongFileError
 from memoflow.units import span
@@ -25,11 +25,11 @@ class OfflineError(BackendUnavailableError):
 
 
 class UnseenError(NotFoundError):
-    """There is no such repository, or this user may not know of it: the Hub does not say which."""
+    """The repository does not exist, or is hidden from this user: the Hub answers both alike."""
 
 
 def translate_error(error: Exception, wanted: Wanted, path: str | None) -> MemoflowError:
-    """Return an error of memoflow's that says what an error of huggingface_hub's means."""
+    """Return the error of memoflow's for an error of huggingface_hub's, with the remedy."""
     from huggingface_hub import errors
 
     what = wanted.repo if path is None else f"{path} of {wanted.repo}"
@@ -51,14 +51,14 @@ def translate_error(error: Exception, wanted: Wanted, path: str | None) -> Memof
             f"there is no {wanted.repo} on the Hub, or not for you; if it is private, "
             f"{login(wanted)}"
         )
-    if isinstance(error, errors.EntryNotFoundError) and answer_behind(error) is not None:
+    if isinstance(error, errors.EntryNotFoundError) and response_of(error) is not None:
         return NotFoundError(f"the Hub lists {what}, and does not have it")
     if isinstance(error, errors.OfflineModeIsEnabled):
         return OfflineError(f"{what} is not to be had: HF_HUB_OFFLINE forbids to ask the Hub")
-    answer = answer_behind(error)
+    answer = response_of(error)
     if answer is not None and answer.status_code in (401, 403):
         return BackendDeniedError(f"the Hub refuses {what} ({answer.status_code}); {login(wanted)}")
-    if answer is not None and (wait_s := asked_wait_s(answer)):
+    if answer is not None and (wait_s := retry_after_s(answer)):
         return BackendUnavailableError(
             f"the Hub does not give {what}: it answered {answer.status_code} and asks to be left "
             f"alone for {span(wait_s)}"
@@ -67,7 +67,7 @@ def translate_error(error: Exception, wanted: Wanted, path: str | None) -> Memof
         return BackendUnavailableError(
             f"the Hub does not give {what}: it answered {answer.status_code} time and again"
         )
-    if is_of_a_connection(error):
+    if is_connection_error(error):
         return OfflineError(f"the Hub cannot be reached for {what} ({type(error).__name__})")
     if isinstance(error, OSError):
         if error.errno is None and "onsistency check" in str(error):
@@ -83,7 +83,7 @@ def translate_error(error: Exception, wanted: Wanted, path: str | None) -> Memof
 
 
 def login(wanted: Wanted) -> str:
-    """Return what to do about a login."""
+    """Return the advice on tokens for a repository that refuses access."""
     from huggingface_hub import get_token
 
     if get_token() is None:

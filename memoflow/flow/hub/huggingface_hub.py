@@ -16,7 +16,7 @@ from metaflow.metaflow_current import current
 from memoflow.errors import UsageError
 from memoflow.flow import artifact_store
 from memoflow.flow.failures import HuggingfaceHubException, translated_errors
-from memoflow.flow.hub.secret import has_secret, hidden
+from memoflow.flow.hub.secret import has_secret, hide
 from memoflow.flow.task import dependencies, launch_info
 from memoflow.flow.task.process import arguments_of_step, tell
 
@@ -70,7 +70,7 @@ class HuggingfaceHubDecorator(StepDecorator):
                 "log in with `hf auth login`"
             )
         # Now, since Metaflow keeps the arguments of decorators with each run.
-        self.attributes["load"] = hidden(self.attributes["load"])
+        self.attributes["load"] = hide(self.attributes["load"])
 
     def step_init(
         self,
@@ -140,7 +140,7 @@ class HuggingfaceHubDecorator(StepDecorator):
 
         `origin` is the run that it resumes.
         """
-        from memoflow.flow.hub.client import Transfer, Upstream
+        from memoflow.flow.hub.client import HubClient, Transfer
         from memoflow.flow.hub.request import parse
         from memoflow.flow.hub.resolving import Resolver, Run
 
@@ -159,7 +159,7 @@ class HuggingfaceHubDecorator(StepDecorator):
             say=self._say,
         )
         return resolver.commit_of(
-            wanted, Upstream(transfers[0] if transfers else Transfer(), self._say)
+            wanted, HubClient(transfers[0] if transfers else Transfer(), self._say)
         )
 
     def task_pre_step(

@@ -1,4 +1,4 @@
-"""Unsigned: what libraries log while they download, without what makes an address a key.
+"""Redaction of signed addresses in the logs of the libraries that download.
 
 Whoever has the signed address of a file has the file, and the log of a task is kept.
 """
@@ -18,7 +18,7 @@ _LIBRARIES = (
 _QUERY = re.compile(r"\?[^\s'\"]*=[^\s'\"]*")
 
 
-class _Unsigned(logging.Filter):
+class _Redaction(logging.Filter):
     def filter(self, record: logging.LogRecord) -> bool:
         text = record.getMessage()
         if "?" in text:
@@ -26,13 +26,13 @@ class _Unsigned(logging.Filter):
         return True
 
 
-_filter = _Unsigned()
+_filter = _Redaction()
 _lock = threading.Lock()
 _inside = 0
 
 
 @contextlib.contextmanager
-def unsigned() -> Iterator[None]:
+def redacted_logs() -> Iterator[None]:
     """Keep signatures out of what is logged while any thread is in such a block."""
     from huggingface_hub import file_download  # noqa: F401  So that its loggers are there.
 

@@ -1,4 +1,4 @@
-"""Meter: how far a download is: a bar on a terminal, a line a minute in the log of a task."""
+"""Progress of a download: a bar on a terminal, a line a minute in the log of a task."""
 
 from __future__ import annotations
 
@@ -17,8 +17,8 @@ _EVERY = timedelta(minutes=1)
 _LOOK_S = 1.0
 
 
-class InVainError(Exception):
-    """Nobody wants what is being downloaded any more."""
+class CancelledError(Exception):
+    """The download was cancelled by the failure of another one."""
 
 
 class Meter:
@@ -43,14 +43,14 @@ class Meter:
         self.stopped = threading.Event()
 
     def add(self, size_bytes: int) -> None:
-        """Note that bytes have come, or less than none if they must come again."""
+        """Count downloaded bytes; a negative number takes back bytes that are fetched again."""
         with self._lock:
             self._came_bytes += size_bytes
             self._came = self._clock()
         self.look()
 
     def look(self) -> None:
-        """Say how far it is, if that is due."""
+        """Print the progress if a line is due."""
         with self._lock:
             now = self._clock()
             every = _EVERY if self._has_said else _FIRST
@@ -64,7 +64,7 @@ class Meter:
             self._say(f"Downloading {self._what}: {readable(came)} of {readable(total)}{still}")
 
     def bar_class(self, base: Any = None) -> Any:
-        """Return a class of bars that this one follows: huggingface_hub's own, or the caller's."""
+        """Return a subclass of huggingface_hub's bar or the caller's, reporting to this meter."""
         from huggingface_hub.utils import tqdm
 
         meter = self
@@ -72,7 +72,7 @@ class Meter:
         class Bar(base or tqdm):  # type: ignore[misc]
             def update(self, n: float | None = 1) -> bool | None:
                 if meter.stopped.is_set():
-                    raise InVainError
+                    raise CancelledError
                 meter.add(int(n or 0))
                 shown: bool | None = super().update(n)
                 return shown
@@ -81,8 +81,8 @@ class Meter:
 
 
 @contextlib.contextmanager
-def watched(look: Callable[[], None]) -> Iterator[None]:
-    """Look again and again while the block runs, also when nothing happens in it."""
+def polling(look: Callable[[], None]) -> Iterator[None]:
+    """Call a function every second while the block runs."""
     done = threading.Event()
 
     def watch() -> None:
@@ -96,10 +96,10 @@ def watched(look: Callable[[], None]) -> Iterator[None]:
         done.set()
 
 
-def waiting(
+def waiting_reporter(
     what: str, say: Callable[[str], None], *, clock: Callable[[], float] = time.monotonic
 ) -> Callable[[], None]:
-    """Return what says, after some seconds and then each minute, that it is waited for `what`."""
+    """Return a function that reports the wait for `what` after 10 seconds, then each minute."""
     began = said = clock()
     is_first = True
 

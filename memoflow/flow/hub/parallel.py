@@ -1,4 +1,4 @@
-"""Together: several things at a time, of which the first failure ends all at once."""
+"""Parallel jobs in daemon threads; the first failure stops all of them."""
 
 from __future__ import annotations
 
@@ -10,11 +10,13 @@ from typing import TypeVar
 T = TypeVar("T")
 
 
-def together(jobs: Sequence[Callable[[], T]], *, at_most: int, stopped: threading.Event) -> list[T]:
-    """Return what the jobs return, in their order, done by so many threads.
+def run_parallel(
+    jobs: Sequence[Callable[[], T]], *, at_most: int, stopped: threading.Event
+) -> list[T]:
+    """Run jobs in at most this many threads and return their results in order.
 
-    The first error is raised as it comes, and so is a signal: `stopped` is set then, for jobs in
-    the middle to see. They are not waited for, neither here nor when Python ends.
+    The first error, or a signal, is raised at once and sets `stopped`, which running jobs poll.
+    They are not waited for, neither here nor when Python ends.
     """
     ahead: SimpleQueue[int] = SimpleQueue()
     done: SimpleQueue[tuple[int, T | BaseException, bool]] = SimpleQueue()

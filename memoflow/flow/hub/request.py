@@ -1,4 +1,4 @@
-"""Asked: what a call or `load=` asks of the Hub, in terms of `snapshot_download`."""
+"""Requests for snapshots, from the arguments of `snapshot_download` and of `load=`."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from typing import Any
 from memoflow.dataclass import dataclass
 from memoflow.errors import UsageError
 from memoflow.flow.hub.client import Transfer
-from memoflow.flow.hub.secret import hidden, revealed
+from memoflow.flow.hub.secret import hide, reveal
 from memoflow.kinds.hub import Wanted
 
 _WANTED = ("repo_type", "revision", "allow_patterns", "ignore_patterns")
@@ -41,17 +41,17 @@ class HubRequest:
         *,
         path: str | os.PathLike[str] | None = None,
     ) -> HubRequest:
-        """Return what arguments of `snapshot_download` ask for; UsageError if they cannot."""
+        """Return the request for these arguments of `snapshot_download`; UsageError if unknown."""
         rest = dict(options)
         wanted = Wanted.of(
             repo_id,
-            endpoint=revealed(rest.get("endpoint")),
+            endpoint=reveal(rest.get("endpoint")),
             **{name: rest.pop(name, None) for name in _WANTED},
         )
         local_dir, force = rest.pop("local_dir", None), bool(rest.pop("force_download", False))
         if local_dir is not None and path is not None:
             raise UsageError(f"{wanted.repo}: give it either a path or a local_dir")
-        given = {name: revealed(rest.pop(name)) for name in _TRANSFER if name in rest}
+        given = {name: reveal(rest.pop(name)) for name in _TRANSFER if name in rest}
         given = {name: value for name, value in given.items() if value is not None}
         unknown = sorted(rest.keys() - set(_IDLE))
         if unknown:
@@ -90,7 +90,7 @@ def _check(wanted: Wanted, given: Mapping[str, Any]) -> None:
 
 
 def parse(load: Any) -> list[HubRequest]:
-    """Return what `load=` asks for, in any of its shapes; UsageError for any other."""
+    """Return the requests of a `load=`, in any of its shapes; UsageError for any other value."""
     if load is None:
         return []
     found = []
@@ -100,7 +100,7 @@ def parse(load: Any) -> list[HubRequest]:
             what = {"repo_id": what}
         if not isinstance(what, Mapping) or not isinstance(path, (str, os.PathLike, type(None))):
             raise UsageError(
-                f"@huggingface_hub(load={hidden(load)!r}): it takes a list of 'repo', "
+                f"@huggingface_hub(load={hide(load)!r}): it takes a list of 'repo', "
                 "('repo', path), {'repo_id': 'repo', ...} or ({'repo_id': 'repo', ...}, path)"
             )
         options = dict(what)
@@ -109,7 +109,7 @@ def parse(load: Any) -> list[HubRequest]:
 
 
 def deciding(load: Any) -> list[Any]:
-    """Return what of `load=` decides the result of a step, as plain data."""
+    """Return the parts of `load=` that decide the result of a step, as plain data."""
     return [
         [
             *(asked.wanted.repo_type, asked.wanted.repo_id, asked.wanted.revision),

@@ -1,4 +1,4 @@
-"""Resolving: the commit that a run goes by for a branch or tag."""
+"""Resolution of branches and tags: one commit for the whole run."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from typing import Any
 from memoflow import units
 from memoflow.dataclass import dataclass
 from memoflow.errors import BackendDeniedError, BackendUnavailableError
-from memoflow.flow.hub.client import Upstream
+from memoflow.flow.hub.client import HubClient
 from memoflow.flow.hub.errors import UnseenError
 from memoflow.kinds import hub
 from memoflow.kinds.hub import Resolved, Wanted
@@ -24,7 +24,7 @@ _REVALIDATE = ("run", "never", "always")
 
 @dataclass(frozen=True)
 class Revalidate:
-    """When to ask the Hub again what a branch or tag stands for.
+    """The option `revalidate`: when to ask the Hub again for the commit of a branch or tag.
 
     `after` None means never. `each_time` asks at each load, so that tasks of one run may see
     different commits.
@@ -35,7 +35,7 @@ class Revalidate:
 
     @classmethod
     def parse(cls, value: Any) -> Revalidate:
-        """Return what an option says; UsageError if it says nothing."""
+        """Return the parsed option; UsageError for a value that is none of its spellings."""
         if value in _REVALIDATE:
             return cls(None if value == "never" else timedelta(0), each_time=value == "always")
         return cls(units.duration('revalidate, if not "run", "never" or "always",', value))
@@ -43,7 +43,7 @@ class Revalidate:
 
 @dataclass(frozen=True)
 class Run:
-    """The run that sees one commit of each revision; `origin` is the one that it resumes."""
+    """A run, which uses one commit of each revision; `origin` is the run that it resumes."""
 
     flow: str
     id: str
@@ -51,7 +51,7 @@ class Run:
 
 
 class Resolver:
-    """Finds the commits that a run goes by, in one `cache_scope`."""
+    """Resolves revisions to commits for one run, in one `cache_scope`."""
 
     def __init__(
         self,
@@ -69,40 +69,40 @@ class Resolver:
         self._say = say
 
     def commit_of(
-        self, wanted: Wanted, upstream: Upstream, has: Callable[[str], bool] | None = None
+        self, wanted: Wanted, client: HubClient, has: Callable[[str], bool] | None = None
     ) -> str:
-        """Return the commit that the run goes by for a revision, asking the Hub if it must.
+        """Return the commit of a revision in this run, asking the Hub if the run has none yet.
 
-        Where the Hub does not answer, the revision is what it last was for which the caller `has`
-        the snapshot; if there is none, that is an error. None for `has` is one who needs no
-        snapshot, and whose guess binds nobody.
+        Where the Hub does not answer, it is the latest known commit for which `has` finds the
+        snapshot; without one the error is raised. `has=None` is for callers that need no snapshot:
+        then the commit is not recorded for the run.
         """
         if wanted.commit is not None:
             return wanted.commit
-        known = self._known(wanted, upstream)
+        known = self._known(wanted, client)
         if known is None:
-            good = self._still_good(hub.stood(self._store, wanted, upstream.host))
+            good = self._still_good(hub.stood(self._store, wanted, client.host))
             if good is not None and (has is None or has(good.commit)):
-                return self._written(wanted, upstream, good)
-            with upstream.one_at_a_time(wanted):
-                known = self._known(wanted, upstream)
+                return self._written(wanted, client, good)
+            with client.one_at_a_time(wanted):
+                known = self._known(wanted, client)
                 if known is None:
-                    return self._asked(wanted, upstream, has)
+                    return self._asked(wanted, client, has)
         return known.commit
 
-    def _known(self, wanted: Wanted, upstream: Upstream) -> Resolved | None:
+    def _known(self, wanted: Wanted, client: HubClient) -> Resolved | None:
         if self._revalidate.each_time:
             return None
-        run, host = self._run, upstream.host
+        run, host = self._run, client.host
         known = hub.resolved(self._store, hub.revision_key(wanted, host, run.flow, run.id))
         if known is not None:
             return known
         if run.origin is not None:
             known = hub.resolved(self._store, hub.revision_key(wanted, host, run.flow, run.origin))
         if known is None and self._revalidate.after is None:
-            known = hub.resolved(self._store, self._first(wanted, upstream))
+            known = hub.resolved(self._store, self._first(wanted, client))
         if known is not None:
-            self._written(wanted, upstream, known)
+            self._written(wanted, client, known)
         return known
 
     def _still_good(self, stood: list[Resolved]) -> Resolved | None:
@@ -111,8 +111,8 @@ class Resolver:
             return None
         return stood[0] if 0 <= time.time() - stood[0].asked < after.total_seconds() else None
 
-    def _asked(self, wanted: Wanted, upstream: Upstream, has: Callable[[str], bool] | None) -> str:
-        stood = hub.stood(self._store, wanted, upstream.host)
+    def _asked(self, wanted: Wanted, client: HubClient, has: Callable[[str], bool] | None) -> str:
+        stood = hub.stood(self._store, wanted, client.host)
 
         @cache
         def stand_in() -> Resolved | None:
@@ -123,7 +123,7 @@ class Resolver:
         try:
             # What is good still must be there to be downloaded.
             asked_for = wanted if good is None else replace(wanted, revision=good.commit)
-            info = upstream.info(asked_for, in_a_hurry=lambda: stand_in() is not None)
+            info = client.info(asked_for, has_fallback=lambda: stand_in() is not None)
         except (BackendUnavailableError, BackendDeniedError, UnseenError) as error:
             found = stand_in()
             is_answer = not isinstance(error, BackendUnavailableError)
@@ -133,21 +133,21 @@ class Resolver:
             self._say(
                 f"{error}; taking {wanted.name} as it was when last asked for: {found.commit}"
             )
-            return found.commit if has is None else self._written(wanted, upstream, found)
+            return found.commit if has is None else self._written(wanted, client, found)
         found = good or Resolved(info.commit, now)
         if good is None:
-            hub.note_stood(self._store, wanted, upstream.host, found)
+            hub.note_stood(self._store, wanted, client.host, found)
             if self._revalidate.after is None:
-                first = self._first(wanted, upstream)
+                first = self._first(wanted, client)
                 found = hub.record_resolved(self._store, first, found, for_ever=True)
-        return self._written(wanted, upstream, found)
+        return self._written(wanted, client, found)
 
-    def _written(self, wanted: Wanted, upstream: Upstream, found: Resolved) -> str:
-        """Write down what the run goes by, and return that: another task may have been first."""
+    def _written(self, wanted: Wanted, client: HubClient, found: Resolved) -> str:
+        """Record the commit for the run and return the recorded one, if another task was first."""
         if self._revalidate.each_time:
             return found.commit
-        key = hub.revision_key(wanted, upstream.host, self._run.flow, self._run.id)
+        key = hub.revision_key(wanted, client.host, self._run.flow, self._run.id)
         return hub.record_resolved(self._store, key, found).commit
 
-    def _first(self, wanted: Wanted, upstream: Upstream) -> Key:
-        return hub.first_key(wanted, upstream.host, self._run.flow, self._cache_scope)
+    def _first(self, wanted: Wanted, client: HubClient) -> Key:
+        return hub.first_key(wanted, client.host, self._run.flow, self._cache_scope)

@@ -1,4 +1,4 @@
-"""Resuming: a large file goes on where it stopped, though the process that began it died.
+"""Resumable downloads of large files, also after the process that began one was killed.
 
 `hf_hub_download` takes up what broke off within one call, and begins anew after a connection that
 was reset or a process that was killed. So the bytes of a large file are brought in before it is
@@ -23,7 +23,7 @@ from memoflow.kinds.hub import Wanted
 from memoflow.kinds.hub_files import Announced, WrongFileError, prove
 
 
-def bring_in(
+def download_resumable(
     wanted: Wanted,
     commit: str,
     file: Announced,
@@ -35,7 +35,7 @@ def bring_in(
     bar: Any,
     force: bool = False,
 ) -> bool:
-    """Put a file where `hf_hub_download` finds it; False if that does as well by itself.
+    """Download a file into huggingface_hub's cache, resuming; False if that needs no help.
 
     Small files that are in git have nothing to go on from. What breaks off raises what
     huggingface_hub does, and a later call goes on; WrongFileError if what came is not what was
@@ -88,7 +88,7 @@ def bring_in(
                 },
                 expected_size=file.size_bytes,
                 displayed_filename=file.path,
-                **taking(http_get, tqdm_class=bar),
+                **supported_options(http_get, tqdm_class=bar),
             )
         try:
             prove(file, part)
@@ -114,7 +114,7 @@ def _point(pointer: Path, blob: Path) -> None:
         os.symlink(os.path.relpath(blob, pointer.parent), pointer)
 
 
-def taking(function: Any, **options: Any) -> dict[str, Any]:
-    """Return those of the options that this version of a function of huggingface_hub's takes."""
+def supported_options(function: Any, **options: Any) -> dict[str, Any]:
+    """Return the options that this version of a function of huggingface_hub accepts."""
     known = inspect.signature(function).parameters
     return {name: value for name, value in options.items() if name in known}

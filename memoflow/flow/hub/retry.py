@@ -1,4 +1,4 @@
-"""Patience: trying again what passes, for as long as the Hub asks for, but not for ever."""
+"""Retries of requests to the Hub, as often and as late as its answers ask for, up to a bound."""
 
 from __future__ import annotations
 
@@ -25,18 +25,19 @@ _HTTP_LIBRARIES = ("hf_xet", "httpx", "httpx2", "requests", "urllib3")
 _NOTHING_LEFT = re.compile(r"\br\s*=\s*0\s*;\s*t\s*=\s*(?P<seconds>\d+)")
 
 
-def patiently(
+def with_retries(
     act: Callable[[], T],
     what: str,
     say: Callable[[str], None],
     *,
-    in_a_hurry: Callable[[], bool] = lambda: False,
-    in_vain: Callable[[], bool] = lambda: False,
+    has_fallback: Callable[[], bool] = lambda: False,
+    is_cancelled: Callable[[], bool] = lambda: False,
 ) -> T:
-    """Try again after what passes, when the Hub asks for it or after longer each time.
+    """Call a function until it succeeds, waiting as the Hub asks or exponentially longer.
 
-    `in_a_hurry` tells, once something has failed, that there is another way, so that it is not
-    worth a long wait; `in_vain`, that nobody wants it any more.
+    Errors of connections and the statuses 408, 429 and 5xx are retried. `has_fallback` is asked
+    after a failure: with another way to go on, only short waits are worth it. With `is_cancelled`
+    the result is no longer wanted, and the error is raised at once.
     """
     import tenacity
 
@@ -44,14 +45,14 @@ def patiently(
 
     def passes(error: BaseException) -> bool:
         nonlocal unreached
-        answer = answer_behind(error)
-        if in_vain() or (answer is None and not is_of_a_connection(error)):
+        answer = response_of(error)
+        if is_cancelled() or (answer is None and not is_connection_error(error)):
             return False
         if answer is not None:
             if answer.status_code not in _PASSING and answer.status_code < 500:
                 return False
-            longest = _LONGEST_IN_A_HURRY if in_a_hurry() else _LONGEST
-            if (asked_wait_s(answer) or 0) > longest.total_seconds():
+            longest = _LONGEST_IN_A_HURRY if has_fallback() else _LONGEST
+            if (retry_after_s(answer) or 0) > longest.total_seconds():
                 return False
         if getattr(error, "response", None) is None:
             # Nobody is there, or huggingface_hub has tried for a while before it gave up.
@@ -61,17 +62,17 @@ def patiently(
     longer_each_time = tenacity.wait_exponential(multiplier=0.5) + tenacity.wait_random(0, 0.5)
 
     def wait(state: tenacity.RetryCallState) -> float:
-        asked = asked_wait_s(answer_behind(_failure(state)))
+        asked = retry_after_s(response_of(_failure(state)))
         return longer_each_time(state) if asked is None else asked
 
     def stop(state: tenacity.RetryCallState) -> bool:
         if state.idle_for > _LONGEST.total_seconds():
             return True
-        return state.attempt_number >= (_TRIES_IN_A_HURRY if in_a_hurry() else _TRIES)
+        return state.attempt_number >= (_TRIES_IN_A_HURRY if has_fallback() else _TRIES)
 
     def tell(state: tenacity.RetryCallState) -> None:
         error = _failure(state)
-        answer = answer_behind(error)
+        answer = response_of(error)
         why = type(error).__name__ if answer is None else f"the Hub answered {answer.status_code}"
         say(f"{what}: {why}; trying again in {span(state.upcoming_sleep)}")
 
@@ -85,8 +86,8 @@ def patiently(
     return retrying(act)
 
 
-def asked_wait_s(answer: Any) -> float | None:
-    """Return for how long a response asks to be left alone; None if it does not say."""
+def retry_after_s(answer: Any) -> float | None:
+    """Return the wait in seconds that a response asks for; None if it asks for none."""
     if answer is None:
         return None
     after = answer.headers.get("Retry-After", "").strip()
@@ -100,20 +101,20 @@ def asked_wait_s(answer: Any) -> float | None:
     return None if match is None or answer.status_code != 429 else float(match["seconds"]) + 1
 
 
-def answer_behind(error: BaseException) -> Any:
-    """Return the response behind an error; huggingface_hub wraps some errors in others."""
+def response_of(error: BaseException) -> Any:
+    """Return the HTTP response of an error or of its causes; None if there was none."""
     response = getattr(error, "response", None)
     if response is None and error.__cause__ is not None:
-        return answer_behind(error.__cause__)
+        return response_of(error.__cause__)
     return response
 
 
-def is_of_a_connection(error: BaseException) -> bool:
-    """Tell whether an error is of what carries requests, not of what an answer says."""
+def is_connection_error(error: BaseException) -> bool:
+    """Tell whether an error comes from the connection rather than from an answer."""
     module = type(error).__module__.partition(".")[0]
     if module in _HTTP_LIBRARIES or type(error).__name__ == "XetDownloadError":
         return True
-    return error.__cause__ is not None and is_of_a_connection(error.__cause__)
+    return error.__cause__ is not None and is_connection_error(error.__cause__)
 
 
 def _failure(state: Any) -> BaseException:

@@ -25,7 +25,7 @@ _listeners: list[Callable[[str], None]] = []
 
 
 def listen(tell: Callable[[str], None]) -> None:
-    """Have the name of each read told to `tell`, in place of who listened before."""
+    """Call `tell` with the name of each read from now on, in place of the former listener."""
     _listeners[:] = [tell]
 
 
@@ -34,7 +34,7 @@ def name_of(wanted: Wanted) -> str:
 
 
 def parse(name: str) -> Wanted | None:
-    """Return what a read is of; None if that is no revision."""
+    """Return the repository and revision of a read by its name; None for any other read."""
     match = re.fullmatch(_NAME, name)
     if match is None:
         return None
@@ -44,7 +44,7 @@ def parse(name: str) -> Wanted | None:
 
 
 def note(wanted: Wanted, commit: str) -> None:
-    """Note which commit the step that runs in this process was given."""
+    """Note the commit that the running step has used."""
     name = name_of(wanted)
     if _seen.setdefault(name, commit) != commit:
         _moved.add(name)
@@ -53,9 +53,9 @@ def note(wanted: Wanted, commit: str) -> None:
 
 
 def seen(name: str) -> str | None:
-    """Return which commit the step was given, None if it was given none.
+    """Return the commit that the running step has used; None if it has used none.
 
-    UsageError if it was given one and then another.
+    UsageError if it has used two different ones.
     """
     if name in _moved:
         raise UsageError(f"{name} was one commit, and then another, while the step ran")

@@ -25,15 +25,15 @@ def has_secret(value: Any) -> bool:
     return isinstance(value, (list, tuple)) and any(map(has_secret, value))
 
 
-def hidden(value: Any) -> Any:
+def hide(value: Any) -> Any:
     """Return arguments, in lists and dicts of any shape, with their secrets hidden."""
     if isinstance(value, Mapping):
         return {
-            name: Secret(each) if _is_secret(name, each) else hidden(each)
+            name: Secret(each) if _is_secret(name, each) else hide(each)
             for name, each in value.items()
         }
     if isinstance(value, (list, tuple)):
-        return (list if isinstance(value, list) else tuple)(map(hidden, value))
+        return (list if isinstance(value, list) else tuple)(map(hide, value))
     return value
 
 
@@ -43,5 +43,5 @@ def _is_secret(name: Any, value: Any) -> bool:
     return name in _NAMES and not isinstance(value, (bool, Secret, type(None)))
 
 
-def revealed(value: Any) -> Any:
+def reveal(value: Any) -> Any:
     return value.value if isinstance(value, Secret) else value

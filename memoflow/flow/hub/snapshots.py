@@ -1,4 +1,4 @@
-"""Snapshots: repositories of the Hub as the store has them, downloaded where it has them not."""
+"""Snapshots of repositories in the store, downloaded where they are missing."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from pathlib import Path
 
 from memoflow import units
 from memoflow.errors import IntegrityError, NotFoundError
-from memoflow.flow.hub.client import Upstream
+from memoflow.flow.hub.client import HubClient
 from memoflow.flow.hub.errors import OfflineError
 from memoflow.flow.hub.resolving import Resolver, Revalidate, Run
 from memoflow.kinds import hub, hub_files
@@ -40,13 +40,13 @@ class Snapshots:
         self._say = say
 
     def get(
-        self, wanted: Wanted, upstream: Upstream, *, force: bool = False
+        self, wanted: Wanted, client: HubClient, *, force: bool = False
     ) -> tuple[Snapshot, bool]:
         """Return a snapshot, and whether it had to be saved first; `force` downloads it anew."""
         commit = None
         try:
             commit = self._resolver.commit_of(
-                wanted, upstream, has=lambda commit: self._is_at_hand(wanted, commit)
+                wanted, client, has=lambda commit: self._is_at_hand(wanted, commit)
             )
             found = None if force else self._find(wanted, commit)
             if found is not None:
@@ -54,14 +54,14 @@ class Snapshots:
             taken = None if force else self._take_public(wanted, commit)
             if taken is not None:
                 return taken, True
-            with upstream.one_at_a_time(wanted):
+            with client.one_at_a_time(wanted):
                 found = None if force else self._find(wanted, commit)
                 if found is not None:
                     return found, False
                 taken = None if force else self._take_public(wanted, commit)
                 if taken is not None:
                     return taken, True
-                return self._download(wanted, upstream, commit, force=force), True
+                return self._download(wanted, client, commit, force=force), True
         except OfflineError as error:
             raise NotFoundError(f"{error}, and {self._what_is_there(wanted, commit)}") from None
 
@@ -82,7 +82,7 @@ class Snapshots:
         return hub_files.recall_public(self.store, wanted, commit) is not None
 
     def _take_public(self, wanted: Wanted, commit: str) -> Snapshot | None:
-        """Return what another scope has and anybody may have, as one of this scope.
+        """Return a public snapshot of another scope, saved again under this one; None without one.
 
         Each item of a foreach may have a scope of its own.
         """
@@ -92,17 +92,15 @@ class Snapshots:
         key = self._key(wanted, commit, restricted=False)
         return hub.save(self.store, key, {}, self._about(wanted, commit), kept=public)
 
-    def _download(
-        self, wanted: Wanted, upstream: Upstream, commit: str, *, force: bool
-    ) -> Snapshot:
+    def _download(self, wanted: Wanted, client: HubClient, commit: str, *, force: bool) -> Snapshot:
         # Now, since what was public when the branch was looked up may be private by now.
-        restricted = upstream.info(replace(wanted, revision=commit)).restricted
+        restricted = client.info(replace(wanted, revision=commit)).restricted
         key = self._key(wanted, commit, restricted=restricted)
-        listed = upstream.files(wanted, commit)
+        listed = client.files(wanted, commit)
         hub_files.check_paths(wanted.repo, listed)
         if restricted and listed:
             # Before anything is taken from where another user may have put it.
-            upstream.check_access(wanted, commit, listed[0])
+            client.check_access(wanted, commit, listed[0])
         if force:
             hub_files.set_damaged_aside(self.store, key, listed)
         kept = {} if force else hub_files.recall(self.store, listed)
@@ -118,7 +116,7 @@ class Snapshots:
                 f"Downloading {wanted.repo} at {commit}: {size} in {len(missing)} of "
                 f"{len(listed)} files"
             )
-            contents |= upstream.fetch(wanted, commit, missing, force=force)
+            contents |= client.fetch(wanted, commit, missing, force=force)
         about = self._about(wanted, commit)
         snapshot = hub.save(self.store, key, contents, about, kept=kept.values())
         hub_files.remember(self.store, snapshot, listed)
@@ -142,7 +140,7 @@ class Snapshots:
         )
 
     def _named(self, files: Sequence[Announced]) -> dict[str, Path]:
-        """Return the blobs that have the name of one of the files, proven."""
+        """Return the stored blobs named by the digests of these files, verified."""
         found = hub_files.named(self.store, files)
         return {
             file.path: found[file.path]

@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from memoflow.errors import IntegrityError, MemoflowError, UsageError
-from memoflow.flow.hub.log_redaction import unsigned
+from memoflow.flow.hub.log_redaction import redacted_logs
 from tests.flow.hub.world import FILES, SECRET
 
 
@@ -137,7 +137,7 @@ def test_no_log_shows_the_signature_of_an_address(world, hub, kind, caplog, monk
 def test_an_address_is_logged_without_what_makes_it_a_key(caplog, monkeypatch):
     monkeypatch.setattr(logging.getLogger("huggingface_hub"), "propagate", True)
     logger = logging.getLogger("huggingface_hub.file_download")
-    with unsigned():
+    with redacted_logs():
         logger.warning(
             "no answer from %s (%s)", "https://cdn.example/lfs/0?Signature=x&a=b", "why?"
         )

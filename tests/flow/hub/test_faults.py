@@ -11,8 +11,8 @@ from types import SimpleNamespace
 import pytest
 
 from memoflow.errors import IntegrityError, MemoflowError
-from memoflow.flow.hub.parallel import together
-from memoflow.flow.hub.retry import asked_wait_s
+from memoflow.flow.hub.parallel import run_parallel
+from memoflow.flow.hub.retry import retry_after_s
 from tests.flow.hub.world import FILES, REPO
 
 
@@ -145,7 +145,7 @@ NOON = "Sat, 21 Nov 2026 12:00:00 GMT"
     ],
 )
 def test_a_wait_that_is_asked_for_is_understood_in_any_form(headers, told):
-    assert asked_wait_s(SimpleNamespace(status_code=429, headers=headers)) == told
+    assert retry_after_s(SimpleNamespace(status_code=429, headers=headers)) == told
 
 
 @pytest.mark.parametrize("what", ["info", "tree"])
@@ -192,7 +192,7 @@ def test_a_signal_ends_a_download_though_others_are_in_the_middle():
     go, stopped = threading.Event(), threading.Event()
     jobs = [lambda: os.kill(os.getpid(), signal.SIGINT), lambda: go.wait(20)]
     with pytest.raises(KeyboardInterrupt):
-        together(jobs, at_most=2, stopped=stopped)
+        run_parallel(jobs, at_most=2, stopped=stopped)
     assert stopped.is_set()
     assert not go.is_set()
     go.set()
@@ -200,7 +200,7 @@ def test_a_signal_ends_a_download_though_others_are_in_the_middle():
 
 def test_what_is_done_together_is_returned_in_order():
     jobs = [lambda number=number: number for number in range(20)]
-    assert together(jobs, at_most=3, stopped=threading.Event()) == list(range(20))
+    assert run_parallel(jobs, at_most=3, stopped=threading.Event()) == list(range(20))
 
 
 def test_a_renamed_repository_is_found_by_its_old_name(world, hub):

@@ -8,7 +8,7 @@ import threading
 
 import pytest
 
-from memoflow.flow.hub.meter import Meter, waiting, watched
+from memoflow.flow.hub.meter import Meter, polling, waiting_reporter
 
 
 class Screen(io.StringIO):
@@ -73,12 +73,12 @@ def test_a_download_that_stalls_is_told_of(meter, clock, said):
 
 def test_it_is_looked_at_while_nothing_happens():
     looked = threading.Event()
-    with watched(looked.set):
+    with polling(looked.set):
         assert looked.wait(20)
 
 
 def test_who_waits_for_another_task_is_told_of_it(clock, said):
-    look = waiting("another task", said.append, clock=clock)
+    look = waiting_reporter("another task", said.append, clock=clock)
     for _ in range(75):
         clock.pass_(1)
         look()

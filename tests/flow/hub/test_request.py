@@ -12,7 +12,7 @@ from memoflow.errors import UsageError
 from memoflow.flow.hub import revisions
 from memoflow.flow.hub.current_hub import LoadedSnapshots
 from memoflow.flow.hub.request import HubRequest, parse
-from memoflow.flow.hub.secret import has_secret, hidden
+from memoflow.flow.hub.secret import has_secret, hide
 from memoflow.kinds.hub import Wanted
 
 SECRET = "hf_secret"
@@ -34,18 +34,18 @@ Pair = namedtuple("Pair", "repo path")
 )
 def test_a_secret_is_hidden_in_whatever_holds_it(load):
     assert has_secret(load)
-    assert SECRET not in repr(hidden(load))
-    assert len(parse(hidden(load))) == 1
+    assert SECRET not in repr(hide(load))
+    assert len(parse(hide(load))) == 1
 
 
 def test_a_secret_that_is_hidden_is_passed_on():
-    (asked,) = parse(hidden([MappingProxyType(WITH)]))
+    (asked,) = parse(hide([MappingProxyType(WITH)]))
     assert asked.transfer.token == SECRET
 
 
 def test_what_is_no_secret_is_left_as_it_is():
     load = [{"repo_id": "org/name", "token": True, "endpoint": "https://hub.example"}, ("a/b", "c")]
-    assert hidden(load) == load
+    assert hide(load) == load
     assert not has_secret(load)
 
 

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from memoflow.errors import MemoflowError
-from memoflow.flow.hub.resuming import taking
+from memoflow.flow.hub.resuming import supported_options
 from tests.flow.hub.world import FILES, LARGE, REPO, is_large
 
 
@@ -165,7 +165,7 @@ def test_bars_of_the_callers_own_are_followed_as_well(world, hub):
     from huggingface_hub import hf_hub_download
     from huggingface_hub.utils import tqdm
 
-    if not taking(hf_hub_download, tqdm_class=None):
+    if not supported_options(hf_hub_download, tqdm_class=None):
         pytest.skip("this huggingface_hub is too old for that")
 
     class Mine(tqdm):

@@ -10,7 +10,7 @@ import time
 from pathlib import Path
 from typing import Any
 
-from memoflow.flow.hub.client import Transfer, Upstream
+from memoflow.flow.hub.client import HubClient, Transfer
 from memoflow.flow.hub.resolving import Revalidate, Run
 from memoflow.flow.hub.snapshots import Snapshots
 from memoflow.kinds.hub import Scope, Snapshot, Wanted
@@ -67,8 +67,8 @@ class World:
             if name in options
         }
         wanted = Wanted.of(repo_id, **options)
-        upstream = Upstream(Transfer(**transfer), self.said.append)
-        return self.snapshots(**task).get(wanted, upstream, force=force)[0]
+        client = HubClient(Transfer(**transfer), self.said.append)
+        return self.snapshots(**task).get(wanted, client, force=force)[0]
 
     def on_another_machine(self) -> World:
         """Return the same store as a machine sees it that knows nothing of it yet."""
