@@ -453,7 +453,7 @@ class SweepingRefsFirst(OneBlob):
 class Careless(DeletionLog):
     """What a save that does not look again would believe."""
 
-    def settle(self, since: GcSnapshot, sizes: Mapping[str, int], **how: object) -> BlobFate:
+    def confirm(self, since: GcSnapshot, sizes: Mapping[str, int], **how: object) -> BlobFate:
         return BlobFate.THERE
 
 
