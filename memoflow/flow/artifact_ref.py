@@ -1,4 +1,4 @@
-"""Reference: the dict, key or object that names what was saved and passes between steps."""
+"""Artifact reference: the dict, key or object that passes between steps for a saved thing."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ _NO_NAMES = {int, float, bool, complex, bytes, type(None)}
 
 
 class Reference:
-    """A reference dict whose items are attributes; one that it does not have is None."""
+    """A reference dict with its items as attributes; a missing item is None."""
 
     def __init__(self, values: dict[str, Any]) -> None:
         self._values = dict(values)
@@ -53,7 +53,7 @@ def is_key(text: str) -> bool:
 
 
 def find_in(values: Any) -> tuple[set[str], bool]:
-    """Return the keys of what a value names, however deep, and whether all of it was looked at."""
+    """Return the keys referred to in a value, at any depth, and whether all of it was searched."""
     found: set[str] = set()
     ahead: list[Any] = [values]
     seen: set[int] = set()
@@ -79,7 +79,7 @@ def find_in(values: Any) -> tuple[set[str], bool]:
 
 
 def _within(value: Any) -> Iterator[Sequence[Any]]:
-    """Yield what a value is made of, as far as it can hold the name of a checkpoint or model."""
+    """Yield the parts of a value that can hold references."""
     if isinstance(value, dict):
         yield list(value)
         yield list(value.values())

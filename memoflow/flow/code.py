@@ -1,4 +1,4 @@
-"""Code: what determines a step's result, whatever its inputs: its functions and its decorators."""
+"""Code: the functions, decorators and environment that determine a step's result."""
 
 from __future__ import annotations
 

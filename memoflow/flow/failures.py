@@ -1,4 +1,4 @@
-"""Failures: errors of memoflow's, told as Metaflow tells its own."""
+"""Exceptions of Metaflow's kind for errors of memoflow's."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ class HuggingfaceHubException(MetaflowException):
 
 @contextlib.contextmanager
 def translated_errors(exception: type[MetaflowException]) -> Iterator[None]:
-    """Raise what goes wrong in the block as this, with the same message."""
+    """Raise errors of memoflow's in the block as this exception, with the same message."""
     try:
         yield
     except MemoflowError as error:

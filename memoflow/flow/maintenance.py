@@ -1,4 +1,4 @@
-"""Housekeeping: noting uses when a run ends, and tidying the store, at most once an hour."""
+"""Maintenance: noting uses when a run ends and collecting garbage once an hour at most."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 
 def collect(store: Store, say: Callable[[str], None], referring: Iterable[Store] = ()) -> None:
-    """Note uses; evict and sweep, at most once an hour however many runs end: `upkeep.tidy`.
+    """Note uses, then evict and sweep unless a run did within the hour.
 
     Nothing is removed while the budget that is set for the store cannot be understood: whoever set
     it wants something else. That is said once a process.
@@ -43,7 +43,7 @@ def collect(store: Store, say: Callable[[str], None], referring: Iterable[Store]
 
 @cache
 def _note_uses(store: Store) -> None:
-    """Note what this machine has used, once a process: each decorator tidies up after a run."""
+    """Note the entries that this machine has used, once a process."""
     store.note_uses()
 
 

@@ -1,4 +1,4 @@
-"""Outside: checkpoints and models from scripts, notebooks and subprocesses of tasks.
+"""Checkpoints and models in scripts, notebooks and subprocesses of tasks.
 
 Imported whenever Metaflow is, so nothing here imports the store until it is used; and then in a
 thread of its own, since the handler of a signal may come in the middle of that and want the same.

@@ -134,9 +134,9 @@ def test_a_text_that_sqlite_cannot_hold_is_not_remembered(index: Index) -> None:
 def test_of_many_who_renew_a_text_one_is_told_that_it_is_new(tmp_path: Path) -> None:
     path = tmp_path / "index.sqlite"
     with ThreadPoolExecutor(8) as pool:
-        told = list(pool.map(lambda _: Index(path).renew("hint", "said"), range(8)))
+        told = list(pool.map(lambda _: Index(path).set_if_changed("hint", "said"), range(8)))
     assert sorted(told) == [False] * 7 + [True]
-    assert Index(path).renew("hint", "otherwise")
+    assert Index(path).set_if_changed("hint", "otherwise")
 
 
 def test_threads_share_an_index(index: Index) -> None:

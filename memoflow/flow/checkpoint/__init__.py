@@ -1,1 +1,1 @@
-"""@checkpoint: the decorator, what a task does with checkpoints, and who saves and loads them."""
+"""@checkpoint: the decorator and the saves and loads of a task."""

@@ -50,7 +50,7 @@ _MOST_NOTED = 1000
 
 @dataclass(frozen=True)
 class CheckpointOptions:
-    """What `@checkpoint` was told about each save."""
+    """The options of `@checkpoint` that concern each save."""
 
     keep_last: int | None = None
     ttl: timedelta | None = None
@@ -59,7 +59,7 @@ class CheckpointOptions:
 
 @dataclass
 class Checkpointer:
-    """What one process does with the checkpoints of a task."""
+    """The checkpoints of one task identity, as one process saves and loads them."""
 
     where: ArtifactStore
     identity: Identity
@@ -73,7 +73,7 @@ class Checkpointer:
 
     @classmethod
     def from_environment(cls) -> Checkpointer | None:
-        """Return that of the task that started this process; None if none did."""
+        """Return the checkpointer of the task that started this process; None outside of tasks."""
         uid = os.environ.get(UID)
         if uid is None:
             return None
@@ -81,7 +81,7 @@ class Checkpointer:
 
     @classmethod
     def of_uid(cls, uid: str, told: str, where: ArtifactStore) -> Checkpointer:
-        """Return that of the task which set these environment variables."""
+        """Return the checkpointer described by these environment variables."""
         try:
             flow, run, step, task, identifier, scope, attempt = uid.split("/")
             fields = json.loads(told)
@@ -100,7 +100,7 @@ class Checkpointer:
         return cls(where, identity, options)
 
     def tell_subprocesses(self) -> None:
-        """Set the environment variables from which a subprocess makes its own."""
+        """Set the environment variables that `from_environment` reads in subprocesses."""
         one = self.identity
         fields = (one.task, one.identifier, one.scope, str(one.attempt))
         os.environ[UID] = "/".join(fields)
@@ -123,7 +123,7 @@ class Checkpointer:
 
     @apart
     def key(self, number: int | None = None) -> str:
-        """Return the key of a save by its number, by default that of the next one."""
+        """Return the key of the save with this number, by default of the next save."""
         if number is None:
             store = self.where.store
             listed = checkpoint.last_number(store, self.series)
@@ -190,7 +190,7 @@ class Checkpointer:
 
     @apart
     def finish(self) -> None:
-        """Return when all that was saved is uploaded, by subprocesses that died, too, or raise."""
+        """Wait until all saves are uploaded, also of dead subprocesses; raise if one fails."""
         store = self.where.store
         if store.backend.is_local:
             return
@@ -206,7 +206,7 @@ class Checkpointer:
 
     @apart
     def bring_in(self, say: Callable[[str], None]) -> None:
-        """Upload what earlier attempts left on this machine, this task's or of its identity."""
+        """Upload the saves that earlier attempts of this identity left on this machine."""
         if self.where.store.backend.is_local:
             return
         try:
@@ -219,7 +219,7 @@ class Checkpointer:
 
     @apart
     def _save_later(self, path: Path, about: About, ignore: tuple[str, ...]) -> dict[str, Any]:
-        """Commit to this machine, and have it uploaded; save at once if there is no room."""
+        """Commit a save to this machine and queue its upload; save at once if there is no room."""
         try:
             return self._commit(path, about, ignore)
         except OSError as error:
@@ -262,7 +262,7 @@ class Checkpointer:
         return references.of_checkpoint(self.where, entry.saved)
 
     def _uploaded(self, act: Act, outcome: SavedCheckpoint | Exception) -> None:
-        """Write down what became of an upload; called in another thread."""
+        """Record the outcome of an upload in the journal; called in the uploading thread."""
         acts = self.journal.acts
         place = next(
             n for n, each in enumerate(acts) if (each.verb, each.key) == (act.verb, act.key)
@@ -280,7 +280,7 @@ class Checkpointer:
     def note(
         self, verb: str, one: SavedCheckpoint, *, began: float, took_s: float, why: str = ""
     ) -> None:
-        """Write a load or save down in the journal."""
+        """Record a load or save in the journal."""
         self.journal.add(
             Act.of(
                 references.of_checkpoint(self.where, one),
@@ -294,7 +294,7 @@ class Checkpointer:
         )
 
     def note_subprocesses(self) -> None:
-        """Write down what subprocesses saved in this attempt, as far as the store shows it."""
+        """Record the saves of subprocesses in this attempt, as far as the store shows them."""
         known = {act.key for act in self.journal.acts}
         mine = islice(self.of_scope(), _MOST_NOTED)
         for one in takewhile(lambda each: each.about.task == self.identity.task, mine):
@@ -305,24 +305,24 @@ class Checkpointer:
     def note_reference(
         self, reference: dict[str, Any], *, began: float, took_s: float, why: str = ""
     ) -> None:
-        """Write the load of any checkpoint or model down in the journal."""
+        """Record the load of any checkpoint or model in the journal."""
         self.journal.add(
             Act.of(reference, "loaded", by=checkpoint.KIND, began=began, took_s=took_s, why=why)
         )
 
     def of_task(self, say: Callable[[str], None] = log.warning) -> Iterator[SavedCheckpoint]:
-        """Yield what this task saved in any attempt, newest first."""
+        """Yield the saves of this task in all its attempts, newest first."""
         for one in self.of_scope(say):
             if one.about.task == self.identity.task:
                 yield one
 
     def of_scope(self, say: Callable[[str], None] = log.warning) -> Iterator[SavedCheckpoint]:
-        """Yield what tasks of this identity saved in any run, newest first."""
+        """Yield the saves of this identity in all runs, newest first."""
         return checkpoint.newest_first(self.where.store, self.series, say)
 
     @apart
     def list(self, *, full_namespace: bool) -> list[dict[str, Any]]:
-        """Return references, newest first, with what metaflow-checkpoint left after them."""
+        """Return references, newest first, followed by those of metaflow-checkpoint's saves."""
         one, legacy = self.identity, self.where.legacy
         uploading.settle(self.where.store, self.series, lambda entry: True)
         found = self.of_scope() if full_namespace else self.of_task()
@@ -357,7 +357,7 @@ class Checkpointer:
             store.sweep(keep_newer=_SWEEP_EVERY)
 
     def _referred_to(self) -> set[Key]:
-        """Return what live memos refer to, as of a minute ago: it takes a look at each of them."""
+        """Return the keys that live memos refer to, at most a minute old: each memo is read."""
         now = time.monotonic()
         if now - self._referred[0] > _LOOK_EVERY.total_seconds():
             # Memos are kept with the flow's artifacts, which may be in another store.
@@ -401,7 +401,7 @@ def matching(
 
 @apart
 def list_of_task(where: ArtifactStore, task: Any) -> list[dict[str, Any]]:
-    """Return what a finished or running task saved, newest first; `task` is one or its pathspec.
+    """Return the saves of a finished or running task, newest first, by task or pathspec.
 
     Of a task that `resume` cloned, what its origin saved.
     """

@@ -1,4 +1,4 @@
-"""`current.checkpoint`: what a task does with its checkpoints."""
+"""`current.checkpoint`: saves, lists and loads of the running task."""
 
 from __future__ import annotations
 
@@ -47,7 +47,7 @@ class CurrentCheckpoint:
 
     @property
     def directory(self) -> str:
-        """A directory of this attempt's own; what was loaded unasked, or by `load`, is in it."""
+        """A directory of this attempt, with the checkpoint that the policy or `load` loaded."""
         return self._directory
 
     @property
@@ -57,7 +57,7 @@ class CurrentCheckpoint:
 
     @property
     def info(self) -> Reference | None:
-        """What the load policy loaded; None if nothing."""
+        """The checkpoint that the load policy loaded; None if there was none."""
         return self._info
 
     @property
@@ -149,7 +149,7 @@ class CurrentCheckpoint:
 
     @apart
     def load_latest(self, policy: str, on_code_change: str) -> Reference | None:
-        """Load what the policy finds, and return it; None if there is nothing to resume from.
+        """Load the checkpoint of the load policy and return it; None if there is none.
 
         One that is damaged is passed over for the one before.
         """
@@ -165,12 +165,12 @@ class CurrentCheckpoint:
         return None
 
     def bring_in(self) -> None:
-        """Upload what a killed attempt had saved without waiting, if it ran on this machine."""
+        """Upload the saves without waiting of a killed attempt on this machine."""
         with translated_errors(CheckpointException):
             self._checkpointer.bring_in(self._say)
 
     def finish(self) -> None:
-        """Return when all that was saved is uploaded; CheckpointException if that cannot be."""
+        """Wait until all saves are uploaded; CheckpointException if one cannot be."""
         with translated_errors(CheckpointException):
             self._checkpointer.finish()
 
@@ -183,7 +183,7 @@ class CurrentCheckpoint:
         yield from _of_node(list(found), mine) if mine.is_gang else found
 
     def _of_policy(self, policy: str) -> Iterator[SavedCheckpoint]:
-        """Yield what any node of a gang may load."""
+        """Yield the checkpoints that any node of a gang may load."""
         mine = self._checkpointer.identity
         if mine.attempt > 0:  # Or there can be none of this task.
             for one in self._checkpointer.of_task(self._say):
@@ -197,7 +197,7 @@ class CurrentCheckpoint:
                     yield one
 
     def _fits(self, one: SavedCheckpoint, on_code_change: str) -> bool:
-        """Tell whether a checkpoint may be loaded, with a line if other code made it."""
+        """Tell whether a checkpoint may be loaded; say so if other code made it."""
         now, before = self._code, one.about.code
         if now is None or not before or before == now.hex or on_code_change == "load":
             return True
@@ -285,7 +285,7 @@ class CurrentCheckpoint:
 
 
 def _of_node(found: list[SavedCheckpoint], mine: Identity) -> list[SavedCheckpoint]:
-    """Return what a node of a gang loads: what it saved itself in whatever run, else the control's.
+    """Return the saves that a gang's node loads: its own of any run, else the control task's.
 
     A node that never saved must not load the shard of another, but what one node saved for all.
     """

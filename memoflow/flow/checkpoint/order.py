@@ -1,4 +1,4 @@
-"""Order: the numbers of saves that are under way at the same time in one process."""
+"""Order: the numbers of concurrent saves in one process."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ class _Turn:
 
 
 class Order:
-    """Numbers saves in the order in which they began, whichever is stored first.
+    """Numbers saves in the order of their beginnings, whichever is stored first.
 
     A signal's handler that saves overtakes the save that it interrupts, and has the newer state.
     """
@@ -30,7 +30,7 @@ class Order:
 
     @contextlib.contextmanager
     def turn(self) -> Iterator[Callable[[int], int]]:
-        """Yield what turns the next number of the series into that of the save in the block."""
+        """Yield a function that reserves the series' next number for the save in the block."""
         mine = _Turn()
         with self._lock:
             self._turns.append(mine)

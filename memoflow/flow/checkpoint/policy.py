@@ -1,4 +1,4 @@
-"""Policy: which checkpoint steps begin from: as the run was told, else as each @checkpoint says.
+"""Load policy: the checkpoint that a step begins from, by the run's option or the decorator's.
 
 Imported while Metaflow loads its plugins, so it stays light.
 """
@@ -41,12 +41,12 @@ def option() -> Any:
 
 
 def given() -> str | None:
-    """Return what the command line asks for, None if nothing."""
+    """Return the policy of the command line; None without one."""
     return _given["load"]
 
 
 def of_run(own: str | None) -> str:
-    """Return the policy that holds for a step whose decorator says `own`.
+    """Return the policy of this run for a step with the policy `own`.
 
     UsageError for a setting that is none.
     """

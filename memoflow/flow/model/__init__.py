@@ -1,1 +1,1 @@
-"""@model: the decorator, and what a task does with models."""
+"""@model: the decorator and the saves and loads of a task."""

@@ -1,4 +1,4 @@
-"""`current.model`: what a task does with models."""
+"""`current.model`: saves and loads of models in a task."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ STORAGE_FORMATS = ("tar", "files")
 
 
 class LoadedModels(Mapping[str, "str | None"]):
-    """Where the models are that were loaded, by the name of their artifact.
+    """The directories of loaded models, by the name of their artifact.
 
     None for one that `best_effort_load` did without. What `current.model.load` loaded is there
     by its key.
@@ -42,7 +42,7 @@ class LoadedModels(Mapping[str, "str | None"]):
 
     @property
     def info(self) -> dict[str, dict[str, Any]]:
-        """The reference dicts of what was loaded, by the same names."""
+        """The reference dicts of the loaded models, by the same names."""
         return self._info
 
     def __getitem__(self, name: str) -> str | None:
@@ -64,7 +64,7 @@ class LoadedModels(Mapping[str, "str | None"]):
         info: dict[str, Any],
         remove: Callable[[], None] = lambda: None,
     ) -> None:
-        """Note what was loaded, and how its files are removed."""
+        """Record a loaded model and the function that removes its files."""
         self._remove[name] = remove
         self._paths[name] = path
         self._info[name] = info
@@ -100,7 +100,7 @@ class CurrentModel:
 
     @property
     def loaded(self) -> LoadedModels:
-        """What `@model(load=...)` and `load` have loaded: paths by name."""
+        """The paths of the models that `@model(load=...)` and `load` have loaded, by name."""
         return self._loaded
 
     def save(
@@ -150,7 +150,7 @@ class CurrentModel:
     def load(
         self, reference: Any, path: str | os.PathLike[str] | None = None, writable: bool = False
     ) -> str:
-        """Load what a dict, key or object refers to, of any of the three decorators.
+        """Load the files of a reference: dict, key or object of any of the three decorators.
 
         Returns the directory: `path`, or a temporary one. Its files are read-only, and links into
         the store where the file system can; `writable` makes copies. Raises ModelException if it
@@ -163,7 +163,7 @@ class CurrentModel:
             return self._load(key, reference, path, writable=writable)
 
     def load_artifacts(self, flow: Any, wanted: Any, *, best_effort: bool) -> None:
-        """Load what artifacts of the flow refer to: `load=` of the decorator."""
+        """Load the models of the decorator's `load=`."""
         with translated_errors(ModelException):
             for name, path in parse(wanted):
                 with untouched(flow):

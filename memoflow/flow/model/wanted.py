@@ -1,4 +1,4 @@
-"""Wanted: what `@model(load=...)` asks for."""
+"""The option `load=` of `@model`."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from memoflow.errors import UsageError
 
 
 def parse(wanted: Any) -> list[tuple[str, str | None]]:
-    """Return names and paths of what `load=` asks for; UsageError for any other shape."""
+    """Return the names and paths of a `load=`; UsageError for any other shape."""
     if wanted is None:
         return []
     each = [wanted] if isinstance(wanted, str) else wanted

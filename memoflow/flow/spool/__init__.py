@@ -1,1 +1,1 @@
-"""Spool: what save(wait=False) committed to this machine, and what uploads it."""
+"""Spool: checkpoints of save(wait=False), committed to this machine, and their uploads."""

@@ -1,4 +1,4 @@
-"""Spool: checkpoints that lie on this machine until they are uploaded, and outlive their process.
+"""Spool: checkpoints on this machine that await their upload and outlive their process.
 
     <user cache dir>/memoflow/spool/<store id>/<series>/<process>/owner
     <user cache dir>/memoflow/spool/<store id>/<series>/<process>/<number>-<token>/tree, about.json
@@ -55,7 +55,7 @@ _NO_DIGEST = Digest(f"sha256:{'0' * 64}")
 
 @cache
 def _boot() -> str:
-    """Return what is another each time that this machine starts; "" where nothing tells."""
+    """Return the id of this boot of the machine; "" where there is none."""
     try:
         return Path("/proc/sys/kernel/random/boot_id").read_text().strip()
     except OSError:
@@ -64,7 +64,7 @@ def _boot() -> str:
 
 @dataclass(frozen=True)
 class SpoolEntry:
-    """One checkpoint that is committed here, and how it is to be stored."""
+    """One committed checkpoint, and how to store it."""
 
     folder: Path
     series: Key
@@ -83,16 +83,16 @@ class SpoolEntry:
 
     @property
     def saved(self) -> SavedCheckpoint:
-        """What it will be once it is uploaded; but for the digest, and how much of it is new."""
+        """The checkpoint after its upload, without its digest and its new bytes."""
         return SavedCheckpoint(Ref(self.key, _NO_DIGEST, self.size_bytes, self.created), self.about)
 
     @property
     def has_failed(self) -> bool:
-        """Whether its process could not upload it, and has not tried again yet."""
+        """Whether its process failed to upload it and has not tried again."""
         return (self.folder / _FAILED).exists()
 
     def upload(self, store: Store) -> SavedCheckpoint:
-        """Store it, and remove it from here; what was stored before is found to be."""
+        """Store the entry and remove it from the spool; a second call finds the stored one."""
         with contextlib.suppress(OSError):
             (self.folder / _FAILED).unlink()
         try:
@@ -120,7 +120,7 @@ class SpoolEntry:
         shutil.rmtree(self.folder, ignore_errors=True)
 
     def write(self) -> None:
-        """Write the description: from now on the entry is there."""
+        """Write the description, which commits the entry."""
         fields = {
             "format": _FORMAT,
             "series": str(self.series),
@@ -139,7 +139,7 @@ class SpoolEntry:
 
     @classmethod
     def read(cls, folder: Path) -> SpoolEntry | None:
-        """Return the entry in a folder; None if there is none, or none that this memoflow reads."""
+        """Return the entry of a folder; None without one, or with a newer format."""
         try:
             with open(folder / _ABOUT, "rb") as file:
                 fields = Fields(loaded(file.read(_LARGEST_ABOUT_BYTES)))
@@ -167,7 +167,7 @@ class SpoolEntry:
 
 
 class Own:
-    """This process's folder for a series. OSError, too, if there can be none on this machine."""
+    """This process's folder for a series; OSError if it cannot be made."""
 
     def __init__(self, store: Store, series: Key) -> None:
         root = _folder_of(store)
@@ -182,11 +182,11 @@ class Own:
         self.folder = hidden.rename(parent / hidden.name[1:])
 
     def let_go(self) -> None:
-        """Close the lock in a forked child, which would otherwise hold it on."""
+        """Close the inherited lock in a forked child."""
         os.close(self._lock)
 
     def copy(self, tree: Tree, name: str, *, is_file: bool) -> tuple[Path, str, int]:
-        """Copy what is to be saved; return the entry's folder, the path in it, and the size.
+        """Copy files into a new entry; return its folder, the path in it and the size.
 
         Never links: the caller goes on writing to his files. UsageError if they change
         meanwhile, OSError if there is no room.
@@ -208,13 +208,13 @@ class Own:
 
 
 def last_number(store: Store, series: Key) -> int:
-    """Return the highest number that is spoken for on this machine; 0 if none is."""
+    """Return the highest number in use on this machine; 0 if none is."""
     names = (path.name for path in _entry_folders(_series_folder(store, series)))
     return max((int(name.partition("-")[0]) for name in names), default=0)
 
 
 def pending(store: Store, series: Key | None = None) -> Iterator[tuple[SpoolEntry, bool]]:
-    """Yield what any process of this machine has yet to upload, and whether that process lives."""
+    """Yield entries that await upload, of any process here, and whether their process lives."""
     root = _folder_of(store)
     if series is None:
         folders = _folders(root) if root is not None else []
@@ -229,7 +229,7 @@ def pending(store: Store, series: Key | None = None) -> Iterator[tuple[SpoolEntr
 
 
 def rescue(store: Store, series: Key) -> list[SavedCheckpoint]:
-    """Upload what dead processes left of a series, oldest first, and return it.
+    """Upload the entries of dead processes in a series, oldest first, and return them.
 
     Raises what goes wrong, and keeps what was not uploaded. One process at a time does so, and
     others wait for it.
@@ -241,7 +241,7 @@ def rescue(store: Store, series: Key) -> list[SavedCheckpoint]:
 
 
 def collect(store: Store, say: Callable[[str], None]) -> None:
-    """Upload what was left behind a day ago; give up, with a line, on what nobody could in a week.
+    """Upload entries abandoned for a day; drop, with a line, those that failed for a week.
 
     What is younger belongs to tasks that may run again.
     """
@@ -306,7 +306,7 @@ def _give_up(folder: Path, say: Callable[[str], None]) -> None:
 
 
 def _is_dead(process: Path) -> bool:
-    """Tell whether nobody holds the lock of a process's folder."""
+    """Tell whether the process of a folder has ended: nobody holds its lock."""
     try:
         with open(process / _OWNER) as lock:
             # Shared, so that two who ask at once do not take each other for the owner.
@@ -361,7 +361,7 @@ def _name_of(series: Key) -> str:
 
 
 def _copy_all(tree: Tree, root: Path) -> Tree:
-    """Copy a tree into a folder; return it as it was copied."""
+    """Copy a tree into a folder and return the tree as copied."""
     copied: set[str] = set()
 
     def store(sources: Sequence[Source]) -> None:
@@ -392,7 +392,7 @@ def _copy_all(tree: Tree, root: Path) -> Tree:
 
 
 def _copy(source: Source, target: Path) -> None:
-    """Copy a file as far as it was found; sharing its blocks where the file system can."""
+    """Copy a file up to its surveyed size, sharing blocks where the file system can."""
     assert isinstance(source.content, str)
     try:
         _copy_bytes(source.content, target, source.size_bytes)

@@ -1,4 +1,4 @@
-"""Uploading: what `save(wait=False)` committed goes to its store, in order, behind the task's back.
+"""Uploads of `save(wait=False)` in the background, in the order of the saves.
 
 One thread uploads. A second one does nothing until the process is told to end by SIGTERM; then it
 uploads what is newest first, since that is what the next attempt goes on from.
@@ -48,7 +48,7 @@ Then = Callable[[SavedCheckpoint | Exception], None]
 
 @dataclass(eq=False)
 class Pending:
-    """An entry on its way; `settled` when it was uploaded or could not be."""
+    """An entry under way; `settled` is set once it is uploaded or has failed."""
 
     entry: SpoolEntry
     store: Store
@@ -91,7 +91,7 @@ class Uploader:
             return self._owns[place]
 
     def next_number(self, store: Store, series: Key) -> int:
-        """Return the number of the next save: above all that is known of without asking.
+        """Return the number of the next save, above all known numbers, without a request.
 
         The backend is asked once, and again after each upload.
         """
@@ -110,7 +110,7 @@ class Uploader:
             return self._given[place]
 
     def wait_for_room(self, size_bytes: int) -> None:
-        """Return when another entry of this size may be added; raises what went wrong so far."""
+        """Wait until another entry of this size may be added; raise an earlier failure."""
         self.raise_failure()
         while pending := list(self._pending):
             held = sum(one.entry.size_bytes for one in pending)
@@ -123,13 +123,13 @@ class Uploader:
         self._wake.put(None)
 
     def drain(self) -> None:
-        """Return when all is uploaded; raises if something cannot be, after another try."""
+        """Wait until all entries are uploaded; after one retry raise if one cannot be."""
         self._try_again()
         for one in list(self._pending):
             self._wait_for(one)
 
     def _wait_for(self, one: Pending) -> None:
-        """Return when an entry is uploaded; raises what went wrong, which holds up all after it."""
+        """Wait until an entry is uploaded; raise the failure that holds it up."""
         check = stop_check()
         while not one.settled.wait(_STEP.total_seconds()):
             # Also where another thread has raised it once: it was tried again, and failed again.
@@ -138,7 +138,7 @@ class Uploader:
         self.raise_failure()
 
     def raise_failure(self) -> None:
-        """Raise, once, what went wrong; it is tried again then."""
+        """Raise the latest failure once; the upload is retried then."""
         failure = self._failure
         if failure is None:
             return
@@ -151,14 +151,14 @@ class Uploader:
         ) from error
 
     def has(self, store: Store, series: Key | None, wanted: Callable[[SpoolEntry], bool]) -> bool:
-        """Tell whether something that is wanted of a series, or of any, is on its way."""
+        """Tell whether a matching entry of a series, or of any, is under way."""
         return any(
             one.store.id == store.id and series in (None, one.entry.series) and wanted(one.entry)
             for one in list(self._pending)
         )
 
     def let_go(self) -> None:
-        """Be of no use from now on, in a forked child."""
+        """Disable this uploader, in a forked child."""
         for own in self._owns.values():
             own.let_go()
 
@@ -229,7 +229,7 @@ class Uploader:
             log.error("%s", error)
 
     def upload_before_the_end(self) -> None:
-        """Upload what is newest first, for as long as a process that is to end may have."""
+        """Upload the newest entries first, within the time that an ending process has."""
         # A second signal does not wait.
         if not self._pending or self._ending:
             return
@@ -262,7 +262,7 @@ def of_this_process() -> Uploader:
 
 
 def watch_for_sigterm() -> None:
-    """Have what is on its way uploaded first when this process is told to end.
+    """Upload pending entries first when this process receives SIGTERM.
 
     Only the main thread can; elsewhere the end of the task, or the next attempt, has to do.
     """
@@ -288,13 +288,13 @@ def _on_sigterm(number: int, frame: FrameType | None) -> None:
 
 
 def drain() -> None:
-    """Return when all that this process saved without waiting is uploaded; see `Uploader.drain`."""
+    """Wait until all saves of this process are uploaded; see `Uploader.drain`."""
     if _uploader is not None:
         _uploader.drain()
 
 
 def settle(store: Store, series: Key | None, wanted: Callable[[SpoolEntry], bool]) -> None:
-    """Return when what is wanted of a series is uploaded, whichever process here saved it.
+    """Wait until the matching entries of a series are uploaded, from any process here.
 
     `series` None is any. What processes left that died is uploaded by this one.
     """
@@ -317,7 +317,7 @@ def settle(store: Store, series: Key | None, wanted: Callable[[SpoolEntry], bool
 
 
 def _wait(event: threading.Event, seconds: float = math.inf) -> None:
-    """Wait for an event, in steps: what another thread was sent is handled only between them."""
+    """Wait for an event in steps, between which signals for this thread are handled."""
     until, check = time.monotonic() + seconds, stop_check()
     while not event.wait(_STEP.total_seconds()) and time.monotonic() < until:
         check()

@@ -1,1 +1,1 @@
-"""Task: what a task is, where it runs, and what it was told by who launched it."""
+"""Task: its identity, its process and its launching machine's settings."""

@@ -1,4 +1,4 @@
-"""Peek: reading a flow's artifacts before its step runs, without leaving a trace."""
+"""Reads of a flow's artifacts before its step runs, without side effects."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from typing import Any
 
 @contextlib.contextmanager
 def untouched(flow: Any) -> Iterator[None]:
-    """Unbind after the block what reading has bound to the flow.
+    """Remove from the flow, after the block, the attributes that reading has bound.
 
     Or it would look as if a decorator had set it, pickled again at the task's end and unknown to
     what watches the step's reads.

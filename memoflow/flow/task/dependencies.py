@@ -1,4 +1,4 @@
-"""Dependencies: what memoflow needs in a task, and installing it where a plain image has it not.
+"""memoflow's dependencies in a task, installed where an image lacks them.
 
 A container has Python, what Metaflow installs there, and the code package, with Metaflow and
 memoflow in it and nothing that they need. Imported while Metaflow reads its configuration, so
@@ -60,14 +60,14 @@ def provide(needed: dict[str, str], *, install: bool) -> None:
 
 
 def use_installed() -> None:
-    """Find what the task that started this process has installed."""
+    """Add the packages that the parent task has installed to the import path."""
     for folder in filter(None, os.environ.get(_VARIABLE, "").split(os.pathsep)):
         if folder not in sys.path:
             sys.path.append(folder)
 
 
 def package_files() -> list[tuple[str, str]]:
-    """Return what a decorator adds to the code package: versions and settings of this machine."""
+    """Return a decorator's files for the code package: versions and settings of this machine."""
     versions = {}
     for package in HUB:
         try:
@@ -80,7 +80,7 @@ def package_files() -> list[tuple[str, str]]:
 
 
 def of_environment(asking: Any) -> dict[str, str]:
-    """Return what @pypi, @conda or uv shall install for a step.
+    """Return the packages that @pypi, @conda or uv install for a step.
 
     `asking` is the stack frame that wants to know. Metaflow says neither which step it is nor
     which packager, and what one of them does not know keeps every flow from starting.
@@ -119,7 +119,7 @@ def _lacking(missing: dict[str, str], why: str) -> UsageError:
 
 
 def _installed(missing: dict[str, str]) -> Path:
-    """Return a directory with the packages, which the first of all tasks here installs."""
+    """Return the directory of the installed packages; the first task on a machine fills it."""
     exact = [
         f"{name}=={launch_info.version(name)}" for name in missing if launch_info.version(name)
     ]

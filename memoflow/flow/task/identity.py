@@ -1,4 +1,4 @@
-"""Identity: which tasks share checkpoints: their scope, and what they are within it.
+"""Identity: the scope of a task's checkpoints and its name within that.
 
 Scope and identifier are those of metaflow-checkpoint wherever it has one, so that what it saved
 is found.
@@ -22,7 +22,7 @@ TAG = "checkpoint:"
 
 @dataclass(frozen=True)
 class Identity:
-    """What tells the checkpoints of a task from those of others.
+    """The parts of a key that tell a task's checkpoints from those of others.
 
     `task` is the pathspec that they are saved for: that of the control task in a gang. `own` is
     the pathspec of this very task.
@@ -40,7 +40,7 @@ class Identity:
 
 
 def of_task(flow: Any, *, parallel: bool) -> tuple[Identity, list[str]]:
-    """Return the identity of the running task, and what the user should know about it."""
+    """Return the identity of the running task, and a warning for the user, if any."""
     notes: list[str] = []
     legacy_scope = ""
     tags = sorted(tag for tag in (current.tags or ()) if tag.startswith(TAG))
@@ -70,7 +70,7 @@ def of_task(flow: Any, *, parallel: bool) -> tuple[Identity, list[str]]:
 
 
 def _gang(own: str) -> str | None:
-    """Return the pathspec of the control task of a gang; None if that cannot be told."""
+    """Return the pathspec of the control task of a gang; None outside of gangs."""
     parallel = getattr(current, "parallel", None)
     control = getattr(parallel, "control_task_id", None)
     if control is None and getattr(parallel, "node_index", None) == 0:

@@ -1,4 +1,4 @@
-"""Launched: what the launching machine says to tasks on others, in a file of the code package.
+"""Launch information: a file of the code package with settings of the launching machine.
 
 Of all settings Metaflow hands its own alone to a container. Imported while Metaflow reads its
 configuration, so nothing here imports Metaflow, or what may be missing, before it is called.
@@ -24,19 +24,19 @@ _asked: dict[str, str] = {}
 
 
 def setting(name: str) -> str | None:
-    """Return what a setting was where the flow was launched, None if this is no task of it."""
+    """Return the value of a setting on the launching machine; None outside of a task."""
     value: str | None = _told().get("settings", {}).get(name)
     return value
 
 
 def version(package: str) -> str | None:
-    """Return which version of a package was installed where the flow was launched."""
+    """Return the version of a package on the launching machine."""
     value: str | None = _told().get("versions", {}).get(package)
     return value
 
 
 def image(step: str) -> str | None:
-    """Return the image that a step was launched to run in."""
+    """Return the container image of a step, as launched."""
     value: str | None = _told().get("images", {}).get(step)
     return value
 
@@ -47,14 +47,14 @@ def is_elsewhere() -> bool:
 
 
 def note_image(step: str, decorators: Iterable[Any]) -> None:
-    """Keep the image that a step's decorators name, for the task to be told."""
+    """Record the image that a step's decorators name, for its tasks."""
     for deco in decorators:
         if deco.name in ("batch", "kubernetes"):
             _images[step] = str(deco.attributes["image"])
 
 
 def note_setting(name: str, value: str) -> None:
-    """Keep what the command line asks for, for the task to be told; an empty value is none."""
+    """Record a setting of the command line for the tasks; an empty value clears it."""
     _asked[name] = value
 
 

@@ -1,4 +1,4 @@
-"""Metadata: what users note about a checkpoint or model, as plain JSON data."""
+"""Metadata of checkpoints and models from users, as plain JSON data."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ _said: set[str] = set()  # names of what was masked, each said once a process
 
 
 class _Noted(Mask):
-    """What is masked in metadata, which is lost then: not what is called no more than `key`."""
+    """The mask of metadata, where masking loses the value: a plain `key` is not masked."""
 
     def hides(self, name: str, value: Any = "") -> bool:
         return name.lower() not in ("key", "keys", "tokens") and super().hides(name, value)
@@ -25,7 +25,7 @@ _MASK = _Noted()
 
 
 def plain(metadata: Mapping[str, Any] | None) -> dict[str, Any]:
-    """Return metadata as it will be read back: numbers of numpy and torch as numbers.
+    """Return metadata as JSON returns it, with numbers of numpy and torch as plain numbers.
 
     What JSON has no form for becomes text, keys that are numbers as well, and what looks like a
     password is masked: whoever may read the store can read the metadata. UsageError if it is no

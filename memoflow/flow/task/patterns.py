@@ -1,4 +1,4 @@
-"""Patterns: what `ignore_patterns=` of a save asks for."""
+"""The option `ignore_patterns=` of saves."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from memoflow.errors import UsageError
 
 
 def ignored(patterns: Any) -> tuple[str, ...]:
-    """Return shell patterns as they are given to a survey; UsageError for anything else."""
+    """Return the shell patterns of an option as a tuple; UsageError for any other value."""
     if patterns is None:
         return ()
     if not isinstance(patterns, (list, tuple)):

@@ -1,4 +1,4 @@
-"""Process: which of Metaflow's processes this is, and what a task tells those that it starts."""
+"""Process: the worker of a step or any other process of Metaflow, and its environment."""
 
 from __future__ import annotations
 
@@ -17,18 +17,18 @@ ARTIFACT_STORE = "METAFLOW_CHECKPOINT_ARTIFACT_STORE"
 
 
 def arguments_of_step() -> list[str]:
-    """Return what follows `step` on the command line of a worker; nothing in other processes."""
+    """Return the arguments after `step` on a worker's command line; none elsewhere."""
     ctx = click.get_current_context(silent=True)
     saved: list[str] = getattr(ctx, "saved_args", None) or [""]
     return saved[1:] if saved[0] == "step" else []
 
 
 def tell(line: str) -> None:
-    """Print a text to the task's log; whoever made the names in it, it does no more than that."""
+    """Print a line to the task's log, without control characters."""
     print(shown(line), flush=True)
 
 
 def forget_outer_task() -> None:
-    """Drop what a task told this process, which runs a flow of its own and saves for that."""
+    """Remove the outer task's environment variables, in a process that runs its own flow."""
     for name in (UID, IDENTIFIER, OPTIONS, ARTIFACT_STORE):
         os.environ.pop(name, None)

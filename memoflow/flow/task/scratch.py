@@ -1,4 +1,4 @@
-"""Scratch: temporary directories of a task's attempt, and what killed attempts left of theirs."""
+"""Temporary directories of a task's attempt, and removal of those of killed attempts."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ _MOST_REMOVED = 2  # directories of other dead tasks, by one task: it waits for 
 
 
 class Scratch:
-    """Directories that live as long as an attempt, made below `root` or where temporary files go.
+    """Temporary directories of one attempt, below `root` or the default directory.
 
     `owner` is what no other task on this machine has: a killed attempt cannot remove its own
     directories, so the next one of the same owner does, and each task removes some that dead ones
@@ -32,7 +32,7 @@ class Scratch:
         owned.reap(self._folder, PREFIX, most=_MOST_REMOVED)
 
     def new(self) -> str:
-        """Make a directory, and return it."""
+        """Make a directory and return its path."""
         if self._root is not None:
             os.makedirs(self._root, exist_ok=True)
         made = owned.Directory(f"{self._prefix}{self._attempt}_", self._root)
@@ -47,7 +47,7 @@ class Scratch:
             del self._made[path]
 
     def clean_up(self) -> None:
-        """Remove all that is left, of forked children as well."""
+        """Remove all directories, also those of forked children."""
         if os.getpid() == self._process:
             for _, made in self._made.values():
                 made.cleanup()
