@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from metaflow._vendor import click
+from memoflow.flow.host.command_line import click
 
 _UNREAD = {"ignore_unknown_options": True, "allow_interspersed_args": False}
 

@@ -16,12 +16,12 @@ from functools import cache
 from typing import TYPE_CHECKING, Any
 
 from metaflow import metaflow_config
-from metaflow._vendor import click
 from metaflow.decorators import FlowDecorator
 from metaflow.exception import MetaflowException
 from metaflow.metadata_provider.metadata import MetaDatum
 
 from memoflow.dataclass import dataclass
+from memoflow.flow.host import command_line
 from memoflow.flow.task import launch_info
 from memoflow.flow.task.process import ARTIFACT_STORE as VARIABLE
 
@@ -62,7 +62,7 @@ def _store(where: ArtifactStore) -> Store:
     from memoflow.store import open_store
 
     store = open_store(backend_of(where.type, where.folder, _configs.get(where.root)))
-    is_of_flow = _of_process is not None or click.get_current_context(silent=True) is not None
+    is_of_flow = _of_process is not None or command_line.is_running_command()
     atexit.register(_let_go, store, os.getpid(), is_of_flow or VARIABLE in os.environ)
     return store
 
@@ -109,8 +109,7 @@ def default() -> ArtifactStore:
     from memoflow.storages import configured
 
     global _of_process
-    ctx = click.get_current_context(silent=True)
-    datastore = getattr(getattr(ctx, "obj", None), "flow_datastore", None)
+    datastore = command_line.flow_datastore()
     if datastore is not None:
         # For other threads, too, which have no context.
         _of_process = of_datastore(datastore.TYPE, datastore.datastore_root)

@@ -5,10 +5,13 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Any
 
-from metaflow.flowspec import FlowStateItems
-
 from memoflow import fingerprint
 from memoflow.fingerprint import Part
+from memoflow.flow.host.flow_class import (
+    arguments_of_decorator,
+    code_of_decorator,
+    mutators_of,
+)
 from memoflow.flow.task import launch_info
 from memoflow.masking import ANY, Mask
 
@@ -49,7 +52,7 @@ def parts_of(
             flow, step, is_step=lambda found: hasattr(found, "is_step"), ignore=ignore, mask=mask
         ).parts
     )
-    mutators = flow._flow_state[FlowStateItems.FLOW_MUTATORS]
+    mutators = mutators_of(flow)
     for deco in (*function.wrappers, *function.config_decorators, *mutators):
         parts += _user_decorator(deco, mask)
     if any(map(_sets_environment, function.decorators)):
@@ -100,14 +103,12 @@ def _attributes(deco: Any, step: str) -> dict[str, Any]:
 
 
 def _user_decorator(deco: Any, mask: Mask) -> list[Part]:
-    # @user_step_decorator wraps a generator function in a class of Metaflow's own.
-    code = getattr(deco, "_generator", type(deco))
     name = f"@{deco.decorator_name}"
-    arguments = (list(deco._args), dict(deco._kwargs))
-    given = (arguments[0], sorted(deco._kwargs.items()))
+    arguments = by_position, by_name = arguments_of_decorator(deco)
+    given = (by_position, sorted(by_name.items()))
     digest = mask.digest(name, given, fingerprint.of_value(given, name=name))
     summary = fingerprint.summary(arguments, name, mask)
     return [
-        *fingerprint.of_function(code, mask=mask).parts,
+        *fingerprint.of_function(code_of_decorator(deco), mask=mask).parts,
         Part("decorator", name, digest, summary=summary),
     ]

@@ -28,6 +28,7 @@ from memoflow.flow.cards.card_html import alone
 from memoflow.flow.cards.card_page import page
 from memoflow.flow.cards.card_root import card_root
 from memoflow.flow.cards.journal import Act, of_this_process
+from memoflow.flow.host.storage import storage_of
 from memoflow.flow.task.process import tell
 from memoflow.threads import start
 
@@ -63,7 +64,7 @@ class TaskCard:
         self._decorators: set[str] = set()
         self._gather: list[Callable[[], None]] = []
         self._refresh_every = refresh_every
-        self._storage = type(flow_datastore._storage_impl)
+        self._storage = type(storage_of(flow_datastore))
         # Now, since it may go by the working directory, and a step may change that.
         self._root = card_root(flow_datastore)
         self._lock = threading.Lock()

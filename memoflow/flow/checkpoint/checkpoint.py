@@ -19,6 +19,7 @@ from memoflow.errors import UsageError
 from memoflow.flow import artifact_store
 from memoflow.flow.checkpoint import policy
 from memoflow.flow.failures import CheckpointException, translated_errors
+from memoflow.flow.host.current import add_to_current
 from memoflow.flow.task import dependencies, launch_info
 from memoflow.flow.task.process import arguments_of_step, tell
 from memoflow.masking import Mask, without_passwords
@@ -209,7 +210,7 @@ class CheckpointDecorator(StepDecorator):
                 say=self._say,
                 noticed=noticed,
             )
-        current._update_env({"checkpoint": self._current})
+        add_to_current("checkpoint", self._current)
         if self._card is not None:
             self._card.show(
                 self.name,

@@ -8,9 +8,9 @@ from __future__ import annotations
 from typing import Any
 
 from metaflow import metaflow_config
-from metaflow._vendor import click
 
 from memoflow.errors import UsageError
+from memoflow.flow.host.command_line import click
 from memoflow.flow.task import launch_info
 
 POLICIES = ("eager", "fresh", "none")

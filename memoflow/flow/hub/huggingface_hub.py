@@ -16,6 +16,7 @@ from metaflow.metaflow_current import current
 from memoflow.errors import UsageError
 from memoflow.flow import artifact_store
 from memoflow.flow.failures import HuggingfaceHubException, translated_errors
+from memoflow.flow.host.current import add_to_current
 from memoflow.flow.hub.secret import has_secret, hide
 from memoflow.flow.task import dependencies, launch_info
 from memoflow.flow.task.process import arguments_of_step, tell
@@ -207,7 +208,7 @@ class HuggingfaceHubDecorator(StepDecorator):
                 noticed=_notice,
                 journal=of_this_process(),
             )
-        current._update_env({"huggingface_hub": self._current})
+        add_to_current("huggingface_hub", self._current)
         if self._show_card:
             from memoflow.flow.cards import card
 

@@ -19,9 +19,10 @@ from typing import Any
 from metaflow.flowspec import FlowSpec
 from metaflow.metaflow_current import Current
 
+from memoflow.flow.host.artifacts import INTERNAL
 from memoflow.flow.memo import config_parts
 from memoflow.flow.memo.config_reads import ConfigWatch
-from memoflow.flow.memo.inputs import INTERNAL, OF_ONE_RUN, TOOLS, FlowShape
+from memoflow.flow.memo.inputs import OF_ONE_RUN, TOOLS, FlowShape
 
 _MISSING = object()
 

@@ -11,8 +11,8 @@ from xxhash import xxh3_64_intdigest
 
 from memoflow.errors import MemoflowError
 from memoflow.flow.artifact_ref import Reference
-from memoflow.flow.memo import transition
-from memoflow.flow.memo.inputs import INTERNAL
+from memoflow.flow.host import transition
+from memoflow.flow.host.artifacts import INTERNAL, TaskArtifacts
 from memoflow.kinds.memo import MemoEntry
 from memoflow.masking import ANY, Mask, without_passwords
 
@@ -37,7 +37,8 @@ class Audit:
         self._flow = flow
         self._entry = entry
         self._there = set(vars(flow))
-        self._carried = set(flow._datastore._objects)
+        self._bound = TaskArtifacts.of_flow(flow)
+        self._carried = set(self._bound.names())
         self._merged: set[str] = set()
         self._raised = ""
         self.differences: list[str] = []
@@ -68,7 +69,7 @@ class Audit:
         """
         left = dict(vars(self._flow))
         try:
-            self._merged = set(self._flow._datastore._objects)
+            self._merged = set(self._bound.names())
             came_to = transition.keep(self._flow, node, self._mask)
             left |= self._bound_unread(left)
             self._restore(left)
@@ -98,14 +99,14 @@ class Audit:
 
     def _bound_unread(self, left: dict[str, Any]) -> dict[str, Any]:
         """Return what the task would end with besides, by `merge_artifacts` or from its parent."""
-        artifacts, datastore = self._entry.artifacts, self._flow._datastore
+        artifacts = self._entry.artifacts
         found = {}
-        for name, sha1 in datastore._objects.items():
+        for name, sha1 in self._bound.sha1s().items():
             if name in left or name in INTERNAL:
                 continue
             is_stored = name in artifacts and artifacts[name].sha1 == sha1
             if not is_stored and (name in artifacts or name not in self._carried):
-                found[name] = datastore[name]
+                found[name] = self._bound.load(name)
         return found
 
     def _restore(self, left: dict[str, Any]) -> None:
@@ -115,14 +116,12 @@ class Audit:
             # Bound to what the parent has, or it is no artifact of a hit.
             if name not in self._there and name not in INTERNAL:
                 vars(flow).pop(name, None)
-        for name in set(flow._datastore._objects) - self._carried:
-            del flow._datastore._objects[name]
+        for name in set(self._bound.names()) - self._carried:
+            self._bound.unbind(name)
         for name, artifact in entry.artifacts.items():
             vars(flow).pop(name, None)
-            flow._datastore._objects[name] = artifact.sha1
-            flow._datastore._info[name] = artifact.info
-        for name, value in transition.restore(entry.next_step).items():
-            setattr(flow, name, value)
+            self._bound.bind(name, artifact.sha1, artifact.info)
+        transition.restore_on(flow, entry.next_step)
 
     def _compared(
         self, left: dict[str, Any], wanted: tuple[str, ...] | None
@@ -130,18 +129,17 @@ class Audit:
         # Here, since every worker imports this, and few audit.
         from memoflow.flow.memo.difference import difference
 
-        stored = self._flow._datastore
         for name in sorted({*left, *self._entry.artifacts}):
             if name in INTERNAL or name in self._there or (wanted and name not in wanted):
                 continue
             if name not in left:
                 if name not in self._merged:
                     yield name, "not set this time"
-            elif name not in stored._objects:
+            elif name not in self._bound:
                 yield name, "not stored"
             else:
                 try:
-                    before = stored[name]
+                    before = self._bound.load(name)
                     told = _of_saved(before, left[name])
                     line = (
                         difference(before, left[name], name=name, mask=self._mask)

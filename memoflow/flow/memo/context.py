@@ -9,11 +9,10 @@ from collections.abc import Callable
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
-from metaflow.datastore import FlowDataStore
-
 from memoflow.display import printable
 from memoflow.errors import BackendUnreachableError, MemoflowError
 from memoflow.flow import artifact_store, maintenance
+from memoflow.flow.host import storage
 from memoflow.flow.memo.artifacts import Artifacts
 from memoflow.flow.memo.card_files import CardFiles
 from memoflow.flow.memo.decision import Decision
@@ -147,15 +146,9 @@ class Session:
 
     @cached_property
     def reader(self) -> Any:
-        """An own way to read tasks: the runtime's is not ours to give a cache to."""
-        datastore = FlowDataStore(
-            self.flow_datastore.flow_name,
-            storage_impl=type(self.flow_datastore._storage_impl),
-            ds_root=self.flow_datastore.datastore_root,
-        )
-        datastore.ca_store.set_blob_cache(_SmallBlobs())
+        """An own way to read tasks."""
         self._open: OrderedDict[str, Any] = OrderedDict()
-        return datastore
+        return storage.reader(self.flow_datastore, _SmallBlobs())
 
     def task(self, path: str) -> Any:
         """Return the datastore of a finished task, `run/step/task` or with its attempt."""

@@ -9,12 +9,11 @@ from collections.abc import Callable
 from typing import Any
 
 from metaflow import metaflow_config
-from metaflow._vendor import click
-from metaflow.cli_components.utils import LazyGroup
 from metaflow.exception import CommandException
 
 from memoflow.flow import supported
 from memoflow.flow.checkpoint import policy
+from memoflow.flow.host.command_line import click, on_command
 from memoflow.flow.memo import import_reads
 from memoflow.flow.task import launch_info
 from memoflow.flow.task.process import forget_outer_task
@@ -106,19 +105,13 @@ def _add_options(command: Any) -> None:
             params.extend(options)
 
 
-_lazy_load = LazyGroup._lazy_load
-
-
-def _lazy_load_with_options(self: Any, name: str) -> Any:
-    # Not earlier: importing run_cmds before the flow class exists would lose its Parameters.
-    command = _lazy_load(self, name)
+def _prepare(name: str, command: Any) -> None:
     if name in ("run", "resume"):
         _add_options(command)
     if name in ("run", "resume", "step", "spin", "spin-step"):
         forget_outer_task()
     if name == "step":
         import_reads.end()  # All that the flow's module imports is there by now.
-    return command
 
 
-LazyGroup._lazy_load = _lazy_load_with_options
+on_command(_prepare)

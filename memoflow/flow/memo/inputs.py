@@ -16,44 +16,19 @@ from itertools import islice
 from types import FunctionType, MethodType
 from typing import Any
 
-from metaflow.flowspec import INTERNAL_ARTIFACTS_SET, FlowSpec
-from metaflow.includefile import IncludeFile
-
 from memoflow import fingerprint
 from memoflow.dataclass import dataclass
 from memoflow.errors import NoFingerprintError
 from memoflow.fingerprint import ABSENT, Outline, Part
 from memoflow.flow.artifact_ref import find_in
+from memoflow.flow.host import foreach
+from memoflow.flow.host.artifacts import INTERNAL, TaskArtifacts
+from memoflow.flow.host.flow_class import NAMES_OF_FLOWSPEC, parameters_of, parser_of
 from memoflow.flow.memo import config_parts
 from memoflow.index import Index
 from memoflow.kinds import memo
 from memoflow.masking import ANY, MASK, Mask
 from memoflow.names import Digest
-
-# What Metaflow itself sets on a flow; none of it is a result or an input of the user's.
-INTERNAL = frozenset(INTERNAL_ARTIFACTS_SET) | {
-    "_cached_input",
-    "_catch_exception",
-    "_configs_processed",
-    "_current_step",
-    "_datastore",
-    "_exception",
-    "_flow_state",
-    "_foreach_num_splits",
-    "_foreach_stack",
-    "_foreach_var",
-    "_graph",
-    "_graph_info",
-    "_iteration_stack",
-    "_steps",
-    "_success",
-    "_task_checkpoints",
-    "_task_latest_checkpoint",
-    "_task_ok",
-    "_task_stored_models",
-    "_transition",
-    "name",
-}
 
 # `current.x` that is another one in each run: a step that reads it depends on its run.
 OF_ONE_RUN = frozenset(
@@ -178,7 +153,7 @@ class InputDigests:
 
     def _config_part(self, name: str, config: str) -> Part:
         ds = self.datastores[0]
-        sha1 = ds._objects.get(config)
+        sha1 = TaskArtifacts(ds).sha1(config)
         if sha1 is None:
             return config_parts.part(name, None, self.mask)
         fact = f"{_PART}:{self._masked_names}{sha1}:{name}"
@@ -212,7 +187,7 @@ class InputDigests:
         """Return what `inputs[i].name` is, where `input` and `index` are those of its foreach."""
         if name not in ("input", "index"):
             return self._artifact(ds, name)
-        frames = ds["_foreach_stack"]
+        frames = foreach.stack_of(ds)
         if not frames:
             return ABSENT, ABSENT
         if name == "input":
@@ -222,11 +197,11 @@ class InputDigests:
     def _artifact(self, ds: Any, name: str) -> tuple[str, str]:
         if name in self._shape.constants:
             return self._constant(name)
-        sha1 = ds._objects.get(name)
+        artifacts = TaskArtifacts(ds)
+        sha1 = artifacts.sha1(name)
         if sha1 is None or name in INTERNAL:
             return ABSENT, ABSENT
-        size_bytes = ds._info.get(name, {}).get("size", 0)
-        digest, summary = self._value_digest(ds, name, sha1, size_bytes)
+        digest, summary = self._value_digest(ds, name, sha1, artifacts.size_bytes(name))
         parser = self._shape.parsers.get(name)
         if parser == "":
             raise UndecidedError(f"the parser of {name} has no stable fingerprint")
@@ -283,10 +258,11 @@ class InputDigests:
 
     def _item(self, ds: Any, frame: Any) -> tuple[str, str]:
         """Return the digest of `self.input`: the item of the foreach, wherever it came from."""
-        sha1 = ds._objects.get(frame.var)
+        artifacts = TaskArtifacts(ds)
+        sha1 = artifacts.sha1(frame.var)
         if sha1 is None:
             return ABSENT, ABSENT
-        size_bytes = ds._info.get(frame.var, {}).get("size", 0)
+        size_bytes = artifacts.size_bytes(frame.var)
 
         def item() -> Any:
             if sha1 not in self._lists:
@@ -365,7 +341,7 @@ def _leaves(inputs: list[tuple[str, str, str]]) -> Outline:
 
 def label(datastore: Any, join_type: str | None) -> str:
     if join_type == "foreach":
-        return f"inputs[{datastore['_foreach_stack'][-1].index}]"
+        return f"inputs[{foreach.stack_of(datastore)[-1].index}]"
     return f"inputs.{datastore.step_name}"
 
 
@@ -430,18 +406,19 @@ class FlowShape:
         flow = type(instance)
         parsers = {}
         parameters, configs = set(), set()
-        for name, parameter in flow._get_parameters():
+        for name, parameter in parameters_of(flow):
             parameters.add(name)
             if parameter.IS_CONFIG_PARAMETER:
                 configs.add(name)
-            if isinstance(parameter, IncludeFile) and callable(parameter._parser):
+            parser = parser_of(parameter)
+            if parser is not None:
                 try:
-                    parsers[name] = str(fingerprint.of_function(parameter._parser))
+                    parsers[name] = str(fingerprint.of_function(parser))
                 except NoFingerprintError:
                     parsers[name] = ""
         constants = {}
         for name in dir(flow):
-            if name in parameters or name.startswith("__") or name in _OF_FLOWSPEC:
+            if name in parameters or name.startswith("__") or name in NAMES_OF_FLOWSPEC:
                 continue
             value = getattr(flow, name)
             # The test by which Metaflow (MetaflowTask._init_parameters) tells constants.
@@ -451,6 +428,3 @@ class FlowShape:
         set_by_init = {n: v for n, v in vars(instance).items() if n not in INTERNAL}
         known = constants | set_by_init
         return cls(flow, frozenset(parameters), known, parsers, frozenset(configs))
-
-
-_OF_FLOWSPEC = frozenset(dir(FlowSpec)) | frozenset(FlowSpec._NON_PARAMETERS) | INTERNAL

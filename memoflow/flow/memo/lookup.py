@@ -21,12 +21,14 @@ from memoflow.errors import (
     UsageError,
 )
 from memoflow.fingerprint import Fingerprint, Part, differences
-from memoflow.flow.memo import code_key, config_parts, external_reads, transition
+from memoflow.flow.host import transition
+from memoflow.flow.host.artifacts import INTERNAL
+from memoflow.flow.memo import code_key, config_parts, external_reads
 from memoflow.flow.memo.context import Session
 from memoflow.flow.memo.decision import Decision, Reason, reason_of
 from memoflow.flow.memo.external_reads import ExternalReads
 from memoflow.flow.memo.flags import MODES, given, steps_to_refresh
-from memoflow.flow.memo.inputs import INTERNAL, FlowShape, InputDigests, UndecidedError
+from memoflow.flow.memo.inputs import FlowShape, InputDigests, UndecidedError
 from memoflow.flow.memo.options import MemoizeOptions, choice, names
 from memoflow.flow.memo.uncached import Seen
 from memoflow.kinds import memo

@@ -12,7 +12,6 @@ from typing import Any
 
 from metaflow.client import Flow
 from metaflow.exception import MetaflowNotFound
-from metaflow.flowspec import FlowStateItems
 from metaflow.includefile import IncludeFile
 from metaflow.metaflow_current import current
 from metaflow.parameters import DeployTimeField
@@ -21,7 +20,10 @@ from metaflow.util import get_username, resolve_identity
 from memoflow import fingerprint
 from memoflow.errors import NoFingerprintError
 from memoflow.fingerprint import Part
-from memoflow.flow.memo import config_parts, task_record
+from memoflow.flow.host import foreach, transition
+from memoflow.flow.host.flow_class import configs_of, graph_of, parameters_of
+from memoflow.flow.host.foreach import Foreach
+from memoflow.flow.memo import config_parts
 from memoflow.flow.memo.context import Session
 from memoflow.flow.memo.inputs import OF_ONE_RUN, InputDigests, UndecidedError, load
 from memoflow.flow.memo.lookup import MemoizedStep
@@ -79,16 +81,16 @@ def planned_tasks(memoized: MemoizedStep, session: Session, run: str) -> Iterato
     UndecidedError if that cannot be told in a short while.
     """
     assert session.store is not None
-    configs = _configs(memoized.shape.flow)
+    configs = configs_of(memoized.shape.flow)
     for datastores, split_index in _tasks(memoized, session, run):
-        standin = task_record.frames(
+        around = Foreach.of_new_task(
             memoized.shape.flow, memoized.step, datastores, memoized.join_type, split_index
         )
         parents = PlannedTask(
             datastores,
             shape=memoized.shape,
             join_type=memoized.join_type,
-            frames=standin._foreach_stack,
+            frames=around.stack,
             current=partial(_current, memoized),
             facts=session.store.index,
             lists=session.lists,
@@ -103,8 +105,7 @@ def unlike_defaults(
     memoized: MemoizedStep, parents: InputDigests, names: set[str]
 ) -> Iterator[str]:
     """Yield what a run without options would have another value of than these tasks had."""
-    flow: Any = memoized.shape.flow
-    for name, parameter in flow._get_parameters():
+    for name, parameter in parameters_of(memoized.shape.flow):
         if name not in names or parameter.IS_CONFIG_PARAMETER:
             continue
         default = parameter.kwargs.get("default")
@@ -128,35 +129,23 @@ def unlike_defaults(
                     yield f"{name} is {there} there, and {now} by default"
 
 
-def _configs(flow: Any) -> dict[str, Any]:
-    """Return the configs as a task would find them."""
-    held = flow._flow_state[FlowStateItems.CONFIGS]
-    found = {}
-    for name, parameter in flow._get_parameters():
-        if parameter.IS_CONFIG_PARAMETER:
-            value = held.get(parameter.name)
-            found[name] = value[0] if isinstance(value, tuple) else value
-    return {name: value for name, value in found.items() if value is not None}
-
-
 def _tasks(
     memoized: MemoizedStep, session: Session, run: str
 ) -> Iterator[tuple[list[Any], int | None]]:
     """Yield the datastores that a task starts from, and its place in a foreach."""
-    flow: Any = memoized.shape.flow
-    graph, step = flow._graph, memoized.step
+    graph, step = graph_of(memoized.shape.flow), memoized.step
     before = ["_parameters"] if step == graph.start_step else sorted(memoized.node.in_funcs)
     found = [
         datastore
         for datastore in session.reader.get_task_datastores(run, steps=before)
-        if step == graph.start_step or step in (datastore.get("_transition") or [[]])[0]
+        if step == graph.start_step or step in transition.next_steps(datastore)
     ]
     if len(found) > _MOST_PARENTS:
         raise UndecidedError(f"{len(found)} tasks come before it")
     if memoized.join_type is not None:
         groups: dict[str, list[Any]] = {}
         for datastore in found:
-            stack = datastore["_foreach_stack"]
+            stack = foreach.stack_of(datastore)
             outer = stack[:-1] if memoized.join_type == "foreach" else stack
             groups.setdefault(repr([frame[:4] for frame in outer]), []).append(datastore)
         for group in groups.values():
@@ -166,7 +155,7 @@ def _tasks(
         if graph.nodes.get(datastore.step_name) is None:  # the parameters
             yield [datastore], None
         elif graph[datastore.step_name].type == "foreach":
-            for index in range(datastore["_foreach_num_splits"]):
+            for index in range(foreach.num_splits(datastore)):
                 yield [datastore], index
         else:
             yield [datastore], None

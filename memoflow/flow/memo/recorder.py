@@ -5,17 +5,18 @@ from __future__ import annotations
 import glob
 import os
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
 from memoflow.dataclass import dataclass
 from memoflow.fingerprint import Part
+from memoflow.flow.host.artifacts import INTERNAL, TaskArtifacts
 from memoflow.flow.memo import uncached
 from memoflow.flow.memo.attributes import AttributeTracker
 from memoflow.flow.memo.code_key import edited_since
 from memoflow.flow.memo.context import Session
-from memoflow.flow.memo.inputs import INTERNAL, InputDigests, UndecidedError, collapse
+from memoflow.flow.memo.inputs import InputDigests, UndecidedError, collapse
 from memoflow.flow.memo.lookup import MemoizedStep
 from memoflow.flow.memo.step_reads import StepReads
 from memoflow.flow.memo.uncached import Seen, Uncached
@@ -165,15 +166,16 @@ class Recorder:
 
     def _outputs(self, watch: AttributeTracker) -> dict[str, Any]:
         """Return what the step set or changed, as far as `outputs=` wants it."""
-        output, memoized = self._output, self._memoized
+        left, memoized = TaskArtifacts(self._output), self._memoized
+        before: Mapping[str, str | None]
         if memoized.join_type is None:
-            before = self._datastores[0]._objects
+            before = TaskArtifacts(self._datastores[0]).sha1s()
         else:
-            before = {name: output._objects.get(name) for name in memoized.shape.parameters}
-        changed = watch.writes & output._objects.keys() - (INTERNAL - {"name"})
+            before = {name: left.sha1(name) for name in memoized.shape.parameters}
+        changed = watch.writes & left.names() - (INTERNAL - {"name"})
         changed |= {
             name
-            for name, sha1 in output._objects.items()
+            for name, sha1 in left.sha1s().items()
             if before.get(name) != sha1
             and name not in INTERNAL
             and name not in memoized.shape.constants
@@ -193,7 +195,7 @@ class Recorder:
                 )
             changed &= set(wanted)
         return {
-            name: self._session.artifacts.packed(output._objects[name], output._info[name])
+            name: self._session.artifacts.packed(left.sha1s()[name], left.info(name))
             for name in sorted(changed)
         }
 

@@ -9,6 +9,7 @@ from typing import Any, BinaryIO
 
 from memoflow.backends import Backend, BlobLocation
 from memoflow.errors import IntegrityError, NotFoundError
+from memoflow.flow.host.storage import storage_of
 from memoflow.kinds.memo_fields import Artifact
 from memoflow.names import Digest
 from memoflow.objects import blob_name, is_whole
@@ -32,7 +33,7 @@ class RemoteArtifacts:
     """
 
     def __init__(self, flow_datastore: Any, store: Store, data: Backend) -> None:
-        self._storage = flow_datastore._storage_impl
+        self._storage = storage_of(flow_datastore)
         self._flow = flow_datastore.flow_name
         self._store = store
         self._data = data

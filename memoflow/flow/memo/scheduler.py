@@ -11,6 +11,8 @@ from metaflow.util import get_username, resolve_identity
 
 from memoflow.display import printable
 from memoflow.errors import BackendUnreachableError, NoFingerprintError
+from memoflow.flow.host import launch
+from memoflow.flow.host.foreach import Foreach
 from memoflow.flow.hub import revisions
 from memoflow.flow.memo import audit, card, task_record
 from memoflow.flow.memo.context import Session
@@ -46,8 +48,7 @@ def prepare(cli_args: Any, attempt: int, memoized: MemoizedStep, session: Sessio
         verdict = LookupResult(Decision.miss(Reason.LOOKUP_FAILED, trouble))
     decision = verdict.decision
     if verdict.entry is not None:
-        # All of the command: @kubernetes and @batch rewrite its parts after us.
-        cli_args.get_args = lambda: ["echo", printable(f"[memoize] {decision.log_line}")]
+        launch.run_instead(cli_args, ["echo", printable(f"[memoize] {decision.log_line}")])
         session.hits.append(
             (task.flow_name, task.run_id, task.step, task.task_id, verdict.entry.run_time_s)
         )
@@ -98,14 +99,14 @@ def _decide(
     single = len(paths) == 1
     datastores = [session.task(path) if single else _open(session, path) for path in paths]
     split_index = None if task.split_index is None else int(task.split_index)
-    standin = task_record.frames(
+    foreach = Foreach.of_new_task(
         memoized.shape.flow, memoized.step, datastores, memoized.join_type, split_index
     )
     parents = InputDigests(
         datastores,
         shape=memoized.shape,
         join_type=memoized.join_type,
-        frames=standin._foreach_stack,
+        frames=foreach.stack,
         current=_CurrentOf(task, memoized),
         facts=session.store.index,
         lists=session.lists,
@@ -127,12 +128,11 @@ def _decide(
             task,
             entry,
             shape=memoized.shape,
-            datastores=datastores,
-            standin=standin,
+            parent=datastores[0],
+            foreach=foreach,
             join_type=memoized.join_type,
             attempt=attempt,
             flow_datastore=session.flow_datastore,
-            metadata=task.metadata,
         )
         session.store.touch(entry.ref)
         if memoized.options.show_card:

@@ -21,13 +21,15 @@ from memoflow.errors import (
     UsageError,
 )
 from memoflow.flow.artifact_ref import find_in
+from memoflow.flow.host import foreach, transition
+from memoflow.flow.host.artifacts import INTERNAL, TaskArtifacts, datastore_of
+from memoflow.flow.host.current import add_to_current
 from memoflow.flow.hub import revisions
 from memoflow.flow.memo import (
     audit,
     card,
     last_misses,
     task_record,
-    transition,
     uncached,
 )
 from memoflow.flow.memo.attributes import AttributeTracker
@@ -37,7 +39,7 @@ from memoflow.flow.memo.context import LEASES, Session
 from memoflow.flow.memo.current_memo import CurrentMemo
 from memoflow.flow.memo.decision import FIELD, Decision, Reason
 from memoflow.flow.memo.handoff import Handoff
-from memoflow.flow.memo.inputs import INTERNAL, InputDigests, UndecidedError, label
+from memoflow.flow.memo.inputs import InputDigests, UndecidedError, label
 from memoflow.flow.memo.lookup import LookupResult, MemoizedStep, MissError, lease_keys, look_up
 from memoflow.flow.memo.recorder import Left, Recorder
 from memoflow.flow.memo.remarks import Remarks
@@ -104,7 +106,7 @@ class Task:
             self._take_locks()
         if self._verdict.entry is None and self._audited is None and memoized.mode == "only":
             raise MissError(memoized.step, self._decision.line)
-        current._update_env({"memo": CurrentMemo.of(self._verdict, memoized)})
+        add_to_current("memo", CurrentMemo.of(self._verdict, memoized))
         self._announce()
 
     def _go_without(self, error: BackendUnreachableError) -> None:
@@ -123,7 +125,7 @@ class Task:
             self._datastores,
             shape=memoized.shape,
             join_type=memoized.join_type,
-            frames=list(flow._foreach_stack),
+            frames=foreach.stack_of_flow(flow),
             current=self._current,
             facts=session.store.index,
             lists=session.lists,
@@ -186,7 +188,8 @@ class Task:
         if self.records:
             by_label = {}
             if inputs is not None:
-                by_label = {label(one._datastore, self._memoized.join_type): one for one in inputs}
+                join_type = self._memoized.join_type
+                by_label = {label(datastore_of(one), join_type): one for one in inputs}
             self._watch = AttributeTracker(flow, by_label, self._memoized.shape)
             if self._memoized.join_type is not None:
                 self._watch.note("inputs")
@@ -345,11 +348,12 @@ class Task:
         self._register(fields)
 
     def _show_miss(self, key: str | None) -> None:
-        output, decision = self._output, self._decision
+        decision = self._decision
         facts = {"run time": span(self._left.run_time_s), "key": key or "not recorded"}
         if decision.nearest:
             facts["compared with"] = decision.nearest
-        set_here = self._watch.writes & output._objects.keys() - INTERNAL if self._watch else ()
+        left = TaskArtifacts(self._output)
+        set_here = self._watch.writes & left.names() - INTERNAL if self._watch else ()
         self._show(
             Shown(
                 self._task,
@@ -358,7 +362,7 @@ class Task:
                 facts,
                 code=self._memoized.scope.parts,
                 inputs=None if self._recorder is None else self._recorder.inputs,
-                outputs={name: int(output._info[name].get("size") or 0) for name in set_here},
+                outputs={name: left.size_bytes(name) for name in set_here},
                 notes=self._remarks.lines,
             )
         )
@@ -425,12 +429,10 @@ class Task:
         """Bind the results of a hit in place of running the step."""
         entry = self._verdict.entry
         assert entry is not None
-        # Whatever the flow's datastore holds, `persist` carries over without loading it.
+        bound = TaskArtifacts.of_flow(flow)
         for name, artifact in entry.artifacts.items():
-            flow._datastore._objects[name] = artifact.sha1
-            flow._datastore._info[name] = artifact.info
-        for name, value in transition.restore(entry.next_step).items():
-            setattr(flow, name, value)
+            bound.bind(name, artifact.sha1, artifact.info)
+        transition.restore_on(flow, entry.next_step)
 
     def _record(self, watch: AttributeTracker) -> tuple[str | None, str]:
         """Return the key that the result was recorded under, or None and why it was not."""

@@ -17,6 +17,7 @@ from metaflow.metaflow_current import current
 
 from memoflow.flow import artifact_store
 from memoflow.flow.failures import ModelException, translated_errors
+from memoflow.flow.host.current import add_to_current
 from memoflow.flow.model.wanted import parse
 from memoflow.flow.task import dependencies, launch_info
 from memoflow.flow.task.process import arguments_of_step, tell
@@ -141,7 +142,7 @@ class ModelDecorator(StepDecorator):
                 say=self._say,
                 journal=self._journal,
             )
-        current._update_env({"model": self._current})
+        add_to_current("model", self._current)
         if self._show_card:
             from memoflow.flow.cards import card
 

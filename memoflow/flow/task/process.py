@@ -4,9 +4,8 @@ from __future__ import annotations
 
 import os
 
-from metaflow._vendor import click
-
 from memoflow.display import shown
+from memoflow.flow.host.command_line import click
 
 # What subprocesses of a task save for it by. The last says only where stores are, since the rest
 # of their configuration can hold secrets.

@@ -46,6 +46,12 @@ def fits(kept: dict[str, Any], node: Any) -> bool:
     return is_over and bool(steps) and set(steps) <= set(node.out_funcs)
 
 
+def restore_on(flow: Any, kept: dict[str, Any]) -> None:
+    """Let a flow go on as `keep` was told, in place of what its step would decide."""
+    for name, value in restore(kept).items():
+        setattr(flow, name, value)
+
+
 def restore(kept: dict[str, Any]) -> dict[str, Any]:
     """Return the artifacts by which Metaflow knows what `keep` was given."""
     artifacts = dict(kept)
@@ -57,3 +63,8 @@ def restore(kept: dict[str, Any]) -> dict[str, Any]:
     else:
         artifacts["_transition"] = None
     return artifacts
+
+
+def next_steps(datastore: Any) -> list[str]:
+    """Return the steps that a finished task sent the flow on to."""
+    return list((datastore.get("_transition") or [[]])[0])

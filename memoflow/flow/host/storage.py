@@ -1,0 +1,31 @@
+"""Storage: where a flow's datastore keeps its bytes."""
+
+from __future__ import annotations
+
+from typing import Any, Protocol
+
+from metaflow.datastore import FlowDataStore
+
+
+class BlobCache(Protocol):
+    """Bytes of artifacts that were loaded, as Metaflow asks for them by SHA-1."""
+
+    def load_key(self, key: str) -> bytes | None: ...
+
+    def store_key(self, key: str, blob: bytes) -> None: ...
+
+
+def storage_of(flow_datastore: Any) -> Any:
+    """Return the storage of a flow's datastore: `path_join`, `info_file`, `save_bytes`."""
+    return flow_datastore._storage_impl
+
+
+def reader(flow_datastore: Any, cache: BlobCache) -> Any:
+    """Return an own way to read the tasks of a flow: the runtime's is not ours to give a cache."""
+    datastore = FlowDataStore(
+        flow_datastore.flow_name,
+        storage_impl=type(storage_of(flow_datastore)),
+        ds_root=flow_datastore.datastore_root,
+    )
+    datastore.ca_store.set_blob_cache(cache)
+    return datastore
