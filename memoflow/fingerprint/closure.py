@@ -8,7 +8,7 @@ bytecode otherwise.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Collection, Iterable
 from typing import Any
 
 from xxhash import xxh3_128_hexdigest
@@ -53,6 +53,7 @@ def of_step(
     name: str,
     *,
     is_step: Callable[[object], bool],
+    kept: Collection[str] = frozenset(),
     ignore: frozenset[str] = frozenset(),
     mask: Mask = ANY,
 ) -> Fingerprint:
@@ -61,9 +62,10 @@ def of_step(
     `self` is known to be a `cls`, so only the methods that the step uses count; attributes of
     the class that hold data do not, they are inputs, unless they are read of the class and not
     of `self`. Nor do the step's own decorators. Take it before anything of the class is replaced.
+    `kept` names what the class holds for its framework, which does not count.
     `ignore` is as for `of_function`, and what `mask` hides is masked in what is shown.
     """
-    walk = _walk(Flow(cls, name, is_step), module=cls.__module__, ignore=ignore, mask=mask)
+    walk = _walk(Flow(cls, name, is_step, kept), module=cls.__module__, ignore=ignore, mask=mask)
     walk.python()
     step = walk.flow.find(name) if walk.flow else MISSING
     if step is MISSING:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import types
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Collection, Iterable
 from typing import Any
 
 from memoflow.fingerprint.code_unit import MISSING
@@ -23,10 +23,6 @@ BOOKKEEPING = frozenset(
         "_is_protocol", "_is_runtime_protocol",
     }
 )  # fmt: skip
-# What the metaclass of flows keeps on each.
-_METAFLOWS = frozenset(
-    {"_configs_processed", "_flow_decorators", "_flow_state", "_graph", "_steps"}
-)
 # Asked of an object or class, these tell anything.
 TELLING = frozenset(
     {
@@ -40,10 +36,13 @@ NAMES_OF_CLASS = frozenset({"__module__", "__name__", "__qualname__"})
 class Flow:
     """A flow class whose instance `self` is known to be in a step."""
 
-    def __init__(self, cls: type, name: str, is_step: Callable[[object], bool]) -> None:
+    def __init__(
+        self, cls: type, name: str, is_step: Callable[[object], bool], kept: Collection[str]
+    ) -> None:
         self.cls = cls
         self.root = name
         self.is_step = is_step
+        self._kept = kept
         self.classes = [
             each for each in cls.__mro__ if place_named(each.__module__).owner == "user"
         ]
@@ -79,7 +78,7 @@ class Flow:
         """
         for cls in self.classes:
             for name, value in sorted(cls.__dict__.items()):
-                known = name in BOOKKEEPING or name in _METAFLOWS or name.startswith("_abc_")
+                known = name in BOOKKEEPING or name in self._kept or name.startswith("_abc_")
                 dunder = name.startswith("__") and name.endswith("__")
                 ours = owner_of_class(type(value)) == "ours"
                 if not (known or dunder or ours or isinstance(value, CODE_TYPES)) and (

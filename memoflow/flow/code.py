@@ -8,6 +8,7 @@ from typing import Any
 from memoflow import fingerprint
 from memoflow.fingerprint import Part
 from memoflow.flow.host.flow_class import (
+    KEPT_ON_CLASS,
     arguments_of_decorator,
     code_of_decorator,
     mutators_of,
@@ -49,7 +50,12 @@ def parts_of(
     function = getattr(flow, step)
     parts = list(
         fingerprint.of_step(
-            flow, step, is_step=lambda found: hasattr(found, "is_step"), ignore=ignore, mask=mask
+            flow,
+            step,
+            is_step=lambda found: hasattr(found, "is_step"),
+            kept=KEPT_ON_CLASS,
+            ignore=ignore,
+            mask=mask,
         ).parts
     )
     mutators = mutators_of(flow)

@@ -69,7 +69,7 @@ def look(world: World, body: str, *edits: tuple[str, str]) -> Answer:
         text = text.replace(old, new)
     world.write(metaflow=METAFLOW, main=text)
     name = "G" if ("class F(", "class G(") in edits else "F"
-    return world.look(f"of_step(main.{name}, 'start', is_step=is_step)")
+    return world.look(f"of_step(main.{name}, 'start', is_step=is_step, kept={{'_steps'}})")
 
 
 @pytest.mark.parametrize(

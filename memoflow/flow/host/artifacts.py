@@ -7,13 +7,16 @@ from typing import Any
 
 from metaflow.flowspec import INTERNAL_ARTIFACTS_SET
 
+# The attribute of a flow through which a step could read any artifact.
+DATASTORE = "_datastore"
+
 # What Metaflow itself sets on a flow; none of it is a result or an input of the user's.
 INTERNAL = frozenset(INTERNAL_ARTIFACTS_SET) | {
     "_cached_input",
     "_catch_exception",
     "_configs_processed",
     "_current_step",
-    "_datastore",
+    DATASTORE,
     "_exception",
     "_flow_state",
     "_foreach_num_splits",

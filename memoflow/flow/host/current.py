@@ -18,9 +18,3 @@ def add_to_current(name: str, value: Any) -> None:
 def run() -> tuple[str | None, str | None]:
     """Return the flow and the run that this process works for."""
     return current._flow_name, current._run_id
-
-
-def metadata_provider() -> str | None:
-    """Return the metadata provider of this process's run as it names itself, None outside."""
-    known: str | None = current._metadata_str
-    return known

@@ -10,6 +10,11 @@ from metaflow.includefile import IncludeFile
 
 from memoflow.flow.host.artifacts import INTERNAL
 
+# What the metaclass of flows keeps on each for itself.
+KEPT_ON_CLASS = frozenset(
+    {"_configs_processed", "_flow_decorators", "_flow_state", "_graph", "_steps"}
+)
+
 # What every flow has, or no flow keeps.
 NAMES_OF_FLOWSPEC = frozenset(dir(FlowSpec)) | frozenset(FlowSpec._NON_PARAMETERS) | INTERNAL
 

@@ -19,12 +19,11 @@ from typing import Any
 from metaflow.flowspec import FlowSpec
 from metaflow.metaflow_current import Current
 
-from memoflow.flow.host.artifacts import INTERNAL
+from memoflow.flow.host.artifacts import DATASTORE, INTERNAL
+from memoflow.flow.host.patches import replaced
 from memoflow.flow.memo import config_parts
 from memoflow.flow.memo.config_reads import ConfigWatch
 from memoflow.flow.memo.inputs import OF_ONE_RUN, TOOLS, FlowShape
-
-_MISSING = object()
 
 
 class AttributeTracker:
@@ -51,7 +50,6 @@ class AttributeTracker:
         self._on = contextlib.ExitStack()
         self._quiet = threading.local()
         self._watching = False
-        self._hooked: list[tuple[type, str, Any]] = []
         self._children: str | None = None
         self._parent = os.getpid()
         self._preset: frozenset[str] = frozenset()
@@ -85,12 +83,6 @@ class AttributeTracker:
         self._on.close()  # Not before: what was left of a config is read when it is pickled.
         self._configs.settle()
         self.reads = config_parts.collapse(self.reads, self._configs.configs)
-        while self._hooked:
-            cls, name, before = self._hooked.pop()
-            if before is _MISSING:
-                delattr(cls, name)
-            else:
-                setattr(cls, name, before)
 
     @contextlib.contextmanager
     def quiet(self, *, loading: bool = False) -> Iterator[None]:
@@ -130,7 +122,7 @@ class AttributeTracker:
         label = self._labels.get(id(obj))
         if label is None:
             return False
-        if name in ("__dict__", "_datastore"):
+        if name in ("__dict__", DATASTORE):
             self._note_blind(f"{label[:-1] or 'self'}.{name}")
             return False
         if name == "name" and name not in self.writes:
@@ -186,10 +178,10 @@ class AttributeTracker:
             if obj is watch._flow and watch._watching:
                 watch.writes.discard(name)  # A read after this sees the parent's again.
 
-        for hook in (__getattribute__, __setattr__, __delattr__):
-            self._replace(cls, hook.__name__, hook)
+        hooks = {hook.__name__: hook for hook in (__getattribute__, __setattr__, __delattr__)}
+        self._on.enter_context(replaced({cls: hooks}))
         # Where artifacts are loaded; a `__getattr__` of the user's calls it, and reads besides.
-        self._replace(FlowSpec, "__getattr__", __getattr__)
+        self._on.enter_context(replaced({FlowSpec: {"__getattr__": __getattr__}}))
 
     def _whole(self, obj: Any, name: str, get: Callable[[Any, str], Any]) -> Any:
         """Answer what reads more, or other, than the attribute of its name."""
@@ -254,11 +246,7 @@ class AttributeTracker:
                     return get(obj, name)
             return get(obj, name)
 
-        self._replace(Current, "__getattribute__", __getattribute__)
-
-    def _replace(self, cls: type, name: str, hook: Any) -> None:
-        self._hooked.append((cls, name, cls.__dict__.get(name, _MISSING)))
-        setattr(cls, name, hook)
+        self._on.enter_context(replaced({Current: {"__getattribute__": __getattribute__}}))
 
     def _before_fork(self) -> None:
         if self._children is None:

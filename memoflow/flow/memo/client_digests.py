@@ -18,6 +18,7 @@ from metaflow.client.core import (
 from metaflow.events import Trigger
 
 from memoflow.fingerprint import ABSENT
+from memoflow.flow.host.client import artifacts_of, digest_of_code, exception_of, kind_of
 from memoflow.flow.memo.inputs import UndecidedError
 from memoflow.masking import without_passwords
 
@@ -41,7 +42,7 @@ def of_object(one: Any) -> Seen:
 
 def of_listing(children: Sequence[Any]) -> Seen:
     """Return how many there are; which, too, where their ids are names and no numbers."""
-    count = _count(len(children), type(children[0])._NAME) if children else "none"
+    count = _count(len(children), kind_of(children[0])) if children else "none"
     if children and has_named_children(children[0]):
         ids = [str(one.id) for one in children]
         # Artifacts of a task are as old as one another: they come in the order of a directory.
@@ -55,7 +56,7 @@ def has_named_children(child: Any) -> bool:
 
     Runs and tasks are known by their place: their ids are others after each run.
     """
-    return isinstance(child, (Step, DataArtifact)) or child._NAME == "flow"
+    return isinstance(child, (Step, DataArtifact)) or kind_of(child) == "flow"
 
 
 def of_names(names: Iterable[str]) -> Seen:
@@ -73,12 +74,12 @@ def of_attribute(one: Any, name: str, value: Any) -> Seen:
     """Return what an attribute came to; to be called hushed."""
     if name == "exception" and value is not None:
         # An object of anybody's, which has no digest but that of its bytes.
-        digest, _ = of_object(one["_exception"])
+        digest, _ = of_object(exception_of(one))
         return digest, type(value).__name__
     if isinstance(value, MetaflowObject):
         return of_object(value)
     if isinstance(value, MetaflowData):
-        return of_names(value._artifacts)
+        return of_names(artifacts_of(value))
     return of_value(value)
 
 
@@ -105,9 +106,9 @@ def _plain(value: Any) -> Any:
     if isinstance(value, datetime):
         return ["datetime", value.isoformat()]
     if isinstance(value, MetaflowObject):
-        return [value._NAME, value.pathspec]
+        return [kind_of(value), value.pathspec]
     if isinstance(value, MetaflowCode):
-        return ["code", value._sha]
+        return ["code", digest_of_code(value)]
     if isinstance(value, Trigger):
         return ["trigger", *[_plain(event) for event in value.events or ()]]
     if isinstance(value, tuple) and hasattr(value, "_fields"):

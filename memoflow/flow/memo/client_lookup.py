@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
-import contextlib
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
+from contextlib import AbstractContextManager
 from types import GeneratorType
 from typing import Any
 
 from metaflow.client import core
-from metaflow.client.core import Flow, MetaflowData, Run, Step, Task
+from metaflow.client.core import Flow, MetaflowData, MetaflowObject, Run, Step, Task
 from metaflow.exception import MetaflowNamespaceMismatch, MetaflowNotFound
 
+from memoflow.flow.host.client import WITHOUT_NAMESPACE, artifacts_of, looking_at
 from memoflow.flow.memo import client_digests as digests
 from memoflow.flow.memo import client_names as names
 from memoflow.flow.memo.client_digests import GONE, NAMESPACE, THERE, Seen
@@ -86,7 +87,7 @@ class Evaluator:
             found = self._walk(_like(name, name.segments, exists=False))
             if name.exists:
                 return THERE
-            if isinstance(found, _Listing) and (not found or hasattr(found[0], "_NAME")):
+            if isinstance(found, _Listing) and (not found or isinstance(found[0], MetaflowObject)):
                 return digests.of_listing(found)
             if name.segments[-1] == ("attr", "artifacts"):
                 return digests.of_names(found._fields)
@@ -125,7 +126,7 @@ class Evaluator:
 def _fixed(segments: tuple[Segment, ...], namespace: str | None) -> Any:
     path = [segment[1] for segment in segments if segment[0] == "item"]
     attempt = next((each[1] for each in segments if each[0] == "attempt"), None)
-    options: dict[str, Any] = {} if namespace is not None else {"_namespace_check": False}
+    options: dict[str, Any] = {} if namespace is not None else dict(WITHOUT_NAMESPACE)
     if attempt is not None:
         options["attempt"] = attempt
     if len(path) > len(_BY_LENGTH):
@@ -145,7 +146,7 @@ def _below(above: Any, segment: Segment) -> Any:
     if kind == "call":
         value = getattr(above, segment[1])(*segment[2], **dict(segment[3]))
     elif isinstance(above, MetaflowData):
-        value = above._artifacts[segment[1]]
+        value = artifacts_of(above)[segment[1]]
     else:
         value = getattr(above, segment[1])
     return _Listing(value) if isinstance(value, GeneratorType) else value
@@ -166,38 +167,11 @@ _GONE = (
 )
 
 
-@contextlib.contextmanager
-def _settings(name: Name, metadata: str | None) -> Iterator[None]:
-    """Let the Client look where the task would: both settings are global in Metaflow."""
-    before = core.current_namespace, core.current_metadata
-    wanted = metadata if name.metadata == OWN else name.metadata
+def _settings(name: Name, metadata: str | None) -> AbstractContextManager[None]:
+    """Let the Client look where the task would."""
     # Workers are told "" for no namespace, under which Metaflow finds less than under None.
     own = core.get_namespace() or ""
-    core.current_namespace = own if name.namespace == OWN else name.namespace
-    try:
-        if wanted is None:
-            yield
-        else:
-            with _provider(wanted):
-                yield
-    finally:
-        core.current_namespace, core.current_metadata = before
-
-
-@contextlib.contextmanager
-def _provider(wanted: str) -> Iterator[None]:
-    provider: Any
-    provider, place = core._metadata(wanted)
-    if provider is None:
-        raise UndecidedError(f"there is no metadata provider {wanted}")
-    core.current_metadata = provider
-    if provider.metadata_str() == wanted:
-        yield
-        return
-    info = provider.INFO
-    provider.INFO = place
-    try:
-        yield
-    finally:
-        with contextlib.suppress(ValueError):  # It said there that there is no directory.
-            provider.INFO = info
+    return looking_at(
+        own if name.namespace == OWN else name.namespace,
+        metadata if name.metadata == OWN else name.metadata,
+    )

@@ -1,8 +1,8 @@
 """Reads through Metaflow's Client: the watch on its classes while a step runs.
 
 Objects get names, by the expressions that led to them, and what is read of one is noted under its
-name. The classes themselves are patched, so it does not matter who imported them and when. What
-they do inside runs hushed. An object that was made before the watch is named by its ids.
+name. What the classes do inside runs hushed. An object that was made before the watch is named by
+its ids.
 """
 
 from __future__ import annotations
@@ -16,13 +16,13 @@ from typing import Any
 from metaflow.client import core
 from metaflow.client.core import Metaflow, MetaflowData, MetaflowObject
 
+from memoflow.flow.host.client import artifacts_of
+from memoflow.flow.host.patches import replaced, replaced_code
 from memoflow.flow.memo import client_digests as digests
 from memoflow.flow.memo import client_names as names
 from memoflow.flow.memo.client_digests import GONE
 from memoflow.flow.memo.client_watch import ClientWatch, Never, Note
 from memoflow.flow.memo.untracked import Around, hushed, is_hushed
-
-_MISSING = object()
 
 
 @contextlib.contextmanager
@@ -38,26 +38,13 @@ def watching(
     global _watch
     before, watch = _watch, ClientWatch(note, never, around)
     _watch = watch
-    with contextlib.ExitStack() as stack:
-        for cls, hooks in _HOOKS.items():
-            for name, hook in hooks.items():
-                stack.callback(_restore, cls, name, cls.__dict__.get(name, _MISSING))
-                setattr(cls, name, hook)
-        # A function, which users import by name: so its code is replaced, and not the function.
-        stack.callback(setattr, core.get_namespace, "__code__", core.get_namespace.__code__)
-        core.get_namespace.__code__ = _get_namespace.__code__
+    # A function, which users import by name: so its code is replaced, and not the function.
+    with replaced(_HOOKS), replaced_code(core.get_namespace, _get_namespace):
         try:
             yield
         finally:
             _watch = before
             watch.finish()
-
-
-def _restore(cls: type, name: str, was: Any) -> None:
-    if was is _MISSING:
-        delattr(cls, name)
-    else:
-        setattr(cls, name, was)
 
 
 _watch: ClientWatch | None = None
@@ -157,7 +144,7 @@ def _metaflow_getitem(self: Any, key: str) -> Any:
 def _data_getattr(self: Any, name: str) -> Any:
     watch = _on()
     own = watch.data(self) if watch is not None and name[:2] != "__" else None
-    if watch is not None and own is not None and name not in self._artifacts:
+    if watch is not None and own is not None and name not in artifacts_of(self):
         watch.record(own.attr(name), GONE)
     return _datum(self, name)
 
@@ -183,7 +170,7 @@ def _note_names(data: Any) -> None:
     watch = _on()
     own = watch.data(data) if watch is not None else None
     if watch is not None and own is not None:
-        watch.record(own, digests.of_names(data._artifacts))
+        watch.record(own, digests.of_names(artifacts_of(data)))
 
 
 def _get_namespace() -> Any:

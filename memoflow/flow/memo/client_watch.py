@@ -11,12 +11,18 @@ from types import FunctionType, GeneratorType, MethodType
 from typing import Any
 from weakref import WeakKeyDictionary
 
-from metaflow.client import core
 from metaflow.client.core import DataArtifact, MetaflowData, MetaflowObject, Run
 from metaflow.exception import MetaflowNamespaceMismatch, MetaflowNotFound
-from metaflow.metaflow_current import current
-from metaflow.util import resolve_identity
 
+from memoflow.flow.host import current
+from memoflow.flow.host.client import (
+    Settings,
+    artifacts_of,
+    attempt_of,
+    kind_of,
+    place_asked,
+    place_of,
+)
 from memoflow.flow.memo import client_digests as digests
 from memoflow.flow.memo import client_names as names
 from memoflow.flow.memo.client_digests import GONE, NAMESPACE, THERE, Seen
@@ -48,13 +54,8 @@ class ClientWatch:
         self._around = around
         self._process = os.getpid()
         self._lock = threading.Lock()
-        # As they are now, and not asked for: that may be a request to a server.
-        self._namespace_before = core.current_namespace
-        self._metadata_before = current._metadata_str
-        if self._metadata_before is None and core.current_metadata:
-            self._metadata_before = core.current_metadata.metadata_str()
-        # By names with an underscore, since reading the others would be a read of the step's.
-        self._run = (current._flow_name, current._run_id)
+        self._before = Settings()
+        self._run = current.run()
         self._names: WeakKeyDictionary[Any, Name] = WeakKeyDictionary()
         self._there: dict[Name, None] = {}  # objects of which nothing has been read yet
         self._implied: set[Name] = set()  # and those that must be there for what has been read
@@ -64,12 +65,11 @@ class ClientWatch:
 
     @cached_property
     def _namespace(self) -> str | None:
-        known: Any = self._namespace_before
-        return str(resolve_identity()) if known is False else known
+        return self._before.namespace
 
     @cached_property
     def _metadata(self) -> str:
-        return str(self._metadata_before or core.get_metadata())
+        return self._before.metadata
 
     def hush(self) -> contextlib.AbstractContextManager[None]:
         return hushed(self._around)
@@ -92,9 +92,8 @@ class ClientWatch:
     def root(self, one: Any) -> Name:
         """Return a name by ids alone, as of an object that the step made from a pathspec."""
         with self.hush():
-            name = names.of_path(one.path_components, one._attempt)
-        namespace = one._current_namespace if one._namespace_check else None
-        return self._placed_at(name, namespace, one._metaflow.metadata.metadata_str())
+            name = names.of_path(one.path_components, attempt_of(one))
+        return self._placed_at(name, *place_of(one))
 
     def _placed_at(self, name: Name, namespace: str | None, metadata: str) -> Name:
         return Name(
@@ -204,7 +203,7 @@ class ClientWatch:
             self.attach(value, name)
         elif isinstance(value, MetaflowData):
             self.attach(value, name)
-            for each, artifact in value._artifacts.items():
+            for each, artifact in artifacts_of(value).items():
                 self._names[artifact] = name.attr(each)
         elif isinstance(value, GeneratorType):
             return self.generated(name, value)
@@ -243,7 +242,7 @@ class ClientWatch:
         for place, child in enumerate(children):
             if not digests.has_named_children(child) or last[0] == "attr":
                 self._call(child, name.index(place))
-            elif child._NAME == "flow":
+            elif kind_of(child) == "flow":
                 self._call(child, self.root(child))
             else:
                 with self.hush():
@@ -258,12 +257,10 @@ class ClientWatch:
         except _NOT_FOUND:
             path = str(arguments.get("pathspec")).split("/")
             attempt = arguments.get("attempt")
-            is_checked = arguments.get("_namespace_check", True)
             with self.hush():
-                namespace = arguments.get("_current_namespace") or core.get_namespace()
-                metadata = arguments.get("_current_metadata") or core.get_metadata()
+                place = place_asked(arguments)
             name = names.of_path(path, attempt if isinstance(attempt, int) else None)
-            self.record(self._placed_at(name, namespace if is_checked else None, metadata), GONE)
+            self.record(self._placed_at(name, *place), GONE)
             raise
         self.attach(one, self.root(one))
 

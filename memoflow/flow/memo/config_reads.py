@@ -6,17 +6,16 @@ so what reads a node in another way than through its methods counts as well.
 
 from __future__ import annotations
 
-import contextlib
 import os
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
+from contextlib import AbstractContextManager
 from typing import Any
 
 from metaflow.user_configs.config_parameters import ConfigValue
 
+from memoflow.flow.host.patches import replaced
 from memoflow.flow.memo.config_parts import Path, can_name, name_of
 from memoflow.flow.memo.untracked import hushed, is_hushed
-
-_MISSING = object()
 
 
 class ConfigWatch:
@@ -31,20 +30,8 @@ class ConfigWatch:
         self._held: list[Any] = []  # ids stay valid only while the objects live
         self.configs: dict[str, Any] = {}
 
-    @contextlib.contextmanager
-    def watching(self) -> Iterator[None]:
-        before: list[tuple[str, Any]] = []
-        for name, hook in self._hooks().items():
-            before.append((name, ConfigValue.__dict__.get(name, _MISSING)))
-            setattr(ConfigValue, name, hook)
-        try:
-            yield
-        finally:
-            for name, was in before:
-                if was is _MISSING:
-                    delattr(ConfigValue, name)
-                else:
-                    setattr(ConfigValue, name, was)
+    def watching(self) -> AbstractContextManager[None]:
+        return replaced({ConfigValue: self._hooks()})
 
     def hand_out(self, name: str, value: Any) -> bool:
         """Return whether a config has parts; if so the step is watched for those it reads."""
@@ -104,7 +91,7 @@ class ConfigWatch:
             return watch._item(node, key, get)
 
         def __getattr__(node: Any, key: str) -> Any:
-            if key == "_data" or id(node) not in watch._paths:
+            if id(node) not in watch._paths:
                 return attribute(node, key)
             try:
                 return watch._item(node, key, get)

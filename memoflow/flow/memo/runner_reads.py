@@ -11,6 +11,7 @@ from typing import Any
 from metaflow import Deployer, NBDeployer, NBRunner, Runner
 from metaflow.runner.deployer import DeployedFlow
 
+from memoflow.flow.host.patches import replaced
 from memoflow.flow.memo.untracked import Around, hushed, is_hushed
 
 Never = Callable[[str, str], None]
@@ -32,21 +33,23 @@ def watching(never: Never, *, around: Around = contextlib.nullcontext) -> Iterat
 
     `around` is entered for what that does by itself, in this process.
     """
-    with contextlib.ExitStack() as stack:
-        for name, (cls, verb) in _STARTERS.items():
-            told = _teller(never, name, f"{verb} {name}")
-            for method, was in list(vars(cls).items()):
-                if method != "__init__" and method.startswith("_"):
-                    continue
-                if isinstance(was, FunctionType):
-                    hook: Any = _hook(was, told, around)
-                elif isinstance(was, classmethod):
-                    hook = classmethod(_hook(was.__func__, told, around))
-                else:
-                    continue
-                stack.callback(setattr, cls, method, was)
-                setattr(cls, method, hook)
+    hooks = {
+        cls: _hooks(cls, _teller(never, name, f"{verb} {name}"), around)
+        for name, (cls, verb) in _STARTERS.items()
+    }
+    with replaced(hooks):
         yield
+
+
+def _hooks(cls: type, tell: Callable[[], None], around: Around) -> dict[str, Any]:
+    hooks: dict[str, Any] = {}
+    for method, was in vars(cls).items():
+        if method == "__init__" or not method.startswith("_"):
+            if isinstance(was, FunctionType):
+                hooks[method] = _hook(was, tell, around)
+            elif isinstance(was, classmethod):
+                hooks[method] = classmethod(_hook(was.__func__, tell, around))
+    return hooks
 
 
 def _teller(never: Never, name: str, reason: str) -> Callable[[], None]:

@@ -23,11 +23,18 @@ from typing import Any
 from urllib.parse import urlparse
 
 from metaflow import FlowSpec
-from metaflow.metaflow_config import DATATOOLS_CLIENT_PARAMS
-from metaflow.plugins.datatools.s3.s3 import S3, S3Client, S3Object
+from metaflow.plugins.datatools.s3.s3 import S3, S3Object
 from metaflow.plugins.datatools.s3.s3util import get_s3_client
 
 from memoflow.fingerprint import ABSENT
+from memoflow.flow.host.patches import replaced
+from memoflow.flow.host.s3 import (
+    has_own_client,
+    is_of_own_run,
+    other_endpoint,
+    url_of,
+    usual_endpoint,
+)
 from memoflow.flow.memo.inputs import UndecidedError
 from memoflow.flow.memo.untracked import Around, hushed, is_hushed
 
@@ -59,12 +66,7 @@ def watching(
     `never` is told "S3" and a reason for those that cannot be asked for again. `around` is entered
     for what the class does by itself: its temporary files and processes are none of the step's.
     """
-    watch = _Watch(note, never, around)
-    with contextlib.ExitStack() as stack:
-        for cls, hooks in watch.hooks().items():
-            for name, hook in hooks.items():
-                stack.callback(setattr, cls, name, cls.__dict__[name])
-                setattr(cls, name, hook)
+    with replaced(_Watch(note, never, around).hooks()):
         yield
 
 
@@ -80,10 +82,10 @@ class _Watch:
 
     def hooks(self) -> dict[type, dict[str, Any]]:
         methods: dict[str, Callable[..., Iterable[str]]] = {
-            "get": lambda s3, key=None, *_, **__: [s3._url(key)],
-            "info": lambda s3, key=None, *_, **__: [s3._url(key)],
-            "get_many": lambda s3, keys, *_, **__: map(s3._url, keys),
-            "info_many": lambda s3, keys, *_, **__: map(s3._url, keys),
+            "get": lambda s3, key=None, *_, **__: [url_of(s3, key)],
+            "info": lambda s3, key=None, *_, **__: [url_of(s3, key)],
+            "get_many": lambda s3, keys, *_, **__: [url_of(s3, key) for key in keys],
+            "info_many": lambda s3, keys, *_, **__: [url_of(s3, key) for key in keys],
             "get_recursive": partial(_below, _CONTENTS),
             "get_all": lambda s3, *_, **__: _below(_CONTENTS, s3, [None]),
             "list_paths": partial(_below, _LIST),
@@ -126,7 +128,7 @@ class _Watch:
         return hook
 
     def _see(self, s3: Any, wanted: list[str]) -> None:
-        if isinstance(s3._run, FlowSpec):
+        if is_of_own_run(s3):
             return  # Told when it was made; who ignores that ignores its objects, too.
         new = [name for name in wanted if name not in self._read and name not in self._written]
         if not new:
@@ -186,16 +188,16 @@ def _kept(arguments: Any, named: dict[str, Any]) -> tuple[Any, dict[str, Any]]:
 
 def _below(what: str, s3: Any, keys: Any = None, *_: Any, **__: Any) -> Iterator[str]:
     for key in [None] if keys is None else keys:
-        url = s3._url(key)
+        url = url_of(s3, key)
         yield what + (url.rstrip("/") + "/" if what != _CONTENTS else url)
 
 
 def _unusual(s3: Any) -> str:
     """Return why a process with the usual settings would not see the same, or nothing."""
-    if type(s3._s3_client) is not S3Client:
+    if has_own_client(s3):
         return "reads with an S3 client of its own"
-    endpoint = (s3._s3_client_params or {}).get("endpoint_url")
-    if endpoint not in (None, DATATOOLS_CLIENT_PARAMS.get("endpoint_url")):
+    endpoint = other_endpoint(s3)
+    if endpoint is not None:
         return f"reads from S3 at {endpoint}"
     return ""
 
@@ -210,7 +212,7 @@ def evaluate(names: Iterable[str]) -> dict[str, Seen]:
         return {}
     with hushed():
         try:
-            client = _client(os.getpid(), DATATOOLS_CLIENT_PARAMS.get("endpoint_url"))
+            client = _client(os.getpid(), usual_endpoint())
             if len(wanted) == 1:
                 return {wanted[0]: _seen(client, wanted[0])}
             with ThreadPoolExecutor(min(_THREADS, len(wanted))) as pool:
