@@ -28,7 +28,9 @@ _COMPARISON = (
 _HEAD = 1 << 16  # bytes of METADATA, which begins with what counts and ends with a README
 # Distributions of Metaflow and of this project: an upgrade must not empty the caches of the
 # flows that run on them.
-_OURS = frozenset({"memoflow", "metaflow", "metaflow_stubs", "ob_metaflow", "ob_metaflow_stubs"})
+_OURS = frozenset(
+    {"metaflow_memoflow", "metaflow", "metaflow_stubs", "ob_metaflow", "ob_metaflow_stubs"}
+)
 
 
 @dataclass(frozen=True)

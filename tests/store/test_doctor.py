@@ -149,7 +149,7 @@ def test_each_setting_is_known_that_there_is() -> None:
 
 
 def test_metaflow_checkpoint_beside_is_a_warning() -> None:
-    versions = {"memoflow": "0.1", "metaflow": "2.19.30", "metaflow-checkpoint": "0.2"}
+    versions = {"metaflow-memoflow": "0.1", "metaflow": "2.19.30", "metaflow-checkpoint": "0.2"}
     assert "beside" in named(of_versions(versions), "versions", Severity.WARNING)
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-pytest.importorskip("azure.identity", reason='pip install "memoflow[test-clouds]"')
+pytest.importorskip("azure.identity", reason='pip install "metaflow-memoflow[test-clouds]"')
 
 from tests.azure import missing, serving
 from tests.stories.clouds import FLOW, on_another_machine

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-pytest.importorskip("google.cloud.storage", reason='pip install "memoflow[test-clouds]"')
+pytest.importorskip("google.cloud.storage", reason='pip install "metaflow-memoflow[test-clouds]"')
 
 from tests.gcs import serving
 from tests.stories.clouds import FLOW, on_another_machine

@@ -161,7 +161,7 @@ def _who_reads_keys(settings: Mapping[str, str]) -> Iterator[Check]:
 def installed() -> dict[str, str | None]:
     """Return the versions of what memoflow works with; None for what is not installed."""
     found: dict[str, str | None] = {}
-    for name in ("memoflow", "metaflow", "metaflow-checkpoint", "ob-metaflow"):
+    for name in ("metaflow-memoflow", "metaflow", "metaflow-checkpoint", "ob-metaflow"):
         found[name] = None
         with suppress(metadata.PackageNotFoundError):
             found[name] = metadata.version(name)
@@ -179,7 +179,7 @@ def of_versions(versions: Mapping[str, str | None]) -> Iterator[Check]:
         what = f"metaflow {metaflow} and ob-metaflow {platform} have the same files"
         advice = (
             "pip uninstall metaflow, pip install --force-reinstall --no-deps ob-metaflow, and "
-            "install memoflow with --no-deps"
+            "install metaflow-memoflow with --no-deps"
         )
         yield _trouble("versions", what, advice)
     if metaflow is None:
