@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import ast
 import re
+import warnings
 from collections.abc import Iterator
 from functools import cache
 from pathlib import Path
@@ -24,10 +25,12 @@ def of_metaflow() -> frozenset[str]:
     """Return the private names that the installed Metaflow defines: attributes and modules."""
     root = Path(metaflow.__file__).parent
     found = {"_vendor"}
-    for path in root.rglob("*.py"):
-        if "_vendor" not in path.relative_to(root).parts:
-            found.add(path.stem)
-            found.update(_defined(ast.parse(path.read_text())))
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # of how a text in there is written
+        for path in root.rglob("*.py"):
+            if "_vendor" not in path.relative_to(root).parts:
+                found.add(path.stem)
+                found.update(_defined(ast.parse(path.read_text())))
     return frozenset(name for name in found if is_private(name)) - _NAMED_TUPLE
 
 
