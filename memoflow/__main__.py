@@ -7,7 +7,7 @@ import sys
 
 
 def main() -> None:
-    """Run the command; whoever interrupts its start sees nothing of it either."""
+    """Run the command; an interrupt while it starts prints no traceback."""
     # Thousands of entries live until the command ends: looking for garbage among them takes longer
     # than listing them.
     gc.set_threshold(100_000)

@@ -36,7 +36,7 @@ def shown(text: str) -> str:
 
 
 def html_rows(title: str, rows: Iterable[tuple[str, str]]) -> str:
-    """Return a table of names and values; whatever they hold is shown, never executed."""
+    """Return an HTML table of names and values, all of them escaped."""
     lines = "".join(
         f"<tr><th style='text-align:left'>{escape(name)}</th>"
         f"<td style='text-align:left'>{escape(value)}</td></tr>"

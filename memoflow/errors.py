@@ -1,4 +1,4 @@
-"""Errors: one family tree; each class says who must act."""
+"""Errors: one family tree; each class tells users, operators or bugs apart."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ class NoFingerprintError(UsageError):
 
 
 class IntegrityError(MemoflowError):
-    """Stored bytes are not what their name says: never retried, never served."""
+    """Stored bytes do not match their name: never retried, never served."""
 
 
 class UnsignedError(IntegrityError):
@@ -60,11 +60,11 @@ class BackendUnavailableError(BackendError):
 
 
 class NoRoomError(BackendUnavailableError):
-    """There is no room left where bytes are kept: free some, there or of a quota."""
+    """The disk or quota of the store is full: free some space, or raise the quota."""
 
 
 class BackendUnreachableError(BackendUnavailableError):
-    """The server gave no answer for as long as is waited: who can do without it, does."""
+    """The server gave no answer in time; callers go on without the store where they can."""
 
 
 class LeaseLostError(MemoflowError):

@@ -1,4 +1,4 @@
-"""Fields: what a file says, asked for by name, type and bounds; the one way in which it is read.
+"""Fields of JSON files, read by name, type and bounds.
 
 Whoever may write to a store may write anything into it. ValueError, with the name of the field, is
 for whatever cannot be there; what is read by these is safe to compute with, to show and to look up.
@@ -58,14 +58,14 @@ class Fields:
         return texts(self._one(name, default), name)
 
     def mapping(self, name: str, default: Mapping[str, Any] = _NO_DEFAULT) -> dict[str, Any]:
-        """Return what is a mapping by name, of whatever."""
+        """Return a field that is a mapping by name, of values of any type."""
         value = self._one(name, default)
         if not isinstance(value, Mapping):
             raise ValueError(f"{name} is {value!r:.60}, and no mapping")
         return dict(value)
 
     def rows(self, name: str, default: tuple[Any, ...] = _NO_DEFAULT) -> list[Any]:
-        """Return a list of whatever."""
+        """Return a field that is a list, of values of any type."""
         value = self._one(name, default)
         if not isinstance(value, list | tuple):
             raise ValueError(f"{name} is {value!r:.60}, and no list")
@@ -104,7 +104,7 @@ def texts(value: Any, name: str, *, is_free: bool = False) -> tuple[str, ...]:
 
 
 def loaded(data: bytes | str) -> Any:
-    """Return what JSON says; ValueError for what is none, or is nested too deeply or too often."""
+    """Return parsed JSON; ValueError if it is malformed, or nested too deeply or too often."""
     try:
         return json.loads(check_extent(data if isinstance(data, bytes) else data.encode()))
     except RecursionError:
@@ -112,7 +112,7 @@ def loaded(data: bytes | str) -> Any:
 
 
 def check_extent(data: bytes) -> bytes:
-    """Return JSON as it is; ValueError if what it says would take far more memory than it does."""
+    """Return JSON text; ValueError if its content would take far more memory than the text."""
     if len(data) > MOST_NESTED and data.count(b"[") + data.count(b"{") > MOST_NESTED:
         raise ValueError("it holds more lists than it can")
     return data

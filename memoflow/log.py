@@ -1,4 +1,4 @@
-"""Log: where memoflow warns; nothing of what it says can do anything to a terminal."""
+"""Log: the logger for warnings, which spells control characters out."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Masking: which names and texts look like passwords, and what is shown and kept in place of them.
+"""Masking: names and texts that look like passwords, and their replacements.
 
 One matcher for all rooms. A harmless value that is masked costs a word in a message; a password
 that is shown costs trust. So a name that may be either is masked, except numbers: sizes, counts
@@ -177,7 +177,7 @@ def _is_number(text: str) -> bool:
 
 
 class Mask:
-    """What is masked in one place: what looks like a password, and the values of `names`.
+    """The masked things of one place: apparent passwords, and the values of `names`.
 
     `key` returns what keys the digests of such values; nobody else need know it. It is called only
     if there is one.
@@ -222,7 +222,7 @@ class Mask:
         return False
 
     def plain(self, value: Any) -> Any:
-        """Return a value of lists, tuples and dicts with what is not to be shown masked."""
+        """Return a value of lists, tuples and dicts with its passwords masked."""
         if type(value) is dict:
             return {
                 key: MASK
@@ -243,7 +243,7 @@ class Mask:
         return without_passwords(_as_text(value))
 
     def keyed(self, digest: str) -> str:
-        """Return what stands for the digest of a password: keyed, and slow to make.
+        """Return a keyed, deliberately slow digest of a password.
 
         So that neither a table nor a list of likely passwords tells which one it was.
         """

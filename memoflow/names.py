@@ -1,4 +1,4 @@
-"""Names: Digest for bytes, Key for what is wanted, Ref for what was found."""
+"""Names: Digest for bytes, Key for a request, Ref for its answer."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ class Digest(str):
 
     @property
     def algorithm(self) -> str:
-        """What it was made by: `sha256`, `sha1` or `xxh3`."""
+        """The hash algorithm: `sha256`, `sha1` or `xxh3`."""
         return self.partition(":")[0]
 
     @property
@@ -48,7 +48,7 @@ class Digest(str):
 
 @dataclass(frozen=True, slots=True)
 class Key:
-    """What is wanted, found or not: a kind and the parts that tell one of it from another.
+    """The name of a thing to find or save: a kind, and parts that identify it within the kind.
 
     Any text may be a part; `str(key)` quotes what a file name or an S3 key cannot hold.
     """
@@ -99,7 +99,7 @@ class Key:
 
 @dataclass(frozen=True, slots=True)
 class Ref:
-    """What a key resolves to: small enough to pass between steps.
+    """The answer to a key: small enough to pass between steps.
 
     `digest` is the SHA-256 of the stored ref, so whoever holds a Ref can prove what it reads.
     `size_bytes` is the logical size of the payload, `new_bytes` how many of them the store did

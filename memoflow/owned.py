@@ -1,4 +1,4 @@
-"""Owned: temporary directories whose owner lives, and the removal of those whose owner is dead.
+"""Owned directories: temporary ones with a lock file, removed once their process has ended.
 
 Beside each lies a file that its process holds locked for as long as it lives, and that children
 which it forks hold with it. The kernel lets go of it however they die. A number of a process would
@@ -55,7 +55,7 @@ class Directory:
 
 
 def reap(folder: str | os.PathLike[str], prefix: str, *, most: int) -> int:
-    """Remove what dead processes of this machine left in a directory; return how many, at most so.
+    """Remove directories of ended processes of this machine, up to a number; return the count.
 
     Never what a living process has, here or in another container, nor what another user or another
     machine made: its locks need not be seen here.
@@ -72,7 +72,7 @@ def reap(folder: str | os.PathLike[str], prefix: str, *, most: int) -> int:
 
 
 def forget(directory: str) -> None:
-    """Remove a directory with its lock, whoever had it."""
+    """Remove a directory with its lock file, of any process."""
     shutil.rmtree(directory, ignore_errors=True)
     with suppress(OSError):
         os.unlink(directory + LOCK)
@@ -129,7 +129,7 @@ def _remove(name: str, lock: int | None, process: int) -> None:
 
 @cache
 def _machine() -> str:
-    """Return what tells a running machine from any other, and from itself before it was started.
+    """Return an id of this machine since its last start.
 
     Containers of one machine have the same.
     """

@@ -33,11 +33,11 @@ _PATIENCE = timedelta(seconds=10)
 
 
 class StoppedError(Exception):
-    """Whoever waited for this work does so no longer."""
+    """The waiting thread has given up on this work."""
 
 
 class _Stop:
-    """Whether a piece of work was told to stop."""
+    """A flag that tells a piece of work to stop."""
 
     asked = False
 
@@ -145,7 +145,7 @@ def _bootstrap(act: Callable[[], None]) -> None:
 
 
 class Pool:
-    """A few threads that do what is submitted; leaving its `with` waits for all of it."""
+    """A few threads for submitted work; the end of the `with` block waits for all of it."""
 
     def __init__(self, most: int) -> None:
         self._most = most
@@ -185,7 +185,7 @@ class Pool:
         return future
 
     def map(self, act: Callable[[U], T], each: Iterable[U]) -> Iterator[T]:
-        """Yield the results in order; after an error what has not begun never does."""
+        """Yield the results in order; after an error no further call begins."""
         futures = [self.submit(act, one) for one in each]
 
         def results() -> Iterator[T]:

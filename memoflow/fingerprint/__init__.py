@@ -1,4 +1,4 @@
-"""Fingerprints: what determines a result, known before the result exists."""
+"""Fingerprints: digests of everything that determines a result, known before it exists."""
 
 from memoflow.fingerprint.closure import (
     difference_path,

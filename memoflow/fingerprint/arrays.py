@@ -106,7 +106,7 @@ def _masked(encoder: EncoderInterface, value: Any) -> bytes:
 
 
 def _clear(data: Any, mask: Any) -> None:
-    """Overwrite what is under a mask, for it means nothing."""
+    """Overwrite values under a mask, which have no meaning."""
     np: Any = sys.modules["numpy"]
 
     if data.dtype.names is None:
@@ -140,7 +140,7 @@ def _series(encoder: EncoderInterface, value: Any) -> bytes:
 
 
 def _labels(encoder: EncoderInterface, value: Any) -> bytes:
-    """Encode what a frame or series carries besides its data."""
+    """Encode the labels and attributes of a frame or series."""
     labels = {"attrs": dict(value.attrs), "unique": value.flags.allows_duplicate_labels}
     labels |= {name: getattr(value, name, None) for name in value._metadata if name != "_name"}
     return encoder.attributes(labels)
@@ -190,7 +190,7 @@ def _column(encoder: EncoderInterface, value: Any) -> bytes:
 
 
 def _on_arrow(encoder: EncoderInterface, value: Any) -> bytes:
-    """Encode a column that pandas keeps as an array of pyarrow's, whatever chunks it is in."""
+    """Encode a column that pandas keeps as a pyarrow array, independent of its chunks."""
     dtype = value.dtype
     array = value.__arrow_array__()
     if not hasattr(dtype, "pyarrow_dtype"):

@@ -1,4 +1,4 @@
-"""Bytecode: what a function does, where its source is not certain."""
+"""Bytecode: the meaning of a function without a certain source."""
 
 from __future__ import annotations
 
@@ -55,7 +55,7 @@ def _instructions(code: CodeType) -> list[dis.Instruction]:
 
 
 def bytecode_reads(code: CodeType) -> NamesRead:
-    """Return what a code object reads; what cannot be told is taken to be read."""
+    """Return the names that a code object reads; uncertain ones count as read."""
     reads = NamesRead(escapes=True)
     _collect(code, reads)
     reads.names |= {(name,) for name in code.co_freevars}

@@ -1,4 +1,4 @@
-"""Classes: what one that is reached holds and is made from."""
+"""Classes: the members and bases of a class that is reached."""
 
 from __future__ import annotations
 
@@ -76,7 +76,7 @@ def _described(walk: Walk, cls: type) -> str:
 
 
 def _body(walk: Walk, cls: type, token: str) -> str:
-    """Add the parts of a user's class; return a digest of it with what it holds."""
+    """Add the parts of a user's class; return a digest of it with its members."""
     walk.classes[token] = cls
     written = written_class(cls)
     found, node = written.file, written.node
@@ -117,7 +117,7 @@ def _body(walk: Walk, cls: type, token: str) -> str:
 
 
 def _reads(written: WrittenClass, taken: Collection[str]) -> NamesRead:
-    """Return what a class statement reads itself, besides what its functions read.
+    """Return the names that a class statement reads itself, outside its functions.
 
     The values that its body gives to the names in `taken` count by what they came to.
     """
@@ -131,7 +131,7 @@ def _reads(written: WrittenClass, taken: Collection[str]) -> NamesRead:
 
 
 def _annotations(walk: Walk, cls: type, shown: str) -> dict[str, str]:
-    """Return the annotations of a class whose statement is not known, as far as they mean much."""
+    """Return the annotations of a class without a known statement, where they matter."""
     held = {}
     with contextlib.suppress(Exception):  # Evaluating them runs whatever code is in them.
         for name, mark in inspect.get_annotations(cls).items():

@@ -15,7 +15,7 @@ MISSING = object()
 
 @dataclass(frozen=True)
 class CodeUnit:
-    """Where a piece of code looks its names up, and how it is shown."""
+    """A piece of code: its namespace for names, and its label for people."""
 
     shown: str
     module: str
@@ -37,7 +37,7 @@ class CodeUnit:
 
 
 def meanings(held: Mapping[str, str]) -> str:
-    """Return what each name stands for as text: the source of a part of the kind "names"."""
+    """Return the meaning of each name as text: the source of a part of the kind "names"."""
     return "\n".join(f"{name}\t{token!r}" for name, token in sorted(held.items()))
 
 

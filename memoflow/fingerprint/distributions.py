@@ -1,4 +1,4 @@
-"""Distributions: what is installed, its content, and the other distributions that it requires."""
+"""Distributions: installed ones, their content and their requirements."""
 
 from __future__ import annotations
 
@@ -48,7 +48,7 @@ class Distribution:
 
     @property
     def digest(self) -> str:
-        """The text by which it counts: the version, and what tells equal versions apart."""
+        """The text in the fingerprint: the version, with a digest if equal versions differ."""
         return f"{self.version} {self.content}".rstrip()
 
 
@@ -90,7 +90,7 @@ def claims(site: str, entry: _Entry, top: str, relative: str) -> bool:
 
 
 def distribution(site: str, entry: _Entry) -> Distribution:
-    """Return what is installed under an entry."""
+    """Return the distribution of an entry."""
     return _distribution(site, stamp(site), entry)
 
 

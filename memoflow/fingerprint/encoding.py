@@ -32,14 +32,14 @@ class OpaqueInterface(Protocol):
     """Lets objects that cannot be encoded count by their class."""
 
     def may(self, cls: type) -> bool:
-        """Say whether objects of this class, and what they hold, may count so."""
+        """Tell whether objects of this class, and their contents, may count by class alone."""
 
     def token(self, value: Any) -> str:
-        """Return what an object counts by, and note that it does."""
+        """Return the token of an object that counts by class, and note it."""
 
 
 class EncoderInterface(Protocol):
-    """What of `values.Encoder` is needed to encode one kind of values."""
+    """The part of `values.Encoder` that encoders of one kind of values use."""
 
     live: bool
     opaque: OpaqueInterface | None

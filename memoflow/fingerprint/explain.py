@@ -1,4 +1,4 @@
-"""Explanations: what differs between two fingerprints, and values in few words."""
+"""Explanations: differences between two fingerprints, and values in few words."""
 
 from __future__ import annotations
 
@@ -154,7 +154,7 @@ def _is_short(value: Any, depth: int = 3) -> bool:
 
 @dataclass(frozen=True)
 class Difference:
-    """One thing that differs between two fingerprints.
+    """One difference between two fingerprints.
 
     `change` is "changed", "new" or "gone", or "moved" for parts in another order; `part` the path
     of what differs in a value of parts, `where` the "file:line" of it as it is now, `old` and `new`
@@ -235,7 +235,7 @@ class Difference:
 
     @classmethod
     def from_json(cls, fields: Mapping[str, str]) -> Difference:
-        """Return what `to_json` was called on; TypeError if it was on something else."""
+        """Return the difference written by `to_json`; TypeError for any other value."""
         return cls(**{name: text for name, text in fields.items() if name != "line"})
 
 
@@ -253,14 +253,14 @@ _CHANGES = {
 
 
 def explain(old: Iterable[Part] | Fingerprint, new: Iterable[Part] | Fingerprint) -> list[str]:
-    """Return what differs, one line a part, most telling first; [] if nothing does."""
+    """Return the differences, one line a part, the most telling first; [] for equal ones."""
     return list(map(str, differences(old, new)))
 
 
 def differences(
     old: Iterable[Part] | Fingerprint, new: Iterable[Part] | Fingerprint
 ) -> list[Difference]:
-    """Return what differs, most telling first; [] if nothing does.
+    """Return the differences, the most telling first; [] for equal fingerprints.
 
     Code that merely calls changed code is not named.
     """
@@ -294,7 +294,7 @@ def _innermost(found: list[Difference]) -> Iterator[Difference]:
 
 
 def _edited(difference: Difference) -> set[str]:
-    """Return the lines that differ, whatever their indentation."""
+    """Return the changed lines, without regard to indentation."""
     lines = difference.diff.splitlines()[2:]
     return {line[0] + line[1:].strip() for line in lines if line[0] in "+-"}
 
@@ -325,7 +325,7 @@ def _at(parts: list[Part]) -> str:
 
 
 def _in_parts(kind: str, name: str, was: list[Part], now: list[Part]) -> list[Difference]:
-    """Return what differs in the parts of a value; [] if it has none, or they do not tell."""
+    """Return the differences in the parts of a value; [] if it has none, or they are equal."""
     if len(was) != 1 or len(now) != 1:
         return []
     before, after = was[0], now[0]
@@ -400,7 +400,7 @@ def _rebound(name: str, was: list[Part], now: list[Part]) -> Iterator[Difference
 
 
 def _meanings(source: str) -> dict[str, str]:
-    """Return what each name stands for, without the digests of what that is made of."""
+    """Return the meaning of each name, without digests."""
     meanings = {}
     for line in source.splitlines():
         name, _, token = line.partition("\t")

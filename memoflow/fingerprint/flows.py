@@ -1,4 +1,4 @@
-"""Flows: what a flow class, whose instance `self` is known, has by which name."""
+"""Flows: the attributes of a flow class of a known `self`."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ NAMES_OF_CLASS = frozenset({"__module__", "__name__", "__qualname__"})
 
 
 class Flow:
-    """A flow class whose instance `self` is known to be in a step."""
+    """The flow class of `self` in a step."""
 
     def __init__(
         self, cls: type, name: str, is_step: Callable[[object], bool], kept: Collection[str]
@@ -51,7 +51,7 @@ class Flow:
         self.names = {(each.__module__, each.__qualname__): each for each in self.classes}
 
     def called(self, module: str, qualname: str) -> str:
-        """Return what a function counts as: equal flows may have other names."""
+        """Return the name of a function in the fingerprint: equal flows may have other names."""
         prefix = f"{self.cls.__qualname__}."
         if module == self.cls.__module__ and qualname.startswith(prefix):
             return f"self.{qualname.removeprefix(prefix)}"
@@ -97,7 +97,7 @@ class Flow:
         return self.names.get((f.__module__, f.__qualname__.rpartition(".")[0]))
 
     def is_body(self, f: types.FunctionType) -> bool:
-        """Say whether a function is the body of a step, whose decorators count elsewhere."""
+        """Tell whether a function is the body of a step: its decorators count elsewhere."""
         owner = self.owner(f)
         name = f.__name__
         if owner is None:

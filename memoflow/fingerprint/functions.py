@@ -1,4 +1,4 @@
-"""Functions: what one that is reached reads, holds and is handed."""
+"""Functions: the reads, closure and defaults of a function that is reached."""
 
 from __future__ import annotations
 
@@ -52,7 +52,7 @@ def follow_function(walk: Walk, f: types.FunctionType) -> str:
 
 
 def _written_name(f: types.FunctionType) -> str:
-    """Return the qualified name of a function as it is written, whatever a decorator made of it."""
+    """Return the qualified name of a function in its source, below any decorator."""
     known: str | None = getattr(f.__code__, "co_qualname", None)
     if known is not None:
         return known
@@ -104,7 +104,7 @@ def _held(walk: Walk, value: Any) -> str:
 def _body(
     walk: Walk, f: types.FunctionType, token: str, module: str, qualname: str, path: str
 ) -> str:
-    """Add the parts of a user's function; return a digest of it with what it holds."""
+    """Add the parts of a user's function; return a digest of it with its closure."""
     code = f.__code__
     shown = qualname.replace("<locals>.", "")
     where = f"{os.path.basename(path)}:{code.co_firstlineno}"
@@ -144,7 +144,7 @@ def _body(
 
 @dataclass(frozen=True)
 class _Made:
-    """What a function was made of: its syntax if that is certain, else its bytecode."""
+    """The form of a function: its syntax if that is certain, else its bytecode."""
 
     syntax: str
     reads: NamesRead

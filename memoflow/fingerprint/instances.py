@@ -1,4 +1,4 @@
-"""Instances: what pickle would keep of one is what it means."""
+"""Instances: the meaning of an instance is the state that pickle would keep."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ _IDENTITIES = {"_stop_words_id": "sklearn.feature_extraction.text"}
 
 
 def reduced(encoder: EncoderInterface, value: Any) -> bytes:
-    """Encode what pickle would keep of an instance: its class, arguments and state."""
+    """Encode an instance as pickle would keep it: class, arguments and state."""
     if encoder.live and _is_of_library(value):
         return encoder.node(b"singleton", (encoder.named(type(value)),))
     if encoder.opaque is None:
@@ -67,7 +67,7 @@ def _holds_pickle(data: Any) -> bool:
 
 
 def reduction(value: Any) -> Any:
-    """Return what pickle is told to keep of an instance; Unstable if it is told nothing."""
+    """Return pickle's reduction of an instance; Unstable if it has none."""
     kind = type(value)
     try:
         reducer = copyreg.dispatch_table.get(kind)
@@ -104,7 +104,7 @@ def _state(encoder: EncoderInterface, value: Any, state: Any) -> bytes:
 
 
 def _are_attributes(value: Any, state: dict[Any, Any]) -> bool:
-    """Say whether a state is made of the attributes of an instance, whose order does not count.
+    """Tell whether a state consists of an instance's attributes, in any order.
 
     A class that reads its state by itself may as well keep a dict there that is its data.
     """

@@ -46,7 +46,7 @@ def changes(was: Outline, now: Outline) -> list[Change]:
 
 
 def _is_told(change: Change, found: list[Change]) -> bool:
-    """Tell whether other changes say more: the parts of what changed, the whole of what is new."""
+    """Tell whether other changes say more: parts of a changed value, the whole of a new one."""
     if change.change == "changed":
         return any(_is_below(other.path, change.path) for other in found)
     others = (other for other in found if other.change == change.change)

@@ -1,4 +1,4 @@
-"""Literals: texts in code that are bound to names of passwords, masked in what is kept for people.
+"""Literals: texts in code bound to names of passwords, masked for people.
 
 Bound by assignment, keyword, default, key of a dict, comparison or argument beside the name; what
 a function or class of such a name holds; and whatever text has a password in a URL or header.
@@ -270,7 +270,7 @@ class _Passwords(ast.NodeVisitor):
         self.generic_visit(node)
 
     def _beside(self, values: list[ast.expr]) -> None:
-        """Take what follows upon a name for its value: `setdefault("X_TOKEN", "x")`."""
+        """Mask the argument after a name: `setdefault("X_TOKEN", "x")`."""
         for i, value in enumerate(values):
             if isinstance(value, ast.Constant) and isinstance(value.value, str):
                 name = value.value

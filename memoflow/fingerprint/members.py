@@ -105,7 +105,7 @@ class Members:
         return True
 
     def _defined(self, name: str, held: dict[str, str]) -> bool:
-        """Count what a library made of a function by the statement of that."""
+        """Count a library's wrapper of a function by the function's statement."""
         node = self._written.defined.get(name)
         if node is not None:
             shown = f"{self._body.shown}.{name}()"

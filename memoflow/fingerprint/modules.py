@@ -1,4 +1,4 @@
-"""Modules: where one comes from and whose it is, found without running any code of the user's."""
+"""Modules: their files and owners, found without running any of the user's code."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ Owner = Literal["ours", "stdlib", "installed", "user", "missing"]
 
 @dataclass(frozen=True, slots=True)
 class ModuleLocation:
-    """Whose module it is and its file; `search` are the directories of a package."""
+    """The owner and file of a module; `search` has the directories of a package."""
 
     name: str
     owner: Owner
@@ -101,7 +101,7 @@ def package_of(place: ModuleLocation) -> str:
 
 
 def absolute(module: str, level: int, package: str) -> str:
-    """Return the absolute name of what `from ..module import` names."""
+    """Return the absolute module name of a `from ..module import`."""
     if not level:
         return module
     names = package.split(".") if package else []
@@ -110,7 +110,7 @@ def absolute(module: str, level: int, package: str) -> str:
 
 
 def find(module: str | None, qualname: str) -> Any:
-    """Return what is loaded under a name, unwrapped from staticmethod and classmethod, or None."""
+    """Return the object loaded under a name, without staticmethod or classmethod; or None."""
     value: Any = sys.modules.get(module or "")
     for name in qualname.split("."):
         value = getattr(value, "__dict__", {}).get(name)

@@ -1,4 +1,4 @@
-"""Chains of names: what they mean to the code that reads them."""
+"""Name resolution: chains of names, as the code that reads them sees them."""
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ def follow_names(walk: Walk, reads: NamesRead, body: CodeUnit) -> dict[str, str]
 
 
 def _meaning(walk: Walk, chain: Chain, f: CodeUnit) -> str | None:
-    """Return the token of what a chain of names means to a function; follow it."""
+    """Return the token of a chain of names in a function; follow its object."""
     root, *rest = chain
     if root in f.cells:
         value, name = f.cells[root], f"{f.shown}.{root}"
@@ -72,7 +72,7 @@ def _meaning(walk: Walk, chain: Chain, f: CodeUnit) -> str | None:
 
 
 def follow(walk: Walk, value: Any, name: str, rest: list[str], f: CodeUnit) -> str | None:
-    """Return the token of what `rest` means, asked of a value of this name; follow it."""
+    """Return the token of the attribute `rest` of a value of this name; follow it."""
     namespace = f.namespace
     while isinstance(value, types.ModuleType):
         place = walk.home_of(value)
@@ -113,7 +113,7 @@ def follow(walk: Walk, value: Any, name: str, rest: list[str], f: CodeUnit) -> s
 
 
 def _follow_making(walk: Walk, name: str, namespace: Mapping[str, Any]) -> None:
-    """Follow what the statements read that made a constant if its content does not count."""
+    """Follow the statements that made a constant whose content does not count."""
     if name not in walk.by_class or name in walk.made:
         return
     walk.made.add(name)
@@ -139,7 +139,7 @@ def _home(name: str, namespace: Mapping[str, Any]) -> tuple[str, str, Mapping[st
 
 
 def _injected(walk: Walk, module: types.ModuleType, rest: list[str]) -> str:
-    """Return the token of the user's code if that is what a library's module holds by a name."""
+    """Return the token of the user's code bound by name in a library's module; else None."""
     value: Any = module
     for name in rest:
         if not isinstance(value, types.ModuleType):
@@ -219,7 +219,7 @@ def _origin(walk: Walk, name: str, value: Any, f: CodeUnit) -> tuple[str, str] |
 
 
 def _flow_class(walk: Walk, cls: type, rest: list[str], f: CodeUnit) -> str | None:
-    """Follow what is asked of a flow class by its name."""
+    """Follow an attribute of a flow class that code names."""
     assert walk.flow is not None
     if not rest:
         return walk.code(cls)
@@ -239,7 +239,7 @@ def _flow_class(walk: Walk, cls: type, rest: list[str], f: CodeUnit) -> str | No
 
 
 def follow_loaded(walk: Walk, reads: NamesRead, body: CodeUnit, package: str) -> dict[str, str]:
-    """Follow what a function imports again that its module has certainly loaded.
+    """Follow a function's repeated import of a module that is certainly loaded.
 
     What others have put there by then is in no file that it names.
     """
@@ -279,7 +279,7 @@ def _closure(walk: Walk, module: str) -> frozenset[str]:
 
 
 def follow_import(walk: Walk, module: str, namespace: Mapping[str, Any]) -> None:
-    """Add what importing a user's module did to other things."""
+    """Add the side effects of importing a user's module."""
     if module in walk.ran:
         return
     walk.ran.add(module)
@@ -312,7 +312,7 @@ def follow_import(walk: Walk, module: str, namespace: Mapping[str, Any]) -> None
 
 
 def _registers(decorator: ast.expr, namespace: Mapping[str, Any]) -> bool:
-    """Say whether a decorator hands what it decorates to a library, which keeps it."""
+    """Tell whether a decorator registers its function with a library."""
     if "regist" not in ast.unparse(decorator).lower():
         return False
     value = namespace.get(source.root_of(decorator))

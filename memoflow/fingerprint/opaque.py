@@ -109,7 +109,7 @@ def _is_users(code: Any) -> bool:
 
 
 def _inside(value: Any) -> list[Any]:
-    """Return what an object refers to; of a function, not the module that it is in."""
+    """Return the objects that an object refers to; of a function, not its module."""
     if isinstance(value, types.FunctionType):
         wrapped = [value.__wrapped__] if hasattr(value, "__wrapped__") else []
         defaults = [*(value.__defaults__ or ()), *(value.__kwdefaults__ or {}).values()]

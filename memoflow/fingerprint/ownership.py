@@ -1,4 +1,4 @@
-"""Ownership: whose a function or class is, told by the files of its code.
+"""Ownership: the user, a library or Python, by the files of the code.
 
 `__module__` is only what somebody wrote there: decorators copy it, packages set it to the name
 under which they want to be known, and factories leave their own.
@@ -21,7 +21,7 @@ LIBRARIES = ("ours", "stdlib", "installed")
 
 
 def owner_of_function(f: types.FunctionType) -> Owner:
-    """Return whose a function is; generated code is the user's, as nobody else answers for it."""
+    """Return the owner of a function; generated code counts as the user's."""
     module = str(f.__globals__.get("__name__", "?"))
     path = f.__code__.co_filename
     top = module.partition(".")[0]
@@ -46,7 +46,7 @@ def _directories(top: str) -> tuple[str, ...]:
 
 
 def owner_of_class(cls: type) -> Owner:
-    """Return whose a class is; "missing" if nothing but its `__module__` says that."""
+    """Return the owner of a class; "missing" if only its `__module__` names one."""
     if not isinstance(cls.__module__, str):  # Some libraries make classes of descriptions so.
         return place_named(type(cls).__module__).owner
     owner = place_named(cls.__module__).owner
@@ -65,7 +65,7 @@ def owner_of_class(cls: type) -> Owner:
 
 
 def owner_of(value: Any) -> Owner:
-    """Return whose a module, function, class or instance is."""
+    """Return the owner of a module, function, class or instance."""
     if isinstance(value, types.ModuleType):
         return place_of(value).owner
     if isinstance(value, types.FunctionType):
@@ -93,7 +93,7 @@ def functions_of(cls: type) -> Iterator[tuple[str, types.FunctionType]]:
 
 
 def _certain_owner(f: types.FunctionType) -> Owner | None:
-    """Return whose a function is, None for generated code."""
+    """Return the owner of a function; None for generated code."""
     return None if f.__code__.co_filename.startswith("<") else owner_of_function(f)
 
 

@@ -1,4 +1,4 @@
-"""Packages: whose code a file is, and which installed distribution provides a module."""
+"""Packages: the owner of a file, and the distribution that provides a module."""
 
 from __future__ import annotations
 
@@ -59,7 +59,7 @@ def is_stdlib(module: str, path: str | None) -> bool:
 
 
 def providers(top: str, path: str) -> tuple[Distribution, ...]:
-    """Return what installed the module file at `path`.
+    """Return the distributions that installed the module file at `path`.
 
     Usually one; several if distributions overlap. A file that no distribution claims answers
     for itself: with its own `__version__`, or else the digest of its bytes.

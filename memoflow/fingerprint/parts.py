@@ -13,7 +13,7 @@ from memoflow.names import Digest
 
 @dataclass(frozen=True, slots=True)
 class Part:
-    """One thing that determines a result.
+    """One determinant of a result.
 
     Only `kind`, `name` and `digest` count; `where` and `summary` are there for people, and so is
     `source`, the text that it was read from, or for "names" what each of them stands for, and
@@ -40,7 +40,7 @@ class Part:
 
 
 class Fingerprint(Digest):
-    """The digest of what determines a result, which remembers its parts."""
+    """The digest of all determinants of a result, with its parts."""
 
     __slots__ = ("parts",)
 

@@ -109,6 +109,6 @@ def _upwards(directory: str, root: str) -> list[str]:
 
 @functools.cache
 def anchors(*files: str) -> Anchors | None:
-    """Return what paths are relative to in the code of these files, the first before the rest."""
+    """Return the roots of relative paths for the code in these files, the first one first."""
     found = Anchors(files)
     return found if found.any else None

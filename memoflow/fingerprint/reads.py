@@ -1,4 +1,4 @@
-"""Reads: which names a piece of syntax takes from outside itself, and what it imports."""
+"""Reads: the names that a piece of syntax takes from outside, and its imports."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ class Import:
 
 @dataclass
 class NamesRead:
-    """What a piece of code takes from outside itself.
+    """The outside names that a piece of code reads.
 
     `names` are chains such as ("np", "random", "rand"), longest known; `own` are chains of
     attributes read of the first parameter, `of_class` those read of its class, `parents` those
@@ -57,7 +57,7 @@ class NamesRead:
 
 
 def reads_of(nodes: Iterable[ast.AST]) -> NamesRead:
-    """Return what these statements or expressions read."""
+    """Return the reads of statements or expressions."""
     reader = _NameVisitor(NamesRead())
     for node in nodes:
         reader.visit(node, _Scope(None))
@@ -65,7 +65,7 @@ def reads_of(nodes: Iterable[ast.AST]) -> NamesRead:
 
 
 def reads_of_function(node: ast.AST, *, first: bool, decorators: bool) -> NamesRead:
-    """Return what a function reads; with `first`, follow its first parameter."""
+    """Return the reads of a function; with `first`, follow its first parameter."""
     assert isinstance(node, _FUNCTIONS)
     reader = _NameVisitor(NamesRead())
     reader.function(node, _Scope(None), first=first, decorated=decorators)
@@ -133,7 +133,7 @@ class _Scope:
 
 
 def _same_scope(node: ast.AST) -> Iterator[ast.AST]:
-    """Yield a node and what is below it, without what nested functions and classes hold."""
+    """Yield a node and its descendants in the same scope."""
     yield node
     if isinstance(node, (*_FUNCTIONS, ast.ClassDef)):
         return

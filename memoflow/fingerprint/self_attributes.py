@@ -1,4 +1,4 @@
-"""Selves: what a method asks of its `self`, where that is known to be a flow."""
+"""Attributes that a method takes from `self`, where `self` is known to be a flow."""
 
 from __future__ import annotations
 
@@ -47,7 +47,7 @@ def follow_self(
     *,
     of_class: bool,
 ) -> None:
-    """Follow what a method of the flow asks of `self`, or one of its class of `cls`."""
+    """Follow a method's attributes of `self`, or a class method's of `cls`."""
     flow = walk.flow
     assert flow is not None
     for kind, chains in (
@@ -85,7 +85,7 @@ def follow_self(
 def _attribute(
     walk: Walk, home: type, name: str, chain: Chain, kind: str, body: CodeUnit
 ) -> str | None:
-    """Return the token of what a class of the flow holds by a name, or None for an input."""
+    """Return the token of an attribute of the flow's class; None for an input."""
     flow = walk.flow
     assert flow is not None
     if place_named(home.__module__).owner not in ("user", "installed"):

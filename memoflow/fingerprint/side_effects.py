@@ -81,7 +81,7 @@ def _plain(statement: ast.stmt, resolve: Resolve, known: frozenset[str]) -> bool
 
 
 def _decorates(node: ast.expr, resolve: Resolve, known: frozenset[str]) -> bool:
-    """Say whether a decorator only makes something of what it decorates."""
+    """Tell whether a decorator only wraps its function."""
     function = node.func if isinstance(node, ast.Call) else node
     owner, dotted = resolve(function)
     if dotted.partition(".")[0] in known and dotted.endswith((".setter", ".getter", ".deleter")):
@@ -147,7 +147,7 @@ def _calls(node: ast.AST) -> bool:
 
 
 def _tells(node: ast.expr, resolve: Resolve) -> bool:
-    """Say whether a statement only prints or logs, and what it is given does not act either."""
+    """Tell whether a statement only prints or logs values without side effects."""
     if not isinstance(node, ast.Call):
         return False
     owner, dotted = resolve(node.func)

@@ -1,4 +1,4 @@
-"""Sources: files of Python code, parsed once, and the proof that they are what was loaded."""
+"""Sources: parsed files of Python code, and the proof that the loaded code came from them."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ Annotated = ast.AnnAssign
 
 
 class SourceFile:
-    """One file as it was when it was read.
+    """One file as read at one time.
 
     `changed` says that it was written after this process began, so that what was imported from
     it may be older.
@@ -116,7 +116,7 @@ class SourceFile:
         return found[0] if len(found) == 1 else None
 
     def class_around(self, node: ast.AST) -> ast.ClassDef | None:
-        """Return the class statement whose body a function stands in."""
+        """Return the class statement around a function."""
         return self._around.get(id(node))
 
     @functools.cached_property
@@ -159,7 +159,7 @@ class SourceFile:
 
     @functools.cached_property
     def certain_imports(self) -> list[Import]:
-        """The modules that importing this one imports whatever is the case."""
+        """The modules that importing this one always imports."""
         plain = (each for each in self.tree.body if isinstance(each, (ast.Import, ast.ImportFrom)))
         return sorted(reads_of(plain).ran, key=repr)
 
@@ -186,7 +186,7 @@ class SourceFile:
         return bindings
 
     def registered(self, name: str) -> list[str]:
-        """Return the functions and classes whose decorators may put them into `name`."""
+        """Return the functions and classes that their decorators may register in `name`."""
         definitions = [each for each in self.tree.body if isinstance(each, DECORATED)]
         fillers = {name}
         for each in definitions:

@@ -14,7 +14,7 @@ from memoflow.fingerprint.source import SourceFile
 
 
 def written(name: str, namespace: Mapping[str, Any], otherwise: str) -> tuple[str, str]:
-    """Return "file:line" and text of what binds `name` or `module.name` at its top level.
+    """Return "file:line" and text of the statement that binds `name` or `module.name`.
 
     `otherwise` and no text if that cannot be told, as for what a closure holds.
     """
@@ -25,7 +25,7 @@ def written(name: str, namespace: Mapping[str, Any], otherwise: str) -> tuple[st
 
 
 def written_in_class(cls: type, name: str) -> tuple[str, str]:
-    """Return "file:line" and text of what binds `name` in a class; as much of it as can be told."""
+    """Return "file:line" and text of the statement that binds `name` in a class, if known."""
     path = getattr(sys.modules.get(cls.__module__), "__file__", None)
     file = _file(path)
     node = file.class_(cls.__qualname__) if file else None

@@ -1,4 +1,4 @@
-"""Sparse matrices: how scipy's are encoded, whatever of their memory is in use."""
+"""Sparse matrices of scipy, encoded independent of their memory layout."""
 
 from __future__ import annotations
 

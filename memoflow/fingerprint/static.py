@@ -1,4 +1,4 @@
-"""Static code: what an import inside a function would reach, told from the files alone.
+"""Static code: the reach of an import inside a function, from the files alone.
 
 Such a module is never imported for this: importing early could change what the step sees, and
 two processes must agree whether or not something else has imported it already.
@@ -42,7 +42,7 @@ class StaticCode:
         self._located: dict[str, ModuleLocation] = {}
 
     def follow(self, reads: NamesRead, package: str) -> None:
-        """Follow the imports among what a function of `package` reads."""
+        """Follow the imports in the reads of a function of `package`."""
         for ran in sorted(reads.ran, key=repr):
             self._run(absolute(ran.module, ran.level, package))
         for target in sorted(reads.imports, key=repr):
@@ -91,7 +91,7 @@ class StaticCode:
             self._name(self._locate(module), target.name, target.chain)
 
     def _run(self, module: str) -> None:
-        """Add what importing a module and its packages does to other things."""
+        """Add the side effects of importing a module and its packages."""
         names = module.split(".")
         for i in range(1, len(names) + 1):
             place = self._locate(".".join(names[:i]))
@@ -150,7 +150,7 @@ class StaticCode:
         return found
 
     def _name(self, place: ModuleLocation, name: str, chain: Chain) -> None:
-        """Follow `name` of a module: what its file binds, or the submodule of that name."""
+        """Follow `name` of a module: a binding in its file, or a submodule."""
         if place.owner not in ("user", "installed") or (place.path and place.owner != "user"):
             self._chain(place, ())
             return
@@ -194,7 +194,7 @@ class StaticCode:
         return name in self.ignore
 
     def _bound(self, place: ModuleLocation, name: str, chain: Chain) -> None:
-        """Add the statements that bind or change a top-level name, and follow what they read."""
+        """Add the statements that bind or change a top-level name, and follow their reads."""
         if (place.path, name, *chain) in self._seen:
             return
         self._seen.add((place.path, name, *chain))
@@ -303,7 +303,7 @@ class StaticCode:
                 self._whole(self._locate(absolute(target.module, target.level, package_of(place))))
 
     def _effects(self, place: ModuleLocation) -> None:
-        """Add what running a module may do besides binding its names, and what that takes."""
+        """Add the side effects of running a module, and their reads."""
         if (place.path, "*effects*") in self._seen:
             return
         self._seen.add((place.path, "*effects*"))
@@ -334,7 +334,7 @@ class StaticCode:
         return acts
 
     def _resolve(self, found: SourceFile, place: ModuleLocation, node: ast.expr) -> tuple[str, str]:
-        """Return the owner of what an expression names, and its dotted name."""
+        """Return the owner and the dotted name of an expression's object."""
         attributes: list[str] = []
         while isinstance(node, ast.Attribute):
             attributes.insert(0, node.attr)
@@ -391,7 +391,7 @@ class StaticCode:
         return Part("code", f"import {place.name}", digest, where, source=shown)
 
     def _is_active(self, module: str, seen: set[str]) -> bool:
-        """Say whether a module or what it imports acts on anything when it runs."""
+        """Tell whether a module or its imports have side effects when run."""
         place = self._locate(module) if module not in seen else None
         seen.add(module)
         found = self._source(place) if place is not None and place.owner == "user" else None
@@ -410,7 +410,7 @@ class StaticCode:
         self.parts.append(Part("constant", shown, digest, os.path.basename(place.path)))
 
     def _docs(self, place: ModuleLocation, statement: ast.stmt) -> None:
-        """Add the docstrings that what a statement binds may have."""
+        """Add the docstrings of a statement's classes and functions."""
         if isinstance(statement, _DEFINITIONS):
             for each in ast.walk(statement):
                 if isinstance(each, _DEFINITIONS):
@@ -430,7 +430,7 @@ def candidates(ran: Import, package: str) -> list[str]:
 
 
 def effects_part(found: SourceFile, module: str, mask: Mask = ANY) -> Part:
-    """Return the part for what importing a loaded module did to other things.
+    """Return the part for the side effects of importing a loaded module.
 
     What it did cannot be compared with its file; if that was written since, the part is another
     than that of a process which certainly ran these lines.
@@ -447,7 +447,7 @@ def _named(place: ModuleLocation, name: str) -> str:
 
 
 def _written(statements: Iterable[ast.stmt], name: str, mask: Mask) -> str:
-    """Return a short text of what is assigned, or "" if it is not one short value."""
+    """Return a short text of the assigned value, or "" if it is not one short value."""
     values = [each.value for each in statements if isinstance(each, _SIMPLE) and each.value]
     if len(values) != 1 or sum(1 for _ in ast.walk(values[0])) > 20:
         return ""

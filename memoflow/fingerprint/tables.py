@@ -1,4 +1,4 @@
-"""Tables: how those of pyarrow and polars are encoded, whatever chunks they are in."""
+"""Tables of pyarrow and polars, encoded independent of their chunks."""
 
 from __future__ import annotations
 
@@ -74,7 +74,7 @@ def _field(encoder: EncoderInterface, field: Any) -> bytes:
 
 
 def _type(encoder: EncoderInterface, kind: Any) -> bytes:
-    """Encode a type, with what its fields have besides names and types."""
+    """Encode a type with the metadata of its fields."""
     arrow: Any = sys.modules["pyarrow"]
     fields = [_field(encoder, kind.field(i)) for i in range(kind.num_fields)]
     own = b""
@@ -90,7 +90,7 @@ def arrow_content(encoder: EncoderInterface, value: Any) -> bytes:
 
 
 def _chunks(encoder: EncoderInterface, kind: Any, chunks: list[Any]) -> bytes:
-    """Encode arrays of one type as if they were one, without what lies under a missing item."""
+    """Encode arrays of one type as one array, without the bytes of missing items."""
     arrow: Any = sys.modules["pyarrow"]
     count = sum(map(len, chunks))
     if sum(each.null_count for each in chunks):
@@ -179,7 +179,7 @@ def _texts(encoder: EncoderInterface, chunks: list[Any], width: int) -> bytes:
 
 
 def _dictionary(encoder: EncoderInterface, kind: Any, chunks: list[Any]) -> bytes:
-    """Encode what a dictionary lists, also what no item uses, and the items by their places."""
+    """Encode a dictionary's values, also unused ones, and the items by their indices."""
     arrow: Any = sys.modules["pyarrow"]
 
     one = arrow.chunked_array(chunks, type=kind).unify_dictionaries().chunks
@@ -222,7 +222,7 @@ def _expression(encoder: EncoderInterface, value: Any) -> bytes:
 
 
 def _polars_items(encoder: EncoderInterface, value: Any) -> bytes:
-    """Encode the items of a series, without what lies under a missing one."""
+    """Encode the items of a series, without the bytes of missing ones."""
     missing = value.is_null().to_numpy()
     header = encoder.encode([str(value.dtype), len(value)])
     present = value.drop_nulls() if missing.any() else value

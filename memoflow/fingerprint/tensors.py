@@ -1,4 +1,4 @@
-"""Tensors: how torch's are encoded, whatever their layout."""
+"""Tensors of torch, encoded independent of their memory layout."""
 
 from __future__ import annotations
 
@@ -93,7 +93,7 @@ def _scale(encoder: EncoderInterface, value: Any) -> bytes:
 
 
 def _lazy(value: Any) -> bool:
-    """Say whether this is a parameter whose shape is known only once it is used."""
+    """Tell whether this is a parameter without a shape before its first use."""
     parameters: Any = sys.modules.get("torch.nn.parameter")
     return parameters is not None and bool(parameters.is_lazy(value))
 

@@ -176,7 +176,7 @@ class Encoder:
         return b"#" + hasher.digest()
 
     def attributes(self, state: dict[Any, Any]) -> bytes:
-        """Encode attributes or keyword arguments, whose order does not count."""
+        """Encode attributes or keyword arguments, in any order."""
         hasher = xxh3_128(b"attributes\0" + struct.pack("<q", len(state)))
         encode, scalars = self.encode, self._scalars
         key: Any = None
@@ -202,14 +202,14 @@ class Encoder:
         return text_bytes(class_name(cls))
 
     def extras(self, value: Any) -> bytes:
-        """Encode what an instance of a subclass of a builtin holds besides its content."""
+        """Encode the attributes of an instance of a builtin's subclass."""
         return self.attributes(attributes_of(value))
 
     def code(self, value: Any) -> bytes:
         return b"c" + text_bytes(self._code(value))
 
     def instance(self, value: Any, content: Handler) -> bytes:
-        """Encode an instance by its content, or where it has none, by what stands for it.
+        """Encode an instance by its content, or by its token if it has none.
 
         Of nested ones the outermost counts by its class, up to an instance of a class that may
         not: half a client would be no better than none, and differ in each process.

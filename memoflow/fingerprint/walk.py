@@ -1,4 +1,4 @@
-"""The walk: what has been reached, by which token code refers to it, and what is left to do."""
+"""The walk: reached objects, their tokens, and the objects still to follow."""
 
 from __future__ import annotations
 
@@ -175,7 +175,7 @@ class Walk:
         return token
 
     def _wrapper(self, value: Any) -> str:
-        """Return the token of what holds code without being a Python function or class."""
+        """Return the token of an object that holds code but is no Python function or class."""
         kind = type(value).__name__
         if isinstance(value, types.ModuleType):
             return self._module(value)
@@ -229,7 +229,7 @@ class Walk:
         return ""
 
     def _bound_to(self, value: Any, path: str) -> str:
-        """Return the token of what a method is bound to, which may hold the method in turn."""
+        """Return the token of a method's instance, which may hold the method in turn."""
         if isinstance(value, CODE_TYPES):
             return self.code(value)
         if id(value) not in self._bound:
@@ -246,7 +246,7 @@ class Walk:
         return self._at_home(place_named(module))
 
     def home_of(self, module: types.ModuleType) -> ModuleLocation:
-        """Return the place of a loaded module, as `home` does, whatever its name says."""
+        """Return the location of a loaded module, as `home` does, by the module itself."""
         return self._at_home(place_of(module))
 
     def _at_home(self, place: ModuleLocation) -> ModuleLocation:
@@ -398,7 +398,7 @@ class Walk:
 
 
 def _syntax(text: str) -> str:
-    """Return the digest of statements, whatever their layout; of none for no text."""
+    """Return the digest of statements, independent of layout; of none for no text."""
     try:
         return syntax_digest(*ast.parse(textwrap.dedent(text)).body)
     except SyntaxError:

@@ -19,7 +19,7 @@ from memoflow.fingerprint.source import SourceFile, function_source
 
 @dataclass(frozen=True)
 class WrittenClass:
-    """Where a class was made.
+    """The statements that made a class.
 
     `node` is its class statement, or None if it has none that can be told; then `statements` are
     those that bind its name, if that is how it came to be.
@@ -77,7 +77,7 @@ def written_class(cls: type) -> WrittenClass:
 
 
 def _assigns(statement: ast.stmt, name: str) -> bool:
-    """Say whether a statement binds a name, and does not only change what that means."""
+    """Tell whether a statement binds a name, rather than changing the bound object."""
     nodes = [each for each in ast.walk(statement) if isinstance(each, (ast.Name, ast.alias))]
     stored = (each.id for each in nodes if isinstance(each, ast.Name) and _is_stored(each))
     imported = (each.asname or each.name for each in nodes if isinstance(each, ast.alias))
@@ -89,13 +89,13 @@ def _is_stored(node: ast.Name) -> bool:
 
 
 def _fits(node: ast.ClassDef, cls: type) -> bool:
-    """Say whether a class has what the body of a statement defines."""
+    """Tell whether a class has the definitions of a statement's body."""
     defined = {each.name for each in node.body if isinstance(each, source.DECORATED)}
     return node.name == cls.__name__ and defined <= cls.__dict__.keys()
 
 
 def _by_functions(cls: type) -> WrittenClass | None:
-    """Return the class statement around the functions of a class, whatever its own name says."""
+    """Return the class statement around the functions of a class, under any name."""
     for _, f in functions_of(cls):
         path = f.__code__.co_filename
         if path.startswith("<") or owner_of_function(f) != "user":

@@ -36,7 +36,7 @@ _inherited: list[sqlite3.Connection] = []
 
 
 class Database:
-    """Run SQL on the index file; what fails is answered as if nothing were there.
+    """SQL on the index file; an unusable file is treated as an empty one.
 
     `patience` bounds how long one call waits for other processes. After that the index rests:
     for half a minute every call gives up at once.
@@ -89,7 +89,7 @@ class Database:
             self._run(lambda db, batch=batch: _commit(db, sql, batch), default=None)  # type: ignore[misc]
 
     def batches(self, values: Iterable[T], size: int = 500) -> Iterator[list[T]]:
-        """Split what goes into one `IN (...)`."""
+        """Split values into the sizes of one `IN (...)`."""
         remaining = iter(values)
         while batch := list(islice(remaining, size)):
             yield batch
@@ -105,7 +105,7 @@ class Database:
         return self._run(count, default={})
 
     def damage(self, *, repair: bool) -> list[str]:
-        """Return what SQLite finds wrong in the file; `repair` moves it out of the way then."""
+        """Return SQLite's findings of damage in the file; `repair` then moves it away."""
         known = len(self.warnings)
         rows = self.query("PRAGMA integrity_check(5)")
         # A file that cannot even be opened is set aside by then, with a warning.

@@ -1,4 +1,4 @@
-"""Index: what this machine remembers of a store's refs, pieces, facts and outcomes."""
+"""Index: this machine's cache of a store's refs, pieces, facts and outcomes."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ class IndexEntry(NamedTuple):
 
     @property
     def was_used(self) -> bool:
-        """Whether this machine is known to have used it, or to have saved it."""
+        """Whether this machine has used or saved it."""
         return self.used != self.ref.created
 
     def __repr__(self) -> str:
@@ -50,7 +50,7 @@ class IndexEntry(NamedTuple):
 
 
 class PieceLocation(NamedTuple):
-    """Where a piece lies in which blob."""
+    """The blob and offset of a piece."""
 
     blob: Digest
     offset: int
@@ -58,7 +58,7 @@ class PieceLocation(NamedTuple):
 
 
 class Outcome(NamedTuple):
-    """How a memoized task went: a hit saved the seconds that it took when it ran."""
+    """The outcome of a memoized task: a hit saved the run time of the original."""
 
     flow: str
     run: str
@@ -70,7 +70,7 @@ class Outcome(NamedTuple):
 
 
 class Tally(NamedTuple):
-    """How the tasks of a step went; `last` is when one ended last."""
+    """Counts of a step's outcomes; `last` is the time of the latest one."""
 
     flow: str
     step: str
@@ -81,7 +81,7 @@ class Tally(NamedTuple):
 
 
 class Day(NamedTuple):
-    """How the memoized tasks went that ended on a day of UTC, written as 2026-01-31."""
+    """Counts of outcomes on one day of UTC, written as 2026-01-31."""
 
     date: str
     hits: int
@@ -110,7 +110,7 @@ class Index:
 
     @property
     def path(self) -> Path | None:
-        """Where the file is; None if no directory would do and it is in memory."""
+        """The file; None if the index is in memory, for want of a usable directory."""
         return self._db.path
 
     @property
@@ -150,7 +150,7 @@ class Index:
             self.flush()
 
     def flush(self) -> None:
-        """Write down what `touch` noted."""
+        """Write the uses noted by `touch`."""
         touched, self._touched = self._touched, {}
         self._wrote_touches = time.monotonic()
         self._db.change(
@@ -163,7 +163,7 @@ class Index:
         self._db.change("DELETE FROM entries WHERE key = ?", ((str(key),) for key in keys))
 
     def keys(self, prefix: Key) -> list[Key]:
-        """Return what is remembered below the prefix, in order."""
+        """Return the known keys below the prefix, in order."""
         rows = self._db.query(
             "SELECT key FROM entries WHERE key > ? AND key < ? ORDER BY key", _below(prefix)
         )
@@ -181,7 +181,7 @@ class Index:
         )
 
     def used_since(self, time: int) -> list[tuple[str, int]]:
-        """Return the keys of what was used here since then, and when it last was."""
+        """Return the keys used here since then, each with the time of its latest use."""
         return self._db.query("SELECT key, used FROM entries WHERE used >= ? AND used > 0", (time,))
 
     def recent(self, prefix: Key, most: int, *, before: float) -> list[Ref]:
@@ -257,11 +257,11 @@ class Index:
         return facts
 
     def set(self, facts: Mapping[str, str]) -> None:
-        """Keep a text for each name, in place of what was there."""
+        """Set the text of each name."""
         self._db.change("INSERT OR REPLACE INTO facts (name, value) VALUES (?, ?)", facts.items())
 
     def set_if_changed(self, name: str, value: str) -> bool:
-        """Keep a text for a name; return whether it was another, to one of all who ask at once.
+        """Set the text of a name; return True for a change, to one of all concurrent callers.
 
         False if the index cannot be written now.
         """
@@ -312,7 +312,7 @@ class Index:
         return [Day(*row) for row in rows]
 
     def damage(self, *, repair: bool = False) -> list[str]:
-        """Return in words what is wrong with the file; `repair` sets it aside, and begins anew."""
+        """Return descriptions of damage in the file; `repair` then quarantines it."""
         known = len(self.warnings)
         self.entries()  # Which finds a key that is none.
         found = [text for text in self.warnings[known:] if "unusable" in text]
@@ -320,11 +320,11 @@ class Index:
         return found + self._db.damage(repair=repair)
 
     def inspect(self) -> dict[str, int]:
-        """Return how many rows each table has, for people who look into a store."""
+        """Return the number of rows of each table."""
         return self._db.inspect()
 
     def _of_keys(self, read: Callable[[], T], default: T) -> T:
-        """Return what was made of rows; `default`, and an index anew, if a key in them is none."""
+        """Return the result of a read of rows; a malformed key drops the index, for `default`."""
         try:
             return read()
         except BadKeyError as error:
@@ -332,7 +332,7 @@ class Index:
             return default
 
     def close(self) -> None:
-        """Write down what is pending and let go of the file; any later call opens it again."""
+        """Write pending rows and close the file; any later call opens it again."""
         if self._touched:
             self.flush()
         self._db.close()

@@ -16,7 +16,7 @@ _NETWORK = {
 
 
 def mounts_of_this_machine() -> str:
-    """Return what the kernel says is mounted where; "" where it does not say."""
+    """Return the kernel's table of mounts; "" where there is none."""
     try:
         return Path("/proc/self/mounts").read_text(errors="surrogateescape")
     except OSError:

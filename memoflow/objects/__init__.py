@@ -1,4 +1,4 @@
-"""Objects: bytes by content, and the manifests that say what they make up."""
+"""Objects: blobs by digest, and manifests that list the files made of them."""
 
 from __future__ import annotations
 

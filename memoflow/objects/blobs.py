@@ -1,4 +1,4 @@
-"""Blobs: immutable bytes under their digest, and the proof that they are what it says."""
+"""Blobs: immutable bytes named by their digest, and the verification of that name."""
 
 from __future__ import annotations
 
@@ -77,7 +77,7 @@ def prove(path: Path, *, digest: Digest, xxh3: str, size_bytes: int) -> bool:
 
 
 def is_whole(backend: Backend, digest: Digest) -> bool:
-    """Hash a stored blob by its name: True if it is what it says; NotFoundError if absent.
+    """Tell whether a stored blob matches the digest in its name; NotFoundError if absent.
 
     BackendError if it cannot be read, also not when that is tried again: that is no damage.
     """
@@ -108,7 +108,7 @@ def measured(backend: Backend, digest: Digest) -> tuple[int, str] | None:
 
 
 def chunks(file: BinaryIO | gzip.GzipFile) -> Iterator[memoryview]:
-    """Yield what follows in a file, each time in the same memory."""
+    """Yield the rest of a file in chunks, each in the same memory."""
     buffer = bytearray(_CHUNK_BYTES)
     view = memoryview(buffer)
     while length := file.readinto(buffer):  # type: ignore[union-attr]

@@ -1,4 +1,4 @@
-"""Growing: saving what others write to meanwhile, as it was at one time.
+"""Growing files: a consistent copy of files that others write to during the save.
 
 All is stored, and then surveyed again: what has changed is stored anew, until nothing has. A file
 that was only appended to counts as it was first seen: what was read of it is read a second time,
@@ -72,7 +72,7 @@ def settle(
 
 
 def _holds(stored: Source | None, now: Source, is_same: Callable[[Source], bool]) -> bool:
-    """Tell whether what was stored of a file is still what it is, or begins with."""
+    """Tell whether the stored bytes of a file are still its content, or the beginning of it."""
     if stored is None or stored.gone or stored.executable != now.executable:
         return False
     return stored.state == now.state or (_has_grown(stored, now) and is_same(stored))

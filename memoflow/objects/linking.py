@@ -20,7 +20,7 @@ State = tuple[int, int, int]  # inode, size, time of the last change of the cont
 
 
 class Proofs(Protocol):
-    """The memory of which files of this machine were found to be what their names say."""
+    """The verified states of this machine's blob files, kept between processes."""
 
     def recall(self, blobs: Iterable[Digest]) -> Mapping[Digest, State]:
         """Return the state in which each blob was proven, if that was not too long ago."""
@@ -51,7 +51,7 @@ class Link:
 
 
 def linkable(backend: Backend, file: File) -> Link | None:
-    """Return what to link a file from; None if it must be copied.
+    """Return the link to make for a file; None if it must be copied.
 
     A link shares mode and bytes with the blob, so neither can an executable file be one, nor
     anything that this process could write to: root can, whatever the mode says.

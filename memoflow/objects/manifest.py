@@ -52,7 +52,7 @@ class File:
 
 @dataclass(frozen=True, slots=True)
 class Adopted:
-    """A blob that Metaflow wrote: SHA-1 of what is packed in it, size and XXH3-128 as packed.
+    """A blob in Metaflow's format: SHA-1 of its content, and size and XXH3-128 of the packed file.
 
     The last is empty where the blob was copied unread.
     """
@@ -65,7 +65,7 @@ class Adopted:
 
 @dataclass(frozen=True, slots=True)
 class Manifest:
-    """What was saved. `folders` are the empty ones; others follow from the paths of the files.
+    """The list of saved files. `folders` has the empty ones; others follow from the files' paths.
 
     `modes` are the permission bits of files and folders that not everybody could read.
     """
@@ -78,7 +78,7 @@ class Manifest:
 
     @property
     def size_bytes(self) -> int:
-        """The logical size: what a load writes."""
+        """The logical size: the bytes that a load writes."""
         files = sum(file.size_bytes for file in self.files)
         return files + sum(adopted.size_bytes for adopted in self.adopted)
 
@@ -143,7 +143,7 @@ class Manifest:
 
 
 def parsed(data: bytes) -> Any:
-    """Return what JSON says; ValueError for what could be read in more than one way, or deeply."""
+    """Return the manifest in JSON; ValueError if it is ambiguous, malformed or nested deeply."""
     try:
         return json.loads(data.decode(), object_pairs_hook=_once, parse_constant=_no_number)
     except RecursionError:

@@ -1,4 +1,4 @@
-"""Packed: what a save put into blobs."""
+"""Packed: the result of packing a save into blobs."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ Located = tuple[Digest, int, int]  # blob, offset, length
 
 @dataclass(frozen=True)
 class Packed:
-    """The files that a save cut into pieces, and what of them was new.
+    """The files of a save as lists of pieces, and the number of new bytes.
 
     `new` tells where pieces that were stored can be found from now on, by their XXH3-128, `whole`
     which files became blobs by themselves, and `sizes` how long packs are at least, as far as that

@@ -1,4 +1,4 @@
-"""Packing: files into blobs, taking what is there already and packing the rest together.
+"""Packing: files into blobs; known pieces are referred to, new ones packed together.
 
 A few threads, each with a pack of its own, read pieces to the end of their pack, hash them, keep
 those that are new, and hand the pack on when it is full. So each byte is read once, hashed once
@@ -56,7 +56,7 @@ def pack(
     beat: Callable[[], None] = lambda: None,
     durable: bool = True,
 ) -> Packed:
-    """Write the tree's bytes as blobs; what changes meanwhile as it is then, see `growing`.
+    """Write the tree's bytes as blobs; for files that change meanwhile see `growing`.
 
     `whole` keeps each file of a megabyte or more as a blob of its own, with `linked` by a hard link
     where that can be, and then smaller ones as well, unless they are inline. Pieces that an
@@ -104,7 +104,7 @@ def pack(
 
 
 class _StoppedError(Exception):
-    """What a thread would still do is in vain."""
+    """Another thread failed, so this one stops."""
 
 
 class _Packer:
@@ -305,7 +305,7 @@ class _Rest:
 
 
 class _Worker:
-    """One thread's pack: what is in it is kept up to `tail`, what was read lies behind that."""
+    """One thread's pack: complete pieces up to `tail`, bytes just read behind it."""
 
     def __init__(self, packer: _Packer) -> None:
         self._packer = packer
@@ -320,16 +320,16 @@ class _Worker:
         self._sliced: tuple[int, list[int], list[memoryview]] = (0, [], [])
 
     def flush(self) -> None:
-        """Write what is in the pack, and begin another."""
+        """Write the pack and begin another."""
         self._pack.digest = self._packer.hand_on(self._view[: self._tail])
         self._pack, self._tail = Pack(), 0
 
     def rest(self) -> _Rest:
-        """Return what is left in the pack at the end."""
+        """Return the unwritten pieces at the end."""
         return _Rest(self._pack, self._view[: self._tail])
 
     def pack(self, spans: Sequence[Span]) -> None:
-        """Place the pieces of some spans."""
+        """Write the tree's bytes as blobs; for files that change meanwhile see `growing`."""
         for _, group in groupby(spans, key=lambda span: id(span.source)):
             of_one = list(group)
             with Reader(of_one[0].source) as reader:
@@ -353,7 +353,7 @@ class _Worker:
             at += sum(lengths)
 
     def _room(self, needed: int) -> int:
-        """Return how many bytes to read at most; place and write what is in the way of more."""
+        """Return the number of bytes to read next, after writing a full pack."""
         if self._filled + needed > min(_STEP_BYTES, _PACK_BYTES - self._tail):
             self._place()
         if needed > _PACK_BYTES - self._tail:
@@ -430,7 +430,7 @@ class _Worker:
 
 
 def _joined(rests: Iterable[_Rest]) -> list[list[_Rest]]:
-    """Put together what fits in one blob."""
+    """Merge packs that fit in one blob."""
     joined: list[list[_Rest]] = []
     for rest in rests:
         if not rest.view:

@@ -1,4 +1,4 @@
-"""Planning: what to do with each file of a save: cut it, keep it whole, or in the manifest."""
+"""Planning: to cut a file of a save, to keep it whole, or to put it in the manifest."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ _WHOLE_BYTES = 1 << 20
 
 @dataclass(eq=False, slots=True)
 class Pack:
-    """Pieces on their way into one blob, whose digest is known once it is written."""
+    """Pieces on their way into one blob, which gets its digest when written."""
 
     digest: Digest | None = None
     begins_at: int = 0
@@ -28,7 +28,7 @@ class Pack:
 
 @dataclass(eq=False, slots=True)
 class Spot:
-    """Where a piece will lie when its pack is written; the store may have it already, elsewhere."""
+    """A place for a piece in an unwritten pack, or the place of an equal stored one."""
 
     pack: Pack
     offset: int
@@ -46,7 +46,7 @@ _Placed = list["Piece | Spot"]
 
 @dataclass(eq=False, slots=True)
 class Span:
-    """A part of a source, and what became of it."""
+    """A part of a source file, and its pieces."""
 
     source: Source
     region: Region
@@ -67,7 +67,7 @@ class Draft:
                 self.inline = reader.read(0, source.size_bytes)
 
     def plan(self, *, by_format: bool) -> list[Span]:
-        """Return what is to be done for what is neither small nor kept whole."""
+        """Return the spans of a file that is neither small nor kept whole."""
         source = self.source
         if self.is_whole or self.inline is not None:
             return []
@@ -83,7 +83,7 @@ class Draft:
         return self.spans
 
     def is_same(self, beat: Callable[[], None]) -> bool:
-        """Tell whether the source still begins with what was read of it."""
+        """Tell whether the source still begins with the bytes read from it."""
         if self.inline is not None:
             return has_bytes(self.source, self.inline, beat)
         placed: _Placed = [*self.whole, *(each for span in self.spans for each in span.placed)]
@@ -119,7 +119,7 @@ def is_whole_file(source: Source, device: int | None) -> bool:
 
 
 def planned(drafts: Sequence[Draft], length: int) -> list[Span]:
-    """Return what is to be done for all files, in fewer pieces than a manifest can have."""
+    """Return the drafts of all files, with no more pieces than a manifest can have."""
     spans = [span for draft in drafts for span in draft.plan(by_format=True)]
     if sum(span.region.most_pieces(length) for span in spans) > MOST:
         spans = [span for draft in drafts for span in draft.plan(by_format=False)]
@@ -127,7 +127,7 @@ def planned(drafts: Sequence[Draft], length: int) -> list[Span]:
 
 
 def jobs(spans: Sequence[Span]) -> list[list[Span]]:
-    """Put spans together to what is worth a turn of a thread."""
+    """Group spans into jobs that are large enough for a thread."""
     jobs: list[list[Span]] = []
     size_bytes = _JOB_BYTES
     for span in spans:

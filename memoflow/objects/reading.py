@@ -1,4 +1,4 @@
-"""Reading: sources as they were when they were surveyed; what is gone of them is told."""
+"""Reading of sources as surveyed; files removed since are reported."""
 
 from __future__ import annotations
 
@@ -56,7 +56,7 @@ class Reader:
             os.close(self._file)
 
     def peek(self, offset: int, length: int) -> bytes:
-        """Return what is there, which is less at the end of the source."""
+        """Return the next bytes, fewer at the end of the source."""
         if isinstance(self._source.content, bytes):
             return self._source.content[offset : offset + length]
         if self._file < 0:
@@ -72,7 +72,7 @@ class Reader:
         return bytes(data)
 
     def read_into(self, view: memoryview, offset: int) -> None:
-        """Fill the memory with what begins at the offset."""
+        """Fill the memory with bytes from the offset on."""
         content = self._source.content
         if isinstance(content, bytes):
             view[:] = content[offset : offset + len(view)]
@@ -150,7 +150,7 @@ def has_bytes(
 
 
 def is_copy(source: Source, copy: Path, beat: Callable[[], None]) -> bool:
-    """Tell whether a file has what a source begins with, as far as it was found.
+    """Tell whether a file begins with the source's content up to its surveyed size.
 
     `beat` is called for each of its megabytes or so.
     """

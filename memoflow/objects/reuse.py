@@ -50,7 +50,7 @@ class ReusablePieces:
     def find(
         self, key: tuple[str, int], known: Mapping[str, Located], view: memoryview
     ) -> Piece | None:
-        """Return a piece among what `known` has found, if it has just these bytes."""
+        """Return a stored piece among the candidates in `known` with exactly these bytes."""
         located = known.get(key[0])
         if located is None or located[2] != key[1]:
             return None

@@ -1,4 +1,4 @@
-"""Tree: what there is to save: files, folders and links, as they are at one time."""
+"""Tree: a survey of the files, folders and links to save, at one time."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ class Source:
 
 @dataclass(frozen=True)
 class _Folder:
-    """A folder on the way to what is listed: where it is, by what path, which it leads from."""
+    """A folder still to be listed: its directory, its path in the tree, and its parents."""
 
     real: str
     prefix: str
@@ -255,7 +255,7 @@ def state_of_file(info: os.stat_result) -> State:
 
 
 def kind(mode: int) -> str:
-    """Return what a file of that mode is called."""
+    """Return the name of a file type, such as socket, by the mode."""
     for test, name in (
         (stat.S_ISREG, "file"),
         (stat.S_ISLNK, "symbolic link"),

@@ -34,7 +34,7 @@ _STEP_BYTES = 1 << 20  # what is read is hashed and written while it is in the p
 
 
 class DamagedBlobError(IntegrityError):
-    """A blob does not hold what a manifest found in it."""
+    """A blob does not hold the bytes that a manifest lists."""
 
     def __init__(self, blob: Digest) -> None:
         super().__init__(f"blob {blob} is damaged")
@@ -129,7 +129,7 @@ def _write_all(backend: Backend, manifest: Manifest, root: Path, linked: Proofs 
 
 
 def _restrict(modes: Mapping[str, int], root: Path) -> None:
-    """Let nobody else read, write or run what nobody else could; the owner always can read."""
+    """Remove permissions of others that the saved mode lacks; the owner can always read."""
     for path, mode in modes.items():
         bits = stat.S_IMODE(os.stat(root / path).st_mode)
         os.chmod(root / path, bits & (mode | 0o700))
@@ -171,7 +171,7 @@ def _make_folders(manifest: Manifest, root: Path) -> set[str]:
 
 
 def _link_all(backend: Backend, files: list[File], root: Path, proofs: Proofs) -> set[str]:
-    """Link what can be linked, proven; return the paths of that."""
+    """Link all linkable files, verified; return their paths."""
     backend.bring([blob_name(blob) for file in files if (blob := whole_blob(file)) is not None])
     found = [(file, link) for file in files if (link := linkable(backend, file)) is not None]
     known = proofs.recall({link.blob for _, link in found})
@@ -212,7 +212,7 @@ def _do(jobs: list[Callable[[], None]]) -> None:
 
 @dataclass(slots=True)
 class _Part:
-    """What one thread writes of a file, in one go; all of it if the file is not large."""
+    """A part of a file for one thread to write; the whole file if it is not large."""
 
     path: str
     file: File
@@ -225,7 +225,7 @@ class _Part:
 
 
 def _jobs(files: Iterable[File], root: str) -> list[list[_Part]]:
-    """Divide what is to be written into what is worth a turn of a thread."""
+    """Divide the parts into jobs that are large enough for a thread."""
     jobs: list[list[_Part]] = []
     left = 0
     for file in files:
@@ -246,7 +246,7 @@ def _jobs(files: Iterable[File], root: str) -> list[list[_Part]]:
 
 
 def _fill(backend: Backend, parts: list[_Part]) -> None:
-    """Write some parts of files; whoever comes first makes the file."""
+    """Write parts of files; the first part of a file creates it."""
     views = _read(backend, [piece for part in parts for piece in part.pieces])
     for part in parts:
         opened = part.opened()
@@ -305,7 +305,7 @@ def _read(backend: Backend, pieces: Sequence[Piece]) -> Iterator[memoryview]:
 
 
 def _runs(pieces: Iterable[Piece]) -> Iterator[list[Piece]]:
-    """Yield together what follows each other in a blob, as far as it is read at once."""
+    """Yield groups of parts that are adjacent in a blob, up to the size of one read."""
     run: list[Piece] = []
     blob, end, length = None, 0, 0
     for piece in pieces:
@@ -346,7 +346,7 @@ def _move(draft: Path, into: Path) -> None:
 
 
 def _merge(draft: Path, into: Path) -> None:
-    """Put everything in the draft where it belongs in a directory that stays what it is.
+    """Move everything from the draft into an existing directory, which keeps its identity.
 
     UsageError, before anything is touched, if something of another type is in its place: what
     was put there may be dear to somebody.

@@ -1,4 +1,4 @@
-"""Tracking: what code reads besides its arguments, seen while it runs, and asked again later."""
+"""Tracking: accesses of running code besides its arguments, noted, and repeated later."""
 
 from memoflow.tracking.digests import ABSENT, FileDigests, State, UnreadableError, state_of
 from memoflow.tracking.hooks import active, begin, end, tracking

@@ -1,4 +1,4 @@
-"""Callers: whose code asks for a file or a variable, told from the frames of the call."""
+"""Callers: the code that opens a file or reads a variable, by its stack frames."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ _READERS_OF_CODE = frozenset(
 
 
 def caller(frame: FrameType | None) -> Caller:
-    """Return who makes a call: the first of the user's code, Metaflow, or an import statement.
+    """Return the caller: the first frame of user code, Metaflow, or an import statement.
 
     "import" is the loading of a library, or of the code of a module of the user's; a module of the
     user's that runs while it is imported is "user". "nobody" is a thread of a library's.

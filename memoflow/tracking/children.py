@@ -1,4 +1,4 @@
-"""Children: what forked processes find is told to their parent by a file, line by line.
+"""Children: the accesses of forked processes, told to their parent by a file, line by line.
 
 Each line is written at once: a pool ends its workers by a signal, and nothing is flushed then.
 """
@@ -24,7 +24,7 @@ class ChildLog:
 
     @property
     def is_child(self) -> bool:
-        """Whether this process was forked from the one that made the log."""
+        """Whether this process was forked from the creator of the log."""
         return os.getpid() != self._parent
 
     def tell(self, *note: Any) -> None:

@@ -76,7 +76,7 @@ def _words_of_script(script: str) -> Iterator[str]:
 
 
 def _candidates(word: str) -> Iterator[str]:
-    """Yield what of a word may be a path: `--data=a.csv`, `-Idir`, `@file`, `a.csv:ro`."""
+    """Yield possible paths in a word: `--data=a.csv`, `-Idir`, `@file`, `a.csv:ro`."""
     if not word or word in (".", "/", "-"):
         return
     if not word.startswith("-"):

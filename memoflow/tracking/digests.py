@@ -29,7 +29,7 @@ _MOST_NEW = 200  # facts that are lost if the process is killed
 
 
 class State(NamedTuple):
-    """What tells one state of a file from the next, without reading it."""
+    """The state of a file by its metadata, compared without reading it."""
 
     device: int
     inode: int
@@ -55,7 +55,7 @@ class State(NamedTuple):
 
 
 class UnreadableError(Exception):
-    """A file whose content has no digest: it cannot be read, or changes while it is read."""
+    """A file without a digest: it cannot be read, or changes while it is read."""
 
 
 def state_of(path: str) -> State | None:
@@ -92,7 +92,7 @@ class FileDigests:
 
     @contextlib.contextmanager
     def many(self) -> Iterator[None]:
-        """Remember what is worked out meanwhile at the end: many files take one transaction."""
+        """Cache the digests computed in the block in one transaction."""
         self._is_many = True
         try:
             yield
@@ -101,7 +101,7 @@ class FileDigests:
             self._save()
 
     def expect(self, states: Iterable[State | None]) -> None:
-        """Look up at once what is known of many files, before each is asked for."""
+        """Look up the cached digests of many files in one question."""
         names = [_fact(state) for state in states if state is not None and state.kind == "file"]
         self._facts.update(self._recall([name for name in names if name not in self._facts]))
 
@@ -133,7 +133,7 @@ class FileDigests:
         return None if state is None or state.kind != "file" else self.of_content(path, state)
 
     def of_code(self, path: str, state: State) -> str:
-        """Return the digest of the code in a file, whatever its comments and layout."""
+        """Return the digest of the code in a file, without comments and layout."""
         content = self.of_content(path, state)
         name = f"syntax:{sys.version_info[0]}.{sys.version_info[1]}:{content}"
         if name not in self._facts:

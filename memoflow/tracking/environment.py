@@ -1,4 +1,4 @@
-"""Environment: which variables the user's own code asks for, by whatever method.
+"""Environment variables that the user's own code reads, by any method.
 
 All of them, `os.getenv` and `os.path.expandvars` too, look a variable up by one method of the class
 of `os.environ`. A copy of all variables is no read of one.
@@ -52,7 +52,7 @@ def asked(tracker: AccessTracker, frame: FrameType | None, environ: Any, key: An
 
 
 def _is_asked(tracker: AccessTracker, frame: FrameType | None) -> bool:
-    """Return whether the user's code asks, itself or by what calls its functions in parallel."""
+    """Tell whether the user's code reads it, itself or in parallel calls of its functions."""
     while frame is not None:
         path, module = frame.f_code.co_filename, str(frame.f_globals.get("__name__"))
         if is_users(path, module):

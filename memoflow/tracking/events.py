@@ -1,4 +1,4 @@
-"""Events: what the kernel saw, judged by what Python has told already.
+"""Kernel events, without those already seen by the hooks in Python.
 
 The kernel tells that a file was opened, not what for; and what happens to one file before its
 events are read is told at once, in no order.
@@ -35,7 +35,7 @@ class EventNotes(Notes):
         return not (self._has_children or self._has_forked)
 
     def _on_event(self, event: Event) -> None:
-        """Take note of what the kernel saw; it sees as well what Python has told already."""
+        """Note a kernel event, unless the hooks in Python have noted it already."""
         if not (event.mine or self._has_children or self._has_forked):
             return
         with self.quiet:

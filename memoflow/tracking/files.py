@@ -40,7 +40,7 @@ def is_asked(tracker: AccessTracker, frame: FrameType | None) -> bool:
 
 
 def absolute(path: Any) -> str | None:
-    """Return an absolute path; None for what is no path, such as the number of an open file."""
+    """Return an absolute path; None for a file descriptor or another value."""
     if isinstance(path, int) or path is None:
         return None
     text = os.fsdecode(path)
@@ -76,7 +76,7 @@ def opened(
 
 
 def connected(tracker: AccessTracker, frame: FrameType, database: Any) -> None:
-    """Note a file of SQLite's, which opens it by itself, and what was not yet merged into it."""
+    """Note an SQLite file, which SQLite opens itself, and its journal."""
     text = database.decode() if isinstance(database, bytes) else str(database)
     if text.startswith("file:"):
         from urllib.parse import unquote, urlsplit  # Here, since few databases are named so.
@@ -139,7 +139,7 @@ def linked_by_name(
 
 
 def _link(tracker: AccessTracker, frame: FrameType, source: str, made: str) -> None:
-    """Note that a file has another name from now on: what is read by it was there before."""
+    """Note the new name of a file: reads by it are reads of the old name."""
     tracker.note_write(made)
     if os.path.exists(source) and is_asked(tracker, frame):
         tracker.note_read(os.path.abspath(source))

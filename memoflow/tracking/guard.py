@@ -22,7 +22,7 @@ _OURS = os.path.join(os.path.dirname(__file__), "")
 def guarded(
     tracker: AccessTracker, handler: Callable[..., None], frame: FrameType, *arguments: Any
 ) -> None:
-    """Call a handler; what goes wrong in it is noted, and an exception of a signal's is raised."""
+    """Call a handler; note its errors, and raise only exceptions of signals."""
     with tracker.quiet:
         try:
             handler(tracker, frame, *arguments)

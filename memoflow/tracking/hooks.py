@@ -51,7 +51,7 @@ def begin(tracker: AccessTracker) -> None:
 
 
 def end(tracker: AccessTracker) -> None:
-    """Let a tracker take no more notes, and put back what was wrapped."""
+    """Stop a tracker and restore the wrapped functions."""
     if guard.active is tracker:
         guard.active = None
         for patch in reversed(PATCHES):

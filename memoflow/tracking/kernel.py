@@ -36,7 +36,7 @@ _MOST_BUFFERS = 256  # read at a time, whatever goes on
 
 
 class Event(NamedTuple):
-    """What happened to a file; `mine` is False where another process did it, whichever.
+    """An event of a file; `mine` is False for another process.
 
     The kernel merges what happens to one file before it is told, and then the order is lost.
     """
@@ -112,7 +112,7 @@ class KernelEvents:
             self._thread = thread
 
     def watch(self, folders: Iterable[str]) -> None:
-        """Tell of what happens in these directories from now on; what cannot be watched is not."""
+        """Report events in these directories from now on; unwatchable ones are skipped."""
         for folder in folders:
             if folder in self._marked or self._ended:
                 continue
@@ -153,7 +153,7 @@ class KernelEvents:
             self._split(data)
 
     def close(self) -> None:
-        """Tell what is left, and stop."""
+        """Report pending events and stop."""
         if os.getpid() != self._pid or self._ended:
             return
         self.drain()
@@ -214,7 +214,7 @@ class KernelEvents:
         return folder if name == b"." else os.path.join(folder, os.fsdecode(name))
 
     def _handle(self, name: bytes) -> bytes | None:
-        """Return what the kernel calls a directory in its events."""
+        """Return the kernel's handle for a directory, as events carry it."""
         buffer = self._ctypes.create_string_buffer(8 + _HANDLE_BYTES)
         mount = self._ctypes.c_int()
         for flags in (_FOLLOW, _FOLLOW | _ANY_HANDLE):

@@ -1,4 +1,4 @@
-"""Notes: what is known of the files that a piece of code touches, and whose each is.
+"""Notes: the files that a piece of code touches, and the writer of each.
 
 Each path counts as it was touched first: one that the code has written is its own, one that was
 read and is then changed by the code makes its result unknowable.
@@ -25,7 +25,7 @@ _CLOCK_SECONDS = 0.02  # by which the clock of a file system may be behind
 
 @dataclass
 class Read:
-    """A file that was touched: how much of it, its state then, and by whom that was seen.
+    """A touched file: the extent of the read, the state then, and the source of the note.
 
     `sure` is False for what is only named by a command or opened by another process, which may
     have written it; `both` is True for a file that was opened to be read and written.
@@ -38,7 +38,7 @@ class Read:
 
 
 class Quiet(threading.local):
-    """Whether the thread that asks is in the tracker itself, or in what shall not count."""
+    """Whether this thread is in the tracker itself, or in code whose accesses do not count."""
 
     depth = 0
 
@@ -82,7 +82,7 @@ class Notes:
 
     @property
     def busy(self) -> bool:
-        """Whether this thread is in the tracker itself, or in what shall not count."""
+        """Whether this thread is in the tracker itself, or in code whose accesses do not count."""
         return self.quiet.depth > 0
 
     def knows(self, path: str) -> bool:
@@ -108,7 +108,7 @@ class Notes:
         return path in self._accessed
 
     def note_never(self, name: str, reason: str) -> None:
-        """Note why the result cannot be told from what was read, by the name of that."""
+        """Note the reason, by name, why the reads cannot determine the result."""
         if name not in self.never:
             self.never[name] = reason
             self._tell("never", name, reason)
@@ -153,7 +153,7 @@ class Notes:
         return not self._is_passing(folder, state_of(folder.rstrip(os.sep) or os.sep))
 
     def _foreign(self, folder: str, names: Iterable[str]) -> tuple[str, ...]:
-        """Return the names of what the code has not made itself by now."""
+        """Return the names of files that the code has not made itself."""
         return tuple(name for name in names if os.path.join(folder, name) not in self._own)
 
     @property

@@ -32,7 +32,7 @@ _COMPILED = (".pyc", ".pyo", ".so", ".pyd", ".dylib")
 
 
 class Paths:
-    """Where a step's own files lie, and whose the others are.
+    """The directories of a step's own files, and the owners of other files.
 
     `base` is the directory that names are relative to, `root` the project's, which is `base` or
     above it; `own` are folders of Metaflow's and memoflow's, which hold no input.

@@ -32,7 +32,7 @@ _READERS = (
 
 
 class AccessTracker(EventNotes):
-    """What one process and its children read and wrote since `start`, by absolute path.
+    """The reads and writes of a process and its children since `start`, by absolute path.
 
     `reads` are files, `links` the targets of symbolic links that were asked for, `listings` the
     names that folders had by the folder or pattern asked for, `variables` the values of
@@ -75,7 +75,7 @@ class AccessTracker(EventNotes):
                 self.unseen[f"more than {_MOST_WATCHED} folders in {self.paths.root}"] = None
 
     def stop(self) -> None:
-        """Take no more notes, and merge what children and the kernel have told."""
+        """Stop noting, and merge the notes of children and of the kernel."""
         if not self.is_watching:
             return
         self.is_watching = False
@@ -98,7 +98,7 @@ class AccessTracker(EventNotes):
 
     @property
     def sees_all(self) -> bool:
-        """Whether opens are seen that Python does not make."""
+        """Whether opens outside of Python are seen too."""
         return self._kernel is not None
 
     def note_read(self, path: str, depth: int = CONTENT, *, both: bool = False) -> None:
@@ -274,14 +274,14 @@ class AccessTracker(EventNotes):
         self._handled.add(path)
 
     def note_child(self) -> None:
-        """Note that another process is started, which does not tell what it reads."""
+        """Note the start of a process whose reads remain unknown."""
         if self._has_children:
             return
         self._has_children = True
         self._tell("child")
 
     def note_value(self, value: Any) -> None:
-        """Take note of what happens where a value names files, outside the project or not.
+        """Note accesses to the files that a value names, also outside the project.
 
         Where the kernel tells nothing, an existing file that is named counts as read.
         """
@@ -309,7 +309,7 @@ class AccessTracker(EventNotes):
         return is_unknown and not self._is_unchanged(state)
 
     def before_fork(self) -> None:
-        """Prepare for children that tell what they find."""
+        """Prepare the log in which forked children report their reads."""
         if not self.is_watching:
             return
         self._has_forked = True  # What Python does not see in them, the kernel tells.
@@ -325,7 +325,7 @@ class AccessTracker(EventNotes):
             self._kernel.resume()
 
     def _catch_up(self) -> None:
-        """Learn what has happened elsewhere before something is judged by what is known."""
+        """Merge pending notes of other processes before a decision depends on them."""
         if self._kernel is not None:
             self._kernel.drain()
         if self._children is not None:
@@ -370,7 +370,7 @@ class AccessTracker(EventNotes):
 
 
 def _has_workers() -> bool:
-    """Return whether `multiprocessing` has processes that will do what they are told to."""
+    """Tell whether `multiprocessing` has running worker processes."""
     process = sys.modules.get("multiprocessing.process")
     server = sys.modules.get("multiprocessing.forkserver")
     is_serving = getattr(getattr(server, "_forkserver", None), "_forkserver_pid", None) is not None

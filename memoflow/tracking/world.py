@@ -1,4 +1,4 @@
-"""World: what the files, folders and variables that a result depends on are now.
+"""World: the present state of the files, folders and variables that a result depends on.
 
 A read is a part of a result's key, of the kind "file", "directory", "environment", "code" or
 "package". The digest of a file says how much of it was asked for: `xxh3:...` its content,

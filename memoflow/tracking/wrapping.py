@@ -23,7 +23,7 @@ from memoflow.tracking.tracker import AccessTracker
 
 
 class Patch:
-    """One function of a module or class that is wrapped while somebody tracks."""
+    """One function of a module or class, wrapped while a tracker is active."""
 
     def __init__(self, owner: Any, name: str, wrap: Callable[[Any], Any]) -> None:
         self._owner = owner

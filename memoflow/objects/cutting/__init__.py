@@ -1,4 +1,4 @@
-"""Cutting: where a file is cut into pieces, so that what did not change is found again."""
+"""Cutting: boundaries of pieces chosen so that unchanged content is found again."""
 
 from __future__ import annotations
 

@@ -28,7 +28,7 @@ class Region:
         return -(-(self.end - self.start) // (SHORTEST_BYTES if self.text else length))
 
     def split(self, size_bytes: int) -> Iterator[Region]:
-        """Yield this in parts of that size, the last of what is left."""
+        """Yield parts of this size, and the remainder."""
         for start in range(self.start, self.end, size_bytes):
             yield Region(start, min(start + size_bytes, self.end), self.text)
 
