@@ -1,9 +1,9 @@
-"""Answer: what a verb has found, for people or as JSON, and the verbs that give one."""
+"""Answer: the findings of a verb, for people or as JSON, and the class of such verbs."""
 
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import click
@@ -15,9 +15,9 @@ ERROR, USAGE, DAMAGE, UNREAD = 1, 2, 3, 4
 
 @dataclass(frozen=True)
 class Answer:
-    """`data` is for `--json`, `show` prints the same for people, `code` is the process's.
+    """The findings as JSON (`data`), for people (`show`), and the exit code of the process.
 
-    The fields of `data` are a promise: each is declared by its verb.
+    The fields of `data` are a stable interface: each is declared by its verb.
     """
 
     data: Callable[[], Mapping[str, Any]]
@@ -26,11 +26,14 @@ class Answer:
 
 
 class Verb(click.Command):
-    """A command whose callback returns an Answer; `fields` says what its JSON holds."""
+    """A command that returns an Answer, with the `fields` of its JSON and `examples` of calls."""
 
-    def __init__(self, *args: Any, fields: Mapping[str, str], **kwargs: Any) -> None:
+    def __init__(
+        self, *args: Any, fields: Mapping[str, str], examples: Sequence[str], **kwargs: Any
+    ) -> None:
         super().__init__(*args, **kwargs)
         self.fields = fields
+        self.examples = examples
         self.params.append(
             click.Option(
                 ["--json", "as_json"],
@@ -40,6 +43,11 @@ class Verb(click.Command):
                 help="Print one JSON object.",
             )
         )
+
+    def format_epilog(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        with formatter.section("Examples"):
+            for example in self.examples:  # As they are: none is to be wrapped.
+                formatter.write(f"{'':{formatter.current_indent}}{example}\n")
 
     def invoke(self, ctx: click.Context) -> None:
         answer: Answer = super().invoke(ctx)

@@ -1,4 +1,4 @@
-"""completion: what makes a shell complete verbs, options and keys."""
+"""completion: the script for completing verbs, options and keys in a shell."""
 
 from __future__ import annotations
 
@@ -12,10 +12,11 @@ _VARIABLE = "_MEMOFLOW_COMPLETE"
 @click.argument("shell", type=click.Choice(("bash", "zsh", "fish")))
 @click.pass_context
 def completion(ctx: click.Context, *, shell: str) -> None:
-    """Print what makes a shell complete `memoflow`.
+    """Print the script that completes `memoflow` in a shell.
 
-    For bash `eval "$(memoflow completion bash)"` in ~/.bashrc; for zsh the same with zsh in
-    ~/.zshrc; for fish `memoflow completion fish > ~/.config/fish/completions/memoflow.fish`.
+    For bash, put `eval "$(memoflow completion bash)"` into ~/.bashrc; for zsh, the same with zsh
+    into ~/.zshrc; for fish, run
+    `memoflow completion fish > ~/.config/fish/completions/memoflow.fish`.
     """
     kind = get_completion_class(shell)
     assert kind is not None

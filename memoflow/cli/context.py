@@ -1,4 +1,4 @@
-"""Asked: what the options before the verb say, for every verb."""
+"""Command context: the store that a command is about, from the options before the verb."""
 
 from __future__ import annotations
 
@@ -14,10 +14,9 @@ from memoflow.store import Store
 
 @dataclass
 class CommandContext:
-    """Which store is meant.
+    """The store of a command.
 
-    `flow` is the context object of Metaflow's that `python flow.py memo` was called with, None for
-    other ways to call it.
+    `flow` is Metaflow's context object under `python flow.py memo`, None for other front doors.
     """
 
     root: str | None = None
@@ -25,7 +24,7 @@ class CommandContext:
 
     @cached_property
     def store(self) -> Store:
-        """The store; NotFoundError says what to do if there is none."""
+        """The store; NotFoundError, with the remedy, if there is none."""
         try:
             return open_store(self._root)
         except NotFoundError as error:
@@ -33,7 +32,7 @@ class CommandContext:
 
     @property
     def backend(self) -> Backend:
-        """Where the store is, or would be if there were one."""
+        """The backend of the store, whether or not it has been created."""
         try:
             return find_backend(self._root)[1]
         except NotFoundError as error:
@@ -54,4 +53,6 @@ class CommandContext:
 
 
 def _with_hint(error: NotFoundError) -> NotFoundError:
-    return NotFoundError(f"{error}; --root names one: a directory or s3://bucket/folder")
+    return NotFoundError(
+        f"{error}; or name another store with --root: a directory or s3://bucket/folder"
+    )

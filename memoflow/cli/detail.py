@@ -1,4 +1,4 @@
-"""Detail: what was noted about one entry, whatever its kind."""
+"""Detail: origin, parts and metadata of one entry, of any kind."""
 
 from __future__ import annotations
 
@@ -16,10 +16,10 @@ from memoflow.store import Store
 
 @dataclass(frozen=True)
 class Detail:
-    """What is known of an entry beside its ref.
+    """The details of an entry beside its reference.
 
-    `origin` is the pathspec of the task that it came from, `parts` what determined it, as far as
-    that was noted, `reads` the values that a memoized step read, `about` what else there is.
+    `origin` is the pathspec of its task, `parts` are the recorded parts of its fingerprint, `reads`
+    the values that a memoized step read, `about` other metadata.
     """
 
     manifest: Manifest
@@ -37,7 +37,7 @@ def read(store: Store, ref: Ref) -> Detail:
         return _read(store, ref)
     except (LookupError, TypeError, ValueError, AttributeError) as error:
         raise IntegrityError(
-            f"what is noted of {ref.key} is nothing that memoflow notes: {error!r}; forget it"
+            f"the metadata of {ref.key} is damaged: {error!r}; remove it with `memoflow forget`"
         ) from None
 
 
@@ -49,7 +49,7 @@ def _read(store: Store, ref: Ref) -> Detail:
             manifest,
             entry.origin,
             parts=memo.code_parts(store, ref.key),
-            reads=entry.inputs,
+            reads=entry.outlined_inputs,
             run_time_s=entry.run_time_s,
             refers_to=entry.refers_to,
         )

@@ -1,7 +1,8 @@
-"""doctor: whether a store's surroundings are as they should be."""
+"""doctor: checks of settings, versions, permissions, clock and file system."""
 
 from __future__ import annotations
 
+import sys
 from typing import Any
 
 import click
@@ -16,25 +17,27 @@ _PREFIX = "METAFLOW_MEMOFLOW_"
 
 @click.command(
     cls=Verb,
+    examples=("memoflow doctor", "memoflow --root s3://bucket/folder doctor"),
     fields={
-        "checks": "a list of objects: `name` of what was looked at, `verdict` (fine, warning, "
-        "trouble), `what` was found and `advice`",
+        "checks": "a list of objects: `name` of the subject, `verdict` (ok, warn, fail), `what` "
+        "was found and `advice`",
         "worst": "the worst verdict",
     },
 )
 @click.pass_obj
 def doctor(asked: CommandContext) -> Answer:
-    """Check settings, versions, permissions, clock, file system and what the server can do.
+    """Check settings, versions, permissions, clock, file system and the server of a store.
 
-    Writes a file under a name of its own to the store, and deletes it. Exits with 1 if anything is
-    in trouble: then results or saves are lost; a warning costs time or space.
+    Each line is ok, warn (costs time or space) or fail (loses results or saves), with a remedy.
+    Exits with 1 if anything fails. The check writes one file to the store and deletes it; it
+    creates no store.
     """
-    # Here, since no other verb needs what it imports.
+    # Here, since no other verb needs its imports.
     from memoflow.store.check.doctor import Severity, examine
 
     checks = examine(asked.backend, settings=_settings(), cache=cache_folder())
     verdicts = {check.verdict for check in checks}
-    worst = max(verdicts, key=list(Severity).index, default=Severity.FINE)
+    worst = max(verdicts, key=list(Severity).index, default=Severity.OK)
 
     def data() -> dict[str, Any]:
         rows = [
@@ -49,14 +52,18 @@ def doctor(asked: CommandContext) -> Answer:
         return {"checks": rows, "worst": worst.value}
 
     def show() -> None:
-        rows = [(check.verdict.value, check.name, check.what, check.advice) for check in checks]
-        show_table(("verdict", "name", "found", "advice"), rows)
+        columns = ["verdict", "name", "found", "advice"]
+        rows = [[check.verdict.value, check.name, check.what, check.advice] for check in checks]
+        if sys.stdout.isatty():  # A fourth column would leave no room for the first ones.
+            columns = columns[:3]
+            rows = [[*row[:2], "; ".join(filter(None, row[2:]))] for row in rows]
+        show_table(columns, rows)
 
-    return Answer(data, show, ERROR if worst is Severity.TROUBLE else 0)
+    return Answer(data, show, ERROR if worst is Severity.FAIL else 0)
 
 
 def _settings() -> dict[str, str]:
-    """Return what is set for memoflow in Metaflow's configuration and the environment."""
+    """Return memoflow's settings from Metaflow's configuration and the environment."""
     from metaflow.metaflow_config_funcs import config_values
 
     return {

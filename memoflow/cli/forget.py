@@ -1,4 +1,4 @@
-"""forget: entries that a person does not want any more."""
+"""forget: removal of entries by name."""
 
 from __future__ import annotations
 
@@ -22,16 +22,20 @@ _NAMED = 10
 @click.command(
     cls=Verb,
     fields={
-        "dry_run": "whether all is still there",
+        "dry_run": "true if nothing was removed",
         "forgotten": "a list of objects, as `entries` of `ls`",
-        "size_bytes": "of all of them, as loads would have given them back",
-        "freeable_bytes": "what `gc` frees of it; null where that was not counted",
+        "size_bytes": "total size of a load of each",
+        "freeable_bytes": "bytes that `gc` frees then; null where that was not counted",
     },
+    examples=(
+        "memoflow forget memo/Sweep/fit --all --dry-run",
+        "memoflow forget 3f9a1c2e --yes",
+    ),
 )
 @click.argument("names", shell_complete=complete, nargs=-1, required=True, metavar="NAME...")
-@click.option("--all", "all_of_them", is_flag=True, help="All that a name stands for.")
-@click.option("--force", is_flag=True, help="Also what runs resume from or results refer to.")
-@click.option("--dry-run", is_flag=True, help="Say what would go, remove nothing.")
+@click.option("--all", "all_of_them", is_flag=True, help="Remove all entries that match a name.")
+@click.option("--force", is_flag=True, help="Remove protected entries, too.")
+@click.option("--dry-run", is_flag=True, help="Print the entries, remove nothing.")
 @removal.yes_option
 @click.pass_obj
 def forget(
@@ -43,12 +47,12 @@ def forget(
     dry_run: bool,
     yes: bool,
 ) -> Answer:
-    """Forget entries: results are computed anew, checkpoints and models are gone for good.
+    """Remove entries by name: results are computed again, checkpoints and models are lost.
 
-    NAME is as for ls, and must stand for one entry unless --all is given. Nothing goes if any of
-    it is protected: the newest checkpoint of a task, and what a result refers to. With --force
-    that goes, too. Entries go after a question, or with --yes. gc frees the bytes. Artifacts of
-    past runs are Metaflow's, and stay.
+    NAME is as for ls, and must match one entry unless --all is given. If any of the entries is
+    protected, none is removed: the newest checkpoint of a task, and checkpoints and models that
+    results refer to. --force removes these, too. Asks first, unless --yes is given. gc frees the
+    bytes. Artifacts of past runs belong to Metaflow and stay.
     """
     store = asked.store
     chosen = some(store, names, all_of_them=all_of_them)
@@ -88,7 +92,7 @@ def _show_plan(chosen: list[Listed], freeable: int | None) -> None:
 
 
 def _freeable(store: Store, chosen: list[Listed]) -> int | None:
-    """Return how many more bytes `gc` would free; None where to tell takes a read for each ref."""
+    """Return the number of further bytes for `gc` to free; None where counting reads each ref."""
     if not store.backend.is_local:
         return None
     going = {each.ref.key for each in chosen}
@@ -98,7 +102,7 @@ def _freeable(store: Store, chosen: list[Listed]) -> int | None:
 
 
 def _of_gc(freeable: int | None) -> str:
-    return f"gc frees {'what nothing else needs' if freeable is None else readable(freeable)}"
+    return f"gc frees {'the bytes nothing else needs' if freeable is None else readable(freeable)}"
 
 
 def _refuse_protected(store: Store, chosen: list[Listed]) -> None:
@@ -113,8 +117,8 @@ def _refuse_protected(store: Store, chosen: list[Listed]) -> None:
         raise UsageError(
             "\n".join(
                 [
-                    "runs resume from these, or results refer to them; nothing was forgotten; "
-                    "--force forgets them all the same:",
+                    "nothing was removed, since runs resume from these entries or results refer "
+                    "to them; remove them with --force:",
                     *lines,
                 ]
             )

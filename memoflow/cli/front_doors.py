@@ -14,12 +14,12 @@ _UNREAD = {"ignore_unknown_options": True, "allow_interspersed_args": False}
 
 @click.group()
 def of_metaflow() -> None:
-    """Hold the command that `metaflow` takes in."""
+    """Group with the command for `metaflow`."""
 
 
 @of_metaflow.command(
     "memoflow",
-    help="Look after the store of memoized results, checkpoints and models.",
+    help="Inspect and clean the store of results, checkpoints and models.",
     add_help_option=False,
     context_settings=_UNREAD,
 )
@@ -30,12 +30,12 @@ def memoflow(words: tuple[str, ...]) -> None:
 
 @click.group()
 def of_flow() -> None:
-    """Hold the command that a flow takes in."""
+    """Group with the command for `python flow.py`."""
 
 
 @of_flow.command(
     "memo",
-    help="Look after the store of memoized results, checkpoints and models.",
+    help="Inspect and clean the store of results, checkpoints and models.",
     add_help_option=False,
     context_settings=_UNREAD,
 )

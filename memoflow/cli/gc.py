@@ -1,4 +1,4 @@
-"""gc: what nobody needs any more."""
+"""gc: eviction of entries and deletion of unreferenced bytes."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ _MOST_SCRATCH = 1000  # temporary directories of killed tasks
 
 
 def _parsed_by(parse: Callable[[str, Any], Any]) -> Callable[..., Any]:
-    """Return a callback of an option that makes of its text what a parser of `units` does."""
+    """Return the callback of an option whose text a parser of `units` converts."""
 
     def callback(ctx: click.Context, param: click.Parameter, value: str | None) -> Any:
         try:
@@ -38,41 +38,51 @@ def _parsed_by(parse: Callable[[str, Any], Any]) -> Callable[..., Any]:
 @click.command(
     cls=Verb,
     fields={
-        "dry_run": "whether all is still there",
-        "entries": "how many entries were evicted",
+        "dry_run": "true if nothing was removed",
+        "entries": "number of evicted entries",
         "keys": "their keys",
         "evicted": "a list of objects: `key`, `kind`, `size_bytes`, and the `reason` in words",
-        "blobs": "how many blobs were deleted",
-        "freed_bytes": "of those blobs",
-        "over_bytes": "by how much the store is still above `--max-size`",
-        "spared_bytes": "what of it goes only when its kind is named; 0 unless it is above",
+        "blobs": "number of deleted blobs",
+        "freed_bytes": "size of those blobs",
+        "over_bytes": "excess of the store over `--max-size`",
+        "spared_bytes": "part of the excess in kinds that go only by `--kind`; 0 without excess",
     },
+    examples=(
+        "memoflow gc",
+        "memoflow gc --older-than 30d --dry-run",
+        "memoflow gc --max-size 50GB --yes",
+        "memoflow gc --kind checkpoint --older-than 30d",
+    ),
 )
 @click.option(
     "--older-than",
     metavar="TIME",
     callback=_parsed_by(duration),
-    help="Evict results and snapshots that were not used for so long: 30d, 12h.",
+    help="Evict results and snapshots unused for that long: 30d, 12h.",
 )
 @click.option(
     "--max-size",
     metavar="SIZE",
     callback=_parsed_by(size),
-    help="Evict the least recently used of these until the store fits: 50GB.",
+    help="Evict the least recently used results and snapshots until the store fits: 50GB.",
 )
 @click.option(
     "--kind",
     "kinds",
     type=click.Choice(retention.KINDS),
     multiple=True,
-    help="Evict by age and size entries of this kind instead; may be given several times.",
+    help="Apply age and size to entries of this kind instead; may be given several times.",
 )
 @click.option(
     "--now",
     is_flag=True,
-    help="Wait for nothing: also delete what is in quarantine, and what killed saves left.",
+    help="Do not wait: also delete quarantined files and remains of killed saves.",
 )
-@click.option("--dry-run", is_flag=True, help="Say what would go and why, remove nothing.")
+@click.option(
+    "--dry-run",
+    is_flag=True,
+    help="Print the entries, with reasons, and the bytes; remove nothing.",
+)
 @removal.yes_option
 @click.pass_obj
 def gc(
@@ -85,17 +95,17 @@ def gc(
     dry_run: bool,
     yes: bool,
 ) -> Answer:
-    """Evict expired entries, then delete bytes that nothing refers to.
+    """Evict expired entries and free unreferenced bytes.
 
-    An age and a size take what can be computed or downloaded again: results and snapshots of the
-    Hub. Checkpoints and models go by them only when --kind names them. The newest checkpoints and
-    what results refer to stay in any case, and so does what a running save may need. Entries go
-    after a question, or with --yes. Past runs keep their artifacts: they are files of Metaflow's
-    own. Temporary directories of tasks that were killed on this machine go as well. Works on a
-    full disk, too.
+    --older-than and --max-size evict entries that can be computed or downloaded again: results and
+    snapshots of the Hub. Checkpoints and models are evicted only if --kind names them. The newest
+    checkpoints, entries that results refer to, and bytes that a running save may need always stay.
+    Asks first, unless --yes is given. Artifacts of past runs belong to Metaflow and stay.
+    Temporary directories of killed tasks on this machine are removed as well. Works on a full
+    disk, too.
     """
     if kinds and older_than is None and max_size is None:
-        raise click.UsageError("--kind says what --older-than or --max-size may take; give one")
+        raise click.UsageError("--kind needs --older-than or --max-size: give one of them, too")
     store = asked.store
     rules: dict[str, Any] = {
         "older_than": older_than,

@@ -1,4 +1,4 @@
-"""get: the files of an entry."""
+"""get: copies of an entry's files."""
 
 from __future__ import annotations
 
@@ -23,27 +23,32 @@ from memoflow.units import readable
     cls=Verb,
     fields={
         "key": "of the entry",
-        "into": "the directory that the files are in now",
+        "into": "the directory of the copies",
         "files": "their paths in it",
-        "size_bytes": "of all of them",
+        "size_bytes": "total size of the files",
     },
+    examples=(
+        "memoflow get checkpoint/Train/fit --into restored",
+        "memoflow get 3f9a1c2e model/weights.pt",
+    ),
 )
 @click.argument("name", shell_complete=complete)
 @click.argument("path", required=False)
 @click.option(
     "--into",
     type=click.Path(file_okay=False, path_type=Path),
-    help="Where to; by default a new directory here, named for the entry.",
+    help="The target directory; by default a new one here, named after the entry.",
 )
-@click.option("--force", is_flag=True, help="Replace files that are there already.")
+@click.option("--force", is_flag=True, help="Replace existing files.")
 @click.pass_obj
 def get(
     asked: CommandContext, *, name: str, path: str | None, into: Path | None, force: bool
 ) -> Answer:
-    """Write the files of an entry, or of it the file or folder PATH, to a directory.
+    """Copy an entry's files (or one path in it) to disk.
 
-    What a memoized step left are artifacts of Metaflow's. They are not unpickled: pickles run code.
-    The Client API reads them, and `show` names them. No file is replaced without --force.
+    NAME is as for ls, and must match one entry; PATH is a file or folder in it. Artifacts of a
+    memoized step are Metaflow's: `show` lists them and the Client API reads them. They are not
+    unpickled here, since pickles run code. Existing files are replaced only with --force.
     """
     found = one(asked.store, name)
     manifest = asked.store.manifest(found.ref)
@@ -54,8 +59,8 @@ def get(
     there = [each for each in paths if os.path.lexists(target / each)]
     if there and not force:
         raise UsageError(
-            f"{target / there[0]} is there already; name another directory with --into, or replace "
-            "it with --force"
+            f"{target / there[0]} exists already; choose another directory with --into, or "
+            "replace it with --force"
         )
     wanted = set(paths)
     asked.store.load(found.ref, target, only=None if path is None else lambda each: each in wanted)
@@ -74,7 +79,9 @@ def _chosen(found: Listed, manifest: Manifest, path: str | None) -> list[str]:
     path = path.strip("/")
     chosen = [each for each in paths if each == path or each.startswith(f"{path}/")]
     if not chosen:
-        raise NotFoundError(f"{found.key} has no file {path!r}; `show {found.id}` lists its files")
+        raise NotFoundError(
+            f"{found.key} has no file {path!r}; list its files with `memoflow show {found.id}`"
+        )
     return chosen
 
 

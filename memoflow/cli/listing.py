@@ -1,4 +1,4 @@
-"""Listing: the entries of a store as people see them, and the names they give them."""
+"""Listing: the entries of a store for people, and the resolution of their names."""
 
 from __future__ import annotations
 
@@ -10,6 +10,8 @@ import click
 
 from memoflow.cli.context import CommandContext
 from memoflow.errors import BadKeyError, MemoflowError, NotFoundError
+from memoflow.fingerprint import Part
+from memoflow.fingerprint.leaves import flat
 from memoflow.index import IndexEntry
 from memoflow.kinds import checkpoint, hub, memo, retention
 from memoflow.names import Key, Ref
@@ -22,22 +24,23 @@ _SHOWN_ID = 8
 _MOST_CANDIDATES = 20
 _LONGEST_WHAT = 60
 _HEX = re.compile(r"[0-9a-f]+")
+_TASK = re.compile(r"\w+/(?:\d+|(?:argo|sfn)-[^/]+)/\w+(?:/[^/]+)?")
 
 
 class AmbiguousError(click.UsageError):
-    """A name that stands for several entries."""
+    """A name that matches several entries."""
 
     def __init__(self, text: str, found: Sequence[Listed]) -> None:
         lines = [f"  {each.id}  {each.key}" for each in found[:_MOST_CANDIDATES]]
         if len(found) > _MOST_CANDIDATES:
             lines.append(f"  and {len(found) - _MOST_CANDIDATES} more")
         super().__init__(
-            "\n".join([f"{text!r} stands for {len(found)} entries; name one of them:", *lines])
+            "\n".join([f"{text!r} matches {len(found)} entries; name one of them:", *lines])
         )
 
 
 class Listed(NamedTuple):
-    """An entry, as `ls` shows it. Its `id` is the beginning of its ref's digest."""
+    """An entry with its names. Its `id` is the beginning of its reference's digest."""
 
     entry: IndexEntry
     id: str
@@ -53,17 +56,17 @@ class Listed(NamedTuple):
 
     @property
     def flow(self) -> str:
-        """The flow it is of; empty if it is shared by all."""
+        """The flow of the entry; empty if all flows share it."""
         return _place(self.ref.key)[0]
 
     @property
     def step(self) -> str:
-        """The step it is of; empty if it is shared by all steps."""
+        """The step of the entry; empty if all steps share it."""
         return _place(self.ref.key)[1]
 
     @property
     def what(self) -> str:
-        """What tells it from others of its step, as far as people can make use of it."""
+        """A short text that distinguishes the entry from others of its step."""
         parts = self.ref.key.parts
         if self.kind == hub.KIND:
             return f"{parts[-3]}@{parts[-2][:_SHOWN_ID]}"
@@ -93,7 +96,7 @@ class Listed(NamedTuple):
         }
 
     def row(self) -> list[str]:
-        """Return all that `ls` shows of it where a program reads that."""
+        """Return the full row, for programs."""
         ref = self.ref
         return [
             self.id,
@@ -107,7 +110,7 @@ class Listed(NamedTuple):
         ]
 
     def short_row(self, store: Store) -> list[str]:
-        """Return what fits on a terminal."""
+        """Return the row for a terminal."""
         size, used = readable(self.ref.size_bytes), moment(self.entry.used)
         what = _read_of(store, self.ref) if self.kind == "memo" else ""
         return [self.id, self.kind, self.where, size, used, what or self.what]
@@ -116,41 +119,46 @@ class Listed(NamedTuple):
 COLUMNS = ("id", "kind", "step", "size", "created", "used", "expires", "key")
 SHORT_COLUMNS = ("id", "kind", "step", "size", "used", "what")
 FIELDS = {
-    "id": "beginning of the digest of what is stored, long enough to name the entry",
+    "id": "beginning of the entry's digest, long enough to name the entry",
     "key": "the entry's full name in the store",
     "kind": "`memo`, `checkpoint`, `model` or `hub`",
-    "flow, step": "what it is of; null for what all flows or steps share",
-    "size_bytes": "bytes that a load gives back",
-    "new_bytes": "bytes among them that the store did not hold when it was saved",
-    "created, expires": "ISO 8601 in UTC; null for what never expires",
-    "used": "when this machine last used it",
+    "flow, step": "flow and step of the entry; null for entries that all flows or steps share",
+    "size_bytes": "size of a load",
+    "new_bytes": "bytes among them that the store did not have before the save",
+    "created, expires": "ISO 8601 in UTC; null for entries that never expire",
+    "used": "last use by this machine",
 }
 
 
 def _read_of(store: Store, ref: Ref) -> str:
-    """Return the values that a result was computed from, in short; empty where that takes long."""
+    """Return the inputs of a result, in short; empty where reading them takes long."""
     if not store.backend.is_local:
         return ""
     try:
-        inputs = memo.read(store, ref).inputs
+        inputs = memo.read(store, ref).outlined_inputs
     except MemoflowError:
         return ""
     texts = [
-        part.summary if part.name == "input" else f"{part.name}={part.summary}"
+        text if part.name == "input" else f"{part.name}={text}"
         for part in inputs
-        if part.summary
+        if (text := shown_value(part))
     ]
     line = ", ".join(texts)
     return line if len(line) <= _LONGEST_WHAT else f"{line[: _LONGEST_WHAT - 3]}..."
 
 
+def shown_value(part: Part) -> str:
+    """Return an input's value in short: `lr=0.1 seed=7` for a small dict."""
+    return flat(part.outline, _LONGEST_WHAT) or part.summary
+
+
 def listed(store: Store) -> list[Listed]:
-    """Return what people saved, in the order of keys; what only helps to find it is left out."""
+    """Return the entries of a store, in the order of keys, without auxiliary references."""
     return of_entries(entries(store))
 
 
 def of_entries(everything: Mapping[str, IndexEntry]) -> list[Listed]:
-    """Return what people saved of all that `entries` found."""
+    """Return the entries among all references that `entries` found."""
     found = {key: each for key, each in everything.items() if retention.is_entry(each.ref.key)}
     digests = [entry.ref.digest.hex for entry in found.values()]
     length = _length_of_ids(digests)
@@ -161,10 +169,10 @@ def of_entries(everything: Mapping[str, IndexEntry]) -> list[Listed]:
 
 
 def matching(among: Collection[Listed], text: str) -> list[Listed]:
-    """Return the entries that a name stands for.
+    """Return the entries that match a name.
 
-    It may be a key, the beginning of an id or of a key, or some parts of keys that follow each
-    other, such as Flow/step. What is tried first and fits is what is meant.
+    A name is a key, the beginning of an id or of a key, or consecutive parts of keys, such as
+    Flow/step, in this order: the first kind with a match counts.
     """
     text = text.strip("/")
     exact = [each for each in among if each.key == text]
@@ -184,28 +192,22 @@ def matching(among: Collection[Listed], text: str) -> list[Listed]:
 
 
 def one(store: Store, text: str) -> Listed:
-    """Return the entry that a name stands for; NotFoundError for none, AmbiguousError for many."""
+    """Return the entry that matches a name; NotFoundError for none, AmbiguousError for many."""
     known = _by_key(store, text)
     if known is not None:
         return known
-    found = matching(listed(store), text)
-    if not found:
-        raise NotFoundError(f"nothing in {store.backend} is called {text!r}; `ls` shows what is")
+    found = _named(store, listed(store), text)
     if len(found) > 1:
         raise AmbiguousError(text, found)
     return found[0]
 
 
 def some(store: Store, texts: Iterable[str], *, all_of_them: bool) -> list[Listed]:
-    """Return the entries that names stand for, each once; one a name unless `all_of_them`."""
+    """Return the entries that match names, each once; one a name unless `all_of_them`."""
     among = listed(store)
     chosen: dict[str, Listed] = {}
     for text in texts:
-        found = matching(among, text)
-        if not found:
-            raise NotFoundError(
-                f"nothing in {store.backend} is called {text!r}; `ls` shows what is"
-            )
+        found = _named(store, among, text)
         if len(found) > 1 and not all_of_them:
             raise AmbiguousError(text, found)
         chosen.update((each.key, each) for each in found)
@@ -213,16 +215,35 @@ def some(store: Store, texts: Iterable[str], *, all_of_them: bool) -> list[Liste
 
 
 def complete(ctx: click.Context, param: click.Parameter, incomplete: str) -> list[str]:
-    """Return the keys that begin so, as this machine's index knows them."""
+    """Return the keys in this machine's index that begin with a text."""
     try:
         known = CommandContext(ctx.find_root().params.get("root")).store.index.entries()
     except MemoflowError:
-        return []  # Whoever presses a key is not to read why.
+        return []  # No place for an error message: a key was pressed.
     return [
         text
         for text, entry in known.items()
         if text.startswith(incomplete) and retention.is_entry(entry.ref.key)
     ]
+
+
+def _named(store: Store, among: Collection[Listed], text: str) -> list[Listed]:
+    """Return the entries that match a name, or the entry of a task; NotFoundError for none."""
+    found = matching(among, text)
+    if found:
+        return found
+    if not _TASK.fullmatch(text):
+        raise NotFoundError(
+            f"{store.backend} has no entry named {text!r}; list the entries with `memoflow ls`"
+        )
+    # Here, since it imports Metaflow.
+    from memoflow.flow.memo import why
+
+    key = why.result_key(text)
+    of_task = None if key is None else _by_key(store, key)
+    if of_task is None:
+        raise NotFoundError(f"the task {text} has no entry in the store; ask `memoflow why {text}`")
+    return [of_task]
 
 
 def _by_key(store: Store, text: str) -> Listed | None:

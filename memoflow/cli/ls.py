@@ -1,4 +1,4 @@
-"""ls: what is in the store."""
+"""ls: a list of the entries."""
 
 from __future__ import annotations
 
@@ -28,25 +28,36 @@ _SCREENFUL = 200
     cls=Verb,
     fields={
         "entries": f"a list of objects: {', '.join(FIELDS)}; see `show`",
-        "total": "how many entries there are, listed or not",
-        "size_bytes": "of all of them, as loads would give them back",
+        "total": "number of entries, listed or not",
+        "size_bytes": "total size of a load of each",
     },
+    examples=(
+        "memoflow ls",
+        "memoflow ls Sweep/fit",
+        "memoflow ls --kind checkpoint --sort size --limit 10",
+    ),
 )
 @click.argument("names", shell_complete=complete, nargs=-1, metavar="[NAME]...")
-@click.option("--kind", type=click.Choice(_KINDS), help="Only memos, checkpoints, models or hub.")
 @click.option(
-    "--sort", type=click.Choice(list(_ORDERS)), default="key", help="By key, or the most first."
+    "--kind",
+    type=click.Choice(_KINDS),
+    help="List one kind only; memo: results of steps, hub: snapshots.",
 )
-@click.option("--limit", type=click.IntRange(0), help="List no more than that; 0: all.")
+@click.option(
+    "--sort",
+    type=click.Choice(list(_ORDERS)),
+    default="key",
+    help="Sort by key, or largest or latest first.",
+)
+@click.option("--limit", type=click.IntRange(0), help="List at most that many; 0: all.")
 @click.pass_obj
 def ls(
     asked: CommandContext, *, names: tuple[str, ...], kind: str | None, sort: str, limit: int | None
 ) -> Answer:
-    """List what is in the store: results, checkpoints, models and snapshots of the Hub.
+    """List results, checkpoints, models and snapshots of the Hub.
 
-    NAME is a key, the beginning of one, of an id, or some parts of a key that follow each other:
-    Sweep, Sweep/fit, checkpoint/Train. On a terminal the first 200 are listed unless --limit says
-    otherwise, elsewhere all.
+    NAME is a key, the beginning of a key or id, or consecutive parts of a key: Sweep, Sweep/fit,
+    checkpoint/Train. Without --limit, a terminal shows the first 200; files and pipes get all.
     """
     found = listed(asked.store)
     if names:
@@ -79,7 +90,7 @@ def ls(
 
 
 def _show(shown: list[Listed], short: Store | None) -> None:
-    """Print a table: in short with what is read of the store for that, if there is one."""
+    """Print a table: a short one, with details read from the store `short`, if given."""
     if short is not None:
         show_table(SHORT_COLUMNS, (each.short_row(short) for each in shown), right="size")
     else:

@@ -1,4 +1,4 @@
-"""The `memoflow` command: its verbs, and how they end."""
+"""The `memoflow` command: its verbs, and their exit codes."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ INTERRUPTED, PIPE_CLOSED = 130, 141
 
 
 class Verbs(click.Group):
-    """A group that says in words what went wrong, and ends with the code that stands for it."""
+    """A group that prints errors as one line, and exits with the code of their kind."""
 
     def invoke(self, ctx: click.Context) -> Any:
         if sys.stdout is None:  # It was closed before we started: `>&-`.
@@ -61,14 +61,13 @@ class Verbs(click.Group):
 @click.version_option(__version__, prog_name="memoflow")
 @click.option(
     "--root",
-    help="The store: a directory or s3://bucket/folder; by default that of Metaflow's datastore.",
+    help="The store: a directory or s3://bucket/folder; default: that of Metaflow's datastore.",
 )
 @click.pass_context
 def main(ctx: click.Context, root: str | None) -> None:
-    """Look after the store of results, checkpoints, models and snapshots.
+    """Inspect and clean the store of results, checkpoints, models and snapshots.
 
-    Exit codes: 0 done, 1 an error, 2 not understood, 3 damage found, 4 not all could
-    be read.
+    Exit codes: 0 done, 1 error, 2 usage error, 3 damage found, 4 some files unreadable.
     """
     asked = ctx.obj if isinstance(ctx.obj, CommandContext) else CommandContext()
     ctx.obj = asked if root is None else CommandContext(root, asked.flow)
@@ -85,7 +84,7 @@ def _say(error: Exception, ctx: click.Context, code: int) -> None:
 
 
 def _let_go_of_stdout() -> None:
-    """Let what is still to be written go nowhere: Python writes it when it ends, and would fail."""
+    """Discard output that is still buffered: Python writes it at exit, and would fail."""
     os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 

@@ -1,4 +1,4 @@
-"""Reference: docs/cli.md, made of what the verbs say of themselves.
+"""Reference: docs/cli.md, made from the help texts of the verbs.
 
 python -m memoflow.cli.reference > docs/cli.md
 """
@@ -17,40 +17,40 @@ from memoflow.cli.main import main
 _INTRODUCTION = """\
 # Command line
 
-Made by `python -m memoflow.cli.reference`; a test compares it with what the verbs say.
+Made by `python -m memoflow.cli.reference`; a test compares it with the verbs' help texts.
 
 `memoflow VERB`, `metaflow memoflow VERB` and `python flow.py memo VERB` are one program. The first
-two look after the store of the datastore that Metaflow is configured to use, the third after that
-of the flow's; `--root`, before the verb, names another: a directory or `s3://bucket/folder`. In
+two work on the store of the datastore in Metaflow's configuration, the third on that of the flow's
+datastore. `--root`, before the verb, names another store: a directory or `s3://bucket/folder`. In
 scripts use `memoflow` itself: `metaflow` prints its version first, to the same stream.
 
     memoflow --root s3://bucket/metaflow/memoflow ls Sweep/fit
 
-**Names.** Where a verb wants an entry, give its key; the beginning of its id (four characters or
-more), which `ls` shows; the beginning of its key; or parts of its key that follow each other, such
-as `Sweep/fit`. The first of these that fits is meant. A name that stands for several entries is
-not guessed at: they are listed, and the exit code is 2.
+**Names of entries.** An entry is named by its key; by the beginning of its id (four characters or
+more, shown by `ls`); by the beginning of its key; by consecutive parts of its key, such as
+`Sweep/fit`; or by its task, such as `Sweep/18/fit/31`. They are tried in this order, and the first
+kind with a match counts. If a name matches several entries, they are listed and the exit code is 2.
 
-**Output.** On a terminal tables are aligned and shortened; elsewhere columns are separated by tabs,
-whole, and without colour. With `--json` a verb prints one JSON object, whose fields are listed
-below and do not change their meaning. Errors go to the error stream, and then nothing is printed
-as JSON.
+**Output.** On a terminal, tables are aligned and shortened. In pipes and files, columns are
+complete, separated by tabs, and without colour. With `--json`, a verb prints one JSON object; its
+fields are listed below and keep their meaning. Errors go to the error stream; after an error no
+JSON is printed.
 
 | exit code | means |
 |---|---|
 | 0 | done |
-| 1 | an error: no store, nothing of that name, a backend that failed, something protected |
-| 2 | not understood: an unknown verb or option, an ambiguous name, no unit, or no `--yes` |
-| 3 | damage found, by `verify` or by reading what is damaged |
-| 4 | not all could be read, by `verify`; what could be is whole |
-| 130, 141 | interrupted; nobody reads the output any more (`\\| head`) |
+| 1 | error: no store, no such entry, a failed backend, a protected entry |
+| 2 | usage error: an unknown verb or option, an ambiguous name, a missing unit, a missing `--yes` |
+| 3 | damage found, by `verify` or by reading a damaged file |
+| 4 | some files could not be read, by `verify`; all others are intact |
+| 130, 141 | interrupted; the reader of the output has gone (`\\| head`) |
 
-**Nothing is lost by accident.** What removes anything has `--dry-run`, shows a table by kind, and
-asks; where there is no terminal to ask on, nothing goes without `--yes`. By age and size `gc`
-evicts results and snapshots, which can be computed or downloaded again, and others only if `--kind`
-names them. It keeps the newest checkpoints of each task and what results refer to; `forget` refuses
-to forget these without `--force`, and then forgets none of what was named. `get` replaces no file
-without `--force`.
+**Removal is safe.** Verbs that remove entries have `--dry-run`, show a table by kind, and ask;
+without a terminal they remove nothing unless `--yes` is given. By age and size, `gc` evicts
+results and snapshots, which can be computed or downloaded again; other kinds only if `--kind` names
+them. It keeps the newest checkpoints of each task and the entries that results refer to. `forget`
+refuses to remove these without `--force`, and then removes none of the named entries. `get`
+replaces files only with `--force`.
 
 **Completion.** `eval "$(memoflow completion bash)"` completes verbs, options and keys; see
 [completion](#memoflow-completion).
@@ -66,13 +66,13 @@ address it is given:
         print(store.find(key))
     store.load(store.find(key), Path("restored"))
 
-**Speed.** A verb lists the store once, and takes the rest from this machine's index; what another
-machine has saved since is read, in bulk where reading takes a round trip.
+**Speed.** A verb lists the store once and takes the rest from this machine's index. Only entries
+that other machines have saved since are read, in bulk where each read takes a round trip.
 """
 
 
 def page() -> str:
-    """Return the whole page."""
+    """Return the page."""
     sections = [_section(name, command) for name, command in main.commands.items()]
     return "\n".join([_INTRODUCTION, *sections])
 
@@ -86,6 +86,8 @@ def _lines(name: str, command: click.Command) -> Iterator[str]:
     arguments = [_argument(each) for each in command.params if isinstance(each, click.Argument)]
     yield f"    memoflow {' '.join([name, *arguments, '[OPTIONS]'])}\n"
     yield f"{inspect.cleandoc(command.help or '')}\n"
+    if isinstance(command, Verb):
+        yield from (f"    {each}" for each in (*command.examples, ""))
     yield "| option | what it does |\n|---|---|"
     for each in command.params:
         if isinstance(each, click.Option):

@@ -1,4 +1,4 @@
-"""reindex: this machine's memory of the store."""
+"""reindex: a rebuilt index of this machine."""
 
 from __future__ import annotations
 
@@ -11,19 +11,23 @@ from memoflow.cli.context import CommandContext
 @click.command(
     cls=Verb,
     fields={
-        "new": "how many refs the index had not known",
-        "refs": "how many it knows now",
-        "index": "where it is; null if it is in memory",
+        "new": "number of references that were missing from the index",
+        "refs": "number of references in it now",
+        "index": "its path; null if it is in memory",
     },
+    examples=("memoflow reindex",),
 )
 @click.pass_obj
 def reindex(asked: CommandContext) -> Answer:
-    """Bring this machine's index in line with the store.
+    """Update this machine's index from the store.
 
-    Nobody needs to: what the index does not know is looked up. But all at once is quicker.
+    It is never necessary, since missing references are looked up one by one; all at once is
+    quicker.
     """
     store = asked.store
     new = store.reindex()
     refs, path = len(store.index.entries()), store.index.path
     data = {"new": new, "refs": refs, "index": None if path is None else str(path)}
-    return Answer(lambda: data, lambda: click.echo(f"{refs} refs, {new} of them new to {path}"))
+    return Answer(
+        lambda: data, lambda: click.echo(f"{refs} references, {new} of them new, in {path}")
+    )

@@ -1,4 +1,4 @@
-"""Removal: what verbs that remove entries show of them, and how they ask first."""
+"""Removal: the tables and the question before entries are removed."""
 
 from __future__ import annotations
 
@@ -21,18 +21,18 @@ _MOST_LINES = 20
 def yes_option(command: Callable[..., Any]) -> Callable[..., Any]:
     """Add `--yes` to a verb."""
     return click.option(
-        "--yes", is_flag=True, help="Remove without a question; needed where there is no terminal."
+        "--yes", is_flag=True, help="Remove without asking; needed without a terminal."
     )(command)
 
 
 def in_all(refs: Sequence[Ref]) -> str:
-    """Return how many entries these are, and their size."""
+    """Return the number of entries and their total size."""
     size_bytes = sum(ref.size_bytes for ref in refs)
     return f"{count(len(refs), 'entry', 'entries')}, {readable(size_bytes)}"
 
 
 def show_by_kind(refs: Sequence[Ref]) -> None:
-    """Print how many entries there are of each kind, and their size."""
+    """Print a table of entries and sizes by kind."""
     rows = []
     for kind in retention.KINDS:
         sizes = [ref.size_bytes for ref in refs if ref.key.kind == kind]
@@ -42,7 +42,7 @@ def show_by_kind(refs: Sequence[Ref]) -> None:
 
 
 def show_each(refs: Sequence[Ref], reasons: Sequence[str] = ()) -> None:
-    """Print entries, a row each, and why they go; on a terminal the first of them."""
+    """Print entries with the reason for removal, a row each; on a terminal the first ones."""
     on_terminal = sys.stdout.isatty()
     listed = of_entries({str(ref.key): IndexEntry(ref, ref.created) for ref in refs})
     rows = [
@@ -54,13 +54,13 @@ def show_each(refs: Sequence[Ref], reasons: Sequence[str] = ()) -> None:
     shown = rows[:_MOST_LINES] if on_terminal else rows
     show_table(columns + ["key"] * (not on_terminal), shown, right="size")
     if len(shown) < len(rows):
-        click.echo(f"and {len(rows) - len(shown)} more; --json has all of them\n")
+        click.echo(f"and {len(rows) - len(shown)} more (all with --json)\n")
 
 
 def confirm(refs: Sequence[Ref], show: Callable[[], None]) -> bool:
-    """Ask whether entries may go, having shown them, and return the answer.
+    """Show entries, ask whether to remove them, and return the answer.
 
-    Where nobody can be asked, that is an error, which says how to do without.
+    UsageError, with the remedy, where there is no terminal.
     """
     as_json = click.get_current_context().meta["memoflow.json"]
     if not as_json:
@@ -68,8 +68,8 @@ def confirm(refs: Sequence[Ref], show: Callable[[], None]) -> bool:
     # Either may be closed, and is None then.
     if as_json or not all(each and each.isatty() for each in (sys.stdin, sys.stdout)):
         raise click.UsageError(
-            f"nothing was removed: {in_all(refs)} would go, and there is no terminal to ask on; "
-            "say --yes to remove them, or --dry-run to see what they are"
+            f"nothing was removed: there is no terminal to ask on, for {in_all(refs)}; remove "
+            "them with --yes, or list them with --dry-run"
         )
     if click.confirm(f"Remove {count(len(refs), 'entry', 'entries')}?", default=False):
         return True

@@ -10,7 +10,11 @@ from memoflow.cli.answer import Answer, Verb
 from memoflow.cli.context import CommandContext
 
 
-@click.command(cls=Verb, fields={"html": "the file that was written"})
+@click.command(
+    cls=Verb,
+    fields={"html": "the file that was written"},
+    examples=("memoflow report --html report.html",),
+)
 @click.option(
     "--html",
     type=click.Path(dir_okay=False, path_type=Path),

@@ -1,4 +1,4 @@
-"""show: one entry."""
+"""show: the details of an entry."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import click
 from memoflow.cli import detail
 from memoflow.cli.answer import Answer, Verb
 from memoflow.cli.context import CommandContext
-from memoflow.cli.listing import FIELDS, Listed, complete, one
+from memoflow.cli.listing import FIELDS, Listed, complete, one, shown_value
 from memoflow.cli.table import show_facts, show_table
 from memoflow.objects import File
 from memoflow.units import moment, readable, span
@@ -22,23 +22,24 @@ _MOST_FILES = 50
     cls=Verb,
     fields={
         **FIELDS,
-        "origin": "pathspec of the task it came from",
-        "run_time_s": "seconds that the task took which a memo stands for; null for other kinds",
-        "parts": "what determined it: objects of kind, name, digest, where and summary",
+        "origin": "pathspec of the task that saved it",
+        "run_time_s": "run time of the memoized task in seconds; null for other kinds",
+        "parts": "parts of its fingerprint: objects of kind, name, digest, where and summary",
         "reads": "the values that a memoized step read, in the same form",
         "artifacts": "objects of name, sha1 (Metaflow's) and size_bytes (as packed)",
         "refers_to": "keys of checkpoints and models that its outputs name",
-        "about": "what was noted when it was saved, such as the metadata of a checkpoint",
+        "about": "metadata of the save, such as that of a checkpoint",
         "files": f"the first {_MOST_FILES}: objects of path, size_bytes and target (of a link)",
-        "files_total": "how many files there are",
+        "files_total": "number of files",
     },
+    examples=("memoflow show 3f9a1c2e", "memoflow show checkpoint/Train/fit --json"),
 )
 @click.argument("name", shell_complete=complete)
 @click.pass_obj
 def show(asked: CommandContext, *, name: str) -> Answer:
-    """Show an entry: where it came from, what determined it, and the files it has.
+    """Show an entry's origin, fingerprint, inputs and files.
 
-    NAME is as for ls, and must stand for one entry.
+    NAME is as for ls, and must match one entry.
     """
     found = one(asked.store, name)
     known = detail.read(asked.store, found.ref)
@@ -56,7 +57,7 @@ def show(asked: CommandContext, *, name: str) -> Answer:
                 for each in known.manifest.adopted
             ],
             "refers_to": list(known.refers_to),
-            # Through text: what people noted may hold a NaN, which JSON has not.
+            # Through text: metadata of users may hold a NaN, which JSON has not.
             "about": _plain(dict(known.about or {})),
             "files": [
                 {"path": file.path, "size_bytes": file.size_bytes, "target": file.target}
@@ -85,7 +86,7 @@ def _show(found: Listed, known: detail.Detail) -> None:
         ]
     )
     if known.reads:
-        rows = [(part.name, part.summary, part.digest) for part in known.reads]
+        rows = [(part.name, shown_value(part), part.digest) for part in known.reads]
         show_table(("reads", "value", "digest"), rows)
     if known.parts:
         rows = [(f"{part.kind} {part.name}", part.where, part.digest) for part in known.parts]

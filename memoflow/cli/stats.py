@@ -1,4 +1,4 @@
-"""stats: what the store saves, and what it takes up."""
+"""stats: time saved by hits, and the sizes of the store."""
 
 from __future__ import annotations
 
@@ -24,9 +24,9 @@ _MOST = 5
 
 @dataclass(frozen=True)
 class Held:
-    """What entries that have something in common take up.
+    """The sizes of entries of one kind or flow.
 
-    `new_bytes` were not in the store when they were saved: their share of what is stored.
+    `new_bytes` were not in the store before the saves: their share of the stored bytes.
     """
 
     name: str
@@ -39,8 +39,8 @@ class Held:
 class Stats:
     """A store in figures.
 
-    `others` are the refs that only help to find or explain the `entries`; `stored_bytes` are those
-    of all blobs, each counted once.
+    `others` are the auxiliary references beside the `entries`; `stored_bytes` is the size of all
+    blobs, each counted once.
     """
 
     entries: list[Listed]
@@ -50,7 +50,7 @@ class Stats:
 
     @property
     def size_bytes(self) -> int:
-        """What loads would give back."""
+        """The total size of a load of each entry."""
         return sum(each.ref.size_bytes for each in self.entries) + sum(
             ref.size_bytes for ref in self.others
         )
@@ -69,7 +69,7 @@ class Stats:
 
     @property
     def deduplication(self) -> float | None:
-        """How many times what is stored loads would give back; None for an empty store."""
+        """The size of all loads by the stored size; None for an empty store."""
         return self.size_bytes / self.stored_bytes if self.stored_bytes else None
 
     @property
@@ -87,17 +87,17 @@ class Stats:
 
     @property
     def hottest(self) -> list[Listed]:
-        """What was used last, the latest first."""
+        """The most recently used entries, latest first."""
         return sorted(self.entries, key=lambda each: -each.entry.used)[:_MOST]
 
     @property
     def coldest(self) -> list[Listed]:
-        """What was unused longest: a budget evicts it first."""
+        """The least recently used entries, which a budget evicts first."""
         return sorted(self.entries, key=lambda each: each.entry.used)[:_MOST]
 
 
 def collect(store: Store) -> Stats:
-    """Return a store's figures; the hits are those of this machine."""
+    """Return a store's figures, with the hits of this machine."""
     stored_bytes = sum(file.size_bytes for file in store.backend.list("blobs"))
     everything = entries(store)
     found = of_entries(everything)
@@ -113,24 +113,25 @@ _HELD = "objects of name, entries, size_bytes and new_bytes"
     cls=Verb,
     fields={
         "hits, misses": "of memoized tasks, on this machine",
-        "saved_s": "seconds that the hits took when they ran",
+        "saved_s": "run time of the results that were hit, in seconds",
         "steps": "objects of flow, step, hits, misses and saved_s",
-        "entries": "how many there are",
-        "size_bytes": "what loads of all would give back",
-        "stored_bytes": "what the store takes up, without refs",
+        "entries": "number of entries",
+        "size_bytes": "total size of a load of each",
+        "stored_bytes": "size of the store, without references",
         "deduplication": "size_bytes by stored_bytes; null for an empty store",
-        "kinds, flows": f"{_HELD}; the kind `(notes)` is what helps to find and explain entries, a "
-        "flow without a name what all share",
-        "hottest, coldest": f"the {_MOST} entries that were used last, and those unused longest; "
-        "each as `entries` of `ls`",
+        "kinds, flows": f"{_HELD}; the kind `(notes)` has auxiliary references, a flow without a "
+        "name the entries that all flows share",
+        "hottest, coldest": f"the {_MOST} most and least recently used entries, each as `entries` "
+        "of `ls`",
     },
+    examples=("memoflow stats", "memoflow stats --json"),
 )
 @click.pass_obj
 def stats(asked: CommandContext) -> Answer:
-    """Show what memoized steps saved, and what the store takes up.
+    """Show time saved by hits, and the size of the store by kind and flow.
 
-    Hits, misses and uses are those that this machine has seen. Adopted artifacts share their bytes
-    with Metaflow's own files on the same disk.
+    Hits, misses and uses are those of this machine. On the same disk, results share their bytes
+    with Metaflow's own files.
     """
     figures = collect(asked.store)
 
@@ -199,7 +200,10 @@ def _show(figures: Stats, store: Store) -> None:
     for column, held in (("kind", figures.by_kind), ("flow", figures.by_flow)):
         if held:
             show_table((column, "entries", "size", "new when saved"), map(_row, held))
-    for title, each in (("used last", figures.hottest), ("unused longest", figures.coldest)):
+    for title, each in (
+        ("most recently used", figures.hottest),
+        ("least recently used", figures.coldest),
+    ):
         if each:
             rows = (one.short_row(store) for one in each)
             show_table(SHORT_COLUMNS, rows, title=title, right="size")

@@ -38,7 +38,7 @@ def show_table(
     )
     numbers = right.split()
     for name in columns:
-        # The last is the one that may be long: it takes the lines that it needs.
+        # Only the last column wraps.
         justify: JustifyMethod = "right" if name in numbers else "left"
         is_last = name == columns[-1]
         table.add_column(
@@ -60,7 +60,7 @@ def show_table(
 
 
 def show_facts(facts: Iterable[tuple[str, str]]) -> None:
-    """Print names and what they are, a line each."""
+    """Print names and values, a line each."""
     pairs = [(name, printable(value)) for name, value in facts if value]
     width = max((len(name) for name, _ in pairs), default=0)
     for name, value in pairs:
@@ -75,5 +75,5 @@ def _clean(row: Sequence[str]) -> Sequence[str]:
 
 
 def count(number: int, one: str, many: str = "") -> str:
-    """Return how many of something there are, in words: `1 entry`, `2 entries`."""
+    """Return a number with its noun: `1 entry`, `2 entries`."""
     return f"{number} {one if number == 1 else many or f'{one}s'}"

@@ -1,4 +1,4 @@
-"""verify: whether all is as it was saved."""
+"""verify: a check of the store for lost and damaged files."""
 
 from __future__ import annotations
 
@@ -19,27 +19,29 @@ from memoflow.store.open import open_hurt
 @click.command(
     cls=Verb,
     fields={
-        "problems": "a list of objects: the `name` of what is hurt, `what` is wrong with it, the "
-        "`key` that it spoils, null if none, what a repair has `done` about it, and whether it is "
-        "`harmless`: then nothing that was saved is spoilt; or `unread`: then it may be whole",
-        "read_data": "whether all bytes were read",
-        "repaired": "whether it was asked to repair",
+        "problems": "a list of objects: the `name` of the file, `what` is wrong with it, the `key` "
+        "of the entry that is lost, null for none, the repair that was `done`, and the flags "
+        "`harmless` (no entry is lost) and `unread` (the file may be intact)",
+        "read_data": "true if all bytes were read",
+        "repaired": "true with `--repair`",
     },
+    examples=("memoflow verify", "memoflow verify --read-data --repair"),
 )
-@click.option("--read-data", is_flag=True, help="Read all bytes; else only look what is there.")
+@click.option(
+    "--read-data", is_flag=True, help="Read all bytes; by default only check that files exist."
+)
 @click.option(
     "--repair",
     is_flag=True,
-    help="Fetch what another tier has; set the rest aside and forget what needs it.",
+    help="Restore files from the cache; quarantine the rest and forget its entries.",
 )
 @click.pass_obj
 def verify(asked: CommandContext, *, read_data: bool, repair: bool) -> Answer:
-    """Look for what is lost or damaged before it is needed; exit with 3 if anything is.
+    """Check the store for lost and damaged files.
 
-    With 4 if all that could be read is whole, and some could not: nothing is done about that.
-
-    With 3 also if it was repaired: whoever runs this by the clock wants to know. Without --repair
-    nothing is changed. Litter and an index that is out of date are shown, and harmless.
+    Exits with 3 if it finds damage, repaired or not, and with 4 if some files could not be read
+    and all others are intact. Changes nothing without --repair. Orphans and an outdated index are
+    listed as harmless.
     """
     problems = _problems(asked, read_data=read_data, repair=repair)
 
@@ -48,13 +50,15 @@ def verify(asked: CommandContext, *, read_data: bool, repair: bool) -> Answer:
             columns = [field.name for field in fields(Problem) if field.name != "unread"]
             rows = (_row(each) for each in problems)
             show_table(columns, ([_text(row[column]) for column in columns] for row in rows))
-        how = "every byte was read" if read_data else "--read-data also reads every byte"
+        how = "every byte was read" if read_data else "to read every byte, use --read-data"
         count = "1 problem" if len(problems) == 1 else f"{len(problems) or 'no'} problems"
         harmless = sum(each.harmless for each in problems)
         click.echo(f"{count}" + f", {harmless} harmless" * bool(harmless) + f"; {how}")
         if unread := sum(each.unread for each in problems):
             files = "1 file" if unread == 1 else f"{unread} files"
-            click.echo(f"{files} could not be read, and may be whole: see to the disk")
+            click.echo(
+                f"{files} could not be read and may be intact: check permissions and the disk"
+            )
 
     def data() -> dict[str, Any]:
         return {
@@ -90,7 +94,7 @@ def _problems(asked: CommandContext, *, read_data: bool, repair: bool) -> list[P
     try:
         store = asked.store
     except (NotFoundError, IntegrityError):
-        # Of a store that cannot say what it is the rest may be whole.
+        # The rest of a store without a readable format may be intact.
         if not any(True for _ in asked.backend.list("refs")):
             raise
         with open_hurt(asked.backend) as store:

@@ -1,4 +1,4 @@
-"""why: whether it was a hit, or would be, and what differs if not."""
+"""why: the decision on tasks, past or to come, with all differences."""
 
 from __future__ import annotations
 
@@ -19,18 +19,23 @@ from memoflow.display import printable
         "first_run, new_input, input_changed, code_changed, evicted), `detail`, `note`, "
         "`unrecorded`, `key`, `origin` and `recorded` (Unix seconds) of the result that was found "
         "or compared with, `differences` (objects of kind, name, part, change, where, old, new, "
-        "diff and line), and for what a run would do `like`, `tasks` and `hits`",
+        "diff and line), and before a run `like`, `tasks` and `hits`",
     },
+    examples=(
+        "memoflow why Sweep/18/fit/31",
+        "python flow.py memo why",
+        "python flow.py memo why fit",
+    ),
 )
 @click.argument("names", nargs=-1, metavar="[NAME]...")
 @click.pass_obj
 def why(asked: CommandContext, *, names: tuple[str, ...]) -> Answer:
-    """Tell why a task was a hit or a miss, and what differs from the nearest earlier result.
+    """Explain a hit or miss, with the differences from the nearest earlier result.
 
-    NAME is a task: Sweep/18/fit/31, or Sweep/18/fit where that is one task. As `python flow.py memo
-    why`, NAME may be a step, and without one all memoized steps are meant: then it tells what a
-    run would do now, and runs nothing. It goes by what the latest run left, parameters included; a
-    step after one that would be a miss is unknown, since its inputs may be others.
+    NAME is a task: Sweep/18/fit/31, or Sweep/18/fit for a step with one task. With
+    `python flow.py memo why`, NAME may be a step (default: all memoized steps): this predicts the
+    hits and misses of a run, without running anything, from the parameters and results of the
+    latest run. A step after a miss is unknown, since its inputs may change.
     """
     # Here, since it imports Metaflow.
     from memoflow.flow.memo import why as asking
@@ -39,8 +44,7 @@ def why(asked: CommandContext, *, names: tuple[str, ...]) -> Answer:
     steps = [name for name in names if "/" not in name]
     if asked.flow is None and (steps or not names):
         raise click.UsageError(
-            "name a task as Flow/run/step/task; what a run would do is told by "
-            "`python flow.py memo why`"
+            "name a task as Flow/run/step/task; predict a run with `python flow.py memo why`"
         )
     found = [asking.of_task(asked.store, task) for task in tasks]
     if steps or not names:

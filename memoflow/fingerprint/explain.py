@@ -184,6 +184,8 @@ class Difference:
             return f"what {self.name} refers to changed{place}"
         if self.kind == "directory":
             return self._of_directory()
+        if self.name == "input" and self.part:
+            return f"input changed: {self._of_item()}"
         subject = self._subject
         if self.change == "moved":
             return f"{subject} changed{place}: the same in another order"
@@ -198,9 +200,17 @@ class Difference:
         if self.old == self.new == MASK:
             return f"{subject} changed{place}: {MASK}"
         if self.old == self.new:
-            return f"{subject} changed{place}: {self.new} of other content"
-        changed = " changed:" if self.kind in ("parameter", "client", "s3") else ""
-        return f"{subject}{changed} {self.old} -> {self.new}{place}"
+            return f"{subject} changed{place}: other values in {self.new}"
+        return f"{subject} changed: {self.old} -> {self.new}{place}"
+
+    def _of_item(self) -> str:
+        """Return the change of a part of a foreach's item, which has no other name."""
+        part = self.part.removeprefix(".")
+        if self.change != "changed":
+            return f"{part} is {self.change}"
+        if not self.old or not self.new or self.old == self.new:
+            return part
+        return f"{part} {self.old} -> {self.new}"
 
     @property
     def _subject(self) -> str:
@@ -211,8 +221,7 @@ class Difference:
         if self.kind == "client" and self.old.isdigit() and self.new.isdigit():
             return re.sub(_RUN, r"\1", self.name)  # Another run was found, whatever is read of it.
         if self.name == "input":
-            # The item of a foreach, which has no other name.
-            return " ".join(filter(None, ("input", self.part.removeprefix("."))))
+            return "input"
         name = self.name.replace("[*]", self.part) if "[*]" in self.name else self.name + self.part
         return f"{self.kind} {name}" if self.kind in _NAMED_WITH_KIND else name
 

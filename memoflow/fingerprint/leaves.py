@@ -78,13 +78,16 @@ def equal_parts(was: Outline, now: Outline) -> bool:
 
 
 def flat(leaves: Outline, most: int) -> str:
-    """Return a value's parts as `lr=0.1 seed=7`; "" if they take more room than that."""
-    nodes = {MAPPING, SEQUENCE}
+    """Return a value's parts as `lr=0.1 seed=7`, or a set's as `{1, 2}`; "" if they are longer."""
     if not leaves or leaves[0][2] != MAPPING:
         return ""
-    # Of a set only its members are there, which have no names.
-    pairs = [(path, text) for path, text, mark in leaves[1:] if mark not in nodes]
-    if any(path[:1] == "{" for path, _ in pairs):
-        return ""
-    text = " ".join(f"{path.removeprefix('.')}={text}" for path, text in pairs)
+    shown: dict[str, str] = {}
+    for path, text, mark in leaves[1:]:
+        name = path.removeprefix(".")
+        if name.endswith("}"):
+            name, _, member = name[:-1].partition("{")
+            shown[name] = f"{shown[name][:-1]}, {member}}}" if name in shown else f"{{{member}}}"
+        elif mark not in (MAPPING, SEQUENCE):
+            shown[name] = text
+    text = " ".join(f"{name}={text}" if name else text for name, text in shown.items())
     return text if len(text) <= most else ""

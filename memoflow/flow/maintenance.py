@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable, Iterable
 from datetime import timedelta
 from functools import cache
@@ -33,10 +34,11 @@ def collect(store: Store, say: Callable[[str], None], referring: Iterable[Store]
         return
     if not store.housekeeping_due(timedelta(hours=1)):
         return
-    evicted, _ = retention.tidy(store, max_size_bytes=budget, referring=referring)
-    count = sum(retention.is_entry(ref.key) for ref in evicted.refs)
-    if count:
-        say(f"evicted {count} {'entry' if count == 1 else 'entries'}")
+    evicted, swept = retention.tidy(store, max_size_bytes=budget, referring=referring)
+    kinds = Counter(ref.key.kind for ref in evicted.refs if retention.is_entry(ref.key))
+    if kinds:
+        named = ", ".join(f"{count} {kind}" for kind, count in sorted(kinds.items()))
+        say(f"evicted {named}; freed {units.readable(swept.size_bytes)}")
     if line := retention.unreached(evicted, budget):
         say(line)
 

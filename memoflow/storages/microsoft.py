@@ -36,7 +36,7 @@ def _client() -> Any:
         credential = create_cacheable_azure_credential()
     except ImportError as error:
         raise BackendDeniedError(
-            f"cannot log in to Azure: {error}; install azure-identity"
+            f"cannot log in to Azure: {error}; pip install 'metaflow-memoflow[azure]'"
         ) from error
     # Not Metaflow's own client: that waits for a quarter of a minute before it asks again, and has
     # fewer connections than we have threads. It is the backend that tries more than twice.

@@ -14,10 +14,11 @@ from memoflow.errors import NotFoundError, UsageError
 # The module that opens roots of a type. Imported when one is opened: what they need takes a while
 # to import, and is there only where it is used.
 _MODULES = {"azure": "microsoft", "gs": "google_cloud", "s3": "amazon"}
-_PACKAGES = {
-    "microsoft": "azure-storage-blob and azure-identity",
-    "google_cloud": "google-cloud-storage",
-    "amazon": "boto3",
+# Each with its name and the extra of our distribution that it needs.
+_EXTRAS = {
+    "microsoft": ("Azure", "metaflow-memoflow[azure]"),
+    "google_cloud": ("Google Cloud", "metaflow-memoflow[gcs]"),
+    "amazon": ("S3", "boto3"),
 }
 
 
@@ -33,8 +34,9 @@ def backend_of(type: str, root: str, config: Mapping[str, Any] | None = None) ->
     try:
         opened = import_module(f"memoflow.storages.{module}")
     except ImportError as error:
+        service, extra = _EXTRAS[module]
         raise UsageError(
-            f"there can be no store in {root}: {error}; install {_PACKAGES[module]}"
+            f"{service} support is not installed: pip install '{extra}' (for {root}; {error})"
         ) from error
     backend: Backend = opened.backend(root, config or {})
     return backend
@@ -81,7 +83,7 @@ def check(type: str, root: str) -> str | None:
     kind = scheme or type
     if kind not in _MODULES:
         raise UsageError(
-            f"there can be no store in {root}: memoflow knows directories and "
-            f"{', '.join(sorted(_MODULES))}, not {kind}; set METAFLOW_MEMOFLOW_ROOT to one of these"
+            f"{kind} is not supported as the place of a store ({root}): set METAFLOW_MEMOFLOW_ROOT "
+            f"to a directory or an address of {', '.join(sorted(_MODULES))}"
         )
     return _MODULES[kind]

@@ -203,6 +203,15 @@ def test_what_editors_show_of_a_decorator_are_its_options_and_defaults():
             assert shown == real.defaults
 
 
+def test_the_help_of_each_verb_has_examples_of_it(shelf: Shelf):
+    for name, verb in main.commands.items():
+        if isinstance(verb, Verb):
+            assert verb.examples
+            text = shelf.run(name, "--help").stdout
+            assert all(f"\n  {each}\n" in text for each in verb.examples)
+            assert all(name in each for each in verb.examples)
+
+
 def test_the_report_is_written_where_it_is_asked_for(shelf: Shelf):
     path = shelf.folder / "report.html"
     done = shelf.run("report", "--html", str(path), "--json")

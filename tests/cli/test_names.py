@@ -43,7 +43,7 @@ def test_half_a_part_in_the_middle_stands_for_nothing(shelf: Shelf):
 def test_a_name_for_several_lists_them_and_is_not_understood(shelf: Shelf):
     done = shelf.run("show", "Sweep/fit")
     assert done.exit_code == 2
-    assert "stands for 2 entries" in done.output
+    assert "matches 2 entries" in done.output
     for key in shelf.keys("memo"):
         assert key in done.output
 
@@ -73,4 +73,4 @@ def test_what_only_helps_to_find_results_has_no_name(shelf: Shelf):
 def test_a_name_that_is_no_text_in_this_encoding_is_not_found(shelf: Shelf):
     done = shelf.run("show", "\udcc3\udcbc")
     assert done.exit_code == 1
-    assert "is called '\\udcc3\\udcbc'" in done.stderr
+    assert "no entry named '\\udcc3\\udcbc'" in done.stderr

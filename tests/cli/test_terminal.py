@@ -101,7 +101,7 @@ def test_only_the_first_of_many_are_listed_on_a_terminal(empty: Shelf):
     for number in range(23):
         empty.record(number)
     shown = on_a_terminal(empty, "gc", "--max-size", "1B", "--dry-run")
-    assert "and 3 more; --json has all of them" in shown
+    assert "and 3 more (all with --json)" in shown
     assert shown.count("over the budget; last used") == 20
 
 

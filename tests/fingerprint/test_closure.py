@@ -48,7 +48,7 @@ def test_the_version_of_a_package_that_is_reached_counts(world: World, site: Pat
     install(site, "kit", "2.0", {"kit/__init__.py": "def run(): pass"})
     after = look_with(world, site)
     assert packages(before) == {"kit": "1.0"}
-    assert why(before, after) == ["kit 1.0 -> 2.0"]
+    assert why(before, after) == ["kit changed: 1.0 -> 2.0"]
 
 
 def test_the_version_of_a_package_that_is_not_reached_does_not(world: World, site: Path) -> None:
@@ -280,9 +280,9 @@ def f(): return caller(1), Model().fit()
     ("old", "new", "line"),
     [
         ("return x + N", "return x - N", "code of helper() changed (main.py:4)"),
-        ("N = 2", "N = 3", "constant main.N 2 -> 3 (main.py:3)"),
+        ("N = 2", "N = 3", "constant main.N changed: 2 -> 3 (main.py:3)"),
         ("return 1", "return 2", "code of Model.fit() changed (main.py:8)"),
-        ("rate = 0.1", "rate = 0.2", "constant Model.rate 0.1 -> 0.2 (main.py:7)"),
+        ("rate = 0.1", "rate = 0.2", "constant Model.rate changed: 0.1 -> 0.2 (main.py:7)"),
         ("x): return helper(x)", "x): return x", "helper() is gone (main.py:4)"),
         ("class Model:", "class Model(Exception):", "code of class Model changed (main.py:6)"),
     ],

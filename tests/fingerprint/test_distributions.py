@@ -68,7 +68,7 @@ def test_another_version_is_told_by_its_number(world: World, site: Path, kit: Pa
         each.unlink()
     kit.rmdir()
     install(site, "kit", "1.1", code="def run(): return 2")
-    assert why(before, look_with(world, site)) == ["kit 1.0 -> 1.1"]
+    assert why(before, look_with(world, site)) == ["kit changed: 1.0 -> 1.1"]
 
 
 @pytest.mark.parametrize(
@@ -128,7 +128,7 @@ def test_what_is_required_counts_however_indirectly(world: World, site: Path) ->
     before = look_with(world, site)
     assert versions(before) == dict.fromkeys(("kit", "first", "second_one", "third"), "1.0")
     (site / "third-1.0.dist-info").rename(site / "third-1.5.dist-info")
-    assert why(before, look_with(world, site)) == ["third 1.0 -> 1.5"]
+    assert why(before, look_with(world, site)) == ["third changed: 1.0 -> 1.5"]
 
 
 @pytest.mark.parametrize(

@@ -112,12 +112,18 @@ EDITS = {
         "return x * self", "return x + self", "code of Model.fit() changed", "def fit"
     ),
     "a class attribute": Edit(
-        "layers = 2", "layers = 3", "constant Model.layers 2 -> 3", "layers = 2"
+        "layers = 2", "layers = 3", "constant Model.layers changed: 2 -> 3", "layers = 2"
     ),
-    "a global": Edit("RATE = 0.1", "RATE = 0.2", "constant main.RATE 0.1 -> 0.2", "RATE = 0.1"),
+    "a global": Edit(
+        "RATE = 0.1", "RATE = 0.2", "constant main.RATE changed: 0.1 -> 0.2", "RATE = 0.1"
+    ),
     "a default": Edit("start=0", "start=1", "code of helper() changed", "@logged"),
     "a closure": Edit(
-        "scaled(2)", "scaled(3)", "constant scaled.scale.by 2 -> 3", "def scale(x)", diff=False
+        "scaled(2)",
+        "scaled(3)",
+        "constant scaled.scale.by changed: 2 -> 3",
+        "def scale(x)",
+        diff=False,
     ),
     "a decorator": Edit(
         "return function(*args)",
@@ -134,21 +140,21 @@ EDITS = {
 CONFIG = {"lr": 1}, {"lr": 2}
 INPUTS = {
     "a parameter": ("parameter", "alpha", 0.1, 0.2, "parameter alpha changed: 0.1 -> 0.2"),
-    "an item": ("input", "input", "red", "blue", "input 'red' -> 'blue'"),
-    "an artifact": ("input", "rows", [1, 2], [1, 3], "input rows [1, 2] -> [1, 3]"),
+    "an item": ("input", "input", "red", "blue", "input changed: 'red' -> 'blue'"),
+    "an artifact": ("input", "rows", [1, 2], [1, 3], "input rows changed: [1, 2] -> [1, 3]"),
     "a dict in a dict": (
         "input",
         "d",
         {"k": 1, "z": [1, 2]},
         {"k": 2, "z": [1, 2]},
-        "input d {'k': 1, 'z': [1, 2]} -> {'k': 2, 'z': [1, 2]}",
+        "input d changed: {'k': 1, 'z': [1, 2]} -> {'k': 2, 'z': [1, 2]}",
     ),
     "an array": (
         "input",
         "a",
         np.arange(3),
         np.arange(3)[::-1],
-        "input a changed: ndarray(3,) int64 of other content",
+        "input a changed: other values in ndarray(3,) int64",
     ),
     "a config": (
         "parameter",
@@ -222,22 +228,26 @@ def test_another_version_of_a_package_is_named(world: World, store: Store, tmp_p
     write(world)
     record(store, look(world, tmp_path).parts)
     found = asked(store, look(world, tmp_path, kit="2.0").parts)
-    assert list(map(str, found.differences)) == ["kit 1.0 -> 2.0"]
+    assert list(map(str, found.differences)) == ["kit changed: 1.0 -> 2.0"]
 
 
 @pytest.mark.parametrize(
     ("before", "after", "line"),
     [
-        (Part("python", "python", "3.11"), Part("python", "python", "3.12"), "Python 3.11 -> 3.12"),
+        (
+            Part("python", "python", "3.11"),
+            Part("python", "python", "3.12"),
+            "Python changed: 3.11 -> 3.12",
+        ),
         (
             Part("option", "version", "1", summary="1"),
             Part("option", "version", "2", summary="2"),
-            "option version 1 -> 2",
+            "option version changed: 1 -> 2",
         ),
         (
             Part("decorator", "@pypi(packages=)", "1", summary="{'x': '1'}"),
             Part("decorator", "@pypi(packages=)", "2", summary="{'x': '2'}"),
-            "@pypi(packages=) {'x': '1'} -> {'x': '2'}",
+            "@pypi(packages=) changed: {'x': '1'} -> {'x': '2'}",
         ),
     ],
 )

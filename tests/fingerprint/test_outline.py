@@ -66,36 +66,52 @@ def told(was: Any, now: Any, name: str = "params", kind: str = "input") -> list[
 @pytest.mark.parametrize(
     ("was", "now", "line"),
     [
-        ({"lr": 0.1, "seed": 7}, {"lr": 0.01, "seed": 7}, "params.lr 0.1 -> 0.01"),
-        ({"a": {"b": [1, {"c": 3}]}}, {"a": {"b": [1, {"c": 4}]}}, "params.a.b[1].c 3 -> 4"),
-        ({"my key": 1}, {"my key": 2}, "params['my key'] 1 -> 2"),
-        ({(1, 2): 1}, {(1, 2): 3}, "params[(1, 2)] 1 -> 3"),
-        ({"x": 1}, {"x": True}, "params.x 1 -> True"),
-        ({"x": 1}, {"x": 1.0}, "params.x 1 -> 1.0"),
-        ({"x": None}, {"x": []}, "params.x None -> []"),
-        ({"x": []}, {"x": [1]}, "params.x [] -> 1 item"),
+        ({"lr": 0.1, "seed": 7}, {"lr": 0.01, "seed": 7}, "params.lr changed: 0.1 -> 0.01"),
+        (
+            {"a": {"b": [1, {"c": 3}]}},
+            {"a": {"b": [1, {"c": 4}]}},
+            "params.a.b[1].c changed: 3 -> 4",
+        ),
+        ({"my key": 1}, {"my key": 2}, "params['my key'] changed: 1 -> 2"),
+        ({(1, 2): 1}, {(1, 2): 3}, "params[(1, 2)] changed: 1 -> 3"),
+        ({"x": 1}, {"x": True}, "params.x changed: 1 -> True"),
+        ({"x": 1}, {"x": 1.0}, "params.x changed: 1 -> 1.0"),
+        ({"x": None}, {"x": []}, "params.x changed: None -> []"),
+        ({"x": []}, {"x": [1]}, "params.x changed: [] -> 1 item"),
         ({"a": 1}, {"a": 1, "b": {"c": 1}}, "params.b is new"),
         ({"a": 1, "b": {"c": 1}}, {"a": 1}, "params.b is gone"),
         ({"x": "a" * 99}, {"x": "a" * 98 + "b"}, "params.x changed"),
-        ({"x": list(range(99))}, {"x": list(range(98))}, "params.x list of 99 -> list of 98"),
-        ([1, 2, 3], [1, 5, 3], "params[1] 2 -> 5"),
-        ([1, 2], [1, 2, 3], "params [1, 2] -> [1, 2, 3]"),
-        ([1, 2], (1, 2), "params [1, 2] -> (1, 2)"),
+        (
+            {"x": list(range(99))},
+            {"x": list(range(98))},
+            "params.x changed: list of 99 -> list of 98",
+        ),
+        ([1, 2, 3], [1, 5, 3], "params[1] changed: 2 -> 5"),
+        ([1, 2], [1, 2, 3], "params changed: [1, 2] -> [1, 2, 3]"),
+        ([1, 2], (1, 2), "params changed: [1, 2] -> (1, 2)"),
         ({1, 2}, {1, 2, 3}, "params{3} is new"),
-        (Options(), Options(0.2), "params.lr 0.1 -> 0.2"),
-        (Options(layers={"k": 1}), Options(layers={"k": 2}), "params.layers.k 1 -> 2"),
+        (Options(), Options(0.2), "params.lr changed: 0.1 -> 0.2"),
+        (Options(layers={"k": 1}), Options(layers={"k": 2}), "params.layers.k changed: 1 -> 2"),
         (Plain(x=1, y=[1] * 99), Plain(x=1, y=[1] * 98 + [2]), "params.y changed"),
-        (FRAME, EDITED, "params['b'][1] 'y' -> 'q'"),
+        (FRAME, EDITED, "params['b'][1] changed: 'y' -> 'q'"),
         (FRAME, FRAME.assign(c=1), "params['c'] is new"),
-        (FRAME, FRAME.iloc[:2], "params DataFrame(3, 2) -> DataFrame(2, 2)"),
+        (FRAME, FRAME.iloc[:2], "params changed: DataFrame(3, 2) -> DataFrame(2, 2)"),
         (FRAME, FRAME.set_axis([5, 6, 7]), "params.index changed"),
-        (np.array([1, 2, 3]), np.array([1, 5, 3]), "params[1] 2 -> 5"),
+        (np.array([1, 2, 3]), np.array([1, 5, 3]), "params[1] changed: 2 -> 5"),
         ({"m": np.arange(99)}, {"m": np.arange(99)[::-1]}, "params.m changed"),
-        ({"m": np.float64(1)}, {"m": np.float64(2)}, "params.m float64(1.0) -> float64(2.0)"),
-        (datetime.date(2024, 1, 1), datetime.date(2024, 1, 2), "params 2024-01-01 -> 2024-01-02"),
-        ({"d": decimal.Decimal("1.5")}, {"d": decimal.Decimal("2")}, "params.d 1.5 -> 2"),
-        ({"l": Level.LOW}, {"l": Level.HIGH}, "params.l Level.LOW -> Level.HIGH"),
-        (MANY, MANY | {"k7": 0}, "params changed: dict of 100 of other content"),
+        (
+            {"m": np.float64(1)},
+            {"m": np.float64(2)},
+            "params.m changed: float64(1.0) -> float64(2.0)",
+        ),
+        (
+            datetime.date(2024, 1, 1),
+            datetime.date(2024, 1, 2),
+            "params changed: 2024-01-01 -> 2024-01-02",
+        ),
+        ({"d": decimal.Decimal("1.5")}, {"d": decimal.Decimal("2")}, "params.d changed: 1.5 -> 2"),
+        ({"l": Level.LOW}, {"l": Level.HIGH}, "params.l changed: Level.LOW -> Level.HIGH"),
+        (MANY, MANY | {"k7": 0}, "params changed: other values in dict of 100"),
     ],
 )
 def test_the_part_that_differs_is_named(was, now, line):
@@ -103,18 +119,18 @@ def test_the_part_that_differs_is_named(was, now, line):
 
 
 def test_the_item_of_a_foreach_needs_no_name():
-    assert told({"lr": 0.1}, {"lr": 0.2}, "input") == ["input lr 0.1 -> 0.2"]
+    assert told({"lr": 0.1}, {"lr": 0.2}, "input") == ["input changed: lr 0.1 -> 0.2"]
 
 
 def test_a_parameter_and_a_constant_are_named_with_their_kind():
     assert told({"lr": 1}, {"lr": 2}, "cfg", "parameter") == ["parameter cfg.lr changed: 1 -> 2"]
-    assert told({"lr": 1}, {"lr": 2}, "CFG", "constant") == ["constant CFG.lr 1 -> 2"]
+    assert told({"lr": 1}, {"lr": 2}, "CFG", "constant") == ["constant CFG.lr changed: 1 -> 2"]
 
 
 def test_each_part_that_differs_is_one_difference():
     assert told({"a": 1, "b": 2, "c": 3}, {"a": 1, "b": 3, "c": 4}) == [
-        "input params.b 2 -> 3",
-        "input params.c 3 -> 4",
+        "input params.b changed: 2 -> 3",
+        "input params.c changed: 3 -> 4",
     ]
 
 
@@ -128,7 +144,7 @@ def test_another_order_is_said_to_be_one():
 def test_of_a_join_the_input_is_named():
     leaves = [(("", "", "{}"), ("[0]", "1", "#1"), ("[1]", text, f"#{text}")) for text in "23"]
     old, new = (Part("input", "inputs[*].x", each[2][1], outline=each) for each in leaves)
-    assert list(map(str, differences([old], [new]))) == ["input inputs[1].x 2 -> 3"]
+    assert list(map(str, differences([old], [new]))) == ["input inputs[1].x changed: 2 -> 3"]
 
 
 @pytest.mark.parametrize("value", [1, "text", None, [], {}, Slotted(), len, Options, MANY, uuid])
@@ -158,6 +174,8 @@ def test_a_client_is_not_asked_for_what_it_lacks():
 def test_a_small_item_is_told_flat():
     assert flat(outline({"lr": 0.01, "seed": 7}), 100) == "lr=0.01 seed=7"
     assert flat(outline(Options(layers={"k": 1})), 100) == "lr=0.1 layers.k=1"
+    assert flat(outline({1, 2}), 100) == "{1, 2}"
+    assert flat(outline({"lr": 0.1, "tags": {1, 2}}), 100) == "lr=0.1 tags={1, 2}"
     assert flat(outline([1, 2]), 100) == ""
     assert flat(outline({"x": "a" * 50, "y": "b" * 50}), 60) == ""
 
@@ -188,7 +206,10 @@ def test_a_small_item_is_told_flat():
             "Train/latest_successful_run changed: 17 -> 18",
         ),
         (Difference("s3", "s3://bucket/key"), "s3://bucket/key changed"),
-        (Difference("config", "cfg.clean.k", old="1", new="7"), "config cfg.clean.k 1 -> 7"),
+        (
+            Difference("config", "cfg.clean.k", old="1", new="7"),
+            "config cfg.clean.k changed: 1 -> 7",
+        ),
         (Difference("code", "nets/small.py"), "code of nets/small.py changed"),
     ],
 )

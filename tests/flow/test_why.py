@@ -38,7 +38,7 @@ def missed(*differences: Difference, **more: Any) -> Decision:
             Why(TASK, Decision.miss(Reason.NEW_INPUT, "2", differences=(ITEM,))),
             f"{TASK} was a miss: new input 2",
         ),
-        (Why(TASK, note="it failed"), f"{TASK} was neither hit nor miss: it failed"),
+        (Why(TASK, note="it failed"), f"{TASK} was not looked up: it failed"),
         (
             Why("Sweep/fit", HIT, like="Sweep/18"),
             "Sweep/fit would be a hit, with inputs as in Sweep/18",
@@ -50,7 +50,7 @@ def missed(*differences: Difference, **more: Any) -> Decision:
         ),
         (
             Why("Sweep/fit", Decision(UNKNOWN, Reason.UNDECIDED)),
-            "Sweep/fit is unknown: its inputs are known in the run only",
+            "Sweep/fit is unknown: its inputs are known only during the run",
         ),
         (
             Why("Sweep/join", Decision(UNKNOWN, Reason.AFTER_MISS, "fit")),
@@ -91,7 +91,7 @@ def test_of_many_differences_a_dozen_are_shown():
     lines = why.lines(Why(TASK, missed(*many)))
     assert "code of f11() changed" in lines
     assert "code of f12() changed" not in lines
-    assert lines[-1] == "and 18 more, which --json lists"
+    assert lines[-1] == "and 18 more (all with --json)"
 
 
 def test_an_answer_is_plain_data():
@@ -102,5 +102,5 @@ def test_an_answer_is_plain_data():
 @pytest.mark.parametrize("text", ["Sweep", "Sweep/18", "Sweep/18//31", "a/b/c/d/e"])
 def test_what_names_no_task_is_refused(tmp_path, text):
     store = open_store(tmp_path / "store", cache_dir=tmp_path / "cache")
-    with pytest.raises(UsageError, match="is no task; name one as Flow/run/step/task"):
+    with pytest.raises(UsageError, match="is not a task; name one as Flow/run/step/task"):
         why.of_task(store, text)

@@ -36,29 +36,36 @@ def opened(type: str, root: str, *blocked: str, **env: str) -> list[str]:
 
 
 def test_a_type_without_backend_is_refused() -> None:
-    with pytest.raises(UsageError, match="azure, gs, s3, not ftp"):
+    with pytest.raises(UsageError, match=r"ftp is not supported .* azure, gs, s3"):
         backend_of("ftp", "host/folder")
 
 
 @pytest.mark.parametrize(
-    ("type", "root", "blocked", "packages"),
+    ("type", "root", "blocked", "service", "extra"),
     [
         (
             "azure",
             "container/folder",
             "azure.storage.blob",
-            "azure-storage-blob and azure-identity",
+            "Azure",
+            "metaflow-memoflow[azure]",
         ),
-        ("gs", "gs://bucket/folder", "google.cloud.storage", "google-cloud-storage"),
-        ("s3", "s3://bucket/folder", "botocore", "boto3"),
+        (
+            "gs",
+            "gs://bucket/folder",
+            "google.cloud.storage",
+            "Google Cloud",
+            "metaflow-memoflow[gcs]",
+        ),
+        ("s3", "s3://bucket/folder", "botocore", "S3", "boto3"),
     ],
 )
-def test_a_missing_package_is_one_line_that_names_it(
-    type: str, root: str, blocked: str, packages: str
+def test_a_missing_package_is_one_line_that_says_what_to_install(
+    type: str, root: str, blocked: str, service: str, extra: str
 ) -> None:
     last = opened(type, root, blocked)[-1]
-    assert last.startswith(f"memoflow.errors.UsageError: there can be no store in {root}")
-    assert last.endswith(f"install {packages}")
+    wanted = f"{service} support is not installed: pip install '{extra}' (for {root}; "
+    assert last.startswith(f"memoflow.errors.UsageError: {wanted}")
 
 
 @pytest.mark.parametrize("root", ["container/some/folder", "azure://container/some/folder"])
@@ -81,7 +88,7 @@ def test_azure_without_a_login_package_says_what_to_install() -> None:
         METAFLOW_AZURE_STORAGE_BLOB_SERVICE_ENDPOINT="https://127.0.0.1:9",
     )[-1]
     assert last.startswith("memoflow.errors.BackendDeniedError")
-    assert last.endswith("install azure-identity")
+    assert last.endswith("pip install 'metaflow-memoflow[azure]'")
 
 
 def test_a_root_in_gcs_is_a_bucket_and_a_folder() -> None:

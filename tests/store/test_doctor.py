@@ -33,16 +33,16 @@ def look(backend: Backend, place: Path, **more: Any) -> list[Check]:
 
 
 def named(checks: list[Check] | Iterator[Check], name: str, verdict: Severity) -> str:
-    """The one thing of that name with that verdict; all but what is fine say what to do."""
+    """The one thing of that name with that verdict; all but `ok` come with a remedy."""
     found = [check for check in checks if (check.name, check.verdict) == (name, verdict)]
     assert len(found) == 1, found
-    assert bool(found[0].advice) == (verdict is not Severity.FINE)
+    assert bool(found[0].advice) == (verdict is not Severity.OK)
     return found[0].what
 
 
 def test_a_good_store_on_a_good_disk_is_in_no_trouble(place: Path) -> None:
     checks = look(Local(place / "store"), place)
-    assert [check for check in checks if check.verdict is Severity.TROUBLE] == []
+    assert [check for check in checks if check.verdict is Severity.FAIL] == []
     assert {check.name for check in checks} >= {
         "settings", "versions", "store", "permissions", "conditions", "clock", "index",
         "file system", "space", "privacy",
@@ -58,27 +58,27 @@ def test_nothing_is_left_behind(place: Path) -> None:
 
 
 def test_no_store_is_made_where_there_is_none(tmp_path: Path) -> None:
-    what = named(look(Local(tmp_path / "no"), tmp_path), "store", Severity.FINE)
-    assert "there is none yet" in what
+    what = named(look(Local(tmp_path / "no"), tmp_path), "store", Severity.OK)
+    assert "no store yet" in what
     assert list(tmp_path.iterdir()) == []
 
 
 def test_a_store_that_can_be_made_is_no_trouble(tmp_path: Path) -> None:
     checks = look(Local(tmp_path / "project" / ".metaflow" / "memoflow"), tmp_path)
-    assert {check.verdict for check in checks} <= {Severity.FINE, Severity.WARNING}
-    assert "is made by the first save" in named(checks, "permissions", Severity.FINE)
+    assert {check.verdict for check in checks} <= {Severity.OK, Severity.WARN}
+    assert "the first save creates" in named(checks, "permissions", Severity.OK)
 
 
 def test_a_store_that_cannot_be_made_is_trouble(tmp_path: Path) -> None:
     (tmp_path / "file").write_bytes(b"")
     checks = look(Local(tmp_path / "file" / "memoflow"), tmp_path)
-    assert "is no directory" in named(checks, "permissions", Severity.TROUBLE)
+    assert "is not a directory" in named(checks, "permissions", Severity.FAIL)
 
 
 def test_a_store_that_may_not_be_made_is_trouble() -> None:
     def act() -> None:
         checks = look(Local(Path("/memoflow-of-nobody")), Path("/tmp"))
-        assert "/ cannot be written here" in named(checks, "permissions", Severity.TROUBLE)
+        assert "/ is not writable" in named(checks, "permissions", Severity.FAIL)
 
     as_nobody(act)
 
@@ -88,7 +88,7 @@ def test_a_store_where_nothing_may_be_looked_at_is_trouble(tmp_path: Path) -> No
 
     def act() -> None:
         checks = look(Local(tmp_path / "in" / "memoflow"), Path("/tmp"))
-        assert "Permission denied" in named(checks, "store", Severity.TROUBLE)
+        assert "Permission denied" in named(checks, "store", Severity.FAIL)
 
     as_nobody(act)
 
@@ -96,10 +96,10 @@ def test_a_store_where_nothing_may_be_looked_at_is_trouble(tmp_path: Path) -> No
 @pytest.mark.parametrize(
     ("way", "verdict", "what"),
     [
-        (exclusive.by_link, Severity.FINE, "hard links see to it"),
-        (exclusive.by_rename, Severity.FINE, "renames that replace nothing"),
-        (exclusive.by_lock, Severity.FINE, "a lock sees to it"),
-        (exclusive.by_look, Severity.TROUBLE, "may be lost"),
+        (exclusive.by_link, Severity.OK, "by hard links"),
+        (exclusive.by_rename, Severity.OK, "by exclusive renames"),
+        (exclusive.by_lock, Severity.OK, "by a lock"),
+        (exclusive.by_look, Severity.FAIL, "may be lost"),
     ],
 )
 def test_it_says_what_keeps_names_from_being_overwritten(
@@ -112,7 +112,7 @@ def test_it_says_what_keeps_names_from_being_overwritten(
 
 def test_a_setting_that_is_none_is_named_with_the_one_that_was_meant() -> None:
     (check,) = of_settings({"METAFLOW_MEMOFLOW_MAXSIZE": "1GB"})
-    assert (check.verdict, check.advice) == (Severity.WARNING, "use METAFLOW_MEMOFLOW_MAX_SIZE")
+    assert (check.verdict, check.advice) == (Severity.WARN, "use METAFLOW_MEMOFLOW_MAX_SIZE")
 
 
 @pytest.mark.parametrize(
@@ -130,7 +130,7 @@ def test_a_setting_that_is_none_is_named_with_the_one_that_was_meant() -> None:
 )
 def test_a_setting_that_cannot_be_read_is_trouble(name: str, value: str) -> None:
     (check,) = of_settings({f"METAFLOW_MEMOFLOW_{name}": value})
-    assert check.verdict is Severity.TROUBLE
+    assert check.verdict is Severity.FAIL
     assert name in check.what
     assert name in check.advice
 
@@ -138,7 +138,7 @@ def test_a_setting_that_cannot_be_read_is_trouble(name: str, value: str) -> None
 def test_a_key_is_not_shown() -> None:
     checks = list(of_settings({"METAFLOW_MEMOFLOW_SIGNING_KEY": "0123456789abcdef-key"}))
     assert "0123456789abcdef" not in str(checks)
-    assert "SIGNING_KEY" in named(checks, "settings", Severity.FINE)
+    assert "SIGNING_KEY" in named(checks, "settings", Severity.OK)
 
 
 def test_each_setting_is_known_that_there_is() -> None:
@@ -150,12 +150,12 @@ def test_each_setting_is_known_that_there_is() -> None:
 
 def test_metaflow_checkpoint_beside_is_a_warning() -> None:
     versions = {"metaflow-memoflow": "0.1", "metaflow": "2.19.30", "metaflow-checkpoint": "0.2"}
-    assert "beside" in named(of_versions(versions), "versions", Severity.WARNING)
+    assert "is installed too" in named(of_versions(versions), "versions", Severity.WARN)
 
 
 @pytest.mark.parametrize(
     ("metaflow", "verdict"),
-    [("2.18.12", Severity.TROUBLE), ("2.19.22", Severity.TROUBLE), (None, Severity.WARNING)],
+    [("2.18.12", Severity.FAIL), ("2.19.22", Severity.FAIL), (None, Severity.WARN)],
 )
 def test_a_metaflow_that_will_not_do_is_told(metaflow: str | None, verdict: Severity) -> None:
     assert "Metaflow" in named(of_versions({"metaflow": metaflow}), "versions", verdict)
@@ -163,19 +163,19 @@ def test_a_metaflow_that_will_not_do_is_told(metaflow: str | None, verdict: Seve
 
 def test_two_packages_of_metaflow_are_trouble() -> None:
     versions = {"metaflow": "2.19.30", "ob-metaflow": "2.19.28.1"}
-    assert "same files" in named(of_versions(versions), "versions", Severity.TROUBLE)
+    assert "same files" in named(of_versions(versions), "versions", Severity.FAIL)
 
 
 def test_the_metaflow_of_the_platform_alone_will_do() -> None:
     checks = list(of_versions({"ob-metaflow": "2.19.28.1"}))
-    assert {check.verdict for check in checks} == {Severity.FINE}
+    assert {check.verdict for check in checks} == {Severity.OK}
 
 
 @pytest.mark.parametrize("days", [-3, 3])
 def test_a_clock_that_is_off_is_told_by_how_much_and_which_way(place: Path, days: int) -> None:
     backend = Memory(clock=time.time)
     checks = look(backend, place, clock=lambda: time.time() + days * 86400)
-    what = named(checks, "clock", Severity.WARNING)
+    what = named(checks, "clock", Severity.WARN)
     assert "72.0 h" in what
     assert ("ahead of" if days > 0 else "behind") in what
 
@@ -186,7 +186,7 @@ def test_a_store_that_cannot_be_written_is_trouble_said_once(place: Path) -> Non
             raise BackendDeniedError("may not")
 
     checks = look(ReadOnly(Local(place / "store")), place)
-    assert "cannot be written" in named(checks, "permissions", Severity.TROUBLE)
+    assert "cannot be written" in named(checks, "permissions", Severity.FAIL)
 
 
 def test_a_store_that_cannot_be_deleted_from_is_trouble(place: Path) -> None:
@@ -195,7 +195,7 @@ def test_a_store_that_cannot_be_deleted_from_is_trouble(place: Path) -> None:
             raise BackendDeniedError("may not")
 
     checks = look(Keeping(Memory()), place)
-    assert "cannot be deleted" in named(checks, "permissions", Severity.TROUBLE)
+    assert "cannot be deleted" in named(checks, "permissions", Severity.FAIL)
 
 
 def test_a_store_that_cannot_be_reached_is_trouble(place: Path) -> None:
@@ -203,7 +203,7 @@ def test_a_store_that_cannot_be_reached_is_trouble(place: Path) -> None:
         def read(self, name: str, **options: int) -> bytes | None:
             raise BackendDeniedError("no such bucket")
 
-    assert "no such bucket" in named(look(Away(Memory()), place), "store", Severity.TROUBLE)
+    assert "no such bucket" in named(look(Away(Memory()), place), "store", Severity.FAIL)
 
 
 class Overwriting(Faulty):
@@ -216,54 +216,54 @@ class Overwriting(Faulty):
 def test_a_server_that_ignores_conditions_is_a_warning_if_the_store_knows(place: Path) -> None:
     backend = Overwriting(Memory(), is_local=False)
     open_store(backend, cache_dir=place / "other")
-    assert "no answer is wrong" in named(look(backend, place), "conditions", Severity.WARNING)
+    assert "no result is wrong" in named(look(backend, place), "conditions", Severity.WARN)
 
 
 def test_a_server_that_ignores_conditions_is_trouble_if_the_store_does_not(place: Path) -> None:
     memory = Memory()
     open_store(Faulty(memory, is_local=False), cache_dir=place / "other")
     checks = look(Overwriting(memory, is_local=False), place)
-    assert "format.json" in named(checks, "conditions", Severity.TROUBLE)
+    assert "format.json" in named(checks, "conditions", Severity.FAIL)
 
 
 def test_a_server_that_has_learned_conditions_is_told(place: Path) -> None:
     memory = Memory()
     open_store(Overwriting(memory, is_local=False), cache_dir=place / "other")
-    assert "are conditional" in named(look(memory, place), "conditions", Severity.WARNING)
+    assert "conditional writes work, and" in named(look(memory, place), "conditions", Severity.WARN)
 
 
 def test_a_backend_made_to_look_before_it_writes_honours_conditions(place: Path) -> None:
     backend = Unconditional(Overwriting(Memory(), is_local=False))
-    assert named(look(backend, place), "conditions", Severity.FINE)
+    assert named(look(backend, place), "conditions", Severity.OK) == "conditional writes work"
 
 
 def test_a_damaged_format_is_trouble(place: Path) -> None:
     Local(place / "store").write("format.json", b"{")
-    what = named(look(Local(place / "store"), place), "store", Severity.TROUBLE)
+    what = named(look(Local(place / "store"), place), "store", Severity.FAIL)
     assert "damaged" in what
 
 
 def test_a_newer_format_is_trouble(place: Path) -> None:
     Local(place / "store").write("format.json", b'{"format":99,"id":"x"}')
-    what = named(look(Local(place / "store"), place), "store", Severity.TROUBLE)
+    what = named(look(Local(place / "store"), place), "store", Severity.FAIL)
     assert "format 99" in what
 
 
 def test_what_is_in_quarantine_is_told(place: Path) -> None:
     Local(place / "store").write("quarantine/blobs/ab/ab", b"damaged")
-    what = named(look(Local(place / "store"), place), "quarantine", Severity.WARNING)
+    what = named(look(Local(place / "store"), place), "quarantine", Severity.WARN)
     assert "1 damaged" in what
 
 
 def test_a_damaged_index_is_told(place: Path) -> None:
     (path,) = (place / "cache" / "memoflow").glob("*.sqlite")
     path.write_bytes(b"\xa5" * 9000)
-    assert "unusable" in named(look(Local(place / "store"), place), "index", Severity.WARNING)
+    assert "unusable" in named(look(Local(place / "store"), place), "index", Severity.WARN)
 
 
 @pytest.mark.parametrize(
     ("mode", "verdict"),
-    [(0o777, Severity.TROUBLE), (0o755, Severity.WARNING), (0o2770, Severity.WARNING)],
+    [(0o777, Severity.FAIL), (0o755, Severity.WARN), (0o2770, Severity.WARN)],
 )
 def test_who_else_can_look_into_a_store_is_told(place: Path, mode: int, verdict: Severity) -> None:
     (place / "store").chmod(mode)
@@ -297,8 +297,6 @@ def test_somebody_who_may_only_read_is_told_so_and_leaves_nothing(place: Path) -
 
     def child() -> None:
         checks = look(Local(place / "store"), place)
-        assert [check.name for check in checks if check.verdict is Severity.TROUBLE] == [
-            "permissions"
-        ]
+        assert [check.name for check in checks if check.verdict is Severity.FAIL] == ["permissions"]
 
     as_nobody(child)

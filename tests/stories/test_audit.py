@@ -149,7 +149,7 @@ def test_a_result_that_differs_is_reported_with_artifact_and_difference(ran):
     assert f"moved: {ran['before']['moved']} -> " in line
     assert "scores: [1] 0." in line
     assert "extra: not stored" in line
-    assert line.endswith("what was stored is kept")
+    assert line.endswith("the stored result is kept")
     assert "same:" not in line
     assert "common" not in line
 
@@ -167,7 +167,7 @@ def test_an_audit_that_raises_is_reported_and_what_was_stored_stands(ran):
     text = ran["third"]["text"]
     (line,) = [line for line in text.splitlines() if "audit: join raised" in line]
     assert "join raised ValueError: of two lines, unlike Sweep/" in line
-    assert line.endswith("what was stored is kept")
+    assert line.endswith("the stored result is kept")
     assert ran["raised"]["moved"] == ran["before"]["moved"]
     assert "ValueError" in ran["raised"]["metadata"]["memo-audit"]
     assert "ValueError" in ran["raised"]["card"]

@@ -107,7 +107,7 @@ def test_the_same_config_is_all_hits(ran: Any) -> None:
 
 def test_a_part_that_was_read_is_a_miss_that_names_it(ran: Any) -> None:
     assert ran["k"] == ["join", "start"]
-    assert "miss: config cfg.clean.k 1 -> 7" in ran["lines of k"]
+    assert "miss: config cfg.clean.k changed: 1 -> 7" in ran["lines of k"]
 
 
 def test_a_part_that_nobody_read_is_a_hit(ran: Any) -> None:

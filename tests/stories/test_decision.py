@@ -52,23 +52,23 @@ MADE = """
 """
 # What is told of an artifact `a` of that kind whose number went from n to m.
 ARTIFACTS = {
-    "dict": "input a.lr {n} -> {m}",
-    "nested": "input a.opt.k[1] {n} -> {m}",
-    "list": "input a[1] {n} -> {m}",
-    "longer": "input a list of {n90} -> list of {m90}",
-    "tuple": "input a[1].k {n} -> {m}",
+    "dict": "input a.lr changed: {n} -> {m}",
+    "nested": "input a.opt.k[1] changed: {n} -> {m}",
+    "list": "input a[1] changed: {n} -> {m}",
+    "longer": "input a changed: list of {n90} -> list of {m90}",
+    "tuple": "input a[1].k changed: {n} -> {m}",
     "set": "input a{{{m}}} is new, and 1 more",
-    "dataclass": "input a.lr {n10} -> {m10}",
-    "object": "input a.depth {n} -> {m}",
-    "array": "input a[1] {n} -> {m}",
-    "shape": "input a ndarray({n}, 50) float64 -> ndarray({m}, 50) float64",
-    "frame": "input a['b'][1] {n} -> {m}",
+    "dataclass": "input a.lr changed: {n10} -> {m10}",
+    "object": "input a.depth changed: {n} -> {m}",
+    "array": "input a[1] changed: {n} -> {m}",
+    "shape": "input a changed: ndarray({n}, 50) float64 -> ndarray({m}, 50) float64",
+    "frame": "input a['b'][1] changed: {n} -> {m}",
     "columns": "input a['c{m}'] is new, and 1 more",
-    "series": "input a[1] {n} -> {m}",
-    "int": "input a {n} -> {m}",
-    "text": "input a 'text {n}' -> 'text {m}'",
-    "date": "input a 2024-01-{n:02} -> 2024-01-{m:02}",
-    "none": "input a {n_} -> {m_}",
+    "series": "input a[1] changed: {n} -> {m}",
+    "int": "input a changed: {n} -> {m}",
+    "text": "input a changed: 'text {n}' -> 'text {m}'",
+    "date": "input a changed: 2024-01-{n:02} -> 2024-01-{m:02}",
+    "none": "input a changed: {n_} -> {m_}",
 }
 
 
@@ -110,15 +110,19 @@ def other(name: str, kind: str, n: int, m: int) -> Change:
         )
     if kind == "config":
         return change(
-            f"(parameter|config) c_@@.k.lr (changed: )?{n} -> {m}",
+            f"(parameter|config) c_@@.k.lr changed: {n} -> {m}",
             top='c_@@ = Config("c_@@", default="c_@@.json")',
             body="self.r_@@ = self.c_@@.k.lr",
         )
     if kind == "constant":
-        return change(f"constant lib.K_@@ {n} -> {m} ", lib="K_@@ = $", body="self.r_@@ = lib.K_@@")
+        return change(
+            f"constant lib.K_@@ changed: {n} -> {m} ", lib="K_@@ = $", body="self.r_@@ = lib.K_@@"
+        )
     if kind == "table":
         text = 'T_@@ = {"lr": $, "names": ["' + "x" * 60 + '"]}'
-        return change(f"constant lib.T_@@.lr {n} -> {m} ", lib=text, body="self.r_@@ = lib.T_@@")
+        return change(
+            f"constant lib.T_@@.lr changed: {n} -> {m} ", lib=text, body="self.r_@@ = lib.T_@@"
+        )
     if kind == "helper":
         text = "def f_@@(x):\n    return x + $\n"
         return change("code of f_@@() changed ", lib=text, body="self.r_@@ = lib.f_@@(1)")
@@ -131,18 +135,20 @@ def other(name: str, kind: str, n: int, m: int) -> Change:
     if kind == "attribute":
         text = "class A_@@:\n    layers = $\n"
         return change(
-            f"constant A_@@.layers {n} -> {m} ", lib=text, body="self.r_@@ = lib.A_@@.layers"
+            f"constant A_@@.layers changed: {n} -> {m} ",
+            lib=text,
+            body="self.r_@@ = lib.A_@@.layers",
         )
     if kind == "body":
         return change("code of self.s_@@() changed ", body="self.r_@@ = $")
     if kind == "version":
-        return change(f"option version {n} -> {m}", deco='@memoize(version="$")')
+        return change(f"option version changed: {n} -> {m}", deco='@memoize(version="$")')
     if kind == "package":
         body = "import kit_@@\n        self.r_@@ = kit_@@.run()"
-        return change(f"kit_@@ {n}.0 -> {m}.0", body=body)
+        return change(f"kit_@@ changed: {n}.0 -> {m}.0", body=body)
     assert kind == "outputs"
     return change(
-        "option outputs r_@@ -> q_@@",
+        "option outputs changed: r_@@ -> q_@@",
         deco='@memoize(outputs=["$_@@"])',
         body="self.r_@@ = self.q_@@ = 1",
     )
@@ -169,7 +175,7 @@ def seeded(seed: int) -> list[Change]:
 ITEMS = [{"lr": 1, "seed": i, "name": "x" * 50} for i in range(3)]
 # The second one changed, the last one is new.
 ITEMS_AFTER = [ITEMS[0], ITEMS[1] | {"lr": 2}, ITEMS[2], {"lr": 3, "depth": 4}]
-ITEM_LINES = {1: "input lr 1 -> 2", 3: "new input lr=3 depth=4"}
+ITEM_LINES = {1: "input changed: lr 1 -> 2", 3: "new input lr=3 depth=4"}
 
 
 def write(project: Project, changes: list[Change], *, after: bool) -> None:

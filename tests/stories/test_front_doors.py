@@ -58,6 +58,9 @@ def world(project: Project) -> dict[str, Any]:
         "codes": codes,
         "help": project.python("flow.py", "memo", "ls", "--help").stdout,
         "task": project.python("-m", "memoflow", "why", f"Sweep/{ran.run_id}/fit").stdout,
+        "entry": project.python("-m", "memoflow", "show", f"Sweep/{ran.run_id}/fit").stdout,
+        "run": ran.run_id,
+        "lost": project.python("-m", "memoflow", "show", "Sweep/1/fit/2").stdout,
         "before": project.python("flow.py", "memo", "why").stdout,
         "step": project.python("flow.py", "memo", "why", "fit", "--json").stdout.splitlines()[-1],
         "runner": project.python("-c", runner).stdout,
@@ -80,6 +83,14 @@ def test_help_is_that_of_the_verb_and_names_the_front_door(world):
 
 def test_why_tells_of_a_task_that_ran(world):
     assert "was a miss: first run" in world["task"]
+
+
+def test_a_task_names_the_entry_of_its_result(world):
+    assert f"origin\tSweep/{world['run']}/fit/" in world["entry"]
+
+
+def test_a_task_that_does_not_exist_is_said_not_to(world):
+    assert world["lost"].splitlines()[-1].startswith("Error: Metaflow has no task Sweep/1/fit/2")
 
 
 def test_why_tells_before_a_run_what_was_edited(world):

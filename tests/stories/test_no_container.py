@@ -102,4 +102,4 @@ def test_a_refresh_asked_for_on_the_command_line_reaches_the_container(request, 
     third = request.getfixturevalue(world)["refreshed"]
     assert third["code"] == 0, third["text"]
     assert len(third["jobs"]) == 1
-    assert "[memoize] miss: refresh asked for" in third["text"]
+    assert "[memoize] miss: refresh requested" in third["text"]

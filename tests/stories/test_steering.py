@@ -107,7 +107,7 @@ def test_refresh_of_a_step_and_all_after_it(line):
 
 def test_refresh_of_all(line):
     assert line["all"]["workers"] == ALL
-    assert Ran(**line["all"]).misses == ["miss: refresh asked for"] * 4
+    assert Ran(**line["all"]).misses == ["miss: refresh requested"] * 4
 
 
 def test_refresh_twice_on_one_command_line(line):

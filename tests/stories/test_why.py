@@ -166,10 +166,10 @@ def of(seeded: Any, task: str, run: int = 1) -> dict[str, Any]:
     [
         ("code", "code of scaled() changed (lib.py:2)"),
         ("parameter", "parameter alpha changed: 1 -> 2"),
-        ("artifact", "input rows [1, 2] -> [1, 2, 3]"),
+        ("artifact", "input rows changed: [1, 2] -> [1, 2, 3]"),
         ("configured", "config config.lr"),
-        ("versioned", "option version 1 -> 2"),
-        ("split", "input items[1] 'green' -> 'blue'"),
+        ("versioned", "option version changed: 1 -> 2"),
+        ("split", "input items[1] changed: 'green' -> 'blue'"),
         ("item[1]", "new input 'blue'"),
     ],
 )
@@ -235,7 +235,7 @@ def test_before_a_run_parameters_are_those_of_the_latest_run_which_is_said(seede
 def test_before_a_run_an_edited_config_is_a_miss_as_it_is_in_the_run(seeded):
     _, configured, _ = seeded["edited"]
     assert configured["outcome"] == "miss"
-    assert configured["line"] == "config config.lr 2 -> 3"
+    assert configured["line"] == "config config.lr changed: 2 -> 3"
 
 
 def test_before_a_run_a_step_after_one_that_would_run_is_no_sure_hit(seeded):
@@ -257,7 +257,7 @@ def test_before_the_first_run_asking_makes_no_store(seeded):
 def test_before_a_run_without_runs_to_go_by_only_the_code_is_told(seeded):
     (split,) = seeded["cleaned"]
     assert (split["outcome"], split["tasks"]) == ("unknown", 0)
-    assert split["line"] == "its inputs are known in the run only"
+    assert split["line"] == "its inputs are known only during the run"
 
 
 def test_asking_before_a_run_runs_nothing(seeded):

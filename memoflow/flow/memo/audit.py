@@ -1,4 +1,4 @@
-"""Audit: a hit that runs all the same, to see whether it comes to what was stored."""
+"""Audit: a hit that runs again, to compare its result with the stored one."""
 
 from __future__ import annotations
 
@@ -23,14 +23,14 @@ _LONGEST = 200  # characters of what was raised
 def is_due(share: float, entry: MemoEntry, run_id: str) -> bool:
     """Tell whether a hit is among the share that is audited.
 
-    By the digest of its key and of the run: all who ask in a run agree, and each run draws anew.
+    Drawn by the digest of its key and the run: the same for all tasks of a run, anew in each run.
     """
     drawn = xxh3_64_intdigest(f"{entry.ref.key} {run_id}".encode()) / 2**64
     return drawn < share
 
 
 class Audit:
-    """One step that runs although its result is stored; what is stored stands."""
+    """One step that runs although its result is stored; the stored result is kept."""
 
     def __init__(self, flow: Any, entry: MemoEntry, mask: Mask = ANY) -> None:
         self._mask = mask
@@ -44,7 +44,7 @@ class Audit:
         self.differences: list[str] = []
 
     def absorb(self, exception: Exception, node: Any) -> bool:
-        """Take what the step raised for what came out, if Metaflow lets it; then `settle`."""
+        """Take an exception of the step as its result, if Metaflow lets it; then `settle`."""
         if node.parallel_foreach:
             return False
         traceback.print_exception(exception)
@@ -62,10 +62,10 @@ class Audit:
             self._restore({})
 
     def compare(self, node: Any, wanted: tuple[str, ...] | None) -> None:
-        """Note what the step that has just run left otherwise than stored, then bind the stored.
+        """Note the differences between the new and the stored result, then bind the stored one.
 
         `wanted` are the only outputs that count, None for all. Whatever goes wrong meanwhile, the
-        task ends with what is stored.
+        task ends with the stored result.
         """
         left = dict(vars(self._flow))
         try:
@@ -77,16 +77,16 @@ class Audit:
                 self.differences.append(f"{name}: {line}")
             # Through JSON, as what is stored has been.
             if json.loads(json.dumps(came_to)) != self._entry.next_step:
-                self.differences.append("self.next: it goes on otherwise")
+                self.differences.append("self.next: another next step")
         finally:
             self._restore(left)
 
     @property
     def line(self) -> str:
-        """What came out, for people."""
+        """The comparison in one line."""
         entry = self._entry
         if self._raised:
-            return f"raised {self._raised}, unlike {entry.origin}; what was stored is kept"
+            return f"raised {self._raised}, unlike {entry.origin}; the stored result is kept"
         if not self.differences:
             return f"the same as {entry.origin}"
         named = "; ".join(self.differences[:_MOST_NAMED])
@@ -94,11 +94,11 @@ class Audit:
         return (
             f"differs from {entry.origin} in {named}"
             + (f"; and {more} more" if more > 0 else "")
-            + "; what was stored is kept"
+            + "; the stored result is kept"
         )
 
     def _bound_unread(self, left: dict[str, Any]) -> dict[str, Any]:
-        """Return what the task would end with besides, by `merge_artifacts` or from its parent."""
+        """Return artifacts bound without being set, by `merge_artifacts` or from the parent."""
         artifacts = self._entry.artifacts
         found = {}
         for name, sha1 in self._bound.sha1s().items():
@@ -110,10 +110,10 @@ class Audit:
         return found
 
     def _restore(self, left: dict[str, Any]) -> None:
-        """Bind what a hit would have: artifacts of the entry, and of the parent what it lacks."""
+        """Bind the artifacts of a hit: those of the entry, and the rest of the parent's."""
         flow, entry = self._flow, self._entry
         for name in left:
-            # Bound to what the parent has, or it is no artifact of a hit.
+            # Bound to the parent's, or no artifact of a hit.
             if name not in self._there and name not in INTERNAL:
                 vars(flow).pop(name, None)
         for name in set(self._bound.names()) - self._carried:
@@ -153,7 +153,7 @@ class Audit:
 
 
 def _of_saved(stored: Any, now: Any) -> str | None:
-    """Return in what the files differ that two references name; None if they are not such.
+    """Return the differences between the files of two references; None for other values.
 
     Each save of a model has a key of its own, so the references themselves always differ.
     """
@@ -164,11 +164,11 @@ def _of_saved(stored: Any, now: Any) -> str | None:
     if not names:
         return ""
     more = f" and {len(names) - _MOST_NAMED} more" if len(names) > _MOST_NAMED else ""
-    return f"another {', '.join(names[:_MOST_NAMED])}{more}"
+    return f"other content in {', '.join(names[:_MOST_NAMED])}{more}"
 
 
 def _files(reference: Any) -> dict[str, Hashable] | None:
-    """Return what tells the bytes of each file apart; None if this names nothing that is there."""
+    """Return the content of each file, by digest; None for no reference or a dead one."""
     if not isinstance(reference, (dict, str, Reference)):
         return None
     from memoflow.flow import artifact_store, references  # Here, since few results are audited.

@@ -1,4 +1,4 @@
-"""Decision: whether a task is a hit, and the one reason; made once, and shown everywhere.
+"""Decision: hit or miss and the one reason for it, made once and shown everywhere.
 
 The log line, the card, `why`, the report and JSON all render it. It is kept as JSON in the metadata
 of a task that ran (`memo-decision`); of a hit, `memo-origin` and `memo-key` say all of it.
@@ -51,7 +51,7 @@ class Reason(str, Enum):
     TOLD = "told"  # by an older memoflow, in words only
 
 
-# What the kind of the most telling difference makes the reason.
+# The reason by the kind of the most telling difference.
 _OF_KINDS = {
     **dict.fromkeys(("code", "names", "constant"), Reason.CODE_CHANGED),
     **dict.fromkeys(("package", "python"), Reason.ENVIRONMENT_CHANGED),
@@ -59,21 +59,21 @@ _OF_KINDS = {
     **dict.fromkeys(("file", "directory", "environment", "client", "s3"), Reason.OUTSIDE_CHANGED),
 }
 _UNCACHED = {Reason.NOT_CACHEABLE, Reason.NO_FINGERPRINT, Reason.DIFFERS_EACH_PROCESS}
-# Nothing that these leave could be found again, or it is not to be kept.
+# Results that could never be found again, or are not to be kept.
 _NOT_KEPT = {Reason.NO_FINGERPRINT, Reason.DIFFERS_EACH_PROCESS, Reason.AUDITED, Reason.OFF}
 # Each with its detail, if it has one, and without.
 _TEXTS: Mapping[Reason, tuple[str, str]] = {
     Reason.AUDITED: ("{}", "to be audited"),
     Reason.FIRST_RUN: ("first run", "first run"),
-    Reason.NEW_INPUT: ("new input {}", "no result yet for these inputs"),
-    Reason.INPUT_CHANGED: ("input {} changed", "no result yet for these inputs"),
-    Reason.OUTSIDE_CHANGED: ("{} changed", "what it reads outside of the flow changed"),
-    Reason.CODE_CHANGED: ("{} changed", "there are results of other code only"),
+    Reason.NEW_INPUT: ("new input {}", "new inputs"),
+    Reason.INPUT_CHANGED: ("input {} changed", "an input changed"),
+    Reason.OUTSIDE_CHANGED: ("{} changed", "something read outside the flow changed"),
+    Reason.CODE_CHANGED: ("{} changed", "the code changed"),
     Reason.ENVIRONMENT_CHANGED: ("{} changed", "the environment changed"),
     Reason.OPTION_CHANGED: ("{} changed", "an option changed"),
-    Reason.EVICTED: ("the cached result was evicted ({})", "there is no cached result any more"),
+    Reason.EVICTED: ("the cached result was evicted ({})", "the cached result is gone"),
     Reason.EXPIRED: ("the cached result expired: {}", "the cached result expired"),
-    Reason.REFRESHED: ("refresh asked for", "refresh asked for"),
+    Reason.REFRESHED: ("refresh requested", "refresh requested"),
     Reason.DAMAGED: ("the cached result was damaged: {}", "the cached result was damaged"),
     Reason.REFERENCE_GONE: ("{}, which the cached result refers to, is gone", "a file is gone"),
     Reason.FILE_GONE: ("{}, which the step wrote, is gone", "a file that the step wrote is gone"),
@@ -82,7 +82,7 @@ _TEXTS: Mapping[Reason, tuple[str, str]] = {
         "a file that the step wrote changed since",
     ),
     Reason.LOOKUP_FAILED: ("lookup failed: {}", "lookup failed"),
-    Reason.UNDECIDED: ("{}", "its inputs are known in the run only"),
+    Reason.UNDECIDED: ("{}", "its inputs are known only during the run"),
     Reason.AFTER_MISS: ("code unchanged, depends on {} (miss)", "code unchanged"),
     Reason.OFF: ("off", "off"),
     Reason.TOLD: ("{}", "no result yet"),
@@ -91,12 +91,13 @@ _TEXTS: Mapping[Reason, tuple[str, str]] = {
 
 @dataclass(frozen=True)
 class Decision:
-    """What a lookup came to.
+    """The outcome of a lookup and its reason.
 
-    `detail` is free text where the reason needs some. `inputs` are the values that were looked up,
-    as far as they are known; `differences` what differs from the result of the task `nearest`,
-    recorded at `recorded` in Unix seconds. On a hit these two are the result that was found, which
-    took `saved_s`. `unrecorded` says why the result of a task that ran was not kept.
+    `detail` is free text for reasons that need some. `inputs` are the values that were looked up,
+    as far as they are known. `differences` are those from the result of the task `nearest`,
+    recorded at `recorded` in Unix seconds. On a hit, `nearest` and `recorded` describe the result
+    that was found, and `saved_s` is its run time. `unrecorded` is the reason why the result of a
+    task that ran was not kept.
     """
 
     outcome: str
@@ -119,17 +120,17 @@ class Decision:
 
     @property
     def records(self) -> bool:
-        """Whether what the task leaves is to be recorded, so that it can be found."""
+        """Whether the result of the task is to be recorded."""
         return self.reason not in _NOT_KEPT
 
     @property
     def is_uncached(self) -> bool:
-        """Whether the step as it is was never recorded, rather than not found this time."""
+        """Whether the step can never be recorded, rather than missed this time."""
         return self.reason in _UNCACHED
 
     @property
     def line(self) -> str:
-        """All of it in one line."""
+        """The reason in one line."""
         if self.outcome == HIT:
             return f"the result of {self.nearest}"
         if self.is_uncached:
@@ -141,7 +142,7 @@ class Decision:
 
     @property
     def log_line(self) -> str:
-        """The line as a task's log has it."""
+        """The line in a task's log."""
         if self.outcome == HIT:
             return f"hit: {self.nearest}, {span(self.saved_s)} saved"
         return self.line if self.is_uncached else f"miss: {self.line}"
@@ -162,7 +163,7 @@ class Decision:
 
     @classmethod
     def from_json(cls, fields: Mapping[str, Any]) -> Decision:
-        """Return what `to_json` was called on; ValueError, TypeError or KeyError for other data."""
+        """Return the decision in such JSON; ValueError, TypeError or KeyError for other data."""
         kept = {name: value for name, value in fields.items() if name in cls.__dataclass_fields__}
         return cls(
             **{
@@ -174,7 +175,10 @@ class Decision:
         )
 
     def text(self, most_bytes: int = MOST_BYTES) -> str:
-        """Return it as JSON text of at most so many bytes: without long diffs, then inputs."""
+        """Return the decision as JSON text of at most so many bytes.
+
+        Long diffs are left out first, then inputs.
+        """
         for less in (self, self._with_short_diffs(), self._without_values(), self._bare()):
             text = json.dumps(less.to_json())
             if len(text) <= most_bytes:
@@ -199,15 +203,15 @@ class Decision:
 
 
 def reason_of(differences: Iterable[Difference]) -> Reason:
-    """Return the reason that differences are, most telling first."""
+    """Return the reason for a miss with these differences, most telling first."""
     first = next(iter(differences), None)
     return Reason.FIRST_RUN if first is None else _OF_KINDS.get(first.kind, Reason.INPUT_CHANGED)
 
 
 def headline(differences: tuple[Difference, ...]) -> str:
-    """Return the first difference, and how many more there are.
+    """Return the first difference and the number of others.
 
-    What is new or gone beside something that changed mostly comes with that, and is no second one.
+    A new or missing part beside a changed one mostly follows from it, and is not counted.
     """
     first, *rest = differences
     if first.change in ("changed", "moved"):

@@ -1,4 +1,4 @@
-"""Difference: in what two values are not the same, in few words."""
+"""Difference: the first difference between two values, in few words."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ _PLAIN = (bool, bytes, int, str, type(None))
 
 @dataclass(frozen=True)
 class _Path:
-    """What leads to two parts: the last name, and pairs of ids, as a value may hold itself."""
+    """The path to two parts: the last name, and pairs of ids, as a value may hold itself."""
 
     mask: Mask
     name: str = ""
@@ -38,9 +38,9 @@ class _Path:
 
 
 def difference(stored: Any, now: Any, *, name: str = "value", mask: Mask = ANY) -> str:
-    """Return in what two values differ by their meaning, "" if in nothing.
+    """Return the difference in meaning between two values, "" for none.
 
-    What `mask` hides is masked. NoFingerprintError if one of them has no stable meaning.
+    Values that `mask` hides are masked. NoFingerprintError if one of them has no stable meaning.
     """
     if fingerprint.of_value(stored, name=name) == fingerprint.of_value(now, name=name):
         return ""
@@ -58,7 +58,7 @@ def _told(stored: Any, now: Any, path: _Path) -> str:
     if inner:
         return inner
     before, after = path.summary(stored), path.summary(now)
-    return f"{before} -> {after}" if before != after else f"another {before}"
+    return f"{before} -> {after}" if before != after else f"other values in {before}"
 
 
 def _between(stored: Any, now: Any, path: _Path) -> str:
@@ -74,7 +74,7 @@ def _between(stored: Any, now: Any, path: _Path) -> str:
 
 
 def _inside(stored: Any, now: Any, path: _Path) -> str:
-    """Return where in them two values differ first, "" if that cannot be said."""
+    """Return the first part that differs, "" if it is unknown."""
     if isinstance(stored, dict) and isinstance(now, dict):
         return _of_dicts(stored, now, path)
     if type(stored) is not type(now):
@@ -108,7 +108,7 @@ def _of_dicts(stored: dict[Any, Any], now: dict[Any, Any], path: _Path) -> str:
 
 
 def _of_members(gone: Iterable[Any], new: Iterable[Any]) -> str:
-    """Return what only one of two collections has; which comes first does not tell."""
+    """Return the members of only one of two collections; their order does not count."""
     named = [*_named(gone, "gone"), *_named(new, "new")]
     return ", ".join(named)
 
@@ -161,7 +161,7 @@ def _of_frames(stored: Any, now: Any, path: _Path) -> str:
 
 
 def _of_indexes(stored: Any, now: Any, path: _Path) -> str:
-    """Return in what the labels of the rows differ, where there are any."""
+    """Return the difference between the labels of rows, "" if there are none."""
     before = getattr(stored, "index", None)
     if before is None or callable(before):
         return ""
@@ -170,7 +170,7 @@ def _of_indexes(stored: Any, now: Any, path: _Path) -> str:
 
 
 def _of_arrays(stored: Any, now: Any, path: _Path) -> str:
-    """Return how many items of two arrays differ, and by how much at most."""
+    """Return the number of items that differ, and the largest difference."""
     shape = stored.shape
     if str(stored.dtype) != str(now.dtype) or shape != now.shape:
         return ""
@@ -181,7 +181,7 @@ def _of_arrays(stored: Any, now: Any, path: _Path) -> str:
         return inner
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
-        # What is no number is never equal to itself, and here it is the same.
+        # A NaN is never equal to itself; here it counts as equal.
         apart = (stored != now) & ((stored == stored) | (now == now))
         count = int(apart.sum())
         if not count:

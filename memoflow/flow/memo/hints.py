@@ -1,4 +1,4 @@
-"""Hints: the clock and chance, which a step uses and its key does not have.
+"""Hints: clocks and random generators that a step uses and its key does not cover.
 
 Told from the syntax of the user's functions that the step can reach by name. Nothing is replaced or
 slowed down for it. What libraries do inside does not count: they read the clock all the time.
@@ -78,14 +78,14 @@ _NONE = "no state"
 
 @dataclass(frozen=True)
 class Hint:
-    """The clocks and chance that a step uses: a line for people, and the name of each."""
+    """The clocks and random generators of a step: a line for people, and each name."""
 
     line: str
     kinds: tuple[str, ...]
 
 
 def of_step(memoized: MemoizedStep) -> Hint | None:
-    """Return the hint that a step deserves after a task of it ran; None if it deserves none."""
+    """Return the hint for a step of which a task ran; None if it needs none."""
     found = of_code(memoized.shape.flow, memoized.step)
     left = {name: where for name, where in found.items() if not memoized.ignores(name)}
     if not left:
@@ -101,7 +101,7 @@ def of_step(memoized: MemoizedStep) -> Hint | None:
 
 
 def is_news(memoized: MemoizedStep, hint: Hint, store: Store) -> bool:
-    """Tell whether a step was not hinted at all of this before, on this machine."""
+    """Tell whether a part of a hint is new for the step, on this machine."""
     step = f"{memoized.shape.flow.__name__}/{memoized.step}"
     # All of them, or the next task says those that were left out.
     news = [store.index.set_if_changed(f"hint:{step}:{kind}", "said") for kind in hint.kinds]

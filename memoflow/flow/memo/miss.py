@@ -1,4 +1,4 @@
-"""Miss: the reason why there is no result for a task, from what the step had before the run."""
+"""Miss: the reason for a miss, from the results of the step before the run."""
 
 from __future__ import annotations
 
@@ -31,10 +31,10 @@ def explain(
     session: Session,
     seen: Sequence[tuple[Part, ...]],
 ) -> Decision:
-    """Return the decision on a task for which no result was found.
+    """Return the decision on a task without a result.
 
-    `seen` are its inputs as each read-set of the step has them; none if they are not known. Such
-    of a step as ran before are read once in a process, however many tasks miss.
+    `seen` are its inputs by each read-set of the step; none if they are not known. Earlier results
+    of a step are read once in a process, however many tasks miss.
     """
     store = session.store
     assert store is not None
@@ -89,8 +89,8 @@ def _of_same_code(
 def _of_item(parents: InputDigests | None, near: Nearest, inputs: tuple[Part, ...]) -> Decision:
     """Return the decision on a task of a foreach that differs from another by its item alone.
 
-    The item was changed if that of the nearest result is in the list no more, and has parts in
-    common with it; otherwise it is new, whatever it looks like.
+    The item was changed if that of the nearest result is no longer in the list and has parts in
+    common with it; otherwise it is new.
     """
     now = {part.name: part for part in inputs}
     was = {part.name: part for part in near.inputs}
@@ -127,20 +127,20 @@ def _of_other_code(
 
 
 def _had_results(memoized: MemoizedStep, session: Session, store: Store) -> bool:
-    """Tell whether the step had results of this code before the run, which are gone."""
+    """Tell whether the step had results of this code before the run that are gone now."""
     scope = memoized.scope_key
     if scope not in session.had_results:
         since = memo.known_since(store, scope)
-        # With what a step reads this run may have left a result, too.
+        # A result of this run comes with a read-set as well.
         is_older = since is not None and since < session.began
         session.had_results[scope] = is_older and not memo.recent(store, scope / "results", 1)
     return session.had_results[scope]
 
 
 def _removal(memoized: MemoizedStep, session: Session, seen: Sequence[tuple[Part, ...]]) -> str:
-    """Return who removed the result for these inputs and how long ago, "" if nobody did.
+    """Return the verb that removed the result for these inputs and how long ago, "" for none.
 
-    Of a step of which nothing is left, not even what it reads, the latest removal.
+    For a step without any read-set left, the latest removal.
     """
     store, scope = session.store, memoized.scope_key
     assert store is not None

@@ -1,4 +1,4 @@
-"""Remarks: what a task's log and card say of its result besides hit or miss."""
+"""Remarks: lines in a task's log and card besides hit or miss."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from memoflow.masking import without_passwords
 class Remarks:
     """The remarks of one task, in the order in which they were made.
 
-    `run` is the id of its run. With `quiet` what is said once a run has been said.
+    `run` is the id of its run. With `quiet` the lines for once a run are not printed.
     """
 
     def __init__(self, memoized: MemoizedStep, session: Session, *, run: str, quiet: bool) -> None:
@@ -25,18 +25,18 @@ class Remarks:
         self._quiet = quiet
 
     def say(self, line: str) -> None:
-        """Tell the task's log, and its card."""
+        """Add a line to the task's log and card."""
         line = without_passwords(line)
         self.lines.append(line)
         tell(f"[memoize] {line}")
 
     def say_once(self, kind: str, line: str) -> None:
-        """Tell the card, and the log of one task of the step in this run."""
+        """Add a line to the card, and to the log of one task of the step in this run."""
         self.lines.append(line)
         self.print_once(kind, line)
 
     def print_once(self, kind: str, line: str, *, run: str | None = None) -> None:
-        """Tell the log of one task of the step in a run; in this one, if none is given."""
+        """Print a line in the log of one task of the step in a run, by default this run."""
         store = self._session.store
         if self._quiet or store is None:
             return
@@ -44,7 +44,7 @@ class Remarks:
             tell(f"[memoize] {line}")
 
     def add_hint(self) -> None:
-        """Tell which clocks and chance the step uses: in the card, and once in a log."""
+        """Add the clocks and random generators of the step: to the card, and once to a log."""
         store = self._session.store
         assert store is not None
         try:
@@ -55,30 +55,33 @@ class Remarks:
                 self.say(f"hint: {hint.line}")
             else:
                 self.lines.append(f"hint: {hint.line}")
-        except Exception as error:  # Whatever is met in code of the user's: it is recorded already.
+        except Exception as error:  # Raised by the user's code; the result is recorded already.
             tell(f"[memoize] no hints: {type(error).__name__}: {error}")
 
     def add_unmatched(self) -> None:
-        """Tell once which names in `ignore=` matched nothing that any task of the step read."""
+        """Add, once, the names in `ignore=` without a match among the reads of the step."""
         store = self._session.store
         assert store is not None
         for name in uncached.unmatched(self._memoized, store):
             step = self._memoized.step
-            self.say_once(f"ignore:{name}", f'ignore="{name}" matched nothing in {step}')
+            self.say_once(
+                f"ignore:{name}",
+                f'ignore="{name}" matched nothing that {step} reads; remove or correct it',
+            )
 
     def add_uncertain(self, unseen: Iterable[str]) -> None:
-        """Tell what may matter and is not in the key as it is: in the card, and once in a log."""
+        """Add reads that are not in the key as they are: to the card, and once to a log."""
         lines = {
-            f"unseen:{each}": f"not seen: {each}; pass in as an artifact or parameter what decides "
-            "the result"
+            f"unseen:{each}": f"not seen: {each}; pass values that decide the result as artifacts "
+            "or parameters"
             for each in unseen
         }
         opaque = {part.name: part.summary for part in self._memoized.scope.by_class}
         if opaque:
             named = ", ".join(f"{name} ({what})" for name, what in opaque.items())
             lines[f"opaque:{named}"] = (
-                f"{self._memoized.step} uses {named}: of these, class and version are in the key, "
-                "and not what they hold"
+                f"{self._memoized.step} uses {named}: class and version are in the key, the "
+                "contents are not"
             )
         for kind, line in lines.items():
             self.lines.append(line)

@@ -1,4 +1,4 @@
-"""The end of a run: one line of what was saved, then housekeeping."""
+"""The end of a run: one line with hits, misses and time saved, then maintenance."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from memoflow.units import span
 
 
 def show(session: Session, run_id: str) -> None:
-    """Say what the run's memoized steps came to, once a run, and collect garbage."""
+    """Print hits, misses and time saved of a run, once, then collect garbage."""
     if session.ended:
         return
     session.ended = True
@@ -24,7 +24,7 @@ def show(session: Session, run_id: str) -> None:
     now = time.time()
     store.index.record_outcomes([(*hit[:4], True, hit[4], now) for hit in session.hits])
     last_misses.keep(store.index, flow, session.missed)
-    # Where the scheduler could not tell, the workers did, and left it in the index.
+    # The workers' decisions, where the scheduler could not decide, are in the index.
     saved_s = {hit[3]: hit[4] for hit in session.hits}
     missed = set(session.misses)
     for outcome in store.index.outcomes(flow, run_id):
@@ -43,4 +43,4 @@ def show(session: Session, run_id: str) -> None:
             session.leave_bundles()
         session.collect()
     except (MemoflowError, OSError) as error:
-        session.say(f"housekeeping failed: {error}")
+        session.say(f"maintenance failed: {error}")

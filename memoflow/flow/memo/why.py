@@ -1,4 +1,4 @@
-"""Why: whether a task was a hit, or a run would be, and if not, what differs from before."""
+"""Why: the decision on a task, or on the tasks of a run to come, with all differences."""
 
 from __future__ import annotations
 
@@ -37,9 +37,9 @@ _MOST_SHOWN = 12  # differences, to people
 class Why:
     """The decision on a task, or on the tasks that a run would start of a step.
 
-    `decision` is None if nothing was looked up; `note` says why then, and what else there is to
-    say. Before a run, `tasks` of those that the run `like` would start were looked up, and `hits`
-    of them found; the decision is that on the first miss.
+    `decision` is None if nothing was looked up; `note` is the reason then, or a remark. Before a
+    run, `tasks` is the number of tasks looked up, with the inputs of the run `like`, and `hits` the
+    number of results found; the decision is that on the first miss.
     """
 
     subject: str
@@ -59,7 +59,7 @@ class Why:
 
     @property
     def line(self) -> str:
-        """The whole of it in one line, as a task's log has it."""
+        """The answer in one line, as in a task's log."""
         if self.decision is None:
             return self.note
         others = f", and of {self.tasks - 1} more" if self.tasks > 1 else ""
@@ -86,7 +86,7 @@ class Why:
 
 
 def lines(why: Why) -> list[str]:
-    """Return what people read of it: a headline, and each difference with its diff."""
+    """Return the answer for people: a headline, and each difference with its diff."""
     return [_headline(why), *_details(why)]
 
 
@@ -97,11 +97,13 @@ def _headline(why: Why) -> str:
         return f"{why.subject} would be a hit, with inputs as in {why.like}{note}"
     if why.outcome == HIT:
         return f"{why.subject} {would} a hit: {why.line}{note}"
+    if why.decision is not None and why.decision.is_uncached:
+        return f"{why.subject} is {why.line}"
     if why.outcome == MISS:
         return f"{why.subject} {would} a miss: {why.line}"
     if why.outcome == UNKNOWN:
         return f"{why.subject} is unknown: {why.line}"
-    return f"{why.subject} {would} neither hit nor miss: {why.line}"
+    return f"{why.subject} {would} not looked up: {why.line}"
 
 
 def _details(why: Why) -> Iterator[str]:
@@ -109,7 +111,8 @@ def _details(why: Why) -> Iterator[str]:
     if decision is None:
         return
     if why.tasks > 1:
-        yield f"{why.hits} of {why.tasks} tasks like those of {why.like} would be hits"
+        like = f", with inputs as in {why.like}" if why.outcome == MISS else ""
+        yield f"{why.hits} of {why.tasks} tasks would be hits{like}"
     elif why.outcome == MISS and why.like is not None:
         yield f"with inputs as in {why.like}"
     if decision.unrecorded and not decision.is_uncached:
@@ -125,20 +128,20 @@ def _details(why: Why) -> Iterator[str]:
     more = len(decision.differences) - _MOST_SHOWN
     if more > 0:
         yield ""
-        yield f"and {more} more, which --json lists"
+        yield f"and {more} more (all with --json)"
 
 
 def of_task(store: Store, pathspec: str) -> Why:
-    """Tell why a finished task was a hit or a miss: the decision that was made then.
+    """Return the decision that was made on a finished task.
 
     `pathspec` is Flow/run/step/task, or Flow/run/step for a step of one task. UsageError for
-    other texts, NotFoundError if Metaflow knows no such task.
+    other texts, NotFoundError if Metaflow has no such task.
     """
     task = _task(pathspec)
     told = {str(name): str(value) for name, value in task.metadata_dict.items()}
     resumed = task.origin_pathspec
-    if resumed is not None:  # What Metaflow tells of it then is told of that one.
-        return Why(task.pathspec, note=f"it was not run: resume took over {resumed}")
+    if resumed is not None:  # Its metadata is that of the original task.
+        return Why(task.pathspec, note=f"it did not run: resume cloned {resumed}")
     key, origin = told.get("memo-key"), told.get("memo-origin")
     if origin is not None:
         ref = None if key is None else store.find(Key.parse(key), even_expired=True)
@@ -151,8 +154,14 @@ def of_task(store: Store, pathspec: str) -> Why:
     return Why(task.pathspec, made, key=key)
 
 
+def result_key(pathspec: str) -> str | None:
+    """Return the key of a task's result, None if it has none; errors as for `of_task`."""
+    key: str | None = _task(pathspec).metadata_dict.get("memo-key")
+    return key
+
+
 def _made(text: str | None) -> Decision | None:
-    """Return the decision that a task's metadata has, None if they have none that can be read."""
+    """Return the decision in a task's metadata, None if there is no readable one."""
     try:
         return None if text is None else Decision.from_json(json.loads(text))
     except (ValueError, TypeError, KeyError, AttributeError):
@@ -160,12 +169,12 @@ def _made(text: str | None) -> Decision | None:
 
 
 def _of_older(store: Store, task: Any, told: Mapping[str, str]) -> Decision | None:
-    """Return the decision on a task that ran before decisions were kept: what its result tells."""
+    """Return the decision on a task from before decisions were kept, from its result."""
     said, unrecorded = told.get("memo-reason", ""), told.get("memo-unrecorded", "")
     if "memo-key" not in told:
         return Decision.miss(Reason.TOLD, said, unrecorded=unrecorded) if said else None
     result = Key.parse(told["memo-key"])
-    # What the same run has left since tells nothing about this miss.
+    # Later results of the same run do not explain this miss.
     before = task.parent.parent.created_at.timestamp()
     ref = store.find(result, even_expired=True)
     try:
@@ -188,13 +197,13 @@ def _of_older(store: Store, task: Any, told: Mapping[str, str]) -> Decision | No
 def _task(pathspec: str) -> Any:
     depth = pathspec.count("/")
     if depth not in (2, 3) or not all(pathspec.split("/")):
-        raise UsageError(f"{pathspec!r} is no task; name one as Flow/run/step/task")
+        raise UsageError(f"{pathspec!r} is not a task; name one as Flow/run/step/task")
     try:
         if depth == 3:
             return Task(pathspec, _namespace_check=False)
         tasks = list(Step(pathspec, _namespace_check=False))
     except MetaflowException as error:
-        raise NotFoundError(f"Metaflow knows no {pathspec}: {error}") from error
+        raise NotFoundError(f"Metaflow has no task {pathspec}: {error}") from error
     if len(tasks) != 1:
         example = f", such as {tasks[0].pathspec}" if tasks else ""
         raise UsageError(f"{pathspec} has {len(tasks)} tasks; name one{example}")
@@ -204,25 +213,25 @@ def _task(pathspec: str) -> Any:
 def _nothing_known(task: Any, told: Mapping[str, str]) -> str:
     # A task that failed counts as not finished.
     if told.get("attempt_ok") != "False" and not task.finished:
-        return "it has not ended"
+        return "it is still running"
     if not task.successful:
-        return "it failed, and nothing is kept of tasks that fail"
+        return "it failed, and results of failed tasks are not kept"
     return "it has no @memoize, or that was off"
 
 
 def before_run(flow: Any, graph: Any, flow_datastore: Any, steps: Iterable[str] = ()) -> list[Why]:
-    """Tell for each memoized step whether it would be a hit, without running anything.
+    """Return the decision on each memoized step of a run to come, without running anything.
 
-    `flow`, `graph` and `flow_datastore` are as `python flow.py` has loaded them. Parameters, and
-    what steps before it leave, are taken to be what they were in the latest run that came so far; a
-    step after one that would be a miss is unknown rather than a hit. UsageError for a step that
-    there is not; one without @memoize is answered only when it is named.
+    `flow`, `graph` and `flow_datastore` are as `python flow.py` has loaded them. Parameters
+    and results of upstream steps are taken from the latest run that came so far; a step after one
+    that would be a miss is unknown rather than a hit. UsageError for a step that does not exist;
+    one without @memoize is answered only when it is named.
     """
     wanted = tuple(steps)
     for step in wanted:
         if step not in graph.nodes:
             known = ", ".join(graph.sorted_nodes)
-            raise UsageError(f"there is no step {step!r}; the steps are {known}")
+            raise UsageError(f"{graph.name} has no step {step!r}; its steps are {known}")
     session = session_of(flow_datastore, lambda *args, **kwargs: None)
     empty = _is_empty(flow_datastore)
     asked = wanted or graph.sorted_nodes
@@ -249,7 +258,7 @@ def before_run(flow: Any, graph: Any, flow_datastore: Any, steps: Iterable[str] 
 
 
 def _before(graph: Any, step: str) -> set[str]:
-    """Return the steps that a step comes after, however many lie between."""
+    """Return all upstream steps of a step."""
     before: set[str] = set()
     ahead = set(graph[step].in_funcs)
     while ahead:
@@ -259,21 +268,21 @@ def _before(graph: Any, step: str) -> set[str]:
 
 
 def _after(why: Why, missed: list[str]) -> Why:
-    """Return an answer that does not count on what the steps that would run are going to leave."""
+    """Return an answer that does not count on the results of steps that would run."""
     if why.outcome != HIT or not missed:
         return why
     return replace(why, decision=Decision(UNKNOWN, Reason.AFTER_MISS, ", ".join(missed)))
 
 
 def _is_empty(flow_datastore: Any) -> bool:
-    """Tell whether there is no store yet where the flow's is to be: looking does not make one."""
+    """Tell whether the flow has no store yet, without making one."""
     where = artifact_store.of_datastore(flow_datastore.TYPE, flow_datastore.datastore_root)
     return first_read(backend_of(where.type, where.folder), "format.json", most_bytes=1) is None
 
 
 def _of_step(subject: str, memoized: MemoizedStep, session: Session, *, empty: bool) -> Why:
     if memoized.mode == "off":
-        return Why(subject, note="off")
+        return Why(subject, note="@memoize is off")
     if empty:
         return Why(subject, Decision.miss(Reason.FIRST_RUN))
     store = session.store
@@ -289,13 +298,13 @@ def _of_step(subject: str, memoized: MemoizedStep, session: Session, *, empty: b
 
 
 def _looked_up(subject: str, memoized: MemoizedStep, session: Session) -> Why:
-    """Look up the tasks that would follow upon what the latest run left."""
+    """Look up the tasks of the step with the inputs of the latest run."""
     key = str(memoized.scope_key)
     for run in planned.latest_runs(memoized):
         try:
             why = _of_run(subject, memoized, session, run)
         except (UndecidedError, IntegrityError, NotFoundError, MetaflowException) as error:
-            return _unknown(subject, f"its inputs cannot be told before the run: {error}")
+            return _unknown(subject, f"its inputs are known only during the run: {error}")
         if why is not None:
             return replace(why, key=key)
     return replace(_unknown(subject, ""), key=key)
@@ -306,7 +315,7 @@ def _unknown(subject: str, detail: str) -> Why:
 
 
 def _of_run(subject: str, memoized: MemoizedStep, session: Session, run: str) -> Why | None:
-    """Look up what would follow upon the tasks of a run; None if nothing would."""
+    """Look up the tasks of the step with the inputs of a run; None if it has none."""
     hit: Decision | None = None
     missed: Decision | None = None
     tasks, hits, unlike = 0, 0, ""

@@ -42,16 +42,16 @@ _FICLONE = 0x40049409  # of linux/fs.h
 
 
 class Severity(Enum):
-    """How bad it is: a warning costs time or space, trouble costs results or saves."""
+    """Severity of a finding: `warn` costs time or space, `fail` costs results or saves."""
 
-    FINE = "fine"
-    WARNING = "warning"
-    TROUBLE = "trouble"
+    OK = "ok"
+    WARN = "warn"
+    FAIL = "fail"
 
 
 @dataclass(frozen=True)
 class Check:
-    """What was looked at, how it is, and what to do about it; "" if nothing."""
+    """One finding: the subject, its severity, the fact, and the remedy ("" for none)."""
 
     name: str
     verdict: Severity
@@ -78,20 +78,22 @@ def examine(
     try:
         checks += _of_backend(backend, cache, clock)
     except MemoflowError as error:
-        checks.append(_trouble("store", str(error), "see that it can be reached, then try again"))
+        checks.append(
+            _fail("store", str(error), "make sure that it can be reached, then try again")
+        )
     return [*checks, *_of_machine(backend, cache)]
 
 
-def _fine(name: str, what: str) -> Check:
-    return Check(name, Severity.FINE, what)
+def _ok(name: str, what: str) -> Check:
+    return Check(name, Severity.OK, what)
 
 
-def _warning(name: str, what: str, advice: str) -> Check:
-    return Check(name, Severity.WARNING, what, advice)
+def _warn(name: str, what: str, advice: str) -> Check:
+    return Check(name, Severity.WARN, what, advice)
 
 
-def _trouble(name: str, what: str, advice: str) -> Check:
-    return Check(name, Severity.TROUBLE, what, advice)
+def _fail(name: str, what: str, advice: str) -> Check:
+    return Check(name, Severity.FAIL, what, advice)
 
 
 # Settings and versions
@@ -135,17 +137,17 @@ def of_settings(settings: Mapping[str, str]) -> Iterator[Check]:
         if name not in SETTINGS:
             wrong = True
             near = difflib.get_close_matches(name, SETTINGS, 1)
-            advice = f"use {near[0]}" if near else f"unset it; there are {', '.join(SETTINGS)}"
-            yield _warning("settings", f"{name} is no setting, so it does nothing", advice)
+            advice = f"use {near[0]}" if near else f"unset it; settings are {', '.join(SETTINGS)}"
+            yield _warn("settings", f"{name} is not a setting and has no effect", advice)
             continue
         try:
             SETTINGS[name](name, value)
         except UsageError as error:
             wrong = True
-            yield _trouble("settings", str(error), f"correct {name}, or unset it")
+            yield _fail("settings", str(error), f"correct {name}, or unset it")
     if not wrong:
         names = [name for name in sorted(settings) if settings[name]]
-        yield _fine("settings", f"{', '.join(names)} can be used" if names else "all as by default")
+        yield _ok("settings", f"{', '.join(names)}: valid" if names else "all defaults")
 
 
 def _who_reads_keys(settings: Mapping[str, str]) -> Iterator[Check]:
@@ -154,8 +156,8 @@ def _who_reads_keys(settings: Mapping[str, str]) -> Iterator[Check]:
         with suppress(OSError):
             mode = stat.S_IMODE(os.stat(os.path.expanduser(path)).st_mode)
             if mode & 0o077:
-                what = f"others on this machine can read or replace the keys in {path}"
-                yield _warning("settings", f"{what} (mode {mode:04o})", f"chmod 600 {path}")
+                what = f"other users of this machine can read or replace the keys in {path}"
+                yield _warn("settings", f"{what} (mode {mode:04o})", f"chmod 600 {path}")
 
 
 def installed() -> dict[str, str | None]:
@@ -172,7 +174,7 @@ def of_versions(versions: Mapping[str, str | None]) -> Iterator[Check]:
     """Yield whether these go together."""
     python = ".".join(map(str, sys.version_info[:3]))
     if sys.version_info[:2] < _OLDEST_PYTHON:
-        yield _trouble("versions", f"Python {python} is too old", "use 3.10 or later")
+        yield _fail("versions", f"Python {python} is too old", "use 3.10 or later")
     platform = versions.get("ob-metaflow")
     metaflow = versions.get("metaflow") or platform
     if platform is not None and versions.get("metaflow") is not None:
@@ -181,18 +183,18 @@ def of_versions(versions: Mapping[str, str | None]) -> Iterator[Check]:
             "pip uninstall metaflow, pip install --force-reinstall --no-deps ob-metaflow, and "
             "install metaflow-memoflow with --no-deps"
         )
-        yield _trouble("versions", what, advice)
+        yield _fail("versions", what, advice)
     if metaflow is None:
-        advice = "install metaflow, for anything but this command"
-        yield _warning("versions", "Metaflow is not installed here", advice)
+        advice = "install metaflow: all but this command needs it"
+        yield _warn("versions", "Metaflow is not installed here", advice)
     elif _numbers(metaflow) < _OLDEST_METAFLOW:
-        yield _trouble("versions", f"Metaflow {metaflow} is too old", "install 2.19.23 or later")
+        yield _fail("versions", f"Metaflow {metaflow} is too old", "install 2.19.23 or later")
     beside = versions.get("metaflow-checkpoint")
     if beside is not None:
-        what = f"metaflow-checkpoint {beside} is installed beside; memoflow takes its place"
-        advice = f"uninstall it, or leave the names of checkpoints to it by {_PREFIX}CHECKPOINT=0"
-        yield _warning("versions", what, advice)
-    yield _fine(
+        what = f"metaflow-checkpoint {beside} is installed too; memoflow takes its place"
+        advice = f"uninstall it, or give it the names of checkpoints with {_PREFIX}CHECKPOINT=0"
+        yield _warn("versions", what, advice)
+    yield _ok(
         "versions",
         f"memoflow {versions.get('memoflow')}, Metaflow {metaflow}, Python {python}, SQLite "
         f"{SQLITE_VERSION}, format {VERSION}",
@@ -210,16 +212,16 @@ def _numbers(version: str) -> tuple[int, ...]:
 def _of_backend(backend: Backend, cache: Path, clock: Callable[[], float]) -> Iterator[Check]:
     found = None
     if backend.read(NAME, most_bytes=1) is None:
-        yield _fine("store", f"there is none yet in {backend}; the first save makes one")
+        yield _ok("store", f"no store yet in {backend}; the first save creates it")
     else:
         try:
             found = read_format(backend, make=False)
         except FormatError as error:
-            yield _trouble("store", str(error), "upgrade memoflow")
+            yield _fail("store", str(error), "upgrade memoflow")
         except IntegrityError as error:
-            yield _trouble("store", str(error), f"remove {NAME} if refs and blobs are whole")
+            yield _fail("store", str(error), f"remove {NAME} if refs and blobs are whole")
         else:
-            yield _fine("store", f"{found.id} in {backend}, format {VERSION}")
+            yield _ok("store", f"{found.id} in {backend}, format {VERSION}")
     if not isinstance(backend, Local) or os.path.isdir(backend.root):
         yield from _tried(backend, found, clock)
     else:
@@ -227,25 +229,25 @@ def _of_backend(backend: Backend, cache: Path, clock: Callable[[], float]) -> It
         yield _of_place_to_be(backend.root)
     aside = sum(1 for _ in backend.list(QUARANTINE))
     if aside:
-        what = f"{aside} damaged files were set aside in {QUARANTINE}/"
-        yield _warning("quarantine", what, "run `memoflow verify`, and look after the disk")
+        what = f"{aside} damaged files are in {QUARANTINE}/"
+        yield _warn("quarantine", what, "run `memoflow verify` and check the disk")
     if found is not None:
         yield from _of_index(cache, found)
 
 
-_WRITE = "hits are served, nothing is saved; let this user write there"
+_WRITE = "give this user write access: until then hits work and nothing is saved"
 
 
 def _of_place_to_be(root: Path) -> Check:
     """Return whether the directory of a store can be made that is not there."""
     there = _nearest(root)
     if not os.path.isdir(there):
-        what = f"{root} cannot be made: {there} is no directory"
-        return _trouble("permissions", what, "move that away, or keep the store elsewhere")
+        what = f"{root} cannot be created: {there} is not a directory"
+        return _fail("permissions", what, "move that file, or keep the store elsewhere")
     if not os.access(there, os.W_OK | os.X_OK):
-        what = f"{root} cannot be made: {there} cannot be written here"
-        return _trouble("permissions", what, _WRITE)
-    return _fine("permissions", f"{root} is made by the first save: {there} can be written")
+        what = f"{root} cannot be created: {there} is not writable"
+        return _fail("permissions", what, _WRITE)
+    return _ok("permissions", f"{there} is writable; the first save creates {root}")
 
 
 def _nearest(place: Path) -> Path:
@@ -260,7 +262,7 @@ def _tried(backend: Backend, found: Format | None, clock: Callable[[], float]) -
     try:
         backend.write(name, b"first", durable=False)
     except BackendError as error:
-        yield _trouble("permissions", f"it cannot be written: {error}", _WRITE)
+        yield _fail("permissions", f"the store cannot be written: {error}", _WRITE)
         return
     after = clock()
     try:
@@ -274,43 +276,45 @@ def _tried(backend: Backend, found: Format | None, clock: Callable[[], float]) -
         except BackendError:
             left = True
     if left:
-        what = f"what was written cannot be deleted ({name} stays)"
-        yield _trouble("permissions", what, "let this user delete: eviction and sweeps need it")
+        what = f"files cannot be deleted ({name} stays)"
+        yield _fail("permissions", what, "give this user delete access: gc needs it")
     if data not in (b"first", b"second"):
-        what = "what was written cannot be read back"
-        yield _trouble("permissions", what, "let this user read there")
+        what = "files cannot be read back"
+        yield _fail("permissions", what, "give this user read access")
     elif not left:
-        yield _fine("permissions", "it can be read, written, listed and deleted from")
+        yield _ok("permissions", "reading, writing, listing and deleting work")
     yield _of_conditions(honoured, found)
     if times:
         yield _of_clock(times[0], before, after)
     else:
-        yield _trouble("permissions", "what was written is not listed", "let this user list there")
+        yield _fail("permissions", "files are not listed", "give this user list access")
 
 
 def _of_conditions(honoured: bool, found: Format | None) -> Check:
     says = None if found is None else found.conditional
     if honoured and says is False:
-        what = f"writes are conditional here, and {NAME} says that they are not"
-        return _warning("conditions", what, "nothing is wrong; the server has learned it since")
+        what = f"conditional writes work, and {NAME} says that they do not"
+        return _warn(
+            "conditions", what, "nothing to do: the server was upgraded since the store was created"
+        )
     if honoured:
-        return _fine("conditions", "what must not be overwritten is not")
+        return _ok("conditions", "conditional writes work")
     if says:
-        what = f"the server overwrites what it must not, and {NAME} says that it does not"
+        what = f"conditional writes do not work, and {NAME} says that they do"
         advice = f'add "conditional": false to {NAME} and remove its "seal", or change the server'
-        return _trouble("conditions", what, advice)
-    what = "the server overwrites what it must not; work may be done twice, no answer is wrong"
-    return _warning("conditions", what, "use a server that knows If-None-Match, if there is one")
+        return _fail("conditions", what, advice)
+    what = "conditional writes do not work; a step may run twice, no result is wrong"
+    return _warn("conditions", what, "use a server that supports If-None-Match, if possible")
 
 
 def _of_clock(there: float, before: float, after: float) -> Check:
     # A file system may date files by its last tick, a server by whole seconds.
     skew = max(before - 1.0 - there, there - after - 1.0, 0.0)
     if skew < _SKEW_SECONDS:
-        return _fine("clock", "this machine's goes like the store's, as far as it matters")
+        return _ok("clock", "this machine's clock and the store's agree")
     way = "behind" if there > after else "ahead of"
     what = f"this machine's clock is {span(skew)} {way} the store's"
-    return _warning("clock", what, "set the clock: what expires is judged by both")
+    return _warn("clock", what, "set the clock: expiry is judged by both")
 
 
 def _of_index(cache: Path, found: Format) -> Iterator[Check]:
@@ -323,12 +327,12 @@ def _of_index(cache: Path, found: Format) -> Iterator[Check]:
         finally:
             index.close()
         if damage:
-            advice = "run `memoflow reindex`: it is only a memory, and made anew"
-            yield _warning("index", f"{path} {'; '.join(damage)}", advice)
+            advice = "run `memoflow reindex`: the index is only a cache and is rebuilt"
+            yield _warn("index", f"{path} {'; '.join(damage)}", advice)
         else:
-            yield _fine("index", f"{path} is whole and knows {rows} refs")
+            yield _ok("index", f"{path} is intact and has {rows} references")
     if not paths:
-        yield _fine("index", f"there is none yet in {cache}")
+        yield _ok("index", f"no index yet in {cache}")
 
 
 # This machine
@@ -342,7 +346,7 @@ def _of_machine(backend: Backend, cache: Path) -> Iterator[Check]:
     kind = network_file_system(cache)
     if kind:
         what = f"{cache} is on {kind}, where SQLite loses data; the index is kept elsewhere"
-        yield _warning("file system", what, "name a directory of a disk of this machine")
+        yield _warn("file system", what, f"set {_PREFIX}CACHE_DIR to a directory on a local disk")
     yield from _of_cache(cache)
     for name, place in places.items():
         yield from _of_space(name, place)
@@ -355,7 +359,9 @@ def _of_file_system(root: Path) -> Iterator[Check]:
     kind = network_file_system(root)
     if kind:
         what = f"the store is on {kind}, where locks and times are less exact"
-        yield _warning("file system", what, "memoflow needs neither; a bucket may be faster")
+        yield _warn(
+            "file system", what, "nothing to do: memoflow needs neither; a bucket may be faster"
+        )
     try:
         folder = Path(tempfile.mkdtemp(prefix=".probe-", dir=root))
     except OSError:
@@ -370,27 +376,29 @@ def _of_file_system(root: Path) -> Iterator[Check]:
     finally:
         shutil.rmtree(folder, ignore_errors=True)
     if links:
-        yield _fine("file system", "it has hard links: artifacts are kept once")
+        yield _ok("file system", "hard links work: artifacts are stored once")
     else:
-        what = "it has no hard links: artifacts and models are copied"
-        yield _warning("file system", what, "put the store on ext4, XFS, btrfs or APFS")
+        what = "hard links do not work: artifacts and models are copied"
+        yield _warn("file system", what, "put the store on ext4, XFS, btrfs or APFS")
     yield of_way(way)
-    copies = "shares blocks of copies" if shares else "copies byte by byte: loads cost their size"
-    yield _fine("file system", f"it {copies}")
+    copies = (
+        "copies share blocks" if shares else "copies are full copies: a load takes its size again"
+    )
+    yield _ok("file system", copies)
 
 
 def of_way(way: exclusive.Way) -> Check:
     """Return by which way of giving names none is lost here, or that there is none."""
     if way is exclusive.by_look:
-        what = "it has no hard links, locks, or renames that replace nothing: one of two saves "
-        what += "under one name at the same time may be lost"
-        return _trouble("file system", what, "put the store on ext4, XFS, btrfs or APFS")
+        what = "no hard links, locks or exclusive renames: one of two saves under one name at the "
+        what += "same time may be lost"
+        return _fail("file system", what, "put the store on ext4, XFS, btrfs or APFS")
     means: dict[exclusive.Way, str] = {
-        exclusive.by_link: "hard links see to it",
-        exclusive.by_rename: "renames that replace nothing see to it",
-        exclusive.by_lock: "a lock sees to it, among the processes of one machine",
+        exclusive.by_link: "by hard links",
+        exclusive.by_rename: "by exclusive renames",
+        exclusive.by_lock: "by a lock, among the processes of one machine",
     }
-    return _fine("file system", f"what has a name is not overwritten: {means[way]}")
+    return _ok("file system", f"files are never overwritten: {means[way]}")
 
 
 def _links(file: Path) -> bool:
@@ -413,9 +421,9 @@ def _shares(file: Path) -> bool:
 def _of_cache(cache: Path) -> Iterator[Check]:
     there = _nearest(cache)
     if not os.path.isdir(there) or not os.access(there, os.W_OK | os.X_OK):
-        what = f"the cache cannot be in {cache}: {there} cannot be written here"
-        advice = f"let this user write there, or name another in {_PREFIX}CACHE_DIR"
-        yield _warning("permissions", what, advice)
+        what = f"the cache cannot be in {cache}: {there} is not writable"
+        advice = f"give this user write access, or set {_PREFIX}CACHE_DIR"
+        yield _warn("permissions", what, advice)
 
 
 def _of_space(name: str, place: Path) -> Iterator[Check]:
@@ -424,11 +432,11 @@ def _of_space(name: str, place: Path) -> Iterator[Check]:
         free = shutil.disk_usage(there).free
     except OSError:
         return
-    what = f"{readable(free)} are free for the {name} in {place}"
+    what = f"{readable(free)} free for the {name} in {place}"
     if free < _LEAST_FREE_BYTES:
-        yield _warning("space", what, "run `memoflow gc --max-size`, or make room")
+        yield _warn("space", what, "run `memoflow gc --max-size SIZE`, or free some space")
     else:
-        yield _fine("space", what)
+        yield _ok("space", what)
 
 
 def _of_privacy(name: str, place: Path) -> Iterator[Check]:
@@ -438,10 +446,10 @@ def _of_privacy(name: str, place: Path) -> Iterator[Check]:
         return
     mode = stat.S_IMODE(info.st_mode)
     if mode & 0o002:
-        what = f"anybody on this machine can write to the {name} in {place}"
-        yield _trouble("privacy", what, f"chmod o-w {place}: whoever writes there decides results")
+        what = f"any user of this machine can write to the {name} in {place}"
+        yield _fail("privacy", what, f"chmod o-w {place}: a writer there decides results")
     elif mode & 0o077:
-        what = f"others on this machine can look into the {name} in {place} (mode {mode:04o})"
-        yield _warning("privacy", what, f"chmod 700 {place}, unless you share it on purpose")
+        what = f"other users of this machine can read the {name} in {place} (mode {mode:04o})"
+        yield _warn("privacy", what, f"chmod 700 {place}, unless it is shared on purpose")
     else:
-        yield _fine("privacy", f"the {name} in {place} is its owner's alone")
+        yield _ok("privacy", f"only its owner can read the {name} in {place}")

@@ -27,14 +27,14 @@ def changed(*differences: Difference) -> Decision:
         (Decision.miss(Reason.FIRST_RUN), "miss: first run"),
         (Decision.miss(Reason.NEW_INPUT, "lr=0.01 seed=7"), "miss: new input lr=0.01 seed=7"),
         (changed(ALPHA), "miss: parameter alpha changed: 0.5 -> 0.7"),
-        (changed(RATE), "miss: input lr 0.1 -> 0.01"),
+        (changed(RATE), "miss: input changed: lr 0.1 -> 0.01"),
         (changed(CODE, ALPHA), "miss: code of train() changed (train.py:40), and 1 more"),
         (changed(CODE, HELPER), "miss: code of train() changed (train.py:40)"),
         (
             Decision.miss(Reason.EVICTED, "gc, 2 min ago"),
             "miss: the cached result was evicted (gc, 2 min ago)",
         ),
-        (Decision.miss(Reason.EVICTED), "miss: there is no cached result any more"),
+        (Decision.miss(Reason.EVICTED), "miss: the cached result is gone"),
         (
             Decision.miss(Reason.NOT_CACHEABLE, "reads current.run_id"),
             "not cached: reads current.run_id",

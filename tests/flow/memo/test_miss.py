@@ -120,7 +120,7 @@ def test_an_item_that_was_edited_is_changed(record, explain):
     record(inputs(BLUE, 1))
     edited = BLUE | {"lr": 0.01}
     decision = explain(inputs(edited, 1), items=[RED, edited])
-    assert decision.line == "input lr 0.2 -> 0.01"
+    assert decision.line == "input changed: lr 0.2 -> 0.01"
     assert decision.reason is Reason.INPUT_CHANGED
 
 
@@ -181,7 +181,7 @@ def test_what_was_evicted_is_said_to_be(record, explain, store):
 
 def test_what_another_machine_evicted_is_said_without_who(record, explain, store):
     store.forget(record(inputs(alpha=1)).key)
-    assert explain(inputs(alpha=1)).line == "there is no cached result any more"
+    assert explain(inputs(alpha=1)).line == "the cached result is gone"
 
 
 def test_what_expired_is_said_to_be(record, explain):

@@ -145,13 +145,16 @@ CONFIG = [
     Case(
         "own_part",
         "self.cfg.own.k",
-        r"config cfg\.own\.k 1 -> 7",
+        r"config cfg\.own\.k changed: 1 -> 7",
         files={"cfg.json": _BEFORE},
         then={"cfg.json": _AFTER},
         leaves="7",
     ),
     Case(
-        "by_subscript", "self.cfg['deep']['er']['k']", r"config cfg\.deep\.er\.k 1 -> 7", leaves="7"
+        "by_subscript",
+        "self.cfg['deep']['er']['k']",
+        r"config cfg\.deep\.er\.k changed: 1 -> 7",
+        leaves="7",
     ),
     Case("other_part", "self.cfg.still.k", leaves="1"),
     Case("top_level", "self.cfg.text", leaves="'x'"),
@@ -170,7 +173,7 @@ CONFIG = [
     Case(
         "by_a_helper",
         "rate_of(self.cfg)",
-        r"config cfg\.own\.k 1 -> 7",
+        r"config cfg\.own\.k changed: 1 -> 7",
         head="def rate_of(config):\n    return config.own.k",
         leaves="7",
     ),

@@ -292,19 +292,19 @@ ARTIFACTS = [
         "part_of_a_dict",
         "self.settings = {'lr': n / 10, 'seed': 7}",
         "self.settings['lr']",
-        r"lr\S*( changed:)? 0\.1 -> 0\.2",
+        r"lr\S* changed: 0\.1 -> 0\.2",
     ),
     artifact(
         "part_of_a_list",
         "self.rows = [1, 2, {'deep': n}]",
         "self.rows[2]['deep']",
-        r"(deep|rows)\S*( changed:)? 1 -> 2",
+        r"(deep|rows)\S* changed: 1 -> 2",
     ),
     artifact(
         "attribute_of_an_object",
         "from types import SimpleNamespace as S\nself.made = S(rate=n, kept=1)",
         "self.made.rate",
-        r"rate( changed:)? 1 -> 2",
+        r"rate changed: 1 -> 2",
     ),
     artifact(
         "key_order",
