@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterable
 
 from memoflow.flow.memo import hints, uncached
-from memoflow.flow.memo.context import Session
 from memoflow.flow.memo.lookup import MemoizedStep
+from memoflow.flow.memo.store_context import StoreContext
 from memoflow.flow.task.process import tell
 from memoflow.masking import without_passwords
 
@@ -17,10 +17,12 @@ class Remarks:
     `run` is the id of its run. With `quiet` what is said once a run has been said.
     """
 
-    def __init__(self, memoized: MemoizedStep, session: Session, *, run: str, quiet: bool) -> None:
+    def __init__(
+        self, memoized: MemoizedStep, context: StoreContext, *, run: str, quiet: bool
+    ) -> None:
         self.lines: list[str] = []
         self._memoized = memoized
-        self._session = session
+        self._context = context
         self._run = run
         self._quiet = quiet
 
@@ -37,7 +39,7 @@ class Remarks:
 
     def print_once(self, kind: str, line: str, *, run: str | None = None) -> None:
         """Tell the log of one task of the step in a run; in this one, if none is given."""
-        store = self._session.store
+        store = self._context.store
         if self._quiet or store is None:
             return
         if uncached.is_news(self._memoized, store, self._run if run is None else run, kind):
@@ -45,7 +47,7 @@ class Remarks:
 
     def add_hint(self) -> None:
         """Tell which clocks and chance the step uses: in the card, and once in a log."""
-        store = self._session.store
+        store = self._context.store
         assert store is not None
         try:
             hint = hints.of_step(self._memoized)
@@ -60,7 +62,7 @@ class Remarks:
 
     def add_unmatched(self) -> None:
         """Tell once which names in `ignore=` matched nothing that any task of the step read."""
-        store = self._session.store
+        store = self._context.store
         assert store is not None
         for name in uncached.unmatched(self._memoized, store):
             step = self._memoized.step
