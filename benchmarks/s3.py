@@ -24,6 +24,7 @@ from memoflow.cli.listing import listed
 from memoflow.cli.stats import collect
 from memoflow.fingerprint import Fingerprint, Part
 from memoflow.kinds import memo, retention
+from memoflow.kinds.candidates import Candidates
 from memoflow.names import Key
 from memoflow.store import Payload, Store, open_store
 from tests.s3 import Proxy, Server, serving_elsewhere
@@ -197,8 +198,8 @@ class Bench:
             proxy.requests.clear()
             began = time.perf_counter()
             store.read_ahead(_SCOPE)
-            names = [list(memo.read_sets(store, _SCOPE)) for _ in range(count)]
-            found = [memo.find(store, _SCOPE, _inputs(n)) for n in range(count)]
+            names = [list(Candidates(store, _SCOPE).read_sets()) for _ in range(count)]
+            found = [Candidates(store, _SCOPE).find(_inputs(n)) for n in range(count)]
             took = time.perf_counter() - began
             assert all(names)
             assert all(found)

@@ -142,9 +142,9 @@ class Index:
         row = self._db.first(f"SELECT {_COLUMNS} FROM entries WHERE key = ?", (str(key),))
         return None if row is None else _ref(key, row)
 
-    def touch(self, key: Key) -> None:
-        """Note that the ref was used; the last few notes before a crash may be lost."""
-        self._touched[str(key)] = int(self._clock())
+    def touch(self, *keys: Key) -> None:
+        """Note that refs were used; the last few notes before a crash may be lost."""
+        self._touched.update(dict.fromkeys(map(str, keys), int(self._clock())))
         due = time.monotonic() - self._wrote_touches > _TOUCH_AT_ONCE_SECONDS
         if due or len(self._touched) >= _TOUCHES_KEPT:
             self.flush()

@@ -17,36 +17,37 @@ from __future__ import annotations
 import json
 import shutil
 import time
-from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping
 from contextlib import suppress
 from dataclasses import field, replace
 from datetime import timedelta
-from functools import cache
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 from memoflow import owned
 from memoflow.backends import BlobLocation
 from memoflow.dataclass import dataclass
 from memoflow.errors import BadKeyError, IntegrityError, NotFoundError
-from memoflow.fields import Fields, check_extent, text, texts
+from memoflow.fields import Fields, text
 from memoflow.fingerprint import Fingerprint, Part, of_references
+from memoflow.kinds import kept_code
 from memoflow.kinds.memo_fields import (
     Artifact,
     artifact_of,
     free_texts,
     leaves_of,
+    mostly_empty_of,
     next_of,
     origin_of,
-    pairs_of,
     parts_of,
     references_of,
 )
 from memoflow.masking import ANY, Mask
 from memoflow.names import Digest, Key, Ref
-from memoflow.objects import Manifest, parsed
+from memoflow.objects import Manifest
 from memoflow.store import Adoption, Payload, Store
 
+CODE, READ_SETS, REFERENCES, RESULTS = "code", "reads", "refs", "results"  # below a scope
 SCHEMA = "2"  # part of every scope: a change in what goes into a key abandons older entries
 
 Refs = tuple[tuple[str, str], ...]
@@ -63,7 +64,7 @@ class MemoEntry:
     next_step: dict[str, Any]
     inputs: tuple[Part, ...]
     refs: Refs
-    refers_to: tuple[str, ...]  # keys of the checkpoints and models that its outputs name
+    refers_to: tuple[str, ...] = ()  # keys of the checkpoints and models that its outputs name
     reads: tuple[Part, ...] = ()  # besides inputs, as they were: see `tracking.world`
     written: tuple[str, ...] = ()  # names of files that it wrote, where it listed folders
     named: Mapping[str, str] = field(default_factory=dict)  # that its outputs name: name, digest
@@ -95,17 +96,6 @@ class Result:
     files: Mapping[str, tuple[str, Path]] = field(default_factory=dict)  # name: digest, place
 
 
-class OutdatedEntry(NamedTuple):
-    """A result for the same inputs that read something else, and what it would read now."""
-
-    entry: MemoEntry
-    now: tuple[Part, ...]
-
-
-# Given an entry, what it read as that is now.
-Ask = Callable[[MemoEntry], Sequence[Part]]
-
-
 def step_key(flow: str, step: str) -> Key:
     return Key.of("memo", flow, step)
 
@@ -114,23 +104,9 @@ def scope_key(flow: str, step: str, scope: Fingerprint) -> Key:
     return step_key(flow, step) / scope.hex
 
 
-def read_sets(store: Store, scope: Key, *, fresh: bool = False) -> Iterator[tuple[str, ...]]:
-    """Yield the read-sets that steps of this scope were seen with; nearly always one."""
-    for key in store.keys(scope / "reads", fresh=fresh):
-        ref = store.find(key)
-        if ref is None:
-            continue
-        try:
-            names = free_texts(store.manifest(ref).meta.get("names"))
-        except (NotFoundError, IntegrityError, ValueError):
-            continue  # Whatever was found under it is a miss now, and will be recorded again.
-        store.touch(ref)  # Or it would seem unused, and be evicted before what it leads to.
-        yield names
-
-
 def known_since(store: Store, scope: Key) -> float | None:
     """Return since when a scope has a read-set, so that it had a result; None if it has none."""
-    refs = (store.find(key) for key in store.keys(scope / "reads", fresh=False))
+    refs = (store.find(key) for key in store.keys(scope / READ_SETS, fresh=False))
     return min((ref.created for ref in refs if ref is not None), default=None)
 
 
@@ -141,61 +117,7 @@ def start_key(scope: Key, start: Iterable[Part]) -> Key:
 
 def results_key(scope: Key, inputs: Iterable[Part]) -> Key:
     """Return what is above all results for these input values."""
-    return scope / "results" / Fingerprint.of(inputs).hex
-
-
-def find(
-    store: Store,
-    scope: Key,
-    inputs: Iterable[Part],
-    *,
-    ask: Ask = lambda entry: entry.reads,
-    fresh: bool = False,
-    mask: Mask = ANY,
-) -> MemoEntry | OutdatedEntry | None:
-    """Return the latest entry for these input values that reads the same now, or None.
-
-    If all that there are read something else, the one of them that differs least. `ask` tells what
-    an entry read as that is now, `mask` what is masked in code; for `fresh` see
-    `Store.latest`. Raises IntegrityError if what was found is damaged; it is quarantined by then.
-    """
-    results = results_key(scope, inputs)
-    store.index.touch(scope / _CODE)  # Or it would seem unused, and be evicted before its results.
-    ref = store.latest(results / _no_references(), fresh=fresh)
-    if ref is not None:
-        return read(store, ref)
-    outdated: OutdatedEntry | None = None
-    for folder, ref in _candidates(store, results, fresh=fresh):
-        entry = read(store, ref)
-        references = of_references(entry.refs, mask=mask).hex
-        if references != folder.partition(".")[0]:
-            continue
-        now = tuple(ask(entry))
-        unlike = _unlike(entry.reads, now)
-        if not unlike:
-            store.index.touch(scope / _REFERENCES / references)
-            return entry
-        if outdated is None or unlike < _unlike(outdated.entry.reads, outdated.now):
-            outdated = OutdatedEntry(entry, now)
-    return outdated
-
-
-def _candidates(store: Store, results: Key, *, fresh: bool) -> list[tuple[str, Ref]]:
-    """Return the latest result of each folder and the folder's name, newest first.
-
-    Mostly few: the files that a step reads were others, or the class of a value was edited.
-    """
-    folders = {Key.of(*key.parts[:-1]) for key in store.keys(results, fresh=fresh)}
-    found = [(folder.parts[-1], store.latest(folder, fresh=fresh)) for folder in folders]
-    known = [(name, ref) for name, ref in found if ref is not None]
-    return sorted(known, key=lambda each: (-each[1].created, each[0]))[:_MOST_CANDIDATES]
-
-
-def _unlike(before: Sequence[Part], now: Sequence[Part]) -> int:
-    """Return how many reads are not as they were."""
-    if len(before) != len(now):
-        return max(len(before), len(now))
-    return sum(one.digest != other.digest for one, other in zip(before, now, strict=True))
+    return scope / RESULTS / Fingerprint.of(inputs).hex
 
 
 def read(store: Store, ref: Ref) -> MemoEntry:
@@ -223,12 +145,8 @@ def _entry(ref: Ref, manifest: Manifest) -> MemoEntry:
         next_step=next_of(meta.mapping("going_on")),
         inputs=parts_of(meta.rows("inputs")),
         refs=tuple((module, name) for module, name in map(free_texts, meta.rows("refs"))),
-        refers_to=references_of(meta.rows("refers_to", ())),
-        reads=parts_of(meta.rows("reads", ())),
-        written=texts(meta.rows("written", ()), "written", is_free=True),
-        named=pairs_of(meta.rows("named", ())),
-        files=pairs_of(meta.rows("files", ())),
         outlines=meta.mapping("outlines", {}),
+        **mostly_empty_of(manifest.meta),
     )
 
 
@@ -278,15 +196,15 @@ def code_parts(store: Store, result: Key) -> tuple[Part, ...]:
     any more; IntegrityError if they are damaged.
     """
     try:
-        ref = store.find(scope_of(result) / _CODE)
+        ref = store.find(scope_of(result) / CODE)
         if ref is not None:
-            return _kept(store, ref)
+            return kept_code.read(store, ref)
         # Results that were recorded before scopes had their parts have them beside them.
         ref = store.find(result, even_expired=True)
-        text = b"[]" if ref is None else store.read_file(store.manifest(ref), _PARTS)
+        text = b"[]" if ref is None else store.read_file(store.manifest(ref), kept_code.PARTS)
     except NotFoundError:
         return ()
-    return _parsed_parts(text)
+    return kept_code.parsed_parts(text)
 
 
 def reference_parts(store: Store, result: Key) -> tuple[Part, ...]:
@@ -294,59 +212,8 @@ def reference_parts(store: Store, result: Key) -> tuple[Part, ...]:
 
     Only the user's; () if there is none. Raises like `read`.
     """
-    ref = store.find(scope_of(result) / _REFERENCES / result.parts[-2].partition(".")[0])
-    return () if ref is None else _kept(store, ref)
-
-
-def _kept(store: Store, ref: Ref) -> tuple[Part, ...]:
-    manifest = store.manifest(ref)
-    return _parsed_parts(store.read_file(manifest, _PARTS), store.read_file(manifest, _SOURCES))
-
-
-def _parsed_parts(content: bytes, sources: bytes = b"{}") -> tuple[Part, ...]:
-    """Return parts with their sources; IntegrityError if they are not what `_keep` wrote."""
-    try:
-        by_name = Fields(parsed(check_extent(sources)))
-        parts = parts_of(parsed(check_extent(content)))
-        return tuple(
-            replace(
-                part,
-                source=by_name.text(_source_name(part), "", is_free=True),
-                outline=leaves_of(parsed(by_name.text(_outline_name(part), "[]").encode())),
-            )
-            for part in parts
-        )
-    except (ValueError, TypeError, AttributeError) as error:
-        raise IntegrityError(f"these are no parts of a fingerprint: {error}") from None
-
-
-def _keep(store: Store, key: Key, parts: Iterable[Part]) -> None:
-    """Keep parts and their sources, once for all results that have them."""
-    if store.find(key) is not None:
-        return
-    parts = tuple(parts)
-    sources: dict[str, str] = {}
-    left = _LARGEST_SOURCES_BYTES
-    for part in parts:
-        size = len(part.source.encode("utf-8", "surrogatepass"))
-        if size and size <= min(left, _LARGEST_SOURCE_BYTES):
-            sources[_source_name(part)] = part.source
-            left -= size
-        if part.outline:
-            sources[_outline_name(part)] = json.dumps(part.outline)
-    files = {
-        _PARTS: json.dumps([part.to_json() for part in parts]).encode(),
-        _SOURCES: json.dumps(sources).encode(),
-    }
-    store.save(key, Payload(files=files), durable=False)
-
-
-def _source_name(part: Part) -> str:
-    return f"{part.kind} {part.name} {part.digest}"
-
-
-def _outline_name(part: Part) -> str:
-    return f"outline of {_source_name(part)}"
+    ref = store.find(scope_of(result) / REFERENCES / result.parts[-2].partition(".")[0])
+    return () if ref is None else kept_code.read(store, ref)
 
 
 def record(
@@ -361,13 +228,13 @@ def record(
     """Store a result as the next entry of its series, then drop the entries it replaces."""
     names = sorted(map(_read, result.inputs))
     text = json.dumps(names)
-    reads = scope / "reads" / Digest.of(text.encode()).hex[:32]
+    reads = scope / READ_SETS / Digest.of(text.encode()).hex[:32]
     if store.find(reads) is None:
         store.save(reads, Payload(), meta={"names": names}, durable=False)
-    _keep(store, scope / _CODE, parts)
+    kept_code.keep(store, scope / CODE, parts)
     references = of_references(result.refs, mask=mask)
     if any(part.kind in ("code", "constant") for part in references.parts):
-        _keep(store, scope / _REFERENCES / references.hex, references.parts)
+        kept_code.keep(store, scope / REFERENCES / references.hex, references.parts)
     folder = references.hex
     if result.reads:
         folder += f".{Fingerprint.of(result.reads).hex}"
@@ -401,6 +268,7 @@ def record(
         expires=expires,
         durable=False,
     )
+    store.index.touch(reads, scope / CODE)  # Or they would be evicted before what they lead to.
     for key in store.keys(series):
         if str(key) < str(ref.key):
             store.forget(key)
@@ -409,7 +277,7 @@ def record(
 
 def is_result(key: Key) -> bool:
     """Tell whether a key is that of a result; others say how to find results."""
-    return key.kind == "memo" and len(key.parts) > 4 and key.parts[4] == "results"
+    return key.kind == "memo" and len(key.parts) > 4 and key.parts[4] == RESULTS
 
 
 def references(store: Store) -> set[str]:
@@ -462,16 +330,5 @@ def orphans(
     return found
 
 
-@cache
-def _no_references() -> str:
-    return of_references(()).hex
-
-
-_CODE, _REFERENCES = "code", "refs"
 _FILES = "files/"  # before the names of kept files in a manifest
-_MOST_CANDIDATES = 64
-_PARTS, _SOURCES = "parts.json", "sources.json"
-# What is larger, and what comes after so much, is explained without its text.
-_LARGEST_SOURCE_BYTES = 64 << 10
-_LARGEST_SOURCES_BYTES = 1 << 20
 _SKEW_SECONDS = 3600.0  # by which another machine's clock may be ahead

@@ -5,7 +5,7 @@ ValueError for whatever no memoized step leaves.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable, Mapping
 from contextlib import suppress
 from typing import Any
 
@@ -14,15 +14,16 @@ from memoflow.fields import Fields, text, texts
 from memoflow.fingerprint import Outline, Part
 from memoflow.objects import Adopted
 
-_NEXT = {
-    "_transition",
-    "_foreach_var",
-    "_foreach_num_splits",
-    "_foreach_values",
-    "_unbounded_foreach",
-    "num_parallel",
-}
 _MOST_SPLITS = 10**8
+# By its name, what reads a value that says where the flow goes on; all but the first may be null.
+_NEXT: Mapping[str, Callable[[Fields, str], object]] = {
+    "_transition": lambda fields, name: _transition_of(fields.rows(name)),
+    "_foreach_var": Fields.text,
+    "_foreach_num_splits": lambda fields, name: fields.whole(name, most=_MOST_SPLITS),
+    "_foreach_values": Fields.rows,
+    "_unbounded_foreach": Fields.flag,
+    "num_parallel": lambda fields, name: fields.whole(name, most=_MOST_SPLITS),
+}
 
 
 @dataclass(frozen=True)
@@ -41,14 +42,16 @@ def artifact_of(packed: Adopted, info: Any, cas: Any) -> Artifact:
 
     Else it would be a hit, and the next step would fail, in this run and in each.
     """
-    known, stored = Fields(info), Fields(cas)
+    known = Fields(info)
     known.text("type")
     known.whole("size")
     known.text("encoding", "gzip+pickle-v2")
     known.mapping("serializer_info", {})
-    stored.flag("cas_raw", False)
-    if stored.whole("cas_version", 1) != 1:
-        raise ValueError("its bytes are packed in a way that Metaflow does not know")
+    if cas != {}:  # What it is of all artifacts that are packed as most are.
+        stored = Fields(cas)
+        stored.flag("cas_raw", False)
+        if stored.whole("cas_version", 1) != 1:
+            raise ValueError("its bytes are packed in a way that Metaflow does not know")
     if packed.blob.algorithm != "sha1":
         raise ValueError("its bytes have no SHA-1")
     return Artifact(packed.blob.hex, dict(info), dict(cas), packed.size_bytes, packed.xxh3)
@@ -87,24 +90,39 @@ def pairs_of(rows: Iterable[Any]) -> dict[str, str]:
 def next_of(kept: dict[str, Any]) -> dict[str, Any]:
     """Return what a step decided of where the flow goes on; ValueError for anything else."""
     fields = Fields(kept)
-    if not kept.keys() <= _NEXT:
-        raise ValueError(f"{sorted(kept)!r:.100} is more than where the flow goes on")
-    if "_transition" in kept:
-        steps, foreach = fields.rows("_transition")
-        texts(steps, "_transition")
-        if foreach is not None:
-            text(foreach, "_transition")
-    if fields.has("_foreach_var"):
-        fields.text("_foreach_var")
-    if fields.has("_foreach_values"):
-        fields.rows("_foreach_values")
-    if fields.has("_unbounded_foreach"):
-        fields.flag("_unbounded_foreach")
-    for name in ("_foreach_num_splits", "num_parallel"):
-        if fields.has(name):
-            fields.whole(name, most=_MOST_SPLITS)
+    for name, value in kept.items():
+        if name not in _NEXT:
+            raise ValueError(f"{name!r:.100} is more than where the flow goes on")
+        if value is not None or name == "_transition":
+            _NEXT[name](fields, name)
     return kept
+
+
+def _transition_of(row: list[Any]) -> None:
+    steps, foreach = row
+    texts(steps, "_transition")
+    if foreach is not None:
+        text(foreach, "_transition")
+
+
+def mostly_empty_of(meta: Mapping[str, Any]) -> dict[str, Any]:
+    """Return those fields of a result, by name, that most results leave empty."""
+    fields = Fields(meta)
+    return {
+        name: read(fields.rows(name))
+        for name, read in _MOSTLY_EMPTY.items()
+        if meta.get(name, []) != []
+    }
 
 
 def free_texts(value: Any) -> tuple[str, ...]:
     return texts(value, "a list of names", is_free=True)
+
+
+_MOSTLY_EMPTY: Mapping[str, Callable[[list[Any]], Any]] = {
+    "refers_to": references_of,
+    "reads": parts_of,
+    "written": lambda rows: texts(rows, "written", is_free=True),
+    "named": pairs_of,
+    "files": pairs_of,
+}

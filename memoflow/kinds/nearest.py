@@ -45,7 +45,7 @@ class EarlierResults:
     """The results of a step from before a run, read as far as they are asked for, and only once.
 
     `parts` are those of the scope. `before` is a time in Unix seconds, `run` the Flow/run whose own
-    results do not count, `result` the key of one that does not. `mask` is as for `memo.find`.
+    results do not count, `result` the key of one that does not. `mask` is as for `Candidates`.
     """
 
     def __init__(

@@ -12,6 +12,7 @@ from memoflow.errors import IntegrityError
 from memoflow.fingerprint import Fingerprint, Part
 from memoflow.index import Index
 from memoflow.kinds import memo
+from memoflow.kinds.candidates import Candidates
 from memoflow.kinds.nearest import nearest
 from memoflow.store import Payload, Store, open_store
 from tests.faults import Faulty
@@ -33,28 +34,28 @@ def result(inputs=ONE, origin="Sweep/17/fit/3", refs=()):
 
 def test_what_was_recorded_is_found_for_equal_inputs(store):
     memo.record(store, SCOPE, CODE, result())
-    entry = memo.find(store, SCOPE, ONE)
+    entry = Candidates(store, SCOPE).find(ONE)
     assert entry is not None
     assert (entry.origin, entry.run_time_s) == ("Sweep/17/fit/3", 1.5)
     assert entry.inputs == ONE
-    assert memo.find(store, SCOPE, OTHER) is None
+    assert Candidates(store, SCOPE).find(OTHER) is None
 
 
 def test_the_order_of_reads_does_not_matter(store):
     memo.record(store, SCOPE, CODE, result())
-    assert memo.find(store, SCOPE, ONE[::-1]) is not None
+    assert Candidates(store, SCOPE).find(ONE[::-1]) is not None
 
 
 def test_the_read_sets_of_a_scope_are_listed_once_each(store):
     memo.record(store, SCOPE, CODE, result())
     memo.record(store, SCOPE, CODE, result(OTHER))
-    assert list(memo.read_sets(store, SCOPE)) == [("alpha", "input")]
+    assert list(Candidates(store, SCOPE).read_sets()) == [("alpha", "input")]
 
 
 def test_the_next_entry_replaces_the_one_before(store):
     first = memo.record(store, SCOPE, CODE, result())
     second = memo.record(store, SCOPE, CODE, result(origin="Sweep/18/fit/3"))
-    assert memo.find(store, SCOPE, ONE).origin == "Sweep/18/fit/3"
+    assert Candidates(store, SCOPE).find(ONE).origin == "Sweep/18/fit/3"
     assert store.keys(SCOPE / "results") == [second.key]
     assert first.key != second.key
 
@@ -69,16 +70,16 @@ def test_a_class_that_changed_since_is_a_miss(store, tmp_path, monkeypatch):
     (tmp_path / "model_of_memo.py").write_text("class Model:\n    def f(self):\n        return 1\n")
     refs = (("model_of_memo", "Model"),)
     memo.record(store, SCOPE, CODE, result(refs=refs))
-    assert memo.find(store, SCOPE, ONE) is not None
+    assert Candidates(store, SCOPE).find(ONE) is not None
     (tmp_path / "model_of_memo.py").write_text(
         "class Model:\n    def f(self):\n        return 22\n"
     )
-    assert memo.find(store, SCOPE, ONE) is None
+    assert Candidates(store, SCOPE).find(ONE) is None
 
 
 def test_an_expired_entry_is_not_found(store):
     memo.record(store, SCOPE, CODE, result(), expires=1.0)
-    assert memo.find(store, SCOPE, ONE) is None
+    assert Candidates(store, SCOPE).find(ONE) is None
 
 
 def test_a_damaged_entry_is_set_aside(store):
@@ -89,8 +90,8 @@ def test_a_damaged_entry_is_set_aside(store):
     data[9] ^= 1
     path.write_bytes(bytes(data))
     with pytest.raises(IntegrityError):
-        memo.find(store, SCOPE, ONE)
-    assert memo.find(store, SCOPE, ONE) is None
+        Candidates(store, SCOPE).find(ONE)
+    assert Candidates(store, SCOPE).find(ONE) is None
 
 
 GOOD = {
@@ -128,16 +129,16 @@ def test_notes_that_no_step_left_are_an_error_and_then_recorded_anew(store, chan
     key = SCOPE / "results" / Fingerprint.of(ONE).hex / Fingerprint.of(()).hex / "00000001"
     store.save(key, Payload(), meta=GOOD | changed if changed else {})
     with pytest.raises(IntegrityError, match="noted"):
-        memo.find(store, SCOPE, ONE)
+        Candidates(store, SCOPE).find(ONE)
     memo.record(store, SCOPE, CODE, result())
-    assert memo.find(store, SCOPE, ONE) is not None
+    assert Candidates(store, SCOPE).find(ONE) is not None
 
 
 @pytest.mark.parametrize("names", [None, 5, "abc", [1], [[]], {"a": 1}])
 def test_a_foreign_read_set_is_passed_over(store, names):
     store.save(SCOPE / "reads" / "foreign", Payload(), meta={"names": names})
     memo.record(store, SCOPE, CODE, result())
-    assert list(memo.read_sets(store, SCOPE)) == [("alpha", "input")]
+    assert list(Candidates(store, SCOPE).read_sets()) == [("alpha", "input")]
 
 
 @pytest.mark.parametrize("refers_to", [None, 5, [[]], {"a": 1}])
@@ -222,7 +223,10 @@ def test_what_is_kept_of_the_code_is_used_when_its_results_are(store, tmp_path):
         store.id, store.backend, Index(tmp_path / "cache" / "x.sqlite", clock=lambda: clock)
     )
     later.reindex()
-    memo.find(later, SCOPE, ONE)
+    candidates = Candidates(later, SCOPE)
+    found = candidates.find(ONE)
+    assert isinstance(found, memo.MemoEntry)
+    candidates.touch(found)
     later.index.flush()
     assert later.index.entries(SCOPE)[str(SCOPE / "code")].used == int(clock)
 

@@ -15,6 +15,7 @@ from memoflow.backends import Memory
 from memoflow.errors import NotFoundError
 from memoflow.fingerprint import Fingerprint, Part
 from memoflow.kinds import memo, retention
+from memoflow.kinds.candidates import Candidates
 from memoflow.kinds.nearest import nearest
 from memoflow.names import Digest, Key, Ref
 from memoflow.store import Payload, Store, open_store
@@ -54,7 +55,7 @@ def filled(machines: list[Store]) -> list[Store]:
 
 
 def found(store: Store) -> list[str | None]:
-    entries = [memo.find(store, SCOPE, inputs(n)) for n in range(COUNT)]
+    entries = [Candidates(store, SCOPE).find(inputs(n)) for n in range(COUNT)]
     return [entry and entry.origin for entry in entries]
 
 
@@ -96,7 +97,7 @@ def test_what_one_machine_bundled_another_finds_by_a_few_requests(
     filled[1].read_ahead(SCOPE)
     there.calls.clear()
     filled[2].read_ahead(SCOPE)
-    assert list(memo.read_sets(filled[2], SCOPE)) == [("input",)]
+    assert list(Candidates(filled[2], SCOPE).read_sets()) == [("input",)]
     assert found(filled[2]) == [f"Sweep/1/fit/{n}" for n in range(COUNT)]
     assert there.calls == {"list": 2, "read": 1}
 
@@ -105,7 +106,7 @@ def test_what_is_not_there_costs_no_request_each(filled: list[Store], there: Fau
     filled[1].read_ahead(SCOPE)
     there.calls.clear()
     for n in range(COUNT, 2 * COUNT):
-        assert memo.find(filled[1], SCOPE, inputs(n)) is None
+        assert Candidates(filled[1], SCOPE).find(inputs(n)) is None
     assert not there.calls
 
 
@@ -113,32 +114,32 @@ def test_what_was_recorded_since_the_bundle_is_found(filled: list[Store]) -> Non
     filled[1].read_ahead(SCOPE)
     record(filled[0], COUNT)
     filled[2].read_ahead(SCOPE)
-    assert memo.find(filled[2], SCOPE, inputs(COUNT)) is not None
+    assert Candidates(filled[2], SCOPE).find(inputs(COUNT)) is not None
 
 
 def test_what_was_forgotten_since_the_bundle_is_not_found(filled: list[Store]) -> None:
     filled[1].read_ahead(SCOPE)
-    entry = memo.find(filled[1], SCOPE, inputs(7))
+    entry = Candidates(filled[1], SCOPE).find(inputs(7))
     filled[0].forget(entry.ref.key)
     filled[2].read_ahead(SCOPE)
-    assert memo.find(filled[2], SCOPE, inputs(7)) is None
-    assert memo.find(filled[2], SCOPE, inputs(8)) is not None
+    assert Candidates(filled[2], SCOPE).find(inputs(7)) is None
+    assert Candidates(filled[2], SCOPE).find(inputs(8)) is not None
 
 
 def test_what_was_made_anew_since_the_bundle_is_read_anew(filled: list[Store]) -> None:
     filled[1].read_ahead(SCOPE)
-    entry = memo.find(filled[1], SCOPE, inputs(7))
+    entry = Candidates(filled[1], SCOPE).find(inputs(7))
     filled[0].forget(entry.ref.key)
     record(filled[0], 7, origin="Sweep/2/fit")
     filled[2].read_ahead(SCOPE)
-    assert memo.find(filled[2], SCOPE, inputs(7)).origin == "Sweep/2/fit/7"
+    assert Candidates(filled[2], SCOPE).find(inputs(7)).origin == "Sweep/2/fit/7"
 
 
 def test_what_is_looked_for_afresh_is_found_at_once(filled: list[Store]) -> None:
     filled[1].read_ahead(SCOPE)
     record(filled[0], COUNT)
-    assert memo.find(filled[1], SCOPE, inputs(COUNT)) is None
-    assert memo.find(filled[1], SCOPE, inputs(COUNT), fresh=True) is not None
+    assert Candidates(filled[1], SCOPE).find(inputs(COUNT)) is None
+    assert Candidates(filled[1], SCOPE).find(inputs(COUNT), fresh=True) is not None
 
 
 def test_bundles_stay_few(filled: list[Store]) -> None:
@@ -231,7 +232,7 @@ def test_what_a_worker_recorded_since_is_found_and_kept(there: Faulty, tmp_path:
     scheduler, worker = (open_store(there, cache_dir=tmp_path) for _ in range(2))
     scheduler.read_ahead(SCOPE)
     record(worker, 1)
-    entry = memo.find(scheduler, SCOPE, inputs(1))
+    entry = Candidates(scheduler, SCOPE).find(inputs(1))
     assert entry is not None
     assert scheduler.index.lookup(entry.ref.key) == entry.ref
 
@@ -261,7 +262,7 @@ def test_an_index_is_rebuilt_from_the_bundles(filled: list[Store], there: Faulty
 
 def test_what_results_refer_to_is_told_as_it_is_since_the_bundle(filled: list[Store]) -> None:
     filled[1].read_ahead(Key.of("memo"))
-    filled[0].forget(memo.find(filled[0], SCOPE, inputs(7)).ref.key)
+    filled[0].forget(Candidates(filled[0], SCOPE).find(inputs(7)).ref.key)
     result = memo.Result(
         "Sweep/2/fit/7", 1.5, {}, {"_foreach_var": None}, inputs(7), refers_to=("model/A/b/c",)
     )
@@ -270,7 +271,7 @@ def test_what_results_refer_to_is_told_as_it_is_since_the_bundle(filled: list[St
 
 
 def test_a_damaged_ref_keeps_nobody_from_tidying(filled: list[Store]) -> None:
-    ref = memo.find(filled[0], SCOPE, inputs(7)).ref
+    ref = Candidates(filled[0], SCOPE).find(inputs(7)).ref
     filled[0].backend.write(f"refs/{ref.key}", b"\xff" * 100)
     memo.references(filled[2])
     assert [found.name for found in filled[2].quarantined()] == [f"quarantine/refs/{ref.key}"]

@@ -10,6 +10,7 @@ import contextlib
 import fnmatch
 import os
 from collections.abc import Mapping, Sequence
+from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -22,8 +23,8 @@ from memoflow.kinds.memo import MemoEntry
 from memoflow.tracking import ABSENT, UnreadableError, World, is_match
 
 if TYPE_CHECKING:
-    from memoflow.flow.memo.context import Session
     from memoflow.flow.memo.lookup import MemoizedStep
+    from memoflow.flow.memo.store_context import StoreContext
 
 _KEEP_SECONDS = 1.0  # that what the Client says is believed
 _ELSEWHERE = ("batch", "kubernetes")
@@ -39,18 +40,21 @@ class ExternalReads:
     def __init__(
         self,
         memoized: MemoizedStep,
-        session: Session,
+        context: StoreContext,
         *,
         environment: Mapping[str, str],
         is_here: bool,
     ) -> None:
-        assert session.store is not None
-        self._session = session
-        self._store = session.store
+        self.context = context
         self._memoized = memoized
         self._is_here = is_here
-        self.paths = session.paths
-        self.world = World(session.paths, session.digests, session.store.id.encode(), environment)
+        self._environment = environment
+
+    @cached_property
+    def world(self) -> World:
+        store = self.context.store
+        assert store is not None
+        return World(self.context.paths, self.context.digests, store.id.encode(), self._environment)
 
     def now(self, entry: MemoEntry) -> tuple[Part, ...]:
         """Return the reads of a result as they are now; UndecidedError if that cannot be told."""
@@ -75,11 +79,11 @@ class ExternalReads:
     def _of_client(self, name: str) -> Part:
         from memoflow.flow.memo.client_lookup import Evaluator  # Here, as few steps use the Client.
 
-        evaluator: Evaluator | None = self._session.evaluators.get(self._memoized.step)
+        evaluator: Evaluator | None = self.context.evaluators.get(self._memoized.step)
         if evaluator is None:
             # One for each step: what the Client finds may be what the step before has changed.
-            evaluator = self._session.evaluators[self._memoized.step] = Evaluator(
-                metadata=self._session.metadata, keep_s=_KEEP_SECONDS
+            evaluator = self.context.evaluators[self._memoized.step] = Evaluator(
+                metadata=self.context.metadata, keep_s=_KEEP_SECONDS
             )
         digest, summary = evaluator.evaluate(name)
         return Part("client", name, digest, summary=summary)
@@ -101,13 +105,13 @@ class ExternalReads:
         """
         for name, digest in entry.named.items() if self._is_here else ():
             if name not in entry.files and self._digest(name) != digest:
-                return name, os.path.exists(self.paths.path(name))
+                return name, os.path.exists(self.context.paths.path(name))
         return None
 
     def _digest(self, name: str) -> str:
         """Return the digest of a file's content, "" for one that is not there or unreadable."""
         with contextlib.suppress(UnreadableError):
-            return self._session.digests.of_file(self.paths.path(name)) or ""
+            return self.context.digests.of_file(self.context.paths.path(name)) or ""
         return ""
 
     def restore(self, entry: MemoEntry) -> None:
@@ -115,13 +119,14 @@ class ExternalReads:
 
         Raises NotFoundError or IntegrityError if their bytes are gone or damaged.
         """
-        if not self._is_here:
+        store = self.context.store
+        if not self._is_here or store is None:
             return
         for name, digest in entry.files.items():
             # What anybody may have written into a store names no other file.
             is_asked = any(is_match(name, each) for each in self._memoized.options.files)
             if is_asked and self._digest(name) != digest:
-                memo.restore_file(self._store, entry, name, Path(self.paths.path(name)))
+                memo.restore_file(store, entry, name, Path(self.context.paths.path(name)))
 
 
 def _suffixes() -> tuple[str, ...]:

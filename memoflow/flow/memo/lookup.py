@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
@@ -32,6 +32,7 @@ from memoflow.flow.memo.inputs import FlowShape, InputDigests, UndecidedError
 from memoflow.flow.memo.options import MemoizeOptions, choice, names
 from memoflow.flow.memo.uncached import Seen
 from memoflow.kinds import memo
+from memoflow.kinds.candidates import Candidates, OutdatedEntry
 from memoflow.kinds.memo import MemoEntry
 from memoflow.masking import Mask
 from memoflow.names import Key
@@ -144,12 +145,12 @@ class MemoizedStep:
         """What this process tells another of the scope; NoFingerprintError if there is none."""
         return Seen.of(self)
 
-    @property
+    @cached_property
     def step_key(self) -> Key:
         flow = self.shape.flow.__name__ if self.options.scope == "flow" else _SHARED
         return memo.step_key(flow, self.step)
 
-    @property
+    @cached_property
     def scope_key(self) -> Key:
         return self.step_key / self.scope.hex
 
@@ -240,8 +241,8 @@ def look_up(
     passes no `parents` where nobody knows what the task would start from. `environment` and
     `is_here` are as for `Besides`. Without `explains` a miss has no reason of its own.
     """
-    store = session.store
-    if store is None or memoized.mode == "off":
+    context = session.context
+    if context.store is None or memoized.mode == "off":
         return LookupResult(Decision.miss(Reason.OFF))
     try:
         scope_key = memoized.scope_key
@@ -249,17 +250,16 @@ def look_up(
         return LookupResult(Decision.miss(Reason.NO_FINGERPRINT, f"{error}"))
     if memoized.refresh:
         return LookupResult(Decision.miss(Reason.REFRESHED))
-    if not fresh and session.launches:
-        session.look_ahead(scope_key)
-    listed = memoized.listed()
-    sets = list(memo.read_sets(store, scope_key, fresh=fresh)) if listed is None else [listed]
     if parents is None:
         return LookupResult(Decision.miss(Reason.UNDECIDED))
-    asked = ExternalReads(memoized, session, environment=environment, is_here=is_here)
+    if not fresh:
+        session.prefetch.read(scope_key)
+    candidates = context.candidates(scope_key, memoized.mask)
+    asked = ExternalReads(memoized, context, environment=environment, is_here=is_here)
     seen: list[tuple[Part, ...]] = []
     spoilt: Decision | None = None
     undecided: UndecidedError | None = None
-    for read_set in sets:
+    for read_set in read_sets(memoized, candidates, fresh=fresh):
         try:
             inputs = tuple(parents.digest(name) for name in read_set)
         except UndecidedError as error:
@@ -267,7 +267,7 @@ def look_up(
             continue
         seen.append(inputs)
         try:
-            found = _usable(memoized, session, inputs, asked, fresh=fresh, dry=dry)
+            found = _usable(memoized, candidates, inputs, asked, fresh=fresh, dry=dry)
         except UndecidedError as error:
             undecided = error
             continue
@@ -285,17 +285,25 @@ def look_up(
     return LookupResult(decision, read=seen[0] if seen else ())
 
 
-def lease_keys(memoized: MemoizedStep, parents: InputDigests, store: Store) -> Iterator[Key]:
+def read_sets(
+    memoized: MemoizedStep, candidates: Candidates, *, fresh: bool
+) -> Iterable[tuple[str, ...]]:
+    """Return the read-sets to try: the names in `inputs=[...]`, else those of earlier results."""
+    listed = memoized.listed()
+    return candidates.read_sets(fresh=fresh) if listed is None else [listed]
+
+
+def lease_keys(
+    memoized: MemoizedStep, parents: InputDigests, candidates: Candidates
+) -> Iterator[Key]:
     """Yield what a task leases before it runs, each to be held before the next is asked for.
 
     First what it starts from: so of equal tasks one runs, also while nobody knows what the step
     reads. Then the values of what it is known to read: so of tasks that start elsewhere, too.
     """
-    listed = memoized.listed()
-    known = listed
-    if listed is None:
+    if memoized.options.inputs is None:
         yield memo.start_key(memoized.scope_key, _start(parents))
-        known = next(memo.read_sets(store, memoized.scope_key, fresh=True), None)
+    known = next(iter(read_sets(memoized, candidates, fresh=True)), None)
     if known is not None:
         with suppress(UndecidedError):
             yield memo.results_key(memoized.scope_key, tuple(map(parents.digest, known)))
@@ -325,7 +333,7 @@ def _item(parents: InputDigests, frame: Any) -> str:
 
 def _usable(
     memoized: MemoizedStep,
-    session: Session,
+    candidates: Candidates,
     inputs: tuple[Part, ...],
     asked: ExternalReads,
     *,
@@ -336,19 +344,18 @@ def _usable(
 
     UndecidedError if this process cannot ask for what the step read.
     """
-    store = session.store
+    context = asked.context
+    store = context.store
     assert store is not None
     try:
-        entry = memo.find(
-            store, memoized.scope_key, inputs, ask=asked.now, fresh=fresh, mask=memoized.mask
-        )
+        entry = candidates.find(inputs, ask=asked.now, fresh=fresh)
     except UnsignedError:
         return None  # Not ours to use, as if it were not there.
     except (IntegrityError, NotFoundError) as error:
         return Decision.miss(Reason.DAMAGED, f"{error}; it is quarantined")
     if entry is None:
         return None
-    if isinstance(entry, memo.OutdatedEntry):
+    if isinstance(entry, OutdatedEntry):
         return _outdated(entry, inputs)
     if not transition.fits(entry.next_step, memoized.node) or entry.artifacts.keys() & _NEVER_SET:
         store.forget(entry.ref.key)
@@ -361,14 +368,14 @@ def _usable(
         if not dry:
             store.forget(entry.ref.key)
         return _spoilt(Reason.REFERENCE_GONE, dead, entry)
-    lost = asked.lost_file(entry)
+    lost = asked.lost_file(entry) if entry.named else None
     if lost is not None:
         name, is_there = lost
         return _spoilt(Reason.FILE_CHANGED if is_there else Reason.FILE_GONE, f"file {name}", entry)
     try:
         for artifact in entry.artifacts.values() if not dry else ():
-            session.artifacts.restore(artifact)
-        if not dry:
+            context.artifacts.restore(artifact)
+        if entry.files and not dry:
             asked.restore(entry)
     except (IntegrityError, NotFoundError) as error:
         store.forget(entry.ref.key)
@@ -376,7 +383,7 @@ def _usable(
     return entry
 
 
-def _outdated(found: memo.OutdatedEntry, inputs: tuple[Part, ...]) -> Decision:
+def _outdated(found: OutdatedEntry, inputs: tuple[Part, ...]) -> Decision:
     """Return the decision on a task that would read something else than the result's did."""
     unlike = tuple(differences(found.entry.reads, found.now))
     return Decision.miss(

@@ -160,13 +160,13 @@ class MemoizeDecorator(StepDecorator):
             if self.system_ctx.is_launch:
                 options.check(type(flow), graph, step_name)
             session = session_of(flow_datastore, logger)
-            memoized = MemoizedStep(flow, graph, step_name, options, key=session.mask_key)
+            memoized = MemoizedStep(flow, graph, step_name, options, key=session.context.mask_key)
         except UsageError as error:
             raise MemoizeException(str(error)) from error
         self._session = session
         if graph[step_name].parallel_step:
             if self.system_ctx.is_launch:
-                self._session.say_once(f"{step_name} is @parallel: not memoized")
+                self._session.context.say_once(f"{step_name} is @parallel: not memoized")
             return
         self._memoized = memoized
         if arguments_of_step():

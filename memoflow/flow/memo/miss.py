@@ -36,7 +36,7 @@ def explain(
     `seen` are its inputs by each read-set of the step; none if they are not known. Earlier results
     of a step are read once in a process, however many tasks miss.
     """
-    store = session.store
+    store = session.context.store
     assert store is not None
     inputs = [each if parents is None else parents.outlined(each) for each in seen]
     earlier = _earlier(memoized, session, store)
@@ -50,16 +50,16 @@ def explain(
 
 def _earlier(memoized: MemoizedStep, session: Session, store: Store) -> EarlierResults:
     scope = memoized.scope_key
-    if scope not in session.earlier:
-        session.earlier[scope] = EarlierResults(
+    if scope not in session.log.earlier:
+        session.log.earlier[scope] = EarlierResults(
             store,
             scope,
             memoized.scope.parts,
-            before=session.began,
-            run=session.run,
+            before=session.log.began,
+            run=session.log.run,
             mask=memoized.mask,
         )
-    return session.earlier[scope]
+    return session.log.earlier[scope]
 
 
 def _of_same_code(
@@ -74,7 +74,7 @@ def _of_same_code(
     if not known:
         return Decision.miss(Reason.NEW_INPUT)
     near, inputs = min(known, key=lambda pair: len(pair[0].differences))
-    store = session.store
+    store = session.context.store
     assert store is not None
     if not near.differences and near.expires is not None and near.expires <= store.time():
         return _compared(Reason.EXPIRED, near, inputs, f"{near.origin} is older than its ttl")
@@ -129,12 +129,12 @@ def _of_other_code(
 def _had_results(memoized: MemoizedStep, session: Session, store: Store) -> bool:
     """Tell whether the step had results of this code before the run that are gone now."""
     scope = memoized.scope_key
-    if scope not in session.had_results:
+    if scope not in session.log.had_results:
         since = memo.known_since(store, scope)
         # A result of this run comes with a read-set as well.
-        is_older = since is not None and since < session.began
-        session.had_results[scope] = is_older and not memo.recent(store, scope / "results", 1)
-    return session.had_results[scope]
+        is_older = since is not None and since < session.log.began
+        session.log.had_results[scope] = is_older and not memo.recent(store, scope / "results", 1)
+    return session.log.had_results[scope]
 
 
 def _removal(memoized: MemoizedStep, session: Session, seen: Sequence[tuple[Part, ...]]) -> str:
@@ -142,11 +142,11 @@ def _removal(memoized: MemoizedStep, session: Session, seen: Sequence[tuple[Part
 
     For a step without any read-set left, the latest removal.
     """
-    store, scope = session.store, memoized.scope_key
+    store, scope = session.context.store, memoized.scope_key
     assert store is not None
-    if scope not in session.removals:
-        session.removals[scope] = evicted.removals(store, scope)
-    removals = session.removals[scope]
+    if scope not in session.log.removals:
+        session.log.removals[scope] = evicted.removals(store, scope)
+    removals = session.log.removals[scope]
     keys = [memo.results_key(scope, inputs).parts[-1] for inputs in seen]
     found = [removals[key] for key in keys if key in removals]
     if not seen and removals:

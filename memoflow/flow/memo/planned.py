@@ -24,9 +24,9 @@ from memoflow.flow.host import foreach, transition
 from memoflow.flow.host.flow_class import configs_of, graph_of, parameters_of
 from memoflow.flow.host.foreach import Foreach
 from memoflow.flow.memo import config_parts
-from memoflow.flow.memo.context import Session
 from memoflow.flow.memo.inputs import OF_ONE_RUN, InputDigests, UndecidedError, load
 from memoflow.flow.memo.lookup import MemoizedStep
+from memoflow.flow.memo.store_context import StoreContext
 
 _LOAD_LIMIT_BYTES = 64 << 20
 _MOST_PARENTS = 1000
@@ -75,14 +75,14 @@ def latest_runs(memoized: MemoizedStep) -> list[str]:
         return []
 
 
-def planned_tasks(memoized: MemoizedStep, session: Session, run: str) -> Iterator[PlannedTask]:
+def planned_tasks(memoized: MemoizedStep, context: StoreContext, run: str) -> Iterator[PlannedTask]:
     """Yield what each task of a step would start from, had the steps before it run as in `run`.
 
     UndecidedError if that cannot be told in a short while.
     """
-    assert session.store is not None
+    assert context.store is not None
     configs = configs_of(memoized.shape.flow)
-    for datastores, split_index in _tasks(memoized, session, run):
+    for datastores, split_index in _tasks(memoized, context, run):
         around = Foreach.of_new_task(
             memoized.shape.flow, memoized.step, datastores, memoized.join_type, split_index
         )
@@ -92,8 +92,8 @@ def planned_tasks(memoized: MemoizedStep, session: Session, run: str) -> Iterato
             join_type=memoized.join_type,
             frames=around.stack,
             current=partial(_current, memoized),
-            facts=session.store.index,
-            lists=session.lists,
+            facts=context.store.index,
+            lists=context.lists,
             load_limit_bytes=_LOAD_LIMIT_BYTES,
             mask=memoized.mask,
         )
@@ -130,14 +130,14 @@ def unlike_defaults(
 
 
 def _tasks(
-    memoized: MemoizedStep, session: Session, run: str
+    memoized: MemoizedStep, context: StoreContext, run: str
 ) -> Iterator[tuple[list[Any], int | None]]:
     """Yield the datastores that a task starts from, and its place in a foreach."""
     graph, step = graph_of(memoized.shape.flow), memoized.step
     before = ["_parameters"] if step == graph.start_step else sorted(memoized.node.in_funcs)
     found = [
         datastore
-        for datastore in session.reader.get_task_datastores(run, steps=before)
+        for datastore in context.reader.get_task_datastores(run, steps=before)
         if step == graph.start_step or step in transition.next_steps(datastore)
     ]
     if len(found) > _MOST_PARENTS:

@@ -15,10 +15,10 @@ from memoflow.flow.host.artifacts import INTERNAL, TaskArtifacts
 from memoflow.flow.memo import uncached
 from memoflow.flow.memo.attributes import AttributeTracker
 from memoflow.flow.memo.code_key import edited_since
-from memoflow.flow.memo.context import Session
 from memoflow.flow.memo.inputs import InputDigests, UndecidedError, collapse
 from memoflow.flow.memo.lookup import MemoizedStep
 from memoflow.flow.memo.step_reads import StepReads
+from memoflow.flow.memo.store_context import StoreContext
 from memoflow.flow.memo.uncached import Seen, Uncached
 from memoflow.kinds import memo
 from memoflow.names import Ref
@@ -42,7 +42,7 @@ class Recorder:
     def __init__(
         self,
         memoized: MemoizedStep,
-        session: Session,
+        context: StoreContext,
         parents: InputDigests,
         *,
         output: Any,
@@ -51,7 +51,7 @@ class Recorder:
         say: Callable[[str], None],
     ) -> None:
         self._memoized = memoized
-        self._session = session
+        self._context = context
         self._parents = parents
         self._output = output
         self._datastores = datastores
@@ -66,7 +66,7 @@ class Recorder:
 
         `besides` is what it read besides inputs.
         """
-        memoized, store = self._memoized, self._session.store
+        memoized, store = self._memoized, self._context.store
         assert store is not None
         try:
             inputs = self._read(watch)
@@ -108,11 +108,11 @@ class Recorder:
 
     def _named(self, besides: StepReads, left: Left) -> dict[str, str]:
         """Return the files that the step wrote and its outputs name, by digest."""
-        names = {self._session.paths.name(path) for path in left.named}
+        names = {self._context.paths.name(path) for path in left.named}
         found = {}
         for name in besides.written:
             if name in names:
-                digest = self._session.digests.of_file(self._session.paths.path(name))
+                digest = self._context.digests.of_file(self._context.paths.path(name))
                 if digest is not None:
                     found[name] = digest
         return found
@@ -122,17 +122,17 @@ class Recorder:
 
         Only those that the step wrote: a hit would put others back as they were then.
         """
-        session, found = self._session, dict[str, tuple[str, Path]]()
+        context, found = self._context, dict[str, tuple[str, Path]]()
         for pattern in self._memoized.options.files:
             is_matched = False
-            for path in glob.glob(os.path.join(session.paths.base, pattern), recursive=True):
+            for path in glob.glob(os.path.join(context.paths.base, pattern), recursive=True):
                 path = os.path.abspath(path)
                 state = state_of(path)
                 if state is None or state.kind != "file" or not besides.has_made(path, state):
                     continue
                 is_matched = True
-                digest = session.digests.of_content(path, state)
-                found[session.paths.name(path)] = digest, Path(path)
+                digest = context.digests.of_content(path, state)
+                found[context.paths.name(path)] = digest, Path(path)
             if not is_matched:
                 self._say(f'files="{pattern}" matched no file that {self._memoized.step} wrote')
         return dict(sorted(found.items()))
@@ -195,7 +195,7 @@ class Recorder:
                 )
             changed &= set(wanted)
         return {
-            name: self._session.artifacts.packed(left.sha1s()[name], left.info(name))
+            name: self._context.artifacts.packed(left.sha1s()[name], left.info(name))
             for name in sorted(changed)
         }
 

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterable
 
 from memoflow.flow.memo import hints, uncached
-from memoflow.flow.memo.context import Session
 from memoflow.flow.memo.lookup import MemoizedStep
+from memoflow.flow.memo.store_context import StoreContext
 from memoflow.flow.task.process import tell
 from memoflow.masking import without_passwords
 
@@ -17,10 +17,12 @@ class Remarks:
     `run` is the id of its run. With `quiet` the lines for once a run are not printed.
     """
 
-    def __init__(self, memoized: MemoizedStep, session: Session, *, run: str, quiet: bool) -> None:
+    def __init__(
+        self, memoized: MemoizedStep, context: StoreContext, *, run: str, quiet: bool
+    ) -> None:
         self.lines: list[str] = []
         self._memoized = memoized
-        self._session = session
+        self._context = context
         self._run = run
         self._quiet = quiet
 
@@ -37,7 +39,7 @@ class Remarks:
 
     def print_once(self, kind: str, line: str, *, run: str | None = None) -> None:
         """Print a line in the log of one task of the step in a run, by default this run."""
-        store = self._session.store
+        store = self._context.store
         if self._quiet or store is None:
             return
         if uncached.is_news(self._memoized, store, self._run if run is None else run, kind):
@@ -45,7 +47,7 @@ class Remarks:
 
     def add_hint(self) -> None:
         """Add the clocks and random generators of the step: to the card, and once to a log."""
-        store = self._session.store
+        store = self._context.store
         assert store is not None
         try:
             hint = hints.of_step(self._memoized)
@@ -60,7 +62,7 @@ class Remarks:
 
     def add_unmatched(self) -> None:
         """Add, once, the names in `ignore=` without a match among the reads of the step."""
-        store = self._session.store
+        store = self._context.store
         assert store is not None
         for name in uncached.unmatched(self._memoized, store):
             step = self._memoized.step

@@ -21,6 +21,7 @@ from memoflow.flow.memo.external_reads import is_elsewhere
 from memoflow.flow.memo.handoff import Handoff
 from memoflow.flow.memo.inputs import OF_ONE_RUN, InputDigests, UndecidedError
 from memoflow.flow.memo.lookup import LookupResult, MemoizedStep, MissError, look_up
+from memoflow.flow.memo.store_context import StoreContext
 from memoflow.flow.memo.uncached import Seen
 
 _LOAD_LIMIT_BYTES = 64 << 20
@@ -32,9 +33,10 @@ def prepare(cli_args: Any, attempt: int, memoized: MemoizedStep, session: Sessio
     Raises MissError under `--memo only`. Other trouble never fails the run: the step runs.
     """
     task = cli_args.task
-    session.launches = True
-    session.run = f"{task.flow_name}/{task.run_id}"
-    session.metadata = task.metadata.metadata_str()
+    context, log = session.context, session.log
+    session.prefetch.is_on = True
+    log.run = f"{task.flow_name}/{task.run_id}"
+    context.metadata = task.metadata.metadata_str()
     try:
         environment = {**os.environ, **cli_args.env}
         verdict = _decide(task, attempt, memoized, session, environment)
@@ -42,48 +44,38 @@ def prepare(cli_args: Any, attempt: int, memoized: MemoizedStep, session: Sessio
         # Anything of Metaflow's or of a user's class may be met here; none may fail the run.
         trouble = f"{type(error).__name__}: {error}"
         if isinstance(error, BackendUnreachableError):
-            session.cut_off(error)
+            context.cut_off(error)
         else:
-            session.say_once(f"lookup failed, steps run as usual: {trouble}")
+            context.say_once(f"lookup failed, steps run as usual: {trouble}")
         verdict = LookupResult(Decision.miss(Reason.LOOKUP_FAILED, trouble))
     decision = verdict.decision
     if verdict.entry is not None:
         launch.run_instead(cli_args, ["echo", printable(f"[memoize] {decision.log_line}")])
-        session.hits.append(
-            (task.flow_name, task.run_id, task.step, task.task_id, verdict.entry.run_time_s)
-        )
+        saved_s = verdict.entry.run_time_s
+        log.add_hit(task.flow_name, task.run_id, task.step, task.task_id, saved_s)
         return
     if not verdict.undecided:
         if memoized.mode == "only":
             raise MissError(memoized.step, decision.line)
-        session.misses.add(task.task_id)
-        session.missed[memoized.step] = decision
+        log.add_miss(memoized.step, task.task_id, decision)
     Handoff(
         decision=None if verdict.undecided else decision,
         mode=memoized.mode,
         refresh=memoized.refresh,
-        began=session.began,
-        seen=_seen(memoized, session),
-        off=session.is_cut_off,
-        quiet=decision.is_uncached and not _is_news(memoized, session, decision),
+        began=log.began,
+        seen=_seen(memoized, context),
+        off=context.is_cut_off,
+        quiet=decision.is_uncached and not log.is_news(memoized.step, decision),
     ).put(cli_args.env)
 
 
-def _seen(memoized: MemoizedStep, session: Session) -> Seen | None:
-    if session.store is None or memoized.mode == "off":
+def _seen(memoized: MemoizedStep, context: StoreContext) -> Seen | None:
+    if context.store is None or memoized.mode == "off":
         return None
     try:
         return memoized.seen
     except NoFingerprintError:
         return None
-
-
-def _is_news(memoized: MemoizedStep, session: Session, decision: Decision) -> bool:
-    """Tell whether this is the first task of the step in this run that is not cached."""
-    said = memoized.step, decision.reason
-    is_first = said not in session.said_uncached
-    session.said_uncached.add(said)
-    return is_first
 
 
 def _decide(
@@ -93,11 +85,12 @@ def _decide(
     session: Session,
     environment: Mapping[str, str],
 ) -> LookupResult:
-    if session.store is None or memoized.mode == "off" or not task.input_paths:
+    context = session.context
+    if context.store is None or memoized.mode == "off" or not task.input_paths:
         return look_up(memoized, _NO_PARENTS, session)
     paths = task.input_paths
     single = len(paths) == 1
-    datastores = [session.task(path) if single else _open(session, path) for path in paths]
+    datastores = [context.task(path) if single else _open(context, path) for path in paths]
     split_index = None if task.split_index is None else int(task.split_index)
     foreach = Foreach.of_new_task(
         memoized.shape.flow, memoized.step, datastores, memoized.join_type, split_index
@@ -108,8 +101,8 @@ def _decide(
         join_type=memoized.join_type,
         frames=foreach.stack,
         current=_CurrentOf(task, memoized),
-        facts=session.store.index,
-        lists=session.lists,
+        facts=context.store.index,
+        lists=context.lists,
         load_limit_bytes=_LOAD_LIMIT_BYTES,
         mask=memoized.mask,
     )
@@ -121,7 +114,8 @@ def _decide(
         is_here=not is_elsewhere(memoized),
     )
     entry = verdict.entry
-    if entry is not None and audit.is_due(memoized.options.audit, entry, task.run_id):
+    share = memoized.options.audit
+    if entry is not None and share and audit.is_due(share, entry, task.run_id):
         return LookupResult(Decision.miss(Reason.UNDECIDED, "to be audited"))
     if entry is not None:
         task_record.write(
@@ -132,18 +126,18 @@ def _decide(
             foreach=foreach,
             join_type=memoized.join_type,
             attempt=attempt,
-            flow_datastore=session.flow_datastore,
+            flow_datastore=context.flow_datastore,
         )
-        session.store.touch(entry.ref)
+        context.candidates(memoized.scope_key, memoized.mask).touch(entry)
         if memoized.options.show_card:
             pathspec = f"{task.flow_name}/{task.run_id}/{task.step}/{task.task_id}"
-            card.of_hit(pathspec, entry, memoized, session)
+            card.of_hit(pathspec, entry, memoized, context)
     return verdict
 
 
-def _open(session: Session, path: str) -> Any:
+def _open(context: StoreContext, path: str) -> Any:
     run, step, task_id = path.split("/")[:3]
-    return session.reader.get_task_datastore(run, step, task_id)
+    return context.reader.get_task_datastore(run, step, task_id)
 
 
 class _CurrentOf:

@@ -15,9 +15,9 @@ from memoflow.dataclass import dataclass
 from memoflow.fingerprint import Part
 from memoflow.flow.memo import client_reads, external_reads, import_reads, runner_reads, s3_reads
 from memoflow.flow.memo.attributes import AttributeTracker
-from memoflow.flow.memo.context import Session
 from memoflow.flow.memo.external_reads import ExternalReads
 from memoflow.flow.memo.lookup import MemoizedStep
+from memoflow.flow.memo.store_context import StoreContext
 from memoflow.tracking import AccessTracker, ReadSet, State, begin, end
 from memoflow.tracking.callers import is_users
 from memoflow.tracking.environment import is_of_results
@@ -46,12 +46,14 @@ class StepReads:
 class StepTracker:
     """Follows one step from `start` to `stop`; what it found is ready some time later."""
 
-    def __init__(self, memoized: MemoizedStep, session: Session, watch: AttributeTracker) -> None:
+    def __init__(
+        self, memoized: MemoizedStep, context: StoreContext, watch: AttributeTracker
+    ) -> None:
         self._memoized = memoized
-        self._session = session
+        self._context = context
         self._watch = watch
-        self._besides = ExternalReads(memoized, session, environment=os.environ, is_here=True)
-        self.tracker = AccessTracker(session.paths, memoized.options.files)
+        self._besides = ExternalReads(memoized, context, environment=os.environ, is_here=True)
+        self.tracker = AccessTracker(context.paths, memoized.options.files)
         self._on = contextlib.ExitStack()
         self._found: Future[StepReads] | None = None
 
@@ -122,7 +124,7 @@ class StepTracker:
         return note
 
     def _collect(self) -> StepReads:
-        reads = ReadSet(self.tracker, self._besides.world, self._session.digests)
+        reads = ReadSet(self.tracker, self._besides.world, self._context.digests)
         parts = list(reads.parts)
         for (kind, name), (digest, summary) in self.tracker.others.items():
             parts.append(Part(kind, name, digest, summary=summary))

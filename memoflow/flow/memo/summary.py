@@ -12,21 +12,22 @@ from memoflow.units import span
 
 def show(session: Session, run_id: str) -> None:
     """Print hits, misses and time saved of a run, once, then collect garbage."""
-    if session.ended:
+    context, log = session.context, session.log
+    if log.ended:
         return
-    session.ended = True
-    if "cards" in vars(session) and session.cards is not None:
-        session.cards.wait()
-    store = session.store
+    log.ended = True
+    if "cards" in vars(context) and context.cards is not None:
+        context.cards.wait()
+    store = context.store
     if store is None:
         return
-    flow = session.flow_datastore.flow_name
+    flow = context.flow_datastore.flow_name
     now = time.time()
-    store.index.record_outcomes([(*hit[:4], True, hit[4], now) for hit in session.hits])
-    last_misses.keep(store.index, flow, session.missed)
+    store.index.record_outcomes([(*hit[:4], True, hit[4], now) for hit in log.hits])
+    last_misses.keep(store.index, flow, log.missed)
     # The workers' decisions, where the scheduler could not decide, are in the index.
-    saved_s = {hit[3]: hit[4] for hit in session.hits}
-    missed = set(session.misses)
+    saved_s = {hit[3]: hit[4] for hit in log.hits}
+    missed = set(log.misses)
     for outcome in store.index.outcomes(flow, run_id):
         if outcome.hit:
             saved_s[outcome.task] = outcome.saved_s
@@ -37,10 +38,10 @@ def show(session: Session, run_id: str) -> None:
         hits = f"{len(saved_s)} hit{'s' * (len(saved_s) != 1)}"
         misses = f"{len(missed)} miss{'es' * (len(missed) != 1)}"
         saved = f", {span(sum(saved_s.values()))} saved" if saved_s else ""
-        session.say(f"{hits}, {misses}{saved}")
+        context.say(f"{hits}, {misses}{saved}")
     try:
         if missed:
-            session.leave_bundles()
-        session.collect()
+            session.prefetch.leave_bundles()
+        context.collect()
     except (MemoflowError, OSError) as error:
-        session.say(f"maintenance failed: {error}")
+        context.say(f"maintenance failed: {error}")

@@ -247,7 +247,7 @@ def before_run(flow: Any, graph: Any, flow_datastore: Any, steps: Iterable[str] 
             found[step] = Why(subject, note="it is @parallel")
         elif memoize is not None:
             options = MemoizeOptions.parse(memoize.attributes)
-            memoized = MemoizedStep(flow, graph, step, options, key=session.mask_key)
+            memoized = MemoizedStep(flow, graph, step, options, key=session.context.mask_key)
             why = _of_step(subject, memoized, session, empty=empty)
             missed = [each for each in graph.sorted_nodes if each in _before(graph, step)]
             missed = [each for each in missed if each in found and found[each].outcome == MISS]
@@ -285,7 +285,7 @@ def _of_step(subject: str, memoized: MemoizedStep, session: Session, *, empty: b
         return Why(subject, note="@memoize is off")
     if empty:
         return Why(subject, Decision.miss(Reason.FIRST_RUN))
-    store = session.store
+    store = session.context.store
     if store is None:
         return Why(subject, note="there is no store")
     known = look_up(memoized, None, session, dry=True).decision
@@ -319,7 +319,7 @@ def _of_run(subject: str, memoized: MemoizedStep, session: Session, run: str) ->
     hit: Decision | None = None
     missed: Decision | None = None
     tasks, hits, unlike = 0, 0, ""
-    for parents in islice(planned.planned_tasks(memoized, session, run), _MOST_TASKS):
+    for parents in islice(planned.planned_tasks(memoized, session.context, run), _MOST_TASKS):
         verdict = look_up(memoized, parents, session, dry=True)
         if verdict.undecided:
             raise UndecidedError(verdict.decision.line)

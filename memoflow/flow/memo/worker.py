@@ -35,7 +35,7 @@ from memoflow.flow.memo import (
 from memoflow.flow.memo.attributes import AttributeTracker
 from memoflow.flow.memo.audit import Audit
 from memoflow.flow.memo.card_page import Shown, of_audit, of_hit
-from memoflow.flow.memo.context import LEASES, Session
+from memoflow.flow.memo.context import Session
 from memoflow.flow.memo.current_memo import CurrentMemo
 from memoflow.flow.memo.decision import FIELD, Decision, Reason
 from memoflow.flow.memo.handoff import Handoff
@@ -51,6 +51,8 @@ from memoflow.store import Lease
 from memoflow.tracking import paths_in
 from memoflow.units import span
 
+# Told to processes that a memoized step starts: the leases that are held until they end.
+LEASES = "MEMOFLOW_LEASES"
 _NO_LIMIT = 1 << 62
 
 
@@ -89,15 +91,15 @@ class Task:
         self._audited: MemoEntry | None = None
         self._audit: Audit | None = None
         if memoized.options.show_card:
-            _ = session.cards  # Now: where they are may go by the working directory.
+            _ = session.context.cards  # Now: where they are may go by the working directory.
         told = self._told = Handoff.take()
-        self._remarks = Remarks(memoized, session, run=output.run_id, quiet=told.quiet)
+        self._remarks = Remarks(memoized, session.context, run=output.run_id, quiet=told.quiet)
         memoized.mode = memoized.mode if told.mode is None else told.mode
         memoized.refresh = memoized.refresh if told.refresh is None else told.refresh
-        session.run = f"{current.flow_name}/{output.run_id}"
-        session.began = session.began if told.began is None else told.began
+        session.log.run = f"{current.flow_name}/{output.run_id}"
+        session.log.began = session.log.began if told.began is None else told.began
         if told.off:
-            session.cut_off()
+            session.context.cut_off()
         try:
             self._decide()
         except BackendUnreachableError as error:
@@ -111,14 +113,14 @@ class Task:
 
     def _go_without(self, error: BackendUnreachableError) -> None:
         """Run the step as if there were no store: each further question would wait as long."""
-        self._session.cut_off(error)
+        self._session.context.cut_off(error)
         self._verdict = LookupResult(Decision.miss(Reason.OFF))
         self._turn.close()
 
     def _decide(self) -> None:
         """Settle on the scheduler's decision, or make it where the scheduler could not."""
         memoized, session, flow = self._memoized, self._session, self._flow
-        if session.store is None or memoized.mode == "off":
+        if session.context.store is None or memoized.mode == "off":
             self._verdict = LookupResult(self._told.decision or Decision.miss(Reason.OFF))
             return
         self._parents = InputDigests(
@@ -127,14 +129,14 @@ class Task:
             join_type=memoized.join_type,
             frames=foreach.stack_of_flow(flow),
             current=self._current,
-            facts=session.store.index,
-            lists=session.lists,
+            facts=session.context.store.index,
+            lists=session.context.lists,
             load_limit_bytes=_NO_LIMIT,
             mask=memoized.mask,
         )
         self._recorder = Recorder(
             memoized,
-            session,
+            session.context,
             self._parents,
             output=self._output,
             datastores=self._datastores,
@@ -149,7 +151,7 @@ class Task:
         seen = self._told.seen
         if seen is not None and self._verdict.entry is None and self._verdict.decision.records:
             try:
-                unlike = uncached.differing(seen, memoized, session.store)
+                unlike = uncached.differing(seen, memoized, session.context.store)
             except NoFingerprintError as error:
                 unlike = Decision.miss(Reason.NO_FINGERPRINT, f"{error}")
             self._verdict = self._verdict if unlike is None else LookupResult(unlike)
@@ -172,7 +174,7 @@ class Task:
     def records(self) -> bool:
         return (
             self._parents is not None
-            and self._session.store is not None
+            and self._session.context.store is not None
             and self._memoized.mode == "on"
             and self._verdict.entry is None
             and self._decision.records
@@ -224,7 +226,7 @@ class Task:
         return exception
 
     def _follow(self, watch: AttributeTracker) -> None:
-        following = StepTracker(self._memoized, self._session, watch)
+        following = StepTracker(self._memoized, self._session.context, watch)
         try:
             following.start()
         except Exception as error:  # Of the system, or of code of the user's that is looked at.
@@ -259,7 +261,7 @@ class Task:
             self._register(task_record.origin(entry))
             self._tally(hit=True, saved_s=entry.run_time_s)
             self._show(of_hit(self._task, entry, self._memoized.scope.parts))
-            card.replace_at_exit(self._task, entry, self._session, self._memoized)
+            card.replace_at_exit(self._task, entry, self._session.context, self._memoized)
         elif self._audited is not None and task_ok and not self._failed:
             self._finish_audit(self._audited)
         elif self._watch is not None and task_ok and not self._failed:
@@ -296,8 +298,8 @@ class Task:
         self._show_miss(key)
 
     def _touch(self, entry: MemoEntry) -> None:
-        assert self._session.store is not None
-        self._session.store.touch(entry.ref)
+        memoized = self._memoized
+        self._session.context.candidates(memoized.scope_key, memoized.mask).touch(entry)
 
     @property
     def _task(self) -> str:
@@ -338,7 +340,7 @@ class Task:
         self._verdict = replace(
             self._verdict, decision=replace(self._decision, unrecorded=unrecorded)
         )
-        store = self._session.store
+        store = self._session.context.store
         if self._told.decision is None and store is not None:
             missed = {self._memoized.step: self._decision}
             last_misses.keep(store.index, str(current.flow_name), missed)
@@ -369,19 +371,20 @@ class Task:
 
     def _show(self, shown: Shown) -> None:
         if self._memoized.options.show_card:
-            card.of_worker(shown, self._session)
+            card.of_worker(shown, self._session.context)
 
     def _take_locks(self) -> None:
         """Lease what the task would record, or find what another has recorded meanwhile."""
-        store, parents = self._session.store, self._parents
+        store, parents = self._session.context.store, self._parents
         assert store is not None
         assert parents is not None
         if self._verdict.undecided:
             return  # Nor will the next one find what this one leaves.
+        candidates = self._session.context.candidates(self._memoized.scope_key, self._memoized.mask)
         outer = os.environ.get(LEASES, "").split()
         try:
             with _standing_timeout():
-                for key in lease_keys(self._memoized, parents, store):
+                for key in lease_keys(self._memoized, parents, candidates):
                     lease = self._turn.enter_context(
                         store.lease(
                             key,
@@ -436,7 +439,7 @@ class Task:
 
     def _record(self, watch: AttributeTracker) -> tuple[str | None, str]:
         """Return the key that the result was recorded under, or None and why it was not."""
-        store, recorder = self._session.store, self._recorder
+        store, recorder = self._session.context.store, self._recorder
         assert store is not None
         assert recorder is not None
         if self._following is None:
@@ -450,7 +453,7 @@ class Task:
                 self._remarks.say_once(found.kind, found.line)
             return None, found.text
         self._tally(hit=False, saved_s=0.0)
-        card.keep_at_exit(self._task, found, self._session, self._memoized)
+        card.keep_at_exit(self._task, found, self._session.context, self._memoized)
         return str(found.key), ""
 
     def _register(self, fields: dict[str, Any]) -> None:
@@ -464,7 +467,7 @@ class Task:
         )
 
     def _tally(self, *, hit: bool, saved_s: float) -> None:
-        store, output = self._session.store, self._output
+        store, output = self._session.context.store, self._output
         if store is not None:
             store.index.record_outcomes(
                 [

@@ -13,6 +13,7 @@ from memoflow.fingerprint import Fingerprint, Part, of_value, outline, summary
 from memoflow.flow.memo import miss, uncached
 from memoflow.flow.memo.decision import Decision, Reason
 from memoflow.flow.memo.options import MemoizeOptions
+from memoflow.flow.memo.run_log import RunLog
 from memoflow.flow.memo.uncached import Uncached
 from memoflow.kinds import evicted, memo
 from memoflow.masking import ANY
@@ -63,9 +64,9 @@ def record(store) -> Callable[..., Any]:
 
 @pytest.fixture
 def explain(store) -> Callable[..., Decision]:
-    session = SimpleNamespace(
-        store=store, began=time.time() + 60, run="Sweep/2", earlier={}, removals={}, had_results={}
-    )
+    log = RunLog()
+    log.began, log.run = time.time() + 60, "Sweep/2"
+    session = SimpleNamespace(context=SimpleNamespace(store=store), log=log)
 
     def explain(*seen: tuple[Part, ...], code: Any = CODE, items: Any = ()) -> Decision:
         return miss.explain(step(code), Foreach(*items), session, seen)  # type: ignore[arg-type]

@@ -1,0 +1,149 @@
+"""The store of a flow's datastore, as one process uses it for memos."""
+
+from __future__ import annotations
+
+from collections import OrderedDict
+from collections.abc import Callable
+from functools import cached_property
+from typing import TYPE_CHECKING, Any
+
+from memoflow.display import printable
+from memoflow.errors import BackendUnreachableError, MemoflowError
+from memoflow.flow import artifact_store, maintenance
+from memoflow.flow.host import storage
+from memoflow.flow.memo.artifacts import Artifacts
+from memoflow.flow.memo.card_files import CardFiles
+from memoflow.flow.memo.project import paths_of
+from memoflow.kinds.candidates import Candidates
+from memoflow.masking import Mask, without_passwords
+from memoflow.names import Key
+from memoflow.storages import backend_of
+from memoflow.store import Store
+from memoflow.tracking import FileDigests, Paths
+
+if TYPE_CHECKING:
+    from memoflow.flow.memo.remote_artifacts import RemoteArtifacts
+
+_CACHED_BLOB_BYTES = 1 << 20
+
+
+class StoreContext:
+    """The store of one flow's datastore, and the files and tasks beside it."""
+
+    def __init__(self, flow_datastore: Any, logger: Callable[..., None]) -> None:
+        self.flow_datastore = flow_datastore
+        self.is_cut_off = False  # no store, as its server does not answer: not to be asked again
+        self.lists: dict[str, Any] = {}  # of a foreach, loaded last
+        self.metadata: str | None = None  # the provider of the run, where others launch it
+        self.evaluators: dict[str, Any] = {}  # of the Client, by step
+        self._logger = logger
+        self._said: set[str] = set()
+        self._candidates: dict[Key, Candidates] = {}
+
+    def say(self, line: str) -> None:
+        self._logger(printable(f"[memoize] {without_passwords(line)}"), system_msg=True)
+
+    def say_once(self, line: str) -> None:
+        if line not in self._said:
+            self._said.add(line)
+            self.say(line)
+
+    @cached_property
+    def store(self) -> Store | None:
+        """The store, or None if there is none to be had; that is said once."""
+        try:
+            where = artifact_store.of_datastore(
+                self.flow_datastore.TYPE, self.flow_datastore.datastore_root
+            )
+            return where.store
+        except (MemoflowError, OSError) as error:
+            self.is_cut_off = isinstance(error, BackendUnreachableError)
+            self.say_once(f"off: {error}")
+            return None
+
+    def cut_off(self, error: BackendUnreachableError | None = None) -> None:
+        """Go on without the store, whose server does not answer: waits for it would add up.
+
+        Without an error that has been said where it was found out.
+        """
+        if error is not None:
+            self.say_once(f"off: {error}")
+        self.is_cut_off = True
+        self.store = None
+
+    def mask_key(self) -> bytes:
+        """Return what keys the digests of passwords: the id of the store, if there is one."""
+        return b"" if self.store is None else self.store.id.encode()
+
+    @cached_property
+    def digests(self) -> FileDigests:
+        """The digests of files, as far as this machine has read them."""
+        assert self.store is not None
+        return FileDigests(self.store.index.get, self.store.index.set, self.say_once)
+
+    @cached_property
+    def paths(self) -> Paths:
+        """Where the files of the project lie."""
+        return paths_of(self.flow_datastore, self.store)
+
+    @cached_property
+    def artifacts(self) -> Artifacts | RemoteArtifacts:
+        assert self.store is not None
+        datastore = self.flow_datastore
+        root = f"{datastore.datastore_root.rstrip('/')}/{datastore.flow_name}/data"
+        data = backend_of(datastore.TYPE, root)
+        if data.is_local:
+            return Artifacts(datastore, self.store)
+        # Here, as few need it.
+        from memoflow.flow.memo.remote_artifacts import RemoteArtifacts
+
+        return RemoteArtifacts(datastore, self.store, data)
+
+    @cached_property
+    def cards(self) -> CardFiles | None:
+        """The cards of the flow's tasks, or None if there can be none."""
+        return CardFiles.of(self.flow_datastore, self.say_once)
+
+    def candidates(self, scope_key: Key, mask: Mask) -> Candidates:
+        """Return what this process knows of the results of a scope."""
+        if scope_key not in self._candidates:
+            assert self.store is not None
+            self._candidates[scope_key] = Candidates(self.store, scope_key, mask=mask)
+        return self._candidates[scope_key]
+
+    @cached_property
+    def reader(self) -> Any:
+        """An own way to read tasks."""
+        self._open: OrderedDict[str, Any] = OrderedDict()
+        return storage.reader(self.flow_datastore, _SmallBlobs())
+
+    def task(self, path: str) -> Any:
+        """Return the datastore of a finished task, `run/step/task` or with its attempt."""
+        reader = self.reader
+        if path in self._open:
+            return self._open[path]
+        run, step, task_id, *attempt = path.split("/")
+        found = reader.get_task_datastore(
+            run, step, task_id, attempt=int(attempt[0]) if attempt else None
+        )
+        self._open[path] = found
+        if len(self._open) > 64:
+            self._open.popitem(last=False)
+        return found
+
+    def collect(self) -> None:
+        """Evict and sweep, if nobody has within the hour."""
+        if self.store is not None:
+            maintenance.collect(self.store, self.say)
+
+
+class _SmallBlobs(dict[str, bytes]):
+    """A blob cache, as Metaflow's content-addressed store asks one for bytes it has loaded."""
+
+    load_key = dict.get
+
+    def store_key(self, key: str, blob: bytes) -> None:
+        if len(blob) <= _CACHED_BLOB_BYTES:
+            self[key] = blob
+            if len(self) > 64:
+                del self[next(iter(self))]

@@ -1,0 +1,128 @@
+"""Candidates: the results that a task may find under the code of its step, in one trip."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from functools import cache
+from typing import NamedTuple
+
+from memoflow.errors import IntegrityError, NotFoundError
+from memoflow.fingerprint import Fingerprint, Part, of_references
+from memoflow.kinds import memo
+from memoflow.kinds.memo import MemoEntry
+from memoflow.kinds.memo_fields import free_texts
+from memoflow.masking import ANY, Mask
+from memoflow.names import Key, Ref
+from memoflow.store import Store
+
+_MOST = 64
+
+
+class OutdatedEntry(NamedTuple):
+    """A result for the same inputs that read something else, and the same reads as of now."""
+
+    entry: MemoEntry
+    now: tuple[Part, ...]
+
+
+# Returns the reads of an entry as they are now.
+Ask = Callable[[MemoEntry], Sequence[Part]]
+
+
+class Candidates:
+    """The read-sets and results below one scope, as one process has read them.
+
+    A read-set is named by its content, so it is read once. Those known are tried first: whether
+    there are more is asked where none of them led to a result. A result is read each time.
+    """
+
+    def __init__(self, store: Store, scope: Key, *, mask: Mask = ANY) -> None:
+        self._store = store
+        self._scope = scope
+        self._mask = mask
+        self._code = scope / memo.CODE
+        self._results = scope / memo.RESULTS
+        self._read_sets: dict[Key, tuple[str, ...]] = {}
+
+    def read_sets(self, *, fresh: bool = False) -> Iterator[tuple[str, ...]]:
+        """Yield the read-sets that steps of this scope were seen with; nearly always one.
+
+        With `fresh` in the order of their keys, which is the same in each process.
+        """
+        known = () if fresh else tuple(self._read_sets.values())
+        yield from known
+        for key in self._store.keys(self._scope / memo.READ_SETS, fresh=fresh):
+            names = self._read_sets[key] if key in self._read_sets else self._read(key)
+            if names is not None and names not in known:
+                yield names
+
+    def _read(self, key: Key) -> tuple[str, ...] | None:
+        ref = self._store.find(key)
+        if ref is None:
+            return None
+        try:
+            names = free_texts(self._store.manifest(ref).meta.get("names"))
+        except (NotFoundError, IntegrityError, ValueError):
+            return None  # The results below it are misses now, and will be recorded again.
+        self._read_sets[key] = names
+        return names
+
+    def find(
+        self,
+        inputs: Iterable[Part],
+        *,
+        ask: Ask = lambda entry: entry.reads,
+        fresh: bool = False,
+    ) -> MemoEntry | OutdatedEntry | None:
+        """Return the latest entry for these input values that reads the same now, or None.
+
+        If all entries read something else, the one that differs least. For `fresh` see
+        `Store.latest`. Raises IntegrityError if the entry is damaged; it is quarantined by then.
+        """
+        results = (*self._results.parts, Fingerprint.of(inputs).hex)
+        ref = self._store.latest(Key((*results, _no_references())), fresh=fresh)
+        if ref is not None:
+            return memo.read(self._store, ref)
+        outdated: OutdatedEntry | None = None
+        for folder, ref in self._latest(Key(results), fresh=fresh):
+            entry = memo.read(self._store, ref)
+            if of_references(entry.refs, mask=self._mask).hex != folder.partition(".")[0]:
+                continue
+            now = tuple(ask(entry))
+            unlike = _unlike(entry.reads, now)
+            if not unlike:
+                return entry
+            if outdated is None or unlike < _unlike(outdated.entry.reads, outdated.now):
+                outdated = OutdatedEntry(entry, now)
+        return outdated
+
+    def _latest(self, results: Key, *, fresh: bool) -> list[tuple[str, Ref]]:
+        """Return the latest result of each folder and the folder's name, newest first.
+
+        Mostly few: the files that a step reads were others, or the class of a value was edited.
+        """
+        store = self._store
+        folders = {Key(key.parts[:-1]) for key in store.keys(results, fresh=fresh)}
+        found = [(folder.parts[-1], store.latest(folder, fresh=fresh)) for folder in folders]
+        known = [(name, ref) for name, ref in found if ref is not None]
+        return sorted(known, key=lambda each: (-each[1].created, each[0]))[:_MOST]
+
+    def touch(self, entry: MemoEntry) -> None:
+        """Note that a result was used, and all that led to it: or that would be evicted first."""
+        keys = [*self._read_sets, self._code, entry.ref.key]
+        if entry.refs:
+            references = entry.ref.key.parts[-2].partition(".")[0]
+            keys.append(self._scope / memo.REFERENCES / references)
+        self._store.index.touch(*keys)
+
+
+def _unlike(before: Sequence[Part], now: Sequence[Part]) -> int:
+    """Return how many reads are not as they were."""
+    if len(before) != len(now):
+        return max(len(before), len(now))
+    return sum(one.digest != other.digest for one, other in zip(before, now, strict=True))
+
+
+@cache
+def _no_references() -> str:
+    return of_references(()).hex
