@@ -17,6 +17,40 @@ from tests.s3 import Server, serving
 os.environ.setdefault("METAFLOW_EXTENSIONS_SEARCH_DIRS", str(Path(__file__).parents[1]))
 
 
+# Not units: they start flows, servers or many processes, or search long for a counterexample.
+NOT_QUICK = (
+    "stories",
+    "backends/test_exclusive.py",
+    "backends/test_s3.py",
+    "cli/test_hostile.py",
+    "cli/test_terminal.py",
+    "fingerprint/test_held_code.py",
+    "fingerprint/test_leavings.py",
+    "flow/hub",
+    "flow/test_card.py",
+    "flow/test_signals.py",
+    "flow/test_spool.py",
+    "flow/test_uploading.py",
+    "objects/test_growing.py",
+    "objects/test_sparse.py",
+    "objects/test_trees.py",
+    "store/test_crashes.py",
+    "store/test_leases.py",
+    "store/test_series_size.py",
+    "store/test_sweep_property.py",
+    "test_editors.py",
+)
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Mark units as `quick`."""
+    here = Path(__file__).parent
+    others = {here / name for name in NOT_QUICK}
+    for item in items:
+        if not others & {item.path, *item.path.parents} and "stress" not in item.keywords:
+            item.add_marker("quick")
+
+
 def pytest_xdist_auto_num_workers() -> int:
     """One more than there are cores: stories wait for the processes that they start."""
     return (os.cpu_count() or 1) + 1
