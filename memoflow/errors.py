@@ -44,7 +44,7 @@ class IntegrityError(MemoflowError):
 
 
 class UnsignedError(IntegrityError):
-    """A ref that none of our keys has signed: left where it is, and never used."""
+    """A ref without a signature by one of our keys: never used, and not removed."""
 
 
 class BackendError(MemoflowError):

@@ -44,7 +44,7 @@ class Directory:
         self._finalizer = weakref.finalize(self, _remove, self.name, self._lock, os.getpid())
 
     def cleanup(self) -> None:
-        """Remove it with all that is in it; a forked child removes none."""
+        """Remove the directory with its content; a call in a forked child removes nothing."""
         self._finalizer()
 
     def __enter__(self) -> str:

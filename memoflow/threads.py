@@ -199,7 +199,7 @@ class Pool:
         return results()
 
     def shutdown(self, *, wait: bool = True) -> None:
-        """Let the threads end when all that was submitted is done."""
+        """End the threads once all submitted calls are done."""
         for _ in range(self._started):
             self._work.put(None)
         for _ in range(self._started if wait else 0):

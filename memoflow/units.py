@@ -86,7 +86,7 @@ def span(seconds: float) -> str:
 
 
 def age(seconds: float) -> str:
-    """Return for how long something has been so: `41 days`, `1 hour`, `less than a minute`."""
+    """Return a duration in words: `41 days`, `1 hour`, `less than a minute`."""
     for length, unit in _AGES:
         number = int(seconds // length)
         if number:

@@ -1,4 +1,4 @@
-"""Arrays: how numpy and pandas values are encoded, and those of others, if loaded at all."""
+"""Arrays: encoding of numpy and pandas values, and of other libraries' that are loaded."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ _CHUNK = 1 << 24  # bytes copied at a time from an array that is not contiguous
 
 
 def array_handler(kind: type) -> Handler | None:
-    """Return how to encode instances of `kind`, or None if it is not an array of any sort."""
+    """Return the encoder for instances of `kind`, or None if it is not an array of any sort."""
     numpy: Any = sys.modules.get("numpy")
     if numpy is not None and hasattr(numpy, "ma"):
         if issubclass(kind, numpy.ma.MaskedArray):

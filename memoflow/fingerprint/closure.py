@@ -1,4 +1,4 @@
-"""Reach: all of the user's code and constants that a function, a step or a value leads to.
+"""Closure: all of the user's code and constants reachable from a function, a step or a value.
 
 Names are looked up in what is loaded, so aliases, decorators and dispatch tables are what they
 are when the fingerprint is taken. At an installed distribution it stops: its version stands
@@ -115,7 +115,7 @@ def of_value(v: Any, *, name: str = "value") -> Digest:
 
 
 def difference_path(old: Any, new: Any, *, name: str = "value") -> str:
-    """Return where two values first differ, such as "model.steps[0][1]._ids".
+    """Return the path of the first difference of two values, such as "model.steps[0][1]._ids".
 
     `name` if they differ as a whole; "" if in nothing, or one of them has no stable meaning.
     """

@@ -1,4 +1,4 @@
-"""Bodies: pieces of code that are reached, each with where it looks its names up."""
+"""Code units: pieces of reached code, each with the namespaces that resolve its names."""
 
 from __future__ import annotations
 

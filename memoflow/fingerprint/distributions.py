@@ -60,7 +60,7 @@ class _Entry:
 
 
 def installed_in(site: str) -> dict[str, _Entry]:
-    """Return normalized name -> entry of all that is installed in a site directory."""
+    """Return normalized name -> entry of all distributions installed in a site directory."""
     return _installed_in(site, stamp(site))
 
 
@@ -103,7 +103,7 @@ def _distribution(site: str, stamp: int, entry: _Entry) -> Distribution:
 
 
 def stamp(site: str) -> int:
-    """Return when something was last installed into a site directory, or removed from it."""
+    """Return the time of the last installation or removal in a site directory, in nanoseconds."""
     try:
         return os.stat(site).st_mtime_ns
     except OSError:

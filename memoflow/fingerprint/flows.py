@@ -65,7 +65,7 @@ class Flow:
         return MISSING
 
     def shown(self, cls: type, name: str) -> str:
-        """Return how an attribute of a class is called; alike in equal flows."""
+        """Return the name of a class attribute for digests; the same in equal flows."""
         own = f"_{cls.__name__.lstrip('_')}__"
         plain = f"__{name.removeprefix(own)}" if name.startswith(own) else name
         return self.called(cls.__module__, f"{cls.__qualname__}.{plain}")
@@ -105,7 +105,7 @@ class Flow:
         return name == self.root or self.is_step(f) or self.is_step(owner.__dict__.get(name))
 
     def methods(self) -> Iterable[Any]:
-        """Yield all that `self` could be asked for, other than steps and data."""
+        """Yield the code that `self` may look up by any name: all but steps and data."""
         for cls in self.classes:
             for name, value in cls.__dict__.items():
                 is_code = isinstance(value, CODE_TYPES) and name not in BOOKKEEPING

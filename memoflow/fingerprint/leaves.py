@@ -1,4 +1,4 @@
-"""Leaves: in which of their parts two outlined values differ."""
+"""Leaves: the parts that differ between two outlined values."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ class Change(NamedTuple):
 
 
 def changes(was: Outline, now: Outline) -> list[Change]:
-    """Return in which parts two outlines differ; [] if that cannot be told from them.
+    """Return the differing parts of two outlines; [] if the outlines do not tell.
 
     Of sequences of different lengths only the length is told: what comes after an item that was
     put in differs all the same. Parts in another order are one change, "moved".

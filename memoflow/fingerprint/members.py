@@ -1,4 +1,4 @@
-"""Members: which attributes of a class are the user's code and data.
+"""Members: the attributes of a class that are the user's code and data.
 
 What a library adds to a class of the user's, schemas, validators made of C, registries and
 caches, is made from what the user wrote; it differs from process to process, and its package's

@@ -44,7 +44,7 @@ def place_named(name: str) -> ModuleLocation:
 
 
 def locate(name: str) -> ModuleLocation:
-    """Return where `import name` would find a module; import nothing."""
+    """Return the location of the module that `import name` would load; import nothing."""
     top, *rest = name.split(".")
     if top in OURS:
         return ModuleLocation(name, "ours")

@@ -76,7 +76,7 @@ def _names(value: Any, children: list[tuple[str, Any]]) -> list[str]:
 
 
 def _expanded(value: Any, room: int) -> tuple[str, list[tuple[str, Any]]] | None:
-    """Return how the parts of a value are told apart, and these; None if it stays a leaf."""
+    """Return the sort of a value's parts, and the parts by path; None if it stays a leaf."""
     kind = type(value)
     if isinstance(value, dict):
         if not 0 < len(value) <= room:

@@ -85,7 +85,7 @@ class Anchors:
         self._pattern = re.compile(f"{_STARTS}({choices}){_ENDS}")
 
     def inside(self, text: str) -> bool:
-        """Say quickly whether a text may have a path of the project in it."""
+        """Return whether a text contains a root of the project; quick, and may be a false alarm."""
         return any(root in text for root in self._roots)
 
     def split(self, text: str) -> list[str] | None:

@@ -1,4 +1,4 @@
-"""Acts: the top-level statements of a module that may do more than bind a name.
+"""Side effects: the top-level statements of a module that may do more than bind a name.
 
 A registry may be filled by a decorator, a base class, a call or an item set on another name for
 it. Which of them do cannot be told from the files, so all that might count.

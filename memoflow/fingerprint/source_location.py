@@ -1,4 +1,4 @@
-"""Whereabouts: the file, line and text that bind a name, for people; nothing depends on them."""
+"""Source locations: the file, line and text that bind a name; for people, never in a digest."""
 
 from __future__ import annotations
 

@@ -18,7 +18,7 @@ _KNOWN = frozenset(
 
 
 def sparse_handler(kind: type) -> Handler | None:
-    """Return how to encode instances of `kind`, or None if it is none of scipy's."""
+    """Return the encoder for instances of `kind`, or None if it is no sparse matrix of scipy's."""
     sparse: Any = sys.modules.get("scipy.sparse")
     bases = tuple(getattr(sparse, name, None) for name in ("sparray", "spmatrix"))
     known = tuple(base for base in bases if isinstance(base, type))

@@ -57,7 +57,7 @@ class StaticCode:
         self._work()
 
     def whole(self, place: ModuleLocation) -> None:
-        """Follow all that a module defines or imports."""
+        """Follow all definitions and imports of a module."""
         self._whole(place)
         self._work()
 

@@ -12,7 +12,7 @@ _LARGE = {"string_view": "large_string", "binary_view": "large_binary"}
 
 
 def table_handler(kind: type) -> Handler | None:
-    """Return how to encode instances of `kind`, or None if it is no table or column."""
+    """Return the encoder for instances of `kind`, or None if it is no table or column."""
     arrow: Any = sys.modules.get("pyarrow")
     if arrow is not None and hasattr(arrow, "Table"):
         for base, handler in (

@@ -12,7 +12,7 @@ _COMPRESSED_BY_COLUMN = ("torch.sparse_csc", "torch.sparse_bsc")
 
 
 def tensor_handler(kind: type) -> Handler | None:
-    """Return how to encode instances of `kind`, or None if it is none of torch's."""
+    """Return the encoder for instances of `kind`, or None if it is no tensor of torch's."""
     torch: Any = sys.modules.get("torch")
     if torch is None or not hasattr(torch, "Tensor"):
         return None

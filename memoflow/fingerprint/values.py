@@ -197,7 +197,7 @@ class Encoder:
         return b"#" + hasher.digest()
 
     def named(self, cls: type) -> bytes:
-        """Encode which class this is, by name, and report it."""
+        """Encode the qualified name of a class, and report the class."""
         self._instance(cls)
         return text_bytes(class_name(cls))
 

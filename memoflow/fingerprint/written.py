@@ -48,7 +48,7 @@ class WrittenClass:
 
 
 def written_class(cls: type) -> WrittenClass:
-    """Return where a user's class was made, as far as that can be told."""
+    """Return the file and statements that made a user's class, as far as they are certain."""
     home = sys.modules.get(cls.__module__)
     if home is None or place_named(cls.__module__).owner != "user":
         return _by_functions(cls) or WrittenClass(cls.__module__, {}, "")

@@ -23,14 +23,14 @@ _COLUMNS = "digest, size, created, expires, new"
 
 
 class IndexEntry(NamedTuple):
-    """A ref, and when this machine last used it: if it never did, when it was created."""
+    """A ref, and the time of its last use on this machine, or of its creation if unused."""
 
     ref: Ref
     used: float
 
     @property
     def was_used(self) -> bool:
-        """Whether this machine has used or saved it."""
+        """True if this machine is known to have used or saved the entry."""
         return self.used != self.ref.created
 
     def __repr__(self) -> str:
@@ -170,7 +170,7 @@ class Index:
         return self._of_keys(lambda: [Key.parse(text) for (text,) in rows], [])
 
     def entries(self, prefix: Key | None = None) -> dict[str, IndexEntry]:
-        """Return all that is remembered, below the prefix if there is one, by key."""
+        """Return all recorded entries, below the prefix if there is one, by key."""
         self.flush()
         rows = self._db.query(
             f"SELECT key, used, {_COLUMNS} FROM entries WHERE key > ? AND key < ?",
@@ -210,7 +210,7 @@ class Index:
         return self._of_keys(lambda: _ref(Key.parse(row[0]), row[1:]), None)
 
     def find_pieces(self, xxh3s: Iterable[str]) -> dict[str, PieceLocation]:
-        """Return where the pieces lie that are remembered, by their XXH3-128 in hex.
+        """Return the locations of the known pieces, by their XXH3-128 in hex.
 
         Equal hashes are no proof of equal bytes.
         """
@@ -225,7 +225,7 @@ class Index:
         return places
 
     def record_pieces(self, pieces: Mapping[str, tuple[Digest, int, int]]) -> None:
-        """Remember where pieces lie (blob, offset, length), by their XXH3-128 in hex."""
+        """Record the locations of pieces (blob, offset, length), by their XXH3-128 in hex."""
         self._db.change(
             "INSERT OR REPLACE INTO pieces (xxh3, blob, offset, length) VALUES (?, ?, ?, ?)",
             (
@@ -276,7 +276,7 @@ class Index:
     def record_outcomes(
         self, outcomes: Iterable[tuple[str, str, str, str, bool, float, float]]
     ) -> None:
-        """Note how tasks went; a later note of the same task replaces the earlier one."""
+        """Record outcomes of tasks; a later record of a task replaces the earlier one."""
         self._db.change(
             "INSERT OR REPLACE INTO outcomes (flow, run, step, task, hit, saved_s, at)"
             " VALUES (?, ?, ?, ?, ?, ?, ?)",
@@ -284,7 +284,7 @@ class Index:
         )
 
     def outcomes(self, flow: str, run: str) -> list[Outcome]:
-        """Return how the tasks of a run went, in the order in which they ended."""
+        """Return the outcomes of the tasks of a run, in the order in which they ended."""
         rows = self._db.query(
             "SELECT flow, run, step, task, hit, saved_s, at FROM outcomes"
             " WHERE flow = ? AND run = ? ORDER BY at, step, task",
@@ -296,7 +296,7 @@ class Index:
         ]
 
     def tally(self) -> list[Tally]:
-        """Return how the tasks of each step went, over all runs on this machine."""
+        """Return the hits and misses of each step, over all runs on this machine."""
         rows = self._db.query(
             "SELECT flow, step, SUM(hit), SUM(NOT hit), SUM(saved_s), MAX(at) FROM outcomes"
             " GROUP BY flow, step ORDER BY flow, step"
@@ -304,7 +304,7 @@ class Index:
         return [Tally(*row) for row in rows]
 
     def days(self) -> list[Day]:
-        """Return how tasks went on each day on which any ended, the first day first."""
+        """Return the hits and misses of each day on which a task ended, the first day first."""
         rows = self._db.query(
             "SELECT date(at, 'unixepoch') AS day, SUM(hit), SUM(NOT hit), SUM(saved_s)"
             " FROM outcomes GROUP BY day ORDER BY day"

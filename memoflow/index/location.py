@@ -1,4 +1,4 @@
-"""Location: where an index may lie, since SQLite needs a disk of this machine to itself."""
+"""Location: a place for the index file on a local disk, since SQLite needs one."""
 
 from __future__ import annotations
 
@@ -24,13 +24,13 @@ def mounts_of_this_machine() -> str:
 
 
 def network_file_system(path: Path) -> str:
-    """Return which network file system a path is on; "" for a disk of this machine."""
+    """Return the type of network file system that a path is on; "" for a disk of this machine."""
     kind = _file_system(path, mounts_of_this_machine())
     return kind if kind in _NETWORK else ""
 
 
 def locate(path: Path, *, mounts: Callable[[], str]) -> tuple[Path | None, str | None]:
-    """Return where to keep the index that `path` asks for, and a warning if it is not there.
+    """Return a usable path for the index at `path`, and a warning if it is another.
 
     None for the path means that no directory will do: keep it in memory.
     """

@@ -49,7 +49,7 @@ xxh3_of: Callable[[bytes | memoryview], str] = xxhash.xxh3_128_hexdigest
 
 
 def measure(file: BinaryIO) -> tuple[int, str]:
-    """Return how many bytes follow in an open file, and their XXH3-128."""
+    """Return the number of remaining bytes in an open file, and their XXH3-128."""
     size, xxh3 = 0, xxhash.xxh3_128()
     for chunk in chunks(file):
         size += len(chunk)

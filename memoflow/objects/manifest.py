@@ -29,7 +29,7 @@ _ADOPTED = re.compile(r"sha1:[0-9a-f]{40}")
 
 
 class Piece(NamedTuple):
-    """Consecutive bytes of a file: where they lie, and the XXH3-128 that proves them, in hex."""
+    """Consecutive bytes of a file: their place in a blob, and their XXH3-128 for checks, in hex."""
 
     blob: Digest
     offset: int

@@ -1,4 +1,4 @@
-"""Paths: which relative paths a saved tree may hold, so that none can leave it again."""
+"""Paths: checks on the relative paths of a saved tree, so that none leads outside it."""
 
 from __future__ import annotations
 

@@ -106,7 +106,7 @@ class Draft:
 
 
 def is_whole_file(source: Source, device: int | None) -> bool:
-    """Tell whether a file is to be a blob by itself: if it is large, or can be linked."""
+    """Return whether a large or linkable file becomes a blob of its own."""
     if source.size_bytes >= _WHOLE_BYTES:
         return True
     # Small files that must be copied cost less in a pack.

@@ -48,7 +48,7 @@ class _Folder:
     above: _Folder | None = None
 
     def place_of(self, path: str) -> str | None:
-        """Return where an absolute path lies in the tree; None if it does not."""
+        """Return the path in the tree of an absolute path; None if it is outside."""
         folder: _Folder | None = self
         while folder is not None:
             if path == folder.real:
@@ -220,7 +220,7 @@ class Tree:
             )
 
     def wait_a_tick(self) -> None:
-        """Return when a change would leave a trace: one in the same tick as the last has none."""
+        """Wait for the end of the clock tick of the newest change: another in it would not show."""
         states = [source.state for source in self.sources if source.state is not None]
         newest = max((state[2] for state in (*states, *self.visited.values())), default=0)
         wait_s = (newest - time.time_ns()) / 1e9 + TICK_S

@@ -1,4 +1,4 @@
-"""Storages: backends where Metaflow keeps its data, reached as Metaflow is configured to."""
+"""Storages: backends on Metaflow's datastores, with Metaflow's own configuration."""
 
 from memoflow.storages.opening import backend_of, check, configured, folder_of
 

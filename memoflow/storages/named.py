@@ -36,7 +36,7 @@ def open_store(root: str | Path | None = None) -> Store:
 
 
 def find_backend(root: str | Path | None) -> tuple[str, Backend]:
-    """Return where a store is, or would be if there were one."""
+    """Return the location of a store and its backend; the store need not exist yet."""
     named = str(root or settings().get(_ROOT_VARIABLE) or "")
     if named and "://" not in named:
         path = Path(os.path.abspath(os.path.expanduser(named)))

@@ -66,7 +66,7 @@ def configured() -> tuple[str, str]:
 
 
 def folder_of(type: str, root: str) -> str:
-    """Return where the store of a datastore is: METAFLOW_MEMOFLOW_ROOT can put it elsewhere."""
+    """Return the store's folder in a datastore, or METAFLOW_MEMOFLOW_ROOT if that is set."""
     from metaflow import metaflow_config
 
     named = metaflow_config.MEMOFLOW_ROOT

@@ -24,7 +24,7 @@ class ChildLog:
 
     @property
     def is_child(self) -> bool:
-        """Whether this process was forked from the creator of the log."""
+        """True in a process forked from the one that made the log."""
         return os.getpid() != self._parent
 
     def tell(self, *note: Any) -> None:

@@ -95,7 +95,7 @@ def _asked_of_copy(tracker: AccessTracker, frame: FrameType, name: str) -> None:
 
 
 def iterated(frame: FrameType | None) -> None:
-    """Remember from where all variables are gone through."""
+    """Remember the line of code that iterates over all variables: it reads no single one."""
     while frame is not None and frame.f_code.co_filename in _OF_ENVIRON:
         frame = frame.f_back
     if frame is not None and len(_copied_at) < _MOST:

@@ -1,4 +1,4 @@
-"""Hooks: where Python tells of files and variables that code asks for.
+"""Hooks: the places in Python that report reads of files and variables.
 
 An audit hook sees opens, listings, renames and subprocesses (PEP 578; the events are listed in the
 Python documentation). It cannot be removed, so it is added once and does nothing while nobody
@@ -29,7 +29,7 @@ def active() -> AccessTracker | None:
 
 @contextlib.contextmanager
 def tracking(tracker: AccessTracker) -> Iterator[AccessTracker]:
-    """Let a tracker take notes meanwhile; of the whole process, whichever thread."""
+    """Let a tracker record all threads of the process in a `with` block."""
     begin(tracker)
     try:
         yield tracker

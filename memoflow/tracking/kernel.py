@@ -127,7 +127,7 @@ class KernelEvents:
                 self._folders.setdefault(handle, folder)
 
     def drain(self) -> None:
-        """Tell all that has happened by now."""
+        """Report all events so far."""
         if os.getpid() != self._pid:
             return
         # A finalizer of the user's may run in the thread that has the lock, and wait for a lock of

@@ -38,7 +38,7 @@ class Read:
 
 
 class Quiet(threading.local):
-    """Whether this thread is in the tracker itself, or in code whose accesses do not count."""
+    """A flag by thread: it runs the tracker itself, or code that must not count."""
 
     depth = 0
 
@@ -82,7 +82,7 @@ class Notes:
 
     @property
     def busy(self) -> bool:
-        """Whether this thread is in the tracker itself, or in code whose accesses do not count."""
+        """True if this thread runs the tracker itself, or code that must not count."""
         return self.quiet.depth > 0
 
     def knows(self, path: str) -> bool:
@@ -114,7 +114,7 @@ class Notes:
             self._tell("never", name, reason)
 
     def note_trouble(self, reason: str) -> None:
-        """Note why the reads of this time are not all known."""
+        """Note a reason for which the reads of this run are not all known."""
         if reason not in self.troubles:
             self.troubles[reason] = None
             self._tell("trouble", reason)

@@ -98,7 +98,7 @@ class AccessTracker(EventNotes):
 
     @property
     def sees_all(self) -> bool:
-        """Whether opens outside of Python are seen too."""
+        """True if the kernel reports opens, so that those outside Python are seen too."""
         return self._kernel is not None
 
     def note_read(self, path: str, depth: int = CONTENT, *, both: bool = False) -> None:
@@ -182,7 +182,7 @@ class AccessTracker(EventNotes):
         self._keep_written(path)
 
     def note_tree(self, path: str) -> None:
-        """Note that a folder is made or removed, with all that is to be in it."""
+        """Note that a folder is made or removed, with its whole content."""
         self.note_write(path)
         self._trees.add(path)
         self._tell("tree", path)
@@ -246,7 +246,7 @@ class AccessTracker(EventNotes):
             self._tell("variable", name, value)
 
     def note_own_variable(self, name: str, before: str | None, value: str | None) -> None:
-        """Note that an environment variable is set, or removed: that is the value None."""
+        """Note that an environment variable is set, or removed: the value None."""
         if self._own_variables.setdefault(name, before) == value:
             del self._own_variables[name]  # It is as it was.
 
@@ -257,7 +257,7 @@ class AccessTracker(EventNotes):
             self._tell("package", name)
 
     def note_other(self, kind: str, name: str, digest: str, summary: str) -> None:
-        """Note a read of a kind that others know how to ask for again."""
+        """Note a read of another kind, compared later by its own handler."""
         if (kind, name) not in self.others:
             self.others[kind, name] = digest, summary
             self._tell("other", kind, name, digest, summary)

@@ -217,7 +217,7 @@ class ReadSet:
         self.parts.append(Part("file", name, digest))
 
     def _judge(self, path: str, name: str, read: Read, now: State | None, wrote: bool) -> None:
-        """Say why a file that is not as it was when it was read keeps the result from being kept.
+        """Note the reason for which a file that changed since its read prevents a cached result.
 
         Nothing is said of one that the code has made, or of an output that a command named.
         """

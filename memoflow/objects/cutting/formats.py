@@ -1,4 +1,4 @@
-"""Formats: where the tensors of a safetensors file and the members of a zip archive lie.
+"""Formats: the offsets of a safetensors file's tensors and of a zip archive's members.
 
 A zip archive is what `torch.save` and `numpy.savez` write, too. Only the directory is read, never
 a body. Whatever is not as its format says is no such file: then these return None.
@@ -26,7 +26,7 @@ _LONGEST_COMMENT = 0xFFFF
 
 
 def safetensors(read: Read, size_bytes: int) -> list[int] | None:
-    """Return where the tensors begin and end, in order."""
+    """Return the offsets at which tensors begin and end, in order; None for another format."""
     start = read(0, 9)
     if len(start) < 9 or start[8:] != b"{":
         return None
@@ -47,7 +47,7 @@ def safetensors(read: Read, size_bytes: int) -> list[int] | None:
 
 
 def zipped(read: Read, size_bytes: int) -> list[int] | None:
-    """Return where the bodies of the members begin and end, in order."""
+    """Return the offsets at which members' bodies begin and end, in order; None if no zip."""
     if read(0, 4) != b"PK\3\4":
         return None
     try:
@@ -77,7 +77,7 @@ def _find_directory(read: Read, size_bytes: int) -> tuple[int, int, int]:
 
 
 def _members(read: Read, directory: bytes, entries: int) -> Iterator[tuple[int, int]]:
-    """Yield where the body of each member begins and ends."""
+    """Yield the offsets at which the body of each member begins and ends."""
     at = 0
     for _ in range(entries):
         fields = _ENTRY.unpack_from(directory, at)

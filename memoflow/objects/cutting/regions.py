@@ -24,7 +24,7 @@ class Region:
     text: bool = False
 
     def most_pieces(self, length: int) -> int:
-        """Return how many pieces this is cut into at most, others than text being so long."""
+        """Return an upper bound of the region's pieces; pieces of other than text are that long."""
         return -(-(self.end - self.start) // (SHORTEST_BYTES if self.text else length))
 
     def split(self, size_bytes: int) -> Iterator[Region]:
@@ -34,7 +34,7 @@ class Region:
 
 
 def piece_bytes(total_bytes: int) -> int:
-    """Return how long the pieces are in a save of so many bytes."""
+    """Return the length of the pieces in a save of `total_bytes`."""
     length = PIECE_BYTES
     while total_bytes > length * _MANY_PIECES and length < _LARGEST_PIECE_BYTES:
         length *= 2

@@ -39,7 +39,7 @@ def cut(data: memoryview, *, is_end: bool) -> list[int]:
 
 
 def _choose(window: bytes) -> int:
-    """Return where in the window to cut."""
+    """Return the offset in the window at which to cut."""
     lines = window.split(b"\n")
     # The first may have begun before the window, and the last is not at its end.
     sums = list(map(zlib.crc32, lines[1:-1]))
