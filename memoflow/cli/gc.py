@@ -24,7 +24,7 @@ _MOST_SCRATCH = 1000  # temporary directories of killed tasks
 
 
 def _parsed_by(parse: Callable[[str, Any], Any]) -> Callable[..., Any]:
-    """Return the callback of an option whose text a parser of `units` converts."""
+    """Return the callback that converts an option's text with a parser of `units`."""
 
     def callback(ctx: click.Context, param: click.Parameter, value: str | None) -> Any:
         try:

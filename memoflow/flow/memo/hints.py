@@ -109,7 +109,7 @@ def is_news(memoized: MemoizedStep, hint: Hint, store: Store) -> bool:
 
 
 def of_code(flow: type, step: str) -> dict[str, str]:
-    """Return what the code of a step uses, as people write it, and where it first does."""
+    """Return the clocks and generators in a step's code by name, each with its first place."""
     reader = _HintVisitor(flow)
     reader.follow(getattr(flow, step), bound=True)
     reader.read()
@@ -211,7 +211,7 @@ class _HintVisitor:
 
 
 class _Names:
-    """What the names in a function stand for: what it imports itself, then its globals."""
+    """The values of names in a function: its own imports, then its globals."""
 
     def __init__(self, f: types.FunctionType, node: ast.AST) -> None:
         self._globals = f.__globals__
@@ -234,7 +234,7 @@ class _Names:
                 continue  # Not bound yet.
 
     def find(self, chain: Chain) -> tuple[Any, Any]:
-        """Return what a chain of names ends at, and what that is an attribute of; None if unknown.
+        """Return the value of a chain of names and the owner of it; None if unknown.
 
         Only modules and classes are looked into: to look into others may run code.
         """
@@ -258,7 +258,7 @@ def _member(value: Any, name: str) -> Any:
 
 
 def _module(owner: Any, value: Any) -> str:
-    """Return the module that a function is known by: of the one it was taken from, else its own."""
+    """Return the public module of a function: that of its original, else its own."""
     if isinstance(owner, types.ModuleType):
         return owner.__name__
     of = getattr(value, "__self__", None)

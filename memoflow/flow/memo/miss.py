@@ -138,7 +138,7 @@ def _had_results(memoized: MemoizedStep, session: Session, store: Store) -> bool
 
 
 def _removal(memoized: MemoizedStep, session: Session, seen: Sequence[tuple[Part, ...]]) -> str:
-    """Return the verb that removed the result for these inputs and how long ago, "" for none.
+    """Return the verb and age of the removal of the result for these inputs, "" for none.
 
     For a step without any read-set left, the latest removal.
     """
