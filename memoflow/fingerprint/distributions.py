@@ -27,9 +27,16 @@ _COMPARISON = (
 )
 _HEAD = 1 << 16  # bytes of METADATA, which begins with what counts and ends with a README
 # Distributions of Metaflow and of this project: an upgrade must not empty the caches of the
-# flows that run on them.
+# flows that run on them. An editable install by the earlier name, memoflow, may still be there.
 _OURS = frozenset(
-    {"metaflow_memoflow", "metaflow", "metaflow_stubs", "ob_metaflow", "ob_metaflow_stubs"}
+    {
+        "metaflow_memoflow",
+        "memoflow",
+        "metaflow",
+        "metaflow_stubs",
+        "ob_metaflow",
+        "ob_metaflow_stubs",
+    }
 )
 
 
