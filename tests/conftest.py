@@ -16,6 +16,8 @@ from tests.s3 import Server, serving
 # this checkout. Metaflow takes that for a conflict of two extensions, so it is shown one.
 os.environ.setdefault("METAFLOW_EXTENSIONS_SEARCH_DIRS", str(Path(__file__).parents[1]))
 
+_STORIES = Path(__file__).parent / "stories"
+
 
 # Not units: they start flows, servers or many processes, or search long for a counterexample.
 NOT_QUICK = (
@@ -47,13 +49,34 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     here = Path(__file__).parent
     others = {here / name for name in NOT_QUICK}
     for item in items:
-        if not others & {item.path, *item.path.parents} and "stress" not in item.keywords:
+        is_other = bool(others & {item.path, *item.path.parents}) or _borrows_flows(item)
+        if not is_other and "stress" not in item.keywords:
             item.add_marker("quick")
+
+
+def _borrows_flows(item: pytest.Item) -> bool:
+    """Tell whether the module of a test uses the flows of the stories."""
+    names = vars(item.getparent(pytest.Module).obj).values()  # type: ignore[union-attr]
+    return any(getattr(it, "__module__", "").startswith("tests.stories.") for it in names)
 
 
 def pytest_xdist_auto_num_workers() -> int:
     """One more than there are cores: stories wait for the processes that they start."""
     return (os.cpu_count() or 1) + 1
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Mark the units, by where they are: all but stories and modules that borrow their flows."""
+    for item in items:
+        if not _starts_flows(item) and item.get_closest_marker("stress") is None:
+            item.add_marker("quick")
+
+
+def _starts_flows(item: pytest.Item) -> bool:
+    if _STORIES in item.path.parents:
+        return True
+    names = vars(item.getparent(pytest.Module).obj).values()  # type: ignore[union-attr]
+    return any(getattr(it, "__module__", "").startswith("tests.stories.") for it in names)
 
 
 class Clock:

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-pytest.importorskip("azure.storage.blob", reason='pip install "memoflow[test-clouds]"')
+pytest.importorskip("azure.storage.blob", reason='pip install "metaflow-memoflow[test-clouds]"')
 
 from memoflow.backends import Backend, BlobLocation
 from memoflow.backends.azure import Azure

@@ -8,7 +8,7 @@ from collections.abc import Iterator
 
 import pytest
 
-pytest.importorskip("google.cloud.storage", reason='pip install "memoflow[test-clouds]"')
+pytest.importorskip("google.cloud.storage", reason='pip install "metaflow-memoflow[test-clouds]"')
 
 from google.auth.exceptions import DefaultCredentialsError
 

@@ -17,6 +17,11 @@ ROOT = Path(__file__).parents[2]
 PAGES = [README, *sorted(DOCS.rglob("*.md"))]
 
 
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+def test_no_page_installs_the_package_of_another_project(page):
+    assert not re.search(r"pip install[^`\n]*(?<!metaflow-)\bmemoflow\b", page.read_text())
+
+
 @pytest.mark.stress
 def test_the_example_runs_as_the_readme_shows(project):
     pytest.importorskip("sklearn")
