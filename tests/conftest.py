@@ -16,8 +16,6 @@ from tests.s3 import Server, serving
 # this checkout. Metaflow takes that for a conflict of two extensions, so it is shown one.
 os.environ.setdefault("METAFLOW_EXTENSIONS_SEARCH_DIRS", str(Path(__file__).parents[1]))
 
-_STORIES = Path(__file__).parent / "stories"
-
 
 # Not units: they start flows, servers or many processes, or search long for a counterexample.
 NOT_QUICK = (
@@ -63,20 +61,6 @@ def _borrows_flows(item: pytest.Item) -> bool:
 def pytest_xdist_auto_num_workers() -> int:
     """One more than there are cores: stories wait for the processes that they start."""
     return (os.cpu_count() or 1) + 1
-
-
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Mark the units, by where they are: all but stories and modules that borrow their flows."""
-    for item in items:
-        if not _starts_flows(item) and item.get_closest_marker("stress") is None:
-            item.add_marker("quick")
-
-
-def _starts_flows(item: pytest.Item) -> bool:
-    if _STORIES in item.path.parents:
-        return True
-    names = vars(item.getparent(pytest.Module).obj).values()  # type: ignore[union-attr]
-    return any(getattr(it, "__module__", "").startswith("tests.stories.") for it in names)
 
 
 class Clock:
