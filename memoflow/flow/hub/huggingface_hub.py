@@ -9,8 +9,6 @@ from __future__ import annotations
 import json
 from typing import TYPE_CHECKING, Any
 
-from metaflow.decorators import StepDecorator
-from metaflow.metadata_provider.metadata import MetaDatum
 from metaflow.metaflow_current import current
 
 from memoflow.errors import UsageError
@@ -18,18 +16,29 @@ from memoflow.flow import artifact_store
 from memoflow.flow.failures import HuggingfaceHubException, translated_errors
 from memoflow.flow.host.current import add_to_current
 from memoflow.flow.hub.secret import has_secret, hide
-from memoflow.flow.task import dependencies, launch_info
-from memoflow.flow.task.process import arguments_of_step, tell
+from memoflow.flow.lifecycle import Attempt, Lifecycle, Option, as_given, choice, optional
+from memoflow.flow.task import dependencies
 
 if TYPE_CHECKING:
-    from memoflow.flow.cards.card import TaskCard
     from memoflow.flow.hub.current_hub import CurrentHub
+    from memoflow.flow.hub.resolving import Revalidate
     from memoflow.kinds.hub import Scope, Wanted
 
-_CACHE_SCOPES = ("checkpoint", "flow", "global")
+
+def _load(name: str, value: Any) -> Any:
+    from memoflow.flow.hub.request import parse
+
+    parse(value)
+    return value
 
 
-class HuggingfaceHubDecorator(StepDecorator):
+def _revalidate(name: str, value: Any) -> Revalidate:
+    from memoflow.flow.hub.resolving import Revalidate
+
+    return Revalidate.parse(value)
+
+
+class HuggingfaceHubDecorator(Lifecycle):
     """Load repositories of the Hugging Face Hub from the store, which downloads each once.
 
     MF Add To Current
@@ -54,15 +63,16 @@ class HuggingfaceHubDecorator(StepDecorator):
     """
 
     name = "huggingface_hub"
-    defaults = {
-        "load": None,
-        "cache_scope": "checkpoint",
-        "revalidate": "run",
-        "temp_dir_root": None,
-    }
+    options = (
+        Option("load", None, optional(_load)),
+        Option("cache_scope", "checkpoint", choice("checkpoint", "flow", "global")),
+        Option("revalidate", "run", _revalidate),
+        Option("temp_dir_root", None, optional(as_given)),
+    )
+    exception = HuggingfaceHubException
+    packages = dependencies.HUB
 
     _current: CurrentHub | None = None
-    _card: TaskCard | None = None
 
     def init(self) -> None:
         if not self.statically_defined and has_secret(self.attributes["load"]):
@@ -73,54 +83,15 @@ class HuggingfaceHubDecorator(StepDecorator):
         # Now, since Metaflow keeps the arguments of decorators with each run.
         self.attributes["load"] = hide(self.attributes["load"])
 
-    def step_init(
-        self,
-        flow: Any,
-        graph: Any,
-        step_name: str,
-        decorators: Any,
-        environment: Any,
-        flow_datastore: Any,
-        logger: Any,
-    ) -> None:
-        running = arguments_of_step()
-        if running and step_name not in running:
-            return  # The worker of another step, which may have next to no packages.
-        try:
-            dependencies.provide(dependencies.HUB, install=bool(running))
-        except UsageError as error:
-            if not running:
-                return  # Such as `init` in a container; the task itself may install them.
-            raise HuggingfaceHubException(str(error)) from error
-        from memoflow.flow.hub.request import parse
-        from memoflow.flow.hub.resolving import Revalidate
+    def without_packages(self, error: UsageError) -> bool:
+        super().without_packages(error)
+        return False  # Such as `init` in a container; the task itself may install them.
 
-        self._flow_datastore = flow_datastore
-        # One card for all, so that a step which wants none gets none.
-        self._show_card = not any(
-            deco.name == "checkpoint" and str(deco.attributes["show_card"]).lower() == "false"
-            for deco in decorators
-        )
-        asked = self.attributes
-        for option, value in asked.items():
-            if value == "None":  # As `--with huggingface_hub:load=None` has it.
-                asked[option] = None
-        if asked["cache_scope"] not in _CACHE_SCOPES:
-            raise HuggingfaceHubException(
-                f"@huggingface_hub(cache_scope={asked['cache_scope']!r}) on step {step_name}: it "
-                f"is one of {', '.join(map(repr, _CACHE_SCOPES))}"
-            )
-        with translated_errors(HuggingfaceHubException):
-            parse(asked["load"])
-            self._revalidate = Revalidate.parse(asked["revalidate"])
-            if self.system_ctx.is_launch:
+    def prepare(self, flow: Any, graph: Any) -> None:
+        self._revalidate = _revalidate("revalidate", self.attributes["revalidate"])
+        if self.system_ctx.is_launch:
+            with translated_errors(HuggingfaceHubException):
                 artifact_store.check_usable()
-
-    def package_init(self, flow: Any, step_name: str, environment: Any) -> None:
-        launch_info.note_image(step_name, getattr(flow, step_name).decorators)
-
-    def add_to_package(self) -> list[tuple[str, str]]:
-        return dependencies.package_files()
 
     def deciding_attributes(self) -> dict[str, Any]:
         """Return what of the arguments decides the step's result, for a key of it."""
@@ -157,26 +128,13 @@ class HuggingfaceHubDecorator(StepDecorator):
             Run(flow, run_id, origin),
             self._revalidate,
             cache_scope=self.attributes["cache_scope"],
-            say=self._say,
+            say=self.say,
         )
         return resolver.commit_of(
-            wanted, HubClient(transfers[0] if transfers else Transfer(), self._say)
+            wanted, HubClient(transfers[0] if transfers else Transfer(), self.say)
         )
 
-    def task_pre_step(
-        self,
-        step_name: str,
-        task_datastore: Any,
-        metadata: Any,
-        run_id: str,
-        task_id: str,
-        flow: Any,
-        graph: Any,
-        retry_count: int,
-        max_user_code_retries: int,
-        ubf_context: Any,
-        inputs: Any,
-    ) -> None:
+    def begin(self, attempt: Attempt) -> None:
         from memoflow.flow.cards.journal import of_this_process
         from memoflow.flow.hub.current_hub import CurrentHub
         from memoflow.flow.hub.request import parse
@@ -184,51 +142,44 @@ class HuggingfaceHubDecorator(StepDecorator):
         from memoflow.flow.hub.snapshots import Snapshots
         from memoflow.flow.task.scratch import Scratch
 
-        pathspec = str(current.pathspec)
         with translated_errors(HuggingfaceHubException):
             where = artifact_store.current_store()
             self._current = CurrentHub(
                 where,
                 Snapshots(
                     where.store,
-                    self._scope(flow, parallel=bool(graph[step_name].parallel_step)),
-                    Run(str(current.flow_name), run_id, current.origin_run_id),
+                    self._scope(attempt),
+                    Run(str(current.flow_name), attempt.run_id, current.origin_run_id),
                     self._revalidate,
-                    task=pathspec,
-                    attempt=retry_count,
-                    say=self._say,
+                    task=attempt.pathspec,
+                    attempt=attempt.number,
+                    say=self.say,
                 ),
                 scratch=Scratch(
                     "hf",
-                    f"{where.folder} {pathspec}",
-                    retry_count,
+                    f"{where.folder} {attempt.pathspec}",
+                    attempt.number,
                     self.attributes["temp_dir_root"],
                 ),
-                say=self._say,
+                say=self.say,
                 noticed=_notice,
                 journal=of_this_process(),
             )
         add_to_current("huggingface_hub", self._current)
-        if self._show_card:
-            from memoflow.flow.cards import card
-
-            self._card = card.of_task(self._flow_datastore, pathspec, retry_count)
-            self._card.show(self.name, {"cache scope": self.attributes["cache_scope"]})
+        self.open_card(attempt)
+        self.show_card({"cache scope": self.attributes["cache_scope"]})
         try:
             self._current.load_all(parse(self.attributes["load"]))
         except BaseException:
             self._current.clean_up()  # Of a signal Metaflow tells nobody.
             raise
-        lineage = artifact_store.metadata_of_flow(retry_count)
+        self.note_store(attempt)
         keys = [reference["key"] for reference in self._current.loaded.info.values()]
         if keys:
-            tags = [f"attempt_id:{retry_count}"]
-            value = json.dumps({"keys": keys})
-            lineage.append(MetaDatum("hf-loaded-models", value, "model-registry", tags))
-        if lineage:
-            metadata.register_metadata(run_id, step_name, task_id, lineage)
+            facts = {"hf-loaded-models": json.dumps({"keys": keys})}
+            self.note_lineage(attempt, "model-registry", facts)
 
-    def _scope(self, flow: Any, *, parallel: bool) -> Scope:
+    def _scope(self, attempt: Attempt) -> Scope:
         from memoflow.flow.task import identity
         from memoflow.kinds.hub import Scope
 
@@ -237,42 +188,15 @@ class HuggingfaceHubDecorator(StepDecorator):
             return Scope((kind,), user)
         if kind == "flow":
             return Scope((kind, str(current.flow_name)), user)
-        mine, notes = identity.of_task(flow, parallel=parallel)
+        mine, notes = identity.of_task(attempt.flow, parallel=attempt.is_parallel)
         for note in notes:
-            self._say(note)
+            self.say(note)
         return Scope((kind, mine.flow, mine.step, mine.scope, mine.identifier), user)
 
-    def task_exception(
-        self,
-        exception: Exception,
-        step_name: str,
-        flow: Any,
-        graph: Any,
-        retry_count: int,
-        max_user_code_retries: int,
-    ) -> None:
-        self._finish("failed")
-
-    def task_finished(
-        self,
-        step_name: str,
-        flow: Any,
-        graph: Any,
-        is_task_ok: bool,
-        retry_count: int,
-        max_user_code_retries: int,
-    ) -> None:
-        self._finish("succeeded" if is_task_ok else "failed")
-
-    def _finish(self, state: str) -> None:
+    def clean_up(self) -> None:
         if self._current is not None:
             self._current.clean_up()
             self._current = None
-        if self._card is not None:
-            self._card.finish(state)
-
-    def _say(self, line: str) -> None:
-        tell(f"[@huggingface_hub] {line}")
 
 
 def _notice(wanted: Wanted, commit: str) -> None:

@@ -23,13 +23,14 @@ from memoflow.errors import (
 from memoflow.fingerprint import Fingerprint, Part, differences
 from memoflow.flow.host import transition
 from memoflow.flow.host.artifacts import INTERNAL
+from memoflow.flow.lifecycle import choice
 from memoflow.flow.memo import code_key, config_parts, external_reads
 from memoflow.flow.memo.context import Session
 from memoflow.flow.memo.decision import Decision, Reason, reason_of
 from memoflow.flow.memo.external_reads import ExternalReads
 from memoflow.flow.memo.flags import MODES, given, steps_to_refresh
 from memoflow.flow.memo.inputs import FlowShape, InputDigests, UndecidedError
-from memoflow.flow.memo.options import MemoizeOptions, choice, names
+from memoflow.flow.memo.options import MemoizeOptions, names
 from memoflow.flow.memo.uncached import Seen
 from memoflow.kinds import memo
 from memoflow.kinds.candidates import Candidates, OutdatedEntry
@@ -97,10 +98,8 @@ class MemoizedStep:
         self.join_type = None
         if self.node.type == "join":
             self.join_type = graph[self.node.split_parents[-1]].type
-        self.mode = choice(
-            "mode",
-            given["mode"] or metaflow_config.MEMOFLOW_MODE or options.mode or "on",
-            MODES,
+        self.mode = choice(*MODES)(
+            "mode", given["mode"] or metaflow_config.MEMOFLOW_MODE or options.mode or "on"
         )
         asked = tuple(given["refresh"]) or tuple(
             filter(None, (metaflow_config.MEMOFLOW_REFRESH or "").split(","))

@@ -11,14 +11,12 @@ import gc
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
-from metaflow.decorators import StepDecorator
 from metaflow.exception import MetaflowException
 
 from memoflow.errors import UsageError
+from memoflow.flow.lifecycle import Attempt, Lifecycle
 from memoflow.flow.memo import import_reads
-from memoflow.flow.task import dependencies, launch_info
-from memoflow.flow.task.process import arguments_of_step, tell
-from memoflow.masking import without_passwords
+from memoflow.flow.memo.options import OPTIONS, MemoizeOptions
 
 if TYPE_CHECKING:
     from memoflow.flow.memo.context import Session
@@ -45,7 +43,7 @@ class MemoizeException(MetaflowException):
     headline = "@memoize"
 
 
-class MemoizeDecorator(StepDecorator):
+class MemoizeDecorator(Lifecycle):
     """Run a step once for the same code and inputs; later runs take its results from the store.
 
     MF Add To Current
@@ -94,198 +92,100 @@ class MemoizeDecorator(StepDecorator):
     """
 
     name = "memoize"
-    defaults = {
-        "inputs": None,
-        "outputs": None,
-        "files": None,
-        "ignore": None,
-        "ttl": None,
-        "version": None,
-        "environment": True,
-        "scope": "flow",
-        "refresh": False,
-        "mode": None,
-        "single_flight": True,
-        "audit": 0,
-        "show_card": True,
-        "min_time": None,
-        "mask": None,
-        "next": None,
-    }
+    label = "memoize"
+    options = OPTIONS
+    exception = MemoizeException
 
     _memoized: MemoizedStep | None = None
     _session: Session | None = None
     _task: Task | None = None
-    _run_id = ""
-    _off = ""
 
-    def step_init(
-        self,
-        flow: Any,
-        graph: Any,
-        step_name: str,
-        decorators: Any,
-        environment: Any,
-        flow_datastore: Any,
-        logger: Any,
-    ) -> None:
-        running = arguments_of_step()
-        if running and step_name not in running:
-            return  # The worker of another step.
-        try:
-            dependencies.provide(dependencies.TASK, install=bool(running))
-        except UsageError as error:
-            self._off = str(error)
-            return
-        try:
-            self._prepare(flow, graph, step_name, flow_datastore, logger)
-        except MetaflowException:
-            raise  # Asked for something that cannot be.
-        except Exception as error:
-            self._give_up("preparing", error)
+    def without_packages(self, error: UsageError) -> bool:
+        self.off = str(error)
+        return False
 
-    def _prepare(
-        self, flow: Any, graph: Any, step_name: str, flow_datastore: Any, logger: Any
-    ) -> None:
+    def prepare(self, flow: Any, graph: Any) -> None:
+        with self.degrade("preparing", but=MetaflowException):
+            self._prepare(flow, graph)
+
+    def _prepare(self, flow: Any, graph: Any) -> None:
         with _without_collecting():
             from memoflow.flow.memo.context import session_of
             from memoflow.flow.memo.lookup import MemoizedStep
-            from memoflow.flow.memo.options import MemoizeOptions
 
-            if arguments_of_step():
+            if self.is_in_worker:
                 from memoflow.flow.memo import worker  # noqa: F401  (it is asked for below)
 
         try:
             options = MemoizeOptions.parse(self.attributes)
             if self.system_ctx.is_launch:
-                options.check(type(flow), graph, step_name)
-            session = session_of(flow_datastore, logger)
-            memoized = MemoizedStep(flow, graph, step_name, options, key=session.context.mask_key)
+                options.check(type(flow), graph, self.step_name)
+            session = session_of(self.flow_datastore, self.logger)
+            memoized = MemoizedStep(
+                flow, graph, self.step_name, options, key=session.context.mask_key
+            )
         except UsageError as error:
             raise MemoizeException(str(error)) from error
         self._session = session
-        if graph[step_name].parallel_step:
+        if graph[self.step_name].parallel_step:
             if self.system_ctx.is_launch:
-                self._session.context.say_once(f"{step_name} is @parallel: not memoized")
+                self._session.context.say_once(f"{self.step_name} is @parallel: not memoized")
             return
         self._memoized = memoized
-        if arguments_of_step():
+        if self.is_in_worker:
             # Now, while parameters are still what the class says, as in the scheduler.
             memoized.fix_scope()
 
-    def runtime_init(self, flow: Any, graph: Any, package: Any, run_id: str) -> None:
-        self._run_id = run_id
-        self._say_if_off()
-
-    def package_init(self, flow: Any, step_name: str, environment: Any) -> None:
-        launch_info.note_image(step_name, getattr(flow, step_name).decorators)
-
-    def add_to_package(self) -> list[tuple[str, str]]:
-        return dependencies.package_files()
-
-    def runtime_step_cli(
-        self, cli_args: Any, retry_count: int, max_user_code_retries: int, ubf_context: Any
-    ) -> None:
-        if self._memoized is None or self._session is None or ubf_context is not None:
+    def launch(self, cli_args: Any, attempt: int, *, has_unbounded_foreach: bool) -> None:
+        if self._memoized is None or self._session is None or has_unbounded_foreach:
             return
         from memoflow.flow.memo import scheduler
         from memoflow.flow.memo.lookup import MissError
 
         try:
-            scheduler.prepare(cli_args, retry_count, self._memoized, self._session)
+            scheduler.prepare(cli_args, attempt, self._memoized, self._session)
         except MissError as error:
             raise MemoizeException(str(error)) from error
 
-    def runtime_finished(self, exception: Any) -> None:
+    def end_run(self) -> None:
         if self._session is not None:
             from memoflow.flow.memo import summary
 
-            try:
-                summary.show(self._session, self._run_id)
-            except Exception as error:
-                self._give_up("summary", error)
+            with self.degrade("summary"):
+                summary.show(self._session, self.run_id)
 
-    def task_pre_step(
-        self,
-        step_name: str,
-        task_datastore: Any,
-        metadata: Any,
-        run_id: str,
-        task_id: str,
-        flow: Any,
-        graph: Any,
-        retry_count: int,
-        max_user_code_retries: int,
-        ubf_context: Any,
-        inputs: Any,
-    ) -> None:
-        self._say_if_off()
-        if self._memoized is None or self._session is None or ubf_context is not None:
+    def begin(self, attempt: Attempt) -> None:
+        if self._memoized is None or self._session is None or attempt.has_unbounded_foreach:
             return
         from memoflow.flow.memo import worker
         from memoflow.flow.memo.lookup import MissError
 
-        try:
-            self._task = worker.Task(
-                self._memoized,
-                self._session,
-                flow=flow,
-                output=task_datastore,
-                metadata=metadata,
-                datastores=inputs,
-                attempt=retry_count,
-            )
-        except MissError as error:
-            raise MemoizeException(str(error)) from error
-        except Exception as error:
-            self._give_up("lookup", error)
-            return
-        # Last in the list is outermost: the user's own step decorators read and set, too.
-        getattr(flow, step_name).wrappers.append(self._task)
+        with self.degrade("lookup", but=MemoizeException):
+            try:
+                self._task = worker.Task(
+                    self._memoized,
+                    self._session,
+                    flow=attempt.flow,
+                    output=attempt.output,
+                    metadata=attempt.metadata,
+                    datastores=attempt.inputs,
+                    attempt=attempt.number,
+                )
+            except MissError as error:
+                raise MemoizeException(str(error)) from error
+        if self._task is not None:
+            # Last in the list is outermost: the user's own step decorators read and set, too.
+            getattr(attempt.flow, attempt.step).wrappers.append(self._task)
 
-    def task_post_step(
-        self,
-        step_name: str,
-        flow: Any,
-        graph: Any,
-        retry_count: int,
-        max_user_code_retries: int,
-    ) -> None:
+    def settle(self) -> None:
         if self._task is not None:
             self._task.settled()
 
-    def task_exception(
-        self,
-        exception: Exception,
-        step_name: str,
-        flow: Any,
-        graph: Any,
-        retry_count: int,
-        max_user_code_retries: int,
-    ) -> None:
+    def fail(self) -> None:
         if self._task is not None:
             self._task.failed()
 
-    def task_finished(
-        self,
-        step_name: str,
-        flow: Any,
-        graph: Any,
-        is_task_ok: bool,
-        retry_count: int,
-        max_user_code_retries: int,
-    ) -> None:
-        if self._task is None:
-            return
-        try:
-            self._task.finished(is_task_ok)
-        except Exception as error:
-            self._give_up("recording", error)
-
-    def _say_if_off(self) -> None:
-        if self._off:
-            tell(f"[memoize] off: {self._off}")
-
-    def _give_up(self, what: str, error: Exception) -> None:
-        # Any error at all: a memo that cannot be found or stored never fails its step.
-        tell(without_passwords(f"[memoize] {what} failed: {type(error).__name__}: {error}"))
+    def end(self, *, is_ok: bool) -> None:
+        if self._task is not None:
+            with self.degrade("recording"):
+                self._task.finished(is_ok)

@@ -5,18 +5,66 @@ from __future__ import annotations
 import ast
 import inspect
 import sys
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from datetime import timedelta
 from typing import Any
 
 from memoflow.dataclass import dataclass
 from memoflow.errors import UsageError
+from memoflow.flow.lifecycle import Option, as_given, choice, optional, read
 from memoflow.flow.memo.flags import MODES
 from memoflow.units import duration, flag, share
 
 SCOPES = ("flow", "global")
 
 _ALWAYS_THERE = {"input", "index", "foreach_stack"}
+
+
+def names(option: str, value: Any) -> tuple[str, ...]:
+    """Return a list of names; `--with memoize:inputs=a,b` passes them as one text."""
+    if isinstance(value, str):
+        value = [part.strip() for part in value.split(",") if part.strip()]
+    if not isinstance(value, (list, tuple, set, frozenset)) or not all(
+        isinstance(name, str) and name for name in value
+    ):
+        raise UsageError(f"@memoize({option}=...) takes a list of names, not {value!r}")
+    return tuple(dict.fromkeys(sorted(value) if isinstance(value, (set, frozenset)) else value))
+
+
+def _name_set(option: str, value: Any) -> frozenset[str]:
+    return frozenset(names(option, value))
+
+
+def _text(option: str, value: Any) -> str:
+    return "" if value is None else str(value)
+
+
+def _flag(option: str, value: Any) -> bool:
+    return flag(f"@memoize({option}=...)", value)
+
+
+def _share(option: str, value: Any) -> float:
+    return share(f"@memoize({option}=...)", value or 0)
+
+
+OPTIONS = (
+    Option("inputs", None, optional(names)),
+    Option("outputs", None, optional(names)),
+    Option("files", None, optional(names, ())),
+    Option("ignore", None, optional(_name_set, frozenset())),
+    Option("ttl", None, optional(duration)),
+    Option("version", None, _text),
+    Option("environment", True, _flag),
+    Option("scope", "flow", choice(*SCOPES)),
+    Option("refresh", False, _flag),
+    Option("mode", None, optional(choice(*MODES))),
+    Option("single_flight", True, _flag),
+    Option("audit", 0, _share),
+    Option("show_card", True, _flag),
+    Option("min_time", None, optional(duration)),
+    Option("mask", None, optional(_name_set, frozenset())),
+    Option("next", None, optional(as_given)),
+)
 
 
 @dataclass(frozen=True)
@@ -44,28 +92,10 @@ class MemoizeOptions:
     @classmethod
     def parse(cls, attributes: Mapping[str, Any]) -> MemoizeOptions:
         """Read a decorator's attributes; UsageError names the one that cannot be."""
-        inputs = attributes["inputs"]
-        outputs = attributes["outputs"]
-        version = attributes["version"]
-        min_time = attributes["min_time"]
+        shortest = attributes["min_time"]
         return cls(
-            inputs=None if inputs is None else names("inputs", inputs),
-            outputs=None if outputs is None else names("outputs", outputs),
-            files=names("files", attributes["files"] or ()),
-            ignore=frozenset(names("ignore", attributes["ignore"] or ())),
-            next=attributes["next"],
-            ttl=None if attributes["ttl"] is None else duration("ttl", attributes["ttl"]),
-            version="" if version is None else str(version),
-            environment=flag("@memoize(environment=...)", attributes["environment"]),
-            scope=choice("scope", attributes["scope"], SCOPES),
-            refresh=flag("@memoize(refresh=...)", attributes["refresh"]),
-            mode=None if attributes["mode"] is None else choice("mode", attributes["mode"], MODES),
-            single_flight=flag("@memoize(single_flight=...)", attributes["single_flight"]),
-            audit=share("@memoize(audit=...)", attributes["audit"] or 0),
-            show_card=flag("@memoize(show_card=...)", attributes["show_card"]),
-            min_time=None if min_time is None else duration("min_time", min_time),
-            min_time_text="" if min_time is None else str(min_time),
-            mask=frozenset(names("mask", attributes["mask"] or ())),
+            **read(OPTIONS, attributes),
+            min_time_text="" if shortest in (None, "None") else str(shortest),
         )
 
     def check(self, flow: type, graph: Any, step: str) -> None:
@@ -91,24 +121,6 @@ class MemoizeOptions:
                     f"@memoize({option}=[{name!r}]) on step {step}: nothing in "
                     f"{flow.__name__} is called {name}{hint}"
                 )
-
-
-def names(option: str, value: Any) -> tuple[str, ...]:
-    """Return a list of names; `--with memoize:inputs=a,b` passes them as one text."""
-    if isinstance(value, str):
-        value = [part.strip() for part in value.split(",") if part.strip()]
-    if not isinstance(value, (list, tuple, set, frozenset)) or not all(
-        isinstance(name, str) and name for name in value
-    ):
-        raise UsageError(f"@memoize({option}=...) takes a list of names, not {value!r}")
-    return tuple(dict.fromkeys(sorted(value) if isinstance(value, (set, frozenset)) else value))
-
-
-def choice(option: str, value: Any, allowed: Iterable[str]) -> str:
-    text = str(value)
-    if text not in allowed:
-        raise UsageError(f"{option} is one of {', '.join(allowed)}, not {value!r}")
-    return text
 
 
 def mentioned(flow: type, step: str) -> set[str] | None:
