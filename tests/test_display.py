@@ -8,7 +8,7 @@ import pytest
 
 from memoflow.display import printable, shown
 from memoflow.errors import BackendError, LeaseLostError, MemoflowError
-from memoflow.flow.memo.worker import _say_for_whom
+from memoflow.flow.memo.single_flight import _say_for_whom
 from memoflow.flow.task.process import tell
 from memoflow.log import log
 

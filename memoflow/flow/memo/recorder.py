@@ -5,7 +5,7 @@ from __future__ import annotations
 import glob
 import os
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -52,7 +52,7 @@ class Recorder:
     ) -> None:
         self._memoized = memoized
         self._context = context
-        self._parents = parents
+        self.parents = parents
         self._output = output
         self._datastores = datastores
         self._seen = seen
@@ -106,6 +106,11 @@ class Recorder:
             mask=memoized.mask,
         )
 
+    def sizes(self, names: Iterable[str]) -> dict[str, int]:
+        """Return the sizes of those of the names that the task has left."""
+        left = TaskArtifacts(self._output)
+        return {name: left.size_bytes(name) for name in names if name in left}
+
     def _named(self, besides: StepReads, left: Left) -> dict[str, str]:
         """Return the files that the step wrote and its outputs name, by digest."""
         names = {self._context.paths.name(path) for path in left.named}
@@ -139,7 +144,7 @@ class Recorder:
 
     def _read(self, watch: AttributeTracker) -> tuple[Part, ...] | Uncached:
         """Return the inputs that decide the result, as they are now."""
-        memoized, parents = self._memoized, self._parents
+        memoized, parents = self._memoized, self.parents
         reads = collapse(watch.reads, parents)
         names = memoized.listed()
         if names is not None:

@@ -1,0 +1,75 @@
+"""Task notes: metadata, tally and card of a memoized task, left beside its artifacts."""
+
+from __future__ import annotations
+
+import time
+from typing import Any
+
+from metaflow.metadata_provider import MetaDatum
+from metaflow.metaflow_current import current
+
+from memoflow.flow.memo import card, last_misses
+from memoflow.flow.memo.card_page import Shown
+from memoflow.flow.memo.decision import FIELD, Decision
+from memoflow.flow.memo.lookup import MemoizedStep
+from memoflow.flow.memo.store_context import StoreContext
+
+
+class TaskNotes:
+    """The notes of one attempt of a task; `task` is its Flow/run/step/task."""
+
+    def __init__(
+        self,
+        memoized: MemoizedStep,
+        context: StoreContext,
+        *,
+        output: Any,
+        metadata: Any,
+        attempt: int,
+    ) -> None:
+        self.task = f"{current.flow_name}/{output.pathspec}"
+        self.run_id = output.run_id
+        self._memoized = memoized
+        self._context = context
+        self._output = output
+        self._metadata = metadata
+        self._attempt = attempt
+
+    def register(self, fields: dict[str, Any]) -> None:
+        """Add fields to the metadata of the task."""
+        output = self._output
+        tags = [f"attempt_id:{self._attempt}"]
+        self._metadata.register_metadata(
+            output.run_id,
+            output.step_name,
+            output.task_id,
+            [MetaDatum(field, value, field, tags) for field, value in fields.items()],
+        )
+
+    def register_miss(self, decision: Decision, key: str | None) -> None:
+        """Add the decision on a miss, for `why`, and the key of its result if there is one."""
+        fields = {FIELD: decision.text()}
+        if key is not None:
+            fields["memo-key"] = key
+        self.register(fields)
+
+    def keep_last_miss(self, decision: Decision) -> None:
+        """Keep the decision on a miss that only this process knows, for the report."""
+        store = self._context.store
+        if store is not None:
+            missed = {self._memoized.step: decision}
+            last_misses.keep(store.index, str(current.flow_name), missed)
+
+    def tally(self, *, hit: bool, saved_s: float) -> None:
+        """Count the task as a hit or a miss of its step."""
+        store, output = self._context.store, self._output
+        if store is None:
+            return
+        flow, run = str(current.flow_name), output.run_id
+        outcome = (flow, run, output.step_name, output.task_id, hit, saved_s, time.time())
+        store.index.record_outcomes([outcome])
+
+    def show(self, shown: Shown) -> None:
+        """Write the card of the task, if it is to have one."""
+        if self._memoized.options.show_card:
+            card.of_worker(shown, self._context)
