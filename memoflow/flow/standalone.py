@@ -7,9 +7,9 @@ thread of its own, since the handler of a signal may come in the middle of that 
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from memoflow import owned
 from memoflow.flow.failures import CheckpointException, ModelException, translated_errors
@@ -18,6 +18,8 @@ from memoflow.threads import apart
 
 if TYPE_CHECKING:
     from memoflow.flow.checkpoint.checkpointer import Checkpointer
+
+T = TypeVar("T")
 
 
 class Checkpoint:
@@ -33,7 +35,7 @@ class Checkpoint:
         if init_dir:
             self._make_directory()
         if UID in os.environ:
-            _get_ready()
+            _saved(lambda saved: saved.prepare())
 
     @property
     def directory(self) -> str | None:
@@ -81,7 +83,8 @@ class Checkpoint:
     def load(self, reference: Any, path: str | os.PathLike[str] | None = None) -> None:
         """Load a checkpoint by its dict, key or info object, proven, into a directory."""
         with translated_errors(CheckpointException):
-            _load(reference, Path(self._path(path)), writable=True)
+            into = Path(self._path(path))
+            _saved(lambda saved: saved.load(reference, into, writable=True))
 
     def list(
         self,
@@ -99,7 +102,16 @@ class Checkpoint:
         """
         with translated_errors(CheckpointException):
             everywhere = full_namespace or not within_task
-            return _list(name, task, attempt, everywhere, as_dict, metadata)
+            return _saved(
+                lambda saved: saved.list_checkpoints(
+                    name,
+                    task,
+                    attempt,
+                    full_namespace=everywhere,
+                    as_dict=as_dict,
+                    metadata=metadata,
+                )
+            )
 
     def generate_key(self, name: str, version_id: int | None = None) -> str:
         """Return the key of a save, by default that of the next one if nobody else saves first."""
@@ -107,17 +119,8 @@ class Checkpoint:
             number = None if version_id is None else version_id + 1
             return self._checkpointer().key(number)
 
-    @apart
     def _checkpointer(self) -> Checkpointer:
-        from memoflow.errors import UsageError
-        from memoflow.flow.checkpoint.checkpointer import Checkpointer
-
-        mine = Checkpointer.from_environment()
-        if mine is None:
-            raise UsageError(
-                "a checkpoint is saved for a task: call this in a step with @checkpoint or in a "
-                f"subprocess of one that has its environment variables, {UID} among them"
-            )
+        mine: Checkpointer = _saved(lambda saved: saved.checkpointer())
         return mine
 
     def _path(self, path: str | os.PathLike[str] | None) -> str | os.PathLike[str]:
@@ -144,7 +147,7 @@ def load_model(reference: Any, path: str | os.PathLike[str] | None, writable: bo
     if reference is None or path is None:
         raise ValueError("load_model needs a reference, and a path to load it to")
     with translated_errors(ModelException):
-        _load(reference, Path(path), writable=writable)
+        _saved(lambda saved: saved.load(reference, Path(path), writable=writable))
 
 
 def delete_model(reference: Any) -> bool:
@@ -155,56 +158,12 @@ def delete_model(reference: Any) -> bool:
     if reference is None:
         raise ValueError("delete_model needs a reference")
     with translated_errors(ModelException):
-        return _delete(reference)
+        return _saved(lambda saved: bool(saved.delete(reference)))
 
 
 @apart
-def _get_ready() -> None:
-    from memoflow.flow.artifact_store import current_store
-    from memoflow.flow.ready import get_ready
+def _saved(do: Callable[[Any], T]) -> T:
+    """Return the result of `do`, called with the module that works with the store."""
+    from memoflow.flow import saved  # Here, since Metaflow imports this module at each start.
 
-    get_ready(current_store())
-
-
-@apart
-def _load(reference: Any, into: Path, *, writable: bool) -> None:
-    from memoflow.flow import references
-    from memoflow.flow.artifact_store import current_store
-
-    references.load(current_store(), reference, into, writable=writable)
-
-
-@apart
-def _list(
-    name: str | None,
-    task: Any,
-    attempt: int | None,
-    full_namespace: bool,
-    as_dict: bool,
-    metadata: Mapping[str, Any] | None,
-) -> list[Any]:
-    from memoflow.flow.artifact_ref import Reference
-    from memoflow.flow.artifact_store import current_store
-    from memoflow.flow.checkpoint.checkpointer import Checkpointer, list_of_task, matching
-
-    mine = Checkpointer.from_environment()
-    if mine is None and (task is None or full_namespace):
-        raise ValueError(
-            "outside of a task, list needs task=, a Task or its pathspec, and knows no "
-            "full_namespace"
-        )
-    if task is not None:
-        listed = list_of_task(current_store(), task)
-    else:
-        assert mine is not None
-        listed = mine.list(full_namespace=full_namespace)
-    found = matching(listed, name=name, attempt=attempt, metadata=metadata)
-    return found if as_dict else [Reference(each) for each in found]
-
-
-@apart
-def _delete(reference: Any) -> bool:
-    from memoflow.flow import references
-    from memoflow.flow.artifact_store import current_store
-
-    return references.delete(current_store(), reference)
+    return do(saved)

@@ -69,7 +69,7 @@ class TaskArtifacts:
         return self.sha1s().get(name)
 
     def info(self, name: str) -> dict[str, Any]:
-        """Return what Metaflow notes beside an artifact: its size, type and encoding."""
+        """Return Metaflow's notes on an artifact: its size, type and encoding."""
         info: dict[str, Any] = self._datastore._info.get(name, {})
         return info
 
@@ -78,7 +78,7 @@ class TaskArtifacts:
         return int(self.info(name).get("size") or 0)
 
     def load(self, name: str) -> Any:
-        """Return the value; KeyError if there is none, and whatever unpickling it raises."""
+        """Return the value; KeyError if there is none, or any error of its unpickling."""
         return self._datastore[name]
 
     def bind(self, name: str, sha1: str, info: dict[str, Any]) -> None:
@@ -96,7 +96,7 @@ class TaskArtifacts:
         self._datastore._info.update(parent._info)
 
     def bind_passed(self, parent: Any, names: Iterable[str]) -> None:
-        """Bind what each task of a run is handed on: the graph, and these names."""
+        """Bind the graph, which each task of a run is handed, and these names."""
         self._datastore.passdown_partial(parent, sorted({"_graph_info", *names}))
 
 

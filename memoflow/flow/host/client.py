@@ -1,6 +1,6 @@
-"""Client: what an object of Metaflow's Client is, asked without reading it as a step does.
+"""Client: facts about objects of Metaflow's Client, without the reads that are noted of a step.
 
-Reads of a step's through the Client are noted: what memoflow itself wants to know is not asked so.
+A step's reads of public attributes are tracked, so memoflow's own questions go around them.
 """
 
 from __future__ import annotations
@@ -50,7 +50,7 @@ def artifacts_of(data: Any) -> dict[str, DataArtifact]:
 
 
 def exception_of(task: Any) -> DataArtifact:
-    """Return the artifact that holds what a task raised; KeyError if it raised nothing."""
+    """Return the artifact of a task's exception; KeyError if it raised none."""
     artifact: DataArtifact = task["_exception"]
     return artifact
 

@@ -1,4 +1,4 @@
-"""Command line: Metaflow's own click, and what it says of the command that runs.
+"""Command line: Metaflow's own click, and the command that runs.
 
 Imported while Metaflow loads its plugins, so it stays light.
 """

@@ -1,6 +1,6 @@
-"""Current: what Metaflow tells a step through `current`, asked without reading it as a step does.
+"""Current: values for `current`, and facts from it without the reads that are noted of a step.
 
-Reads of a step's through `current` are noted: what memoflow itself wants to know is not asked so.
+A step's reads of public attributes are tracked, so memoflow's own questions go around them.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Flow class: what Metaflow knows of a flow before it runs a step."""
+"""Flow class: parameters, graph, configs and decorators of a flow before it runs a step."""
 
 from __future__ import annotations
 
@@ -58,11 +58,11 @@ def mutators_of(flow: type) -> list[Any]:
 
 
 def code_of_decorator(decorator: Any) -> Any:
-    """Return what a user's decorator runs: its class, or the generator function in one."""
+    """Return the code of a user's decorator: its class, or the generator function in one."""
     # @user_step_decorator wraps a generator function in a class of Metaflow's own.
     return getattr(decorator, "_generator", type(decorator))
 
 
 def arguments_of_decorator(decorator: Any) -> tuple[list[Any], dict[str, Any]]:
-    """Return what a user's decorator was given: by position and by name."""
+    """Return the arguments of a user's decorator: by position and by name."""
     return list(decorator._args), dict(decorator._kwargs)

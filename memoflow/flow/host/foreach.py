@@ -39,7 +39,7 @@ class Foreach:
         return cls(standin._foreach_stack, standin._iteration_stack)
 
     def metadata(self) -> dict[str, Any]:
-        """Return what a task notes of it for the Client and for people."""
+        """Return the metadata of a task about it, for the Client and for people."""
         noted: dict[str, Any] = {}
         shown = []
         length = 0
@@ -71,6 +71,6 @@ def stack_of(datastore: Any) -> list[Any]:
 
 
 def num_splits(datastore: Any) -> int:
-    """Return how many tasks a finished task of a foreach split into."""
+    """Return the number of tasks that a finished task split into."""
     splits: int = datastore["_foreach_num_splits"]
     return splits

@@ -1,4 +1,4 @@
-"""S3: what a `metaflow.S3` is bound to."""
+"""S3: the prefix, client and server of a `metaflow.S3`."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from metaflow.plugins.datatools.s3.s3 import S3Client
 
 
 def url_of(s3: Any, key: Any = None) -> str:
-    """Return the URL that a key means to it; whatever it raises for one that it does not take."""
+    """Return the URL of a key; Metaflow's own error for a key that it does not take."""
     url: str = s3._url(key)
     return url
 

@@ -1,4 +1,4 @@
-"""Storage: where a flow's datastore keeps its bytes."""
+"""Storage: the place of a flow datastore's bytes, and readers of its tasks."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Task record: what a task leaves behind, written for one that did not run.
+"""Task record: the artifacts and metadata of a finished task, written for one that did not run.
 
 Follows MetaflowTask.run_step and clone_task_helper: a real task to the Client.
 """

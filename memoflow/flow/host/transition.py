@@ -1,4 +1,4 @@
-"""The transition of a step: where it sent the flow on, as plain JSON."""
+"""Transition: the steps that a step sent the flow on to, as plain JSON."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ _OF_A_FOREACH = ("_foreach_values", "_unbounded_foreach")
 
 
 def keep(flow: Any, node: Any, mask: Mask = ANY) -> dict[str, Any]:
-    """Return what a step that has just run decided with `self.next`.
+    """Return the decision of a step that has just run: the arguments of its `self.next`.
 
     Without the items of a foreach over passwords: Metaflow has them to show them only.
     """
@@ -47,13 +47,13 @@ def fits(kept: dict[str, Any], node: Any) -> bool:
 
 
 def restore_on(flow: Any, kept: dict[str, Any]) -> None:
-    """Let a flow go on as `keep` was told, in place of what its step would decide."""
+    """Set a kept decision on a flow, in place of its step's own."""
     for name, value in restore(kept).items():
         setattr(flow, name, value)
 
 
 def restore(kept: dict[str, Any]) -> dict[str, Any]:
-    """Return the artifacts by which Metaflow knows what `keep` was given."""
+    """Return the artifacts that stand for a kept decision in Metaflow."""
     artifacts = dict(kept)
     if "num_parallel" in artifacts:
         artifacts["_parallel_ubf_iter"] = ParallelUBF(artifacts.pop("num_parallel"))

@@ -1,0 +1,68 @@
+"""Saved: checkpoints and models of any task, asked for outside of its decorators.
+
+All of it runs in a thread of its own, since the handler of a signal may come in the middle and want
+the same.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from memoflow.errors import UsageError
+from memoflow.flow import references
+from memoflow.flow.artifact_ref import Reference
+from memoflow.flow.artifact_store import current_store
+from memoflow.flow.checkpoint.checkpointer import Checkpointer, list_of_task, matching
+from memoflow.flow.ready import get_ready
+from memoflow.flow.task.process import UID
+
+
+def prepare() -> None:
+    """Import the modules of a save, and open the store."""
+    get_ready(current_store())
+
+
+def checkpointer() -> Checkpointer:
+    """Return the checkpointer of the task that started this process; UsageError if none did."""
+    mine = Checkpointer.from_environment()
+    if mine is None:
+        raise UsageError(
+            "a checkpoint is saved for a task: call this in a step with @checkpoint or in a "
+            f"subprocess of one that has its environment variables, {UID} among them"
+        )
+    return mine
+
+
+def load(reference: Any, into: Path, *, writable: bool) -> None:
+    references.load(current_store(), reference, into, writable=writable)
+
+
+def list_checkpoints(
+    name: str | None,
+    task: Any,
+    attempt: int | None,
+    *,
+    full_namespace: bool,
+    as_dict: bool,
+    metadata: Mapping[str, Any] | None,
+) -> list[Any]:
+    """Return references to the checkpoints of a task, newest first."""
+    mine = Checkpointer.from_environment()
+    if mine is None and (task is None or full_namespace):
+        raise ValueError(
+            "outside of a task, list needs task=, a Task or its pathspec, and knows no "
+            "full_namespace"
+        )
+    if task is not None:
+        listed = list_of_task(current_store(), task)
+    else:
+        assert mine is not None
+        listed = mine.list(full_namespace=full_namespace)
+    found = matching(listed, name=name, attempt=attempt, metadata=metadata)
+    return found if as_dict else [Reference(each) for each in found]
+
+
+def delete(reference: Any) -> bool:
+    return references.delete(current_store(), reference)
