@@ -80,6 +80,7 @@ def find_in(values: Any) -> tuple[set[str], bool]:
 
 def _within(value: Any) -> Iterator[Sequence[Any]]:
     """Yield the parts of a value that can hold references."""
+    cls = type(value)  # Asked in place of the value, which may answer to any name.
     if isinstance(value, dict):
         yield list(value)
         yield list(value.values())
@@ -89,12 +90,12 @@ def _within(value: Any) -> Iterator[Sequence[Any]]:
         yield list(value)
     elif isinstance(value, (type, FunctionType, ModuleType)):
         return  # Code is in the step's fingerprint.
-    elif hasattr(value, "dtypes") and callable(getattr(value, "items", None)):
+    elif hasattr(cls, "dtypes") and callable(getattr(cls, "items", None)):
         yield [column for _, column in value.items()]  # a DataFrame
-    elif hasattr(value, "dtype"):
+    elif hasattr(cls, "dtype"):
         if value.dtype == object or value.dtype.kind in "OUT":
             yield value.tolist()  # an array or Series of objects or texts
     else:
         yield list(getattr(value, "__dict__", {}).values())
-        slots = (name for cls in type(value).__mro__ for name in getattr(cls, "__slots__", ()))
+        slots = (name for each in cls.__mro__ for name in getattr(each, "__slots__", ()))
         yield [getattr(value, name, None) for name in slots]

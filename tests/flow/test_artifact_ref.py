@@ -27,6 +27,17 @@ class Slotted:
         self.held = held
 
 
+class Obliging:
+    """Answers None to any name that it does not have."""
+
+    def __init__(self, held: Any) -> None:
+        self.held = held
+
+    def __getattr__(self, name: str) -> Any:
+        if name.startswith("_"):
+            raise AttributeError(name)
+
+
 class Broken:
     @property
     def __dict__(self) -> Any:  # type: ignore[override]
@@ -54,6 +65,8 @@ def test_keys_are_those_of_models_checkpoints_and_snapshots() -> None:
         lambda key: {key},
         lambda key: Holder(key),
         lambda key: Slotted(key),
+        lambda key: Reference({"key": key, "type": "model"}),
+        lambda key: Obliging(key),
         lambda key: np.array([key], dtype=object),
         lambda key: np.array([key]),
         lambda key: pd.DataFrame({"a": [1], "b": [key]}),
