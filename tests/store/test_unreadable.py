@@ -104,7 +104,7 @@ def test_the_exit_code_says_that_not_all_could_be_read(store: Store, hurt: Hurt)
     done = CliRunner().invoke(main, ["--root", str(store.backend), "verify", "--read-data"])
     assert done.exit_code == 4
     assert str(path) in done.stdout
-    assert "1 file could not be read, and may be whole" in done.stdout
+    assert "1 file could not be read and may be intact" in done.stdout
     assert "damaged" not in done.stdout
 
 
