@@ -16,11 +16,11 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 from memoflow.kinds import checkpoint
-from memoflow.kinds.checkpoint import About
+from memoflow.kinds.about import About
 from memoflow.store import Store, open_store
 
 SERIES = checkpoint.series("Flow", "train", "scope", "identity")
-ABOUT = About(task="Flow/1/train/1", attempt=0, name="mfchckpt")
+ABOUT = About("checkpoint", task="Flow/1/train/1", attempt=0, name="mfchckpt")
 LOOKS = (10, 30, 100, 200, 300, 1000)
 
 

@@ -151,7 +151,7 @@ SECTIONS: dict[str, tuple[str, tuple[Shown, ...]]] = {
             Shown("memoflow.Key", "memoflow.names.Key"),
             Shown("Ref", "memoflow.names.Ref"),
             Shown("Digest", "memoflow.names.Digest"),
-            Shown("memoflow.store.refs.entries.entries", "memoflow.store.refs.entries.entries"),
+            Shown("memoflow.store.entries.entries", "memoflow.store.entries.entries"),
             Shown("Entry", "memoflow.index.index.IndexEntry"),
             Shown("memoflow.store.Payload", "memoflow.store.payload.Payload"),
             Shown("Evicted", "memoflow.store.gc.eviction.Evicted"),

@@ -18,7 +18,6 @@ ALLOWED = {
     "kinds": 81,
     "store": 141,
 }
-SHARED_NAMES = {"About"}
 
 # "which", "who", "where" and their like are fine after a noun: "the folder in which", "the task
 # whose result". After a verb they begin a clause in place of a noun: "Return which file". "what"
@@ -73,7 +72,7 @@ def test_no_two_classes_share_a_name():
         for node in ast.walk(tree)
         if isinstance(node, ast.ClassDef)
     )
-    assert {name for name, count in classes.items() if count > 1} <= SHARED_NAMES
+    assert {name for name, count in classes.items() if count > 1} == set()
 
 
 def test_summaries_name_things_with_nouns():

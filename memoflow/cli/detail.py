@@ -9,6 +9,7 @@ from memoflow.dataclass import dataclass
 from memoflow.errors import IntegrityError
 from memoflow.fingerprint import Part
 from memoflow.kinds import checkpoint, hub, memo, model
+from memoflow.kinds.about import About
 from memoflow.names import Ref
 from memoflow.objects import Manifest
 from memoflow.store import Store
@@ -54,7 +55,7 @@ def _read(store: Store, ref: Ref) -> Detail:
             refers_to=entry.refers_to,
         )
     if ref.key.kind == checkpoint.KIND:
-        saved = checkpoint.About.from_json(manifest.meta)
+        saved = About.from_json(checkpoint.KIND, manifest.meta)
         flow, step = ref.key.parts[1:3]
         return Detail(
             manifest,
@@ -63,10 +64,10 @@ def _read(store: Store, ref: Ref) -> Detail:
             about={"name": saved.name, "attempt": saved.attempt, **(saved.metadata or {})},
         )
     if ref.key.kind == model.KIND:
-        kept = model.About.from_json(manifest.meta)
+        kept = About.from_json(model.KIND, manifest.meta)
         more = {"label": kept.label, "attempt": kept.attempt, **(kept.metadata or {})}
         return Detail(manifest, kept.task, about=more)
-    of = hub.About.from_json(manifest.meta)
+    of = About.from_json(hub.KIND, manifest.meta)
     return Detail(
         manifest,
         of.task,

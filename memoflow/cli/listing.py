@@ -16,7 +16,7 @@ from memoflow.index import IndexEntry
 from memoflow.kinds import checkpoint, hub, memo, retention
 from memoflow.names import Key, Ref
 from memoflow.store import Store
-from memoflow.store.refs.entries import entries
+from memoflow.store.entries import entries
 from memoflow.units import iso, moment, readable
 
 SHORTEST_ID = 4

@@ -16,7 +16,7 @@ from memoflow.dataclass import dataclass
 from memoflow.index import Tally
 from memoflow.names import Ref
 from memoflow.store import Store
-from memoflow.store.refs.entries import entries
+from memoflow.store.entries import entries
 from memoflow.units import readable, span
 
 _MOST = 5

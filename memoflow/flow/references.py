@@ -20,6 +20,7 @@ from memoflow.flow.artifact_ref import Reference, is_key
 from memoflow.flow.artifact_store import ArtifactStore
 from memoflow.flow.spool import uploading
 from memoflow.kinds import checkpoint, hub, legacy, model
+from memoflow.kinds.about import About
 from memoflow.kinds.checkpoint import SavedCheckpoint
 from memoflow.kinds.hub import Snapshot
 from memoflow.kinds.legacy_identity import pathspec_hash
@@ -87,7 +88,7 @@ def of_snapshot(where: ArtifactStore, found: Snapshot) -> dict[str, Any]:
     }
 
 
-def metadata_of_snapshot(about: hub.About) -> dict[str, Any]:
+def metadata_of_snapshot(about: About) -> dict[str, Any]:
     """Return what is known of a snapshot's origin, as plain JSON data."""
     return {
         "repo_id": about.repo_id,

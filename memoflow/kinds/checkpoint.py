@@ -15,15 +15,14 @@ import re
 import secrets
 import time
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Mapping
-from datetime import datetime, timedelta, timezone
+from collections.abc import Callable, Iterable, Iterator
+from datetime import timedelta
 from pathlib import Path
-from typing import Any
 
-from memoflow.dataclass import dataclass
 from memoflow.errors import IntegrityError, NotFoundError, UnsignedError
-from memoflow.fields import Fields, loaded, texts
+from memoflow.fields import loaded, texts
 from memoflow.fingerprint import Fingerprint, Part
+from memoflow.kinds.about import About, SavedEntry
 from memoflow.log import log
 from memoflow.names import Key, Ref
 from memoflow.store import Payload, Store
@@ -35,77 +34,17 @@ _NUMBER = re.compile(r"[0-9]{8}(-[0-9a-f]+)?")
 _ALIVE = timedelta(days=7)
 
 
-@dataclass(frozen=True)
-class About:
-    """What is kept of a checkpoint beside its files.
-
-    `task` is the pathspec of the task that it was saved for, and `own` of the one that did: in a
-    gang the first is that of its control task. Of those with `latest` false none is ever
-    loaded unasked. `code` is the fingerprint of the code that made it, empty if it has none.
-    """
-
-    task: str
-    attempt: int
-    name: str
-    latest: bool = True
-    metadata: Mapping[str, Any] | None = None
-    storage_format: str = "files"
-    code: str = ""
-    own: str = ""
+class SavedCheckpoint(SavedEntry):
+    """One save of a checkpoint."""
 
     @property
     def node(self) -> str:
-        """Which node of a gang saved it, empty for the control task and for any other task."""
-        return node_of(self.own, self.task)
-
-    def to_json(self) -> dict[str, Any]:
-        return {
-            "task": self.task,
-            "attempt": self.attempt,
-            "name": self.name,
-            "latest": self.latest,
-            # As text, since JSON proper has no NaN, which is what a loss can become.
-            "metadata": json.dumps(dict(self.metadata or {})),
-            "storage_format": self.storage_format,
-            "code": self.code,
-            "own": self.own,
-        }
-
-    @classmethod
-    def from_json(cls, fields: Mapping[str, Any]) -> About:
-        """Return what `to_json` described; IntegrityError for anything else."""
-        try:
-            typed = Fields(fields)
-            metadata = Fields({"metadata": loaded(typed.text("metadata"))}).mapping("metadata")
-            return cls(
-                typed.text("task"),
-                typed.whole("attempt"),
-                typed.text("name", is_free=True),
-                typed.flag("latest", True),
-                metadata,
-                typed.text("storage_format", "files"),
-                typed.text("code", ""),
-                typed.text("own", ""),
-            )
-        except ValueError as error:
-            raise IntegrityError(f"this is no checkpoint's description: {error}") from None
-
-
-@dataclass(frozen=True)
-class SavedCheckpoint:
-    """One save."""
-
-    ref: Ref
-    about: About
+        """The node of a gang that saved it, empty for the control task and for any other task."""
+        return node_of(self.about.own, self.about.task)
 
     @property
     def number(self) -> int:
         return number_of(self.ref.key)
-
-    @property
-    def created_on(self) -> str:
-        """When it was saved, in ISO 8601 and UTC."""
-        return datetime.fromtimestamp(self.ref.created, timezone.utc).isoformat()
 
 
 def series(flow: str, step: str, scope: str, identity: str) -> Key:
@@ -179,7 +118,7 @@ def save(
 
 def read(store: Store, ref: Ref) -> SavedCheckpoint:
     """Return what a ref is of; NotFoundError or IntegrityError if it is gone or damaged."""
-    return SavedCheckpoint(ref, About.from_json(store.meta(ref)))
+    return SavedCheckpoint(ref, About.from_json(KIND, store.meta(ref)))
 
 
 def find(store: Store, key: Key) -> SavedCheckpoint | None:
@@ -240,7 +179,7 @@ def keep_last(
     gone = []
     to_resume, to_join = False, attempt is None
     saves = (each for each in newest_first(store, series) if each.about.task == task)
-    mine = [each for each in saves if each.about.node == node]
+    mine = [each for each in saves if each.node == node]
     for checkpoint in mine:
         name = checkpoint.about.name
         seen[name] += 1
@@ -272,12 +211,13 @@ def newest(store: Store) -> set[Key]:
     tasks: dict[tuple[str, ...], set[str]] = {}
     for ref, meta in sorted(metas, key=lambda save: str(save[0].key), reverse=True):
         try:
-            about = About.from_json(meta)
+            about = About.from_json(KIND, meta)
         except IntegrityError as error:
             log.warning("checkpoint %s is passed over: %s", ref.key, error)
             continue
         known = tasks.setdefault(ref.key.parts[:-1], set())
-        node, own = f"node {about.node}", f"{about.task} {about.node}"
+        of = node_of(about.own, about.task)
+        node, own = f"node {of}", f"{about.task} {of}"
         if about.latest and own not in known:
             if node not in known or ref.created > alive:
                 kept.add(ref.key)

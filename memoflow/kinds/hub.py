@@ -18,24 +18,28 @@ import re
 import time
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import asdict
-from datetime import datetime, timedelta, timezone
+from datetime import timedelta
 from pathlib import Path
-from typing import Any
 from urllib.parse import urlsplit
 
 from memoflow.dataclass import dataclass
 from memoflow.errors import IntegrityError, NotFoundError, UsageError
 from memoflow.fields import Fields
+from memoflow.kinds.about import (
+    COMMIT,
+    REPO_ID,
+    REPO_TYPES,
+    About,
+    SavedEntry,
+    read_commit,
+)
 from memoflow.names import Digest, Key, Ref
 from memoflow.objects import File
 from memoflow.store import Payload, Store
 
 KIND = "hub"
-REPO_TYPES = ("model", "dataset", "space")
 _SCOPES = {"checkpoint": 5, "flow": 2, "global": 1}  # and of how many parts each is
 _REVISION, _FIRST, _STOOD = "revision", "first", "stood"
-_REPO_ID = re.compile(r"[\w.-]+(?:/[\w.-]+)?", re.ASCII)
-_COMMIT = re.compile(r"[0-9a-f]{40}")
 _STOOD_AT = re.compile(r"(?P<asked_ms>[0-9]{15})-(?P<commit>[0-9a-f]{40})")
 # A run may go on that long after it asked for a commit, and still see the same one. What a
 # revision stood for is known for longer, as long as there is a snapshot of that.
@@ -71,7 +75,7 @@ class Wanted:
         ignore_patterns: object = None,
     ) -> Wanted:
         """Return what arguments of `snapshot_download` ask for; UsageError if they cannot."""
-        if not isinstance(repo_id, str) or not _REPO_ID.fullmatch(repo_id):
+        if not isinstance(repo_id, str) or not REPO_ID.fullmatch(repo_id):
             # Not shown if it is no text: a dict may hold a token.
             what = repr(repo_id) if isinstance(repo_id, str) else f"a {type(repo_id).__name__}"
             raise UsageError(f"repo_id is the name of a repository, org/name, not {what}")
@@ -136,7 +140,7 @@ def host_of(endpoint: str) -> str:
 
 def is_commit(revision: str) -> bool:
     """Tell whether a revision is a full commit, which never stands for other files."""
-    return bool(_COMMIT.fullmatch(revision))
+    return bool(COMMIT.fullmatch(revision))
 
 
 @dataclass(frozen=True)
@@ -172,58 +176,8 @@ class Resolved:
     asked: float  # Unix seconds
 
 
-@dataclass(frozen=True)
-class About:
-    """What is kept of a snapshot beside its files; `task` is the pathspec of what saved it."""
-
-    task: str
-    attempt: int
-    repo_id: str
-    repo_type: str
-    revision: str
-    commit: str
-    allow: Patterns | None = None
-    ignore: Patterns | None = None
-
-    def to_json(self) -> dict[str, Any]:
-        return asdict(self)
-
-    @classmethod
-    def from_json(cls, fields: Mapping[str, Any]) -> About:
-        """Return what `to_json` described; IntegrityError for anything else."""
-        try:
-            typed = Fields(fields)
-            repo_id, repo_type = typed.text("repo_id"), typed.text("repo_type")
-            if not _REPO_ID.fullmatch(repo_id) or repo_type not in REPO_TYPES:
-                raise ValueError(f"{repo_type} {repo_id!r:.60} is no repository")
-            allow, ignore = (
-                typed.texts(name) if typed.has(name) else None for name in ("allow", "ignore")
-            )
-            return cls(
-                typed.text("task"),
-                typed.whole("attempt"),
-                repo_id,
-                repo_type,
-                typed.text("revision", is_free=True),
-                _commit(typed),
-                allow,
-                ignore,
-            )
-        except ValueError as error:
-            raise IntegrityError(f"this is no snapshot's description: {error}") from None
-
-
-@dataclass(frozen=True)
-class Snapshot:
-    """The files of a repository at one commit, as far as they were wanted."""
-
-    ref: Ref
-    about: About
-
-    @property
-    def created_on(self) -> str:
-        """When it was saved, in ISO 8601 and UTC."""
-        return datetime.fromtimestamp(self.ref.created, timezone.utc).isoformat()
+class Snapshot(SavedEntry):
+    """The wanted files of a repository at one commit."""
 
 
 def key(scope: tuple[str, ...], wanted: Wanted, commit: str) -> Key:
@@ -244,7 +198,7 @@ def is_snapshot(key: Key) -> bool:
 def find(store: Store, key: Key) -> Snapshot | None:
     """Return the snapshot of a key, or None."""
     ref = store.find(key)
-    return None if ref is None else Snapshot(ref, About.from_json(store.meta(ref)))
+    return None if ref is None else Snapshot(ref, About.from_json(KIND, store.meta(ref)))
 
 
 def save(
@@ -337,13 +291,6 @@ def standing(store: Store) -> set[Key]:
     return kept | {key for key, commit in commits if (*key.parts[2:4], commit) in held}
 
 
-def _commit(fields: Fields) -> str:
-    commit = fields.text("commit")
-    if not _COMMIT.fullmatch(commit):
-        raise ValueError(f"{commit!r:.60} is no commit")
-    return commit
-
-
 def _of_revision(what: str, wanted: Wanted, host: str) -> Key:
     return Key.of(KIND, what, wanted.repo_type, wanted.repo_id, wanted.revision, host)
 
@@ -351,6 +298,6 @@ def _of_revision(what: str, wanted: Wanted, host: str) -> Key:
 def _read(store: Store, ref: Ref) -> Resolved | None:
     try:
         typed = Fields(store.meta(ref))
-        return Resolved(_commit(typed), typed.number("asked"))
+        return Resolved(read_commit(typed), typed.number("asked"))
     except (NotFoundError, IntegrityError, ValueError):
         return None  # Gone or damaged: it will be asked for again.

@@ -22,12 +22,12 @@ from memoflow.store.leases import HEARTBEAT, Lease, Silences, hold
 from memoflow.store.payload import Adoption, Payload
 from memoflow.store.refs.expiry import Expiry
 from memoflow.store.refs.refs import QUARANTINE, Refs
-from memoflow.store.refs.series import Next, known, numbered
 from memoflow.store.refs.signing import Keyring
 from memoflow.store.saves.adoption import adopt
 from memoflow.store.saves.loading import load, load_file
 from memoflow.store.saves.proofs import IndexedProofs
 from memoflow.store.saves.saving import save, stands
+from memoflow.store.saves.series import Next, known, numbered
 from memoflow.store.schedule import claim
 
 # What looks after a store is imported where it is used: tasks look up and save, and start sooner.

@@ -16,6 +16,7 @@ from memoflow.cli.context import CommandContext
 from memoflow.cli.main import main
 from memoflow.fingerprint import Fingerprint, Part
 from memoflow.kinds import checkpoint, hub, memo, model
+from memoflow.kinds.about import About
 from memoflow.store import Store, open_store
 
 CODE = (Part("code", "train()", "xxh3:" + "1" * 32, "train.py:4"),)
@@ -74,7 +75,7 @@ class Shelf:
         tree = self.folder / "saved"
         tree.mkdir(exist_ok=True)
         (tree / "weights.txt").write_text(text)
-        about = checkpoint.About(task, 0, "epoch", metadata={"loss": float("nan")})
+        about = About("checkpoint", task, 0, "epoch", metadata={"loss": float("nan")})
         saved = checkpoint.save(self.store, SERIES, tree, about, token=checkpoint.new_token())
         return str(saved.ref.key)
 
@@ -83,13 +84,21 @@ class Shelf:
         for path, text in files.items():
             (tree / path).parent.mkdir(parents=True, exist_ok=True)
             (tree / path).write_text(text)
-        about = model.About("Train/1/fit/3", 0, "9f2c", "best")
+        about = About("model", "Train/1/fit/3", 0, uuid="9f2c", label="best", storage_format="tar")
         key = model.key("Train", "fit", "9f2c")
         return str(model.save(self.store, key, tree, about).ref.key)
 
     def snapshot(self) -> str:
         wanted = hub.Wanted.of("org/name")
-        about = hub.About("Get/1/start/1", 0, "org/name", "model", "main", "c" * 40)
+        about = About(
+            "hub",
+            "Get/1/start/1",
+            0,
+            repo_id="org/name",
+            repo_type="model",
+            revision="main",
+            commit="c" * 40,
+        )
         key = hub.key(("flow", "Get"), wanted, about.commit)
         return str(hub.save(self.store, key, {"config.json": b"{}"}, about).ref.key)
 

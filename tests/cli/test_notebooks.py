@@ -10,7 +10,7 @@ import memoflow
 from memoflow.cli import reference
 from memoflow.errors import NotFoundError
 from memoflow.names import Digest, Key, Ref
-from memoflow.store.refs.entries import entries
+from memoflow.store.entries import entries
 from tests.cli.conftest import Shelf
 
 

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from memoflow.kinds import checkpoint
-from memoflow.kinds.checkpoint import About
+from memoflow.kinds.about import About
 from memoflow.names import Key
 from memoflow.store import Store, open_store
 
@@ -26,7 +26,7 @@ def save(store: Store, tmp_path: Path):
 
     def save(node: str, task: str = CONTROL, attempt: int = 0, **more: object) -> Key:
         own = task if node == "" else f"{task}_node_{node}"
-        about = About(task, attempt, "mfchckpt", own=own)
+        about = About("checkpoint", task, attempt, "mfchckpt", own=own)
         token = checkpoint.new_token()
         tree = tmp_path / "shard"
         return checkpoint.save(store, SERIES, tree, about, token=token, **more).ref.key

@@ -16,6 +16,7 @@ import pytest
 from memoflow.backends import Memory
 from memoflow.fingerprint import Fingerprint, Part
 from memoflow.kinds import card, checkpoint, hub, memo, model, retention
+from memoflow.kinds.about import About
 from memoflow.names import Key
 from memoflow.store import Payload, Store, open_store
 from memoflow.store.marker_file import sealed
@@ -101,7 +102,7 @@ class World:
             card.keep(store, key, {"card.html": self.random.choice(self.pool)}, expires=expires)
 
     def checkpoint(self, store: Store, number: int) -> None:
-        about = checkpoint.About(f"Train/{number // 9}/fit/1", 0, "epoch")
+        about = About("checkpoint", f"Train/{number // 9}/fit/1", 0, "epoch")
         series = checkpoint.series("Train", "fit", "scope", self.random.choice("abc"))
         ref = store.append(
             series,
@@ -113,14 +114,24 @@ class World:
         self.keys.append(ref.key)
 
     def model(self, store: Store, number: int) -> None:
-        about = model.About("Train/1/fit/3", 0, f"{number}", "best")
+        about = About(
+            "model", "Train/1/fit/3", 0, uuid=f"{number}", label="best", storage_format="tar"
+        )
         key = model.key("Train", "fit", f"{number}")
         self.keys.append(model.save(store, key, self.tree(), about).ref.key)
 
     def snapshot(self, store: Store, number: int) -> None:
         wanted = hub.Wanted.of(f"org/{self.random.choice('ab')}")
         commit = f"{number:040x}"
-        about = hub.About("Get/1/start/1", 0, wanted.repo_id, "model", "main", commit)
+        about = About(
+            "hub",
+            "Get/1/start/1",
+            0,
+            repo_id=wanted.repo_id,
+            repo_type="model",
+            revision="main",
+            commit=commit,
+        )
         key = hub.key(("flow", "Get"), wanted, commit)
         self.keys.append(hub.save(store, key, self.files(), about).ref.key)
         if self.random.random() < 0.5:

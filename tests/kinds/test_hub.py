@@ -15,7 +15,8 @@ import pytest
 
 from memoflow.errors import IntegrityError, UsageError
 from memoflow.kinds import hub, hub_files, retention
-from memoflow.kinds.hub import About, Resolved, Scope, Wanted
+from memoflow.kinds.about import About
+from memoflow.kinds.hub import Resolved, Scope, Wanted
 from memoflow.kinds.hub_files import Announced
 from memoflow.names import Digest, Key
 from memoflow.store import Payload, Store, open_store
@@ -44,6 +45,7 @@ def key(wanted: Wanted = WANTED, scope: Scope = MINE, commit: str = COMMIT) -> K
 
 def about(wanted: Wanted = WANTED) -> About:
     return About(
+        kind="hub",
         task="Train/1/start/1",
         attempt=0,
         repo_id=wanted.repo_id,

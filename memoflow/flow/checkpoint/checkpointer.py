@@ -32,7 +32,8 @@ from memoflow.flow.task.metadata import plain
 from memoflow.flow.task.patterns import ignored
 from memoflow.flow.task.process import IDENTIFIER, OPTIONS, UID
 from memoflow.kinds import checkpoint, memo
-from memoflow.kinds.checkpoint import About, SavedCheckpoint
+from memoflow.kinds.about import About
+from memoflow.kinds.checkpoint import SavedCheckpoint
 from memoflow.log import log
 from memoflow.names import Key
 from memoflow.objects import Tree
@@ -153,6 +154,7 @@ class Checkpointer:
         ignore = ignored(ignore_patterns)
         store = self.where.store
         about = About(
+            kind=checkpoint.KIND,
             task=self.identity.task,
             attempt=self.identity.attempt,
             name=name,

@@ -289,8 +289,8 @@ def _of_node(found: list[SavedCheckpoint], mine: Identity) -> list[SavedCheckpoi
 
     A node that never saved must not load the shard of another, but what one node saved for all.
     """
-    nodes = {one.about.node for one in found}
+    nodes = {one.node for one in found}
     node = checkpoint.node_of(mine.own, mine.task)
     if node not in nodes:
         node = "" if "" in nodes or len(nodes) != 1 else nodes.pop()
-    return [one for one in found if one.about.node == node]
+    return [one for one in found if one.node == node]

@@ -12,7 +12,8 @@ from memoflow.flow.hub.client import HubClient
 from memoflow.flow.hub.errors import OfflineError
 from memoflow.flow.hub.resolving import Resolver, Revalidate, Run
 from memoflow.kinds import hub, hub_files
-from memoflow.kinds.hub import About, Scope, Snapshot, Wanted
+from memoflow.kinds.about import About
+from memoflow.kinds.hub import Scope, Snapshot, Wanted
 from memoflow.kinds.hub_files import Announced
 from memoflow.names import Key
 from memoflow.store import Store
@@ -129,6 +130,7 @@ class Snapshots:
 
     def _about(self, wanted: Wanted, commit: str) -> About:
         return About(
+            kind=hub.KIND,
             task=self._task,
             attempt=self._attempt,
             repo_id=wanted.repo_id,

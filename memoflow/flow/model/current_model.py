@@ -21,6 +21,7 @@ from memoflow.flow.task.metadata import plain
 from memoflow.flow.task.patterns import ignored
 from memoflow.flow.task.scratch import Scratch
 from memoflow.kinds import model
+from memoflow.kinds.about import About
 from memoflow.names import Key
 from memoflow.threads import apart
 from memoflow.units import span
@@ -126,7 +127,8 @@ class CurrentModel:
             if path is None:
                 raise UsageError("a model needs a path to save")
             label = f"{flow}_{step}" if label is None else str(label)
-            about = model.About(
+            about = About(
+                kind=model.KIND,
                 task=self._task,
                 attempt=self._attempt,
                 uuid=f"{label}_{uuid.uuid4().hex}",
@@ -138,9 +140,7 @@ class CurrentModel:
             return self._save(key, Path(path), about, ignored(ignore_patterns))
 
     @apart
-    def _save(
-        self, key: Key, path: Path, about: model.About, ignore: tuple[str, ...]
-    ) -> dict[str, Any]:
+    def _save(self, key: Key, path: Path, about: About, ignore: tuple[str, ...]) -> dict[str, Any]:
         began, clock = time.time(), time.monotonic()
         one = model.save(self._where.store, key, path, about, ignore=ignore)
         reference = references.of_model(self._where, one)

@@ -32,7 +32,8 @@ from memoflow.dataclass import dataclass
 from memoflow.errors import BackendError, MemoflowError
 from memoflow.fields import Fields, loaded
 from memoflow.kinds import checkpoint
-from memoflow.kinds.checkpoint import About, SavedCheckpoint
+from memoflow.kinds.about import About
+from memoflow.kinds.checkpoint import SavedCheckpoint
 from memoflow.log import log
 from memoflow.names import Digest, Key, Ref
 from memoflow.objects import Source, Tree, is_copy, settle
@@ -159,7 +160,7 @@ class SpoolEntry:
                 size_bytes=fields.whole("size_bytes"),
                 created=fields.number("created"),
                 ttl=None if ttl_s is None else timedelta(seconds=ttl_s),
-                about=About.from_json(fields.mapping("about")),
+                about=About.from_json(checkpoint.KIND, fields.mapping("about")),
                 boot=fields.text("boot"),
             )
         except (OSError, ValueError, MemoflowError):
