@@ -55,8 +55,10 @@ monospace;font-size:12px}
 .wide{overflow-x:auto}
 table{border-collapse:collapse;width:100%;font-size:13px}
 .broad{min-width:912px}
-th{text-align:left;font-weight:500;white-space:nowrap}
-th,td{padding:6px 12px 6px 0;border-bottom:1px solid var(--line);vertical-align:top}
+th{text-align:left;font-weight:500}
+th,td{padding:6px 12px 6px 0;border-bottom:1px solid var(--line);vertical-align:top;
+white-space:nowrap}
+.long{white-space:normal}
 .bar{display:flex;min-width:90px;height:14px;margin-top:3px;background:var(--band)}
 .legend{margin:8px 0;font-size:12px}
 .legend span{display:inline-block;margin-right:16px}

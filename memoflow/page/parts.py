@@ -9,11 +9,11 @@ from memoflow.display import escape, shown
 
 _MOST_ROWS = 300
 _LONGEST = 300  # characters of one cell
-_SHORT = 24  # characters that stay in one line, such as a size and its unit
+_SHORT = 24  # characters of a cell that stay in one line, such as a size and its unit
 _MOST_OF_A_PHONE = 5  # columns that are still wide enough on one
 
-# A line may end after a slash, and in a word that no phone has the width for.
-_BREAK = re.compile(r"/|[^\s/]{32}(?=[^\s/])")
+# A line may end after a slash, and in a word that is too long for a column.
+_BREAK = re.compile(r"/|[^\s/]{16}(?=[^\s/])")
 
 
 class Html(str):
@@ -60,8 +60,10 @@ def facts(values: Mapping[str, str]) -> Html:
 
 def figures(values: Iterable[tuple[str, str, str]]) -> Html:
     """Return figures side by side: the name, the value and a remark on each."""
+    # A number and its unit stay together.
     boxes = (
-        f"<div><dt>{text(name)}</dt><dd>{_unbroken(value)}</dd><dd>{text(remark)}</dd></div>"
+        f"<div><dt>{text(name)}</dt><dd>{text(value).replace(' ', '&nbsp;')}</dd>"
+        f"<dd>{text(remark)}</dd></div>"
         for name, value, remark in values
     )
     return Html(f'<dl class="figures">{"".join(boxes)}</dl>\n')
@@ -102,7 +104,7 @@ def table(
     most_bytes -= len(heading) + len(head) + 250  # And the tags around them, and the line below.
     body: list[str] = []
     for row in found[:_MOST_ROWS]:
-        cells = "".join(f"<td>{_unbroken(row[i])}</td>" for i in used)
+        cells = "".join(_cell(row[i]) for i in used)
         body.append(f"<tr>{cells}</tr>\n")
         most_bytes -= len(body[-1].encode())
         if most_bytes < 0 and len(body) > 1:
@@ -118,7 +120,7 @@ def table(
     )
 
 
-def _unbroken(value: str) -> Html:
-    if isinstance(value, Html) or len(value) > _SHORT:
-        return text(value)
-    return Html(text(value).replace(" ", "\N{NO-BREAK SPACE}"))
+def _cell(value: str) -> str:
+    if len(value) > _SHORT and not isinstance(value, Html):
+        return f'<td class="long">{text(value)}</td>'
+    return f"<td>{text(value).replace('<wbr>', '')}</td>"

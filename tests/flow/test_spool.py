@@ -394,7 +394,7 @@ def test_the_card_does_not_take_what_is_on_its_way_for_deduplicated(here: Task) 
     here.save("one")
     acts = here.checkpointer.journal.acts
     shown = page(acts, {}, began=acts[0].began, ended=acts[0].began + 1)
-    assert "not\u00a0uploaded\u00a0yet" in shown
+    assert "not uploaded yet" in shown
     assert "deduplicated" not in shown
 
 

@@ -52,7 +52,7 @@ def test_a_page_has_no_script_and_asks_no_server() -> None:
 def test_a_long_word_may_be_broken_and_is_the_same_when_copied() -> None:
     word = "a" * 100
     html = parts.text(f"dir/{word}")
-    assert max(map(len, html.split("<wbr>"))) <= 32
+    assert max(map(len, html.split("<wbr>"))) <= 16
     assert html.replace("<wbr>", "") == f"dir/{word}"
 
 

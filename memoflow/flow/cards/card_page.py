@@ -168,7 +168,7 @@ def _over_time(
 
 def _unit(time_s: float) -> tuple[str, float]:
     if time_s < 120:
-        return "seconds", 1
+        return ("seconds", 1) if time_s >= 1 else ("milliseconds", 0.001)
     return ("minutes", 60) if time_s < 2 * 3600 else ("hours", 3600)
 
 

@@ -300,7 +300,10 @@ def test_hostile_names_and_metadata_are_text(task: Task) -> None:
     assert "<script>alert" not in task.card
 
 
-@pytest.mark.parametrize("key", ["model/My_Flow/step/0a", "model/F/_step_/0a", "model/F/<b>/*a*"])
+@pytest.mark.parametrize(
+    "key",
+    [f"model/{name}/0f1e2d3c4b5a69788796" for name in ("My_Flow/step", "F/_step_", "F/<b>/*a*")],
+)
 def test_a_key_takes_several_lines_and_is_shown_as_it_is(key: str) -> None:
     html = page_of([Act("saved", "model", "", key, "", 0, 1, 1, 1)], {}, began=0.0, ended=1.0)
     assert rows(html)[0]["key"] == key
