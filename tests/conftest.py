@@ -27,7 +27,7 @@ NOT_QUICK = (
     "fingerprint/test_held_code.py",
     "fingerprint/test_leavings.py",
     "flow/hub",
-    "flow/test_card.py",
+    "flow/cards",
     "flow/test_signals.py",
     "flow/test_spool.py",
     "flow/test_uploading.py",

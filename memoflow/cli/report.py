@@ -1,29 +1,22 @@
-"""Report: what a store holds and what it saved, as one HTML file that needs nothing else.
-
-Drawn by the charts (Vega) and components of Metaflow's cards, whose program is in the page.
-"""
+"""Report: the entries of a store and the time they saved, as one HTML file."""
 
 from __future__ import annotations
 
-import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from datetime import date, datetime, timedelta, timezone
 from pathlib import Path
-from types import SimpleNamespace
-from typing import Any
-
-from metaflow.cards import BlankCard, Markdown, Table, ValueBox, VegaChart
-from metaflow.plugins.cards.card_modules.basic import SectionComponent
 
 from memoflow.cli.listing import Listed
 from memoflow.cli.stats import Stats, collect
 from memoflow.errors import UsageError
-from memoflow.flow.cards.card_html import alone
 from memoflow.flow.memo import last_misses
 from memoflow.flow.memo.decision import Decision
 from memoflow.index import Day, Tally
 from memoflow.kinds import card
 from memoflow.names import Ref
+from memoflow.page import chart, parts
+from memoflow.page.frame import page as framed
+from memoflow.page.parts import Html
 from memoflow.store import Store
 from memoflow.units import iso, readable, span
 
@@ -31,29 +24,9 @@ _MOST_DAYS = 60
 _MOST_STEPS = 20
 _MOST_ENTRIES = 10
 _MOST_CHARACTERS = 44
-_MOST_OF_A_LABEL = 34
 _MOST_OF_A_REASON = 80
-
-_WHOLE, _NEW, _HIT, _MISS = "#9ecae1", "#08519c", "#2b8a3e", "#d9843b"
-# "container" comes out as no width at all where the page is opened as a file.
-_WIDTH_PX = 870
-_LEFT_PX = 260
-_NARROW_PX = 110
-_BAR_PX = 26
-_TEXT = {"labelColor": "#555555", "labelFontSize": 12, "labelLimit": _LEFT_PX - 10}
-_AXIS = _TEXT | {"titleColor": "#555555", "titleFontSize": 12, "titleFontWeight": "normal"}
-_CONFIG = {"view": {"stroke": None}, "axis": _AXIS, "legend": _TEXT, "background": None}
-_GRID = {"grid": True, "gridColor": "#eeeeee", "domain": False, "ticks": False, "tickCount": 5}
-_PLAIN = {"grid": False, "domain": False, "ticks": False, "labelPadding": 8, "title": None}
-_BYTES = r"replace(format(datum.value, '.3~s'), /([kMGT]?)$/, ' $1B')"
-
-_STYLE = """
-td { white-space: nowrap; }
-.value-box { white-space: normal; }
-@media (prefers-color-scheme: dark) {
-  html { background: #fff; filter: invert(0.9) hue-rotate(180deg); }
-}
-"""
+# Of one table, whose rows are counted already.
+_MOST_BYTES = 100_000
 
 
 def write_report(store: Store, path: Path) -> None:
@@ -70,197 +43,138 @@ def write_report(store: Store, path: Path) -> None:
 
 
 def page(figures: Stats, days: Sequence[Day], *, store: Store, now: datetime) -> str:
-    """Return the page.
-
-    Names and keys are users' text: they are put in cells of tables and in data of charts, which
-    show text as it is, and not in Markdown.
-    """
-    facts = {"store": str(store.backend), "id": store.id, "made": _moment(now.timestamp())}
-    parts: list[Any] = [
-        Table([list(facts.values())], headers=list(facts)),
-        Table([_sums(figures)]),
-        Markdown("## Time saved by day"),
+    """Return the page."""
+    made = _moment(now.timestamp())
+    shown = [
+        parts.facts({"store": str(store.backend), "id": store.id, "made": made}),
+        _figures(figures),
+        parts.title("Time saved by day"),
         *_by_day(days, now),
-        Markdown("## Size by kind"),
+        parts.title("Size by kind"),
         *_by_kind(figures),
-        Markdown("## Hit rate by step"),
+        parts.title("Hit rate by step"),
         *_by_step(figures.tallies, store),
         *_used(figures.entries),
-        Markdown("Tasks and uses are those that this machine knows of; days and times are UTC."),
+        parts.note("Tasks and uses are those that this machine knows of; days and times are UTC."),
     ]
-    blank = BlankCard(
-        options={"title": "What memoflow holds and saved"},
-        components=SectionComponent.render_subcomponents(parts),
-    )
-    return alone(str(blank.render(SimpleNamespace(pathspec="memoflow report"))), _STYLE)
+    return framed("What memoflow holds and saved", shown, subject="memoflow report")
 
 
-def _sums(figures: Stats) -> list[ValueBox]:
+def _figures(figures: Stats) -> Html:
     tasks = figures.hits + figures.misses
-    entries = len(figures.entries)
     kinds = len({each.kind for each in figures.entries})
-    boxes = [
-        ("Entries", f"{entries:,}", f"of {kinds} kind{'s' * (kinds != 1)}"),
-        ("Stored", readable(figures.stored_bytes), f"in blobs, of {readable(figures.size_bytes)}"),
-        ("Hits", f"{figures.hits:,}", f"of {tasks:,} memoized task{'s' * (tasks != 1)}"),
-        ("Time saved", span(figures.saved_s), "that hits took when they ran"),
-    ]
-    # A number and its unit stay together.
-    return [
-        ValueBox(title, value.replace(" ", "\N{NO-BREAK SPACE}"), what)
-        for title, value, what in boxes
-    ]
+    return parts.figures(
+        [
+            ("Entries", f"{len(figures.entries):,}", f"of {kinds} kind{'s' * (kinds != 1)}"),
+            (
+                "Stored",
+                readable(figures.stored_bytes),
+                f"in blobs, of {readable(figures.size_bytes)}",
+            ),
+            ("Hits", f"{figures.hits:,}", f"of {tasks:,} memoized task{'s' * (tasks != 1)}"),
+            ("Time saved", span(figures.saved_s), "that hits took when they ran"),
+        ]
+    )
 
 
-def _by_day(days: Sequence[Day], now: datetime) -> list[Any]:
+def _by_day(days: Sequence[Day], now: datetime) -> list[Html]:
     if not days:
-        return [Markdown("No memoized task has run yet.")]
+        return [parts.note("No memoized task has run yet.")]
     known = {each.date: each for each in days}
     today = now.date()
     first = max(min(map(_date, known)), today - timedelta(days=_MOST_DAYS - 1))
-    # Five days at least, or one bar is as wide as the chart.
+    # Five days at least, or one column is as wide as the chart.
     first = min(first, today - timedelta(days=4))
     dates = [(first + timedelta(days=i)).isoformat() for i in range((today - first).days + 1)]
     shown = [known.get(date, Day(date, 0, 0, 0.0)) for date in dates]
-    unit, scale = _unit(max(day.saved_s for day in shown))
-    rows = [
-        {
-            "day": day.date,
-            "at": day.saved_s / scale,
-            "saved": span(day.saved_s),
-            "hits": day.hits,
-            "misses": day.misses,
-        }
-        for day in shown
-    ]
-    every = -(-len(dates) // 15)
-    encoding = {
-        "x": {
-            "field": "day",
-            "type": "ordinal",
-            "axis": _PLAIN | {"values": dates[::-every], "labelAngle": -45},
-        },
-        "y": {
-            "field": "at",
-            "type": "quantitative",
-            "axis": _GRID | {"title": unit, "minExtent": _NARROW_PX, "maxExtent": _NARROW_PX},
-            "scale": {"domainMin": 0}
-            | ({} if any(day.saved_s for day in shown) else {"domainMax": 1}),
-        },
-        "tooltip": _tooltip("day", "saved", "hits", "misses"),
-    }
-    mark = {"type": "bar", "color": _HIT, "cornerRadiusEnd": 2, "width": {"band": 0.7}}
-    parts: list[Any] = [
-        _chart(rows, {"mark": mark, "encoding": encoding}, height=200, left_px=_NARROW_PX)
+    rows = [[day.date, span(day.saved_s), str(day.hits), str(day.misses)] for day in shown]
+    made = [
+        _chart_of_days(shown),
+        parts.folded(
+            "The same as a table",
+            _table("", ("day", "time saved", "hits", "misses"), reversed(rows)),
+        ),
     ]
     before = [each for each in days if _date(each.date) < first]
     if before:
         saved = span(sum(each.saved_s for each in before))
         since = min(_date(each.date) for each in before)
-        parts.append(Markdown(f"The last {len(dates)} days; {saved} more since {since}."))
-    return parts
+        made.insert(1, parts.note(f"The last {len(dates)} days; {saved} more since {since}."))
+    return made
 
 
-def _by_kind(figures: Stats) -> list[Any]:
+def _chart_of_days(days: Sequence[Day]) -> Html:
+    top = max(day.saved_s for day in days)
+    band = chart.WIDTH / len(days)
+    marks = [
+        chart.Mark(
+            {"hit": chart.column((i + 0.5) * band, 0.7 * band, chart.HEIGHT * day.saved_s / top)}
+            if day.saved_s
+            else {},
+            f"{day.date}: {span(day.saved_s)} saved, {day.hits} hits, {day.misses} misses",
+        )
+        for i, day in enumerate(days)
+    ]
+    return chart.chart(
+        chart.drawn(marks, most_tips=_MOST_DAYS),
+        label="Time saved on each day; the table below holds the same.",
+        colours={},
+        up=[span(top), span(top / 2), "0"] if top else [],
+        along=[days[0].date, days[len(days) // 2].date, days[-1].date],
+    )
+
+
+def _by_kind(figures: Stats) -> list[Html]:
     if not figures.entries and not figures.others:
-        return [Markdown("The store is empty.")]
+        return [parts.note("The store is empty.")]
     held: dict[str, list[Ref]] = {}
     for each in sorted(figures.entries, key=lambda each: each.kind):
         held.setdefault(each.kind, []).append(each.ref)
     for ref in sorted(figures.others, key=lambda ref: ref.key.kind != card.KIND):
-        # Cards are the largest by far of what is no entry.
+        # Cards are the largest by far of all that is no entry.
         name = "cards" if ref.key.kind == card.KIND else "(notes)"
         held.setdefault(name, []).append(ref)
+    sums = [
+        (kind, len(refs), sum(r.size_bytes for r in refs), sum(r.new_bytes for r in refs))
+        for kind, refs in held.items()
+    ]
+    top = max(logical for _, _, logical, _ in sums) or 1
     rows = []
-    for kind, refs in held.items():
-        logical = sum(ref.size_bytes for ref in refs)
-        stored = sum(ref.new_bytes for ref in refs)
-        shown = {"kind": kind, "entries": len(refs)}
-        shown |= {"in all": readable(logical), "new when saved": readable(stored)}
-        rows.append(shown | {"bytes": logical, "what": "in all"})
-        rows.append(shown | {"bytes": stored, "what": "new when saved"})
-    labels = {"in all": _WHOLE, "new when saved": _NEW}
-    encoding = {
-        "y": {
-            "field": "kind",
-            "type": "nominal",
-            "sort": list(held),
-            "axis": _PLAIN | {"minExtent": _NARROW_PX, "maxExtent": _NARROW_PX},
-        },
-        "yOffset": {"field": "what", "sort": list(labels)},
-        "x": {
-            "field": "bytes",
-            "type": "quantitative",
-            "axis": _GRID | {"title": None, "labelExpr": _BYTES},
-        },
-        "color": _color("what", labels),
-        "tooltip": _tooltip("kind", "entries", *labels),
-    }
-    mark = {"type": "bar", "cornerRadiusEnd": 2}
-    height = len(rows) * _BAR_PX
-    return [_chart(rows, {"mark": mark, "encoding": encoding}, height=height, left_px=_NARROW_PX)]
+    for kind, count, logical, stored in sums:
+        new = min(stored, logical)
+        bar = parts.bar({"new": new / top, "whole": (logical - new) / top})
+        rows.append([kind, bar, f"{count:,}", readable(logical), readable(stored)])
+    return [
+        parts.legend({"new when saved": "new", "in all": "whole"}),
+        _table("", ("kind", "size", "entries", "in all", "new when saved"), rows),
+    ]
 
 
-def _by_step(steps: Sequence[Tally], store: Store) -> list[Any]:
+def _by_step(steps: Sequence[Tally], store: Store) -> list[Html]:
     if not steps:
-        return [Markdown("No memoized task has run yet.")]
+        return [parts.note("No memoized task has run yet.")]
     shown = sorted(steps, key=lambda step: -(step.hits + step.misses))[:_MOST_STEPS]
-    labels = {"hits": _HIT, "misses": _MISS}
     missed = last_misses.recall(store.index, [(step.flow, step.step) for step in shown])
     rows = []
-    for i, step in enumerate(shown):
+    for step in shown:
         tasks = step.hits + step.misses
-        facts = {
-            # By its place, since two names cut short may be one.
-            "place": i,
-            "step": f"{step.flow}/{step.step}",
-            "hits": step.hits,
-            "misses": step.misses,
-            "rate": _rate(step.hits, tasks),
-            "time saved": span(step.saved_s),
-            "last": _moment(step.last),
-            "last miss": _last_miss(missed.get((step.flow, step.step))),
-        }
-        rows.append(facts | {"what": "hits", "share": step.hits / tasks})
-        rows.append(facts | {"what": "misses", "share": step.misses / tasks})
-    names = json.dumps([_short(str(row["step"]), _MOST_OF_A_LABEL) for row in rows[::2]])
-    encoding = {
-        "y": {
-            "field": "place",
-            "type": "ordinal",
-            "axis": _PLAIN
-            | {"minExtent": _LEFT_PX, "maxExtent": _LEFT_PX, "labelExpr": f"{names}[datum.value]"},
-        },
-        "x": {
-            "field": "share",
-            "type": "quantitative",
-            "axis": _GRID | {"title": None, "format": ".0%"},
-            "scale": {"domain": [0, 1]},
-        },
-        "color": _color("what", labels),
-        "order": {"field": "what"},
-        "tooltip": _tooltip("step", "hits", "misses", "rate", "time saved", "last"),
-    }
-    mark = {"type": "bar", "height": {"band": 0.7}}
-    columns = ["step", "hits", "misses", "rate", "time saved", "last", "last miss"]
-    parts: list[Any] = [
-        _chart(
-            rows,
-            {"mark": mark, "encoding": encoding},
-            height=max(2, len(shown)) * _BAR_PX,
-            left_px=_LEFT_PX,
-        ),
-        Table(
+        rows.append(
             [
-                [*(_cell(row[column]) for column in columns[:-1]), str(row["last miss"])]
-                for row in rows[::2]
-            ],
-            headers=columns,
-        ),
-    ]
+                _cell(f"{step.flow}/{step.step}"),
+                parts.bar({"hit": step.hits / tasks, "miss": step.misses / tasks}),
+                _cell(step.hits),
+                _cell(step.misses),
+                _rate(step.hits, tasks),
+                span(step.saved_s),
+                _moment(step.last),
+                _last_miss(missed.get((step.flow, step.step))),
+            ]
+        )
+    columns = ("step", "tasks", "hits", "misses", "rate", "time saved", "last", "last miss")
+    made = [parts.legend({"hits": "hit", "misses": "miss"}), _table("", columns, rows)]
     if len(shown) < len(steps):
-        parts.insert(1, Markdown(f"The {len(shown)} steps with most tasks, of {len(steps)}."))
-    return parts
+        made.append(parts.note(f"The {len(shown)} steps with most tasks, of {len(steps)}."))
+    return made
 
 
 def _last_miss(decision: Decision | None) -> str:
@@ -269,65 +183,27 @@ def _last_miss(decision: Decision | None) -> str:
     return line if len(line) <= _MOST_OF_A_REASON else f"{line[: _MOST_OF_A_REASON - 1]}…"
 
 
-def _used(entries: Sequence[Listed]) -> list[Any]:
+def _used(entries: Sequence[Listed]) -> list[Html]:
     """Return the entries that were used last, and those that were not for longest."""
-    if not entries:
-        return []
     by_use = sorted(entries, key=lambda each: each.entry.used)
-    parts: list[Any] = []
     shown_of = {"Hottest entries": by_use[: -_MOST_ENTRIES - 1 : -1]}
     if len(by_use) > _MOST_ENTRIES:
         shown_of["Coldest entries"] = by_use[:_MOST_ENTRIES]
-    for title, shown in shown_of.items():
-        rows = [
-            [
-                each.id,
-                each.kind,
-                _cell(each.where),
-                readable(each.ref.size_bytes),
-                _moment(each.ref.created),
-                _moment(each.entry.used),
-            ]
-            for each in shown
-        ]
-        columns = ["id", "kind", "step", "size", "created", "used"]
-        parts += [Markdown(f"## {title}"), Table(rows, headers=columns)]
-    return parts
+    columns = ("id", "kind", "step", "size", "created", "used")
+    return [
+        _table(heading, columns, [_row(each) for each in shown])
+        for heading, shown in shown_of.items()
+    ]
 
 
-def _chart(
-    rows: list[dict[str, Any]], layer: Mapping[str, Any], *, height: int, left_px: int
-) -> VegaChart:
-    """Return a chart with so much room for the labels on its left."""
-    return VegaChart(
-        {
-            "$schema": "https://vega.github.io/schema/vega-lite/v5.json",
-            "width": _WIDTH_PX - left_px,
-            "height": height,
-            "config": _CONFIG,
-            "data": {"values": rows},
-            **layer,
-        }
-    )
+def _row(each: Listed) -> list[str]:
+    size = readable(each.ref.size_bytes)
+    times = _moment(each.ref.created), _moment(each.entry.used)
+    return [each.id, each.kind, _cell(each.where), size, *times]
 
 
-def _color(field: str, labels: Mapping[str, str]) -> dict[str, Any]:
-    return {
-        "field": field,
-        "type": "nominal",
-        "scale": {"domain": list(labels), "range": list(labels.values())},
-        "legend": {"orient": "top", "title": None, "symbolType": "square"},
-    }
-
-
-def _tooltip(*fields: str) -> list[dict[str, str]]:
-    return [{"field": field, "type": "nominal"} for field in fields]
-
-
-def _unit(seconds: float) -> tuple[str, float]:
-    if seconds < 120:
-        return "seconds", 1
-    return ("minutes", 60) if seconds < 2 * 3600 else ("hours", 3600)
+def _table(heading: str, columns: Sequence[str], rows: Iterable[Sequence[str]]) -> Html:
+    return parts.table(columns, rows, heading=heading, most_bytes=_MOST_BYTES)
 
 
 def _rate(hits: int, tasks: int) -> str:
@@ -349,12 +225,9 @@ def _moment(seconds: float) -> str:
 
 
 def _cell(value: object) -> str:
-    return _short(str(value), _MOST_CHARACTERS)
-
-
-def _short(text: str, most: int) -> str:
     """Return a text without its middle: the step is at the end of it."""
-    if len(text) <= most:
+    text = str(value)
+    if len(text) <= _MOST_CHARACTERS:
         return text
-    end = 2 * most // 3
-    return f"{text[: most - end - 1]}…{text[-end:]}"
+    end = 2 * _MOST_CHARACTERS // 3
+    return f"{text[: _MOST_CHARACTERS - end - 1]}…{text[-end:]}"

@@ -27,7 +27,7 @@ def report(asked: CommandContext, *, html: Path) -> Answer:
 
     It is one file, and needs nothing else to be looked at.
     """
-    # Here, since it imports Metaflow's cards.
+    # Here, since it imports Metaflow.
     from memoflow.cli.report import write_report
 
     write_report(asked.store, html)

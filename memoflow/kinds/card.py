@@ -2,8 +2,8 @@
 
     card/<flow>/<step>/<scope>/results/<inputs>/<refs>/<n>   <name of its file>/<part>
 
-The key is that of the result in `memo`, of another kind. A page is a megabyte, nearly all of it
-the program that draws it: in parts, that is stored once for all cards of all tasks.
+The key is that of the result in `memo`, of another kind. A page that `@card` makes is a megabyte,
+nearly all of it its program: in parts, that is stored once for all cards of all tasks.
 """
 
 from __future__ import annotations

@@ -2,13 +2,10 @@
 
 from __future__ import annotations
 
-import base64
-import json
 import re
 import time
 from datetime import datetime, timezone
 from pathlib import Path
-from typing import Any
 
 import pytest
 
@@ -16,8 +13,9 @@ from memoflow.cli.report import write_report
 from memoflow.errors import UsageError
 from memoflow.names import Key
 from memoflow.store import Payload, Store, open_store
-from memoflow.units import readable
+from memoflow.units import readable, size
 from tests.browser import look
+from tests.page_reader import Reader
 
 NOON = datetime.now(timezone.utc).replace(hour=12, minute=0, second=0).timestamp()
 DAY = 86400
@@ -48,83 +46,93 @@ def written(store: Store, tmp_path: Path) -> str:
     return (tmp_path / "report.html").read_text()
 
 
-def components(html: str, type: str) -> list[dict[str, Any]]:
-    found = re.search(r'__MF_DATA__\["[^"]*"\] = "([^"]*)"', html)
-    assert found
-    (page,) = json.loads(base64.b64decode(found[1]))["components"]
-    return [each for each in page["contents"] if each["type"] == type]
+def seen(store: Store, tmp_path: Path) -> Reader:
+    return Reader(written(store, tmp_path))
 
 
-def boxes(html: str) -> dict[str, str]:
-    """Return the figures on top."""
-    (row,) = components(html, "table")[1]["data"]
-    return {box["title"]: box["value"] for box in row}
+def sizes(store: Store, tmp_path: Path) -> dict[str, dict[str, str]]:
+    rows = seen(store, tmp_path).table("Size by kind").dicts()
+    return {row["kind"]: row for row in rows}
 
 
-def rows(html: str, chart: int) -> list[dict[str, Any]]:
-    values: list[dict[str, Any]] = components(html, "vegaChart")[chart]["spec"]["data"]["values"]
-    return values
+def days(page: Reader) -> list[dict[str, str]]:
+    """Return the table of days, the first of them first."""
+    return page.table("Time saved by day").dicts()[::-1]
 
 
 def test_time_saved_is_summed_by_day_and_days_without_tasks_are_there(store, tmp_path):
     ran(store, ("fit", True, 60, 2), ("fit", True, 30, 2), ("load", True, 7, 0))
-    days = rows(written(store, tmp_path), 0)
-    assert [row["at"] for row in days] == [0, 0, 90, 0, 7]
-    assert [row["hits"] for row in days] == [0, 0, 2, 0, 1]
+    page = seen(store, tmp_path)
+    assert [row["time saved"] for row in days(page)] == ["0.0 s", "0.0 s", "90 s", "0.0 s", "7.0 s"]
+    assert [row["hits"] for row in days(page)] == ["0", "0", "2", "0", "1"]
+
+
+def test_a_column_is_as_high_as_the_time_saved_on_its_day(store, tmp_path):
+    ran(store, ("fit", True, 60, 2), ("load", True, 15, 0))
+    (chart,) = seen(store, tmp_path).charts
+    assert chart.heights("hit") == [200, 50]
+    assert ": 60 s saved, 1 hits, 0 misses" in chart.tips[2]
 
 
 def test_the_last_sixty_days_are_drawn(store, tmp_path):
     ran(store, ("fit", True, 1, 300), ("fit", True, 2, 0))
-    assert len(rows(written(store, tmp_path), 0)) == 60
+    page = seen(store, tmp_path)
+    assert len(page.charts[0].tips) == len(days(page)) == 60
 
 
 def test_sizes_are_summed_by_kind(store, tmp_path):
     save(store, "fit", b"x" * 5000)
     save(store, "load", b"x" * 5000)
     store.save(Key.of("model", "Sweep", "fit", "0a"), Payload(files={"x": b"y" * 3000}))
-    sizes = {(row["kind"], row["what"]): row["bytes"] for row in rows(written(store, tmp_path), 0)}
-    assert sizes["memo", "in all"] == 10000
-    assert sizes["memo", "new when saved"] < 10000
-    assert sizes["model", "in all"] == 3000
+    found = sizes(store, tmp_path)
+    assert found["memo"]["in all"] == "10.0 kB"
+    assert size("new", found["memo"]["new when saved"]) < 10000
+    assert found["model"]["in all"] == "3.0 kB"
+
+
+def test_a_bar_is_as_long_as_its_kind_is_large(store, tmp_path):
+    save(store, "fit", b"x" * 6000)
+    store.save(Key.of("model", "Sweep", "fit", "0a"), Payload(files={"x": b"y" * 3000}))
+    memo, model = seen(store, tmp_path).table("Size by kind").bars
+    assert (sum(memo.values()), sum(model.values())) == (100, 50)
 
 
 def test_what_the_cards_of_results_take_up_is_told(store, tmp_path):
     save(store, "fit", b"x")
     store.save(Key.of("card", "Sweep", "fit", *_REST), Payload(files={"c": b"x" * 5000}))
-    html = written(store, tmp_path)
-    sizes = {row["kind"]: row["bytes"] for row in rows(html, 0)}
-    assert sizes["cards"] == 5000
-    assert boxes(html)["Stored"] == readable(5000).replace(" ", "\N{NO-BREAK SPACE}")
+    assert sizes(store, tmp_path)["cards"]["in all"] == "5.0 kB"
+    assert seen(store, tmp_path).figures["Stored"] == readable(5000)
 
 
 def test_bytes_that_another_entry_brought_are_stored_when_that_is_gone(store, tmp_path):
     save(store, "fit", b"x" * 5000)
     save(store, "load", b"x" * 5000)
     store.forget(Key.of("memo", "Sweep", "fit", *_REST))
-    assert boxes(written(store, tmp_path))["Stored"] == "5.0\N{NO-BREAK SPACE}kB"
+    assert seen(store, tmp_path).figures["Stored"] == "5.0 kB"
 
 
 def test_what_was_saved_before_the_days_drawn_is_told(store, tmp_path):
     ran(store, ("fit", True, 100, 300), ("fit", True, 2, 0))
-    texts = [each["source"] for each in components(written(store, tmp_path), "markdown")]
-    assert any("The last 60 days; 100 s more since " in text for text in texts)
+    notes = seen(store, tmp_path).notes
+    assert any("The last 60 days; 100 s more since " in note for note in notes)
 
 
 def test_steps_whose_names_look_the_same_have_each_a_bar(store, tmp_path):
     flow = "Long" * 40
     outcomes = [(flow, "1", step, step, True, 1.0, NOON) for step in ("one", "two")]
     store.index.record_outcomes(outcomes)
-    html = written(store, tmp_path)
-    assert len({row["place"] for row in rows(html, 1)}) == 2
-    axis = components(html, "vegaChart")[1]["spec"]["encoding"]["y"]["axis"]
-    assert '/one", "' in axis["labelExpr"]
-    assert '/two"]' in axis["labelExpr"]
+    steps = seen(store, tmp_path).table("Hit rate by step")
+    assert [name[-4:] for name, *_ in steps.rows] == ["/one", "/two"]
+    assert steps.bars == [{"hit": 100.0, "miss": 0.0}] * 2
+
+
+def steps_of(store: Store, tmp_path: Path) -> list[dict[str, str]]:
+    return seen(store, tmp_path).table("Hit rate by step").dicts()
 
 
 def test_only_a_step_that_always_hit_has_all(store, tmp_path):
     ran(store, *[("fit", i > 0, 0, 0) for i in range(1000)])
-    (_, _, steps) = components(written(store, tmp_path), "table")
-    assert steps["data"][0][3] == "> 99%"
+    assert steps_of(store, tmp_path)[0]["rate"] == "> 99%"
 
 
 def test_times_are_utc_wherever_it_is_written(store, tmp_path, monkeypatch):
@@ -132,19 +140,19 @@ def test_times_are_utc_wherever_it_is_written(store, tmp_path, monkeypatch):
     time.tzset()
     try:
         ran(store, ("fit", True, 1, 0))
-        (_, _, steps) = components(written(store, tmp_path), "table")
+        steps = steps_of(store, tmp_path)
     finally:
         monkeypatch.undo()
         time.tzset()
-    assert steps["data"][0][5].endswith(" 12:00")
+    assert steps[0]["last"].endswith(" 12:00")
 
 
 def test_hit_rates_are_of_each_step(store, tmp_path):
     ran(
         store, ("fit", True, 1, 0), ("fit", True, 1, 0), ("fit", False, 0, 0), ("load", False, 0, 0)
     )
-    (_, _, steps) = components(written(store, tmp_path), "table")
-    assert [row[:4] for row in steps["data"]] == [
+    columns = ("step", "hits", "misses", "rate")
+    assert [[row[name] for name in columns] for row in steps_of(store, tmp_path)] == [
         ["Sweep/fit", "2", "1", "67%"],
         ["Sweep/load", "0", "1", "0%"],
     ]
@@ -155,9 +163,9 @@ def test_what_was_used_last_is_hottest(store, tmp_path, monkeypatch):
         save(store, f"step{number:02d}", b"x" * 2000)
     store.index._clock = lambda: NOON + 10 * DAY  # type: ignore[method-assign]
     store.touch(store.find(Key.of("memo", "Sweep", "step05", *_REST)))
-    *_, hottest, coldest = components(written(store, tmp_path), "table")
-    assert hottest["data"][0][2] == "Sweep/step05"
-    assert "Sweep/step05" not in [row[2] for row in coldest["data"]]
+    page = seen(store, tmp_path)
+    assert page.table("Hottest entries").dicts()[0]["step"] == "Sweep/step05"
+    assert "Sweep/step05" not in [row["step"] for row in page.table("Coldest entries").dicts()]
 
 
 def test_hostile_names_are_text(store, tmp_path):
@@ -165,7 +173,7 @@ def test_hostile_names_are_text(store, tmp_path):
     store.index.record_outcomes([(HOSTILE, "1", HOSTILE, "1", True, 1.0, NOON)])
     html = written(store, tmp_path)
     assert "<script>alert" not in html
-    assert not any("alert" in each["source"] for each in components(html, "markdown"))
+    assert Reader(html).scripts == []
 
 
 def test_nothing_is_fetched(store, tmp_path):
@@ -178,18 +186,32 @@ def test_a_place_that_cannot_be_written_is_named(store, tmp_path):
         write_report(store, tmp_path / "none" / "r.html")
 
 
-def test_a_browser_draws_each_chart_without_an_error(store, tmp_path):
+@pytest.mark.parametrize("dark", [False, True])
+@pytest.mark.parametrize("width", [390, 1280])
+def test_a_browser_draws_each_chart_without_an_error(store, tmp_path, width, dark):
     save(store, "fit", b"x" * 2000, flow=HOSTILE)
     ran(store, ("fit", True, 1, 0), (HOSTILE, False, 0, 9))
     written(store, tmp_path)
-    seen = look(tmp_path / "report.html", tmp_path / "profile")
-    assert seen.errors == []
-    assert len(seen.charts()) == 3
-    assert all(width > 300 and height > 40 for width, height in seen.charts())
+    shown = look(tmp_path / "report.html", tmp_path / "profile", width=width, dark=dark)
+    assert shown.errors == []
+    assert (shown.width, shown.is_dark, shown.cut) == (width, dark, [])
+    (chart,) = shown.charts
+    assert chart[0] > 200
+    assert chart[1] > 40
+    assert len(shown.bars) >= 3
+    assert all(wide >= 90 and high > 10 for wide, high in shown.bars)
 
 
 def test_a_browser_shows_an_empty_store_without_an_error(store, tmp_path):
     written(store, tmp_path)
-    seen = look(tmp_path / "report.html", tmp_path / "profile")
-    assert seen.errors == []
-    assert "The store is empty." in seen.dom
+    shown = look(tmp_path / "report.html", tmp_path / "profile")
+    assert shown.errors == []
+    assert "The store is empty." in shown.text
+
+
+def test_the_report_of_a_large_store_is_small(store, tmp_path):
+    for number in range(300):
+        key = Key.of("memo", f"Flow{number}", "fit", *_REST)
+        store.save(key, Payload(files={"x": b"x"}), durable=False)
+    ran(store, *[(f"step{i % 500}", i % 3 > 0, 1, i % 90) for i in range(5000)])
+    assert len(written(store, tmp_path).encode()) < 40_000

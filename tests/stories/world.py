@@ -54,7 +54,7 @@ def once(build: Callable[[Project], Any]) -> Any:
 
     @pytest.fixture(scope="module", name=build.__name__)
     def fixture(tmp_path_factory: pytest.TempPathFactory) -> Any:
-        name = f"{build.__module__.rpartition('.')[2]}-{build.__name__}"
+        name = f"{build.__module__.removeprefix('tests.')}-{build.__name__}"
         return built_once(tmp_path_factory, name, build)
 
     return fixture

@@ -15,7 +15,6 @@ from datetime import datetime, timedelta, timezone
 from functools import cache, partial
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from types import SimpleNamespace
 from typing import Any
 
 from metaflow.cards import BlankCard
@@ -24,7 +23,6 @@ from metaflow.plugins.cards.card_datastore import CardDatastore
 from metaflow.plugins.datastores.local_storage import LocalStorage
 
 from memoflow.errors import NotFoundError
-from memoflow.flow.cards.card_html import alone
 from memoflow.flow.cards.card_page import page
 from memoflow.flow.cards.card_root import card_root
 from memoflow.flow.cards.journal import Act, of_this_process
@@ -137,11 +135,7 @@ class TaskCard:
                 "began": f"{datetime.fromtimestamp(began, timezone.utc):%Y-%m-%d %H:%M:%S} UTC",
             }
             token = f"{state}-{now}" if state == "running" else "final"
-            html = BlankCard(
-                options={"title": "Checkpoints and models"},
-                components=page(acts, facts, began=began, ended=now),
-            ).render(SimpleNamespace(pathspec=self._pathspec), runtime=state == "running")
-            html = alone(html.replace(BlankCard.RELOAD_POLICY_TOKEN, token))
+            html = page(acts, facts, began=began, ended=now, script=_script(token))
             self._keep(html, token, now)
         except Exception as error:
             self._say(f"{type(error).__name__}: {error}")
@@ -189,3 +183,13 @@ class TaskCard:
 def of_task(flow_datastore: Any, pathspec: str, attempt: int) -> TaskCard:
     """Return the card of the attempt that runs in this process: the same for each decorator."""
     return TaskCard(flow_datastore, pathspec, attempt)
+
+
+def _script(token: str) -> str:
+    """Return the script by which Metaflow's card server loads a card anew that is not the newest.
+
+    It asks for news as long as a card has the second name; a page without data to update has
+    nothing to do when it is called.
+    """
+    update = "" if token == "final" else "window.metaflow_card_update = () => true;"
+    return f'var METAFLOW_RELOAD_TOKEN = "{token}";{update}'

@@ -1,264 +1,203 @@
-"""Card page: the components that show what an attempt loaded and saved."""
+"""Card page: the loads and saves of one attempt, as a page."""
 
 from __future__ import annotations
 
 import json
-import re
 from collections.abc import Mapping, Sequence
 from datetime import datetime, timezone
-from itertools import pairwise
+from itertools import accumulate, pairwise
 from typing import Any, TypeVar
 
-from metaflow.cards import Markdown, MetaflowCardComponent, Table, ValueBox, VegaChart
-from metaflow.plugins.cards.card_modules.basic import SectionComponent
-
 from memoflow.flow.cards.journal import Act
+from memoflow.page import chart, parts
+from memoflow.page.frame import page as framed
+from memoflow.page.frame import room_left
+from memoflow.page.parts import Html
 from memoflow.units import readable, span
 
 _T = TypeVar("_T")
 
-# What is shown one by one, which a browser has to draw; the sums are of all.
-_MOST_ACTS = 500
+# The sums are of all acts.
+_MOST_DRAWN = 100  # saves, and as many loads
+# A text for the pointer on each mark is most of a chart's bytes.
+_MOST_TIPS = 30
 _MOST_CHARACTERS = 100
+_MOST_OF_A_TIP = 40
+_PARTS_OF_TIME = 4
 
-_WHOLE, _NEW, _LOADED = "#9ecae1", "#08519c", "#e6550d"
-_GRID = {"grid": True, "gridColor": "#eeeeee", "domain": False, "ticks": False}
-# "container" comes out as no width at all where a card is opened as a file.
-_WIDTH_PX = 820
-# As wide as the longest label, so that the two charts share their left edge.
-_LEFT_PX = 70
-_TEXT = {"labelColor": "#555555", "labelFontSize": 12}
-_AXIS = _TEXT | {"titleColor": "#555555", "titleFontSize": 12, "titleFontWeight": "normal"}
-_CONFIG = {"view": {"stroke": None}, "axis": _AXIS, "legend": _TEXT}
+_LOADED = ["when", "name", "saved by", "size", "took", "how", "metadata", "key"]
+_SAVED = ["when", "name", "size", "new", "deduplicated", "took", "how", "metadata", "key"]
 
 
 def page(
-    acts: Sequence[Act], facts: Mapping[str, str], *, began: float, ended: float
-) -> list[dict[str, Any]]:
-    """Return the components of the card, rendered; times are in Unix seconds.
-
-    Names, keys and metadata are users' text. They are put in cells of tables, values and tooltips,
-    which show text as it is, and not in Markdown.
-    """
+    acts: Sequence[Act],
+    facts: Mapping[str, str],
+    *,
+    began: float,
+    ended: float,
+    script: str = "",
+) -> str:
+    """Return the page of an attempt; times are in Unix seconds."""
     acts = sorted(acts, key=lambda act: act.began)
     saves = [act for act in acts if act.verb == "saved"]
     loads = [act for act in acts if act.verb == "loaded"]
-    parts: list[Any] = [Table([list(facts.values())], headers=list(facts))]
+    shown = [parts.facts(facts)]
     if saves:
-        parts.append(_sums(saves))
+        shown.append(_figures(saves))
     if acts:
-        parts += [Markdown("## Timeline"), *_timeline(loads, saves, began=began, ended=ended)]
+        shown += [parts.title("Timeline"), *_timeline(loads, saves, began, ended)]
     else:
-        parts.append(Markdown("Nothing was loaded or saved."))
-    if loads:
-        parts += _table("Loaded", loads, _LOADED_COLUMNS, began)
-    if saves:
-        parts += _table("Saved", saves, _SAVED_COLUMNS, began)
-    rendered: list[dict[str, Any]] = SectionComponent.render_subcomponents(parts)
-    return rendered
+        shown.append(parts.note("Nothing was loaded or saved."))
+    left = room_left(shown)
+    shown.append(_table("Loaded", loads, _LOADED, began, left // 3 if saves else left))
+    shown.append(_table("Saved", saves, _SAVED, began, left - len(shown[-1].encode())))
+    subject = facts.get("task", "")
+    return framed("Checkpoints and models", shown, subject=subject, script=script)
 
 
-def _sums(saves: Sequence[Act]) -> Table:
-    # Of what is not uploaded nobody knows yet how much was there already.
+def _figures(saves: Sequence[Act]) -> Html:
+    # Before its upload ends nobody knows how much of a save was stored already.
     logical = sum(act.size_bytes for act in saves if act.new_bytes is not None)
     stored = sum(act.new_bytes or 0 for act in saves)
     took = sum(act.took_s for act in saves)
-    boxes = [
-        ValueBox("Saved", str(len(saves)), f"in {_took(took)}"),
-        ValueBox("In all", readable(logical), "as if each were kept whole"),
-        ValueBox("Stored", readable(stored), "the rest was there already"),
-        ValueBox("Ratio", _ratio(logical, stored), "all bytes to stored bytes"),
-    ]
-    return Table([boxes])  # A section of several columns shows them below each other.
+    return parts.figures(
+        [
+            ("Saved", str(len(saves)), f"in {_took(took)}" if took else ""),
+            ("In all", readable(logical), "as if each were kept whole"),
+            ("Stored", readable(stored), "the rest was there already"),
+            ("Ratio", _ratio(logical, stored), "all bytes to stored bytes"),
+        ]
+    )
 
 
 def _ratio(logical: int, stored: int) -> str:
     return f"{logical / stored:.1f} : 1" if stored else "nothing new"
 
 
-def _timeline(
-    loads: Sequence[Act], saves: Sequence[Act], *, began: float, ended: float
-) -> list[MetaflowCardComponent]:
+def _timeline(loads: Sequence[Act], saves: Sequence[Act], began: float, ended: float) -> list[Html]:
     """Return a chart of each load and save, and one of the sums if there is a second save."""
-    unit, scale = _unit_of_time(ended - began)
-    x: dict[str, Any] = {
-        "field": "at",
-        "type": "quantitative",
-        "title": f"{unit} since the attempt began",
-        "scale": {"domain": [0, max((ended - began) / scale, 1e-3)], "nice": False, "padding": 8},
-        "axis": _GRID | {"grid": False, "domain": True, "tickCount": 8},
-    }
-    loaded = [_row(act, began, scale) for act in _thinned(loads)]
-    saved = [_row(act, began, scale) for act in _thinned(saves)]
-    charts: list[MetaflowCardComponent] = [_chart_of_acts(loaded, saved, x)]
+    time_s = max(ended - began, 1e-3)
+    charts = [_chart_of_acts(loads, saves, began, time_s)]
     if len(saves) > 1:
-        charts.append(_chart_of_sums(saves, x, began, scale))
-    if len(saved) < len(saves):
-        charts.append(Markdown(f"{len(saved)} of the {len(saves)} saves are drawn."))
+        charts.append(_chart_of_sums(saves, began, time_s))
+    for acts, noun in ((loads, "loads"), (saves, "saves")):
+        drawn = len(_thinned(acts))
+        if drawn < len(acts):
+            charts.append(parts.note(f"{drawn} of the {len(acts)} {noun} are drawn."))
     return charts
 
 
-def _thinned(acts: Sequence[_T]) -> Sequence[_T]:
-    """Return no more than can be shown, evenly, and the last of them always."""
-    every = -(-len(acts) // _MOST_ACTS) or 1
-    return acts[::-every][::-1]
+def _place(act: Act, began: float, time_s: float) -> float:
+    return chart.WIDTH * min(1.0, max(0.0, (act.began - began) / time_s))
 
 
-def _unit_of_time(seconds: float) -> tuple[str, float]:
-    if seconds < 120:
-        return "seconds", 1
-    if seconds < 2 * 3600:
-        return "minutes", 60
-    return "hours", 3600
+def _width(places: Sequence[float]) -> float:
+    """Return a width of columns at which most do not touch."""
+    gaps = sorted(after - before for before, after in pairwise(places))
+    usual = gaps[len(gaps) // 2] if gaps else chart.WIDTH
+    return min(16.0, max(2.0, 0.7 * usual))
 
 
-def _bar_px(saves: Sequence[Mapping[str, Any]], end: float) -> float:
-    """Return how wide bars may be so that most do not touch."""
-    gaps = sorted(after["at"] - before["at"] for before, after in pairwise(saves))
-    usual = gaps[len(gaps) // 2] if gaps else end
-    return float(min(14, max(1.5, 0.7 * _WIDTH_PX * usual / end)))
+def _thinned(values: Sequence[_T]) -> Sequence[_T]:
+    """Return as many as are drawn, evenly, and the last of them always."""
+    every = -(-len(values) // _MOST_DRAWN) or 1
+    return values[::-every][::-1]
 
 
-def _at(act: Act, began: float, scale: float) -> float:
-    return max(0.0, (act.began - began) / scale)
-
-
-def _row(act: Act, began: float, scale: float) -> dict[str, Any]:
-    return {
-        "at": _at(act, began, scale),
-        "verb": act.verb,
-        "size": act.size_bytes,
-        "new": act.new_bytes or 0,
-        "what": f"{act.verb} {act.kind} {_short(act.name)}",
-        "key": act.key,
-        "bytes": readable(act.size_bytes),
-        "new bytes": "" if act.new_bytes is None else readable(act.new_bytes),
-        "took": _took(act.took_s),
-        "when": _when(act.began, began),
-    }
-
-
-def _bytes_axis(field: str, title: str) -> dict[str, Any]:
-    return {
-        "field": field,
-        "type": "quantitative",
-        "title": f"bytes {title}",
-        "axis": _GRID
-        | {
-            "tickCount": 4,
-            "minExtent": _LEFT_PX,
-            "labelExpr": r"replace(format(datum.value, '.3~s'), /([kMGT]?)$/, ' $1B')",
-        },
-    }
-
-
-def _color(label: str, labels: Mapping[str, str]) -> dict[str, Any]:
-    return {
-        "datum": label,
-        "scale": {"domain": list(labels), "range": list(labels.values())},
-        "legend": {"orient": "top", "title": None, "symbolType": "square"},
-    }
-
-
-def _chart_of_acts(
-    loaded: list[dict[str, Any]], saved: list[dict[str, Any]], x: dict[str, Any]
-) -> VegaChart:
-    tooltip = [
-        {"field": name, "type": "nominal"}
-        for name in ("what", "key", "bytes", "new bytes", "took", "when")
-    ]
-    labels: dict[str, str] = {}
-    if saved:
-        labels |= {"size of a save": _WHOLE, "new bytes of it": _NEW}
-    if loaded:
-        labels |= {"load": _LOADED}
-    width = _bar_px(saved, x["scale"]["domain"][1])
-    bar = {"type": "bar", "width": width, "cornerRadiusEnd": min(2, width / 4)}
-    rule = {"type": "rule", "strokeWidth": 1.5, "strokeDash": [4, 3]}
-    point = {"type": "point", "shape": "diamond", "size": 110, "filled": True, "opacity": 1}
-    layers = [
-        {
-            "transform": [{"filter": f"datum.verb == '{verb}'"}],
-            "mark": mark,
-            "encoding": {
-                "y": _bytes_axis(field, "each") | {"stack": None},
-                "color": _color(label, labels),
-                "tooltip": tooltip,
-            },
-        }
-        for verb, mark, field, label in (
-            ("saved", bar, "size", "size of a save"),
-            ("saved", bar, "new", "new bytes of it"),
-            ("loaded", rule, "size", "load"),
-            ("loaded", point, "size", "load"),
-        )
-        if label in labels
-    ]
-    return _chart(loaded + saved, x, layers, height=220)
-
-
-def _chart_of_sums(
-    saves: Sequence[Act], x: dict[str, Any], began: float, scale: float
-) -> VegaChart:
-    labels = {"all bytes so far": _WHOLE, "stored bytes so far": _NEW}
-    logical = stored = 0
-    rows = [{"at": 0.0, "logical": 0, "stored": 0}]
-    for act in saves:
-        logical += act.size_bytes
-        stored += act.new_bytes or 0
-        rows.append({"at": _at(act, began, scale), "logical": logical, "stored": stored})
-    rows = [*_thinned(rows), rows[-1] | {"at": x["scale"]["domain"][1]}]
-    layers = [
-        {
-            "mark": {"type": "area", "interpolate": "step-after", "opacity": 0.9},
-            "encoding": {
-                "y": _bytes_axis(field, "so far") | {"stack": None},
-                "color": _color(label, labels),
-            },
-        }
-        for field, label in zip(("logical", "stored"), labels, strict=True)
-    ]
-    return _chart(rows, x, layers, height=130)
-
-
-def _chart(
-    rows: list[dict[str, Any]], x: dict[str, Any], layers: list[dict[str, Any]], *, height: int
-) -> VegaChart:
-    return VegaChart(
-        {
-            "$schema": "https://vega.github.io/schema/vega-lite/v5.json",
-            "width": _WIDTH_PX,
-            "height": height,
-            "config": _CONFIG,
-            "data": {"values": rows},
-            "encoding": {"x": x},
-            "layer": layers,
-        }
+def _chart_of_acts(loads: Sequence[Act], saves: Sequence[Act], began: float, time_s: float) -> Html:
+    top = max(act.size_bytes for act in (*loads, *saves)) or 1
+    saved = [(act, _place(act, began, time_s)) for act in _thinned(saves)]
+    loaded = [(act, _place(act, began, time_s)) for act in _thinned(loads)]
+    width = _width([x for _, x in saved])
+    marks = []
+    for act, x in saved:
+        paths = {"whole": chart.column(x, width, chart.HEIGHT * act.size_bytes / top)}
+        if act.new_bytes:
+            new = min(act.new_bytes, act.size_bytes)
+            paths["new"] = chart.column(x, width, chart.HEIGHT * new / top)
+        marks.append(chart.Mark(paths, _tip(act, began)))
+    for act, x in loaded:
+        height = chart.HEIGHT * act.size_bytes / top
+        paths = {"load": chart.line(x, height), "dot": chart.dot(x, height)}
+        marks.append(chart.Mark(paths, _tip(act, began)))
+    colours = {"size of a save": "whole", "new bytes of it": "new"} if saves else {}
+    return _over_time(
+        chart.drawn(marks, most_tips=_MOST_TIPS),
+        "Loads and saves by time and size; the tables below hold the same.",
+        colours | ({"load": "load"} if loads else {}),
+        top=top,
+        time_s=time_s,
     )
 
 
-_LOADED_COLUMNS = ["when", "name", "saved by", "size", "took", "how", "metadata", "key"]
-_SAVED_COLUMNS = ["when", "name", "size", "new", "deduplicated", "took", "how", "metadata", "key"]
+def _chart_of_sums(saves: Sequence[Act], began: float, time_s: float) -> Html:
+    logical = list(accumulate(act.size_bytes for act in saves))
+    stored = list(accumulate(act.new_bytes or 0 for act in saves))
+    top = max(logical[-1], stored[-1]) or 1
+    places = [_place(act, began, time_s) for act in saves]
+
+    def area(sums: Sequence[int]) -> str:
+        heights = (chart.HEIGHT * each / top for each in sums)
+        return chart.steps(_thinned(list(zip(places, heights, strict=True))))
+
+    areas = chart.Mark({"whole": area(logical), "new": area(stored)})
+    return _over_time(
+        chart.drawn([areas], most_tips=0),
+        f"The sums over time, to {readable(logical[-1])} saved, {readable(stored[-1])} new.",
+        {"all bytes so far": "whole", "stored bytes so far": "new"},
+        top=top,
+        time_s=time_s,
+    )
+
+
+def _over_time(
+    marks: Html, label: str, colours: Mapping[str, str], *, top: int, time_s: float
+) -> Html:
+    """Return a chart of sizes, the largest of which is `top`, over the time of the attempt."""
+    unit, scale = _unit(time_s)
+    times = (time_s / scale * i / _PARTS_OF_TIME for i in range(_PARTS_OF_TIME + 1))
+    return chart.chart(
+        marks,
+        label=label,
+        colours=colours,
+        up=[readable(top), readable(top // 2), "0"] if top > 1 else [],
+        along=[f"{time:.3g}" for time in times],
+        below=f"{unit} since the attempt began",
+    )
+
+
+def _unit(time_s: float) -> tuple[str, float]:
+    if time_s < 120:
+        return ("seconds", 1) if time_s >= 1 else ("milliseconds", 0.001)
+    return ("minutes", 60) if time_s < 2 * 3600 else ("hours", 3600)
+
+
+def _tip(act: Act, began: float) -> str:
+    new = "" if act.new_bytes is None else f", {readable(act.new_bytes)} new"
+    name = act.name if len(act.name) <= _MOST_OF_A_TIP else f"{act.name[: _MOST_OF_A_TIP - 1]}…"
+    return (
+        f"{_when(act.began, began)}: {act.verb} {act.kind} {name}, {readable(act.size_bytes)}{new}"
+    )
 
 
 def _table(
-    title: str, acts: Sequence[Act], columns: Sequence[str], began: float
-) -> list[MetaflowCardComponent]:
-    """Return the acts in a table, newest first, without columns that are empty."""
-    shown = [_cells(act, began) for act in acts[: -_MOST_ACTS - 1 : -1]]
-    used = [column for column in columns if any(cells[column] for cells in shown)]
-    parts = [
-        Markdown(f"## {title}"),
-        Table([[cells[column] for column in used] for cells in shown], headers=used),
-    ]
-    if len(shown) < len(acts):
-        parts.insert(1, Markdown(f"The last {len(shown)} of {len(acts)}; the sums are of all."))
-    return parts
+    heading: str, acts: Sequence[Act], columns: Sequence[str], began: float, most_bytes: int
+) -> Html:
+    """Return the acts in a table, newest first."""
+    shown = (_cells(act, began) for act in reversed(acts))
+    return parts.table(
+        columns,
+        [[cells[column] for column in columns] for cells in shown],
+        heading=heading,
+        most_bytes=most_bytes,
+        rest="and {:,} before; the sums are of all",
+    )
 
 
-def _cells(act: Act, began: float) -> dict[str, str | Markdown]:
+def _cells(act: Act, began: float) -> dict[str, str]:
     new = act.new_bytes
-    cells = {
+    items = (f"{name}={_plain(value)}" for name, value in act.metadata.items())
+    return {
         "when": _when(act.began, began),
         "name": _short(act.name),
         "saved by": act.origin,
@@ -267,18 +206,9 @@ def _cells(act: Act, began: float) -> dict[str, str | Markdown]:
         "deduplicated": "" if new is None else readable(max(0, act.size_bytes - new)),
         "took": _took(act.took_s),
         "how": act.why or ("asked for" if act.verb == "loaded" else ""),
+        "metadata": _short(", ".join(items)),
+        "key": act.key,
     }
-    # A size and its unit stay together, while metadata may take several lines.
-    unbroken = {name: text.replace(" ", "\N{NO-BREAK SPACE}") for name, text in cells.items()}
-    items = (f"{name}={_plain(value)}" for name, value in act.metadata.items())
-    return unbroken | {"metadata": _short(", ".join(items)), "key": _key(act.key)}
-
-
-def _key(key: str) -> str | Markdown:
-    """Return a key that takes several lines where one would be too wide for the page."""
-    if re.search(r"[^\w./%-]|\b_|_\b", key):
-        return key  # Markdown would not show it as it is.
-    return Markdown(key.replace("/", "/<wbr>"))
 
 
 def _plain(value: Any) -> str:

@@ -18,9 +18,11 @@ from memoflow.flow.memo.card_page import of_hit, page
 from memoflow.kinds import card
 from memoflow.kinds.memo import Artifact, MemoEntry
 from memoflow.names import Digest, Key, Ref
+from memoflow.page.frame import MOST_BYTES
 from memoflow.store import Payload, Store, open_store
 from tests.browser import look
 from tests.faults import Faulty
+from tests.page_reader import Reader
 from tests.stories.conftest import Project
 from tests.stories.world import once
 
@@ -47,11 +49,7 @@ MINE = "blank-mine-d002b063.html"
 
 def tables(html: str) -> dict[str, list[list[str]]]:
     """Return the rows of each table by its title."""
-    found = {}
-    for title, body in re.findall(r"<h2>(.*?)</h2>\n<table>(.*?)</table>", html, re.DOTALL):
-        rows = re.findall(r"<tr>(.*?)</tr>", body)
-        found[title] = [[plain(cell) for cell in re.findall("<td>(.*?)</td>", r)] for r in rows[1:]]
-    return found
+    return {table.heading: table.rows for table in Reader(html).tables}
 
 
 def plain(html: str) -> str:
@@ -93,11 +91,29 @@ def test_many_parts_are_cut_short():
     assert "and 700 more" in html
 
 
-def test_a_browser_shows_it_without_an_error(tmp_path):
+def test_a_card_with_more_than_it_has_room_for_says_so_and_stays_small():
+    code = tuple(
+        Part("code", f"module.Class.f{i}()", "d" * 32, f"src/a{i}.py") for i in range(1000)
+    )
+    code += tuple(Part("package", f"library-{i}", f"1.{i}") for i in range(300))
+    inputs = [Part("input", f"x{i}", "d" * 32, summary="'" * 400) for i in range(1000)]
+    outputs = {f"out{i}": i for i in range(1000)}
+    html = page(replace(HIT, code=code, inputs=inputs, outputs=outputs, notes=("'" * 300,)))
+    assert len(html.encode()) <= MOST_BYTES
+    shown = tables(html)
+    assert set(shown) == {"Inputs", "Code", "Packages", "Outputs"}
+    for rows, count in zip(shown.values(), (1000, 1000, 300, 1000), strict=True):
+        assert f"and {count - len(rows):,} more" in html
+
+
+@pytest.mark.parametrize("dark", [False, True])
+@pytest.mark.parametrize("width", [390, 1280])
+def test_a_browser_shows_it_without_an_error(width, dark, tmp_path):
     (tmp_path / "card.html").write_text(page(HIT))
-    seen = look(tmp_path / "card.html", tmp_path / "profile")
+    seen = look(tmp_path / "card.html", tmp_path / "profile", width=width, dark=dark)
     assert seen.errors == []
-    assert "61 min saved" in seen.dom
+    assert "61 min saved" in seen.text
+    assert (seen.width, seen.is_dark, seen.cut) == (width, dark, [])
 
 
 @pytest.fixture

@@ -7,13 +7,17 @@ import json
 import re
 import textwrap
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from memoflow.flow.cards.card_page import page as components_of
+from memoflow.flow.cards.card_page import page as page_of
 from memoflow.flow.cards.journal import Act
+from memoflow.page.frame import MOST_BYTES
+from tests.browser import look
+from tests.page_reader import Reader
 from tests.stories.conftest import Project
 from tests.stories.world import once
 
@@ -125,45 +129,22 @@ TASK = """
 """
 
 
-def page(html: str) -> dict[str, Any]:
-    """Return the components of a card, which are in its page as Base64."""
-    found = re.search(r'__MF_DATA__\["[^"]*"\] = "([^"]*)"', html)
-    assert found
-    loaded: dict[str, Any] = json.loads(base64.b64decode(found[1]))
-    return loaded
+def rows(html: str, table: str = "Saved") -> list[dict[str, str]]:
+    return Reader(html).table(table).dicts()
 
 
 def components(html: str, type: str) -> list[dict[str, Any]]:
-    return [each for each in _flat(page(html)["components"]) if each["type"] == type]
+    """Return the components of a card that Metaflow rendered, which are in its page as Base64."""
+    found = re.search(r'__MF_DATA__\["[^"]*"\] = "([^"]*)"', html)
+    assert found
+    shown = json.loads(base64.b64decode(found[1]))
+    return [each for each in _flat(shown["components"]) if each["type"] == type]
 
 
 def _flat(contents: list[dict[str, Any]]) -> Iterator[dict[str, Any]]:
     for each in contents:
         yield each
         yield from _flat(each.get("contents", []))
-
-
-def facts(html: str) -> dict[str, str]:
-    (first,) = rows(html, 0)
-    return first
-
-
-def boxes(html: str) -> dict[str, str]:
-    return {box["title"]: box["value"] for box in components(html, "table")[1]["data"][0]}
-
-
-def rows(html: str, table: int = -1) -> list[dict[str, str]]:
-    found = components(html, "table")[table]
-    plain = [[text(cell) for cell in row] for row in found["data"]]
-    return [dict(zip(found["columns"], row, strict=True)) for row in plain]
-
-
-def text(cell: str | dict[str, Any]) -> str:
-    """Return what a cell shows; only a key is Markdown, to be broken where it may."""
-    if isinstance(cell, str):
-        return cell.replace("\xa0", " ")
-    shown: str = cell["source"].strip()
-    return shown.replace("<wbr>", "")
 
 
 @once
@@ -213,13 +194,13 @@ def test_saves_are_listed_with_new_and_deduplicated_bytes(cards: Any) -> None:
 
 def test_loads_say_which_task_saved_it(cards: Any) -> None:
     ((_, html),) = cards["use"]
-    (load,) = rows(html)
+    (load,) = rows(html, "Loaded")
     assert re.fullmatch(r"Train/\d+/start/\d+", load["saved by"])
     assert load["name"] == "net"
 
 
 def test_the_top_says_whose_card_it_is_and_how_it_ended(cards: Any) -> None:
-    top = facts(dict(cards["start"])["task_checkpoints"])
+    top = Reader(dict(cards["start"])["task_checkpoints"]).facts
     assert top["task"].startswith("Train/")
     assert (top["attempt"], top["load policy"], top["state"]) == ("0", "fresh", "succeeded")
 
@@ -250,8 +231,9 @@ def test_a_failed_task_has_a_card_and_its_retry_replaces_it(project: Project) ->
     project.run("--fail", "1", ok=False)
     cards: Any = project.ask(ALL_CARDS)
     (html,) = (html for id, html in cards["start"] if id == "task_checkpoints")
-    assert (facts(html)["attempt"], facts(html)["state"]) == ("1", "failed")
-    loaded, saved = rows(html, -2), rows(html)
+    facts = Reader(html).facts
+    assert (facts["attempt"], facts["state"]) == ("1", "failed")
+    loaded, saved = rows(html, "Loaded"), rows(html)
     assert (len(loaded), loaded[0]["how"], len(saved)) == (1, "load policy", 1)
 
 
@@ -313,28 +295,19 @@ def test_hostile_names_and_metadata_are_text(task: Task) -> None:
         """
     )
     assert [row["name"] for row in reversed(rows(task.card))] == hostile
-    markdown = " ".join(each["source"] for each in components(task.card, "markdown"))
-    assert not any(name in markdown for name in hostile)
+    (script,) = Reader(task.card).scripts
+    assert "alert" not in script
     assert "<script>alert" not in task.card
 
 
 @pytest.mark.parametrize(
-    ("key", "broken"),
-    [("model/My_Flow/step/0a", True), ("model/F/_step_/0a", False), ("model/F/<b>/*a*", False)],
+    "key",
+    [f"model/{name}/0f1e2d3c4b5a69788796" for name in ("My_Flow/step", "F/_step_", "F/<b>/*a*")],
 )
-def test_a_key_is_broken_into_lines_where_markdown_leaves_it_as_it_is(
-    task: Task, key: str, broken: bool
-) -> None:
-    task.script(
-        f"""
-        card = of_task()
-        card.journal.add(Act("saved", "model", "", {key!r}, "", 0, 1, 1, 1))
-        card.finish("succeeded")
-        """
-    )
-    assert rows(task.card)[0]["key"] == key
-    cell = components(task.card, "table")[-1]["data"][0][-1]
-    assert isinstance(cell, dict) is broken
+def test_a_key_takes_several_lines_and_is_shown_as_it_is(key: str) -> None:
+    html = page_of([Act("saved", "model", "", key, "", 0, 1, 1, 1)], {}, began=0.0, ended=1.0)
+    assert rows(html)[0]["key"] == key
+    assert html.count("/<wbr>") == key.count("/")
 
 
 def test_sums_are_of_all_saves_where_only_some_are_shown(task: Task) -> None:
@@ -346,16 +319,19 @@ def test_sums_are_of_all_saves_where_only_some_are_shown(task: Task) -> None:
         card.finish("succeeded")
         """
     )
-    assert boxes(task.card) == {
+    seen = Reader(task.card)
+    assert seen.figures == {
         "Saved": "3000",
         "In all": "3.0 MB",
         "Stored": "300.0 kB",
         "Ratio": "10.0 : 1",
     }
-    assert len(rows(task.card)) == 500
-    assert rows(task.card)[0]["key"].endswith("00002999")
-    drawn = [len(each["spec"]["data"]["values"]) for each in components(task.card, "vegaChart")]
-    assert all(300 < count <= 502 for count in drawn)
+    shown = rows(task.card)
+    assert shown[0]["key"].endswith("00002999")
+    assert f"and {3000 - len(shown):,} before; the sums are of all" in seen.notes
+    drawn = len(seen.charts[0].heights("whole"))
+    assert 50 < drawn <= 100
+    assert f"{drawn} of the 3000 saves are drawn." in seen.notes
 
 
 @pytest.mark.parametrize("count", [0, 1, 3])
@@ -368,7 +344,7 @@ def test_a_chart_of_sums_comes_with_the_second_save(task: Task, count: int) -> N
         card.finish("succeeded")
         """
     )
-    assert len(components(task.card, "vegaChart")) == {0: 0, 1: 1, 3: 2}[count]
+    assert len(Reader(task.card).charts) == {0: 0, 1: 1, 3: 2}[count]
 
 
 def test_what_no_decorator_asked_for_is_not_written(task: Task) -> None:
@@ -392,7 +368,8 @@ def test_a_long_task_has_a_card_before_it_ends(task: Task) -> None:
             background()
         """
     )
-    assert (facts(task.card)["state"], boxes(task.card)["Saved"]) == ("running", "3")
+    seen = Reader(task.card)
+    assert (seen.facts["state"], seen.figures["Saved"]) == ("running", "3")
 
 
 def test_it_is_not_refreshed_at_each_save(task: Task) -> None:
@@ -420,7 +397,8 @@ def test_attempts_and_refreshes_leave_one_file(task: Task) -> None:
         """
     )
     assert sum(name.endswith(".html") for name in task.files()) == 1
-    assert (facts(task.card)["attempt"], facts(task.card)["state"]) == ("1", "succeeded")
+    facts = Reader(task.card).facts
+    assert (facts["attempt"], facts["state"]) == ("1", "succeeded")
 
 
 def test_the_card_server_is_told_of_a_newer_card(task: Task) -> None:
@@ -438,6 +416,24 @@ def test_the_card_server_is_told_of_a_newer_card(task: Task) -> None:
     assert 'METAFLOW_RELOAD_TOKEN = "final"' in task.card
 
 
+def test_the_card_server_asks_for_news_until_the_last_card(task: Task) -> None:
+    task.script(
+        """
+        card = of_task(refresh_every=timedelta(0))
+        save(card, 1)
+        card.refresh()
+        background()
+        """
+    )
+    (news,) = Path(task.project.folder, ".metaflow", "mf.cards").rglob("*.data.json")
+    (script,) = Reader(task.card).scripts
+    assert f'METAFLOW_RELOAD_TOKEN = "{json.loads(news.read_text())["reload_token"]}"' in script
+    assert "metaflow_card_update" in script
+    task.script("card = of_task(); card.finish('succeeded')")
+    (script,) = Reader(task.card).scripts
+    assert "metaflow_card_update" not in script
+
+
 def test_a_refresh_that_is_slow_does_not_come_after_the_end(task: Task) -> None:
     task.script(
         """
@@ -452,7 +448,7 @@ def test_a_refresh_that_is_slow_does_not_come_after_the_end(task: Task) -> None:
         background()
         """
     )
-    assert facts(task.card)["state"] == "succeeded"
+    assert Reader(task.card).facts["state"] == "succeeded"
 
 
 def test_a_refresh_that_hangs_does_not_hold_the_task(task: Task) -> None:
@@ -482,7 +478,7 @@ def test_a_process_that_dies_while_it_writes_leaves_the_card_before_it(task: Tas
         """,
         ends_with=9,
     )
-    assert boxes(task.card)["Saved"] == "1"
+    assert Reader(task.card).figures["Saved"] == "1"
 
 
 def test_storage_that_is_not_local_is_written_through_metaflow(task: Task) -> None:
@@ -511,5 +507,80 @@ def test_storage_that_is_not_local_is_written_through_metaflow(task: Task) -> No
 def test_a_key_with_quoted_parts_takes_several_lines_as_well():
     key = "hub/flow/Train/model/org%2Fname/0f1e"
     act = Act("saved", "huggingface_hub", "org/name", key, "Train/1/start/2", 0.0, 0.1, 10, 10)
-    shown = json.dumps(components_of([act], {}, began=0.0, ended=1.0))
-    assert key.replace("/", "/<wbr>") in shown
+    assert key.replace("/", "/<wbr>") in page_of([act], {}, began=0.0, ended=1.0)
+
+
+def saves(count: int, name: str = "mfchckpt", **metadata: Any) -> list[Act]:
+    key = "checkpoint/Train/start/user:alice/0f1e2d3c4b5a69788796a5b4c3d2e1f0/"
+    return [
+        Act(
+            verb="saved",
+            kind="checkpoint",
+            name=name,
+            key=f"{key}{number:08d}",
+            origin="Train/1/start/2",
+            began=10.0 + number,
+            took_s=0.1,
+            size_bytes=1_000_000 + number,
+            new_bytes=1000 * number,
+            metadata={"epoch": number} | metadata,
+        )
+        for number in range(count)
+    ]
+
+
+def loads(count: int) -> list[Act]:
+    return [replace(act, verb="loaded", new_bytes=None, why="asked") for act in saves(count)]
+
+
+HOSTILE = "'</script>" * 40
+CROWDS = {
+    "nothing": [],
+    "as many as have a text each": [*saves(15, HOSTILE, loss=HOSTILE), *loads(15)],
+    "saves": saves(1000),
+    "saves and loads": [*saves(1000), *loads(1000)],
+    "hostile": saves(1000, HOSTILE, loss=HOSTILE),
+}
+
+
+@pytest.mark.parametrize("crowd", CROWDS)
+def test_a_card_is_at_most_thirty_kilobytes(crowd: str) -> None:
+    facts = {"task": "Train/1/start/2", "attempt": "0", "load policy": "fresh", "state": "failed"}
+    html = page_of(CROWDS[crowd], facts, began=0.0, ended=2000.0, script="x" * 120)
+    assert len(html.encode()) <= MOST_BYTES == 30_000
+
+
+def test_loads_and_saves_that_are_not_shown_are_counted() -> None:
+    seen = Reader(page_of(CROWDS["saves and loads"], {}, began=0.0, ended=2000.0))
+    for table in ("Saved", "Loaded"):
+        left = 1000 - len(seen.table(table).rows)
+        assert f"and {left:,} before; the sums are of all" in seen.notes
+    assert "100 of the 1000 loads are drawn." in seen.notes
+
+
+def test_a_column_is_as_high_as_its_save_is_large() -> None:
+    acts = [replace(act, size_bytes=100 * (n + 1), new_bytes=50) for n, act in enumerate(saves(2))]
+    seen = Reader(page_of(acts, {}, began=0.0, ended=20.0))
+    assert seen.charts[0].heights("whole") == [100, 200]
+    assert seen.charts[0].heights("new") == [50, 50]
+    assert seen.charts[0].tips[1].endswith("saved checkpoint mfchckpt, 200 B, 50 B new")
+
+
+def test_the_sums_rise_with_each_save() -> None:
+    acts = [replace(act, size_bytes=100, new_bytes=100 - 50 * n) for n, act in enumerate(saves(2))]
+    sums = Reader(page_of(acts, {}, began=0.0, ended=20.0)).charts[1]
+    assert sums.paths["whole"] == ["M0 200H500V100H550V0H1000V200z"]
+    assert sums.paths["new"] == ["M0 200H500V100H550V50H1000V200z"]
+
+
+@pytest.mark.parametrize("dark", [False, True])
+@pytest.mark.parametrize("width", [390, 1280])
+@pytest.mark.parametrize("crowd", ["nothing", "as many as have a text each", "saves and loads"])
+def test_a_browser_shows_it_whole(crowd: str, width: int, dark: bool, tmp_path: Path) -> None:
+    html = page_of(CROWDS[crowd], {"task": "Train/1/start/2"}, began=0.0, ended=2000.0)
+    (tmp_path / "card.html").write_text(html)
+    seen = look(tmp_path / "card.html", tmp_path / "profile", width=width, dark=dark)
+    assert (seen.errors, seen.cut) == ([], [])
+    assert (seen.width, seen.is_dark) == (width, dark)
+    assert len(seen.charts) == (2 if CROWDS[crowd] else 0)
+    assert all(wide > 200 and high > 100 for wide, high in seen.charts)

@@ -1,0 +1,1 @@
+"""Page: one HTML file that needs nothing else, for cards and the report."""
