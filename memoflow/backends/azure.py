@@ -180,7 +180,7 @@ class Azure(Bucket):
         return self._container.get_blob_client(self.key(name))
 
     def _page(self, prefix: str, token: str, _: bool) -> tuple[Sequence[Any], str | None]:
-        """Return what one request lists, and what to ask for the rest by; None if that was all."""
+        """Return one page of a listing and the token of the next; None if it is the last."""
         pages = self._container.list_blobs(
             name_starts_with=self.prefix + folder(prefix), include=["metadata"]
         ).by_page(continuation_token=token or None)
@@ -198,7 +198,7 @@ class Azure(Bucket):
                 raise HttpResponseError(response=answer)
 
     def _get(self, name: str, most_bytes: int, **asked: int) -> tuple[bytes, Any] | None:
-        """Return the bytes, and what was said of them; None if there are none."""
+        """Return a blob's bytes and properties; None if there is none."""
         try:
             answer = self._blob(name).download_blob(**asked)
             if answer.size > most_bytes:

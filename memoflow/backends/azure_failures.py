@@ -1,4 +1,4 @@
-"""Failures of Azure: which of them means that retrying will not help, and what to do about it."""
+"""Failures of Azure as errors of ours, each with its remedy."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ def code_of(error: BaseException | None) -> str:
 
 @contextmanager
 def explained(verb: str, url: str) -> Iterator[None]:
-    """Turn an error of Azure's inside into a BackendError that says what, where and what to do."""
+    """Turn an error of the Azure client inside into a BackendError with a remedy."""
     what = f"cannot {verb} {url}"
     try:
         yield

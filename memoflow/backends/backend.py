@@ -28,7 +28,7 @@ class Found(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class BlobLocation:
-    """Where bytes are kept: a backend, and their name in it."""
+    """The location of a blob: a backend, and its name there."""
 
     backend: Backend
     name: str
@@ -61,13 +61,13 @@ class Backend(Protocol):
         """
 
     def exists(self, names: Sequence[str]) -> list[bool]:
-        """Tell for each name whether it is taken."""
+        """Return, for each name, True if it is taken."""
 
     def sizes(self, names: Sequence[str]) -> Sequence[int | None]:
-        """Return of how many bytes each name is; None for one that is not taken."""
+        """Return the size of each name in bytes; None for one that is not taken."""
 
     def list(self, prefix: str) -> Iterator[Found]:
-        """Yield what lies in the folder `prefix` and below, in no order; "" means everything.
+        """Yield the files in the folder `prefix` and below, in no order; "" means all.
 
         What comes or goes meanwhile may be there or not.
         """
@@ -86,7 +86,7 @@ class Backend(Protocol):
         if_absent: bool = False,
         durable: bool = True,
     ) -> bool:
-        """Write what a file holds or an iterable yields; an error raised by it leaves nothing.
+        """Write a file's bytes or an iterable's chunks; an error it raises leaves nothing.
 
         Each chunk is used up before the next is asked for: it may come in the same memory.
         """
@@ -98,19 +98,19 @@ class Backend(Protocol):
         """
 
     def path(self, name: str) -> Path | None:
-        """Return where a file of this name lies on this machine; None if bytes lie elsewhere."""
+        """Return a file's path on this machine; None if its bytes lie elsewhere."""
 
     def bring(self, names: Sequence[str]) -> None:
         """See to it that these files lie on this machine, where this backend has a way to."""
 
     def doubt(self, name: str) -> bool:
-        """Drop what this machine has of a name kept elsewhere; True if there was something.
+        """Drop this machine's copy of a file kept elsewhere; True if there was one.
 
         Then reading anew may give other bytes.
         """
 
     def tidy(self, *, before: float, dry_run: bool = False) -> int:
-        """Remove what dead writers began before that time; return how many pieces of litter."""
+        """Remove unfinished files that dead writers left; return their number."""
 
 
 def check_name(name: str) -> str:
@@ -126,7 +126,7 @@ def folder(prefix: str) -> str:
 
 
 def chunks_of(place: BlobLocation) -> Iterator[bytes]:
-    """Yield what lies in a place; NotFoundError if nothing does."""
+    """Yield the bytes at a location in chunks; NotFoundError if nothing is there."""
     file = place.backend.open(place.name)
     if file is None:
         raise NotFoundError(f"{place.name} went away before it could be adopted")

@@ -1,4 +1,4 @@
-"""Bucket: what backends on a server share, whichever protocol it speaks.
+"""Bucket: the part of a backend on a server that is alike for all protocols.
 
 Named by content, most things can be written by plain requests. Where one writer may win, the
 request is conditional and carries a nonce: clients repeat a request whose answer was lost, and the
@@ -50,7 +50,7 @@ _SILENCE_LASTS_S = 30.0
 
 
 class TornError(Exception):
-    """What came was not what the server has, or was not all of it."""
+    """An answer was incomplete, or its bytes are not those on the server."""
 
 
 class TakenError(Exception):
@@ -59,7 +59,7 @@ class TakenError(Exception):
 
 @dataclass(frozen=True)
 class Head:
-    """What a server says of a name: how large it is, and the words that were left with it."""
+    """The size of an object and its metadata, as the server states them."""
 
     size_bytes: int
     said: Mapping[str, str] = field(default_factory=dict)
@@ -172,7 +172,7 @@ class Bucket(ABC):
         return 0  # Where the server forgets by itself what was begun and never ended.
 
     def key(self, name: str) -> str:
-        """Return what the server calls a name; UsageError if it cannot."""
+        """Return the server's key for a name; UsageError if it is too long."""
         key = self.prefix + check_name(name)
         if len(key.encode()) > self.longest_name_bytes:
             raise UsageError(
@@ -182,7 +182,7 @@ class Bucket(ABC):
         return key
 
     def patiently(self, verb: str, name: str, act: Callable[[bool], Any]) -> Any:
-        """Return what one request comes to, made again while its answer is torn or late.
+        """Return the result of one request, retried while its answer is torn or late.
 
         `act` is told when there is no other time. BackendUnreachableError for half a minute after
         the server was silent for as long as is waited: waits must not add up.
@@ -214,7 +214,7 @@ class Bucket(ABC):
             self._silence = None
 
     def conditionally(self, name: str, nonce: str, act: Callable[[], Any]) -> bool:
-        """Tell whether a write won that may be refused; `nonce` is what its metadata has."""
+        """Return whether our conditional write won; `nonce` marks it in its metadata."""
 
         def write(is_last: bool) -> bool:
             try:
@@ -236,19 +236,19 @@ class Bucket(ABC):
 
     @abstractmethod
     def url(self, name: str) -> str:
-        """Return what to call a name in messages."""
+        """Return the address of a name, for messages."""
 
     @abstractmethod
     def explained(self, verb: str, name: str) -> AbstractContextManager[None]:
-        """Turn an error of the client's inside, or of what it is made of, into a BackendError."""
+        """Turn an error of the client or of its transport inside into a BackendError."""
 
     @abstractmethod
     def head(self, name: str) -> Head | None:
-        """Return what the server says of a name; None if nothing has it."""
+        """Return size and metadata of a name; None if nothing has it."""
 
     @abstractmethod
     def get(self, name: str, most_bytes: int) -> tuple[bytes, Head] | None:
-        """Return the bytes, and what was said of them, or None; TornError may be raised.
+        """Return the bytes and the head of a name, or None; TornError may be raised.
 
         Of more than `most_bytes` one more than these.
         """

@@ -1,4 +1,4 @@
-"""Contact: the first question to a server, with a bound on how long anybody waits for its answer.
+"""Contact: the first question to a server, with a bound on the wait for its answer.
 
 The clients' own time limits are no bound: names with many addresses, logins and proxies each have
 a patience of their own.
@@ -18,7 +18,7 @@ _AGAIN_AFTER_S = 6.0  # on another connection: one that stalls says nothing of t
 
 
 def first_read(backend: Backend, name: str, *, most_bytes: int) -> bytes | None:
-    """Return what `backend.read` does; BackendUnreachableError if that takes far too long."""
+    """Return the result of `backend.read`; BackendUnreachableError if it takes too long."""
     if backend.is_local:
         return backend.read(name, most_bytes=most_bytes)
     answers: queue.SimpleQueue[bytes | BaseException | None] = queue.SimpleQueue()

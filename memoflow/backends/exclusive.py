@@ -60,7 +60,7 @@ def by_lock(temporary: str, path: str, root: str) -> None:
 
 
 def by_look(temporary: str, path: str, root: str) -> None:
-    """Look, then rename; of two who look at the same time both may get the name."""
+    """Look, then rename; two that look at the same time may both get the name."""
     if os.path.lexists(path):
         raise FileExistsError(errno.EEXIST, os.strerror(errno.EEXIST), path)
     os.rename(temporary, path)
@@ -88,7 +88,7 @@ def give(temporary: str, path: str, root: str, ways: Sequence[Way] = WAYS) -> Wa
 
 
 def way_of(folder: str, ways: Sequence[Way] = WAYS) -> Way:
-    """Return by which way names are given in a folder, which is written to; OSError if by none."""
+    """Return the first way that works in a folder, which is written to; OSError if none does."""
     probe = f"{folder}/.probe-{uuid.uuid4().hex}"
     with open(probe, "xb"):
         pass
@@ -112,7 +112,7 @@ def _opened(lock: str) -> int:
 
 
 def _wait_for(lock: int) -> None:
-    """Take the lock; TimeoutError if whoever has it neither goes on nor dies."""
+    """Take the lock; TimeoutError if its holder neither goes on nor dies."""
     deadline, pause = time.monotonic() + _LONGEST_WAIT_SECONDS, 0.001
     while True:
         try:

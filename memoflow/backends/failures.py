@@ -1,4 +1,4 @@
-"""Failures: each OSError as the error that tells who must act, and what there is to do."""
+"""Failures: each OSError as an error of ours, with its remedy."""
 
 from __future__ import annotations
 
@@ -62,7 +62,7 @@ _OTHERWISE = (BackendError, "check that this path can be used")
 
 @contextmanager
 def translated(verb: str, path: os.PathLike[str] | str) -> Iterator[None]:
-    """Turn an OSError inside into a BackendError that says what, where and what to do."""
+    """Turn an OSError inside into a BackendError that names the path and the remedy."""
     try:
         yield
     except OSError as error:
@@ -74,7 +74,7 @@ def translated(verb: str, path: os.PathLike[str] | str) -> Iterator[None]:
 
 
 def reread(path: os.PathLike[str] | str, read: Callable[[], T]) -> T:
-    """Return what reading gives, which is tried again where a disk fails now and then.
+    """Return the result of a read, retried after a disk's passing failure.
 
     BackendError, which names the path, if it goes on failing.
     """
@@ -92,7 +92,7 @@ def reread(path: os.PathLike[str] | str, read: Callable[[], T]) -> T:
 
 
 def _without_inodes(path: str) -> str:
-    """Return what to do where only the inodes are used up, "" where it is the bytes."""
+    """Return the advice for a file system out of inodes, "" if it is out of bytes."""
     while True:
         try:
             info = os.statvfs(path)

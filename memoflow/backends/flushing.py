@@ -1,4 +1,4 @@
-"""Flushing: what was written, to where a power cut does not reach it."""
+"""Flushing: written bytes and names put on the disk, out of reach of a power cut."""
 
 from __future__ import annotations
 

@@ -162,7 +162,7 @@ class Gcs(Bucket):
         return self.client.bucket(self.bucket).blob(self.key(name))
 
     def _page(self, prefix: str, token: str, _: bool) -> tuple[Sequence[Any], str | None]:
-        """Return what one request lists, and what to ask for the rest by; None if that was all."""
+        """Return one page of a listing and the token of the next; None if it is the last."""
         listed = self.client.list_blobs(
             self.bucket,
             prefix=self.prefix + folder(prefix),
@@ -199,11 +199,11 @@ class Gcs(Bucket):
 
 
 class _FullError(Exception):
-    """There is more than is wanted."""
+    """More bytes came than were wanted."""
 
 
 class _Capped(io.BytesIO):
-    """What the client writes to, up to so many bytes."""
+    """A buffer for a download, up to a number of bytes."""
 
     def __init__(self, most_bytes: int) -> None:
         super().__init__()
@@ -218,7 +218,7 @@ class _Capped(io.BytesIO):
 
 
 class _Stream(io.RawIOBase):
-    """What the client reads parts from: in order, each once."""
+    """A file that the client uploads: parts in order, each read once."""
 
     def __init__(self, parts: Iterator[bytearray]) -> None:
         self._parts = parts

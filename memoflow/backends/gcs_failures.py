@@ -1,4 +1,4 @@
-"""Failures of GCS: which of them means that retrying will not help, and what to do about it."""
+"""Failures of GCS as errors of ours, each with its remedy."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ from memoflow.errors import (
 
 @contextmanager
 def explained(verb: str, url: str) -> Iterator[None]:
-    """Turn an error of Google's inside into a BackendError that says what, where and what to do."""
+    """Turn an error of the Google client inside into a BackendError with a remedy."""
     what = f"cannot {verb} {url}"
     try:
         yield

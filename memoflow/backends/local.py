@@ -164,7 +164,7 @@ class Local:
         return removed
 
     def specials(self) -> Iterator[tuple[str, int]]:
-        """Yield the name and mode of whatever is neither a file nor a folder."""
+        """Yield name and mode of each thing that is neither a file nor a folder."""
         ahead = [(str(self.root), "")]
         while ahead:
             directory, prefix = ahead.pop()
@@ -272,21 +272,21 @@ class Local:
         return True
 
     def _read_bits(self) -> int:
-        """Return which of group and others may read here."""
+        """Return the permission bits of group and others to read here."""
         try:
             return os.stat(self.root).st_mode & 0o044
         except FileNotFoundError:
             return 0
 
     def _share(self, file: int) -> None:
-        """Let those read a new file who may read here, whatever the umask."""
+        """Give a new file the read permissions of the root."""
         bits = self._read_bits()
         if bits and (mode := os.fstat(file).st_mode) & bits != bits:
             with suppress(PermissionError):  # Some file systems have modes, but of their own.
                 os.fchmod(file, stat.S_IMODE(mode) | bits)
 
     def _is_readable_alike(self, source: str) -> bool:
-        """Tell whether a file can be read by all who may read here, under whatever name."""
+        """Tell whether all readers of the root can read a file."""
         bits = self._read_bits()
         if not bits:
             return True
@@ -311,7 +311,7 @@ class Local:
     def _in_folder(
         self, path: str, act: Callable[[], int | None], made: _Paths | None = None
     ) -> int:
-        """Do what needs the folder of `path`, making it first if it is not there."""
+        """Call `act`, making the folder of `path` first if it is missing."""
         for _ in range(100):
             try:
                 return act() or 0
@@ -356,7 +356,7 @@ def _read_all(file: FileIO, most_bytes: int) -> bytes:
 
 
 def _regular(path: str, flags: int) -> int:
-    """Open what a listing would find, a regular file; anything else in its place is none.
+    """Open a regular file without blocking; anything else counts as absent.
 
     Not blocking, as a fifo would; and a device may have no end.
     """
@@ -373,7 +373,7 @@ def _regular(path: str, flags: int) -> int:
 
 
 def _over_empty(path: str, act: Callable[[], object]) -> None:
-    """Give a name, also to what is in the place of an empty folder: nobody can miss that."""
+    """Give a name, also in place of an empty folder, which nobody can miss."""
     try:
         act()
     except (FileExistsError, IsADirectoryError):

@@ -197,7 +197,7 @@ class S3(Bucket):
         return same
 
     def _get(self, name: str, most_bytes: int, **asked: Any) -> tuple[bytes, dict[str, Any]] | None:
-        """Return the bytes, and what was said of them; None if there are none."""
+        """Return an object's bytes and the answer they came in; None if there is none."""
         try:
             answer = self.client.get_object(Bucket=self.bucket, Key=self.key(name), **asked)
         except ClientError as error:
@@ -214,7 +214,7 @@ class S3(Bucket):
     def _pages(
         self, verb: str, prefix: str, operation: str, asked: Mapping[str, Any]
     ) -> Iterator[dict[str, Any]]:
-        """Yield the answers to a question whose answer comes in parts."""
+        """Yield the pages of a listing."""
         more: dict[str, Any] | None = {}
         while more is not None:
             page = self.patiently(verb, prefix, partial(self._page, operation, {**asked, **more}))
@@ -257,7 +257,7 @@ class S3(Bucket):
 
 
 def _whole(answer: dict[str, Any], *needed: str) -> dict[str, Any]:
-    """Return an answer; TornError if it lacks what each of its kind has."""
+    """Return an answer; TornError if it lacks one of the fields its kind always has."""
     for name in needed:
         if name not in answer:
             raise TornError(f"the answer has no {name}")
@@ -265,7 +265,7 @@ def _whole(answer: dict[str, Any], *needed: str) -> dict[str, Any]:
 
 
 def _next_page(page: Mapping[str, Any]) -> dict[str, Any] | None:
-    """Return what asks for the page after this one; None if it is the last."""
+    """Return the arguments of the request for the next page; None after the last."""
     following = {
         "ContinuationToken": page.get("NextContinuationToken"),
         "KeyMarker": page.get("NextKeyMarker"),

@@ -1,4 +1,4 @@
-"""Failures of S3: which of them means that retrying will not help, and what to do about it."""
+"""Failures of S3 as errors of ours, each with its remedy."""
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ _TORN = (HTTPError, HTTPException, OSError, IncompleteReadError, ResponseParserE
 
 
 def status_of(error: ClientError) -> int:
-    """Return the HTTP status of an error answer, or what its code stands for; 0 if unknown."""
+    """Return the HTTP status of an error answer, or of its code; 0 if unknown."""
     status = error.response.get("ResponseMetadata", {}).get("HTTPStatusCode")
     code = error.response.get("Error", {}).get("Code", "")
     return int(status or (code if str(code).isdigit() else 0))
@@ -53,7 +53,7 @@ def status_of(error: ClientError) -> int:
 
 @contextmanager
 def explained(verb: str, url: str) -> Iterator[None]:
-    """Turn an error of boto3's inside into a BackendError that says what, where and what to do."""
+    """Turn an error of boto3 inside into a BackendError with a remedy."""
     what = f"cannot {verb} {url}"
     try:
         yield

@@ -91,7 +91,7 @@ class Spans(io.RawIOBase):
 
 
 def parts_of(chunks: Iterable[bytes | memoryview]) -> Iterator[bytearray]:
-    """Yield what the chunks hold in parts of one size, but for the last."""
+    """Cut chunks into parts of one size; the last may be smaller."""
     part = bytearray()
     for chunk in chunks:
         view = memoryview(chunk)
@@ -107,7 +107,7 @@ def parts_of(chunks: Iterable[bytes | memoryview]) -> Iterator[bytearray]:
 
 
 def send_all(parts: Iterable[bytearray], send: Callable[[int, bytearray], Any]) -> list[Any]:
-    """Return what `send` returns for each part and its number, from 1 on.
+    """Send each part with its number, from 1 on; return the results in order.
 
     No more parts are taken than can be under way; the first failure ends it.
     """

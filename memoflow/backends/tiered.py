@@ -1,4 +1,4 @@
-"""Tiered: a backend elsewhere, with a cache on this machine of what never changes there."""
+"""Tiered: a backend elsewhere, with a cache on this machine of its immutable files."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ _SHRINK_TO = 0.9
 
 
 class Tiered:
-    """Read through `near` whatever `is_cached` says of a name; keep all things in `far`.
+    """Read names that `is_cached` accepts through `near`; keep everything in `far`.
 
     What comes is proven by `is_whole`, given a backend and a name, before it is kept. When `near`
     has more than `limit_bytes`, what was not used for the longest time goes. Trouble with `near`
@@ -165,7 +165,7 @@ class Tiered:
             self._busy.pop(name, None)
 
     def _keep(self, name: str, chunks: Iterable[bytes]) -> bool:
-        """Write to the cache; False if it takes nothing. What the chunks raise, this raises."""
+        """Write chunks to the cache; False if it cannot take them. The chunks' errors pass."""
         length, is_reading = 0, False
 
         def counted() -> Iterator[bytes]:

@@ -15,7 +15,7 @@ from memoflow.backends.backend import LARGEST_READ_BYTES, Backend, BlobLocation,
 
 
 class Unconditional:
-    """Wrap a backend whose `if_absent` cannot be relied on."""
+    """Wrap a backend with an unreliable `if_absent`."""
 
     def __init__(self, backend: Backend) -> None:
         self._backend = backend

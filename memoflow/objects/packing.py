@@ -305,7 +305,7 @@ class _Rest:
 
 
 class _Worker:
-    """One thread's pack: complete pieces up to `tail`, bytes just read behind it."""
+    """One thread's pack: complete pieces up to `tail`, then unplaced bytes."""
 
     def __init__(self, packer: _Packer) -> None:
         self._packer = packer
