@@ -1,4 +1,4 @@
-"""Legacy: what metaflow-checkpoint left in a datastore, to read only.
+"""Legacy: the saves of metaflow-checkpoint in a datastore, to read only.
 
     mf.checkpoints/checkpoints/artifacts/<flow>/<step>/<scope>/<identifier>/<save>   tar or folder
       .../artifact_metadata/<flow>/<step>/<scope>/<identifier>/<save>.metadata       its reference
@@ -44,7 +44,7 @@ _WRITERS = {"tar": write_tar, "files": write_files}
 
 @dataclass(frozen=True)
 class _Save:
-    """What a key says: where the bytes lie below the root, and which save of its task it was."""
+    """The parts of a key: the place of the bytes below the root, and the save of its task."""
 
     place: str
     attempt: int = 0
@@ -53,7 +53,7 @@ class _Save:
 
     @property
     def note(self) -> str:
-        """Where the reference lies."""
+        """The name of the reference."""
         return self.place.replace("/artifacts/", "/artifact_metadata/", 1) + ".metadata"
 
 
@@ -63,7 +63,7 @@ def is_key(text: str) -> bool:
 
 
 class Legacy:
-    """Find and load what metaflow-checkpoint saved; never write.
+    """The saves of metaflow-checkpoint, to find and load; never written.
 
     `backend` is rooted where `mf.checkpoints` and its siblings lie. A reference is the dict that
     `save` returned then, except that `attempt` is a number even where a subprocess saved. Unless it
@@ -87,7 +87,7 @@ class Legacy:
         return None if data is None else _parse(save.note, data)[1]
 
     def load(self, reference: Reference | str, into: Path) -> Path:
-        """Write what was saved into a directory, whole or not at all, and return the directory.
+        """Write a save into a directory, whole or not at all, and return the directory.
 
         Files of the same path are replaced, others stay. What is written belongs to the caller.
         Raises NotFoundError if it is gone, IntegrityError if it is damaged or would leave `into`.
@@ -162,7 +162,7 @@ class Legacy:
             )
 
     def _may_use(self, folder: str) -> bool:
-        """Tell whether what lies in a folder is to be used, and say once if it is passed over."""
+        """Return whether a folder may be used, with a warning for the first that is passed over."""
         if not self._is_trusted and not self._has_passed_over:
             found = next(iter(self.backend.list(folder)), None)
             if found is not None:
