@@ -32,7 +32,7 @@ class CommandContext:
 
     @property
     def backend(self) -> Backend:
-        """The backend of the store, whether or not it has been created."""
+        """The backend of the store, which need not exist."""
         try:
             return find_backend(self._root)[1]
         except NotFoundError as error:

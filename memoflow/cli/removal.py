@@ -58,7 +58,7 @@ def show_each(refs: Sequence[Ref], reasons: Sequence[str] = ()) -> None:
 
 
 def confirm(refs: Sequence[Ref], show: Callable[[], None]) -> bool:
-    """Show entries, ask whether to remove them, and return the answer.
+    """Show entries, ask for their removal, and return the answer.
 
     UsageError, with the remedy, where there is no terminal.
     """

@@ -30,7 +30,7 @@ _MOST_BYTES = 100_000
 
 
 def write_report(store: Store, path: Path) -> None:
-    """Write the report of a store to a file, over what is there.
+    """Write the report of a store to a file, which is replaced.
 
     UsageError if it cannot be written.
     """
@@ -178,7 +178,7 @@ def _by_step(steps: Sequence[Tally], store: Store) -> list[Html]:
 
 
 def _last_miss(decision: Decision | None) -> str:
-    """Return why a step ran last, cut at its end: what changed comes first."""
+    """Return the reason for the latest miss of a step, cut at its end: the change comes first."""
     line = "" if decision is None else decision.line
     return line if len(line) <= _MOST_OF_A_REASON else f"{line[: _MOST_OF_A_REASON - 1]}…"
 

@@ -1,4 +1,4 @@
-"""why: the decision on tasks, past or to come, with all differences."""
+"""`why`: the decisions on tasks, past or to come, with all differences."""
 
 from __future__ import annotations
 

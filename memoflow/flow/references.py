@@ -1,11 +1,11 @@
-"""Saved: what references name in a store: described, loaded, deleted.
+"""References: the saves that they name, described, loaded and deleted.
 
 A reference dict has the keys that metaflow-checkpoint gave it, so that flows read it as before.
 """
 
 from __future__ import annotations
 
-from collections.abc import Hashable
+from collections.abc import Callable, Hashable
 from pathlib import Path
 from typing import Any
 
@@ -25,7 +25,8 @@ from memoflow.kinds.checkpoint import SavedCheckpoint
 from memoflow.kinds.hub import Snapshot
 from memoflow.kinds.legacy_identity import pathspec_hash
 from memoflow.kinds.model import Model
-from memoflow.names import Key
+from memoflow.kinds.saves import Saves
+from memoflow.names import Key, Ref
 
 
 def of_checkpoint(where: ArtifactStore, found: SavedCheckpoint) -> dict[str, Any]:
@@ -119,87 +120,145 @@ def key_of(reference: Any) -> str:
     )
 
 
+_KINDS: dict[str, tuple[Callable[..., Any], Callable[..., dict[str, Any]]]] = {
+    checkpoint.KIND: (checkpoint.find, of_checkpoint),
+    hub.KIND: (hub.find, of_snapshot),
+    model.KIND: (model.find, of_model),
+}
+
+
+class StoreSaves(Saves):
+    """The checkpoints, models and snapshots in a store of ours."""
+
+    def __init__(self, where: ArtifactStore) -> None:
+        self._where = where
+
+    def reference(self, key: str) -> dict[str, Any] | None:
+        parsed = self._settled(key)
+        find, dict_of = _KINDS[parsed.kind]
+        found = find(self._where.store, parsed)
+        if found is None:
+            self._check_signed(parsed)
+        return None if found is None else dict_of(self._where, found)
+
+    def load(self, reference: dict[str, Any] | str, into: Path, *, writable: bool = True) -> Path:
+        text = key_of(reference)
+        ref = self._find(text)
+        if ref is None:
+            self._check_signed(Key.parse(text))
+            raise _gone(self._where, reference, text)
+        linked = not writable and ref.key.kind in (model.KIND, hub.KIND)
+        try:
+            self._where.store.load(ref, into, linked=linked)
+        except UnsignedError:
+            raise  # Which says what to do, and of no damage.
+        except IntegrityError as error:
+            raise IntegrityError(
+                f"{text} is damaged and was not loaded: {error}; load another one, or save it again"
+            ) from error
+        except NotFoundError as error:
+            raise NotFoundError(
+                f"{text} was not loaded, since not all of it is left: {error}; load another one, "
+                "or save it again"
+            ) from error
+        return into
+
+    def contents(self, key: str) -> dict[str, Hashable] | None:
+        ref = self._find(key)
+        if ref is None:
+            return None
+        return {
+            file.path: (
+                file.size_bytes,
+                file.executable,
+                file.inline,
+                file.target,
+                *((piece.length, piece.xxh3) for piece in file.pieces),
+            )
+            for file in self._where.store.manifest(ref).files
+        }
+
+    def delete(self, key: str) -> bool:
+        there = self._find(key) is not None
+        self._where.store.forget(Key.parse(key))
+        return there
+
+    def of_scope(
+        self, flow: str, step: str, scope: str, identifier: str, *, task: str | None = None
+    ) -> list[dict[str, Any]]:
+        store, series = self._where.store, checkpoint.series(flow, step, scope, identifier)
+        uploading.settle(store, series, lambda entry: True)
+        found = checkpoint.newest_first(store, series)
+        return [of_checkpoint(self._where, one) for one in found if task in (None, one.about.task)]
+
+    def of_task(self, task: str) -> list[dict[str, Any]]:
+        store, (flow, _, step, _) = self._where.store, task.split("/")
+        uploading.settle(store, None, lambda entry: task in (entry.about.task, entry.about.own))
+        found = checkpoint.of_task(store, flow, step, task)
+        return [of_checkpoint(self._where, one) for one in found]
+
+    def _find(self, key: str) -> Ref | None:
+        return self._where.store.find(self._settled(key), even_expired=True)
+
+    def _check_signed(self, key: Key) -> None:
+        if self._where.store.distrusts(key):
+            raise UnsignedError(
+                f"{key} is not signed with a key of METAFLOW_MEMOFLOW_SIGNING_KEY, so it is not "
+                "used; add the key that it was signed with, or save it again"
+            )
+
+    def _settled(self, text: str) -> Key:
+        """Return a key, once a save without waiting is no longer on its way under it."""
+        key = Key.parse(text)
+        if checkpoint.is_save(key):
+            series = Key.of(*key.parts[:-1])
+            uploading.settle(self._where.store, series, lambda entry: entry.key == key)
+        return key
+
+
+def sources(where: ArtifactStore) -> tuple[Saves, ...]:
+    """Return all saves in a datastore: ours first."""
+    return StoreSaves(where), where.legacy
+
+
+def _saves_of(where: ArtifactStore, key: str) -> Saves:
+    return where.legacy if legacy.is_key(key) else StoreSaves(where)
+
+
 def describe(where: ArtifactStore, reference: Any) -> dict[str, Any]:
-    """Return the full dict of what is referred to; NotFoundError if it is not there."""
-    text = key_of(reference)
-    if legacy.is_key(text):
-        old = where.legacy.reference(text)
-        if old is None:
-            raise _gone(where, reference, text)
-        return old
-    key = Key.parse(text)
-    _settle(where, key)
-    if key.kind == checkpoint.KIND:
-        saved = checkpoint.find(where.store, key)
-        if saved is not None:
-            return of_checkpoint(where, saved)
-    elif key.kind == hub.KIND:
-        snapshot = hub.find(where.store, key)
-        if snapshot is not None:
-            return of_snapshot(where, snapshot)
-    else:
-        stored = model.find(where.store, key)
-        if stored is not None:
-            return of_model(where, stored)
-    raise _gone(where, reference, text)
+    """Return the full reference dict of a save; NotFoundError if it is not there."""
+    key = key_of(reference)
+    found = _saves_of(where, key).reference(key)
+    if found is None:
+        raise _gone(where, reference, key)
+    return found
 
 
 def load(where: ArtifactStore, reference: Any, into: Path, *, writable: bool) -> None:
-    """Write the files referred to into a directory, proven.
+    """Write the files of a save into a directory, proven.
 
     Unless `writable`, those of a model or snapshot are read-only, and links into the store where
     they can be.
     """
-    text = key_of(reference)
-    if legacy.is_key(text):
-        where.legacy.load(reference if isinstance(reference, dict) else text, into)
-        return
-    _settle(where, Key.parse(text))
-    ref = where.store.find(Key.parse(text), even_expired=True)
-    if ref is None:
-        raise _gone(where, reference, text)
-    linked = not writable and ref.key.kind in (model.KIND, hub.KIND)
-    try:
-        where.store.load(ref, into, linked=linked)
-    except UnsignedError:
-        raise  # Which says what to do, and of no damage.
-    except IntegrityError as error:
-        raise IntegrityError(
-            f"{text} is damaged and was not loaded: {error}; load another one, or save it again"
-        ) from error
-    except NotFoundError as error:
-        raise NotFoundError(
-            f"{text} was not loaded, since not all of it is left: {error}; load another one, or "
-            "save it again"
-        ) from error
-
-
-def files(where: ArtifactStore, reference: Any) -> list[str]:
-    """Return the paths of the files that `load` writes; none of what metaflow-checkpoint saved."""
-    text = key_of(reference)
-    ref = None if legacy.is_key(text) else where.store.find(Key.parse(text), even_expired=True)
-    return [] if ref is None else [file.path for file in where.store.manifest(ref).files]
+    key = key_of(reference)
+    fields = reference.to_dict() if isinstance(reference, Reference) else reference
+    known = fields if isinstance(fields, dict) else key
+    _saves_of(where, key).load(known, into, writable=writable)
 
 
 def contents(where: ArtifactStore, reference: Any) -> dict[str, Hashable] | None:
-    """Return what tells the bytes of each file apart, by path; None if it is not there."""
-    text = key_of(reference)
-    if legacy.is_key(text):
-        return None
-    _settle(where, Key.parse(text))
-    ref = where.store.find(Key.parse(text), even_expired=True)
-    if ref is None:
-        return None
-    return {
-        file.path: (
-            file.size_bytes,
-            file.executable,
-            file.inline,
-            file.target,
-            *((piece.length, piece.xxh3) for piece in file.pieces),
-        )
-        for file in where.store.manifest(ref).files
-    }
+    """Return a value for the bytes of each file of a save, by path; None if it is not there.
+
+    None for the saves of metaflow-checkpoint, too: it noted no digests.
+    """
+    key = key_of(reference)
+    return _saves_of(where, key).contents(key)
+
+
+def delete(where: ArtifactStore, reference: Any) -> bool:
+    """Forget a save; False if it was not there."""
+    key = key_of(reference)
+    return _saves_of(where, key).delete(key)
 
 
 # What two saves of the same content differ in: when, where and by whom.
@@ -243,42 +302,14 @@ def _content(where: ArtifactStore, reference: Any) -> Any:
     return {**kept, "files": dict(sorted(files.items()))}
 
 
-def delete(where: ArtifactStore, reference: Any) -> bool:
-    """Forget what is referred to; False if it was not there."""
-    text = key_of(reference)
-    if legacy.is_key(text):
-        raise UsageError(
-            f"{text} was saved by metaflow-checkpoint, which memoflow only reads from; delete it "
-            "with that package, or its files"
-        )
-    key = Key.parse(text)
-    _settle(where, key)
-    there = where.store.find(key, even_expired=True) is not None
-    where.store.forget(key)
-    return there
-
-
-def _settle(where: ArtifactStore, key: Key) -> None:
-    """Wait for a checkpoint that was saved without waiting, if it is still on its way."""
-    if checkpoint.is_save(key):
-        series = Key.of(*key.parts[:-1])
-        uploading.settle(where.store, series, lambda entry: entry.key == key)
-
-
 def _url(where: ArtifactStore, key: str) -> str:
     return f"{where.folder}/refs/{key}"
 
 
-def _gone(where: ArtifactStore, reference: Any, key: str) -> MemoflowError:
-    url = reference.get("url") if isinstance(reference, dict) else None
-    if isinstance(reference, Reference):
-        url = reference.url
+def _gone(where: ArtifactStore, reference: Any, key: str) -> NotFoundError:
+    fields = reference.to_dict() if isinstance(reference, Reference) else reference
+    url = fields.get("url") if isinstance(fields, dict) else None
     hint = "it was deleted or evicted"
-    if not legacy.is_key(key) and where.store.distrusts(Key.parse(key)):
-        return UnsignedError(
-            f"{key} is not signed with a key of METAFLOW_MEMOFLOW_SIGNING_KEY, so it is not used; "
-            "add the key that it was signed with, or save it again"
-        )
     if isinstance(url, str) and not url.startswith((where.folder, where.root)):
         hint = f"it is kept at {url}: load it within `with artifact_store_from(run=...)`"
     return NotFoundError(f"{key} is not in {where.folder}; {hint}")

@@ -108,7 +108,7 @@ class Candidates:
         return sorted(known, key=lambda each: (-each[1].created, each[0]))[:_MOST]
 
     def touch(self, entry: MemoEntry) -> None:
-        """Note that a result was used, and all that led to it: or that would be evicted first."""
+        """Note the use of a result and of the notes that lead to it; eviction spares them."""
         keys = [*self._read_sets, self._code, entry.ref.key]
         if entry.refs:
             references = entry.ref.key.parts[-2].partition(".")[0]
@@ -117,7 +117,7 @@ class Candidates:
 
 
 def _unlike(before: Sequence[Part], now: Sequence[Part]) -> int:
-    """Return how many reads are not as they were."""
+    """Return the number of reads that changed."""
     if len(before) != len(now):
         return max(len(before), len(now))
     return sum(one.digest != other.digest for one, other in zip(before, now, strict=True))

@@ -1,4 +1,4 @@
-"""Cards: what the task that computed a result showed of itself, kept for as long as the result.
+"""Cards: the cards of the task that computed a result, kept for as long as the result.
 
     card/<flow>/<step>/<scope>/results/<inputs>/<refs>/<n>   <name of its file>/<part>
 

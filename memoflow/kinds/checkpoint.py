@@ -52,7 +52,7 @@ def series(flow: str, step: str, scope: str, identity: str) -> Key:
 
 
 def is_save(key: Key) -> bool:
-    """Tell whether a key is that of a checkpoint; others say what code made them."""
+    """Return whether a key is that of a checkpoint, not of the code that made some."""
     return key.kind == KIND and len(key.parts) == 6 and bool(_NUMBER.fullmatch(key.parts[-1]))
 
 
@@ -67,7 +67,7 @@ def number_of(key: Key) -> int:
 
 
 def node_of(own: str, task: str) -> str:
-    """Return which node of a gang a task is, by the pathspecs of it and of the control task.
+    """Return the node of a gang from the pathspecs of a task and of the control task.
 
     The same in each run: Metaflow ends the ids of nodes with their numbers, and begins from 0 to
     count those that it calls workers. Empty for the control task.
@@ -80,7 +80,7 @@ def node_of(own: str, task: str) -> str:
 
 
 def new_token() -> str:
-    """Return what makes a key unlike any other."""
+    """Return random text that makes a key unique."""
     return secrets.token_hex(4)
 
 
@@ -117,7 +117,7 @@ def save(
 
 
 def read(store: Store, ref: Ref) -> SavedCheckpoint:
-    """Return what a ref is of; NotFoundError or IntegrityError if it is gone or damaged."""
+    """Return the checkpoint of a ref; NotFoundError or IntegrityError if it is gone or damaged."""
     return SavedCheckpoint(ref, About.from_json(KIND, store.meta(ref)))
 
 
@@ -130,7 +130,7 @@ def find(store: Store, key: Key) -> SavedCheckpoint | None:
 def newest_first(
     store: Store, series: Key, say: Callable[[str], None] = log.warning
 ) -> Iterator[SavedCheckpoint]:
-    """Yield the checkpoints of a series, and say which are passed over because of damage."""
+    """Yield the checkpoints of a series, and report the damaged ones that are passed over."""
     for ref in store.series(series):
         try:
             yield read(store, ref)
@@ -143,7 +143,7 @@ def newest_first(
 
 
 def of_task(store: Store, flow: str, step: str, task: str) -> list[SavedCheckpoint]:
-    """Return what one task saved, newest first, without knowing its series."""
+    """Return the saves of one task, newest first, in any series."""
     every = {
         Key.of(*key.parts[:-1]) for key in store.keys(Key.of(KIND, flow, step)) if is_save(key)
     }
@@ -166,7 +166,7 @@ def keep_last(
     attempt: int | None = None,
     keep: Iterable[Key] = (),
 ) -> list[Ref]:
-    """Replace all but the last `count` of each name that a task saved; return what went.
+    """Replace all but the last `count` of each name that a task saved; return the removed refs.
 
     Never the newest that a policy would load, and none of `keep`. Other tasks of the same identity
     may be running, and keep theirs; so do the other nodes of a gang, of which `own` is one.
@@ -195,7 +195,7 @@ def keep_last(
 
 
 def newest(store: Store) -> set[Key]:
-    """Return what is never evicted: of each series the newest, and the newest to resume from.
+    """Return the keys that are never evicted: of each series the newest, and the newest to resume.
 
     Of a gang that is the newest of each node. And of each task that saved within a week the newest
     to resume from.
@@ -226,7 +226,7 @@ def newest(store: Store) -> set[Key]:
 
 
 def record_code(store: Store, flow: str, step: str, code: Fingerprint) -> None:
-    """Keep the parts of a fingerprint, so that a later run can tell what changed."""
+    """Keep the parts of a fingerprint, for later runs to compare with theirs."""
     key = _code_key(flow, step, code.hex)
     if store.find(key) is None:
         parts = json.dumps([part.to_json() for part in code.parts])

@@ -1,4 +1,4 @@
-"""Evicted: what this machine remembers of results that were removed, so that a miss can say so.
+"""Evicted: removals of results that this machine knows of, as the reason for later misses.
 
 One fact of the index for each scope, with its latest removals. The index may forget them, and
 another machine never knew: then a miss is explained without.
@@ -20,7 +20,7 @@ _MOST = 256  # of each scope
 
 
 class Removal(NamedTuple):
-    """Which verb removed a result, and when, in Unix seconds."""
+    """The verb that removed a result, and the time in Unix seconds."""
 
     by: str
     at: float
@@ -45,7 +45,7 @@ def note(store: Store, keys: Iterable[Key], by: str) -> None:
 
 
 def removals(store: Store, scope: Key) -> dict[str, Removal]:
-    """Return what was removed of a scope, by the hex of the inputs in the key, latest last."""
+    """Return the removals in a scope, by the hex of the inputs in the key, latest last."""
     return _parsed(store.index.get([_fact(scope)]).get(_fact(scope)))
 
 

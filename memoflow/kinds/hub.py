@@ -50,7 +50,7 @@ Patterns = tuple[str, ...]
 
 @dataclass(frozen=True)
 class Wanted:
-    """What is asked for: a repository, one of its revisions, and which of its files.
+    """The request: a repository, one of its revisions, and patterns of its files.
 
     None for patterns is no pattern; an empty tuple is one that nothing matches. `at` is the host
     of the Hub, where one was named.
@@ -74,7 +74,7 @@ class Wanted:
         allow_patterns: object = None,
         ignore_patterns: object = None,
     ) -> Wanted:
-        """Return what arguments of `snapshot_download` ask for; UsageError if they cannot."""
+        """Return the request in arguments of `snapshot_download`; UsageError for bad arguments."""
         if not isinstance(repo_id, str) or not REPO_ID.fullmatch(repo_id):
             # Not shown if it is no text: a dict may hold a token.
             what = repr(repo_id) if isinstance(repo_id, str) else f"a {type(repo_id).__name__}"
@@ -104,13 +104,13 @@ class Wanted:
 
     @property
     def name(self) -> str:
-        """What a revision of it is called where its commit is written down."""
+        """The name of a revision of it, under which its commit is recorded."""
         at = f" at {self.at}" if self.at else ""
         return f"{self.repo_type}/{self.repo_id}@{self.revision}{at}"
 
     @property
     def commit(self) -> str | None:
-        """The commit, if that is what was asked for."""
+        """The commit, if the request names one."""
         return self.revision if is_commit(self.revision) else None
 
     @property
@@ -133,7 +133,7 @@ def _patterns(option: str, value: object) -> Patterns | None:
 
 
 def host_of(endpoint: str) -> str:
-    """Return which Hub an address is of: host and path, without a login."""
+    """Return the Hub of an address: host and path, without a login."""
     found = urlsplit(endpoint if "://" in endpoint else f"https://{endpoint}")
     return f"{found.netloc.rpartition('@')[2]}{found.path.rstrip('/')}"
 
@@ -145,7 +145,7 @@ def is_commit(revision: str) -> bool:
 
 @dataclass(frozen=True)
 class Scope:
-    """Who shares snapshots: the parts of their keys that say so.
+    """The flows, steps and users that share snapshots, as parts of their keys.
 
     What not everybody may see is kept for `user` alone, unless the scope is global.
     """
@@ -159,7 +159,7 @@ class Scope:
         return self.parts[0]
 
     def of(self, *, restricted: bool) -> tuple[str, ...]:
-        """Return the scope of what everybody may see, or of what is `restricted` to some."""
+        """Return the scope of public snapshots, or of those `restricted` to some users."""
         own = restricted and self.parts != ("global",)
         return (*self.parts, "user", self.user) if own else self.parts
 
@@ -186,7 +186,7 @@ def key(scope: tuple[str, ...], wanted: Wanted, commit: str) -> Key:
 
 
 def is_snapshot(key: Key) -> bool:
-    """Tell whether a key is that of a snapshot; others say what a revision stands for."""
+    """Return whether a key is that of a snapshot, not of the commit of a revision."""
     if key.kind != KIND or len(key.parts) < 6 or key.parts[1] not in _SCOPES:
         return False
     scope = key.parts[1:-4]
@@ -240,20 +240,20 @@ def first_key(wanted: Wanted, host: str, flow: str, scope: str) -> Key:
 
 
 def resolved(store: Store, key: Key) -> Resolved | None:
-    """Return what was written down, or None."""
+    """Return the recorded commit, or None."""
     ref = store.find(key)
     return None if ref is None else _read(store, ref)
 
 
 def record_resolved(store: Store, key: Key, found: Resolved, *, for_ever: bool = False) -> Resolved:
-    """Write down what is gone by, and return that: what another task wrote before stands."""
+    """Record the commit to go by, and return it: an earlier record of another task stands."""
     expires = None if for_ever else time.time() + _RUNS_LAST.total_seconds()
     ref = store.save(key, Payload(), meta=asdict(found), expires=expires, durable=False)
     return _read(store, ref) or found
 
 
 def stood(store: Store, wanted: Wanted, host: str) -> list[Resolved]:
-    """Return what a revision stood for whenever the Hub was asked, the last answer first.
+    """Return the commits of a revision by the answers of the Hub, the last answer first.
 
     Of the same answers the last one.
     """
@@ -267,7 +267,7 @@ def stood(store: Store, wanted: Wanted, host: str) -> list[Resolved]:
 
 
 def note_stood(store: Store, wanted: Wanted, host: str, answer: Resolved) -> None:
-    """Note what the Hub has answered, in place of the same answers before."""
+    """Record an answer of the Hub, in place of equal answers before."""
     series, asked_ms = _of_revision(_STOOD, wanted, host), int(answer.asked * 1000)
     key = series / f"{asked_ms:015d}-{answer.commit}"
     expires = time.time() + _RUNS_LAST.total_seconds()
@@ -278,7 +278,7 @@ def note_stood(store: Store, wanted: Wanted, host: str, answer: Resolved) -> Non
 
 
 def standing(store: Store) -> set[Key]:
-    """Return what is to stay known of revisions: what leads to snapshots, and first answers."""
+    """Return the keys of answers on revisions to keep: of snapshots, and first answers."""
     held, kept, notes = set(), set(), []
     for key in store.keys(Key.of(KIND)):
         if is_snapshot(key):

@@ -1,4 +1,4 @@
-"""Hub files: by which digest the Hub announces each, the proof of it, and where it lies already."""
+"""Hub files: the digests that the Hub announces, the proof of each, and copies in the store."""
 
 from __future__ import annotations
 
@@ -51,18 +51,18 @@ def check_paths(repo: str, files: Collection[Announced]) -> None:
 
 
 class WrongFileError(IntegrityError):
-    """What came is not what the Hub announced."""
+    """The received file is not the announced one."""
 
 
 def prove(file: Announced, content: Path | bytes) -> None:
-    """Raise WrongFileError, which says what came, if that is not what was announced."""
+    """Raise WrongFileError, with size and digest, for any but the announced content."""
     size_bytes, digest = size_of(content), digest_of(file, content)
     if (size_bytes, digest) != (file.size_bytes, file.digest):
         raise WrongFileError(f"{size_bytes} bytes with {digest}")
 
 
 def is_proven(file: Announced, content: Path | bytes) -> bool:
-    """Tell whether a content is what was announced."""
+    """Return whether a content is the announced one."""
     try:
         prove(file, content)
     except WrongFileError:
@@ -90,7 +90,7 @@ def digest_of(file: Announced, content: Path | bytes) -> str:
 
 
 def remember(store: Store, snapshot: Snapshot, files: Iterable[Announced]) -> None:
-    """Note that files lie in a snapshot, for whoever is told the same digests of others."""
+    """Note that files lie in a snapshot, for lookups by their digests."""
     key = str(snapshot.ref.key)
     store.index.set({_fact(file): json.dumps([key, file.path]) for file in files})
 
@@ -146,7 +146,7 @@ def recognize(
 
 
 def remember_public(store: Store, snapshot: Snapshot, wanted: Wanted) -> None:
-    """Note that anybody may have a snapshot, for whoever wants the same in another scope."""
+    """Note that a snapshot is public, for equal requests in other scopes."""
     store.index.set({_public(wanted, snapshot.about.commit): str(snapshot.ref.key)})
 
 
@@ -159,7 +159,7 @@ def recall_public(store: Store, wanted: Wanted, commit: str) -> list[File] | Non
 
 
 def named(store: Store, files: Iterable[Announced]) -> dict[str, Path]:
-    """Return where blobs lie on this machine that have the SHA-256 of a file, by its path.
+    """Return the paths of blobs on this machine with the SHA-256 of a file, by the file's path.
 
     Whoever stored them may not have proven them.
     """
@@ -173,7 +173,7 @@ def named(store: Store, files: Iterable[Announced]) -> dict[str, Path]:
 
 
 def set_damaged_aside(store: Store, key: Key, files: Iterable[Announced]) -> None:
-    """Read what the store has of a snapshot and of files, so that a save replaces what is damaged.
+    """Quarantine damaged blobs of a snapshot and of files, which a save then replaces.
 
     A save takes a blob of the right size for present.
     """

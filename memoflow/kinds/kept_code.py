@@ -27,7 +27,7 @@ def read(store: Store, ref: Ref) -> tuple[Part, ...]:
 
 
 def parsed_parts(content: bytes, sources: bytes = b"{}") -> tuple[Part, ...]:
-    """Return parts with their sources; IntegrityError if they are not what `keep` wrote."""
+    """Return parts with their sources; IntegrityError for anything that `keep` did not write."""
     try:
         by_name = Fields(parsed(check_extent(sources)))
         parts = parts_of(parsed(check_extent(content)))

@@ -1,4 +1,4 @@
-"""Legacy: what metaflow-checkpoint left in a datastore, to read only.
+"""Legacy: the saves of metaflow-checkpoint in a datastore, to read only.
 
     mf.checkpoints/checkpoints/artifacts/<flow>/<step>/<scope>/<identifier>/<save>   tar or folder
       .../artifact_metadata/<flow>/<step>/<scope>/<identifier>/<save>.metadata       its reference
@@ -14,20 +14,18 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Iterator
+from collections.abc import Hashable, Iterator
 from pathlib import Path
-from typing import Any
 
 from memoflow.backends import Backend
 from memoflow.dataclass import dataclass
 from memoflow.errors import BadKeyError, IntegrityError, NotFoundError, UnsignedError, UsageError
 from memoflow.fields import loaded
 from memoflow.kinds.legacy_unpacking import write_files, write_tar
+from memoflow.kinds.saves import Reference, Saves
 from memoflow.log import log
 from memoflow.objects import drafted
 from memoflow.objects.paths import check_path
-
-Reference = dict[str, Any]
 
 _SAVE = r"[0-9a-f]{8}\.(?P<attempt>[0-9]{1,9})\.(?P<name>.*)\.(?P<version>[0-9]{1,9})"
 # Whatever stands before `mf.` is dropped, as the url of a save is a key with the root before it.
@@ -44,7 +42,7 @@ _WRITERS = {"tar": write_tar, "files": write_files}
 
 @dataclass(frozen=True)
 class _Save:
-    """What a key says: where the bytes lie below the root, and which save of its task it was."""
+    """The parts of a key: the place of the bytes below the root, and the save of its task."""
 
     place: str
     attempt: int = 0
@@ -53,7 +51,7 @@ class _Save:
 
     @property
     def note(self) -> str:
-        """Where the reference lies."""
+        """The name of the reference."""
         return self.place.replace("/artifacts/", "/artifact_metadata/", 1) + ".metadata"
 
 
@@ -62,8 +60,8 @@ def is_key(text: str) -> bool:
     return _save(text) is not None
 
 
-class Legacy:
-    """Find and load what metaflow-checkpoint saved; never write.
+class Legacy(Saves):
+    """The saves of metaflow-checkpoint, to find and load; never written.
 
     `backend` is rooted where `mf.checkpoints` and its siblings lie. A reference is the dict that
     `save` returned then, except that `attempt` is a number even where a subprocess saved. Unless it
@@ -86,10 +84,9 @@ class Legacy:
         data = self._read(save.note)
         return None if data is None else _parse(save.note, data)[1]
 
-    def load(self, reference: Reference | str, into: Path) -> Path:
-        """Write what was saved into a directory, whole or not at all, and return the directory.
+    def load(self, reference: Reference | str, into: Path, *, writable: bool = True) -> Path:
+        """Write a save into a directory; see `Saves.load`. The files belong to the caller.
 
-        Files of the same path are replaced, others stay. What is written belongs to the caller.
         Raises NotFoundError if it is gone, IntegrityError if it is damaged or would leave `into`.
         """
         key = reference if isinstance(reference, str) else reference.get("key")
@@ -113,6 +110,29 @@ class Legacy:
                 raise _missing(save)
         return into
 
+    def contents(self, key: str) -> dict[str, Hashable] | None:
+        return None  # It noted no digests.
+
+    def delete(self, key: str) -> bool:
+        raise UsageError(
+            f"{key} was saved by metaflow-checkpoint, which memoflow only reads from; delete it "
+            "with that package, or its files"
+        )
+
+    def candidates(
+        self, flow: str, step: str, scope: str, identifier: str, *, task: str, policy: str
+    ) -> Iterator[Reference]:
+        """Yield the checkpoints that a load policy may take: of the task, then by `eager` of all.
+
+        In each part the newest for load policies, then all others, newest first.
+        """
+        for of_task in (task, None) if policy == "eager" else (task,):
+            latest = self.latest(flow, step, scope, identifier, task=of_task)
+            if latest is not None:
+                yield latest
+                found = self.of_scope(flow, step, scope, identifier, task=of_task)
+                yield from (each for each in found if each["key"] != latest["key"])
+
     def latest(
         self, flow: str, step: str, scope: str, identifier: str, *, task: str | None = None
     ) -> Reference | None:
@@ -132,14 +152,18 @@ class Legacy:
         except IntegrityError as error:
             log.warning("%s; taking the newest instead", error)
         # A save writes its own reference first, so a `latest` cut short was to name the newest.
-        found = self.of_task(task) if task else self.of_scope(flow, step, scope, identifier)
+        found = self.of_scope(flow, step, scope, identifier, task=task)
         return next(iter(found), None)
 
-    def of_scope(self, flow: str, step: str, scope: str, identifier: str) -> list[Reference]:
-        """Return the checkpoints of a scope and task identifier over all runs, newest first.
+    def of_scope(
+        self, flow: str, step: str, scope: str, identifier: str, *, task: str | None = None
+    ) -> list[Reference]:
+        """Return the checkpoints of a task identity; see `Saves.of_scope`.
 
-        By the clocks of those who saved: they noted no time zone.
+        By the clocks of those who saved: they noted no time zone. With `task` in any scope.
         """
+        if task:
+            return self.of_task(task)
         found = list(self._references(_scope_folder(flow, step, scope, identifier)))
         found.sort(key=lambda each: (_created(each[1]), each[0].attempt, each[0].version))
         return [reference for _, reference in reversed(found)]
@@ -162,7 +186,7 @@ class Legacy:
             )
 
     def _may_use(self, folder: str) -> bool:
-        """Tell whether what lies in a folder is to be used, and say once if it is passed over."""
+        """Return whether a folder may be used, with a warning for the first that is passed over."""
         if not self._is_trusted and not self._has_passed_over:
             found = next(iter(self.backend.list(folder)), None)
             if found is not None:

@@ -1,4 +1,4 @@
-"""Legacy identity: by which names metaflow-checkpoint told scopes and tasks apart.
+"""Legacy identity: the names by which metaflow-checkpoint told scopes and tasks apart.
 
 Computed as metaflow-checkpoint 0.2.14 computes them (`utils/identity_utils.py`), so that what it
 saved is found. Changing a value here loses every checkpoint saved under it.
@@ -52,7 +52,7 @@ def parallel_identifier(outer: Iterable[object], index: int = 0) -> str | None:
 
 
 def pathspec_hash(pathspec: str) -> str:
-    """Return what a key says of the task `Flow/run/step/task` that saved it."""
+    """Return the part of a key for the task `Flow/run/step/task` that saved it."""
     return _hash(pathspec)[:8]
 
 

@@ -117,7 +117,7 @@ def _open(path: str) -> BinaryIO:
 
 
 def _members(tar: tarfile.TarFile, opened: BinaryIO, length: int) -> list[tarfile.TarInfo]:
-    """Return what a tar holds; ValueError if it does not end as a whole one does."""
+    """Return the members of a tar; ValueError if its end is missing or damaged."""
     members = []
     end = 0
     for member in tar:

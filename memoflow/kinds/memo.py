@@ -55,7 +55,7 @@ Refs = tuple[tuple[str, str], ...]
 
 @dataclass(frozen=True)
 class MemoEntry:
-    """What a task left, as it was recorded."""
+    """The recorded result of a task."""
 
     ref: Ref
     origin: str  # Flow/run/step/task
@@ -81,7 +81,7 @@ class MemoEntry:
 
 @dataclass(frozen=True)
 class Result:
-    """What a task has just left, to be recorded."""
+    """The result of a task, to be recorded."""
 
     origin: str
     run_time_s: float
@@ -111,12 +111,12 @@ def known_since(store: Store, scope: Key) -> float | None:
 
 
 def start_key(scope: Key, start: Iterable[Part]) -> Key:
-    """Return what a task holds that starts from this, whatever of it the step will read."""
+    """Return the key of the lease of a task that starts from these values."""
     return scope / "starts" / Fingerprint.of(start).hex
 
 
 def results_key(scope: Key, inputs: Iterable[Part]) -> Key:
-    """Return what is above all results for these input values."""
+    """Return the key prefix shared by all results for these inputs."""
     return scope / RESULTS / Fingerprint.of(inputs).hex
 
 
@@ -185,7 +185,7 @@ def recent(store: Store, prefix: Key, most: int, *, before: float | None = None)
 
 
 def scope_of(result: Key) -> Key:
-    """Return the key of the scope that a result, or what else is below it, belongs to."""
+    """Return the key of the scope of a result or of any other key below it."""
     return Key(result.parts[:4])
 
 
@@ -276,17 +276,17 @@ def record(
 
 
 def is_result(key: Key) -> bool:
-    """Tell whether a key is that of a result; others say how to find results."""
+    """Return whether a key is that of a result, not of the notes that lead to results."""
     return key.kind == "memo" and len(key.parts) > 4 and key.parts[4] == RESULTS
 
 
 def references(store: Store) -> set[str]:
-    """Return the keys of what the outputs of entries refer to; see `references_by_result`."""
+    """Return the keys that the outputs of entries refer to; see `references_by_result`."""
     return {text for texts in references_by_result(store).values() for text in texts}
 
 
 def keys_of(references: Iterable[str]) -> set[Key]:
-    """Return the keys among what outputs refer to; what is none, nothing here is called."""
+    """Return the keys among the references of outputs; texts that are no keys are left out."""
     keys = set()
     for each in references:
         with suppress(BadKeyError, UnicodeError):
@@ -314,7 +314,7 @@ def references_by_result(store: Store) -> dict[Key, tuple[str, ...]]:
 def orphans(
     store: Store, going: Collection[Key] = (), *, keep_newer: timedelta = timedelta(hours=1)
 ) -> list[Key]:
-    """Return the keys of what is kept of scopes that have no results left, or `going` ones.
+    """Return the keys of notes in scopes without results, or with `going` ones alone.
 
     Not those newer than `keep_newer`: a result may be on its way.
     """

@@ -1,4 +1,4 @@
-"""Memo fields: what the description of a result says, each field by its type and bounds.
+"""Memo fields: the fields of a result's description, by type and bounds.
 
 ValueError for whatever no memoized step leaves.
 """
@@ -28,7 +28,7 @@ _NEXT: Mapping[str, Callable[[Fields, str], object]] = {
 
 @dataclass(frozen=True)
 class Artifact:
-    """One output: the SHA-1 that Metaflow gave it, and what Metaflow needs to load it."""
+    """One output: the SHA-1 that Metaflow gave it, and the facts to load it by."""
 
     sha1: str
     info: dict[str, Any]
@@ -76,7 +76,7 @@ def parts_of(rows: Iterable[Any]) -> tuple[Part, ...]:
 
 
 def leaves_of(value: Any) -> Outline:
-    """Return an outline from JSON; () for what is none, since it is for show only."""
+    """Return an outline from JSON; () for anything else, since it is for show only."""
     with suppress(TypeError, ValueError):
         return tuple((path, text, mark) for path, text, mark in map(free_texts, value or ()))
     return ()
@@ -88,7 +88,7 @@ def pairs_of(rows: Iterable[Any]) -> dict[str, str]:
 
 
 def next_of(kept: dict[str, Any]) -> dict[str, Any]:
-    """Return what a step decided of where the flow goes on; ValueError for anything else."""
+    """Return a step's decision on the next step; ValueError for anything else."""
     fields = Fields(kept)
     for name, value in kept.items():
         if name not in _NEXT:

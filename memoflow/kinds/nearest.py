@@ -1,4 +1,4 @@
-"""Nearest: the earlier result of a step that is most like what was missed, and what differs.
+"""Nearest: the earlier result of a step that is nearest to a miss, and the differences from it.
 
 Results of the same code come first, compared by their inputs; else those of other code. Only the
 newest are looked at, so that asking costs the same however many there are.
@@ -29,7 +29,7 @@ ITEM, PLACE = "input", "index"  # of a foreach
 
 @dataclass(frozen=True)
 class Nearest:
-    """The task that left the result, when, and what differs from it, most telling first.
+    """The task that left the result, its time, and the differences, most telling first.
 
     `inputs` are those of the result, `expires` is until when it could be used.
     """
@@ -162,7 +162,7 @@ class EarlierResults:
         return replace(like, differences=_with_code(best.differences, more))
 
     def _of_references(self, entry: MemoEntry) -> list[Difference]:
-        """Return what differs in the code of the classes that equal inputs are instances of."""
+        """Return the differences in the code of the classes of equal inputs."""
         result = self._result
         mine = of_references(entry.refs, mask=self._mask) if result is None else None
         digest = mine.hex if mine is not None else result.parts[-2] if result is not None else ""
@@ -193,14 +193,14 @@ def nearest(
 
 
 class _Shape:
-    """The inputs of a task as what is quick to compare."""
+    """The inputs of a task in a form that is quick to compare."""
 
     def __init__(self, inputs: Iterable[Part]) -> None:
         self.digests = {part.name: part.digest for part in inputs}
         self.leaves = frozenset((part.name, leaf) for part in inputs for leaf in part.outline)
 
     def unlike(self, other: _Shape) -> tuple[int, bool]:
-        """Return how many inputs differ, and whether the item of a foreach is among them."""
+        """Return the number of inputs that differ, and True if the item of a foreach does."""
         if self.digests == other.digests:
             return 0, False
         mine, others = self.digests, other.digests
@@ -258,7 +258,7 @@ def _with_code(code: Sequence[Difference], more: Sequence[Difference]) -> tuple[
 def _distance(
     was: Iterable[Part], now: Iterable[Part], found: Sequence[Difference]
 ) -> tuple[int, int, int]:
-    """Return how far code is from other code: what is named, what is not, lines that differ."""
+    """Return the distance between two codes: named differences, other parts, lines."""
     either = {(part.kind, part.name, part.digest) for part in was}
     either ^= {(part.kind, part.name, part.digest) for part in now}
     edited = sum(line[:1] in "+-" for each in found for line in each.diff.splitlines())
@@ -268,7 +268,7 @@ def _distance(
 def of_inputs(
     was: Iterable[Part], now: Iterable[Part], *, are_all: bool = True
 ) -> list[Difference]:
-    """Return what differs between the inputs of two tasks.
+    """Return the differences between the inputs of two tasks.
 
     Another item of a foreach mostly has another place, too, which is no second difference. Nor is
     the item beside something else, unless `are_all`: of the results that were not looked at one

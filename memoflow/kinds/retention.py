@@ -1,4 +1,4 @@
-"""Upkeep: what may be removed of all kinds, and removing it."""
+"""Retention: the entries of all kinds that may be removed, and their removal."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ def kind_of(key: Key) -> str:
 
 
 def protected(store: Store, referring: Iterable[Store] = ()) -> set[Key]:
-    """Return the keys that no rule removes: of what tasks resume from or live memos refer to.
+    """Return the keys that no rule removes: tasks resume from them or live memos name them.
 
     Those of the store itself and of `referring`: a flow may keep its results in another store than
     its checkpoints. And what revisions of the Hub stood for, where that leads to a snapshot.
@@ -51,7 +51,7 @@ def tidy(
     among: Collection[Key] | None = None,
     referring: Iterable[Store] = (),
 ) -> tuple[Evicted, Swept]:
-    """Evict by the rules, forget what led only there, and sweep; see `Store.evict` and `sweep`.
+    """Evict by the rules, remove orphaned notes, and sweep; see `Store.evict` and `Store.sweep`.
 
     An age and a budget take refs of these `kinds` alone; `among` are the refs that somebody agreed
     to, None all. A dry run tells what would go, to the byte, and writes nothing.
@@ -82,7 +82,7 @@ def _tiers(
     kinds: Collection[str],
     among: Collection[Key] | None,
 ) -> list[Tier]:
-    """Return what goes before what: models and checkpoints after the results that name them."""
+    """Return the order of eviction: models and checkpoints after the results that name them."""
     by_result = cache(lambda: [memo.references_by_result(each) for each in {store, *referring}])
     standing, newest = cache(lambda: hub.standing(store)), cache(lambda: checkpoint.newest(store))
 
@@ -109,7 +109,7 @@ def _tiers(
 
 
 def unreached(evicted: Evicted, max_size_bytes: int | None) -> str:
-    """Return a line on a budget that could not be reached without what goes only by name; or ""."""
+    """Return a line on a budget that protected kinds keep from being reached; or ""."""
     kinds = [kind for kind in evicted.spared_kinds if kind in KINDS]
     if max_size_bytes is None or not evicted.over_bytes or not kinds:
         return ""
@@ -123,6 +123,6 @@ def unreached(evicted: Evicted, max_size_bytes: int | None) -> str:
 
 
 def is_entry(key: Key) -> bool:
-    """Tell whether a key is of something people saved; others only help to find or explain it."""
+    """Return whether a key is of an entry that people saved, not of a note beside it."""
     is_save = checkpoint.is_save(key) or key.kind == model.KIND or hub.is_snapshot(key)
     return is_save or memo.is_result(key)

@@ -205,6 +205,15 @@ def test_fresh_takes_the_latest_of_the_task(old):
     assert (found["name"], found["attempt"]) == ("best", 1), "the newest by far is not for loading"
 
 
+def test_candidates_are_those_of_the_task_then_all(old):
+    of_task = keys(old.candidates(*START, task=FIRST["pathspec"], policy="fresh"))
+    both = keys(old.candidates(*START, task=FIRST["pathspec"], policy="eager"))
+    assert of_task[0] == FIRST["latest"]
+    assert sorted(of_task) == sorted(FIRST["listed"])
+    assert both[: len(of_task)] == of_task
+    assert both[len(of_task)] == AGAIN["latest"]
+
+
 def test_nothing_saved_is_none(old):
     assert old.latest("Old", "start", SCOPE, "0" * 12) is None
     assert old.latest(*START, task="Old/1/start/1") is None

@@ -186,7 +186,7 @@ class Checkpointer:
                 place=place,
                 ignore=ignore,
             )
-        self.note("saved", one, began=began, took_s=time.monotonic() - clock)
+        self.note_saved(one, began=began, took_s=time.monotonic() - clock)
         self._after(one)
         return references.of_checkpoint(self.where, one)
 
@@ -279,21 +279,12 @@ class Checkpointer:
         # In one step, as threads save as well; nor may a fork have that of its parent.
         return self._tokens.pop(os.getpid(), None) or checkpoint.new_token()
 
-    def note(
-        self, verb: str, one: SavedCheckpoint, *, began: float, took_s: float, why: str = ""
+    def note_saved(
+        self, one: SavedCheckpoint, *, began: float, took_s: float, why: str = ""
     ) -> None:
-        """Record a load or save in the journal."""
-        self.journal.add(
-            Act.of(
-                references.of_checkpoint(self.where, one),
-                verb,
-                by=checkpoint.KIND,
-                began=began,
-                took_s=took_s,
-                new_bytes=one.ref.new_bytes if verb == "saved" else None,
-                why=why,
-            )
-        )
+        """Record a save in the journal."""
+        reference, new_bytes = references.of_checkpoint(self.where, one), one.ref.new_bytes
+        self._note(reference, "saved", began=began, took_s=took_s, new_bytes=new_bytes, why=why)
 
     def note_subprocesses(self) -> None:
         """Record the saves of subprocesses in this attempt, as far as the store shows them."""
@@ -301,16 +292,17 @@ class Checkpointer:
         mine = islice(self.of_scope(), _MOST_NOTED)
         for one in takewhile(lambda each: each.about.task == self.identity.task, mine):
             if str(one.ref.key) not in known and one.about.attempt == self.identity.attempt:
-                self.note("saved", one, began=one.ref.created, took_s=0.0, why="by a subprocess")
+                self.note_saved(one, began=one.ref.created, took_s=0.0, why="by a subprocess")
         self.journal.acts.sort(key=lambda act: act.began)
 
-    def note_reference(
+    def note_loaded(
         self, reference: dict[str, Any], *, began: float, took_s: float, why: str = ""
     ) -> None:
         """Record the load of any checkpoint or model in the journal."""
-        self.journal.add(
-            Act.of(reference, "loaded", by=checkpoint.KIND, began=began, took_s=took_s, why=why)
-        )
+        self._note(reference, "loaded", began=began, took_s=took_s, why=why)
+
+    def _note(self, reference: dict[str, Any], verb: str, **more: Any) -> None:
+        self.journal.add(Act.of(reference, verb, by=checkpoint.KIND, **more))
 
     def of_task(self, say: Callable[[str], None] = log.warning) -> Iterator[SavedCheckpoint]:
         """Yield the saves of this task in all its attempts, newest first."""
@@ -325,13 +317,12 @@ class Checkpointer:
     @apart
     def list(self, *, full_namespace: bool) -> list[dict[str, Any]]:
         """Return references, newest first, followed by those of metaflow-checkpoint's saves."""
-        one, legacy = self.identity, self.where.legacy
-        uploading.settle(self.where.store, self.series, lambda entry: True)
-        found = self.of_scope() if full_namespace else self.of_task()
-        listed = [references.of_checkpoint(self.where, each) for each in found]
-        if full_namespace:
-            return listed + legacy.of_scope(one.flow, one.step, one.scope, one.identifier)
-        return listed + legacy.of_task(one.task)
+        one, task = self.identity, None if full_namespace else self.identity.task
+        return [
+            each
+            for saves in references.sources(self.where)
+            for each in saves.of_scope(one.flow, one.step, one.scope, one.identifier, task=task)
+        ]
 
     def _after(self, newest: SavedCheckpoint) -> None:
         self.stored()
@@ -416,15 +407,8 @@ def list_of_task(where: ArtifactStore, task: Any) -> list[dict[str, Any]]:
     for pathspec in (task.pathspec, task.origin_pathspec):
         if pathspec is None:
             continue
-        flow, _, step, _ = pathspec.split("/")
-        uploading.settle(where.store, None, _saved_by(pathspec))
-        found = checkpoint.of_task(where.store, flow, step, pathspec)
-        listed = [references.of_checkpoint(where, each) for each in found]
-        listed += where.legacy.of_task(pathspec)
+        sources = references.sources(where)
+        listed = [each for saves in sources for each in saves.of_task(pathspec)]
         if listed:
             return listed
     return []
-
-
-def _saved_by(pathspec: str) -> Callable[[SpoolEntry], bool]:
-    return lambda entry: pathspec in (entry.about.task, entry.about.own)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -142,7 +143,7 @@ class CurrentCheckpoint:
         where = self._checkpointer.where
         into = self._scratch.new() if path is None else os.fspath(path)
         references.load(where, reference, Path(into), writable=True)
-        self._checkpointer.note_reference(
+        self._checkpointer.note_loaded(
             references.describe(where, reference), began=began, took_s=time.monotonic() - clock
         )
         return into
@@ -154,13 +155,8 @@ class CurrentCheckpoint:
         One that is damaged is passed over for the one before.
         """
         with translated_errors(CheckpointException):
-            for one in self._candidates(policy):
-                if policy == "eager" and not self._fits(one, on_code_change):
-                    continue
-                if self._take(one):
-                    return self._info
-            for old in self._candidates_of_metaflow_checkpoint(policy):
-                if self._take_old(old):
+            for reference, load in self._candidates(policy, on_code_change):
+                if self._take(reference, load):
                     return self._info
         return None
 
@@ -177,10 +173,18 @@ class CurrentCheckpoint:
     def clean_up(self) -> None:
         self._scratch.clean_up()
 
-    def _candidates(self, policy: str) -> Iterator[SavedCheckpoint]:
-        mine = self._checkpointer.identity
+    def _candidates(
+        self, policy: str, on_code_change: str
+    ) -> Iterator[tuple[dict[str, Any], Callable[[Path], object]]]:
+        """Yield the references that the policy may load, each with its load into a directory."""
+        mine, where = self._checkpointer.identity, self._checkpointer.where
         found = self._of_policy(policy)
-        yield from _of_node(list(found), mine) if mine.is_gang else found
+        for one in _of_node(list(found), mine) if mine.is_gang else found:
+            if policy != "eager" or self._fits(one, on_code_change):
+                yield references.of_checkpoint(where, one), partial(where.store.load, one.ref)
+        place = (mine.flow, mine.step, mine.legacy_scope or mine.scope, mine.identifier)
+        for old in where.legacy.candidates(*place, task=mine.task, policy=policy):
+            yield old, partial(where.legacy.load, old)
 
     def _of_policy(self, policy: str) -> Iterator[SavedCheckpoint]:
         """Yield the checkpoints that any node of a gang may load."""
@@ -218,46 +222,17 @@ class CurrentCheckpoint:
         )
         return True
 
-    def _take(self, one: SavedCheckpoint) -> bool:
-        began, clock = time.time(), time.monotonic()
-        where = self._checkpointer.where
-        try:
-            where.store.load(one.ref, Path(self.directory))
-        except (IntegrityError, NotFoundError) as error:
-            what = f"Checkpoint {one.ref.key} {condition(error)}"
-            self._say(f"{what} ({error}); trying the one before")
-            return False
-        self._info = Reference(references.of_checkpoint(where, one))
-        self._checkpointer.note(
-            "loaded", one, began=began, took_s=time.monotonic() - clock, why="load policy"
-        )
-        self._tell()
-        return True
-
-    def _candidates_of_metaflow_checkpoint(self, policy: str) -> Iterator[dict[str, Any]]:
-        one, legacy = self._checkpointer.identity, self._checkpointer.where.legacy
-        place = (one.flow, one.step, one.legacy_scope or one.scope, one.identifier)
-        latest = legacy.latest(*place, task=one.task)
-        if latest is not None:
-            yield latest
-            yield from (old for old in legacy.of_task(one.task) if old["key"] != latest["key"])
-        if policy == "eager":
-            latest = legacy.latest(*place)
-            if latest is not None:
-                yield latest
-                yield from (old for old in legacy.of_scope(*place) if old["key"] != latest["key"])
-
-    def _take_old(self, old: dict[str, Any]) -> bool:
+    def _take(self, reference: dict[str, Any], load: Callable[[Path], object]) -> bool:
         began, clock = time.time(), time.monotonic()
         try:
-            self._checkpointer.where.legacy.load(old, Path(self.directory))
+            load(Path(self.directory))
         except (IntegrityError, NotFoundError) as error:
-            what = f"Checkpoint {old['key']} {condition(error)}"
+            what = f"Checkpoint {reference['key']} {condition(error)}"
             self._say(f"{what} ({error}); trying the one before")
             return False
-        self._info = Reference(old)
-        self._checkpointer.note_reference(
-            old, began=began, took_s=time.monotonic() - clock, why="load policy"
+        self._info = Reference(reference)
+        self._checkpointer.note_loaded(
+            reference, began=began, took_s=time.monotonic() - clock, why="load policy"
         )
         self._tell()
         return True

@@ -194,7 +194,8 @@ class CurrentModel:
         references.load(self._where, reference, Path(into), writable=writable)
         remove = partial(self._scratch.remove, into)
         if path is not None:
-            remove = partial(_remove_files, Path(into), references.files(self._where, reference))
+            paths = list(references.contents(self._where, reference) or ())
+            remove = partial(_remove_files, Path(into), paths)
         self._loaded.add(name, into, found, remove)
         took = self._note("loaded", found, began, clock)
         self._say(f"Loaded artifact `{name}[type:{found['type']}]` in {span(took)}")
