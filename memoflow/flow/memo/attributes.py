@@ -1,4 +1,4 @@
-"""The watch on a running step: which names it reads and which it sets.
+"""Attribute tracker: the names that a running step reads and sets.
 
 Nothing is copied or compared: the flow's class answers attribute access through hooks while the
 step runs. What a step has set before is no input; what it looked for and did not find is one.
@@ -103,7 +103,7 @@ class AttributeTracker:
             self._tell_parent("reads", name)
 
     def hear(self, name: str) -> None:
-        """Note what a tool in `current` read, while the step runs."""
+        """Note a read by a tool in `current`, while the step runs."""
         if self._watching:
             self.note(name)
 
@@ -184,7 +184,7 @@ class AttributeTracker:
         self._on.enter_context(replaced({FlowSpec: {"__getattr__": __getattr__}}))
 
     def _whole(self, obj: Any, name: str, get: Callable[[Any, str], Any]) -> Any:
-        """Answer what reads more, or other, than the attribute of its name."""
+        """Return an attribute that reads more, or other, than the artifact of its name."""
         if self._labels.get(id(obj)) is None:
             return get(obj, name)
         if name == "merge_artifacts":
@@ -278,7 +278,7 @@ _hooked = False
 
 
 def _hook_once() -> None:
-    """Hook what Python never lets go: forks, and the classes that unpickling looks up."""
+    """Hook forks and the class lookups of unpickling, for the life of the process."""
     global _hooked
     if not _hooked:
         _hooked = True

@@ -1,4 +1,4 @@
-"""The scope of a step: what its code, environment and options are, whatever its inputs."""
+"""Code key: the fingerprint of a step's code, environment and options, without its inputs."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Context: what one process holds while it launches a run or runs a task."""
+"""Context: the state of a process that launches a run or runs a task."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""`current.memo`: what a running task can know of its own memo."""
+"""`current.memo`: hit or miss, key and origin of a running task."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from memoflow.flow.memo.lookup import LookupResult, MemoizedStep
 
 @dataclass(frozen=True)
 class CurrentMemo:
-    """Whether this task is a hit, under which key, and which task computed its results.
+    """The hit or miss of this task, its key, and the task that computed its results.
 
     `key` is that of the scope until the step has run, since what a step reads is part of the
     whole key; None if the step cannot be memoized. `origin` is None on a miss.

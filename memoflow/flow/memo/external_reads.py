@@ -89,7 +89,7 @@ class ExternalReads:
         return Part("client", name, digest, summary=summary)
 
     def _check(self, reads: Sequence[Part]) -> None:
-        """Raise UndecidedError for what lies on the machine that the step is to run on."""
+        """Raise UndecidedError for reads of the machine on which the step is to run."""
         for part in reads:
             inside = not part.name.startswith((os.sep, ".."))
             packed = part.name.endswith(_suffixes())

@@ -1,4 +1,4 @@
-"""Told: what the scheduler tells the worker of a task: what it decided, or to look by itself."""
+"""Handoff: the scheduler's message to the worker of a task, with its decision or without."""
 
 from __future__ import annotations
 
@@ -47,7 +47,7 @@ class Handoff:
 
     @classmethod
     def take(cls) -> Handoff:
-        """Return what this process was told, once: processes that a step starts are not meant."""
+        """Return the message to this process, once: processes that a step starts do not get it."""
         told = json.loads(os.environ.pop(_VARIABLE, "{}"))
         decision, seen = told.get("decision"), told.get("seen")
         return cls(

@@ -1,4 +1,4 @@
-"""The finished tasks that a task starts from, and the digests of what it reads of them.
+"""The finished tasks from which a task starts, and the digests of the inputs that it reads.
 
 Reads are named as people write them: `x`, `input`, `index`, `foreach_stack`, `current.username`,
 and in a join `inputs[*].x`, `inputs[3].x`, `inputs.branch.x`. Two more stand for a whole:
@@ -104,7 +104,7 @@ class InputDigests:
         return self._by_label
 
     def digest(self, name: str) -> Part:
-        """Return a read and the digest of what it would see now.
+        """Return a read with the digest of its present value.
 
         Raises UndecidedError if only the worker can tell.
         """
@@ -184,7 +184,7 @@ class InputDigests:
         return self._artifact(self.datastores[0], name)
 
     def _of_input(self, ds: Any, name: str) -> tuple[str, str]:
-        """Return what `inputs[i].name` is, where `input` and `index` are those of its foreach."""
+        """Return the digest of `inputs[i].name`; `input` and `index` are those of its foreach."""
         if name not in ("input", "index"):
             return self._artifact(ds, name)
         frames = foreach.stack_of(ds)
@@ -248,7 +248,7 @@ class InputDigests:
 
     @cached_property
     def _masked_names(self) -> str:
-        """What tells facts of this mask from those of others."""
+        """The prefix that separates facts of this mask from those of others."""
         names = "\n".join(sorted(self.mask.names))
         return f"{Digest.of(names.encode()).hex[:16]}:" if names else ""
 
@@ -329,7 +329,7 @@ class InputDigests:
 
 
 def _leaves(inputs: list[tuple[str, str, str]]) -> Outline:
-    """Return the outline of what a join reads: input, text and digest; () if it is too long."""
+    """Return the outline of the reads of a join: input, text and digest; () if it is too long."""
     if len(inputs) > _MOST_INPUTS:
         return ()
     leaves = [
@@ -346,7 +346,7 @@ def label(datastore: Any, join_type: str | None) -> str:
 
 
 def collapse(reads: dict[str, None], parents: InputDigests) -> dict[str, None]:
-    """Return the reads with `inputs[*].x` for what was read of every input of a join.
+    """Return the reads, with `inputs[*].x` for a name read of every input of a join.
 
     So that a foreach of one item more has the same read-set.
     """
@@ -372,7 +372,7 @@ def collapse(reads: dict[str, None], parents: InputDigests) -> dict[str, None]:
 
 
 def _meaning(value: Any) -> Any:
-    """Return a value with what its references to checkpoints and models name, not which save."""
+    """Return a value with the content of its checkpoints and models in place of their keys."""
     if not find_in(value)[0]:
         return value
     from memoflow.flow import (  # Here, since most values refer to nothing.
@@ -393,7 +393,7 @@ def load(datastore: Any, name: str) -> Any:
 
 @dataclass(frozen=True)
 class FlowShape:
-    """What is known of a flow before Metaflow prepares it to run a step."""
+    """The parameters, constants and configs of a flow before Metaflow prepares it for a step."""
 
     flow: type
     parameters: frozenset[str]  # what each task is handed unchanged: constants and configs too

@@ -48,7 +48,7 @@ _SHARED = "*"  # in place of a flow's name, for scope="global"
 
 @dataclass(frozen=True)
 class LookupResult:
-    """A decision, with the entry to use if it is a hit, and what was read for it."""
+    """A decision, with the entry to use if it is a hit, and the inputs that were looked up."""
 
     decision: Decision
     entry: MemoEntry | None = None
@@ -61,7 +61,7 @@ class LookupResult:
 
     @property
     def undecided(self) -> bool:
-        """Whether the worker should look again."""
+        """True if the worker is to look again."""
         return self.decision.reason is Reason.UNDECIDED
 
 
@@ -141,7 +141,7 @@ class MemoizedStep:
 
     @cached_property
     def seen(self) -> Seen:
-        """What this process tells another of the scope; NoFingerprintError if there is none."""
+        """The code as the worker is to compare it; NoFingerprintError if it has no fingerprint."""
         return Seen.of(self)
 
     @cached_property
@@ -169,7 +169,7 @@ class MemoizedStep:
         return bool(found)
 
     def spelled(self, option: str, names: Sequence[str]) -> str:
-        """Return how a user adds names to an option: in code, or on the command line."""
+        """Return the spelling that adds names to an option: in code, or on the command line."""
         given = self.options.ignore if option == "ignore" else ()
         listed = list(dict.fromkeys([*sorted(given), *names]))
         if not self._is_in_code:
@@ -183,7 +183,7 @@ class MemoizedStep:
         return ttl is not None and store.is_older(entry.ref, ttl)
 
     def listed(self) -> tuple[str, ...] | None:
-        """Return the names in `inputs=[...]`, None if what the step reads decides.
+        """Return the names in `inputs=[...]`; None if the reads of the step decide.
 
         What `@huggingface_hub(load=)` names is among them: a branch may be another commit in
         each run.
@@ -295,7 +295,7 @@ def read_sets(
 def lease_keys(
     memoized: MemoizedStep, parents: InputDigests, candidates: Candidates
 ) -> Iterator[Key]:
-    """Yield what a task leases before it runs, each to be held before the next is asked for.
+    """Yield the keys that a task leases before it runs, each held before the next is requested.
 
     First what it starts from: so of equal tasks one runs, also while nobody knows what the step
     reads. Then the values of what it is known to read: so of tasks that start elsewhere, too.
@@ -309,7 +309,7 @@ def lease_keys(
 
 
 def _start(parents: InputDigests) -> list[Part]:
-    """Return all that a task can read of what it starts from, by its bytes."""
+    """Return all artifacts that a task can read of its inputs, by their bytes."""
     datastores = {"": parents.datastores[0]}
     if parents.join_type is not None:
         datastores = parents.by_label
@@ -339,7 +339,7 @@ def _usable(
     fresh: bool,
     dry: bool,
 ) -> MemoEntry | Decision | None:
-    """Return an entry whose outputs are there and whole, else what was wrong with it.
+    """Return an entry with all its outputs, else the decision on its fault, or None without one.
 
     UndecidedError if this process cannot ask for what the step read.
     """

@@ -1,4 +1,4 @@
-"""Expected: the tasks of a step that a run would start, going by what the latest run left."""
+"""Planned: the tasks of a step that a run would start, judged by the latest run."""
 
 from __future__ import annotations
 
@@ -64,7 +64,7 @@ class PlannedTask(InputDigests):
 
 
 def latest_runs(memoized: MemoizedStep) -> list[str]:
-    """Return the ids of the flow's latest runs, whoever started them, the latest first.
+    """Return the ids of the flow's latest runs by any user, the latest first.
 
     Several, since the latest may have failed, or be on its way, before it came to the step.
     """
@@ -76,7 +76,7 @@ def latest_runs(memoized: MemoizedStep) -> list[str]:
 
 
 def planned_tasks(memoized: MemoizedStep, context: StoreContext, run: str) -> Iterator[PlannedTask]:
-    """Yield what each task of a step would start from, had the steps before it run as in `run`.
+    """Yield the inputs of each task of a step, were the steps before it to run as in `run`.
 
     UndecidedError if that cannot be told in a short while.
     """
@@ -104,7 +104,7 @@ def planned_tasks(memoized: MemoizedStep, context: StoreContext, run: str) -> It
 def unlike_defaults(
     memoized: MemoizedStep, parents: InputDigests, names: set[str]
 ) -> Iterator[str]:
-    """Yield what a run without options would have another value of than these tasks had."""
+    """Yield the inputs that would have another value in a run without options."""
     for name, parameter in parameters_of(memoized.shape.flow):
         if name not in names or parameter.IS_CONFIG_PARAMETER:
             continue

@@ -21,7 +21,7 @@ class ScopePrefetch:
         self._read: dict[Key, float] = {}  # by the clock that never goes back
 
     def read(self, scope_key: Key) -> None:
-        """Read what many lookups in a scope will ask for, where asking takes a while."""
+        """Read in bulk the entries that many lookups under a code key need, on a slow store."""
         store = self._context.store
         if not self.is_on or store is None or store.backend.is_local:
             return
@@ -35,7 +35,7 @@ class ScopePrefetch:
             artifacts.look_ahead(memo.artifacts_of(store, refs))
 
     def leave_bundles(self) -> None:
-        """Read what this run has added, so that it lies in bulk for the next one."""
+        """Read the results that this run has added, so that the next run finds them in bulk."""
         for scope_key in self._read:
             self._read[scope_key] = -_EVERY_SECONDS
             self.read(scope_key)

@@ -1,4 +1,4 @@
-"""Project: where the files of the flow lie that this process was started for."""
+"""Project: the location of the flow's files."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ _OF_METAFLOW = (".metaflow", ".metaflow_spin")
 
 
 def paths_of(flow_datastore: Any, store: Store | None) -> Paths:
-    """Return the names of files of the project; what Metaflow and memoflow keep is no input."""
+    """Return the names of the project's files, without those that Metaflow and memoflow keep."""
     script = os.path.abspath(str(getattr(sys.modules["__main__"], "__file__", "") or sys.argv[0]))
     base = os.path.dirname(script)
     own = [os.path.join(folder, name) for folder in (base, os.getcwd()) for name in _OF_METAFLOW]

@@ -1,4 +1,4 @@
-"""The recorder: keeps the result of a task that has run, or says why it cannot be found again."""
+"""The recorder: keeps the result of a task that ran, or the reason why it cannot be found again."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ from memoflow.tracking import UnreadableError, state_of
 
 @dataclass
 class Left:
-    """What a step has left when it returned, still in memory."""
+    """The outcome of a step when it returned, still in memory."""
 
     run_time_s: float = 0.0
     next_step: dict[str, Any] | None = None
@@ -37,7 +37,7 @@ class Left:
 
 
 class Recorder:
-    """Records one task; `inputs` are what it read, once that is known."""
+    """Records one task; `inputs` are those that it read, once that is known."""
 
     def __init__(
         self,
@@ -62,7 +62,7 @@ class Recorder:
     def record(
         self, watch: AttributeTracker, besides: StepReads, left: Left, origin: str
     ) -> Ref | Uncached:
-        """Record what the task `origin` left; return why not, if it cannot be found again.
+        """Record the result of the task `origin`; return the reason if it cannot be found again.
 
         `besides` is what it read besides inputs.
         """
@@ -170,7 +170,7 @@ class Recorder:
         return uncached.of_run_time(self._memoized, left.run_time_s)
 
     def _outputs(self, watch: AttributeTracker) -> dict[str, Any]:
-        """Return what the step set or changed, as far as `outputs=` wants it."""
+        """Return the artifacts that the step set or changed, and that `outputs=` lists."""
         left, memoized = TaskArtifacts(self._output), self._memoized
         before: Mapping[str, str | None]
         if memoized.join_type is None:

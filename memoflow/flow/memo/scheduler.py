@@ -28,7 +28,7 @@ _LOAD_LIMIT_BYTES = 64 << 20
 
 
 def prepare(cli_args: Any, attempt: int, memoized: MemoizedStep, session: Session) -> None:
-    """Answer a task from the store, or tell its worker what was found.
+    """Answer a task from the store, or pass its worker the decision.
 
     Raises MissError under `--memo only`. Other trouble never fails the run: the step runs.
     """

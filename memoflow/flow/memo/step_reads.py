@@ -1,4 +1,4 @@
-"""Following: what the step of a task reads besides inputs, tracked while it runs."""
+"""Step reads: the external reads of a step, tracked while it runs."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ _CACHED = functools._lru_cache_wrapper
 
 @dataclass(frozen=True)
 class StepReads:
-    """What a step has read besides inputs, and written.
+    """The external reads of a step, and the files that it wrote.
 
     `never` says by the name that `ignore=` takes why its result can never be found again,
     `unsettled` why it cannot be kept this time, `unseen` what may have been read unnoticed.
@@ -44,7 +44,7 @@ class StepReads:
 
 
 class StepTracker:
-    """Follows one step from `start` to `stop`; what it found is ready some time later."""
+    """Follows one step from `start` to `stop`; the digests of its reads follow some time later."""
 
     def __init__(
         self, memoized: MemoizedStep, context: StoreContext, watch: AttributeTracker
@@ -85,7 +85,7 @@ class StepTracker:
         )
 
     def stop(self, *, failed: bool = False) -> None:
-        """Follow no more, and begin to work out what the files have in them, unless it failed."""
+        """Stop tracking, and begin to compute the digests of files, unless the step failed."""
         self._on.close()
         if not failed and self._found is None:
             pool = ThreadPoolExecutor(1, thread_name_prefix="memoflow-digests")
@@ -94,13 +94,13 @@ class StepTracker:
 
     @property
     def found(self) -> StepReads:
-        """What was read, once it is known."""
+        """The external reads, once their digests are known."""
         self.stop()
         assert self._found is not None
         return self._found.result()
 
     def _take_earlier(self) -> None:
-        """Count what the user's modules read while they were imported.
+        """Count the reads of the user's modules during their import.
 
         What came of it is in the key by its value, unless an object of a library keeps it, which
         counts by its class, or the cache of a function.
@@ -147,7 +147,7 @@ class StepTracker:
 
 
 def _globals() -> Iterator[Any]:
-    """Yield what the globals of the user's modules hold."""
+    """Yield the values of the globals of the user's modules."""
     for module in list(sys.modules.values()):
         # Not by its attributes: a module that loads at first use would do so now.
         held = object.__getattribute__(module, "__dict__") if _is_module(module) else {}

@@ -72,7 +72,7 @@ class StoreContext:
         self.store = None
 
     def mask_key(self) -> bytes:
-        """Return what keys the digests of passwords: the id of the store, if there is one."""
+        """Return the key for digests of passwords: the id of the store, if there is one."""
         return b"" if self.store is None else self.store.id.encode()
 
     @cached_property
@@ -83,7 +83,7 @@ class StoreContext:
 
     @cached_property
     def paths(self) -> Paths:
-        """Where the files of the project lie."""
+        """The names and folders of the project's files."""
         return paths_of(self.flow_datastore, self.store)
 
     @cached_property
@@ -105,7 +105,7 @@ class StoreContext:
         return CardFiles.of(self.flow_datastore, self.say_once)
 
     def candidates(self, scope_key: Key, mask: Mask) -> Candidates:
-        """Return what this process knows of the results of a scope."""
+        """Return the results under a code key, as this process has read them."""
         if scope_key not in self._candidates:
             assert self.store is not None
             self._candidates[scope_key] = Candidates(self.store, scope_key, mask=mask)

@@ -1,4 +1,4 @@
-"""The record of a task that did not run: that of a task whose results come from another."""
+"""The record of a task that did not run, since its results come from another."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ def write(
     attempt: int,
     flow_datastore: Any,
 ) -> None:
-    """Write the records of `task` as if it had run and left what `entry` holds."""
+    """Write the records of `task` as if it had run and left the results in `entry`."""
     task_record.write(
         task,
         flow_datastore=flow_datastore,
@@ -36,7 +36,7 @@ def write(
 
 
 def origin(entry: MemoEntry) -> dict[str, str]:
-    """Return the metadata of a hit that say where its results come from.
+    """Return the metadata of a hit: the task and the key of its results.
 
     Not `origin-task-id`, as `resume` writes it: the Client API then reads the origin's metadata
     in place of the task's, which fails once the origin's run was cleaned up.

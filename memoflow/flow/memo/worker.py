@@ -1,4 +1,4 @@
-"""The worker's side: runs a step and records what it leaves, or replays a hit."""
+"""The worker's side: runs a step and records its result, or replays a hit."""
 
 from __future__ import annotations
 
@@ -139,7 +139,7 @@ class Task:
             self._verdict = LookupResult(Decision.miss(Reason.AUDITED))
 
     def _take_lock(self) -> None:
-        """Lease what the task would record, or find what another has recorded meanwhile."""
+        """Lease the keys of the task's result, or find a result recorded meanwhile."""
         memoized, context, recorder = self._memoized, self._session.context, self._recorder
         assert context.store is not None
         assert recorder is not None
@@ -164,7 +164,7 @@ class Task:
         return self._verdict.decision
 
     def _announce(self) -> None:
-        """Say in the task's log what was decided; what is said once a step, once."""
+        """Write the decision to the task's log; a line for a whole step only once."""
         decision = self._decision
         if self._audited is not None:
             tell(f"[memoize] audit: runs again, to be compared with {self._audited.origin}")
@@ -210,12 +210,12 @@ class Task:
         return exception
 
     def settled(self) -> None:
-        """All that goes around the step is done."""
+        """Finish the audit: all decorators around the step are done."""
         if self._audit is not None:
             self._audit.settle()
 
     def failed(self) -> None:
-        """The step raised; whether @catch caught it or not, nothing of it is recorded."""
+        """Record nothing: the step raised, and @catch may have caught it."""
         self._failed = True
         self._lock.close()
 
@@ -242,7 +242,7 @@ class Task:
             self._note_miss(None, self._why_unrecorded())
 
     def _finish_miss(self, tracked: TrackedStep) -> None:
-        """Record what the step left, and note what was decided and what has come of it."""
+        """Record the result of the step, and note the decision and its outcome."""
         self._lock.check()
         key, failed, trouble = None, False, ""
         try:
@@ -290,7 +290,7 @@ class Task:
         return f"the mode is {self._memoized.mode}"
 
     def _note_miss(self, key: str | None, unrecorded: str) -> None:
-        """Leave in the task's metadata what `why` will be asked."""
+        """Leave the decision in the task's metadata, for `why`."""
         decision = replace(self._decision, unrecorded=unrecorded)
         self._verdict = replace(self._verdict, decision=decision)
         self._notes.register_miss(decision, key)
