@@ -1,4 +1,4 @@
-"""Saved: what references name in a store: described, loaded, deleted.
+"""References: saved things in a store by their references: described, loaded, deleted.
 
 A reference dict has the keys that metaflow-checkpoint gave it, so that flows read it as before.
 """
@@ -89,7 +89,7 @@ def of_snapshot(where: ArtifactStore, found: Snapshot) -> dict[str, Any]:
 
 
 def metadata_of_snapshot(about: About) -> dict[str, Any]:
-    """Return what is known of a snapshot's origin, as plain JSON data."""
+    """Return a snapshot's origin as plain JSON data."""
     return {
         "repo_id": about.repo_id,
         "registry": "huggingface",
@@ -120,7 +120,7 @@ def key_of(reference: Any) -> str:
 
 
 def describe(where: ArtifactStore, reference: Any) -> dict[str, Any]:
-    """Return the full dict of what is referred to; NotFoundError if it is not there."""
+    """Return the full reference dict; NotFoundError if the store has no such entry."""
     text = key_of(reference)
     if legacy.is_key(text):
         old = where.legacy.reference(text)
@@ -175,14 +175,14 @@ def load(where: ArtifactStore, reference: Any, into: Path, *, writable: bool) ->
 
 
 def files(where: ArtifactStore, reference: Any) -> list[str]:
-    """Return the paths of the files that `load` writes; none of what metaflow-checkpoint saved."""
+    """Return the paths of the files that `load` writes; none for a save of metaflow-checkpoint."""
     text = key_of(reference)
     ref = None if legacy.is_key(text) else where.store.find(Key.parse(text), even_expired=True)
     return [] if ref is None else [file.path for file in where.store.manifest(ref).files]
 
 
 def contents(where: ArtifactStore, reference: Any) -> dict[str, Hashable] | None:
-    """Return what tells the bytes of each file apart, by path; None if it is not there."""
+    """Return the identity of the bytes of each file, by path; None without the entry."""
     text = key_of(reference)
     if legacy.is_key(text):
         return None
@@ -213,7 +213,7 @@ _DEEPEST = 8
 
 
 def by_content(where: ArtifactStore, value: Any, *, depth: int = 0) -> Any:
-    """Return a value with each reference in it replaced by what it names: files, label, metadata.
+    """Return a value with its references replaced by their content: files, label, metadata.
 
     So that what is saved again as it was is the same. A reference to what is gone stays as it is.
     """
@@ -244,7 +244,7 @@ def _content(where: ArtifactStore, reference: Any) -> Any:
 
 
 def delete(where: ArtifactStore, reference: Any) -> bool:
-    """Forget what is referred to; False if it was not there."""
+    """Forget a reference; False if the store has no such entry."""
     text = key_of(reference)
     if legacy.is_key(text):
         raise UsageError(
@@ -290,6 +290,6 @@ def _short(value: Any) -> str:
 
 
 def is_there(where: ArtifactStore, key: str) -> bool:
-    """Tell whether what a key refers to can be loaded, as far as that shows without reading it."""
+    """Return whether a key can be loaded, judged without reading its files."""
     ref = where.store.find(Key.parse(key), even_expired=True)
     return ref is not None and where.store.is_there(ref)
