@@ -13,7 +13,7 @@ PRODUCT = Path(__file__).parents[1] / "memoflow"
 # Summaries with a clause that a room still has: lower a number with each rewrite, never raise one.
 ALLOWED = {
     "cli": 6,
-    "flow": 169,
+    "flow": 113,
     "kinds": 81,
     "store": 141,
 }

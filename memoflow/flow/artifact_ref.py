@@ -53,7 +53,7 @@ def is_key(text: str) -> bool:
 
 
 def find_in(values: Any) -> tuple[set[str], bool]:
-    """Return the keys referred to in a value, at any depth, and whether all of it was searched."""
+    """Return the keys referred to in a value at any depth, and False if it is too large."""
     found: set[str] = set()
     ahead: list[Any] = [values]
     seen: set[int] = set()

@@ -1,4 +1,4 @@
-"""Artifact store: where checkpoints, models and snapshots are kept, and how to switch it.
+"""Artifact store: the place of checkpoints, models and snapshots, and switching it.
 
 Imported whenever Metaflow is, so what a store is made of is imported when one is opened.
 """
@@ -52,7 +52,7 @@ class ArtifactStore:
 
     @property
     def legacy(self) -> Legacy:
-        """What metaflow-checkpoint left in the datastore."""
+        """The saves of metaflow-checkpoint in the datastore."""
         return _legacy(self)
 
 
@@ -68,7 +68,7 @@ def _store(where: ArtifactStore) -> Store:
 
 
 def _let_go(store: Store, pid: int, is_of_flow: bool) -> None:
-    """Write down what was used: a task's machine may go with it, and scripts have no run's end."""
+    """Note the used entries: a task's machine may go with it, and scripts have no run's end."""
     if os.getpid() != pid:
         return  # Forked: it has what its parent has, and that writes it.
     if launch_info.is_elsewhere() or not is_of_flow:
@@ -155,7 +155,7 @@ def _told(name: str) -> ArtifactStore | None:
 
 
 def metadata_of_flow(attempt: int) -> list[MetaDatum]:
-    """Return what a task notes about a store of its flow's own, for `artifact_store_from`."""
+    """Return a task's notes about a store of its flow's own, for `artifact_store_from`."""
     if _of_flow is None:
         return []
     tags = [f"attempt_id:{attempt}"]

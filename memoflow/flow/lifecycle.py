@@ -88,7 +88,7 @@ def read(options: Iterable[Option], attributes: Mapping[str, Any]) -> dict[str, 
 
 
 class Lifecycle(StepDecorator):
-    """A step decorator of memoflow's: all that Metaflow calls of it, and its failure policy."""
+    """A step decorator of memoflow's: all hooks of Metaflow's, and the failure policy."""
 
     options: ClassVar[tuple[Option, ...]] = ()
     exception: ClassVar[type[MetaflowException]] = MetaflowException
@@ -150,7 +150,7 @@ class Lifecycle(StepDecorator):
 
     @property
     def is_in_worker(self) -> bool:
-        """Whether this process is the worker of a step."""
+        """True in the worker of a step."""
         return bool(arguments_of_step())
 
     def say(self, line: str) -> None:

@@ -1,4 +1,4 @@
-"""Ready: what a save imports, imported before the user's code runs.
+"""Ready: the imports of a save, made before the user's code runs.
 
 The handler of a signal may come in the middle of an import, and what it saves must import nothing
 then: it would find modules half made, or wait for the import that it has interrupted.
@@ -20,7 +20,7 @@ _NEEDED = (
 
 
 def get_ready(where: ArtifactStore) -> None:
-    """Import what saving, listing and loading take, and open the store if that can be."""
+    """Import the modules of saves, lists and loads, and open the store if possible."""
     for name in _NEEDED:
         import_module(name)
     with suppress(MemoflowError):  # Whoever asks something of it is told.

@@ -1,4 +1,4 @@
-"""Supported: whether this Metaflow will do, and which package has the names of checkpoints.
+"""Supported: the check of Metaflow's version, and the owner of the names of checkpoints.
 
 Imported while Metaflow loads its extensions, by whatever version of it: so it imports nothing of
 Metaflow's but its number.
@@ -59,7 +59,7 @@ def has_checkpoints(setting: object) -> bool:
 
 
 def beside(decorators: Iterable[str]) -> str | None:
-    """Return the line that tells whose decorators these are, None where nobody need ask."""
+    """Return the line about the owner of these decorators; None if there is no doubt."""
     used = sorted(NAMES & set(decorators))
     if not used or not is_beside():
         return None

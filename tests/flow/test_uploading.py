@@ -1,4 +1,7 @@
-"""Whoever waits for uploads is told when they fail, however many wait; each in a process."""
+"""Uploads of saves without waiting: failures, and the signals of forked processes.
+
+Each test has a process of its own.
+"""
 
 from __future__ import annotations
 
@@ -40,8 +43,8 @@ PREPARED = """
 """
 
 
-def said(code: str) -> str:
-    whole = textwrap.dedent(PREPARED) + textwrap.dedent(code)
+def said(*code: str) -> str:
+    whole = "".join(map(textwrap.dedent, (PREPARED, *code)))
     done = subprocess.run(
         [sys.executable, "-c", whole], capture_output=True, text=True, timeout=100, check=False
     )
@@ -82,4 +85,69 @@ def test_what_fails_after_an_upload_holds_up_no_other() -> None:
             drain_by_two()
         """)
         == "['done', 'done'] [False, False]"
+    )
+
+
+FORKING = """
+    import signal
+
+    def fork_and_end(child=lambda: None):
+        # 7 is of a child that ends by itself.
+        ours, theirs = os.pipe()
+        process = os.fork()
+        if not process:
+            child()
+            os.read(ours, 1)  # The signal has been sent by then.
+            for _ in range(1000):
+                pass
+            os._exit(7)
+        os.kill(process, signal.SIGTERM)
+        os.write(theirs, b"!")
+        return os.waitstatus_to_exitcode(os.waitpid(process, 0)[1])
+"""
+
+
+def test_a_process_that_is_told_to_end_when_it_was_just_forked_ends() -> None:
+    assert (
+        said(
+            FORKING,
+            """
+            uploading.watch_for_sigterm()
+            print({fork_and_end() for _ in range(200)}, flush=True)
+            os._exit(0)
+            """,
+        )
+        == "{-15}"
+    )
+
+
+def test_a_forked_process_has_the_handler_that_its_parent_had_before() -> None:
+    assert (
+        said(
+            FORKING,
+            """
+            signal.signal(signal.SIGTERM, lambda *_: os._exit(3))
+            uploading.watch_for_sigterm()
+            print(fork_and_end(), flush=True)
+            os._exit(0)
+            """,
+        )
+        == "3"
+    )
+
+
+def test_a_process_that_has_forked_is_still_told_to_end() -> None:
+    assert (
+        said(
+            FORKING,
+            """
+            signal.signal(signal.SIGTERM, lambda *_: (print("told", flush=True), os._exit(0)))
+            uploading.watch_for_sigterm()
+            fork_and_end(lambda: signal.signal(signal.SIGTERM, signal.SIG_DFL))
+            os.kill(os.getpid(), signal.SIGTERM)
+            for _ in range(1000):
+                pass
+            """,
+        )
+        == "told"
     )

@@ -236,7 +236,7 @@ def test_offline_an_error_says_what_is_missing_and_what_is_there(scopes):
 @pytest.mark.parametrize(
     ("arguments", "told"),
     [
-        ("cache_scope='namespace'", "'checkpoint', 'flow', 'global'"),
+        ("cache_scope='namespace'", "is one of checkpoint, flow, global, not 'namespace'"),
         ("revalidate='sometimes'", "sometimes"),
         ("load=7", "load=7"),
         ("load=[('a/b',)]", "'repo', path"),

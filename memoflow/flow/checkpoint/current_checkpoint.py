@@ -53,7 +53,7 @@ class CurrentCheckpoint:
 
     @property
     def is_loaded(self) -> bool:
-        """Whether the load policy found a checkpoint, which is in `directory` now."""
+        """True if the load policy found a checkpoint; it is in `directory` then."""
         return self._info is not None
 
     @property

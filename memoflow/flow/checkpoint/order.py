@@ -19,7 +19,7 @@ class _Turn:
 
 
 class Order:
-    """Numbers saves in the order of their beginnings, whichever is stored first.
+    """Numbers saves in the order of their beginnings, not of their ends.
 
     A signal's handler that saves overtakes the save that it interrupts, and has the newer state.
     """

@@ -1,1 +1,1 @@
-"""@huggingface_hub: the decorator, what a task does with repositories, and how the Hub is asked."""
+"""@huggingface_hub: the decorator, a task's repositories, and requests to the Hub."""

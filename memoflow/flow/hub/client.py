@@ -31,7 +31,7 @@ _HEX = re.compile(r"[0-9a-f]+", re.ASCII)
 
 @dataclass(frozen=True)
 class Transfer:
-    """How to reach the Hub: arguments of `snapshot_download` that decide nothing but that.
+    """The route to the Hub: arguments of `snapshot_download` that decide no content.
 
     Never shown, since a token may be among them.
     """

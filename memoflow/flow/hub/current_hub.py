@@ -87,7 +87,7 @@ class CurrentHub:
         return self._loaded
 
     def snapshot_download(self, repo_id: str | None = None, **options: Any) -> dict[str, Any]:
-        """Keep a snapshot in the store, downloading what it lacks, and return a reference to it.
+        """Keep a snapshot in the store, downloading missing files, and return its reference.
 
         `options` are those of `huggingface_hub.snapshot_download`. With `local_dir` the files are
         written there as well, to keep and to change. Raises HuggingfaceHubException if it cannot

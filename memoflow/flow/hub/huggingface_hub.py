@@ -94,7 +94,7 @@ class HuggingfaceHubDecorator(Lifecycle):
                 artifact_store.check_usable()
 
     def deciding_attributes(self) -> dict[str, Any]:
-        """Return what of the arguments decides the step's result, for a key of it."""
+        """Return the arguments that decide the step's result, for its key."""
         from memoflow.flow.hub.request import deciding
 
         return {"load": deciding(self.attributes["load"])}

@@ -33,7 +33,7 @@ _inside = 0
 
 @contextlib.contextmanager
 def redacted_logs() -> Iterator[None]:
-    """Keep signatures out of what is logged while any thread is in such a block."""
+    """Keep signatures out of the logs of all threads within such blocks."""
     from huggingface_hub import file_download  # noqa: F401  So that its loggers are there.
 
     global _inside

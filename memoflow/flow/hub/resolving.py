@@ -24,7 +24,7 @@ _REVALIDATE = ("run", "never", "always")
 
 @dataclass(frozen=True)
 class Revalidate:
-    """The option `revalidate`: when to ask the Hub again for the commit of a branch or tag.
+    """The option `revalidate`: the time after which the Hub is asked again for a commit.
 
     `after` None means never. `each_time` asks at each load, so that tasks of one run may see
     different commits.

@@ -1,4 +1,4 @@
-"""Secret: tokens that users pass, kept out of what Metaflow and memoflow write down."""
+"""Secrets: users' tokens, kept out of the records of Metaflow and memoflow."""
 
 from __future__ import annotations
 

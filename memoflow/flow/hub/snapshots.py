@@ -43,7 +43,7 @@ class Snapshots:
     def get(
         self, wanted: Wanted, client: HubClient, *, force: bool = False
     ) -> tuple[Snapshot, bool]:
-        """Return a snapshot, and whether it had to be saved first; `force` downloads it anew."""
+        """Return a snapshot, and True if it is new in the store; `force` downloads it anew."""
         commit = None
         try:
             commit = self._resolver.commit_of(

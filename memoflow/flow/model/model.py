@@ -68,7 +68,7 @@ class ModelDecorator(Lifecycle):
                 artifact_store.check_usable()
 
     def artifacts_read(self) -> list[str]:
-        """Return the artifacts that decide what is loaded, for a key of the step's result."""
+        """Return the artifacts that name the loaded models, for a key of the step's result."""
         return [name for name, _ in parse(self.attributes["load"])]
 
     def begin(self, attempt: Attempt) -> None:

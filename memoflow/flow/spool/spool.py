@@ -89,7 +89,7 @@ class SpoolEntry:
 
     @property
     def has_failed(self) -> bool:
-        """Whether its process failed to upload it and has not tried again."""
+        """True if its process failed to upload it and has not tried again."""
         return (self.folder / _FAILED).exists()
 
     def upload(self, store: Store) -> SavedCheckpoint:
@@ -215,7 +215,7 @@ def last_number(store: Store, series: Key) -> int:
 
 
 def pending(store: Store, series: Key | None = None) -> Iterator[tuple[SpoolEntry, bool]]:
-    """Yield entries that await upload, of any process here, and whether their process lives."""
+    """Yield entries that await upload, of any process here; True for those of live ones."""
     root = _folder_of(store)
     if series is None:
         folders = _folders(root) if root is not None else []

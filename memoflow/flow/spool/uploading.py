@@ -248,8 +248,9 @@ _uploader: Uploader | None = None
 
 
 _uploader_lock = threading.Lock()
-_before_us: Any = None  # what handled SIGTERM
+_before_us: Any = None  # the former handler of SIGTERM
 _watches = False
+_forking = threading.local()  # of a thread that forks: the signals that it had blocked before
 
 
 def of_this_process() -> Uploader:
@@ -278,7 +279,7 @@ def watch_for_sigterm() -> None:
 
 
 def _on_sigterm(number: int, frame: FrameType | None) -> None:
-    if _uploader is not None:  # A forked child has its own, if any.
+    if _uploader is not None:
         _uploader.upload_before_the_end()
     if callable(_before_us):
         _before_us(number, frame)
@@ -323,12 +324,36 @@ def _wait(event: threading.Event, seconds: float = math.inf) -> None:
         check()
 
 
-def _forget_in_child() -> None:
-    global _uploader, _uploader_lock
+def _before_fork() -> None:
+    """Hold SIGTERM back until the child has the handler that it would have without this module.
+
+    Python forgets a signal that reaches a child before it is set up, and the handler of this
+    process would wait there for threads that only the parent has.
+    """
+    if _watches:
+        _forking.blocked = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGTERM})
+
+
+def _release_sigterm() -> None:
+    blocked = _forking.__dict__.pop("blocked", None)
+    if blocked is not None:
+        signal.pthread_sigmask(signal.SIG_SETMASK, blocked)
+
+
+def _after_fork_in_child() -> None:
+    global _uploader, _uploader_lock, _watches
     _uploader_lock = threading.Lock()
     if _uploader is not None:
         _uploader.let_go()
         _uploader = None
+    if _watches and signal.getsignal(signal.SIGTERM) is _on_sigterm:
+        signal.signal(signal.SIGTERM, _before_us)
+        _watches = False  # Its own first save without waiting watches anew.
+    _release_sigterm()
 
 
-os.register_at_fork(after_in_child=_forget_in_child)
+os.register_at_fork(
+    before=_before_fork,
+    after_in_parent=_release_sigterm,
+    after_in_child=_after_fork_in_child,
+)
