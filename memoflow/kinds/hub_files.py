@@ -172,7 +172,7 @@ def named(store: Store, files: Iterable[Announced]) -> dict[str, Path]:
     return found
 
 
-def set_damaged_aside(store: Store, key: Key, files: Iterable[Announced]) -> None:
+def quarantine_damaged(store: Store, key: Key, files: Iterable[Announced]) -> None:
     """Read what the store has of a snapshot and of files, so that a save replaces what is damaged.
 
     A save takes a blob of the right size for present.
