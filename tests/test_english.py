@@ -15,7 +15,6 @@ ALLOWED = {
     "cli": 6,
     "flow": 113,
     "kinds": 81,
-    "store": 141,
 }
 
 # "which", "who", "where" and their like are fine after a noun: "the folder in which", "the task

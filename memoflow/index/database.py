@@ -108,12 +108,12 @@ class Database:
         """Return SQLite's findings of damage in the file; `repair` then moves it away."""
         known = len(self.warnings)
         rows = self.query("PRAGMA integrity_check(5)")
-        # A file that cannot even be opened is set aside by then, with a warning.
+        # A file that cannot even be opened is quarantined by then, with a warning.
         found = [text for text in self.warnings[known:] if "unusable" in text]
         found = [f"is{text.partition(' is')[2]}" for text in found]
         found += [f"is damaged: {text}" for (text,) in rows if text != "ok"]
         if repair and rows not in ([], [("ok",)]):
-            self.set_aside("it is damaged")
+            self.quarantine("it is damaged")
         return found
 
     def close(self) -> None:
@@ -142,7 +142,7 @@ class Database:
                         self.close()
                     return act(self._connection())
             except sqlite3.Error as error:
-                if _damaged(error) and not rebuilt and self.set_aside(str(error)):
+                if _damaged(error) and not rebuilt and self.quarantine(str(error)):
                     rebuilt = True
                     continue
                 if not _busy(error) or time.monotonic() + pause > deadline:
@@ -215,15 +215,15 @@ class Database:
     def _was_replaced(self) -> bool:
         return self._inode != self._inode_now()
 
-    def set_aside(self, reason: str) -> bool:
+    def quarantine(self, reason: str) -> bool:
         """Move a file that is no index of ours out of the way; False if that cannot be."""
         with self._lock:
             self.close()
             if self.path is None:
                 return False
-            aside = self.path.with_name(f"{self.path.name}.damaged")
+            moved = self.path.with_name(f"{self.path.name}.damaged")
             try:
-                os.replace(self.path, aside)
+                os.replace(self.path, moved)
             except FileNotFoundError:
                 return True  # Another process was faster.
             except OSError:
@@ -232,7 +232,7 @@ class Database:
                 with suppress(OSError):
                     os.unlink(f"{self.path}{suffix}")
             self._warn(
-                f"the index {self.path} is unusable ({reason}); moved to {aside.name}, rebuilding"
+                f"the index {self.path} is unusable ({reason}); moved to {moved.name}, rebuilding"
             )
             return True
 

@@ -328,7 +328,7 @@ class Index:
         try:
             return read()
         except BadKeyError as error:
-            self._db.set_aside(str(error))
+            self._db.quarantine(str(error))
             return default
 
     def close(self) -> None:

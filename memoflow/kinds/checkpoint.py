@@ -139,7 +139,7 @@ def newest_first(
         except UnsignedError as error:
             say(f"Checkpoint {ref.key} is passed over: {error}")
         except IntegrityError as error:
-            say(f"Checkpoint {ref.key} is damaged and set aside: {error}")
+            say(f"Checkpoint {ref.key} is damaged and quarantined: {error}")
 
 
 def of_task(store: Store, flow: str, step: str, task: str) -> list[SavedCheckpoint]:

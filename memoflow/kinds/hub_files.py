@@ -172,7 +172,7 @@ def named(store: Store, files: Iterable[Announced]) -> dict[str, Path]:
     return found
 
 
-def set_damaged_aside(store: Store, key: Key, files: Iterable[Announced]) -> None:
+def quarantine_damaged(store: Store, key: Key, files: Iterable[Announced]) -> None:
     """Quarantine damaged blobs of a snapshot and of files, which a save then replaces.
 
     A save takes a blob of the right size for present.

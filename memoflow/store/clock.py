@@ -34,21 +34,21 @@ class StoreClock:
         return there
 
     def fresh(self) -> float:
-        """Return the time there, asked just now; by what is known of it if that fails."""
+        """Return the time there, asked just now, or the estimate if that fails."""
         try:
             return self.ask()
         except BackendError:  # Read-only, or full: then to remove something is all the better.
             return self.estimate()
 
     def now(self) -> float:
-        """Return the time there, asked once a process; by what is known of it if that fails."""
+        """Return the time there, asked once a process, or the estimate if that fails."""
         if self._ahead is None:
             self._ahead = self.fresh() - self._clock()
         return self._clock() + self._ahead
 
     @property
     def ahead(self) -> float:
-        """By how many seconds the clock there is ahead of ours; see `now`."""
+        """Return the seconds by which the clock there is ahead of ours; see `now`."""
         return self.now() - self._clock()
 
     def ours(self) -> float:
@@ -56,7 +56,7 @@ class StoreClock:
         return self._clock()
 
     def estimate(self) -> float:
-        """Return the time there without a write, by what this machine knows of it."""
+        """Return the time there by the last known difference, without a write."""
         ahead = self._remembered() if self._ahead is None else self._ahead
         return self._clock() + ahead
 

@@ -1,4 +1,4 @@
-"""Deletions: what sweeps are about to delete, said before they do, so that saves see it.
+"""Deletions: announced by sweeps before they delete, so that saves see them.
 
 A pass writes the names it dooms to `gc/deleting/<id>/names` and then its id over `gc/deletions`.
 Only after that it looks at the refs, deletes what none of them reaches, and removes its names.
@@ -39,18 +39,18 @@ _PAUSES = (0.02, 0.5)  # the first, and the longest
 
 @dataclass(frozen=True)
 class GcSnapshot:
-    """What was known of deletions at some time: how far they were, and what was doomed then."""
+    """The state of deletions at some time: the generation, and the doomed names."""
 
     generation: bytes | None
     doomed: Mapping[str, frozenset[str]] = field(default_factory=dict)
 
     def will_delete(self, names: Collection[str]) -> set[str]:
-        """Return which of the names some pass may still delete."""
+        """Return the names among these that some pass may still delete."""
         return {name for each in self.doomed.values() for name in each.intersection(names)}
 
 
 class BlobFate(Enum):
-    """What has become of blobs by the time that a ref reaches them."""
+    """The fate of blobs by the time that a ref reaches them."""
 
     THERE = "there, and to stay"
     LOST = "some are gone or cut off"
@@ -58,7 +58,7 @@ class BlobFate(Enum):
 
 
 class DeletionLog:
-    """What this process knows of the passes that delete from a backend."""
+    """The knowledge of this process about passes that delete from a backend."""
 
     def __init__(
         self, backend: Backend, index: Index, *, sleep: Callable[[float], None] = time.sleep
@@ -69,7 +69,7 @@ class DeletionLog:
         self._last: GcSnapshot | None = None
 
     def snapshot(self) -> GcSnapshot:
-        """Return what was known at some time before now; asks only if nothing was known yet.
+        """Return the state at some time before now; asks only if none is known yet.
 
         However old it is, `confirm` finds what was deleted since.
         """
@@ -80,7 +80,7 @@ class DeletionLog:
         return self._last or self.look()
 
     def look(self) -> GcSnapshot:
-        """Return what is known now."""
+        """Return the present state."""
         # In this order: what dooms without having raised this will do so later.
         generation = self.generation()
         doomed = {} if generation is None else self._doomed()
@@ -212,7 +212,7 @@ class Deleting:
 
 
 def ended_without_a_word(backend: Backend, *, before: float) -> list[str]:
-    """Return what passes left that last got on before that time."""
+    """Return the files of passes that last got on before that time."""
     last: dict[str, float] = {}
     names: dict[str, list[str]] = {}
     for found in backend.list(DELETING):
@@ -223,7 +223,7 @@ def ended_without_a_word(backend: Backend, *, before: float) -> list[str]:
 
 
 def time_there(backend: Backend) -> float:
-    """Return what time it is by the clock that dates the backend's files.
+    """Return the time by the clock that dates the backend's files.
 
     Where nothing can be written, the time of the newest file that a listing shows: what is old by
     that is old.

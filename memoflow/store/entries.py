@@ -12,7 +12,7 @@ from memoflow.store.store import Store
 
 
 def entries(store: Store) -> dict[str, IndexEntry]:
-    """Return what is there by key, in order, and when this machine last used it.
+    """Return all entries by key, in order, each with its last use on this machine.
 
     The backend is listed once, and the index says the rest; only refs that this machine has never
     seen are read, in bulk where asking takes a while. Damaged ones are left out, with a warning.

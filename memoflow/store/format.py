@@ -1,4 +1,4 @@
-"""Format: which version wrote a store, its own id, and what its server can do."""
+"""Format: the version of a store, its own id, and the abilities of its server."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ _ID = re.compile(r"[0-9a-f]{32}")
 
 @dataclass(frozen=True)
 class Format:
-    """What is written once in a store. Not `conditional`: its server overwrites all the same."""
+    """A store's identity, written once. Not `conditional`: its server overwrites all the same."""
 
     id: str
     conditional: bool = True
@@ -79,7 +79,7 @@ def _found(fields: dict[str, Any]) -> Format:
 
 
 def encoded(format: Format) -> bytes:
-    """Return what `read_format` reads."""
+    """Return the bytes of a format, for `read_format`."""
     fields: dict[str, Any] = {"format": VERSION, "id": format.id}
     return _encoded(fields if format.conditional else fields | {"conditional": False})
 

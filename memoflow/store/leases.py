@@ -52,7 +52,7 @@ _GENERATION = re.compile(r"n=([0-9]{8})")
 
 @dataclass(frozen=True)
 class _Claim:
-    """What a generation holds. `every_s` is the time between two heartbeats of its holder."""
+    """The content of a generation. `every_s` is the time between two of its holder's heartbeats."""
 
     id: str
     who: str
@@ -68,7 +68,7 @@ class _Claim:
 
     @classmethod
     def from_bytes(cls, data: bytes, *, every_s: float) -> _Claim:
-        """Return what was written; of what is damaged, a claim of nobody's."""
+        """Return the claim in a file; one of nobody for damaged bytes."""
         with suppress(ValueError):
             fields = Fields(loaded(data))
             found = fields.number("every_s", most=_LONGEST_HEARTBEAT_SECONDS)
@@ -90,7 +90,7 @@ class _Claim:
 
 
 class Silences:
-    """For how long nothing was heard of holders that were given up for dead, in this process."""
+    """The silences of holders that were given up for dead, in this process."""
 
     def __init__(self) -> None:
         self._since: dict[tuple[str, str, int], tuple[float, float]] = {}
@@ -103,7 +103,7 @@ class Silences:
         return _holder(claim) in self._since
 
     def of(self, claim: _Claim, file: Found) -> float:
-        """Return for how many seconds nothing can have been heard of another lease of a holder.
+        """Return the seconds of certain silence of another lease of a dead holder.
 
         By one clock, whichever it is: that by which both files were written.
         """
@@ -127,7 +127,7 @@ class Lease:
         """Raise LeaseLostError if another process took the key over."""
 
     def lift(self, *, lasting: bool = False) -> None:
-        """Let all who wait for the key go on at once, and if `lasting` whoever comes later."""
+        """Release those waiting for the key at once, and later ones too if `lasting`."""
 
     def release(self) -> None:
         """Let the key go; more than once is fine."""
@@ -287,7 +287,7 @@ class _Contender:
         return claim.id in self._within
 
     def _watch(self, name: str) -> tuple[bytes | None, float]:
-        """Return the last that was heard of a holder that is dead, and for how long nothing was.
+        """Return the last bytes of a dead holder, and the seconds of its silence.
 
         None once it let go.
         """
@@ -313,7 +313,7 @@ class _Contender:
         return None, 0.0
 
     def _known_silence(self, claim: _Claim, name: str) -> float:
-        """Return how long nothing was heard of a claim that was just read."""
+        """Return the known seconds of silence of a claim that was just read."""
         if not self._silences.knows(claim):
             return 0.0
         # Listed after it was read: a heartbeat in between makes the silence shorter, not longer.
@@ -327,7 +327,7 @@ class _Contender:
             self._on_wait(str(claim))
 
     def _win(self, name: str, before: Mapping[str, Found]) -> bool:
-        """Claim a generation over what there was before; False if others were quicker."""
+        """Claim a generation over those there before; False if others were quicker."""
         body = self._claim.to_bytes()
         try:
             is_first = self._backend.write(name, body, if_absent=True, durable=False)
@@ -355,7 +355,7 @@ class _Contender:
 
 
 def leased(backend: Backend) -> Callable[[Key], bool]:
-    """Return what tells whether a key is leased now, or below one that is."""
+    """Return a test for keys: leased now, or below one that is."""
     keys = set()
     for file in backend.list(FOLDER):
         text = file.name[len(FOLDER) + 1 :].rpartition("/")[0]
@@ -365,7 +365,7 @@ def leased(backend: Backend) -> Callable[[Key], bool]:
 
 
 def drop_stale(backend: Backend, *, before: float) -> int:
-    """Delete what was last written before then, by the backend's clock; return how many."""
+    """Delete leases last written before a time of the backend's clock; return their number."""
     stale = [file.name for file in backend.list(FOLDER) if file.modified < before]
     backend.delete(stale)
     return len(stale)

@@ -1,4 +1,4 @@
-"""Marks: what is left under gc/ for others to see, with a checksum in its last line."""
+"""Marker files: small files under gc/ for others to see, with a checksum in the last line."""
 
 from __future__ import annotations
 
@@ -9,12 +9,12 @@ _SEAL = b"\ncrc32:"
 
 
 def sealed(data: bytes) -> bytes:
-    """Return a mark's bytes with their checksum."""
+    """Return the bytes of a marker file: data with its checksum."""
     return b"%b%b%08x" % (data, _SEAL, zlib.crc32(data))
 
 
 def content(mark: bytes) -> bytes:
-    """Return what was sealed; ValueError if that is damaged."""
+    """Return a marker file's data; ValueError if it is damaged."""
     data, _, seal = mark.rpartition(_SEAL)
     if seal != b"%08x" % zlib.crc32(data):
         raise ValueError("its bytes do not have their checksum")

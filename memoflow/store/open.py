@@ -64,7 +64,7 @@ def open_store(
 
 @contextmanager
 def open_hurt(backend: Backend) -> Iterator[Store]:
-    """Yield what is left of a store whose `format.json` is damaged or gone, to verify it.
+    """Yield the rest of a store whose `format.json` is damaged or gone, to verify it.
 
     Under a new id, which a repair writes there, and with an index that lasts no longer.
     """
@@ -79,12 +79,12 @@ def open_hurt(backend: Backend) -> Iterator[Store]:
 
 
 def settings() -> dict[str, str]:
-    """Return what the environment says of memoflow, for `doctor`; the keys are not to be shown."""
+    """Return the environment variables of memoflow, for `doctor`; the keys are not to be shown."""
     return {name: os.environ[name] for name in os.environ if name.startswith("METAFLOW_MEMOFLOW_")}
 
 
 def _make_private(folder: Path) -> None:
-    """Make a folder, and those above it that are missing, its owner's alone, whatever the umask.
+    """Make a folder and the missing ones above it their owner's alone, under any umask.
 
     It tells what a user computes, and holds what is believed.
     """
@@ -97,7 +97,7 @@ def _make_private(folder: Path) -> None:
 
 
 def cache_folder() -> Path:
-    """Return where this machine keeps indexes and copies by default."""
+    """Return this machine's default folder for indexes and copies."""
     return _user_cache() / "memoflow"
 
 

@@ -1,4 +1,4 @@
-"""Payload: what a save takes in."""
+"""Payload: the input of a save."""
 
 from __future__ import annotations
 

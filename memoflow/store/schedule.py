@@ -1,4 +1,4 @@
-"""Turns: whose it is to tidy up, when many could."""
+"""Schedule: one process at a time does the maintenance."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ FOLDER = "gc/housekeeping"
 
 
 def claim(backend: Backend, *, every: timedelta, now: float) -> bool:
-    """Tell whether it is due, and claim it: True to one caller `every` so long."""
+    """Tell whether maintenance is due, and claim it: True to one caller `every` so long."""
     seconds = every.total_seconds()
     mine = f"{FOLDER}/{int(now // seconds)}"
     try:

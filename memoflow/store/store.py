@@ -79,7 +79,7 @@ class Store:
 
     @property
     def is_signed(self) -> bool:
-        """Whether refs are signed, and used only if they are; see `memoflow.store.refs.signing`."""
+        """Tell whether refs are signed, and only signed ones used; see `store.refs.signing`."""
         return bool(self._refs.keyring)
 
     def distrusts(self, key: Key) -> bool:
@@ -87,10 +87,10 @@ class Store:
         return self._refs.distrusts(key)
 
     def find(self, key: Key, *, even_expired: bool = False) -> Ref | None:
-        """Return what the key resolves to, or None.
+        """Return the ref of the key, or None.
 
         May be out of date if another machine forgot it since; `load` finds out. A damaged ref
-        is set aside with a warning, and None. One that expires does so by the store's clock.
+        is quarantined with a warning, and None. One that expires does so by the store's clock.
 
             ref = store.find(Key.parse("model/Train/fit/9f2c"))
         """
@@ -107,7 +107,7 @@ class Store:
         return self._expiry.is_older(ref, age.total_seconds())
 
     def time(self) -> float:
-        """Return what time it is by the store's clock, as far as that can be told."""
+        """Return the time by the store's clock, as far as it is known."""
         return self._store_clock.now()
 
     def latest(self, series: Key, *, fresh: bool = False, even_expired: bool = False) -> Ref | None:
@@ -127,16 +127,16 @@ class Store:
         return None
 
     def series(self, series: Key) -> list[Ref]:
-        """Return what the backend lists directly below `series`, the highest number first.
+        """Return the refs listed directly below `series`, the highest number first.
 
-        Expired ones are among them; a damaged one is set aside with a warning.
+        Expired ones are among them; a damaged one is quarantined with a warning.
         """
         return known(self._refs, series)
 
     def recent(
         self, prefix: Key, most: int, *, before: float, wanted: Callable[[Key], bool]
     ) -> list[Ref]:
-        """Return some of what was created below the prefix before a time, newest first.
+        """Return some of the refs created below the prefix before a time, newest first.
 
         At most so many, expired ones too. What this machine remembers, unless that is nothing:
         then the backend is asked, and by its clock.
@@ -217,7 +217,7 @@ class Store:
         )
 
     def manifest(self, ref: Ref) -> Manifest:
-        """Return the list of what was saved; its `meta` is what `save` was given.
+        """Return the list of saved files; its `meta` is that of `save`.
 
         NotFoundError if it is gone, IntegrityError if it is damaged: forgotten in both cases,
         so that the next `find` is a miss.
@@ -230,7 +230,7 @@ class Store:
             raise
 
     def meta(self, ref: Ref) -> dict[str, Any]:
-        """Return what `save` was given as `meta`, without reading a large manifest.
+        """Return the `meta` given to `save`, without reading a large manifest.
 
         Raises like `manifest`.
         """
@@ -240,9 +240,9 @@ class Store:
     def metas(
         self, prefix: Key, *, wanted: Callable[[Key], bool], even_expired: bool = False
     ) -> Iterator[tuple[Ref, dict[str, Any]]]:
-        """Yield what lies below a prefix now, with its `meta`, in few requests; see `meta`.
+        """Yield the refs below a prefix now, each with its `meta`, in few requests; see `meta`.
 
-        What is damaged is set aside with a warning, and left out.
+        What is damaged is quarantined with a warning, and left out.
         """
         listed = ((key, file) for key, file in self._refs.listed(prefix) if wanted(key))
         for _, file, stored in self._refs.contents(listed):
@@ -272,7 +272,7 @@ class Store:
 
         Files of the same names are replaced, others stay. With `only`, those whose relative path
         it says yes to. Raises like `manifest`, and leaves the directory as it was then; a ref that
-        cannot be loaded is set aside. With `linked` the files are for reading only: those kept
+        cannot be loaded is quarantined. With `linked` the files are for reading only: those kept
         `whole` share their bytes with the store where this process could not write to them.
 
             store.load(ref, Path("restored"))
@@ -281,7 +281,7 @@ class Store:
         try:
             load(self._refs, self.manifest(ref), into, linked=linked_by, only=only)
         except (DamagedBlobError, LostBlobError):
-            self._refs.set_aside(ref.key, ref.digest)
+            self._refs.quarantine(ref.key, ref.digest)
             raise
         self.touch(ref)
         return into
@@ -291,7 +291,7 @@ class Store:
         return load_file(self._refs, manifest, path)
 
     def blob_path(self, digest: Digest) -> Path | None:
-        """Return where a blob lies on this machine, fetched if need be; None if it cannot be.
+        """Return a blob's path on this machine, fetched if need be; None if it cannot be.
 
         To read and to link to, never to write to.
         """
@@ -299,15 +299,15 @@ class Store:
         return self.backend.path(blob_name(digest))
 
     def quarantine(self, digest: Digest) -> None:
-        """Set a damaged blob aside; what needs it becomes a miss when it is next used."""
-        self._refs.set_blob_aside(digest)
+        """Quarantine a damaged blob; a ref that needs it becomes a miss at its next use."""
+        self._refs.quarantine_blob(digest)
 
     def mend(self, adoption: Adoption) -> None:
         """Make an adopted blob whole again from a file that holds the same; see `Payload`."""
         adopt(self.backend, str(adoption.digest), adoption)
 
     def read_ahead(self, prefix: Key) -> list[Ref]:
-        """Read what lies below a prefix in a few requests, for who will ask for much of it.
+        """Read the refs below a prefix in a few requests, before many of them are asked for.
 
         For an hour `manifest` and `meta` take what was read as it was then, and for a minute
         `find`, and `latest` and `keys` unless asked for what is fresh, believe that there is no
@@ -329,7 +329,7 @@ class Store:
         return sorted((key for key, _ in self._refs.listed(prefix, fresh=fresh)), key=str)
 
     def forget(self, key: Key) -> None:
-        """Drop what the key resolves to; `sweep` frees its bytes. Absent is fine."""
+        """Drop the ref of the key; `sweep` frees its bytes. Absent is fine."""
         self._refs.drop([key])
 
     def replace(self, old: Sequence[Ref], new: Ref) -> None:
@@ -354,7 +354,7 @@ class Store:
         self.index.touch(ref.key)
 
     def note_uses(self, *, once: bool = False) -> None:
-        """Note in the store what this machine has used, so that `evict` elsewhere knows.
+        """Note this machine's uses in the store, so that `evict` elsewhere knows them.
 
         Nothing happens if the store cannot be written. `once` is for a process on a machine that
         may be gone with it.
@@ -435,7 +435,7 @@ class Store:
         ).run()
 
     def verify(self, *, read_data: bool = True, repair: bool = False) -> list[Problem]:
-        """Read all refs, and all blobs unless told not to, and return what is wrong.
+        """Read all refs, and all blobs unless told not to, and return the problems.
 
         A store elsewhere is read there, and this machine's copies here; the index is compared with
         it. With `repair`, what one of them has whole mends the other, what else is damaged goes to
@@ -453,7 +453,7 @@ class Store:
         return problems
 
     def quarantined(self) -> list[Found]:
-        """Return what was set aside as damaged; a sweep deletes it after 30 days."""
+        """Return the damaged files in quarantine; a sweep deletes them after 30 days."""
         return sorted(self.backend.list(QUARANTINE), key=lambda found: found.name)
 
     def reindex(self) -> int:
@@ -496,5 +496,5 @@ class Store:
         )
 
     def close(self) -> None:
-        """Write down what the index still holds; the store can be used again."""
+        """Write the pending rows of the index and close it; the store can be used again."""
         self.index.close()

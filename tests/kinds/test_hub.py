@@ -375,6 +375,6 @@ def test_a_download_that_was_forced_replaces_what_is_damaged(store, large, tmp_p
     blob.unlink()
     blob.write_bytes(data[:-1] + b"0")
     large.write_bytes(data)
-    hub_files.set_damaged_aside(store, key(), files)
+    hub_files.quarantine_damaged(store, key(), files)
     saved = hub.save(store, key(), {"file": content}, about())
     assert (store.load(saved.ref, tmp_path / "out") / "file").read_bytes() == data

@@ -82,7 +82,7 @@ def test_an_expired_entry_is_not_found(store):
     assert Candidates(store, SCOPE).find(ONE) is None
 
 
-def test_a_damaged_entry_is_set_aside(store):
+def test_a_damaged_entry_is_quarantined(store):
     ref = memo.record(store, SCOPE, CODE, result())
     assert isinstance(store.backend, Local)
     path = store.backend.path(f"refs/{ref.key}")

@@ -1,4 +1,4 @@
-"""Damaged bytes are never returned: set aside, forgotten, and healed by the next save."""
+"""Damaged bytes are never returned: quarantined, forgotten, and healed by the next save."""
 
 from __future__ import annotations
 
@@ -131,12 +131,12 @@ def test_verify_says_of_a_newer_ref_what_to_do_and_goes_on(store: Store) -> None
     found = {problem.key: problem for problem in store.verify(repair=True)}
     assert "upgrade memoflow" in found[KEY].what
     assert found[KEY].harmless
-    assert found[Key.of("model", "damaged")].done == "set aside in quarantine/"
+    assert found[Key.of("model", "damaged")].done == "quarantined"
     assert store.backend.exists([f"refs/{KEY}"]) == [True]
 
 
 @pytest.mark.parametrize("damaged", [b"", b"damaged"])
-def test_refs_damaged_alike_are_all_set_aside(store: Store, damaged: bytes) -> None:
+def test_refs_damaged_alike_are_all_quarantined(store: Store, damaged: bytes) -> None:
     keys = [Key.of("model", name) for name in "abc"]
     for key in keys:
         store.save(key, FILES)
@@ -145,7 +145,9 @@ def test_refs_damaged_alike_are_all_set_aside(store: Store, damaged: bytes) -> N
     assert store.verify() == []
 
 
-def test_a_ref_damaged_again_in_the_same_way_is_set_aside_again(store: Store, clock: Clock) -> None:
+def test_a_ref_damaged_again_in_the_same_way_is_quarantined_again(
+    store: Store, clock: Clock
+) -> None:
     for _ in range(3):
         store.save(KEY, FILES)
         clock.now += 1
@@ -170,7 +172,9 @@ def test_an_expired_ref_that_was_put_back_is_not_taken_for_what_is_saved(
 
 
 @pytest.mark.parametrize("elsewhere", [False, True])
-def test_a_damaged_ref_is_set_aside_and_a_miss(store: Store, there: Store, elsewhere: bool) -> None:
+def test_a_damaged_ref_is_quarantined_and_a_miss(
+    store: Store, there: Store, elsewhere: bool
+) -> None:
     ref = store.save(KEY, FILES)
     store.backend.write(f"refs/{KEY}", b"damaged")
     if elsewhere:

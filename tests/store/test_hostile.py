@@ -271,7 +271,9 @@ def test_a_manifest_that_is_larger_than_memory_is_not_read(on_disk: Store, tmp_p
     with_little_memory(load)
 
 
-def test_a_blob_that_is_named_as_a_manifest_is_not_set_aside(store: Store, tmp_path: Path) -> None:
+def test_a_blob_that_is_named_as_a_manifest_is_not_quarantined(
+    store: Store, tmp_path: Path
+) -> None:
     """Else a ref could be made that takes others' artifacts away."""
     store.backend.write(blob_name(Digest(SHA1)), b"somebody's artifact")
     refused(store, ref(manifest=SHA1), tmp_path)

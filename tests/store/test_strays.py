@@ -136,7 +136,7 @@ def test_a_repair_leaves_alone_what_a_link_leads_to(on_disk: Store, tmp_path: Pa
 
 
 @pytest.mark.parametrize("name", ["blobs/ab", "blobs", "refs"])
-def test_a_file_in_the_place_of_a_folder_is_set_aside(
+def test_a_file_in_the_place_of_a_folder_is_quarantined(
     on_disk: Store, tmp_path: Path, name: str
 ) -> None:
     path = local_root(on_disk) / name

@@ -125,7 +125,7 @@ def test_a_load_reads_again(store: Store, hurt: Hurt, tmp_path: Path, nth: int) 
     assert (store.load(ref, tmp_path / "out") / "f").stat().st_size == 100_000
 
 
-def test_a_load_of_what_cannot_be_read_names_it_and_sets_nothing_aside(
+def test_a_load_of_what_cannot_be_read_names_it_and_quarantines_nothing(
     store: Store, hurt: Hurt, tmp_path: Path
 ) -> None:
     (blob,) = [path for path in files(store) if path.parent.parent.name == "blobs"]

@@ -296,7 +296,7 @@ def test_a_damaged_copy_on_this_machine_is_found_and_fetched_again(
     assert {key: elsewhere.store.find(key) for key in FILES} == elsewhere.refs
 
 
-def test_a_blob_damaged_in_both_places_is_set_aside(elsewhere: World, tmp_path: Path) -> None:
+def test_a_blob_damaged_in_both_places_is_quarantined(elsewhere: World, tmp_path: Path) -> None:
     blob = elsewhere.blob(PACKED)
     elsewhere.flip(blob)
     elsewhere.flip(blob, where=elsewhere.near)
@@ -472,7 +472,7 @@ def test_a_problem_says_what_was_done_only_after_a_repair(world: World) -> None:
     (problem,) = world.store.verify()
     assert problem.done == ""
     (repaired,) = world.store.verify(repair=True)
-    assert repaired == replace(problem, done="set aside in quarantine/; forgotten")
+    assert repaired == replace(problem, done="quarantined; forgotten")
 
 
 def test_problems_compare_as_what_they_say() -> None:

@@ -253,7 +253,7 @@ def test_a_damaged_result_is_never_given_back_to_a_flow_on_disk(
 
 
 @pytest.mark.stress
-def test_a_damaged_result_is_set_aside_and_never_given_back(
+def test_a_damaged_result_is_quarantined_and_never_given_back(
     plain: Project, s3_server: Server
 ) -> None:
     bucket = s3_server.bucket()

@@ -103,7 +103,7 @@ class Snapshots:
             # Before anything is taken from where another user may have put it.
             client.check_access(wanted, commit, listed[0])
         if force:
-            hub_files.set_damaged_aside(self.store, key, listed)
+            hub_files.quarantine_damaged(self.store, key, listed)
         kept = {} if force else hub_files.recall(self.store, listed)
         missing = [file for file in listed if file.path not in kept]
         contents = {} if force else self._named(missing)

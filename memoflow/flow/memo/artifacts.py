@@ -53,7 +53,7 @@ class Artifacts:
     def restore(self, artifact: Artifact) -> None:
         """Make the artifact loadable from this flow, out of the store if it is not there.
 
-        Raises IntegrityError if no good copy is left. A damaged file is set aside by then:
+        Raises IntegrityError if no good copy is left. A damaged file is quarantined by then:
         Metaflow never writes an artifact whose file exists, so it would stay for ever. Where the
         store has a copy of its own, each of the two is mended from the other.
         """

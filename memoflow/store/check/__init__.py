@@ -1,1 +1,1 @@
-"""Check: finding what is lost, damaged or wrong about a store."""
+"""Check: finding lost and damaged files, and faults of the surroundings of a store."""

@@ -1,4 +1,4 @@
-"""Doctor: whether a store's surroundings are what it counts on, and what to do where they are not.
+"""Doctor: checks of a store's surroundings, each with a remedy.
 
 What is tried is written under a name that nothing else has, and deleted again; no store is made
 where there is none.
@@ -67,7 +67,7 @@ def examine(
     clock: Callable[[], float] = time.time,
     versions: Mapping[str, str | None] | None = None,
 ) -> list[Check]:
-    """Return what was found about a store, the settings that hold, and this machine.
+    """Return the findings about a store, the settings that hold, and this machine.
 
     `settings` are those of METAFLOW_MEMOFLOW_*, from the environment and from Metaflow's
     configuration; `cache` is where this machine keeps index and copies. `versions` are those of
@@ -129,7 +129,7 @@ SETTINGS: Mapping[str, Callable[[str, str], Any]] = {
 
 
 def of_settings(settings: Mapping[str, str]) -> Iterator[Check]:
-    """Yield what is wrong with settings, or that nothing is; the value of a key is not shown."""
+    """Yield the wrong settings, or that all are valid; the value of a key is not shown."""
     wrong = False
     for name, value in sorted(settings.items()):
         if not value:
@@ -161,7 +161,7 @@ def _who_reads_keys(settings: Mapping[str, str]) -> Iterator[Check]:
 
 
 def installed() -> dict[str, str | None]:
-    """Return the versions of what memoflow works with; None for what is not installed."""
+    """Return the installed versions of the packages that matter here; None for a missing one."""
     found: dict[str, str | None] = {}
     for name in ("metaflow-memoflow", "metaflow", "metaflow-checkpoint", "ob-metaflow"):
         found[name] = None
@@ -171,7 +171,7 @@ def installed() -> dict[str, str | None]:
 
 
 def of_versions(versions: Mapping[str, str | None]) -> Iterator[Check]:
-    """Yield whether these go together."""
+    """Yield findings about versions: too old, or in conflict with each other."""
     python = ".".join(map(str, sys.version_info[:3]))
     if sys.version_info[:2] < _OLDEST_PYTHON:
         yield _fail("versions", f"Python {python} is too old", "use 3.10 or later")
@@ -227,9 +227,9 @@ def _of_backend(backend: Backend, cache: Path, clock: Callable[[], float]) -> It
     else:
         # To try it would be to make it.
         yield _of_place_to_be(backend.root)
-    aside = sum(1 for _ in backend.list(QUARANTINE))
-    if aside:
-        what = f"{aside} damaged files are in {QUARANTINE}/"
+    quarantined = sum(1 for _ in backend.list(QUARANTINE))
+    if quarantined:
+        what = f"{quarantined} damaged files are in {QUARANTINE}/"
         yield _warn("quarantine", what, "run `memoflow verify` and check the disk")
     if found is not None:
         yield from _of_index(cache, found)
@@ -251,7 +251,7 @@ def _of_place_to_be(root: Path) -> Check:
 
 
 def _nearest(place: Path) -> Path:
-    """Return a place, or what there is of the directories above it."""
+    """Return a path, or the nearest directory above it that exists."""
     while not os.path.lexists(place) and place != place.parent:
         place = place.parent
     return place
@@ -388,7 +388,7 @@ def _of_file_system(root: Path) -> Iterator[Check]:
 
 
 def of_way(way: exclusive.Way) -> Check:
-    """Return by which way of giving names none is lost here, or that there is none."""
+    """Return the finding about exclusive names here: the way in which none is lost, or none."""
     if way is exclusive.by_look:
         what = "no hard links, locks or exclusive renames: one of two saves under one name at the "
         what += "same time may be lost"

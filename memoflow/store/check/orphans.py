@@ -1,4 +1,4 @@
-"""Litter: what killed saves and sweeps left, and copies that went bad. None of it hurts a ref."""
+"""Orphans: leftovers of killed saves and sweeps, and damaged copies. None of it hurts a ref."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ _BUNDLE = re.compile(r"[0-9a-f]{64}")
 def check(
     backend: Backend, id: str, *, now: float, read_data: bool, repair: bool
 ) -> Iterator[Problem]:
-    """Yield what lies around in a store, by its id; with `repair` it is gone then.
+    """Yield the orphans in a store of this id; with `repair` they are removed.
 
     `now` is by the backend's clock: what is young may be of somebody who lives.
     """

@@ -1,4 +1,4 @@
-"""Strays: what lies in a store of this machine, or in its cache, and nobody here put there.
+"""Strays: files in a store of this machine, or in its cache, that memoflow did not put there.
 
 Fifos, devices, sockets and links are no files to a `Local`, and neither is a folder in the place of
 one: what was there is lost, and what is to come there may find the place taken.
@@ -24,7 +24,7 @@ _FOLDERS = (QUARANTINE, BLOBS, FOLDER, prefetch.FOLDER, leases.FOLDER, uses.FOLD
 
 
 def check(refs: Refs, *, repair: bool) -> Iterator[Problem]:
-    """Yield what does not belong where it lies; with `repair` it does so no more."""
+    """Yield the files and folders out of place; with `repair` they are moved away."""
     backend = refs.backend
     if isinstance(backend, Tiered):
         yield from _in_cache(backend.near, repair=repair)
@@ -33,16 +33,20 @@ def check(refs: Refs, *, repair: bool) -> Iterator[Problem]:
         return  # A bucket holds nothing but files, and a folder there is only part of a name.
     for folder, size in zip(_FOLDERS, backend.sizes(_FOLDERS), strict=True):
         if size is not None:
-            if repair:
-                backend.delete([folder]) if folder == QUARANTINE else refs.move_aside(folder)
-            yield Problem(folder, "a file is in the place of a folder", None, _aside(repair))
+            if repair and folder == QUARANTINE:
+                backend.delete([folder])
+            elif repair:
+                refs.move_to_quarantine(folder)
+            done = "quarantined" if repair else ""
+            yield Problem(folder, "a file is in the place of a folder", None, done)
     yield from _special(backend, repair=repair)
     for found in list(backend.list(BLOBS)):
         if blob_of(found.name) is None:
             if repair:
-                refs.move_aside(found.name)
+                refs.move_to_quarantine(found.name)
             what = "a file that is no blob is among the blobs"
-            yield Problem(found.name, what, None, _aside(repair), harmless=True)
+            done = "quarantined" if repair else ""
+            yield Problem(found.name, what, None, done, harmless=True)
 
 
 def _in_cache(near: Local, *, repair: bool) -> Iterator[Problem]:
@@ -70,10 +74,6 @@ def _key_of(name: str) -> Key | None:
         return Key.parse(name.removeprefix(f"{FOLDER}/")) if name.startswith(f"{FOLDER}/") else None
     except (BadKeyError, UnicodeDecodeError):
         return None
-
-
-def _aside(repair: bool) -> str:
-    return f"set aside in {QUARANTINE}/" if repair else ""
 
 
 def _removed(repair: bool) -> str:

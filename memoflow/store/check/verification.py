@@ -1,4 +1,4 @@
-"""Verification: reading everything again, to find what is lost or damaged before it is needed.
+"""Verification: reading everything again, to find losses and damage before a load does.
 
 A store elsewhere is read where it is, not from this machine's cache: that is checked by itself, and
 what either of them has whole mends the other.
@@ -31,11 +31,11 @@ from memoflow.objects import (
 )
 from memoflow.store.refs import ref_file
 from memoflow.store.refs.ref_file import OtherKeyError, Stored, decode
-from memoflow.store.refs.refs import QUARANTINE, Refs
+from memoflow.store.refs.refs import Refs
 
 T = TypeVar("T")
 
-_QUARANTINED = f"set aside in {QUARANTINE}/"
+_QUARANTINED = "quarantined"
 _FORGOTTEN = "forgotten"
 _MOST_UNREACHED = 5  # files of a store elsewhere
 _GONE, _DAMAGED = "is gone", "is damaged"
@@ -43,7 +43,7 @@ _GONE, _DAMAGED = "is gone", "is damaged"
 
 @dataclass(frozen=True)
 class Problem:
-    """Something that is not as it was saved: its name, what is wrong, and the key it spoils.
+    """A difference from the saved state: its name, its nature, and the key that it spoils.
 
     None for the key: a blob that no ref reaches, but that a later save could take up. `done` says
     what a repair has done about it, "" if nothing. What is `harmless` spoils nothing that was
@@ -100,7 +100,7 @@ class _Check:
         return self._problems
 
     def _all(self, folder: str, listed: Iterable[T]) -> Iterator[T]:
-        """Yield what is listed, as far as it can be."""
+        """Yield the listed items until the listing fails, which is a problem of its own."""
         try:
             yield from listed
         except BackendError as error:
@@ -125,7 +125,7 @@ class _Check:
                 raise IntegrityError(f"the manifest of {key} has another size than its ref")
         except IntegrityError as error:
             if self._repair:
-                self._refs.set_aside(key, Digest.of(data))
+                self._refs.quarantine(key, Digest.of(data))
             self._add(name, str(error), key, _QUARANTINED)
             return
         except (FormatError, OtherKeyError) as error:
@@ -142,12 +142,12 @@ class _Check:
             self._refs.drop([key])
 
     def _is_lost(self, stored: Stored, manifest: Manifest | None) -> bool:
-        """Tell whether a ref needs what is damaged or gone, not only what cannot be read now."""
+        """Tell whether a ref needs a blob that is damaged or gone, and not only unreadable now."""
         blobs = {stored.manifest_blob} if manifest is None else manifest.blobs
         return any(blob and self._verdicts[blob] and blob not in self._unread for blob in blobs)
 
     def _unreadable(self, error: BackendError) -> str:
-        """Return what to say of a file that cannot be read; the error if nothing can be."""
+        """Return the text about an unreadable file; raise the error if nothing can be read."""
         if not self._backend.is_local and not isinstance(error, BackendDeniedError):
             # Each takes its time to fail, where a server is gone.
             self._unreached += 1
@@ -201,7 +201,7 @@ class _Check:
             return self._unreadable(error)
 
     def _mend(self, blob: Digest) -> None:
-        """Do about a blob that is lost or damaged what can be done."""
+        """Restore a lost or damaged blob from a copy, or quarantine it."""
         what = self._verdicts[blob]
         if what is None:
             return
@@ -215,7 +215,7 @@ class _Check:
             self._verdicts[blob] = None
             self._done[blob] = "written again from this machine's copy"
         elif what == _DAMAGED:
-            self._refs.set_blob_aside(blob)
+            self._refs.quarantine_blob(blob)
             self._done[blob] = _QUARANTINED
 
     def _is_restored(self, blob: Digest) -> bool:
@@ -259,7 +259,7 @@ class _Check:
                 self._add(blob_name(blob), what, next(iter(claims.values())), harmless=True)
 
     def _check_copies(self) -> None:
-        """Check what this machine has copies of; what is damaged is fetched anew when wanted."""
+        """Check this machine's copies; a damaged one is fetched anew at the next load."""
         if self._near is None:
             return
         for found in list(self._near.list("blobs")):
@@ -292,7 +292,7 @@ class _Check:
             self._add(str(index.path), f"the index {what}", None, "made anew", harmless=True)
 
     def _check_index(self, remembered: Mapping[str, IndexEntry]) -> None:
-        """Compare what this machine remembers with what is there."""
+        """Compare the index with the refs in the backend."""
         index = self._refs.index
         stale = []
         for entry in remembered.values():

@@ -1,1 +1,1 @@
-"""GC: removing what nobody needs, while others save."""
+"""GC: eviction of refs and sweeps of unreached blobs, while others save."""

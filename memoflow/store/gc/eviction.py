@@ -26,7 +26,7 @@ from memoflow.units import age, day
 
 @dataclass(frozen=True)
 class Evicted:
-    """The refs that were dropped, why, and their logical size: `sweep` says what that freed.
+    """The refs that were dropped, their reasons, and their size; `sweep` returns the bytes freed.
 
     `reasons` are texts for people, one for each of `refs`. By `over_bytes` the store is still above
     its budget; `spared_bytes` of it belong to what only goes when it is named, `spared_kinds`.
@@ -107,7 +107,7 @@ def evict(
 
 
 class _Eviction:
-    """What goes, and why, as one rule after the other is applied."""
+    """The refs to drop, with their reasons, as one rule after the other is applied."""
 
     def __init__(
         self,
@@ -139,7 +139,7 @@ class _Eviction:
         ]
 
     def take_old(self) -> None:
-        """Take what has expired or was not used for long."""
+        """Take expired refs, and those unused for long."""
         for tier in self._tiers:
             for key in self._loose(tier, self._ends):
                 self.reasons[key] = f"expired {age(self._now - self._ends[key])} ago"
@@ -171,7 +171,7 @@ class _Eviction:
         return over, stock.size_of(spared), tuple(sorted({key.kind for key in spared}))
 
     def drop(self, prefix: Key | None) -> None:
-        """Drop what goes, except what was written anew meanwhile: that is another ref."""
+        """Drop the taken refs, except those written anew meanwhile: these are other refs."""
         planned = len(self.reasons)
         there = {key: file.version for key, file in self._refs.listed(prefix)}
         for key in list(self.reasons):
@@ -198,7 +198,7 @@ class _Eviction:
 
 
 class _Stock:
-    """How much refs take: their files, and the blobs that they reach, each counted once."""
+    """The size of refs: their files, and the blobs that they reach, each counted once."""
 
     def __init__(self, refs: Refs, held: dict[Key, _Kept]) -> None:
         self._files = {key: each.file.size_bytes for key, each in held.items()}
@@ -221,19 +221,19 @@ class _Stock:
                 self.total_bytes -= self._sizes.get(name, 0)
 
     def size_of(self, keys: Collection[Key]) -> int:
-        """Return how much of it some refs take."""
+        """Return the share of some refs."""
         names = {name for key in keys for name in self._reached.get(key, ())}
         blobs = sum(self._sizes.get(name, 0) for name in names)
         return blobs + sum(self._files[key] for key in keys)
 
 
 def expiry(ref: Ref, file: Found) -> float:
-    """Return when a ref of this file expires, by the clock that dates the file."""
+    """Return the time at which a ref of this file expires, by the clock that dates the file."""
     return float("inf") if ref.expires is None else file.modified + (ref.expires - ref.created)
 
 
 def _held(refs: Refs, prefix: Key | None, *, ahead: float, now: float) -> dict[Key, _Kept]:
-    """Return what the backend lists, with what is known about its use, here and elsewhere.
+    """Return the listed refs with their last known uses, here and elsewhere.
 
     `ahead` is by how many seconds the backend's clock is ahead of ours.
     """

@@ -1,4 +1,4 @@
-"""Room: what lets a pass delete on a disk that has no bytes or inodes left.
+"""Full disk: deleting on a disk that has no bytes or inodes left.
 
 A pass says what it is about to delete before it deletes, and that takes room: a few files. So a
 store on a disk keeps some in reserve, and holds notes and copies that may go unsaid at any time,
@@ -44,7 +44,7 @@ def keep_reserve(backend: Backend) -> None:
 
 
 def make_room(backend: Backend) -> None:
-    """Delete what may go unsaid at any time: the reserve, copies of refs, notes to ourselves."""
+    """Delete files that are made anew at any time: the reserve, copies of refs, our notes."""
     unsaid = [*_RESERVE, PROBE, CONDITIONS]
     unsaid += [
         file.name for each in (prefetch.FOLDER, schedule.FOLDER) for file in backend.list(each)
@@ -58,7 +58,7 @@ def delete_in_parts(
     *,
     make_room: Callable[[], None],
 ) -> list[Found]:
-    """Delete as much at a time as there is room to say; return what went.
+    """Delete as much at a time as there is room to announce; return the deleted files.
 
     NoRoomError if there is none for the least, after all that may go unsaid has gone.
     """

@@ -1,4 +1,4 @@
-"""Reach: which blobs each ref needs, read once for each version of a ref."""
+"""Reach: the blobs that each ref needs, read once for each version of a ref."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ _Seen = dict[str, tuple[_Version, frozenset[str]]]
 
 
 class Reach:
-    """What refs were seen to reach, remembered from sweep to sweep where reading is slow."""
+    """The blobs that refs reach, remembered from sweep to sweep where reading is slow."""
 
     def __init__(self, refs: Refs) -> None:
         self._refs = refs
@@ -31,7 +31,7 @@ class Reach:
 
     @property
     def refs_seen(self) -> int:
-        """How many refs were read in the last look."""
+        """Return the number of refs in the last look."""
         return len(self._seen)
 
     def look(
@@ -62,7 +62,7 @@ class Reach:
         return reached
 
     def remember(self) -> None:
-        """Keep what was seen for the next sweep on this machine, and nothing of refs that went."""
+        """Keep the last look for the next sweep on this machine, without refs that went."""
         if not self._is_remembered:
             return
         buckets: dict[str, dict[str, list[str]]] = {bucket: {} for bucket in _BUCKETS}
@@ -84,7 +84,7 @@ class Reach:
             yield from map(self._read_one, keys)
 
     def _read_one(self, key: Key) -> tuple[frozenset[str], bool]:
-        """Return what a ref reaches, and whether that is all."""
+        """Return the blobs that a ref reaches, and True if these are all."""
         stored = self._refs.read_any(key, alike=True)
         if stored is None:
             return frozenset(), False

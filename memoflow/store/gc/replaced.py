@@ -1,4 +1,4 @@
-"""Leftovers: the bytes of replaced saves, freed soon enough to stay fewer than those that are live.
+"""Replaced blobs: the bytes of replaced saves, freed before they exceed those that are live.
 
 Waiting for a sweep, which leaves alone all that is younger than its grace, a task that saves often
 would fill a disk with saves that nobody keeps. Freed are the oldest first, so that whoever is
@@ -24,7 +24,7 @@ _BYTES_PER_REF = 10_000
 
 
 class ReplacedBlobs:
-    """What this process has replaced in a store on this machine, and not freed yet."""
+    """The blobs that this process replaced in a local store and has not freed yet."""
 
     def __init__(self, refs: Refs) -> None:
         self._refs = refs

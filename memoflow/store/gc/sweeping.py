@@ -40,7 +40,7 @@ LARGEST_CONDEMNED_BYTES = 40 << 20
 
 @dataclass(frozen=True)
 class Swept:
-    """What a sweep deleted, and how many blobs wait for a later pass."""
+    """The blobs that a sweep deleted, and the number of those that wait for a later pass."""
 
     blobs: int
     size_bytes: int
@@ -118,7 +118,7 @@ class Sweep:
 
     @property
     def refs_seen(self) -> int:
-        """How many refs there were when they were last looked at."""
+        """Return the number of refs in the last look."""
         return self._reach.refs_seen
 
     def look(self, beat: Callable[[], object] = lambda: None) -> set[str]:
@@ -134,7 +134,7 @@ class Sweep:
         return delete_in_parts(doomed, self.delete, make_room=make)
 
     def delete(self, doomed: list[Found]) -> list[Found]:
-        """Delete what is still reached by no ref, and return that."""
+        """Delete the blobs that still no ref reaches, and return these."""
         gone: list[Found] = []
         with Deleting(self._backend, [file.name for file in doomed]) as deleting:
             # After what is doomed was said: who has not seen that has a ref that is seen now.
@@ -154,12 +154,12 @@ class Sweep:
         unfinished = time - (_SILENT_SECONDS if self._leftovers else LITTER_AGE.total_seconds())
         litter = backend.tidy(before=unfinished)
         old = time - (0.0 if self._leftovers else _QUARANTINE_AGE.total_seconds())
-        aside = [file.name for file in backend.list(QUARANTINE) if file.modified <= old]
+        quarantined = [file.name for file in backend.list(QUARANTINE) if file.modified <= old]
         old = time - STOPPED_AGE.total_seconds()
         stopped = ended_without_a_word(backend, before=old)
         dropped = [file.name for file in backend.list(DROPPED) if file.modified < old]
         drop_stale(backend, before=time - LITTER_AGE.total_seconds())
-        if out := [*aside, *dead_saves, *stopped, *dropped]:
+        if out := [*quarantined, *dead_saves, *stopped, *dropped]:
             backend.delete(out)
         return litter
 

@@ -59,7 +59,7 @@ _Days = dict[int, set[str]]  # digests by the day, counted from 1970
 
 
 def note(backend: Backend, index: Index, clock: StoreClock, *, once: bool) -> None:
-    """Note what this machine used since it last did; nothing if that cannot be written.
+    """Note the uses on this machine since the last note; nothing if that cannot be written.
 
     `once` is for a machine that may not be there again: its file is never written anew.
     """
@@ -84,7 +84,7 @@ def note(backend: Backend, index: Index, clock: StoreClock, *, once: bool) -> No
 
 
 def _write(backend: Backend, index: Index, clock: StoreClock, machine: str, since: int) -> None:
-    """Write the files of today and yesterday, and of what is older one of its own."""
+    """Write the files of today and yesterday, and one of its own for older days."""
     today = _day_of(clock.now())
     first = int((today - 1) * _DAY_SECONDS - clock.ahead)
     late = _by_day(index, clock, since)
@@ -196,7 +196,7 @@ def _is_over(file: Found, over: int, now: float) -> bool:
 def _read(
     backend: Backend, files: list[Found], now: float, unread: set[str] | None = None
 ) -> Iterator[tuple[Found, bytes]]:
-    """Yield what can be read of notes, and say in one line which cannot.
+    """Yield the readable notes, and log the others in one line.
 
     `unread` gets the names of those that are perhaps whole.
     """
@@ -272,7 +272,7 @@ def _files(days: _Days) -> Iterator[bytes]:
 
 
 def _machine(index: Index, known: str | None) -> str:
-    """Return what this machine is called in notes: no name that tells anybody who it is."""
+    """Return this machine's name in notes, which identifies nobody."""
     if known is None:
         known = uuid.uuid4().hex
         index.set({_MACHINE: known})

@@ -1,1 +1,1 @@
-"""Refs: what keys resolve to, read, written, listed and signed."""
+"""Refs: the answers to keys, read, written, listed and signed."""

@@ -1,4 +1,4 @@
-"""Expiry: how old refs are, by the clock that dates their files.
+"""Expiry: the age of refs, by the clock that dates their files.
 
 The clock of whoever wrote a ref and that of whoever reads it may be days apart, so neither counts:
 a ref is over as long after it was written there as lay between its `created` and its `expires`.
@@ -15,7 +15,7 @@ from memoflow.store.refs.refs import Refs
 
 
 class Expiry:
-    """What a process knows of when refs were written."""
+    """The times of writing of refs, as this process knows them."""
 
     def __init__(self, refs: Refs, clock: StoreClock) -> None:
         self._refs = refs
@@ -23,7 +23,7 @@ class Expiry:
         self._written: dict[Key, float] = {}
 
     def is_over(self, ref: Ref, file: Found | None = None) -> bool:
-        """Tell whether a ref has expired; `file` is what was just listed of it, if anything."""
+        """Tell whether a ref has expired; `file` is its file if it was just listed."""
         return ref.expires is not None and self.is_older(ref, ref.expires - ref.created, file)
 
     def may_be_over(self, ref: Ref) -> bool:

@@ -1,4 +1,4 @@
-"""Ahead: refs read in bulk, for whoever is about to ask for many of them one by one.
+"""Prefetch: refs read in bulk, before many of them are asked for one by one.
 
 Where asking takes a round trip, whoever reads many refs leaves a copy of them in one file,
 `bundles/<prefix>/<digest>`: gzip of lines of JSON, each the ref's key, the version of its file, and
@@ -46,7 +46,7 @@ _KEPT_BYTES = 64 << 20  # of these
 
 @dataclass
 class _Looked:
-    """What was seen below a prefix, and when."""
+    """The files seen below a prefix, and the time."""
 
     at: float
     found: dict[Key, Found]
@@ -54,7 +54,7 @@ class _Looked:
 
 
 class Prefetch:
-    """What this process has read in bulk."""
+    """The refs that this process has read in bulk."""
 
     def __init__(self, backend: Backend, *, clock: Callable[[], float] = time.monotonic) -> None:
         self._backend = backend
@@ -63,7 +63,7 @@ class Prefetch:
         self._lock = threading.Lock()
 
     def look(self, prefix: Key, listed: Iterable[tuple[Key, Found]]) -> list[Key]:
-        """Read what is `listed` below a prefix; return its keys. No more than once a minute."""
+        """Read the `listed` refs below a prefix, at most once a minute; return their keys."""
         with self._lock:
             known = self._looked.get(prefix)
             if known is not None and self._clock() - known.at < _ABSENT.total_seconds():
@@ -83,14 +83,14 @@ class Prefetch:
         return list(looked.found)
 
     def copies(self, prefix: Key, found: Mapping[Key, Found]) -> dict[Key, bytes]:
-        """Return what bundles have of the files that were just `found` below a prefix.
+        """Return the copies in bundles of the files that were just `found` below a prefix.
 
         Of each the version that was found, which nobody vouches for: anybody may leave a bundle.
         """
         return self._copies(self._bundles(prefix), found)
 
     def data(self, key: Key) -> bytes | None:
-        """Return what the ref's file holds, if it was read not long ago."""
+        """Return the content of a ref's file, if it was read not long ago."""
         looked = self._covering(key, _PRESENT)
         return None if looked is None else looked.data.get(key)
 
@@ -100,7 +100,7 @@ class Prefetch:
         return looked is not None and key not in looked.found
 
     def listed(self, prefix: Key) -> list[tuple[Key, Found]] | None:
-        """Return what was there below a prefix just now; None if that is not known."""
+        """Return the files just listed below a prefix; None if that is not known."""
         looked = self._covering(prefix, _ABSENT)
         if looked is None:
             return None
@@ -185,7 +185,7 @@ class Prefetch:
     def _bundle(
         self, prefix: Key, looked: _Looked, single: list[Key], bundles: list[Found]
     ) -> None:
-        """Leave a copy of what was read one by one, or of all if there are many such copies."""
+        """Leave a copy of the refs read one by one, or of all if there are many such copies."""
         merged = len(bundles) >= _MOST_BUNDLES
         lines = []
         left = _UNPACKED_BYTES // 4
@@ -210,7 +210,7 @@ class Prefetch:
 
 
 def _within(most_bytes: int, keys: Iterable[Key], found: Mapping[Key, Found]) -> Iterator[Key]:
-    """Yield keys while what they lead to is small, and all of it within so many bytes."""
+    """Yield keys while their refs are small, and all of them within so many bytes."""
     for key in keys:
         size_bytes = found[key].size_bytes
         if size_bytes > _LONGEST_LINE:

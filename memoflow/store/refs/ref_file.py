@@ -105,7 +105,7 @@ def encode(
 
 
 def decode(key: Key, data: bytes, keyring: Keyring = _NO_KEYS) -> Stored:
-    """Return what was stored for the key.
+    """Return the ref stored for the key.
 
     IntegrityError if it is not what `encode` wrote; UnsignedError, without a look at what it says,
     if it is whole and none of the keys has signed it; OtherKeyError if it is whole, and of one that

@@ -1,4 +1,4 @@
-"""Ref names: where the ref of a key lies, also on a disk that takes `Train` and `train` for one.
+"""Ref names: the place of the ref of a key, also on a disk that takes `Train` and `train` for one.
 
 There what lies under a key's name may be of another key, which differs only by case: so whose it is
 is told by its content. A key whose name is taken by such another lies beside it, as `+<digest>`,
@@ -28,7 +28,7 @@ def ref_name(key: Key) -> str:
 
 
 def are_alike(one: Key, other: Key) -> bool:
-    """Tell whether keys differ in nothing but case, or in how their accents are written."""
+    """Tell whether keys differ in nothing but case, or in the spelling of their accents."""
     return _folded(one) == _folded(other)
 
 
@@ -42,7 +42,7 @@ class RefNames:
 
     @property
     def is_case_blind(self) -> bool:
-        """Whether the store lies where names that differ by case are one."""
+        """Tell whether names that differ by case are one in this place."""
         if self._is_case_blind is None:
             upper = FORMAT.upper()
             self._is_case_blind = self._backend.is_local and self._backend.exists([upper])[0]
@@ -102,7 +102,7 @@ class RefNames:
         return owner
 
     def _owner(self, name: str) -> Key | None:
-        """Return whose ref lies under a name; None if nothing does, or nothing that says so."""
+        """Return the key of the ref under a name; None if there is none, or none that says so."""
         data = self._backend.read(name, most_bytes=_HEAD_BYTES)
         if data is None:
             return None

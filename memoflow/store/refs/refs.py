@@ -61,7 +61,7 @@ class Refs:
         self.names = RefNames(backend)
 
     def read(self, key: Key, *, ahead: bool = False) -> Stored | None:
-        """Return what is stored for the key and remember it; None if nothing is.
+        """Return the ref stored for the key and remember it; None if there is none.
 
         With `ahead` what was read ahead will do: to use an entry, never to decide what may go.
         IntegrityError if it is damaged; it is in quarantine then. UnsignedError if we have keys and
@@ -101,18 +101,18 @@ class Refs:
             self.index.drop([key])
             raise
         except IntegrityError:
-            self.set_aside(key, Digest.of(data))
+            self.quarantine(key, Digest.of(data))
             raise
 
     def read_any(self, key: Key, *, alike: bool = False) -> Stored | None:
-        """Return what is stored, whoever signed it: to keep or remove it, not to use it.
+        """Return the stored ref under any signature: to keep or remove it, not to use it.
 
         With `alike` even what is of a key that differs only by case: to keep what it needs.
         """
         try:
             return self._read(key, _NO_KEYS, alike=alike)
         except IntegrityError as error:
-            log.warning("%s; set aside in %s/", error, QUARANTINE)
+            log.warning("%s; quarantined", error)
             return None
 
     def contents(
@@ -122,9 +122,9 @@ class Refs:
         signed: bool = True,
         copies: bool = True,
     ) -> Iterator[tuple[Key, Found, Stored]]:
-        """Yield what is stored for keys that were just listed, in few requests where that matters.
+        """Yield the stored refs of keys that were just listed, in few requests where that matters.
 
-        What went since is left out, and what is damaged is set aside with a warning. Unless it is
+        What went since is left out, and what is damaged is quarantined with a warning. Unless it is
         to be `signed`, whoever signed it: to keep or remove it, not to use it. From `copies` of
         these versions in bundles, as far as there are any: never to decide what goes.
         """
@@ -155,27 +155,27 @@ class Refs:
                             yield key, files[key], stored
 
     def make_room(self, key: Key) -> None:
-        """Set aside what is stored for the key if none of our keys has signed it."""
+        """Quarantine the ref stored for the key if none of our keys has signed it."""
         data = self.backend.read(self.names.of(key), most_bytes=LARGEST_BYTES)
         if data is None:
             return
         try:
             decode(key, data, self.keyring)
         except UnsignedError:
-            self.set_aside(key, Digest.of(data))
+            self.quarantine(key, Digest.of(data))
         except IntegrityError:
-            pass  # Whoever reads it sets it aside.
+            pass  # Its next reader quarantines it.
 
     def read_or_warn(self, key: Key, *, ahead: bool = False) -> Stored | None:
-        """Return what is stored; None with a warning if that is damaged or not signed by us."""
+        """Return the stored ref; None with a warning if it is damaged or not signed by us."""
         return self._or_warn(partial(self.read, ahead=ahead), key)
 
     def learn(self, listed: Iterable[tuple[Key, Found]]) -> None:
-        """Remember what is stored in these versions, as `read` does for one key."""
+        """Remember the refs stored in these versions, as `read` does for one key."""
         self.index.record((stored.ref for _, _, stored in self.contents(listed)), is_used=False)
 
     def distrusts(self, key: Key) -> bool:
-        """Tell whether none of our keys has signed what is stored; see `Store.distrusts`."""
+        """Tell whether the stored ref is signed with none of our keys; see `Store.distrusts`."""
         try:
             self.read(key)
         except UnsignedError:
@@ -195,7 +195,7 @@ class Refs:
     def recent(
         self, prefix: Key, most: int, *, before: float, wanted: Callable[[Key], bool]
     ) -> list[Ref]:
-        """Return some of what was created below the prefix before a time; see `Store.recent`."""
+        """Return some of the refs created below the prefix before a time; see `Store.recent`."""
         known = self.index.recent(prefix, 4 * most, before=before)
         found = [ref for ref in known if wanted(ref.key)][:most]
         if found:
@@ -221,11 +221,11 @@ class Refs:
                 log.warning("%s; it is passed over, and so are others like it", error)
             return None
         except IntegrityError as error:
-            log.warning("%s; set aside in %s/", error, QUARANTINE)
+            log.warning("%s; quarantined", error)
             return None
 
     def read_same(self, ref: Ref, *, ahead: bool = False) -> Stored:
-        """Return what the ref was made from; NotFoundError if that is no longer there."""
+        """Return the stored form of a ref; NotFoundError if that is no longer there."""
         stored = self._read_ahead(ref.key) if ahead else None
         if stored is None or stored.ref.digest != ref.digest:
             stored = self.read(ref.key)
@@ -255,7 +255,7 @@ class Refs:
         if len(data) > LARGEST_MANIFEST_BYTES:
             raise IntegrityError(f"the manifest of {stored.ref.key} is larger than one can be")
         if Digest.of(data) != blob:
-            self.set_blob_aside(blob)
+            self.quarantine_blob(blob)
             raise IntegrityError(f"the manifest of {stored.ref.key} is damaged")
         return Manifest.from_bytes(data)
 
@@ -272,7 +272,7 @@ class Refs:
             yield key, found
 
     def drop(self, keys: Iterable[Key]) -> None:
-        """Forget: in the index first, so that nothing here still finds what is half gone."""
+        """Drop refs: in the index first, so that nothing here still finds one that is half gone."""
         keys = list(keys)
         self.ahead.forget(keys)
         self.index.drop(keys)
@@ -295,7 +295,7 @@ class Refs:
         except BackendError as error:
             log.warning("%s leads nowhere and cannot be removed: %s", ref.key, error)
 
-    def set_aside(self, key: Key, digest: Digest) -> None:
+    def quarantine(self, key: Key, digest: Digest) -> None:
         """Move a damaged ref, or one that leads nowhere, to quarantine/, as far as we are allowed.
 
         Unless its key leads to something else by now than what has that digest.
@@ -305,18 +305,18 @@ class Refs:
             name = self.names.of(key)
             data = self.backend.read(name, most_bytes=LARGEST_BYTES)
             if data is not None and Digest.of(data) == digest and self._claim(key, digest):
-                self.move_aside(name)
+                self.move_to_quarantine(name)
         except BackendError as error:
             log.warning("%s leads nowhere and cannot be moved: %s", key, error)
 
-    def set_blob_aside(self, blob: Digest) -> None:
+    def quarantine_blob(self, blob: Digest) -> None:
         """Move a damaged blob to quarantine/, as far as we are allowed to."""
         self.index.drop_blobs([blob])
         name = blob_name(blob)
         try:
             # Said like any other deletion: a save may count on it that knows nothing of this.
             with Deleting(self.backend, [name]):
-                self.move_aside(name)
+                self.move_to_quarantine(name)
         except BackendError as error:
             log.warning("%s is damaged and cannot be moved: %s", name, error)
 
@@ -352,7 +352,7 @@ class Refs:
         version = Digest.of(f"{there.version} {there.modified}".encode())
         return self.backend.write(f"{mark}-{version.hex}", b"", if_absent=True, durable=False)
 
-    def move_aside(self, name: str) -> None:
+    def move_to_quarantine(self, name: str) -> None:
         """Move a file to quarantine/, as far as we are allowed to."""
         try:
             # The last of that name is kept. Unread where that can be: there is no telling its size.

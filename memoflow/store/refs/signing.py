@@ -63,7 +63,7 @@ class Keyring:
 
     @property
     def mark(self) -> str:
-        """Tell one set of keys from another, without telling what they are; "" for none."""
+        """Return a mark of this set of keys, which does not give them away; "" for none."""
         if not self._keys:
             return ""
         marks = sorted(_hmac(key, b"memoflow mark") for key in self._keys)
@@ -85,7 +85,7 @@ class Keyring:
 
 
 def is_signature(text: bytes) -> bool:
-    """Tell whether bytes look like what `Keyring.sign` returns."""
+    """Tell whether bytes have the form of a signature by `Keyring.sign`."""
     return re.fullmatch(_SIGNATURE, text) is not None
 
 

@@ -46,7 +46,7 @@ def adopt(backend: Backend, name: str, adoption: Adoption) -> tuple[Adopted, int
 def _adopt_unread(
     backend: Backend, name: str, adoption: Adoption, source: BlobLocation
 ) -> tuple[Adopted, int]:
-    """Adopt what lies elsewhere, where a copy costs no reading: so its XXH3-128 stays unknown."""
+    """Adopt a file elsewhere, without reading it to copy it: its XXH3-128 stays unknown."""
     blob = blob_name(adoption.digest)
     is_new = backend.adopt(blob, source)
     size_bytes = backend.sizes([blob])[0]

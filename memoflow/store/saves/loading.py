@@ -1,4 +1,4 @@
-"""Loading: saved files out of a store, proven, or what spoiled that set aside."""
+"""Loading: saved files out of a store, proven, or a quarantined blob and an error."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ def load(
 ) -> None:
     """Write the files of a manifest into a directory; see `Store.load`.
 
-    DamagedBlobError or LostBlobError if that cannot be; the blob is set aside by then.
+    DamagedBlobError or LostBlobError if that cannot be; the blob is quarantined by then.
     """
     if only is not None:
         files = tuple(file for file in manifest.files if only(file.path))
@@ -73,7 +73,7 @@ def _proven(refs: Refs, files: Iterable[File], read: Callable[[Backend], T]) -> 
 
 
 def _give_up_on(refs: Refs, blob: Digest) -> bool:
-    """Set a blob aside that spoiled a load; False if it turns out to be whole."""
+    """Quarantine a blob that spoiled a load; False if it turns out to be whole."""
     if refs.backend.doubt(blob_name(blob)):
         return False  # Only a copy of it was read, which is gone now.
     try:
@@ -82,5 +82,5 @@ def _give_up_on(refs: Refs, blob: Digest) -> bool:
             return False
     except NotFoundError:
         pass
-    refs.set_blob_aside(blob)
+    refs.quarantine_blob(blob)
     return True

@@ -1,4 +1,4 @@
-"""Proofs: which blobs of this machine need not be read again to be linked."""
+"""Proofs: the blobs of this machine that need not be read again to be linked."""
 
 from __future__ import annotations
 

@@ -42,7 +42,7 @@ NextKey = Callable[[Key | None], Key | None]
 
 @dataclass(frozen=True)
 class Previous:
-    """The last save of a series: its manifest, and what its ref holds of that.
+    """The last save of a series: its manifest, and the manifest's form in its ref.
 
     `proven` tells that its blobs were there at the time of the outlook that the save goes by.
     `sizes` are how long they were, as far as this machine knows without asking.
@@ -139,7 +139,7 @@ def proven(refs: Refs, ref: Ref, outlook: GcSnapshot) -> bool:
 
 
 def known_sizes(refs: Refs, ref: Ref) -> dict[Digest, int]:
-    """Return how long the packs are that the last save of a series uses, as far as is known here.
+    """Return the known lengths of the packs that the last save of a series uses.
 
     Empty where it is cheap to look.
     """
@@ -251,7 +251,7 @@ def _put(
     durable: bool,
     fresh: bool,
 ) -> tuple[Manifest, Packed, int]:
-    """Write a payload's bytes; return its manifest, what was packed, and what of it was new.
+    """Write a payload's bytes; return its manifest, the packed files, and the new bytes.
 
     With `fresh` all that can be is written under names that were never used.
     """
@@ -310,7 +310,7 @@ def _pack(
 def _known(
     refs: Refs, sizes: dict[Digest, int], *, fresh: bool
 ) -> Callable[[Sequence[str]], Mapping[str, Any]]:
-    """Return where a save may look for pieces that other saves have stored.
+    """Return a lookup of pieces that other saves have stored.
 
     What is found is compared with stored bytes, so elsewhere only that is of use of which this
     machine has a copy, and then only while the original is there as well. `sizes` is told how long
@@ -355,7 +355,7 @@ def _put_manifest(
     durable: bool,
     fresh: bool,
 ) -> dict[str, Any] | Digest:
-    """Return what the ref is to hold: the manifest while it is small, else its digest."""
+    """Return the manifest for the ref: itself while it is small, else its digest."""
     if previous is not None and manifest == replace(previous.manifest, meta={}):
         return previous.listed
     data = manifest.to_bytes()
@@ -376,7 +376,7 @@ def _write_ref(
     *,
     durable: bool,
 ) -> tuple[Ref, Stored | None]:
-    """Return the ref that was written, or what is there instead."""
+    """Return the ref that was written, or the one there instead."""
     for _ in range(_TRIES):
         taken: Key | None = None
         while (key := next_key(taken)) is not None:
@@ -389,10 +389,10 @@ def _write_ref(
         stored = refs.read_or_warn(taken)
         if stored is not None:
             return stored.ref, stored
-        # Whoever took it let it go again, or it was damaged and is set aside now.
+        # It was forgotten since, or was damaged and is quarantined now.
         refs.make_room(taken)
     raise BackendUnavailableError(
-        f"{taken} is taken by something that can neither be used nor set aside; forget it, and "
+        f"{taken} is taken by something that can neither be used nor quarantined; forget it, and "
         "save again"
     )
 

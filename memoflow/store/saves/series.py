@@ -1,4 +1,4 @@
-"""Series: keys that end in a number, and what the next save has to do with the last."""
+"""Series: keys that end in a number, and the relation of each save to the last."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ _LISTED_SECONDS = 10.0  # how long a list of what is elsewhere serves
 
 
 def numbered(refs: Refs, series: Key, *, fresh: bool = True) -> list[Key]:
-    """Return what the backend lists directly below a series, the highest number first."""
+    """Return the keys listed directly below a series, the highest number first."""
     depth = len(series.parts) + 1
     keys = [
         key
@@ -37,7 +37,7 @@ def numbered(refs: Refs, series: Key, *, fresh: bool = True) -> list[Key]:
 
 
 def known(refs: Refs, series: Key) -> list[Ref]:
-    """Return what the backend lists directly below a series; see `Store.series`."""
+    """Return the refs listed directly below a series; see `Store.series`."""
     entries = refs.index.entries(series)
     found = []
     for key in numbered(refs, series):
@@ -51,7 +51,7 @@ def known(refs: Refs, series: Key) -> list[Ref]:
 
 
 class Next:
-    """A save on its way to a series: what it is compared with, and the key that it gets."""
+    """A save on its way to a series: the save before it, and its key."""
 
     def __init__(
         self,

@@ -1,4 +1,4 @@
-"""Long saves: marks by which a sweep leaves alone what a save wrote that is not done yet.
+"""Upload heartbeat: marker files by which a sweep spares the blobs of unfinished saves.
 
 A save that takes longer than the grace of a sweep would lose its first blobs to it, and all of
 them again when it is repeated. So it writes `gc/saving/<id>`, again and again while it gets on:
@@ -28,7 +28,7 @@ _LONGEST_SECONDS = 10 * 365 * 86400.0
 
 
 class UploadHeartbeat:
-    """The mark of a save, from the first minute that it takes until it ends."""
+    """The marker of a save, from the first minute that it takes until it ends."""
 
     def __init__(self, backend: Backend, *, clock: Callable[[], float]) -> None:
         self._backend = backend
@@ -76,7 +76,7 @@ class UploadHeartbeat:
 def unfinished_since(
     backend: Backend, *, now: float, dead_after_s: float = DEAD_AFTER_SECONDS
 ) -> tuple[float, list[str]]:
-    """Return when the oldest save began that goes on, and the marks that dead ones left.
+    """Return the start of the oldest save that goes on, and the markers of dead ones.
 
     By the backend's clock; infinity if no save has been marked.
     """
