@@ -14,7 +14,7 @@ PRODUCT = Path(__file__).parents[1] / "memoflow"
 ALLOWED = {
     "backends": 54,
     "cli": 6,
-    "flow": 169,
+    "flow": 93,
     "kinds": 81,
     "store": 141,
 }

@@ -1,4 +1,4 @@
-"""Digests of what the Client gives: the same for the step that read it and for a lookup."""
+"""Digests of reads through the Client: the same for the step that reads and for a lookup."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ _MOST_SHOWN = 60
 
 
 def of_object(one: Any) -> Seen:
-    """Return which object it is, and of an artifact its content; to be called hushed."""
+    """Return the identity of an object, and of an artifact its content; to be called hushed."""
     path = one.path_components
     run = path[1] if len(path) > 1 else path[0]
     if isinstance(one, DataArtifact):
@@ -41,7 +41,7 @@ def of_object(one: Any) -> Seen:
 
 
 def of_listing(children: Sequence[Any]) -> Seen:
-    """Return how many there are; which, too, where their ids are names and no numbers."""
+    """Return the number of objects in a listing, and their ids where these are names."""
     count = _count(len(children), kind_of(children[0])) if children else "none"
     if children and has_named_children(children[0]):
         ids = [str(one.id) for one in children]
@@ -65,13 +65,13 @@ def of_names(names: Iterable[str]) -> Seen:
 
 
 def of_many(each: Iterable[Seen]) -> Seen:
-    """Return what stands for the reads of each of the first in a listing."""
+    """Return one digest for the same read of each of the first objects in a listing."""
     digests = [digest for digest, _ in each]
     return _sha1("\n".join(digests)), _count(len(digests), "value")
 
 
 def of_attribute(one: Any, name: str, value: Any) -> Seen:
-    """Return what an attribute came to; to be called hushed."""
+    """Return the digest of the value of an attribute; to be called hushed."""
     if name == "exception" and value is not None:
         # An object of anybody's, which has no digest but that of its bytes.
         digest, _ = of_object(exception_of(one))

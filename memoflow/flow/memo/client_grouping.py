@@ -1,4 +1,4 @@
-"""Grouping: one name for what was read of each of the first in a listing."""
+"""Grouping: one name for the same read of each of the first objects in a listing."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What one step reads through Metaflow's Client, and the names of the objects that it holds."""
+"""One step's reads through Metaflow's Client, and the names of the objects that it holds."""
 
 from __future__ import annotations
 
@@ -46,7 +46,7 @@ _MISSING = object()
 
 
 class ClientWatch:
-    """What one step has read, and the names of the objects that it holds."""
+    """The reads of one step, and the names of the objects that it holds."""
 
     def __init__(self, note: Note, never: Never, around: Around) -> None:
         self._note = note
@@ -198,7 +198,7 @@ class ClientWatch:
         return MethodType(call, one)
 
     def _derived(self, name: Name, parent: Any, value: Any) -> Any:
-        """Return what an attribute or a call came to, named or noted."""
+        """Return the value of an attribute or a call, named or noted."""
         if isinstance(value, MetaflowObject):
             self.attach(value, name)
         elif isinstance(value, MetaflowData):
@@ -235,7 +235,7 @@ class ClientWatch:
         yield from found
 
     def listed(self, name: Name, children: list[Any]) -> None:
-        """Note a listing, and name what is in it."""
+        """Note a listing, and name the objects in it."""
         self.record(name, digests.of_listing(children))
         last = name.segments[-1]
         above = Name(name.segments[:-1], name.namespace, name.metadata)
