@@ -63,7 +63,6 @@ def test_each_import_in_a_function_says_why() -> None:
 # Those that only flows in subprocesses reach: each is to leave this list.
 UNTESTED = {
     "memoflow.flow.cards.card",
-    "memoflow.flow.cards.card_html",
     "memoflow.flow.cards.card_root",
     "memoflow.flow.code",
     "memoflow.flow.memo.attributes",

@@ -324,15 +324,15 @@ def test_a_lock_beside_a_flow_keeps_no_step_from_being_a_hit(new):
 
 
 BAD = {
-    "inputs=['xx']": "nothing in F is called xx; did you mean 'x'?",
-    "outputs=['valeu']": "nothing in F is called valeu; did you mean 'value'?",
+    "inputs=['xx']": "F has no attribute xx; did you mean 'x'?",
+    "outputs=['valeu']": "F has no attribute valeu; did you mean 'value'?",
     "inputs=3": "@memoize(inputs=...) takes a list of names, not 3",
     "ttl='soon'": "ttl is a time such as 30d, 12h, 90m or a timedelta, not 'soon'",
     "ttl=0": "ttl is a time such as",
     "ttl='0d'": "ttl must be longer than no time at all",
     "scope='planet'": "scope is one of flow, global, not 'planet'",
     "refresh='perhaps'": "@memoize(refresh=...) is True or False, not 'perhaps'",
-    "next='middle'": "it goes on to end",
+    "next='middle'": "its next step is end",
     "single_flight='perhaps'": "@memoize(single_flight=...) is True or False, not 'perhaps'",
     "mode='maybe'": "mode is one of on, off, read-only, only, not 'maybe'",
 }

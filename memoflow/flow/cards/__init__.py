@@ -1,1 +1,1 @@
-"""Cards: what an attempt loaded and saved, and the page that shows it."""
+"""Cards: the loads and saves of an attempt, and the page that shows them."""

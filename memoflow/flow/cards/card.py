@@ -1,4 +1,4 @@
-"""Card: shows what an attempt of a task loaded and saved, beside Metaflow's own cards.
+"""Card: the loads and saves of a task's attempt on a page, beside Metaflow's own cards.
 
 It is kept where Metaflow's `card` commands, `get_cards` and its card server look, and rendered in
 the task's process: `@card` starts another one for that, which takes seconds at a task's end.

@@ -1,4 +1,4 @@
-"""Card root: where Metaflow keeps the cards of tasks beside a datastore."""
+"""Card root: the folder of Metaflow's cards beside a datastore."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from metaflow.plugins.cards.card_datastore import CardDatastore
 
 
 def card_root(flow_datastore: Any) -> str | None:
-    """Return where Metaflow keeps cards beside this datastore; None if nowhere.
+    """Return the folder of Metaflow's cards beside this datastore, None if there is none.
 
     It may go by the working directory, so it is to be asked before a step can change that.
     """

@@ -1,4 +1,4 @@
-"""Journal: what one attempt of a task loaded and saved, in order."""
+"""Journal: the loads and saves of one attempt of a task, in order."""
 
 from __future__ import annotations
 
@@ -45,7 +45,9 @@ class Act:
         why: str = "",
         kind: str | None = None,
     ) -> Act:
-        """Return what was done to what a reference dict is of; `kind` None is the type it says."""
+        """Return one load or save of the thing that a reference dict names.
+
+        `kind` None is the type in the dict."""
         return cls(
             verb=verb,
             by=by,
@@ -76,5 +78,5 @@ class Journal:
 
 @cache
 def of_this_process() -> Journal:
-    """Return the journal of the attempt that this process runs, whoever writes in it."""
+    """Return the journal of the attempt that this process runs; all decorators share it."""
     return Journal()

@@ -1,4 +1,4 @@
-"""Card: what a memoized task was found under or recorded as, and the cards a hit comes by."""
+"""Card: the memo card of a task, and the cards that a hit inherits from its origin."""
 
 from __future__ import annotations
 
@@ -58,6 +58,6 @@ def replace_at_exit(
 
 
 def _has_cards(memoized: MemoizedStep, cards: CardFiles) -> bool:
-    """Tell whether it is worth asking for cards: where each question takes a round trip."""
+    """Tell whether the task may have cards: on a server each question takes a round trip."""
     decorators = getattr(memoized.shape.flow, memoized.step).decorators
     return cards.is_local or any(deco.name in _MAKE_CARDS for deco in decorators)

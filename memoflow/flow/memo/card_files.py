@@ -1,4 +1,4 @@
-"""Card files: the cards of tasks where Metaflow keeps them, and how a hit comes by its origin's."""
+"""Card files: the cards of tasks in Metaflow's datastore, and the copies that a hit gets."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ class CardFiles:
 
     @classmethod
     def of(cls, flow_datastore: Any, say: Callable[[str], None]) -> CardFiles | None:
-        """Return where the cards of a datastore are; None if they are nowhere that we can write."""
+        """Return the cards of a datastore, None without a folder that we can write."""
         root = card_root(flow_datastore)
         if root is None:
             return None
@@ -98,7 +98,7 @@ class CardFiles:
         card.keep(store, result.key, cards, expires=result.expires)
 
     def quietly(self, act: Callable[[], object]) -> None:
-        """Do what shows something: if it goes wrong that costs a line, and nothing else."""
+        """Do work for a card: a failure costs a line in the log, and nothing else."""
         try:
             act()
         except Exception as error:  # A picture is no reason to fail a task.

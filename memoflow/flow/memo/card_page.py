@@ -1,4 +1,4 @@
-"""Card page: what a memoized task was found under, as one HTML file that needs nothing else.
+"""Card page: key, inputs and outputs of a memoized task, in one HTML file without links.
 
 A few kilobytes, without a script: there is one for each task, and a foreach has thousands.
 """
@@ -25,7 +25,7 @@ _ROOM_FOR_PACKAGES = 3_000
 
 @dataclass(frozen=True)
 class Shown:
-    """What a card tells of a task.
+    """The content of a card of one task.
 
     `outcome` is "hit", "miss" or "audit". `code` is the scope's parts, `inputs` what was read,
     None if nobody knows; `outputs` are bytes by name, `notes` what the task's log says besides.
@@ -42,7 +42,7 @@ class Shown:
 
 
 def of_hit(task: str, entry: MemoEntry, code: Sequence[Part]) -> Shown:
-    """Return what is to be told of a task that did not run."""
+    """Return the content for a task that did not run."""
     return Shown(
         task=task,
         outcome="hit",
@@ -55,12 +55,12 @@ def of_hit(task: str, entry: MemoEntry, code: Sequence[Part]) -> Shown:
 
 
 def of_audit(task: str, entry: MemoEntry, code: Sequence[Part], came_to: str) -> Shown:
-    """Return what is to be told of a task that ran to be compared with what is stored."""
+    """Return the content for a task that ran to be compared with the stored result."""
     return replace(of_hit(task, entry, code), outcome="audit", why=came_to)
 
 
 def _sizes(entry: MemoEntry) -> dict[str, int]:
-    """Return how large each output is: pickled, and not yet packed."""
+    """Return the size of each output: pickled, and not yet packed."""
     return {
         name: int(artifact.info.get("size") or artifact.packed_size)
         for name, artifact in entry.artifacts.items()

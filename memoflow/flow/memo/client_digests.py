@@ -1,11 +1,13 @@
-"""Digests of what the Client gives: the same for the step that read it and for a lookup."""
+"""Digests of reads through the Client: the same for the step that reads and for a lookup."""
 
 from __future__ import annotations
 
 import hashlib
 import pickle
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import replace
 from datetime import datetime
+from itertools import count
 from typing import Any
 
 from metaflow.client.core import (
@@ -19,6 +21,7 @@ from metaflow.events import Trigger
 
 from memoflow.fingerprint import ABSENT
 from memoflow.flow.host.client import artifacts_of, digest_of_code, exception_of, kind_of
+from memoflow.flow.memo.client_names import Name, Segment
 from memoflow.flow.memo.inputs import UndecidedError
 from memoflow.masking import without_passwords
 
@@ -32,7 +35,7 @@ _MOST_SHOWN = 60
 
 
 def of_object(one: Any) -> Seen:
-    """Return which object it is, and of an artifact its content; to be called hushed."""
+    """Return the identity of an object, and of an artifact its content; to be called hushed."""
     path = one.path_components
     run = path[1] if len(path) > 1 else path[0]
     if isinstance(one, DataArtifact):
@@ -41,14 +44,14 @@ def of_object(one: Any) -> Seen:
 
 
 def of_listing(children: Sequence[Any]) -> Seen:
-    """Return how many there are; which, too, where their ids are names and no numbers."""
-    count = _count(len(children), kind_of(children[0])) if children else "none"
+    """Return the number of objects in a listing, and their ids where these are names."""
+    number = _count(len(children), kind_of(children[0])) if children else "none"
     if children and has_named_children(children[0]):
         ids = [str(one.id) for one in children]
         # Artifacts of a task are as old as one another: they come in the order of a directory.
         ids = sorted(ids) if isinstance(children[0], DataArtifact) else ids
-        return _sha1("\n".join(ids)), count
-    return _sha1(str(len(children))), count
+        return _sha1("\n".join(ids)), number
+    return _sha1(str(len(children))), number
 
 
 def has_named_children(child: Any) -> bool:
@@ -65,13 +68,13 @@ def of_names(names: Iterable[str]) -> Seen:
 
 
 def of_many(each: Iterable[Seen]) -> Seen:
-    """Return what stands for the reads of each of the first in a listing."""
+    """Return one digest for the same read of each of the first objects in a listing."""
     digests = [digest for digest, _ in each]
     return _sha1("\n".join(digests)), _count(len(digests), "value")
 
 
 def of_attribute(one: Any, name: str, value: Any) -> Seen:
-    """Return what an attribute came to; to be called hushed."""
+    """Return the digest of the value of an attribute; to be called hushed."""
     if name == "exception" and value is not None:
         # An object of anybody's, which has no digest but that of its bytes.
         digest, _ = of_object(exception_of(one))
@@ -136,3 +139,39 @@ def _count(number: int, noun: str) -> str:
 
 def _sha1(text: str) -> str:
     return hashlib.sha1(text.encode("utf-8", "surrogatepass"), usedforsecurity=False).hexdigest()
+
+
+def grouped(reads: Mapping[Name, Seen]) -> Iterator[tuple[Name, Seen]]:
+    """Yield the reads, with one for those that differ in their places alone.
+
+    So that a step which walks over 1,000 runs has read one thing, and not thousands. Only places
+    from the first on, without a gap: so a loop that ends early is grouped as well.
+    """
+    left = dict(reads)
+    deepest = max((len(name.segments) for name in left), default=0)
+    for at in reversed(range(deepest)):
+        left = _grouped_at(at, left)
+    yield from left.items()
+
+
+def _grouped_at(at: int, reads: Mapping[Name, Seen]) -> dict[Name, Seen]:
+    kept: dict[Name, Seen] = {}
+    alike: dict[tuple[Name, tuple[Segment, ...]], dict[int, Seen]] = {}
+    for name, seen in reads.items():
+        if len(name.segments) > at and name.segments[at][0] == "index":
+            before = replace(name, segments=name.segments[:at])
+            alike.setdefault((before, name.segments[at + 1 :]), {})[name.segments[at][1]] = seen
+        else:
+            kept[name] = seen
+    for (before, rest), places in alike.items():
+        first = next(place for place in count() if place not in places)
+        if first > 1:
+            many = of_many(places.pop(place) for place in range(first))
+            kept[_between(before, ("first", first), rest)] = many
+        for place, seen in places.items():
+            kept[_between(before, ("index", place), rest)] = seen
+    return kept
+
+
+def _between(before: Name, segment: Segment, rest: tuple[Segment, ...]) -> Name:
+    return replace(before, segments=(*before.segments, segment, *rest))

@@ -42,7 +42,7 @@ _WHERE = (
 
 @dataclass(frozen=True)
 class Name:
-    """The expression that led to what a step read; `exists` if only that it is there."""
+    """The expression for one read of a step; with `exists`, for existence alone."""
 
     segments: tuple[Segment, ...]
     namespace: str | None = OWN
@@ -72,7 +72,7 @@ class Name:
 
     @property
     def is_fixed(self) -> bool:
-        """Whether the name itself says which object it is, by ids alone."""
+        """True if the name identifies an object by ids alone."""
         return all(segment[0] in ("item", "attempt") for segment in self.segments)
 
     def __str__(self) -> str:

@@ -48,12 +48,12 @@ def path_of(name: str) -> Path | None:
 
 
 def can_name(key: Any) -> bool:
-    """Return whether a key can stand in a name; others are read with all that is beside them."""
+    """Return whether a key can stand in a name; others are read with all their siblings."""
     return isinstance(key, (str, int, float, bool, type(None)))
 
 
 def is_ignored(name: str, ignore: Iterable[str]) -> bool:
-    """Return whether a read is a part of what is ignored, as `cfg` or `cfg.clean`."""
+    """Return whether a read is a part of an ignored one, as `cfg` or `cfg.clean`."""
     path = path_of(name)
     if path is None:
         return False
@@ -62,7 +62,7 @@ def is_ignored(name: str, ignore: Iterable[str]) -> bool:
 
 
 def part(name: str, config: Any, mask: Mask = ANY) -> Part:
-    """Return what a read of a part comes to, by the value of its whole config.
+    """Return name and digest of a part of a config, by the value of its whole config.
 
     Raises NoFingerprintError if it holds an object that has no digest.
     """
@@ -90,7 +90,7 @@ def _digest(value: Any, name: str) -> str:
 
 
 def _is_data(value: Any) -> bool:
-    """Return whether a value is of what JSON, YAML and TOML know, whose `repr` says it all."""
+    """Return whether a value has types of JSON, YAML and TOML only: its `repr` has it all."""
     if isinstance(value, Mapping):
         return all(_is_data(key) and _is_data(each) for key, each in value.items())
     if type(value) in (list, tuple):
@@ -116,7 +116,7 @@ def _plain(value: Any) -> Any:
 
 
 def collapse(reads: Iterable[str], configs: Mapping[str, Any]) -> dict[str, None]:
-    """Return the reads with one for a whole where it, or most of what is in it, was read."""
+    """Return the reads with one for a whole that was read, or of which most parts were read."""
     kept = dict.fromkeys(reads)
     paths = {path for name in kept if (path := path_of(name)) is not None and path[0] in configs}
     if not paths:

@@ -42,7 +42,7 @@ class ConfigWatch:
         return True
 
     def settle(self) -> None:
-        """Count what was handed out, and not read by a method, as read."""
+        """Count nodes that were handed out, and not read by a method, as read."""
         for path in self._unread:
             self._note(name_of(path))
         self._unread.clear()

@@ -120,12 +120,12 @@ class Decision:
 
     @property
     def records(self) -> bool:
-        """Whether the result of the task is to be recorded."""
+        """True if the result of the task is to be recorded."""
         return self.reason not in _NOT_KEPT
 
     @property
     def is_uncached(self) -> bool:
-        """Whether the step can never be recorded, rather than missed this time."""
+        """True if the step can never be recorded, rather than missed this time."""
         return self.reason in _UNCACHED
 
     @property

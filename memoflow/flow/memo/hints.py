@@ -258,7 +258,7 @@ def _member(value: Any, name: str) -> Any:
 
 
 def _module(owner: Any, value: Any) -> str:
-    """Return the public module of a function: that of its original, else its own."""
+    """Return the public module of a function, also of a bound one."""
     if isinstance(owner, types.ModuleType):
         return owner.__name__
     of = getattr(value, "__self__", None)

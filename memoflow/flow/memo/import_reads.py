@@ -83,7 +83,7 @@ def _note(path: str) -> None:
 
 
 def _is_of_import(frame: FrameType | None) -> bool:
-    """Return whether a module of the user's is what asks: not an import, nor Metaflow for it."""
+    """Return whether a module of the user's asks: not an import, nor Metaflow for it."""
     while frame is not None:
         name = frame.f_code.co_filename
         module = str(frame.f_globals.get("__name__")).partition(".")[0]

@@ -69,7 +69,7 @@ OPTIONS = (
 
 @dataclass(frozen=True)
 class MemoizeOptions:
-    """What one @memoize asks for; None for `inputs` means what the step actually reads."""
+    """The options of one @memoize; None for `inputs` means the inputs that the step reads."""
 
     inputs: tuple[str, ...] | None = None
     outputs: tuple[str, ...] | None = None
@@ -101,9 +101,9 @@ class MemoizeOptions:
     def check(self, flow: type, graph: Any, step: str) -> None:
         """Raise UsageError for names that this flow does not have."""
         if self.next is not None and self.next not in graph[step].out_funcs:
+            following = " or ".join(graph[step].out_funcs) or "none"
             raise UsageError(
-                f"@memoize(next={self.next!r}) on step {step}: it goes on to "
-                f"{', '.join(graph[step].out_funcs) or 'no other step'}"
+                f"@memoize(next={self.next!r}) on step {step}: its next step is {following}"
             )
         known = mentioned(flow, step)
         if known is None:
@@ -118,8 +118,8 @@ class MemoizeOptions:
                 close = difflib.get_close_matches(name, sorted(known | extra), n=1)
                 hint = f"; did you mean {close[0]!r}?" if close else ""
                 raise UsageError(
-                    f"@memoize({option}=[{name!r}]) on step {step}: nothing in "
-                    f"{flow.__name__} is called {name}{hint}"
+                    f"@memoize({option}=[{name!r}]) on step {step}: "
+                    f"{flow.__name__} has no attribute {name}{hint}"
                 )
 
 

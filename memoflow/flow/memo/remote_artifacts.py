@@ -49,7 +49,7 @@ class RemoteArtifacts:
         return Artifact(sha1, info, cas or {}), BlobLocation(self._data, _name(sha1))
 
     def look_ahead(self, sha1s: Collection[str]) -> None:
-        """See which of these are there, for `restore`."""
+        """Look for these artifacts in bulk, ahead of `restore`."""
         now = time.time()
         wanted = {sha1 for sha1 in sha1s if not self._is_fresh(self._seen.get(sha1), now)}
         if len(wanted) > _FEW:
@@ -72,7 +72,7 @@ class RemoteArtifacts:
         self._note([artifact.sha1], time.time())
 
     def _give_back(self, artifact: Artifact, digest: Digest) -> None:
-        """Send what lies in the store, proven here: a server copies anybody's bytes, or damage.
+        """Send the bytes in the store, verified here: a server would copy damaged bytes too.
 
         Metaflow never writes an artifact that exists, so what is wrong would stay for ever.
         """
@@ -95,7 +95,7 @@ class RemoteArtifacts:
         self._storage.save_bytes(iter([(path, (file, artifact.cas))]), overwrite=True)
 
     def _listed(self, wanted: set[str], now: float) -> set[str]:
-        """Return which are there by listing them all; none if there are far too many others."""
+        """Return those that exist, by a listing of all; none if there are far too many others."""
         most = max(_LEAST_LISTED, _LISTED_FOR_EACH * len(wanted))
         found = set()
         for count, each in enumerate(self._data.list("")):

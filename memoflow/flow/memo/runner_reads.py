@@ -1,4 +1,4 @@
-"""Other flows that a step runs or deploys: what comes of them nobody can tell before."""
+"""Other flows that a step runs or deploys: nobody can tell their results before."""
 
 from __future__ import annotations
 

@@ -71,7 +71,7 @@ def watching(
 
 
 class _Watch:
-    """What one step has read and written in S3."""
+    """The reads and writes of one step in S3."""
 
     def __init__(self, note: Note, never: Never, around: Around) -> None:
         self._note = note
@@ -193,7 +193,7 @@ def _below(what: str, s3: Any, keys: Any = None, *_: Any, **__: Any) -> Iterator
 
 
 def _unusual(s3: Any) -> str:
-    """Return why a process with the usual settings would not see the same, or nothing."""
+    """Return the reason why a process with the usual settings would see other data, or ""."""
     if has_own_client(s3):
         return "reads with an S3 client of its own"
     endpoint = other_endpoint(s3)

@@ -59,7 +59,7 @@ class TrackedStep:
         self._began = time.monotonic()
 
     def stop(self, *, failed: bool) -> None:
-        """Track no reads any more, and note what the step leaves while it is still in memory."""
+        """End the tracking of reads, and note the outputs of the step while they are in memory."""
         left, flow = self.left, self._flow
         left.run_time_s = time.monotonic() - self._began
         self.attributes.stop_reads()

@@ -31,7 +31,7 @@ _MOST_NAMED = 3
 
 @dataclass(frozen=True)
 class Uncached:
-    """Why a task's result is not kept.
+    """The reason why a task's result is not kept.
 
     `kind` is one word, by which it is said once a step; `lasts` is False for what the next task
     need not meet again.
@@ -49,7 +49,7 @@ class Uncached:
 def of_reads(
     reads: Iterable[str], blind: Mapping[str, None], memoized: MemoizedStep
 ) -> Uncached | None:
-    """Return why a task that read these can never be found again, None if it can."""
+    """Return the reason why a task that read these can never be found again, else None."""
     unstable = attributes.unstable(dict.fromkeys(reads))
     if unstable:
         remedy = memoized.spelled("ignore", unstable)
@@ -64,7 +64,7 @@ def of_reads(
 
 
 def of_following(besides: StepReads, memoized: MemoizedStep) -> Uncached | None:
-    """Return why a task that read this besides inputs cannot be found again, None if it can."""
+    """Return the reason why a task with these external reads cannot be found again, else None."""
     if besides.never:
         name, why = next(iter(besides.never.items()))
         plain = name.removeprefix("file ")
@@ -240,7 +240,7 @@ def _of_text(text: str) -> str:
 
 
 def _rest(parts: Iterable[Part]) -> str:
-    """Return the digest of what values of constants and defaults have no part in."""
+    """Return the digest of the scope without values of constants and defaults."""
     texts = [
         f"{part.kind} {part.name} {part.source if _holds_values(part) else part.digest}"
         for part in parts

@@ -19,7 +19,7 @@ def is_hushed() -> bool:
 
 @contextlib.contextmanager
 def hushed(around: Around = contextlib.nullcontext) -> Iterator[None]:
-    """Note nothing of what this thread does meanwhile; `around` is entered, too."""
+    """Note nothing that this thread does meanwhile; `around` is entered, too."""
     _thread.depth = getattr(_thread, "depth", 0) + 1
     try:
         with around():

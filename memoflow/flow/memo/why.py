@@ -1,4 +1,4 @@
-"""Why: the decision on a task, or on the tasks of a run to come, with all differences."""
+"""The answer to `why`: the decision on a task, or on tasks of a run to come, with differences."""
 
 from __future__ import annotations
 

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from memoflow.flow.memo.client_digests import of_many
-from memoflow.flow.memo.client_grouping import grouped
+from memoflow.flow.memo.client_digests import grouped, of_many
 from memoflow.flow.memo.client_names import METAFLOW, Name, parse
 
 RUNS = METAFLOW.item("Train")

@@ -31,8 +31,7 @@ from metaflow.metaflow_current import current
 
 from memoflow.flow.memo import client_digests, client_names
 from memoflow.flow.memo.client_lookup import Evaluator
-from memoflow.flow.memo.client_reads import watching
-from memoflow.flow.memo.client_watch import OWN_RUN
+from memoflow.flow.memo.client_reads import OWN_RUN, watching
 from tests.flow.memo.runs import Runs, looking_at
 
 Reads = dict[str, tuple[str, str]]
