@@ -12,9 +12,7 @@ PRODUCT = Path(__file__).parents[1] / "memoflow"
 
 # Summaries with a clause that a room still has: lower a number with each rewrite, never raise one.
 ALLOWED = {
-    "cli": 6,
-    "flow": 113,
-    "kinds": 81,
+    "flow": 3,
 }
 
 # "which", "who", "where" and their like are fine after a noun: "the folder in which", "the task
