@@ -10,7 +10,7 @@ from memoflow.fingerprint.encoding import EncoderInterface, Handler, Unstable
 from memoflow.fingerprint.tables import table_handler
 
 _CHUNK = 1 << 24  # bytes copied at a time from an array that is not contiguous
-# What these hold is encoded as such, or was worked out from it when it was asked for.
+# Attributes that are encoded as the content, or are computed from it on demand.
 _KNOWN = frozenset(
     {
         "_dict", "_has_canonical_format", "_has_sorted_indices", "_shape", "blocksize", "col",
@@ -53,7 +53,7 @@ def _ndarray_content(encoder: EncoderInterface, plain: Any) -> bytes:
     dtype = plain.dtype
     header = encoder.encode((dtype.str, dtype.name, plain.shape))
     if dtype.names is not None:
-        # Field by field, because the padding between them holds whatever was in memory.
+        # Field by field, because the padding between them is not initialized.
         offsets = [dtype.fields[name][1] for name in dtype.names]
         pieces = [header, encoder.encode([list(dtype.names), offsets, dtype.itemsize])]
         pieces += [_ndarray_content(encoder, plain[name]) for name in dtype.names]
@@ -72,7 +72,7 @@ def _raw(plain: Any) -> Iterator[Any]:
     if not plain.size or not plain.dtype.itemsize:
         return
     if plain.dtype.kind in "fc" and plain.dtype.itemsize > 16 - 8 * (plain.dtype.kind == "f"):
-        # An extended float is 10 bytes, padded with whatever was in memory.
+        # An extended float is 10 bytes, with a padding that is not initialized.
         significant = 10 if np.finfo(np.longdouble).nmant == 63 else np.longdouble(0).itemsize
         parts = np.ascontiguousarray(plain).reshape(-1).view(np.longdouble).view(np.uint8)
         parts = parts.reshape(-1, np.longdouble(0).itemsize)

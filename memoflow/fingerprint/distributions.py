@@ -1,4 +1,4 @@
-"""Distributions: installed ones, their content and their requirements."""
+"""Distributions: those installed, their content, requirements and modules."""
 
 from __future__ import annotations
 
@@ -34,8 +34,6 @@ _HEAD = 1 << 16  # bytes of METADATA, which begins with what counts and ends wit
 _OURS = frozenset(
     {"metaflow_memoflow", "metaflow", "metaflow_stubs", "ob_metaflow", "ob_metaflow_stubs"}
 )
-
-
 # Where to look first; a wrong or missing hint costs a scan, never a wrong answer.
 _HINTS = {
     "PIL": "pillow",

@@ -263,7 +263,7 @@ def _defaults(walk: Walk, f: types.FunctionType, body: CodeUnit, held: dict[str,
         if isinstance(value, CODE_TYPES):
             held[f"{name}="] = walk.code(value)
         elif code.co_filename.startswith("<") and owner_of(value) in LIBRARIES[1:]:
-            # A library that generates a function hands it what it needs in this way.
+            # A library hands its objects to a function that it generates in this way.
             held[f"{name}="] = walk.code(type(value))
         elif type(value) not in _PLAIN or walk.located(value, body.namespace):
             shown = f"{body.shown}.{name}"

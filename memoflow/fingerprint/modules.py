@@ -14,7 +14,6 @@ import os
 import sys
 import types
 from collections.abc import Iterator
-from types import ModuleType
 from typing import Any, Literal
 
 from memoflow.dataclass import dataclass
@@ -40,7 +39,7 @@ class ModuleLocation:
     search: tuple[str, ...] = ()
 
 
-def place_of(module: ModuleType) -> ModuleLocation:
+def place_of(module: types.ModuleType) -> ModuleLocation:
     """Return the place of a loaded module."""
     # Not by attribute: a module's own __getattr__ is code of the user's.
     namespace = vars(module)
@@ -55,7 +54,7 @@ def place_of(module: ModuleType) -> ModuleLocation:
 def place_named(name: str) -> ModuleLocation:
     """Return the place of a module by its loaded or importable name; import nothing."""
     module = sys.modules.get(name)
-    return place_of(module) if isinstance(module, ModuleType) else locate(name)
+    return place_of(module) if isinstance(module, types.ModuleType) else locate(name)
 
 
 def locate(name: str) -> ModuleLocation:
@@ -157,9 +156,10 @@ def owner_of_function(f: types.FunctionType) -> Owner:
     module = str(f.__globals__.get("__name__", "?"))
     path = f.__code__.co_filename
     top = module.partition(".")[0]
-    directories = getattr(sys.modules.get(top), "__path__", None) or () if top in OURS else ()
-    if top in OURS and path.startswith(("<", *directories)):
-        return "ours"
+    if top in OURS:
+        directories = getattr(sys.modules.get(top), "__path__", None) or ()
+        if path.startswith(("<", *directories)):
+            return "ours"
     return _owner_of_file(module, path)
 
 

@@ -202,7 +202,7 @@ def _made_by_library(walk: Walk, value: Any, name: str, namespace: Mapping[str, 
     """
     try:
         wrapped = value.__wrapped__
-    except Exception:  # Proxies raise whatever they like.
+    except Exception:  # Proxies may raise anything.
         wrapped = None
     module, top, namespace = _home(name, namespace)
     found = source.of_namespace(namespace)
@@ -253,7 +253,7 @@ def _origin(walk: Walk, name: str, value: Any, f: CodeUnit) -> tuple[str, str] |
                 continue
             if vars(home).get(attribute, MISSING) is value:
                 place = walk.home(module)
-                # A number is what it is; an object of a library is the library's to know.
+                # A number counts by its value, an object of a library by the library.
                 if place.owner != "user" and type(value).__module__ == "builtins":
                     return None
                 return place.owner, dotted(module, attribute)

@@ -270,7 +270,7 @@ def _expanded(value: Any, room: int) -> tuple[str, list[tuple[str, Any]]] | None
         return _members(value, room)
     if isinstance(value, (*CODE_TYPES, type)) or is_whole(value):
         return None
-    # Asked of the class: a `__getattr__` of the user's may do whatever it likes.
+    # Asked of the class: a `__getattr__` of the user's may do anything.
     if hasattr(kind, "columns") and hasattr(kind, "dtypes"):
         return _columns(value, room)
     if hasattr(kind, "dtype"):

@@ -173,8 +173,7 @@ class StaticCode:
         if name in found.bindings:
             return True
         seen.add(place.name)
-        for target in self._stars(found):
-            star = self._locate(absolute(target.module, target.level, package_of(place)))
+        for star in self._stars(found, place):
             if star.owner != "user":
                 return True  # It may come from there; the package stands for it.
             inner = self._source(star)
@@ -182,10 +181,12 @@ class StaticCode:
                 return True
         return False
 
-    def _stars(self, found: SourceFile) -> list[Import]:
-        statements = found.bindings.get("*", ())
+    def _stars(self, found: SourceFile, place: ModuleLocation) -> list[ModuleLocation]:
+        """Return the modules of which a module imports all names."""
+        statements, package = found.bindings.get("*", ()), package_of(place)
         targets = (target for each in statements for target in imports_in(each, "*"))
-        return [target for target in targets if target.name == "*"]
+        stars = (each for each in targets if each.name == "*")
+        return [self._locate(absolute(each.module, each.level, package)) for each in stars]
 
     def _ignores(self, name: str) -> bool:
         if name in self.ignore:
@@ -222,8 +223,7 @@ class StaticCode:
             for other in found.registered(name):
                 self._todo.append(partial(self._bound, place, other, ()))
         if name not in found.bindings:
-            for target in self._stars(found):
-                star = self._locate(absolute(target.module, target.level, package))
+            for star in self._stars(found, place):
                 inner = self._source(star) if star.owner == "user" else None
                 if star.owner == "installed":
                     self.package(star)
@@ -298,8 +298,8 @@ class StaticCode:
             self._effects(place)
             for name in found.bindings:
                 self._todo.append(partial(self._bound, place, name, ()))
-            for target in self._stars(found):
-                self._whole(self._locate(absolute(target.module, target.level, package_of(place))))
+            for star in self._stars(found, place):
+                self._whole(star)
 
     def _effects(self, place: ModuleLocation) -> None:
         """Add the side effects of running a module, and their reads."""
@@ -343,7 +343,7 @@ class StaticCode:
         written = ".".join([node.id, *attributes])
         statements = found.bindings.get(node.id)
         if statements is None:
-            builtin = hasattr(builtins, node.id) and not self._stars(found)
+            builtin = hasattr(builtins, node.id) and not self._stars(found, place)
             return ("builtin" if builtin else ""), written
         owners: set[str] = set()
         dotted = written

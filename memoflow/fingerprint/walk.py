@@ -210,7 +210,7 @@ class Walk:
     def _of_library(self, value: Any) -> str:
         """Return the token of a bound method that a library's module has by its name.
 
-        Such as `random.random`: what it is bound to is the library's and differs in each process.
+        Such as `random.random`, bound to an object of the library that differs in each process.
         """
         owner = getattr(value, "__self__", None)
         if owner is None or isinstance(owner, (types.ModuleType, type)):
@@ -283,7 +283,7 @@ class Walk:
         self._encoders.append(encoder)
         try:
             digest = xxh3_128_hexdigest(encoder.encode(value))
-            # What a client holds may change as it is used, which must not change its digest.
+            # The content of a client may change as it is used, which must not change its digest.
             by_class = opaque is not None and bool(opaque.described)
             digest = self.mask.keyed(digest) if by_class else self.mask.digest(path, value, digest)
         except Unstable as error:
@@ -361,7 +361,7 @@ class Walk:
         flow = self.flow
         assert flow is not None
         for cls, name, value in flow.data(public=public):
-            # In a walk of its own, for what cannot be told to be left out as a whole.
+            # In a walk of its own, so that data without a meaning is left out as a whole.
             walk = Walk(
                 self._function,
                 self._class,

@@ -139,7 +139,7 @@ def _is_stated(tracker: AccessTracker, frame: FrameType | None) -> bool:
             return False
         else:
             if loading and not is_import(frame):
-                # Unpickling names what it loads, and that is told by whoever unpickles.
+                # Unpickling names the classes that it loads, and they are noted by its caller.
                 return caller(frame) == "host"
             if not loading:
                 return False  # `exec` or a loader, called by hand.

@@ -27,7 +27,7 @@ _OS = frozenset(
      "<frozen os>", "<frozen posixpath>", "<frozen genericpath>"}
 )  # fmt: skip
 _BY_SIZE = frozenset({"getsize", "stat", "lstat"})
-# They look at each folder on the way, and what comes of that is not their result.
+# They look at each folder on the way, which does not decide on their result.
 _IN_PASSING = frozenset(
     {"realpath", "resolve", "makedirs", "mkdir", "glob", "rglob", "walk", "_walk", "fwalk"}
 )

@@ -117,12 +117,12 @@ class Notes:
         self.unseen: dict[str, None] = {}
         self.troubles: dict[str, None] = {}
         self.started = time.time()
-        self.temporary_since = self.started  # since when what is made for a while is made for this
+        self.temporary_since = self.started  # since when temporary files are the code's own
         self.quiet = Quiet()
         self._outputs = tuple(outputs)
-        self._own: set[str] = set()  # of `written`, what had not been read before
+        self._own: set[str] = set()  # of `written`, the files that had not been read before
         self._trees: set[str] = set()  # folders that are the code's own, with all in them
-        self._moved: set[str] = set()  # where what the code had not made was moved to
+        self._moved: set[str] = set()  # the new places of files that the code had not made
         self._placed: set[str] = set()  # folders that were moved to where they are
         self._appended: set[str] = set()
         self._handled: set[str] = set()  # opened by Python, which told of it
@@ -236,7 +236,7 @@ class Notes:
             path = event.path
             if path.endswith((".pyc", ".py")) and not event.mine:
                 if not self._has_children:
-                    return  # Forked children tell what they import.
+                    return  # Forked children report their imports.
                 path = _source_of(path) if path.endswith(".pyc") else path
             for name in [path] if self._folders is None else self._folders.names(path):
                 if not self.paths.counts(name):
@@ -259,7 +259,7 @@ class Notes:
         if event.read:
             self._accessed.add(path)
         if event.made or (event.written and not event.read and not had_read):
-            # New, or opened to be written: what seemed to be read is not, up to now.
+            # New, or opened to be written: a file that seemed to be read is not, up to now.
             if known is not None and not known.sure and not had_read:
                 del self.reads[path]
             self._keep_written(path)
