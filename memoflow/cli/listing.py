@@ -11,7 +11,7 @@ import click
 from memoflow.cli.context import CommandContext
 from memoflow.errors import BadKeyError, MemoflowError, NotFoundError
 from memoflow.fingerprint import Part
-from memoflow.fingerprint.leaves import flat
+from memoflow.fingerprint.outline import flat
 from memoflow.index import IndexEntry
 from memoflow.kinds import checkpoint, hub, memo, retention
 from memoflow.names import Key, Ref

@@ -8,10 +8,9 @@ from memoflow.fingerprint.closure import (
     of_step,
     of_value,
 )
-from memoflow.fingerprint.explain import ABSENT, Difference, differences, explain, summary
-from memoflow.fingerprint.leaves import Outline
-from memoflow.fingerprint.outline import outline
-from memoflow.fingerprint.parts import Fingerprint, Part
+from memoflow.fingerprint.explain import ABSENT, Difference, differences, explain
+from memoflow.fingerprint.outline import outline, summary
+from memoflow.fingerprint.parts import Fingerprint, Outline, Part
 
 __all__ = [
     "ABSENT",

@@ -1,4 +1,4 @@
-"""Arrays: encoding of numpy and pandas values, and of other libraries' that are loaded."""
+"""Arrays: numpy's, scipy's sparse and torch's, encoded independent of their memory layout."""
 
 from __future__ import annotations
 
@@ -6,12 +6,20 @@ import sys
 from collections.abc import Iterator
 from typing import Any
 
-from memoflow.fingerprint.encoding import EncoderInterface, Handler
-from memoflow.fingerprint.sparse import sparse_handler
-from memoflow.fingerprint.tables import arrow_content, table_handler
-from memoflow.fingerprint.tensors import tensor_handler
+from memoflow.fingerprint.encoding import EncoderInterface, Handler, Unstable
+from memoflow.fingerprint.tables import table_handler
 
 _CHUNK = 1 << 24  # bytes copied at a time from an array that is not contiguous
+# Attributes that are encoded as the content, or are computed from it on demand.
+_KNOWN = frozenset(
+    {
+        "_dict", "_has_canonical_format", "_has_sorted_indices", "_shape", "blocksize", "col",
+        "coords", "data", "dtype", "has_canonical_format", "indices", "indptr", "maxprint",
+        "offsets", "row", "rows",
+    }
+)  # fmt: skip
+_COMPRESSED_BY_ROW = ("torch.sparse_csr", "torch.sparse_bsr")
+_COMPRESSED_BY_COLUMN = ("torch.sparse_csc", "torch.sparse_bsc")
 
 
 def array_handler(kind: type) -> Handler | None:
@@ -24,17 +32,6 @@ def array_handler(kind: type) -> Handler | None:
             return _ndarray
         if issubclass(kind, numpy.generic):
             return _numpy_scalar
-    pandas: Any = sys.modules.get("pandas")
-    if pandas is not None and hasattr(pandas, "DataFrame"):
-        for base, handler in (
-            (pandas.DataFrame, _frame),
-            (pandas.Series, _series),
-            (pandas.MultiIndex, _multi_index),
-            (pandas.Index, _index),
-            (pandas.api.extensions.ExtensionArray, _column),
-        ):
-            if issubclass(kind, base):
-                return handler
     return tensor_handler(kind) or sparse_handler(kind) or table_handler(kind)
 
 
@@ -56,7 +53,7 @@ def _ndarray_content(encoder: EncoderInterface, plain: Any) -> bytes:
     dtype = plain.dtype
     header = encoder.encode((dtype.str, dtype.name, plain.shape))
     if dtype.names is not None:
-        # Field by field, because the padding between them holds whatever was in memory.
+        # Field by field, because the padding between them is not initialized.
         offsets = [dtype.fields[name][1] for name in dtype.names]
         pieces = [header, encoder.encode([list(dtype.names), offsets, dtype.itemsize])]
         pieces += [_ndarray_content(encoder, plain[name]) for name in dtype.names]
@@ -75,7 +72,7 @@ def _raw(plain: Any) -> Iterator[Any]:
     if not plain.size or not plain.dtype.itemsize:
         return
     if plain.dtype.kind in "fc" and plain.dtype.itemsize > 16 - 8 * (plain.dtype.kind == "f"):
-        # An extended float is 10 bytes, padded with whatever was in memory.
+        # An extended float is 10 bytes, with a padding that is not initialized.
         significant = 10 if np.finfo(np.longdouble).nmant == 63 else np.longdouble(0).itemsize
         parts = np.ascontiguousarray(plain).reshape(-1).view(np.longdouble).view(np.uint8)
         parts = parts.reshape(-1, np.longdouble(0).itemsize)
@@ -115,87 +112,190 @@ def _clear(data: Any, mask: Any) -> None:
         _clear(data[name], mask[name])
 
 
-def _frame(encoder: EncoderInterface, value: Any) -> bytes:
-    pieces = [
-        encoder.named(type(value)),
-        encoder.encode(value.index),
-        encoder.encode(value.columns),
-        _labels(encoder, value),
-    ]
-    for i in range(value.shape[1]):
-        try:
-            pieces.append(_column(encoder, value.iloc[:, i].array))
-        except Exception as error:
-            if hasattr(error, "steps"):
-                error.steps.append(f"[{value.columns[i]!r}]")
-            raise
-    return encoder.node(b"frame", pieces)
+def sparse_handler(kind: type) -> Handler | None:
+    """Return the encoder for instances of `kind`, or None if it is no sparse matrix of scipy's."""
+    sparse: Any = sys.modules.get("scipy.sparse")
+    bases = tuple(getattr(sparse, name, None) for name in ("sparray", "spmatrix"))
+    known = tuple(base for base in bases if isinstance(base, type))
+    return _matrix if issubclass(kind, known) else None
 
 
-def _series(encoder: EncoderInterface, value: Any) -> bytes:
-    pieces = encoder.encode(value.index), _labels(encoder, value), _column(encoder, value.array)
-    return encoder.node(
-        b"series", (encoder.named(type(value)), encoder.encode(value.name), *pieces)
-    )
+def _matrix(encoder: EncoderInterface, value: Any) -> bytes:
+    content = _FORMATS.get(value.format)
+    if content is None:
+        raise Unstable(f"a sparse matrix in {value.format} format has no known content")
+    header = encoder.encode([value.format, list(value.shape), str(value.dtype)])
+    held = {name: each for name, each in vars(value).items() if name not in _KNOWN}
+    pieces = encoder.named(type(value)), header, *content(encoder, value)
+    return encoder.node(b"matrix", [*pieces, encoder.attributes(held)])
 
 
-def _labels(encoder: EncoderInterface, value: Any) -> bytes:
-    """Encode the labels and attributes of a frame or series."""
-    labels = {"attrs": dict(value.attrs), "unique": value.flags.allows_duplicate_labels}
-    labels |= {name: getattr(value, name, None) for name in value._metadata if name != "_name"}
-    return encoder.attributes(labels)
+def _compressed(encoder: EncoderInterface, value: Any) -> list[bytes]:
+    np: Any = sys.modules["numpy"]
+
+    used = int(value.indptr[-1])
+    places = np.asarray(value.indices[:used], dtype=np.int64)
+    starts = np.asarray(value.indptr, dtype=np.int64)
+    data = value.data[:used]
+    # Many operations sort the places of each row as they go, which changes nothing.
+    rows = np.repeat(np.arange(len(starts) - 1), np.diff(starts))
+    if np.any((np.diff(places) < 0) & (np.diff(rows) == 0)):
+        order = np.lexsort((places, rows))  # stable, for two items may have one place
+        places, data = places[order], data[order]
+    return [encoder.encode(each) for each in (starts, places, data)]
 
 
-def _index(encoder: EncoderInterface, value: Any) -> bytes:
-    names = encoder.encode([*value.names, getattr(value, "freqstr", None)])
-    return encoder.node(
-        b"index", (encoder.named(type(value)), names, _column(encoder, value.array))
-    )
+def _coordinates(encoder: EncoderInterface, value: Any) -> list[bytes]:
+    np: Any = sys.modules["numpy"]
+
+    axes = getattr(value, "coords", None) or (value.row, value.col)
+    places = [np.asarray(axis, dtype=np.int64) for axis in axes]
+    return [encoder.encode(each) for each in (*places, value.data)]
 
 
-def _multi_index(encoder: EncoderInterface, value: Any) -> bytes:
-    levels = (encoder.encode(value.get_level_values(i)) for i in range(value.nlevels))
-    return encoder.node(b"multiindex", (encoder.named(type(value)), *levels))
+def _diagonals(encoder: EncoderInterface, value: Any) -> list[bytes]:
+    np: Any = sys.modules["numpy"]
+
+    rows, columns = value.shape
+    offsets = np.asarray(value.offsets, dtype=np.int64)
+    data = np.zeros((len(offsets), columns), dtype=value.dtype)
+    width = min(columns, value.data.shape[1])
+    data[:, :width] = value.data[:, :width]
+    at = np.arange(columns)[None, :] - offsets[:, None]
+    data[(at < 0) | (at >= rows)] = 0  # What lies outside of the matrix means nothing.
+    return [encoder.encode(offsets), encoder.encode(data)]
 
 
-def _column(encoder: EncoderInterface, value: Any) -> bytes:
-    pd: Any = sys.modules["pandas"]
-
-    arrays = pd.arrays
-    dtype = encoder.encode(str(value.dtype))
-    if type(value) is arrays.NumpyExtensionArray:
-        return encoder.node(b"column", (encoder.encode(value.to_numpy()),))
-    if isinstance(value, pd.Categorical):
-        pieces = encoder.encode(value.categories), encoder.encode(bool(value.ordered))
-        return encoder.node(b"categorical", (*pieces, encoder.encode(value.codes)))
-    if isinstance(value, (arrays.DatetimeArray, arrays.TimedeltaArray, arrays.PeriodArray)):
-        zone = encoder.encode(getattr(value, "tz", None))
-        return encoder.node(b"times", (dtype, zone, encoder.encode(value.asi8)))
-    if isinstance(value, arrays.IntervalArray):
-        pieces = encoder.encode(value.left), encoder.encode(value.right)
-        return encoder.node(b"intervals", (dtype, *pieces))
-    if isinstance(value, arrays.SparseArray):
-        return encoder.node(b"sparse", (dtype, encoder.encode(value.to_dense())))
-    if "pyarrow" in getattr(value.dtype, "storage", "") or hasattr(value.dtype, "pyarrow_dtype"):
-        return _on_arrow(encoder, value)
-    missing = value.isna()
-    header = encoder.named(type(value.dtype)), dtype, encoder.encode(missing)
-    if isinstance(value, (arrays.IntegerArray, arrays.FloatingArray, arrays.BooleanArray)):
-        data = value.to_numpy(dtype=value.dtype.numpy_dtype, na_value=0)
-    else:
-        data = value.astype(object)
-        data = data[~missing] if missing.ndim == 1 else data
-        data = data.tolist() if hasattr(data, "tolist") else list(data)
-    return encoder.node(b"extension", (*header, encoder.encode(data)))
+def _lists(encoder: EncoderInterface, value: Any) -> list[bytes]:
+    # Its lists hold numbers of Python or of numpy, as they were put in.
+    return _compressed(encoder, value.tocsr())
 
 
-def _on_arrow(encoder: EncoderInterface, value: Any) -> bytes:
-    """Encode a column that pandas keeps as a pyarrow array, independent of its chunks."""
-    dtype = value.dtype
-    array = value.__arrow_array__()
-    if not hasattr(dtype, "pyarrow_dtype"):
-        # Texts come as either of two types, by the version of pandas and where they are from.
-        array = array.cast("large_string")
-    header = encoder.encode([str(dtype), repr(dtype.na_value)])
-    pieces = encoder.named(type(dtype)), header, arrow_content(encoder, array)
-    return encoder.node(b"on arrow", pieces)
+def _keys(encoder: EncoderInterface, value: Any) -> list[bytes]:
+    np: Any = sys.modules["numpy"]
+
+    keys = np.array(list(value.keys()), dtype=np.int64)
+    data = np.array(list(value.values()), dtype=value.dtype)
+    return [encoder.encode(keys), encoder.encode(data)]
+
+
+_FORMATS = {
+    "bsr": _compressed,
+    "coo": _coordinates,
+    "csc": _compressed,
+    "csr": _compressed,
+    "dia": _diagonals,
+    "dok": _keys,
+    "lil": _lists,
+}
+
+
+def tensor_handler(kind: type) -> Handler | None:
+    """Return the encoder for instances of `kind`, or None if it is no tensor of torch's."""
+    torch: Any = sys.modules.get("torch")
+    if torch is None or not hasattr(torch, "Tensor"):
+        return None
+    if issubclass(kind, torch.Tensor):
+        return _tensor
+    if kind.__module__ == "torch.storage" and kind.__name__ in ("TypedStorage", "UntypedStorage"):
+        return _storage
+    return None
+
+
+def _tensor(encoder: EncoderInterface, value: Any) -> bytes:
+    torch: Any = sys.modules["torch"]
+
+    kind = type(value)
+    try:
+        with torch._C.DisableTorchFunctionSubclass(), torch.no_grad():
+            header = [str(value.dtype), value.device.type, bool(value.requires_grad)]
+            content = _content(encoder, value)
+            # What a tensor of a class of one's own holds besides, or all there is of it.
+            held = dict(getattr(value, "__dict__", {})) if not value.is_nested else {}
+    except (Unstable, RecursionError):
+        raise
+    except Exception as error:
+        name = f"{kind.__module__}.{kind.__qualname__}"
+        reason = str(error).partition("\n")[0]
+        raise Unstable(f"the content of this {name} cannot be told ({reason})") from error
+    pieces = [encoder.named(kind), encoder.encode(header), content]
+    return encoder.node(b"tensor", [*pieces, encoder.attributes(held)])
+
+
+def _content(encoder: EncoderInterface, value: Any) -> bytes:
+    """Encode the items of a tensor, in the form in which it has them."""
+    layout = str(value.layout)
+    if value.is_nested:
+        parts = [_content(encoder, each) for each in value.detach().unbind()]
+        return encoder.node(b"nested", [encoder.encode(layout), *parts])
+    if _lazy(value):
+        return encoder.node(b"no shape yet", ())
+    shape = encoder.encode([layout, tuple(value.shape), list(getattr(value, "names", ()))])
+    if value.device.type == "meta":
+        return encoder.node(b"meta", (shape,))
+    if _wraps(value):
+        return encoder.node(b"wrapper", (shape,))
+    plain = value.detach()
+    if layout == "torch.sparse_coo":
+        flags = encoder.encode(plain.is_coalesced())
+        parts = [_content(encoder, each) for each in (plain._indices(), plain._values())]
+        return encoder.node(b"coordinates", (shape, flags, *parts))
+    if layout in _COMPRESSED_BY_ROW:
+        held = plain.crow_indices(), plain.col_indices(), plain.values()
+        return encoder.node(b"compressed", [shape, *(_content(encoder, each) for each in held)])
+    if layout in _COMPRESSED_BY_COLUMN:
+        held = plain.ccol_indices(), plain.row_indices(), plain.values()
+        return encoder.node(b"compressed", [shape, *(_content(encoder, each) for each in held)])
+    if layout != "torch.strided":
+        return encoder.node(b"other layout", (shape, _content(encoder, plain.to_dense())))
+    if plain.is_quantized:
+        scale = _scale(encoder, plain)
+        return encoder.node(b"quantized", (shape, scale, _content(encoder, plain.int_repr())))
+    return encoder.node(b"strided", (shape, _items(plain)))
+
+
+def _items(plain: Any) -> Any:
+    torch: Any = sys.modules["torch"]
+
+    # A view may be marked as conjugate or negative without its memory being so.
+    flat = plain.cpu().resolve_conj().resolve_neg().contiguous().reshape(-1)
+    return flat.view(torch.uint8).numpy()
+
+
+def _scale(encoder: EncoderInterface, value: Any) -> bytes:
+    scheme = str(value.qscheme())
+    if "per_channel" not in scheme:
+        return encoder.encode([scheme, value.q_scale(), value.q_zero_point()])
+    per_channel = value.q_per_channel_scales(), value.q_per_channel_zero_points()
+    axis = encoder.encode([scheme, value.q_per_channel_axis()])
+    return encoder.node(b"scales", [axis, *(_content(encoder, each) for each in per_channel)])
+
+
+def _lazy(value: Any) -> bool:
+    """Return whether this is a parameter without a shape before its first use."""
+    parameters: Any = sys.modules.get("torch.nn.parameter")
+    return parameters is not None and bool(parameters.is_lazy(value))
+
+
+def _wraps(value: Any) -> bool:
+    """Return whether a tensor has no items of its own, but attributes that stand for them."""
+    torch: Any = sys.modules["torch"]
+
+    kind = type(value)
+    if kind.__module__.startswith("torch._subclasses"):
+        raise Unstable(f"a {kind.__qualname__} has no content")
+    if kind.__torch_dispatch__ is torch.Tensor.__torch_dispatch__ or not value.numel():
+        return False
+    try:
+        return bool(value.data_ptr() == 0)
+    except RuntimeError:
+        return True
+
+
+def _storage(encoder: EncoderInterface, value: Any) -> bytes:
+    torch: Any = sys.modules["torch"]
+
+    kind = type(value)
+    items = torch.tensor([], dtype=torch.uint8).set_(getattr(value, "_untyped_storage", value))
+    header = encoder.encode([str(getattr(value, "dtype", "")), items.device.type])
+    return encoder.node(b"storage", (encoder.named(kind), header, _items(items)))

@@ -16,9 +16,8 @@ from xxhash import xxh3_128_hexdigest
 from memoflow.errors import NoFingerprintError
 from memoflow.fingerprint import contrast, modules
 from memoflow.fingerprint.classes import follow_class
-from memoflow.fingerprint.code_unit import MISSING
 from memoflow.fingerprint.encoding import Unstable
-from memoflow.fingerprint.flows import Flow
+from memoflow.fingerprint.flows import MISSING, Flow
 from memoflow.fingerprint.functions import follow_function
 from memoflow.fingerprint.modules import find, place_named
 from memoflow.fingerprint.parts import Fingerprint, Part

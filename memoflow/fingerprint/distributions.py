@@ -1,4 +1,4 @@
-"""Distributions: installed ones, their content and their requirements."""
+"""Distributions: those installed, their content, requirements and modules."""
 
 from __future__ import annotations
 
@@ -6,16 +6,19 @@ import ast
 import bisect
 import functools
 import json
+import operator
 import os
 import platform
 import re
 import sys
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import field
+from typing import Any
 
-from xxhash import xxh3_64_hexdigest
+from xxhash import xxh3_64_hexdigest, xxh3_128
 
 from memoflow.dataclass import dataclass
+from memoflow.fingerprint.modules import site_of
 
 # Patterns are texts, so that a process compiles only those that it uses.
 _INFO = r"(?P<name>.+?)-(?P<version>\d[^-]*)(?:-py[\d.]+)?\.(?:dist|egg)-info"
@@ -31,6 +34,17 @@ _HEAD = 1 << 16  # bytes of METADATA, which begins with what counts and ends wit
 _OURS = frozenset(
     {"metaflow_memoflow", "metaflow", "metaflow_stubs", "ob_metaflow", "ob_metaflow_stubs"}
 )
+# Where to look first; a wrong or missing hint costs a scan, never a wrong answer.
+_HINTS = {
+    "PIL": "pillow",
+    "attr": "attrs",
+    "bs4": "beautifulsoup4",
+    "cv2": "opencv_python",
+    "dateutil": "python_dateutil",
+    "skimage": "scikit_image",
+    "sklearn": "scikit_learn",
+    "yaml": "pyyaml",
+}
 
 
 @dataclass(frozen=True)
@@ -59,13 +73,9 @@ class _Entry:
     version: str
 
 
-def installed_in(site: str) -> dict[str, _Entry]:
-    """Return normalized name -> entry of all distributions installed in a site directory."""
-    return _installed_in(site, stamp(site))
-
-
 @functools.lru_cache(maxsize=32)
 def _installed_in(site: str, stamp: int) -> dict[str, _Entry]:
+    """Return normalized name -> entry of all distributions installed in a site directory."""
     found = {}
     for directory in sorted(os.listdir(site)) if os.path.isdir(site) else ():
         match = re.fullmatch(_INFO, directory)
@@ -80,18 +90,13 @@ def normal(name: str) -> str:
 
 
 def claims(site: str, entry: _Entry, top: str, relative: str) -> bool:
-    """Say whether a distribution lists a file of its site directory, or failing that its top."""
+    """Return whether a distribution lists a file of its site directory, or failing that its top."""
     info = os.path.join(site, entry.directory)
     record = _record(info, stamp(site))
     if record is not None:
         line = relative.encode() + b","
         return record.startswith(line) or b"\n" + line in record
     return top in _tops(info)
-
-
-def distribution(site: str, entry: _Entry) -> Distribution:
-    """Return the distribution of an entry."""
-    return _distribution(site, stamp(site), entry)
 
 
 @functools.lru_cache(maxsize=1024)
@@ -149,28 +154,19 @@ def _content(info: str, record: bytes | None) -> str:
         del lines[first:last]  # "0" comes after "/"
     if b"__editable__" in record or b".pth," in record:
         lines = [line for line in lines if b"__editable__" not in line and b".pth," not in line]
+    commit, archive = _origin(info)
     if not lines:
-        return _origin(info)
-    return xxh3_64_hexdigest(b"\n".join([*lines, _commit(info).encode()]))
+        return xxh3_64_hexdigest(repr((commit, archive)).encode()) if commit or archive else ""
+    return xxh3_64_hexdigest(b"\n".join([*lines, str(commit or "").encode()]))
 
 
-def _commit(info: str) -> str:
-    """Return the commit that a distribution was installed from, "" if it was from none."""
+def _origin(info: str) -> tuple[Any, Any]:
+    """Return the commit and the archive that a distribution was installed from, None for none."""
     try:
         origin = json.loads(read(os.path.join(info, "direct_url.json")) or b"{}")
-        return str(origin["vcs_info"]["commit_id"])
-    except (ValueError, TypeError, KeyError):
-        return ""
-
-
-def _origin(info: str) -> str:
-    """Return the commit or archive that a distribution without hashes was installed from."""
-    try:
-        origin = json.loads(read(os.path.join(info, "direct_url.json")) or b"{}")
-        known = origin.get("vcs_info", {}).get("commit_id"), origin.get("archive_info")
+        return origin.get("vcs_info", {}).get("commit_id"), origin.get("archive_info")
     except (ValueError, AttributeError):
-        return ""
-    return xxh3_64_hexdigest(repr(known).encode()) if any(known) else ""
+        return None, None
 
 
 def read(path: str, *, size: int = -1) -> bytes | None:
@@ -190,7 +186,7 @@ def required(roots: Iterable[Distribution]) -> Iterator[Distribution]:
     seen = set(todo)
     sites = [os.path.dirname(info) for info, _ in todo]
     sites += [entry for entry in sys.path if entry.endswith(("site-packages", "dist-packages"))]
-    installed = [(site, installed_in(site)) for site in dict.fromkeys(sites)]
+    installed = [(site, _installed_in(site, stamp(site))) for site in dict.fromkeys(sites)]
     while todo:
         info, extras = todo.pop()
         for name, wanted in _requirements(info, stamp(os.path.dirname(info)), extras):
@@ -201,7 +197,7 @@ def required(roots: Iterable[Distribution]) -> Iterator[Distribution]:
                     if found not in seen:
                         seen.add(found)
                         todo.append(found)
-                        yield distribution(site, entry)
+                        yield _distribution(site, stamp(site), entry)
                     break
 
 
@@ -225,7 +221,7 @@ def _requirements(
 
 
 def applies(marker: str, extras: frozenset[str]) -> bool:
-    """Say whether an environment marker is true here; True for one that cannot be told."""
+    """Return whether an environment marker is true here; True for one that cannot be told."""
     if not marker.strip() or ("extra" in marker and not extras and " or " not in marker):
         return not marker.strip()
 
@@ -272,6 +268,12 @@ def _environment() -> dict[str, str]:
     }
 
 
+_ORDERS: dict[str, Callable[[Any, Any], bool]] = {
+    "==": operator.eq, "===": operator.eq, "~=": operator.eq, "!=": operator.ne,
+    "<": operator.lt, "<=": operator.le, ">": operator.gt, ">=": operator.ge,
+}  # fmt: skip
+
+
 def _compare(left: str, right: str, how: str) -> bool:
     if how in ("in", "not in"):
         return (left in right) == (how == "in")
@@ -284,15 +286,36 @@ def _compare(left: str, right: str, how: str) -> bool:
             a = a[: len(b)]
         size = max(len(a), len(b))
         a, b = (each + [0] * (size - len(each)) for each in (a, b))
-        return _ordered(a, b, how)
-    return _ordered(left, right, how)
+        return _ORDERS[how](a, b)
+    return _ORDERS[how](left, right)
 
 
-def _ordered(left: object, right: object, how: str) -> bool:
-    if how in ("==", "===", "~="):
-        return left == right
-    if how == "!=":
-        return left != right
-    less: bool = left < right  # type: ignore[operator]
-    greater: bool = left > right  # type: ignore[operator]
-    return {"<": less, "<=": not greater, ">": greater, ">=": not less}[how]
+def providers(top: str, path: str) -> tuple[Distribution, ...]:
+    """Return the distributions that installed the module file at `path`.
+
+    Usually one; several if distributions overlap. A file that no distribution claims answers
+    for itself: with its own `__version__`, or else the digest of its bytes.
+    """
+    site = site_of(path)
+    if site is not None:
+        found = _claiming(site, stamp(site), top, path)
+        if found:
+            return found
+    version = getattr(sys.modules.get(top), "__version__", None)
+    if not isinstance(version, str):
+        data = read(path)
+        version = f"xxh3:{xxh3_128(data).hexdigest()}" if data is not None else "no version"
+    return (Distribution(top, version),)
+
+
+@functools.lru_cache(maxsize=4096)
+def _claiming(site: str, when: int, top: str, path: str) -> tuple[Distribution, ...]:
+    infos = _installed_in(site, when)
+    relative = os.path.relpath(path, site).replace(os.sep, "/")
+    for guess in (top, _HINTS.get(top)):
+        name = normal(guess) if guess else None
+        if name in infos and claims(site, infos[name], top, relative):
+            return (_distribution(site, when, infos[name]),)
+    found = [entry for entry in infos.values() if claims(site, entry, top, relative)]
+    every = (_distribution(site, when, entry) for entry in found)
+    return tuple(sorted(every, key=lambda each: (each.name, each.digest)))

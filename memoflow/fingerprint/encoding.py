@@ -28,21 +28,11 @@ def class_name(cls: type) -> str:
     return f"{cls.__module__}:{cls.__qualname__}"
 
 
-class OpaqueInterface(Protocol):
-    """Lets objects that cannot be encoded count by their class."""
-
-    def may(self, cls: type) -> bool:
-        """Tell whether objects of this class, and their contents, may count by class alone."""
-
-    def token(self, value: Any) -> str:
-        """Return the token of an object that counts by class, and note it."""
-
-
 class EncoderInterface(Protocol):
     """The part of `values.Encoder` that encoders of one kind of values use."""
 
     live: bool
-    opaque: OpaqueInterface | None
+    opaque: Any
 
     def encode(self, value: Any) -> bytes: ...
     def node(self, tag: bytes, pieces: Iterable[bytes]) -> bytes: ...

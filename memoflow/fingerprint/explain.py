@@ -3,36 +3,19 @@
 from __future__ import annotations
 
 import ast
-import datetime
-import enum
-import pathlib
+import itertools
 import re
 import textwrap
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import asdict, is_dataclass
-from typing import Any
+from dataclasses import asdict
 
 from memoflow.dataclass import dataclass
 from memoflow.display import printable
-from memoflow.fingerprint.leaves import changes
+from memoflow.fingerprint.outline import changes
 from memoflow.fingerprint.parts import Fingerprint, Part
-from memoflow.masking import ANY, MASK, Mask
+from memoflow.masking import MASK
 
 _LONGEST = 60
-_PLAIN = (type(None), bool, int, float, complex, str, bytes)
-# Whose text says all of them, and is shorter than how Python writes them.
-_SHOWN = (
-    datetime.date,
-    datetime.datetime,
-    datetime.time,
-    datetime.timedelta,
-    pathlib.PosixPath,
-    pathlib.WindowsPath,
-    pathlib.PurePosixPath,
-    pathlib.PureWindowsPath,
-)
-# So, too, but not worth importing for those who have none.
-_SHOWN_BY_NAME = frozenset([("decimal", "Decimal"), ("fractions", "Fraction"), ("uuid", "UUID")])
 # Most telling first; what is new or gone comes after what it is new to or gone from.
 _ORDER = (
     ("code", "changed"),
@@ -42,27 +25,16 @@ _ORDER = (
     ("code", "gone"),
     ("constant", "new"),
     ("constant", "gone"),
-    *(
-        (kind, change)
-        for kind in (
-            *(
-                "parameter",
-                "config",
-                "input",
-                "file",
-                "directory",
-                "link",
-                "environment",
-                "client",
-                "s3",
-            ),
-            *("option", "decorator", "package", "python"),
-        )
-        for change in ("changed", "new", "gone")
+    *itertools.product(
+        (
+            "parameter", "config", "input", "file", "directory", "link", "environment", "client",
+            "s3", "option", "decorator", "package", "python",
+        ),
+        ("changed", "new", "gone"),
     ),
-)
+)  # fmt: skip
 # What these say is in the parts of the constants as well.
-_BESIDES = frozenset({"opaque", "ignored"})
+_NOT_COMPARED = frozenset({"opaque", "ignored"})
 _NAMED_WITH_KIND = frozenset({"constant", "parameter", "input", "option", "config", "file"})
 # The digest of what was looked for and was not there.
 ABSENT = "absent"
@@ -74,82 +46,6 @@ _RUN = r"(/latest(?:_successful)?_run)\b.*$"
 # In the name of a directory, the pattern of the names in it that count.
 _PATTERN = r"(?:^|/)[^/]*[*?\[].*$"
 _HUNK = r"@@ -(\d+)(,\d+)? \+(\d+)(,\d+)? @@"
-
-
-def summary(value: Any, name: str = "", mask: Mask = ANY) -> str:
-    """Return a value in one short line for people; its own `repr` is not called.
-
-    What `mask` hides is masked, in parts of the value as well.
-    """
-    if mask.hides(name, value):
-        return MASK
-    text = _summary(value, mask)
-    return text if len(text) <= _LONGEST else text[: _LONGEST - 3] + "..."
-
-
-def _summary(value: Any, mask: Mask = ANY) -> str:
-    kind = type(value)
-    if kind is int and value.bit_length() > 256:
-        return f"int of {value.bit_length()} bits"
-    if kind in (str, bytes):
-        # Masked before it is cut: of half a URL nobody could tell that it has a password.
-        clean = mask.text(value)
-        return repr((value if clean == value or kind is bytes else clean)[: _LONGEST + 1])
-    if kind in _PLAIN:
-        return repr(value)
-    if _is_shown(kind):
-        return mask.text(str(value))
-    if isinstance(value, enum.Enum):
-        return f"{kind.__qualname__}.{value.name}"
-    if kind in (list, tuple, dict, set, frozenset):
-        text = repr(mask.plain(value)) if _is_short(value) else ""
-        return text if 0 < len(text) <= _LONGEST else f"{kind.__name__} of {len(value)}"
-    try:
-        if is_dataclass(kind) and all(map(_is_short, vars(value).values())):
-            held = mask.plain(vars(value))
-            fields = ", ".join(f"{name}={each!r}" for name, each in held.items())
-            if len(fields) <= _LONGEST:
-                return f"{kind.__qualname__}({fields})"
-        shape, dtype = getattr(value, "shape", None), getattr(value, "dtype", None)
-        if shape == () and dtype is not None and isinstance(value.item(), _PLAIN[:5]):
-            return f"{kind.__name__}({value.item()!r})"
-        if type(shape) is tuple:
-            return f"{kind.__name__}{shape}" + (f" {dtype}" if dtype is not None else "")
-        if isinstance(value, BaseException):
-            return kind.__qualname__
-        name = getattr(value, "__qualname__", None)
-        if callable(value) and isinstance(name, str):
-            return f"{name}()" if not isinstance(value, type) else f"class {name}"
-    except Exception:  # A summary is for show: foreign attributes must not stop anything.
-        pass
-    return (
-        f"{kind.__module__}.{kind.__qualname__}" if kind.__module__ != "builtins" else kind.__name__
-    )
-
-
-def is_whole(value: Any) -> bool:
-    """Tell whether the summary of a value says all of it."""
-    if _is_shown(type(value)) or isinstance(value, enum.Enum):
-        return len(_summary(value)) <= _LONGEST
-    return _is_short(value) and len(repr(value)) <= _LONGEST
-
-
-def _is_shown(kind: type) -> bool:
-    return kind in _SHOWN or (kind.__module__, kind.__qualname__) in _SHOWN_BY_NAME
-
-
-def _is_short(value: Any, depth: int = 3) -> bool:
-    """Tell whether a value is plain throughout, and has so little in it that it can be shown."""
-    kind = type(value)
-    if kind is int:
-        return bool(value.bit_length() <= 256)  # Python refuses to write out far longer ones.
-    if kind in (str, bytes):
-        return len(value) <= _LONGEST
-    if kind in (list, tuple, dict):
-        # Nothing in a set has a place: it would be shown in another order each time.
-        items = [*value, *value.values()] if kind is dict else value
-        return len(value) <= 8 and depth > 0 and all(_is_short(each, depth - 1) for each in items)
-    return kind in _PLAIN
 
 
 @dataclass(frozen=True)
@@ -278,7 +174,7 @@ def differences(
     bindings: list[Difference] = []
     for key in sorted({*before, *after}):
         was, now = before.get(key, []), after.get(key, [])
-        if {part.digest for part in was} == {part.digest for part in now}:
+        if _alike(was, now):
             continue
         kind, name, _ = key
         if kind != "names":
@@ -319,7 +215,7 @@ def _grouped(parts: Iterable[Part] | Fingerprint) -> dict[tuple[str, str, str], 
         # The file, not the line, tells two functions of one name apart.
         own = part.kind in ("code", "names")
         key = part.kind, part.name, part.where.partition(":")[0] if own else ""
-        if part.kind in _BESIDES:
+        if part.kind in _NOT_COMPARED:
             continue
         groups.setdefault(key, []).append(part)
     return groups

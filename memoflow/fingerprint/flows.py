@@ -6,11 +6,10 @@ import types
 from collections.abc import Callable, Collection, Iterable
 from typing import Any
 
-from memoflow.fingerprint.code_unit import MISSING
-from memoflow.fingerprint.modules import place_named
-from memoflow.fingerprint.ownership import owner_of_class
+from memoflow.fingerprint.modules import owner_of_class, place_named
 from memoflow.fingerprint.values import CODE_TYPES
 
+MISSING = object()
 # Kept by Python or a library for itself; what of it matters is looked at in another way.
 BOOKKEEPING = frozenset(
     {
@@ -97,7 +96,7 @@ class Flow:
         return self.names.get((f.__module__, f.__qualname__.rpartition(".")[0]))
 
     def is_body(self, f: types.FunctionType) -> bool:
-        """Tell whether a function is the body of a step: its decorators count elsewhere."""
+        """Return whether a function is the body of a step: its decorators count elsewhere."""
         owner = self.owner(f)
         name = f.__name__
         if owner is None:

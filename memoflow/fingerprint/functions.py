@@ -1,32 +1,121 @@
-"""Functions: the reads, closure and defaults of a function that is reached."""
+"""Functions: the code, closure and defaults of a function that is reached.
+
+Its bytecode stands for it where no source is certain.
+"""
 
 from __future__ import annotations
 
 import ast
+import dis
 import os
 import types
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from types import CodeType
 from typing import Any
 
 from memoflow.dataclass import dataclass
-from memoflow.fingerprint.code_unit import CodeUnit, cells_of, meanings
 from memoflow.fingerprint.literals import kept
-from memoflow.fingerprint.modules import ModuleLocation, find, place_named
-from memoflow.fingerprint.name_resolution import follow_import, follow_loaded, follow_names
-from memoflow.fingerprint.ownership import LIBRARIES, owner_of, owner_of_function
+from memoflow.fingerprint.modules import (
+    LIBRARIES,
+    ModuleLocation,
+    find,
+    owner_of,
+    owner_of_function,
+    place_named,
+)
+from memoflow.fingerprint.name_resolution import (
+    CodeUnit,
+    cells_of,
+    follow_import,
+    follow_loaded,
+    follow_names,
+    meanings,
+)
 from memoflow.fingerprint.parts import digest_of
-from memoflow.fingerprint.reads import NamesRead, reads_of_function
+from memoflow.fingerprint.reads import Chain, Import, NamesRead, reads_of_function
 from memoflow.fingerprint.self_attributes import asked_of_inputs, follow_self
 from memoflow.fingerprint.source import function_source, syntax_digest
 from memoflow.fingerprint.values import CODE_TYPES
 from memoflow.fingerprint.walk import Walk
 
+# There for the interpreter's sake or for tracing: they come and go with lines and versions.
+_NOISE = frozenset({"NOP", "CACHE", "EXTENDED_ARG", "RESUME", "PRECALL"})
+_LABELS = frozenset({"__doc__", "__firstlineno__", "__static_attributes__"})
+_GLOBALS = ("LOAD_GLOBAL", "LOAD_NAME", "LOAD_FROM_DICT_OR_GLOBALS")
+_ATTRIBUTES = ("LOAD_ATTR", "LOAD_METHOD")
 _PLAIN = (bool, int, float, str, type(None))
 _CLASS_METHODS = frozenset({"__class_getitem__", "__init_subclass__", "__new__"})
 
 
+def bytecode_digest(code: CodeType, constant: Callable[[Any], str]) -> str:
+    """Digest a code object without line numbers, docstrings and layout."""
+    instructions = _instructions(code)
+    ordinals = {instruction.offset: i for i, instruction in enumerate(instructions)}
+    flags = code.co_flags & ~0x4000000  # whether there is a docstring, since Python 3.14
+    counts = code.co_argcount, code.co_posonlyargcount, code.co_kwonlyargcount, flags
+    arguments = sum(counts[:3:2]) + bool(flags & 4) + bool(flags & 8)
+    texts = [repr((code.co_name, counts, code.co_varnames[:arguments], code.co_freevars))]
+    texts.append(code.co_exceptiontable.hex() if hasattr(code, "co_exceptiontable") else "")
+    for instruction in instructions:
+        texts.append(instruction.opname)
+        value = instruction.argval
+        if isinstance(value, CodeType):
+            texts.append(bytecode_digest(value, constant))
+        elif instruction.opcode in dis.hasconst:
+            texts.append(constant(value))
+        elif instruction.opcode in dis.hasjrel or instruction.opcode in dis.hasjabs:
+            later = (ordinals[offset] for offset in ordinals if offset >= value)
+            texts.append(f"to {next(later, 'end')}")
+        else:
+            texts.append(repr(value))
+    return digest_of(*texts)
+
+
+def _instructions(code: CodeType) -> list[dis.Instruction]:
+    instructions = [each for each in dis.get_instructions(code) if each.opname not in _NOISE]
+    labels: set[int] = set()
+    for i, instruction in enumerate(instructions):
+        if instruction.opname == "STORE_NAME" and instruction.argval in _LABELS:
+            labels |= {i - 1, i}
+    return [each for i, each in enumerate(instructions) if i not in labels]
+
+
+def bytecode_reads(code: CodeType) -> NamesRead:
+    """Return the names that a code object reads; uncertain ones count as read."""
+    reads = NamesRead(escapes=True)
+    _collect(code, reads)
+    reads.names |= {(name,) for name in code.co_freevars}
+    return reads
+
+
+def _collect(code: CodeType, reads: NamesRead) -> None:
+    instructions = _instructions(code)
+    module: tuple[str, int] = "", 0
+    for i, instruction in enumerate(instructions):
+        if instruction.opname in _GLOBALS:
+            chain: Chain = (instruction.argval,)
+            for following in instructions[i + 1 :]:
+                if following.opname not in _ATTRIBUTES:
+                    break
+                chain = (*chain, following.argval)
+            reads.names.add(chain)
+            if chain in (("eval",), ("exec",), ("globals",), ("vars",), ("locals",)):
+                reads.dynamic = True
+        elif instruction.opname == "IMPORT_NAME":
+            level, names = instructions[i - 2].argval, instructions[i - 1].argval
+            module = instruction.argval, level
+            reads.ran.add(Import(*module))
+            if not names:
+                reads.imports.add(Import(*module))
+        elif instruction.opname == "IMPORT_FROM":
+            reads.imports.add(Import(*module, instruction.argval))
+    for constant in code.co_consts:
+        if isinstance(constant, CodeType):
+            _collect(constant, reads)
+
+
 def follow_function(walk: Walk, f: types.FunctionType) -> str:
-    """Return the token of a function; follow it, now or when its turn comes."""
+    """Return the token of a function, and follow it, at once or later in the walk."""
     module = str(f.__globals__.get("__name__", "?"))
     qualname = _written_name(f)
     if walk.flow:
@@ -160,7 +249,7 @@ def _made_of(walk: Walk, f: types.FunctionType, path: str, shown: str, *, bound:
         reads = reads_of_function(node, first=bound, decorators=decorators)
         return _Made(syntax_digest(node, decorators=decorators), reads, file.text(node), node)
     # Not needed in most processes, and `dis` takes a while to import.
-    from memoflow.fingerprint.bytecode import bytecode_digest, bytecode_reads
+    from memoflow.fingerprint.functions import bytecode_digest, bytecode_reads
 
     syntax = bytecode_digest(f.__code__, lambda value: walk.digest(value, shown))
     return _Made(syntax, bytecode_reads(f.__code__))
@@ -174,7 +263,7 @@ def _defaults(walk: Walk, f: types.FunctionType, body: CodeUnit, held: dict[str,
         if isinstance(value, CODE_TYPES):
             held[f"{name}="] = walk.code(value)
         elif code.co_filename.startswith("<") and owner_of(value) in LIBRARIES[1:]:
-            # A library that generates a function hands it what it needs in this way.
+            # A library hands its objects to a function that it generates in this way.
             held[f"{name}="] = walk.code(type(value))
         elif type(value) not in _PLAIN or walk.located(value, body.namespace):
             shown = f"{body.shown}.{name}"

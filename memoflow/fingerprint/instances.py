@@ -1,17 +1,33 @@
-"""Instances: the meaning of an instance is the state that pickle would keep."""
+"""Instances: the state that pickle would keep, or the class of an object that cannot be encoded.
+
+A lock, a console or a client is made anew in each process. It holds no data of the user's, so its
+class, the version of what provides that, and the user's code that it was given stand for it.
+"""
 
 from __future__ import annotations
 
 import copyreg
 import gc
+import logging
+import os
 import re
 import sys
 import types
+import weakref
+from collections.abc import Callable, Iterator
 from typing import Any
 
-from memoflow.fingerprint.encoding import EncoderInterface, Unstable, text_bytes
-from memoflow.fingerprint.modules import find
-from memoflow.fingerprint.ownership import LIBRARIES, owner_of_class
+from memoflow.fingerprint.distributions import providers
+from memoflow.fingerprint.encoding import EncoderInterface, Unstable, class_name, text_bytes
+from memoflow.fingerprint.modules import (
+    LIBRARIES,
+    OURS,
+    ModuleLocation,
+    find,
+    owner_of,
+    owner_of_class,
+)
+from memoflow.fingerprint.parts import digest_of
 
 _PICKLED = re.compile(rb"\x80[\x04\x05]\x95.{6}\0\0\x8c", re.S)  # protocol, frame and a text
 _NO_POINTER = 1 << 20  # below any address
@@ -19,6 +35,12 @@ _NO_POINTER = 1 << 20  # below any address
 # they differ in each process, survive pickling, and decide on nothing but a warning.
 # By name and the module of the class: the number alone may be anything, such as a row's key.
 _IDENTITIES = {"_stop_words_id": "sklearn.feature_extraction.text"}
+_MOST_VISITED = 10_000  # objects that one is made of; a client of a cloud has some thousands
+# These hold data of the user's, or code.
+_TRANSPARENT = frozenset({"argparse", "builtins", "collections", "types"})
+_CODE = (types.FunctionType, type)
+# Of these everything else can be reached.
+_LEFT_OUT = (types.ModuleType, types.FrameType, types.CodeType, logging.Logger, logging.Handler)
 
 
 def reduced(encoder: EncoderInterface, value: Any) -> bytes:
@@ -31,7 +53,7 @@ def reduced(encoder: EncoderInterface, value: Any) -> bytes:
 
 
 def _is_of_library(value: Any) -> bool:
-    """Say whether the library that an object is of keeps it for all, as NumPy its generator."""
+    """Return whether the library that an object is of keeps it for all, as NumPy its generator."""
     home = sys.modules.get(type(value).__module__)
     if home is None or not any(each is value for each in list(vars(home).values())):
         return False
@@ -52,7 +74,11 @@ def _reduced(encoder: EncoderInterface, value: Any) -> bytes:
     if encoder.live and any(map(_holds_pickle, (*arguments, state))):
         raise Unstable(f"a {kind.__module__}.{kind.__qualname__} keeps code as bytes")
     pieces = [encoder.named(kind), _maker(encoder, make)]
-    pieces += [_argument(encoder, argument) for argument in arguments]
+    # A class here says what to make: its name counts, as for any other instance, not its code.
+    pieces += [
+        encoder.named(each) if isinstance(each, type) else encoder.encode(each)
+        for each in arguments
+    ]
     pieces.append(_state(encoder, value, state))
     if items is not None:
         pieces.append(encoder.sequence(b"items", list(items)))
@@ -62,7 +88,7 @@ def _reduced(encoder: EncoderInterface, value: Any) -> bytes:
 
 
 def _holds_pickle(data: Any) -> bool:
-    """Say whether bytes hold something pickled, by which a library keeps functions it was given."""
+    """Return whether bytes hold a pickle, by which a library keeps functions given to it."""
     return isinstance(data, bytes) and _PICKLED.search(data) is not None
 
 
@@ -85,11 +111,6 @@ def _maker(encoder: EncoderInterface, make: Any) -> bytes:
     return text_bytes(f"{make.__module__}:{name}")
 
 
-def _argument(encoder: EncoderInterface, argument: Any) -> bytes:
-    # A class here says what to make: its name counts, as for any other instance, not its code.
-    return encoder.named(argument) if isinstance(argument, type) else encoder.encode(argument)
-
-
 def _state(encoder: EncoderInterface, value: Any, state: Any) -> bytes:
     if type(state) is dict:
         if not encoder.live and _IDENTITIES.keys().isdisjoint(state):
@@ -104,7 +125,7 @@ def _state(encoder: EncoderInterface, value: Any, state: Any) -> bytes:
 
 
 def _are_attributes(value: Any, state: dict[Any, Any]) -> bool:
-    """Tell whether a state consists of an instance's attributes, in any order.
+    """Return whether a state consists of an instance's attributes, in any order.
 
     A class that reads its state by itself may as well keep a dict there that is its data.
     """
@@ -117,16 +138,16 @@ def _meaningful(value: Any, state: dict[Any, Any], *, live: bool) -> dict[Any, A
 
     In this process, which made a `live` value, an address can be told by what is there.
     """
-    rubbish = {name for name, module in _IDENTITIES.items() if name in state and _of(value, module)}
+    addresses = {
+        name
+        for name, module in _IDENTITIES.items()
+        if name in state and any(cls.__module__ == module for cls in type(value).__mro__)
+    }
     if live:
         numbers = [k for k, v in state.items() if type(v) is int and v > _NO_POINTER]
         places = {id(value), *map(id, state.values())} if numbers else set()
-        rubbish.update(name for name in numbers if state[name] in places)
-    return {k: v for k, v in state.items() if k not in rubbish} if rubbish else state
-
-
-def _of(value: Any, module: str) -> bool:
-    return any(cls.__module__ == module for cls in type(value).__mro__)
+        addresses.update(name for name in numbers if state[name] in places)
+    return {k: v for k, v in state.items() if k not in addresses} if addresses else state
 
 
 def attributes_of(value: Any) -> dict[str, Any]:
@@ -138,3 +159,100 @@ def attributes_of(value: Any) -> dict[str, Any]:
             if slot not in ("__dict__", "__weakref__") and hasattr(value, slot):
                 state[slot] = getattr(value, slot)
     return state
+
+
+class Opaque:
+    """Gives tokens to objects that cannot be encoded.
+
+    `described` has (class, class and what provides it) of each of those.
+    """
+
+    def __init__(
+        self,
+        home: Callable[[str], ModuleLocation],
+        code: Callable[[Any], str],
+        tokens: dict[int, tuple[Any, str]],
+    ) -> None:
+        self.described: list[tuple[str, str]] = []
+        self._may: dict[type, bool] = {}
+        self._tokens = tokens  # by id, with the object so that it stays the only one of that id
+        self._home = home
+        self._code = code
+
+    def may(self, cls: type) -> bool:
+        """Return whether objects of this class, and their contents, may count by class alone."""
+        known = self._may.get(cls)
+        if known is None:
+            known = cls.__module__ not in _TRANSPARENT and owner_of_class(cls) in LIBRARIES
+            self._may[cls] = known
+        return known
+
+    def token(self, value: Any) -> str:
+        """Return the token of an object that counts by class, and note it."""
+        cls = type(value)
+        if id(value) not in self._tokens:
+            name = class_name(cls)
+            self._tokens[id(value)] = value, f"cycle {name}"  # What it holds may hold it.
+            held = sorted(map(self._code, _code_in(value)))
+            self._tokens[id(value)] = value, digest_of(name, _file_name(value), *held)
+        described = _described(cls, self._home(cls.__module__))
+        if value is not os.environ:  # What is read of it is seen when it is.
+            self.described.append((class_name(cls), described))
+        return self._tokens[id(value)][1]
+
+
+def _described(cls: type, place: ModuleLocation) -> str:
+    name = f"{cls.__module__}.{cls.__qualname__}"
+    if place.owner != "installed" or not place.path:
+        return name
+    provided = providers(place.name.partition(".")[0], place.path)
+    return f"{name} of {', '.join(f'{each.name} {each.version}' for each in provided)}"
+
+
+def _file_name(value: Any) -> str:
+    """Return the name of an open file; which one it is does count."""
+    if type(value).__module__ != "_io":
+        return ""
+    name = getattr(value, "name", "")
+    return os.path.basename(name) if isinstance(name, str) else ""
+
+
+def _code_in(value: Any) -> Iterator[Any]:
+    """Yield the user's functions and classes that an object holds, such as its callbacks.
+
+    Level by level, so that where it gets too much the same is left out in each process.
+    """
+    seen = {id(value)}
+    level = [value]
+    while level and len(seen) < _MOST_VISITED:
+        following: list[Any] = []
+        for each in level:
+            if isinstance(each, _CODE) and _is_users(each):
+                yield each
+                continue
+            for one in _inside(each):
+                if id(one) not in seen and not isinstance(one, _LEFT_OUT):
+                    seen.add(id(one))
+                    following.append(one)
+        level = following
+
+
+def _is_users(code: Any) -> bool:
+    owner = owner_of(code)
+    made_by_library = isinstance(code, type) and owner == "installed"
+    return owner == "user" or (made_by_library and find(code.__module__, code.__qualname__) is None)
+
+
+def _inside(value: Any) -> list[Any]:
+    """Return the objects that an object refers to; of a function, not its module."""
+    if isinstance(value, types.FunctionType):
+        wrapped = [value.__wrapped__] if hasattr(value, "__wrapped__") else []
+        defaults = [*(value.__defaults__ or ()), *(value.__kwdefaults__ or {}).values()]
+        return [*wrapped, *(value.__closure__ or ()), *defaults]
+    if isinstance(value, type) or type(value).__module__.partition(".")[0] in OURS:
+        return []
+    if isinstance(value, weakref.ref):
+        return [value()]
+    if isinstance(value, weakref.finalize):
+        return [value.peek()]
+    return gc.get_referents(value)

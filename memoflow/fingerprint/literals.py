@@ -8,8 +8,8 @@ from __future__ import annotations
 
 import ast
 import re
-from collections.abc import Iterable
 from functools import lru_cache
+from typing import Any
 
 from memoflow.masking import ANY, MASK, Mask, without_passwords
 
@@ -18,7 +18,6 @@ _SUSPECT = (
     r"(?i)://|pass|pwd|\bpw|psw|secret|token|key|cred|auth|bearer|basic|cookie|jwt|dsn|conn|pem"
     r"|webhook|pin|otp|sas|AKIA|ASIA|gh[pousr]_|glpat-|hf_|sk[-_]|xox|AIza|eyJ"
 )
-_FUNCTIONS = (ast.FunctionDef, ast.AsyncFunctionDef)
 _LOOKUPS = frozenset({"get", "getenv", "pop", "getattr", "getpass"})
 _SHORTEST = 4  # characters of a password that is masked wherever else it stands
 
@@ -169,6 +168,14 @@ class _Passwords(ast.NodeVisitor):
         self.nodes: list[ast.expr] = []
         self.texts: list[ast.expr] = []
 
+    def visit(self, node: ast.AST) -> None:
+        """Look at a node, and then at those inside it."""
+        look = getattr(self, f"visit_{type(node).__name__}", None)
+        if look is not None:
+            look(node)
+        if not isinstance(node, ast.JoinedStr):
+            self.generic_visit(node)
+
     def hide(self, value: ast.AST | None, name: str = "") -> None:
         """Take all literals in a value for passwords, but for the names that it looks up."""
         if value is None:
@@ -182,7 +189,8 @@ class _Passwords(ast.NodeVisitor):
         elif isinstance(value, ast.Subscript):
             self.hide(value.value, name)
         elif isinstance(value, ast.Call):
-            looks_up = _called(value) in _LOOKUPS and _is_text(value.args[:1])
+            has_key = any(isinstance(each, ast.Constant) for each in value.args[:1])
+            looks_up = _called(value) in _LOOKUPS and has_key
             for each in value.args[1:] if looks_up else value.args:
                 self.hide(each, name)
             for keyword in value.keywords:
@@ -191,83 +199,56 @@ class _Passwords(ast.NodeVisitor):
             for child in ast.iter_child_nodes(value):
                 self.hide(child, name)
 
-    def _bind(self, target: ast.AST | None, value: ast.AST | None) -> None:
-        if isinstance(target, (ast.Tuple, ast.List)):
-            values = value.elts if isinstance(value, (ast.Tuple, ast.List)) else None
-            if values is not None and len(values) == len(target.elts):
-                for one, other in zip(target.elts, values, strict=True):
-                    self._bind(one, other)
-                return
-            for one in target.elts:
-                self._bind(one, value)
-            return
-        name = _name(target)
+    def _hide_named(self, name: str | None, *values: ast.AST | None) -> None:
+        """Take the literals in values for passwords if they have the name of one."""
         if name and self._mask.hides(name):
-            self.hide(value, name)
+            for each in values:
+                self.hide(each, name)
 
-    def visit_Assign(self, node: ast.Assign) -> None:
-        for target in node.targets:
-            self._bind(target, node.value)
-        self.generic_visit(node)
+    def _bind(self, target: ast.AST | None, value: ast.AST | None) -> None:
+        if not isinstance(target, (ast.Tuple, ast.List)):
+            self._hide_named(_name(target), value)
+            return
+        values = value.elts if isinstance(value, (ast.Tuple, ast.List)) else []
+        if len(values) != len(target.elts):
+            values = [value] * len(target.elts)  # type: ignore[list-item]
+        for one, other in zip(target.elts, values, strict=True):
+            self._bind(one, other)
 
-    def visit_AnnAssign(self, node: ast.AnnAssign) -> None:
-        self._bind(node.target, node.value)
-        self.generic_visit(node)
+    def _visit_binding(self, node: Any) -> None:
+        for target in node.targets if isinstance(node, ast.Assign) else [node.target]:
+            self._bind(target, node.iter if hasattr(node, "iter") else node.value)
 
-    def visit_AugAssign(self, node: ast.AugAssign) -> None:
-        self._bind(node.target, node.value)
-        self.generic_visit(node)
-
-    def visit_NamedExpr(self, node: ast.NamedExpr) -> None:
-        self._bind(node.target, node.value)
-        self.generic_visit(node)
-
-    def visit_For(self, node: ast.For) -> None:
-        self._bind(node.target, node.iter)
-        self.generic_visit(node)
-
-    def visit_comprehension(self, node: ast.comprehension) -> None:
-        self._bind(node.target, node.iter)
-        self.generic_visit(node)
+    visit_Assign = visit_AnnAssign = visit_AugAssign = visit_NamedExpr = _visit_binding
+    visit_For = visit_comprehension = _visit_binding
 
     def visit_keyword(self, node: ast.keyword) -> None:
-        if node.arg and self._mask.hides(node.arg):
-            self.hide(node.value, node.arg)
-        self.generic_visit(node)
+        self._hide_named(node.arg, node.value)
 
     def visit_Dict(self, node: ast.Dict) -> None:
         for key, value in zip(node.keys, node.values, strict=True):
-            name = _name(key) if key is not None else ""
-            if name and self._mask.hides(name):
-                self.hide(value, name)
-        self.generic_visit(node)
+            self._hide_named(_name(key), value)
 
     def visit_arguments(self, node: ast.arguments) -> None:
         plain = [*node.posonlyargs, *node.args]
         values = [*zip(plain[len(plain) - len(node.defaults) :], node.defaults, strict=True)]
         for argument, value in [*values, *zip(node.kwonlyargs, node.kw_defaults, strict=True)]:
-            if self._mask.hides(argument.arg):
-                self.hide(value, argument.arg)
-        self.generic_visit(node)
+            self._hide_named(argument.arg, value)
 
     def visit_Call(self, node: ast.Call) -> None:
         called = _called(node)
-        if called and called not in _LOOKUPS and self._mask.hides(called):
-            self.hide(node, called)  # `set_password("x")`, `Secret("x")`
-        values = [*node.args, *(each.value for each in node.keywords if each.arg != "help")]
-        self._beside(values)
-        self.generic_visit(node)
+        if called not in _LOOKUPS:
+            self._hide_named(called, node)  # `set_password("x")`, `Secret("x")`
+        self._beside([*node.args, *(each.value for each in node.keywords if each.arg != "help")])
 
     def visit_Tuple(self, node: ast.Tuple) -> None:
         self._beside(node.elts)
-        self.generic_visit(node)
 
     def visit_List(self, node: ast.List) -> None:
         # `["tool", "--password", "x"]`; in other lists a name is one among names.
         for before, after in zip(node.elts, node.elts[1:], strict=False):
             if _name(before).startswith("-"):
                 self._beside([before, after])
-        self.generic_visit(node)
 
     def _beside(self, values: list[ast.expr]) -> None:
         """Mask the argument after a name: `setdefault("X_TOKEN", "x")`."""
@@ -281,35 +262,23 @@ class _Passwords(ast.NodeVisitor):
 
     def visit_Compare(self, node: ast.Compare) -> None:
         sides = [node.left, *node.comparators]
-        named = [_name(each, texts=False) for each in sides]
-        name = next((each for each in named if each and self._mask.hides(each)), "")
-        if name:
-            for each in sides:
-                self.hide(each, name)
-        self.generic_visit(node)
+        names = [_name(each, texts=False) for each in sides]
+        self._hide_named(next((each for each in names if self._mask.hides(each)), ""), *sides)
 
     def visit_Match(self, node: ast.Match) -> None:
-        name = _name(node.subject, texts=False)
-        if name and self._mask.hides(name):
-            for case in node.cases:
-                self.hide(case.pattern, name)
-        self.generic_visit(node)
+        self._hide_named(_name(node.subject, texts=False), *(each.pattern for each in node.cases))
 
     def visit_FunctionDef(self, node: ast.FunctionDef | ast.AsyncFunctionDef) -> None:
         if self._mask.hides(node.name):
             for each in ast.walk(node):
                 if isinstance(each, (ast.Return, ast.Yield)):
                     self.hide(each.value, node.name)
-        self.generic_visit(node)
 
     visit_AsyncFunctionDef = visit_FunctionDef
 
     def visit_ClassDef(self, node: ast.ClassDef) -> None:
-        if self._mask.hides(node.name):
-            for each in node.body:
-                if isinstance(each, (ast.Assign, ast.AnnAssign)):
-                    self.hide(each.value, node.name)
-        self.generic_visit(node)
+        bound = [each for each in node.body if isinstance(each, (ast.Assign, ast.AnnAssign))]
+        self._hide_named(node.name, *(each.value for each in bound))
 
     def visit_JoinedStr(self, node: ast.JoinedStr) -> None:
         # What is inside has no place of its own before Python 3.12.
@@ -345,7 +314,3 @@ def _name(node: ast.AST | None, *, texts: bool = True) -> str:
 
 def _called(node: ast.Call) -> str:
     return _name(node.func, texts=False)
-
-
-def _is_text(nodes: Iterable[ast.expr]) -> bool:
-    return any(isinstance(each, ast.Constant) for each in nodes)

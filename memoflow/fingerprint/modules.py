@@ -1,18 +1,32 @@
-"""Modules: their files and owners, found without running any of the user's code."""
+"""Modules: their files and owners, found without running any of the user's code.
+
+An owner is the user, a library or Python, by the files of the code. `__module__` is only a text:
+decorators copy it, packages set it to the name under which they want to be known, and factories
+leave their own.
+"""
 
 from __future__ import annotations
 
+import functools
 import importlib.machinery
 import importlib.util
 import os
 import sys
-from types import ModuleType
+import types
+from collections.abc import Iterator
 from typing import Any, Literal
 
 from memoflow.dataclass import dataclass
-from memoflow.fingerprint.packages import OURS, is_stdlib, site_of
 
+_STDLIB = os.path.dirname(os.path.realpath(os.__file__)) + os.sep
+_STDLIB_AS_NAMED = os.path.dirname(os.__file__) + os.sep
+_SITES = ("site-packages", "dist-packages")
+# Upgrading these must not empty the caches of the flows that run on them.
+OURS = frozenset({"metaflow", "memoflow", "metaflow_extensions"})
 Owner = Literal["ours", "stdlib", "installed", "user", "missing"]
+_HEAP_TYPE = 1 << 9  # Py_TPFLAGS_HEAPTYPE
+_OF_C_TYPES = (types.MethodDescriptorType, types.WrapperDescriptorType)
+LIBRARIES = ("ours", "stdlib", "installed")
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,7 +39,7 @@ class ModuleLocation:
     search: tuple[str, ...] = ()
 
 
-def place_of(module: ModuleType) -> ModuleLocation:
+def place_of(module: types.ModuleType) -> ModuleLocation:
     """Return the place of a loaded module."""
     # Not by attribute: a module's own __getattr__ is code of the user's.
     namespace = vars(module)
@@ -40,7 +54,7 @@ def place_of(module: ModuleType) -> ModuleLocation:
 def place_named(name: str) -> ModuleLocation:
     """Return the place of a module by its loaded or importable name; import nothing."""
     module = sys.modules.get(name)
-    return place_of(module) if isinstance(module, ModuleType) else locate(name)
+    return place_of(module) if isinstance(module, types.ModuleType) else locate(name)
 
 
 def locate(name: str) -> ModuleLocation:
@@ -115,3 +129,112 @@ def find(module: str | None, qualname: str) -> Any:
     for name in qualname.split("."):
         value = getattr(value, "__dict__", {}).get(name)
     return value.__func__ if isinstance(value, (staticmethod, classmethod)) else value
+
+
+def site_of(path: str) -> str | None:
+    """Return the site directory a file lies in, or None if it was not installed there."""
+    best = -1
+    for site in _SITES:
+        at = path.rfind(os.sep + site + os.sep)
+        if at >= 0:
+            best = max(best, at + 1 + len(site))
+    return path[:best] if best > 0 else None
+
+
+def is_stdlib(module: str, path: str | None) -> bool:
+    """Return whether a module, loaded from `path` or built in, comes with Python."""
+    if path is None or path.startswith("<frozen"):
+        top = module.partition(".")[0]
+        return top in sys.builtin_module_names or top in sys.stdlib_module_names
+    if site_of(path) is not None:
+        return False
+    return path.startswith((_STDLIB, _STDLIB_AS_NAMED))
+
+
+def owner_of_function(f: types.FunctionType) -> Owner:
+    """Return the owner of a function; generated code counts as the user's."""
+    module = str(f.__globals__.get("__name__", "?"))
+    path = f.__code__.co_filename
+    top = module.partition(".")[0]
+    if top in OURS:
+        directories = getattr(sys.modules.get(top), "__path__", None) or ()
+        if path.startswith(("<", *directories)):
+            return "ours"
+    return _owner_of_file(module, path)
+
+
+@functools.lru_cache(maxsize=4096)
+def _owner_of_file(module: str, path: str) -> Owner:
+    if path.startswith("<frozen "):
+        return "stdlib"
+    if not path or path.startswith("<"):
+        return "user"
+    if site_of(path):
+        return "installed"
+    return "stdlib" if is_stdlib(module, path) else "user"
+
+
+def owner_of_class(cls: type) -> Owner:
+    """Return the owner of a class; "missing" if only its `__module__` names one."""
+    if not isinstance(cls.__module__, str):  # Some libraries make classes of descriptions so.
+        return place_named(type(cls).__module__).owner
+    owner = place_named(cls.__module__).owner
+    if owner == "user":
+        return owner
+    functions = [(_certain_owner(f), f) for _, f in functions_of(cls)]
+    made = [each for each, _ in functions if each is not None]
+    if owner in LIBRARIES and find(cls.__module__, cls.__qualname__) is cls:
+        return "user" if made[:1] == ["user"] else owner
+    if "user" in made:
+        return "user"
+    top = cls.__module__.partition(".")[0]
+    homes = [str(f.__globals__.get("__name__", "?")) for each, f in functions if each is not None]
+    made_there = any(home.partition(".")[0] == top for home in homes)
+    return owner if made_there or _is_made_in_c(cls) else "missing"
+
+
+def owner_of(value: Any) -> Owner:
+    """Return the owner of a module, function, class or instance."""
+    if isinstance(value, types.ModuleType):
+        return place_of(value).owner
+    if isinstance(value, types.FunctionType):
+        return owner_of_function(value)
+    if isinstance(value, type):
+        return owner_of_class(value)
+    module = getattr(value, "__module__", None) if callable(value) else None
+    if isinstance(module, str) and owner_of_class(type(value)) == "stdlib":
+        return place_named(module).owner
+    return owner_of_class(type(value))
+
+
+def functions_of(cls: type) -> Iterator[tuple[str, types.FunctionType]]:
+    """Yield the functions among the attributes of a class, in the order of their definition."""
+    for name, value in cls.__dict__.items():
+        inner: Any = value
+        if isinstance(value, (staticmethod, classmethod)):
+            inner = value.__func__
+        elif isinstance(value, property):
+            inner = value.fget
+        elif isinstance(value, (functools.cached_property, functools.partialmethod)):
+            inner = value.func
+        if isinstance(inner, types.FunctionType):
+            yield name, inner
+
+
+def _certain_owner(f: types.FunctionType) -> Owner | None:
+    """Return the owner of a function; None for generated code."""
+    return None if f.__code__.co_filename.startswith("<") else owner_of_function(f)
+
+
+def users_functions(cls: type) -> list[tuple[str, types.FunctionType]]:
+    """Return the functions of the user's that were put on a class."""
+    return [(name, f) for name, f in functions_of(cls) if _certain_owner(f) == "user"]
+
+
+def _is_made_in_c(cls: type) -> bool:
+    own = any(isinstance(each, _OF_C_TYPES) for each in cls.__dict__.values())
+    return own or not cls.__flags__ & _HEAP_TYPE
+
+
+def is_builtin(cls: type) -> bool:
+    return cls.__module__ == "builtins" and not cls.__flags__ & _HEAP_TYPE

@@ -8,20 +8,19 @@ import contextlib
 import functools
 import sys
 import types
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from dataclasses import field
 from typing import Any
 
+from memoflow.dataclass import dataclass
 from memoflow.errors import NoFingerprintError
 from memoflow.fingerprint import modules, source
-from memoflow.fingerprint.code_unit import MISSING, CodeUnit, dotted
-from memoflow.fingerprint.flows import NAMES_OF_CLASS, TELLING
+from memoflow.fingerprint.flows import MISSING, NAMES_OF_CLASS, TELLING
 from memoflow.fingerprint.literals import kept
-from memoflow.fingerprint.modules import place_named, place_of
-from memoflow.fingerprint.ownership import owner_of
+from memoflow.fingerprint.modules import owner_of, place_named, place_of
 from memoflow.fingerprint.parts import digest_of
 from memoflow.fingerprint.reads import Chain, NamesRead, imports_in, reads_of
-from memoflow.fingerprint.source import syntax_digest
-from memoflow.fingerprint.source_location import written, written_in_class
+from memoflow.fingerprint.source import SourceFile, syntax_digest, written, written_in_class
 from memoflow.fingerprint.static import candidates, effects_part
 from memoflow.fingerprint.values import CODE_TYPES
 from memoflow.fingerprint.walk import Walk
@@ -32,6 +31,42 @@ _MODULE_NAMES = frozenset(
         "__package__", "__path__", "__spec__",
     }
 )  # fmt: skip
+
+
+@dataclass(frozen=True)
+class CodeUnit:
+    """A piece of code: its namespace for names, and its label for people."""
+
+    shown: str
+    module: str
+    namespace: Mapping[str, Any]
+    cells: Mapping[str, Any]
+    path: str
+    where: str
+    lenient: bool = False  # about names that mean nothing
+    within: Mapping[str, Any] = field(default_factory=dict)  # the attributes of its class
+
+    def named(self, name: str) -> str:
+        return dotted(self.module, name)
+
+
+def meanings(held: Mapping[str, str]) -> str:
+    """Return the meaning of each name as text: the source of a part of the kind "names"."""
+    return "\n".join(f"{name}\t{token!r}" for name, token in sorted(held.items()))
+
+
+def dotted(module: str, name: str) -> str:
+    return name if module == "__main__" else f"{module}.{name}"
+
+
+def cells_of(f: types.FunctionType) -> dict[str, Any]:
+    cells = {}
+    for name, cell in zip(f.__code__.co_freevars, f.__closure__ or (), strict=True):
+        try:
+            cells[name] = cell.cell_contents
+        except ValueError:
+            cells[name] = MISSING
+    return cells
 
 
 def follow_names(walk: Walk, reads: NamesRead, body: CodeUnit) -> dict[str, str]:
@@ -118,15 +153,24 @@ def _follow_making(walk: Walk, name: str, namespace: Mapping[str, Any]) -> None:
         return
     walk.made.add(name)
     module, top, namespace = _home(name, namespace)
-    path = str(namespace.get("__file__") or "")
-    found = source.loaded(path) if path else None
+    found = source.of_namespace(namespace)
     for statement in found.bindings.get(top, ()) if found else ():
-        where = found.place(statement) if found else ""
-        body = CodeUnit(name, module, namespace, {}, path, where, True)
-        for chain in sorted(reads_of([statement]).names):
-            # What it was made with need not have a meaning, any more than itself.
-            with contextlib.suppress(NoFingerprintError):
-                _meaning(walk, chain, body)
+        _follow_leniently(walk, [statement], _body_of(found, statement, name, module, namespace))
+
+
+def _body_of(
+    found: SourceFile | None, node: ast.stmt, shown: str, module: str, namespace: Mapping[str, Any]
+) -> CodeUnit:
+    """Return the code unit of a top-level statement of a module."""
+    assert found is not None
+    return CodeUnit(shown, module, namespace, {}, found.path, found.place(node), True)
+
+
+def _follow_leniently(walk: Walk, nodes: Sequence[ast.stmt], body: CodeUnit) -> None:
+    """Follow the names that statements read, but for those without a stable meaning."""
+    for chain in sorted(reads_of(nodes).names):
+        with contextlib.suppress(NoFingerprintError):
+            _meaning(walk, chain, body)
 
 
 def _home(name: str, namespace: Mapping[str, Any]) -> tuple[str, str, Mapping[str, Any]]:
@@ -158,11 +202,10 @@ def _made_by_library(walk: Walk, value: Any, name: str, namespace: Mapping[str, 
     """
     try:
         wrapped = value.__wrapped__
-    except Exception:  # Proxies raise whatever they like.
+    except Exception:  # Proxies may raise anything.
         wrapped = None
     module, top, namespace = _home(name, namespace)
-    path = namespace.get("__file__")
-    found = source.loaded(path) if isinstance(path, str) else None
+    found = source.of_namespace(namespace)
     statements = [] if found is None or top in found.imported else found.bindings.get(top, [])
     defined = [each for each in statements if isinstance(each, source.DECORATED)]
     if not isinstance(wrapped, (types.FunctionType, type)):
@@ -177,8 +220,7 @@ def _made_by_library(walk: Walk, value: Any, name: str, namespace: Mapping[str, 
     if found is not None:
         filled = [node for node in found.definitions if node.name in found.registered(top)]
         for node in [*statements, *filled]:
-            where = found.place(node)
-            body = CodeUnit(dotted(module, top), module, namespace, {}, found.path, where, True)
+            body = _body_of(found, node, dotted(module, top), module, namespace)
             tokens.append(follow_statement(walk, node, body))
     token = walk.tokens[id(value)] = f"{walk.code(type(value))}({','.join(tokens)})"
     return token
@@ -211,7 +253,7 @@ def _origin(walk: Walk, name: str, value: Any, f: CodeUnit) -> tuple[str, str] |
                 continue
             if vars(home).get(attribute, MISSING) is value:
                 place = walk.home(module)
-                # A number is what it is; an object of a library is the library's to know.
+                # A number counts by its value, an object of a library by the library.
                 if place.owner != "user" and type(value).__module__ == "builtins":
                     return None
                 return place.owner, dotted(module, attribute)
@@ -269,8 +311,7 @@ def _closure(walk: Walk, module: str) -> frozenset[str]:
         if name in seen or home is None or place_of(home).owner != "user":
             continue
         seen.add(name)
-        path = vars(home).get("__file__")
-        found = source.loaded(path) if isinstance(path, str) else None
+        found = source.of_namespace(vars(home))
         package = str(vars(home).get("__package__") or "")
         for ran in found.certain_imports if found else ():
             todo += candidates(ran, package)
@@ -283,18 +324,13 @@ def follow_import(walk: Walk, module: str, namespace: Mapping[str, Any]) -> None
     if module in walk.ran:
         return
     walk.ran.add(module)
-    path = namespace.get("__file__")
-    found = source.loaded(path) if isinstance(path, str) else None
+    found = source.of_namespace(namespace)
     if found is None:
         return
     if found.effects:
-        part = effects_part(found, module, walk.mask)
-        walk.parts.append(part)
-        body = CodeUnit(f"import {module}", module, namespace, {}, str(path), part.where, True)
-        for chain in sorted(reads_of(found.effects).names):
-            # Their text counts already; what they were given need not have a meaning.
-            with contextlib.suppress(NoFingerprintError):
-                _meaning(walk, chain, body)
+        walk.parts.append(effects_part(found, module, walk.mask))
+        body = _body_of(found, found.effects[0], f"import {module}", module, namespace)
+        _follow_leniently(walk, found.effects, body)
     for node in found.definitions:
         if any(_registers(each, namespace) for each in node.decorator_list):
             value = namespace.get(node.name)
@@ -312,7 +348,7 @@ def follow_import(walk: Walk, module: str, namespace: Mapping[str, Any]) -> None
 
 
 def _registers(decorator: ast.expr, namespace: Mapping[str, Any]) -> bool:
-    """Tell whether a decorator registers its function with a library."""
+    """Return whether a decorator registers its function with a library."""
     if "regist" not in ast.unparse(decorator).lower():
         return False
     value = namespace.get(source.root_of(decorator))

@@ -1,24 +1,44 @@
-"""Outline: the parts of a small value, flat and in few words, so that a later one can be compared.
+"""Outlines: values in few words, for people, and the parts in which two of them differ.
 
-A leaf is a path such as `.lr` or `[3].name`, a short text, and a mark: "" for a text that is all of
-the value, `#` and a digest for one that is not, MAPPING or SEQUENCE for what holds further leaves.
+The outline of a small value is flat, so that a later one can be compared. A leaf is a path such as
+`.lr` or `[3].name`, a short text, and a mark: "" for a text that is all of the value, `#` and a
+digest for one that is not, MAPPING or SEQUENCE for what holds further leaves.
 """
 
 from __future__ import annotations
 
 import dataclasses
+import datetime
+import enum
+import pathlib
 import types
 from collections.abc import Iterator
-from typing import Any
+from typing import Any, NamedTuple
 
 from xxhash import xxh3_64_hexdigest
 
 from memoflow.fingerprint.encoding import Unstable
-from memoflow.fingerprint.explain import is_whole, summary
-from memoflow.fingerprint.leaves import MAPPING, MOST_LEAVES, SEQUENCE, Outline
+from memoflow.fingerprint.parts import Outline
 from memoflow.fingerprint.values import CODE_TYPES, Encoder
-from memoflow.masking import ANY, NOTHING, Mask, parts_of
+from memoflow.masking import ANY, MASK, NOTHING, Mask, parts_of
 
+_LONGEST = 60
+_PLAIN = (type(None), bool, int, float, complex, str, bytes)
+# Whose text says all of them, and is shorter than how Python writes them.
+_SHOWN = (
+    datetime.date,
+    datetime.datetime,
+    datetime.time,
+    datetime.timedelta,
+    pathlib.PosixPath,
+    pathlib.WindowsPath,
+    pathlib.PurePosixPath,
+    pathlib.PureWindowsPath,
+)
+# So, too, but not worth importing for those who have none.
+_SHOWN_BY_NAME = frozenset([("decimal", "Decimal"), ("fractions", "Fraction"), ("uuid", "UUID")])
+MAPPING, SEQUENCE = "{}", "[]"
+MOST_LEAVES = 50
 _DEPTHS = (4, 2, 1)  # the less, the more room the leaves take
 _LONGEST_LIST = 16
 _MOST_CHARACTERS = 2000
@@ -26,6 +46,164 @@ _LONGEST_PATH = 80
 # What is larger is not digested again for its outline.
 _MOST_ITEMS = 10_000
 _MOST_BYTES = 1 << 20
+
+
+class Change(NamedTuple):
+    """A part that differs; `change` is "changed", "new", "gone" or "moved"."""
+
+    path: str
+    change: str
+    old: str
+    new: str
+
+
+def changes(was: Outline, now: Outline) -> list[Change]:
+    """Return the differing parts of two outlines; [] if the outlines do not tell.
+
+    Of sequences of different lengths only the length is told: what comes after an item that was
+    put in differs all the same. Parts in another order are one change, "moved".
+    """
+    before = {path: (text, mark) for path, text, mark in was}
+    after = {path: (text, mark) for path, text, mark in now}
+    if not before or not after:
+        return []
+    hidden = [
+        path
+        for path in before.keys() & after.keys()
+        if before[path] != after[path] and SEQUENCE in (before[path][1], after[path][1])
+    ]
+    found = []
+    for path in dict.fromkeys([*before, *after]):
+        if not any(_is_below(path, each) for each in hidden):
+            found += _changed(path, before.get(path), after.get(path))
+    kept = [each for each in found if not _is_covered(each, found)]
+    if not kept and was != now and sorted(was) == sorted(now):
+        return [Change("", "moved", "", "")]
+    return kept
+
+
+def _is_covered(change: Change, found: list[Change]) -> bool:
+    """Return whether other changes say more: parts of a changed value, the whole of a new one."""
+    if change.change == "changed":
+        return any(_is_below(other.path, change.path) for other in found)
+    others = (other for other in found if other.change == change.change)
+    return any(_is_below(change.path, other.path) for other in others)
+
+
+def _changed(
+    path: str, before: tuple[str, str] | None, after: tuple[str, str] | None
+) -> list[Change]:
+    if before == after:
+        return []
+    if before is None or after is None:
+        change = "new" if before is None else "gone"
+        return [Change(path, change, before[0] if before else "", after[0] if after else "")]
+    nodes = {MAPPING, SEQUENCE}
+    if (before[1] in nodes) != (after[1] in nodes) and before[0] == after[0]:
+        return []  # One of them had no room for its parts.
+    return [Change(path, "changed", before[0], after[0])]
+
+
+def _is_below(path: str, other: str) -> bool:
+    return path != other and path.startswith(other) and path[len(other)] in ".[{"
+
+
+def equal_parts(was: Outline, now: Outline) -> bool:
+    """Return whether two values have a part in common, and not only that they are of one kind."""
+    nodes = {MAPPING, SEQUENCE}
+    return any(leaf in was for leaf in now if leaf[2] not in nodes)
+
+
+def flat(leaves: Outline, most: int) -> str:
+    """Return a value's parts as `lr=0.1 seed=7`, or a set's as `{1, 2}`; "" if they are longer."""
+    if not leaves or leaves[0][2] != MAPPING:
+        return ""
+    shown: dict[str, str] = {}
+    for path, text, mark in leaves[1:]:
+        name = path.removeprefix(".")
+        if name.endswith("}"):
+            name, _, member = name[:-1].partition("{")
+            shown[name] = f"{shown[name][:-1]}, {member}}}" if name in shown else f"{{{member}}}"
+        elif mark not in (MAPPING, SEQUENCE):
+            shown[name] = text
+    text = " ".join(f"{name}={text}" if name else text for name, text in shown.items())
+    return text if len(text) <= most else ""
+
+
+def summary(value: Any, name: str = "", mask: Mask = ANY) -> str:
+    """Return a value in one short line for people; its own `repr` is not called.
+
+    What `mask` hides is masked, in parts of the value as well.
+    """
+    if mask.hides(name, value):
+        return MASK
+    text = _summary(value, mask)
+    return text if len(text) <= _LONGEST else text[: _LONGEST - 3] + "..."
+
+
+def _summary(value: Any, mask: Mask = ANY) -> str:
+    kind = type(value)
+    if kind is int and value.bit_length() > 256:
+        return f"int of {value.bit_length()} bits"
+    if kind in (str, bytes):
+        # Masked before it is cut: of half a URL nobody could tell that it has a password.
+        clean = mask.text(value)
+        return repr((value if clean == value or kind is bytes else clean)[: _LONGEST + 1])
+    if kind in _PLAIN:
+        return repr(value)
+    if _is_shown(kind):
+        return mask.text(str(value))
+    if isinstance(value, enum.Enum):
+        return f"{kind.__qualname__}.{value.name}"
+    if kind in (list, tuple, dict, set, frozenset):
+        text = repr(mask.plain(value)) if _is_short(value) else ""
+        return text if 0 < len(text) <= _LONGEST else f"{kind.__name__} of {len(value)}"
+    try:
+        if dataclasses.is_dataclass(kind) and all(map(_is_short, vars(value).values())):
+            held = mask.plain(vars(value))
+            fields = ", ".join(f"{name}={each!r}" for name, each in held.items())
+            if len(fields) <= _LONGEST:
+                return f"{kind.__qualname__}({fields})"
+        shape, dtype = getattr(value, "shape", None), getattr(value, "dtype", None)
+        if shape == () and dtype is not None and isinstance(value.item(), _PLAIN[:5]):
+            return f"{kind.__name__}({value.item()!r})"
+        if type(shape) is tuple:
+            return f"{kind.__name__}{shape}" + (f" {dtype}" if dtype is not None else "")
+        if isinstance(value, BaseException):
+            return kind.__qualname__
+        name = getattr(value, "__qualname__", None)
+        if callable(value) and isinstance(name, str):
+            return f"{name}()" if not isinstance(value, type) else f"class {name}"
+    except Exception:  # A summary is for show: foreign attributes must not stop anything.
+        pass
+    return (
+        f"{kind.__module__}.{kind.__qualname__}" if kind.__module__ != "builtins" else kind.__name__
+    )
+
+
+def is_whole(value: Any) -> bool:
+    """Return whether the summary of a value says all of it."""
+    if _is_shown(type(value)) or isinstance(value, enum.Enum):
+        return len(_summary(value)) <= _LONGEST
+    return _is_short(value) and len(repr(value)) <= _LONGEST
+
+
+def _is_shown(kind: type) -> bool:
+    return kind in _SHOWN or (kind.__module__, kind.__qualname__) in _SHOWN_BY_NAME
+
+
+def _is_short(value: Any, depth: int = 3) -> bool:
+    """Return whether a value is plain throughout, and has so little in it that it can be shown."""
+    kind = type(value)
+    if kind is int:
+        return bool(value.bit_length() <= 256)  # Python refuses to write out far longer ones.
+    if kind in (str, bytes):
+        return len(value) <= _LONGEST
+    if kind in (list, tuple, dict):
+        # Nothing in a set has a place: it would be shown in another order each time.
+        items = [*value, *value.values()] if kind is dict else value
+        return len(value) <= 8 and depth > 0 and all(_is_short(each, depth - 1) for each in items)
+    return kind in _PLAIN
 
 
 def outline(value: Any, name: str = "", mask: Mask = ANY) -> Outline:
@@ -92,7 +270,7 @@ def _expanded(value: Any, room: int) -> tuple[str, list[tuple[str, Any]]] | None
         return _members(value, room)
     if isinstance(value, (*CODE_TYPES, type)) or is_whole(value):
         return None
-    # Asked of the class: a `__getattr__` of the user's may do whatever it likes.
+    # Asked of the class: a `__getattr__` of the user's may do anything.
     if hasattr(kind, "columns") and hasattr(kind, "dtypes"):
         return _columns(value, room)
     if hasattr(kind, "dtype"):
@@ -170,11 +348,7 @@ def _node_text(value: Any) -> str:
     if isinstance(value, (list, tuple)) and not hasattr(type(value), "_fields"):
         # Its items have leaves of their own; the length alone says that they moved.
         items = f"{len(value)} item{'s' * (len(value) != 1)}"
-        return items if type(value) is list else f"{_name(value)} of {items}"
-    return _name(value)
-
-
-def _name(value: Any) -> str:
+        return items if type(value) is list else f"{type(value).__qualname__} of {items}"
     return type(value).__qualname__
 
 

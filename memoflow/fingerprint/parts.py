@@ -7,8 +7,10 @@ from dataclasses import dataclass, field
 
 from xxhash import xxh3_128_hexdigest
 
-from memoflow.fingerprint.leaves import Outline
 from memoflow.names import Digest
+
+# path, text and mark of each part; see `outline`.
+Outline = tuple[tuple[str, str, str], ...]
 
 
 @dataclass(frozen=True, slots=True)
@@ -16,9 +18,9 @@ class Part:
     """One determinant of a result.
 
     Only `kind`, `name` and `digest` count; `where` and `summary` are there for people, and so is
-    `source`, the text that it was read from, or for "names" what each of them stands for, and
-    `outline`, the leaves of a small value (see `leaves`). The digest of a package is its version
-    and a digest of its files; its summary is the version.
+    `source`, the text that it was read from, or for "names" the meaning of each of them, and
+    `outline`, the leaves of a small value. The digest of a package is its version and a digest of
+    its files; its summary is the version.
     """
 
     kind: str

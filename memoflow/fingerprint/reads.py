@@ -361,9 +361,6 @@ class _NameVisitor:
             and self.is_first(node.args[0], scope)
         )
 
-    def is_class_of_first(self, node: ast.Call, scope: _Scope) -> bool:
-        return self.is_super(node, scope) or self.is_type_of_first(node, scope)
-
     def call(self, node: ast.Call, scope: _Scope) -> None:
         function, arguments = node.func, list(node.args)
         keywords: list[ast.AST] = list(node.keywords)
@@ -380,7 +377,8 @@ class _NameVisitor:
                 arguments = [attribute, *others]
             elif isinstance(constant, str) and (
                 isinstance(target, (ast.Name, ast.Attribute))
-                or (isinstance(target, ast.Call) and self.is_class_of_first(target, scope))
+                or (isinstance(target, ast.Call) and self.is_super(target, scope))
+                or (isinstance(target, ast.Call) and self.is_type_of_first(target, scope))
             ):
                 self.chain(ast.Attribute(value=target, attr=constant, ctx=ast.Load()), scope)
                 arguments = others

@@ -8,13 +8,11 @@ import types
 from collections.abc import Iterable
 from typing import Any
 
-from memoflow.fingerprint.code_unit import MISSING, CodeUnit
-from memoflow.fingerprint.flows import NAMES_OF_CLASS, TELLING
-from memoflow.fingerprint.modules import place_named
-from memoflow.fingerprint.name_resolution import follow
-from memoflow.fingerprint.ownership import owner_of_class
+from memoflow.fingerprint.flows import MISSING, NAMES_OF_CLASS, TELLING, Flow
+from memoflow.fingerprint.modules import owner_of_class, place_named
+from memoflow.fingerprint.name_resolution import CodeUnit, follow
 from memoflow.fingerprint.reads import Chain, NamesRead
-from memoflow.fingerprint.source_location import written_in_class
+from memoflow.fingerprint.source import written_in_class
 from memoflow.fingerprint.values import CODE_TYPES
 from memoflow.fingerprint.walk import Walk
 
@@ -63,12 +61,12 @@ def follow_self(
             after = owner if kind == "super" and not anywhere else None
             homes = flow.homes(name, after=after)
             for home in homes if anywhere else homes[:1]:
-                token = _attribute(walk, home, name, chain, kind, body)
+                token = _attribute(walk, flow, home, (name, *chain[1:]), kind, body)
                 if token is not None:
                     held[f"{kind}.{chain[0]} {flow.shown(home, '')}"] = token
             if not homes and kind == "class":
                 held[f"class.{chain[0]}"] = "missing"
-            _naming(walk, name, kind, bool(homes))
+            _naming(walk, flow, name, kind, bool(homes))
     for hook in ("__getattr__", "__getattribute__", "__setattr__"):
         if flow.find(hook) not in (MISSING, None):
             held[f"self.{hook}"] = str(member(walk, flow.find(hook)))
@@ -83,16 +81,15 @@ def follow_self(
 
 
 def _attribute(
-    walk: Walk, home: type, name: str, chain: Chain, kind: str, body: CodeUnit
+    walk: Walk, flow: Flow, home: type, chain: Chain, kind: str, body: CodeUnit
 ) -> str | None:
     """Return the token of an attribute of the flow's class; None for an input."""
-    flow = walk.flow
-    assert flow is not None
+    name, *rest = chain
     if place_named(home.__module__).owner not in ("user", "installed"):
         return None
     value = home.__dict__[name]
     if isinstance(value, types.ModuleType):
-        return follow(walk, value, name, list(chain[1:]), body)
+        return follow(walk, value, name, rest, body)
     if kind == "self" and flow.is_step(value):
         return None
     if isinstance(value, CODE_TYPES):
@@ -103,10 +100,8 @@ def _attribute(
     return walk.constant_part(value, flow.shown(home, name), body.namespace, where, text)
 
 
-def _naming(walk: Walk, name: str, kind: str, found: bool) -> None:
+def _naming(walk: Walk, flow: Flow, name: str, kind: str, found: bool) -> None:
     """Count the name of the flow class if asking `self` or its class for `name` tells it."""
-    flow = walk.flow
-    assert flow is not None
     if name in TELLING:
         walk.escape(public=kind != "self")
     # Metaflow sets `self.name` to the name of the class.

@@ -37,7 +37,7 @@ def side_effects_of(body: Iterable[ast.stmt], resolve: Resolve) -> Iterator[ast.
 
 
 def _plain(statement: ast.stmt, resolve: Resolve, known: frozenset[str]) -> bool:
-    """Say whether a statement only binds names; `known` are the functions before it."""
+    """Return whether a statement only binds names; `known` are the functions before it."""
     if isinstance(statement, (ast.Import, ast.ImportFrom, ast.Pass, ast.Global)):
         return True
     if isinstance(statement, _FUNCTIONS):
@@ -76,18 +76,17 @@ def _plain(statement: ast.stmt, resolve: Resolve, known: frozenset[str]) -> bool
         for handler in getattr(statement, "handlers", []):
             inner += handler.body
         inside = all(isinstance(each, ast.Raise) or _plain(each, resolve, known) for each in inner)
-        return inside and (test is None or _test(test))
+        return inside and (test is None or not _calls(test))
     return False
 
 
 def _decorates(node: ast.expr, resolve: Resolve, known: frozenset[str]) -> bool:
-    """Tell whether a decorator only wraps its function."""
+    """Return whether a decorator only wraps its function."""
     function = node.func if isinstance(node, ast.Call) else node
     owner, dotted = resolve(function)
     if dotted.partition(".")[0] in known and dotted.endswith((".setter", ".getter", ".deleter")):
         return True
-    given = [*node.args, *(each.value for each in node.keywords)] if function is not node else []  # type: ignore[attr-defined]
-    if not all(_value(each, resolve) for each in given):
+    if isinstance(node, ast.Call) and not _is_given_values(node, resolve):
         return False
     return owner in ("stdlib", "builtin") and not dotted.endswith("register")
 
@@ -107,7 +106,7 @@ def _is_target(node: ast.expr) -> bool:
 
 
 def _value(node: ast.expr | None, resolve: Resolve) -> bool:
-    """Say whether to evaluate an expression runs no code that could act."""
+    """Return whether to evaluate an expression runs no code that could act."""
     if node is None or isinstance(node, (ast.Constant, ast.Name)):
         return True
     if isinstance(node, ast.Lambda):
@@ -125,32 +124,26 @@ def _value(node: ast.expr | None, resolve: Resolve) -> bool:
             for each in leaves
         )
     if isinstance(node, ast.Call):
-        given = [*node.args, *(each.value for each in node.keywords)]
         owner, dotted = resolve(node.func)
-        return (
-            owner == "stdlib" and dotted in _PURE and all(_value(each, resolve) for each in given)
-        )
+        return owner == "stdlib" and dotted in _PURE and _is_given_values(node, resolve)
     if isinstance(node, ast.Subscript):
         return resolve(node.value)[0] in ("stdlib", "builtin") and not _calls(node)
     return False
 
 
-def _test(node: ast.expr) -> bool:
-    """Say whether a condition only looks."""
-    return not any(
-        isinstance(each, (ast.Call, ast.NamedExpr, ast.Await)) for each in ast.walk(node)
-    )
-
-
 def _calls(node: ast.AST) -> bool:
-    return any(isinstance(each, (ast.Call, ast.NamedExpr)) for each in ast.walk(node))
+    return any(isinstance(each, (ast.Call, ast.NamedExpr, ast.Await)) for each in ast.walk(node))
 
 
 def _tells(node: ast.expr, resolve: Resolve) -> bool:
-    """Tell whether a statement only prints or logs values without side effects."""
+    """Return whether a statement only prints or logs values without side effects."""
     if not isinstance(node, ast.Call):
         return False
     owner, dotted = resolve(node.func)
-    given = [*node.args, *(each.value for each in node.keywords)]
     quiet = owner in ("stdlib", "builtin") and dotted.partition(".")[0] in _TELLING
-    return quiet and all(_value(each, resolve) for each in given)
+    return quiet and _is_given_values(node, resolve)
+
+
+def _is_given_values(node: ast.Call, resolve: Resolve) -> bool:
+    given = [*node.args, *(each.value for each in node.keywords)]
+    return all(_value(each, resolve) for each in given)

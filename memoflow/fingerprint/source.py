@@ -6,10 +6,12 @@ import ast
 import functools
 import linecache
 import os
+import sys
 import time
 import tokenize
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from types import CodeType
+from typing import Any
 
 from xxhash import xxh3_128_hexdigest
 
@@ -20,9 +22,7 @@ _HARMLESS = frozenset({"logging", "print", "sys", "warnings"})  # they do not ch
 _SKIPPED = frozenset({"ctx", "type_comment", "kind", "type_ignores"})
 DECORATED = (ast.FunctionDef, ast.AsyncFunctionDef, ast.ClassDef)
 _DEFINITIONS = (ast.FunctionDef, ast.AsyncFunctionDef, ast.Lambda)
-
 Function = ast.FunctionDef | ast.AsyncFunctionDef | ast.Lambda
-Annotated = ast.AnnAssign
 
 
 class SourceFile:
@@ -143,19 +143,17 @@ class SourceFile:
     @functools.cached_property
     def imported(self) -> frozenset[str]:
         """The top-level names that an import statement binds."""
-        names: set[str] = set()
-        for statement in self.tree.body:
-            for inner in _flat(statement):
-                if isinstance(inner, (ast.Import, ast.ImportFrom)):
-                    names |= bound_by(inner)
-        return frozenset(names)
+        return frozenset(name for each in self._import_statements for name in bound_by(each))
 
     @functools.cached_property
     def imports(self) -> list[Import]:
         """The modules that importing this one imports; perhaps, if it stands in a block."""
+        return sorted(reads_of(self._import_statements).ran, key=repr)
+
+    @functools.cached_property
+    def _import_statements(self) -> list[ast.Import | ast.ImportFrom]:
         statements = (inner for statement in self.tree.body for inner in _flat(statement))
-        imports = [each for each in statements if isinstance(each, (ast.Import, ast.ImportFrom))]
-        return sorted(reads_of(imports).ran, key=repr)
+        return [each for each in statements if isinstance(each, (ast.Import, ast.ImportFrom))]
 
     @functools.cached_property
     def certain_imports(self) -> list[Import]:
@@ -275,7 +273,7 @@ def _codes(code: CodeType) -> Iterator[CodeType]:
 
 
 def is_main_guard(statement: ast.stmt) -> bool:
-    """Say whether this is `if __name__ == "__main__":`."""
+    """Return whether this is `if __name__ == "__main__":`."""
     return (
         isinstance(statement, ast.If)
         and isinstance(statement.test, ast.Compare)
@@ -292,6 +290,12 @@ _SOURCES: dict[str, SourceFile | None] = {}
 def loaded(path: str) -> SourceFile | None:
     """Return the source at `path` as first read in this process, or None if there is none."""
     return _SOURCES[path] if path in _SOURCES else current(path)
+
+
+def of_namespace(namespace: Mapping[str, Any]) -> SourceFile | None:
+    """Return the source of a module as first read in this process, or None if there is none."""
+    path = namespace.get("__file__")
+    return loaded(path) if isinstance(path, str) else None
 
 
 def current(path: str) -> SourceFile | None:
@@ -386,3 +390,37 @@ def _write_class(node: ast.ClassDef, out: list[str], without: frozenset[str]) ->
             _write([*targets, getattr(statement, "annotation", None)], out)
         else:
             _write(statement, out)
+
+
+def written(name: str, namespace: Mapping[str, Any], otherwise: str) -> tuple[str, str]:
+    """Return "file:line" and text of the statement that binds `name` or `module.name`.
+
+    `otherwise` and no text if that cannot be told, as for what a closure holds.
+    """
+    module, _, top = name.rpartition(".")
+    home = vars(sys.modules[module]) if module in sys.modules else {} if module else namespace
+    file = _unchanged(home)
+    return _first(file, file.bindings.get(top, ()) if file else (), otherwise)
+
+
+def written_in_class(cls: type, name: str) -> tuple[str, str]:
+    """Return "file:line" and text of the statement that binds `name` in a class, if known."""
+    path = getattr(sys.modules.get(cls.__module__), "__file__", None)
+    file = _unchanged({"__file__": path})
+    node = file.class_(cls.__qualname__) if file else None
+    bound = [each for each in (node.body if node else ()) if name in bound_by(each)]
+    return _first(file, bound, os.path.basename(str(path or "")))
+
+
+def _unchanged(namespace: Mapping[str, Any]) -> SourceFile | None:
+    file = of_namespace(namespace)
+    # What was written since need not be what made the value.
+    return None if file is None or file.changed else file
+
+
+def _first(
+    file: SourceFile | None, statements: Sequence[ast.stmt], otherwise: str
+) -> tuple[str, str]:
+    if file is None or not statements:
+        return otherwise, ""
+    return file.place(statements[0]), file.text(*statements)

@@ -13,10 +13,9 @@ from collections.abc import Callable, Iterable
 from functools import partial
 
 from memoflow.fingerprint import source
-from memoflow.fingerprint.distributions import required
+from memoflow.fingerprint.distributions import providers, required
 from memoflow.fingerprint.literals import kept, masked
 from memoflow.fingerprint.modules import ModuleLocation, absolute, locate, package_of
-from memoflow.fingerprint.packages import providers
 from memoflow.fingerprint.parts import Part, digest_of
 from memoflow.fingerprint.reads import Chain, Import, NamesRead, imports_in, reads_of
 from memoflow.fingerprint.side_effects import side_effects_of
@@ -37,7 +36,7 @@ class StaticCode:
         self.parts: list[Part] = []
         self._seen: set[tuple[str, ...]] = set()
         self._todo: list[Callable[[], None]] = []
-        self._known_acts: dict[str, list[ast.stmt]] = {}  # by path
+        self._known_effects: dict[str, list[ast.stmt]] = {}  # by path
         self._active: dict[str, bool] = {}  # by module
         self._located: dict[str, ModuleLocation] = {}
 
@@ -174,8 +173,7 @@ class StaticCode:
         if name in found.bindings:
             return True
         seen.add(place.name)
-        for target in self._stars(found):
-            star = self._locate(absolute(target.module, target.level, package_of(place)))
+        for star in self._stars(found, place):
             if star.owner != "user":
                 return True  # It may come from there; the package stands for it.
             inner = self._source(star)
@@ -183,10 +181,12 @@ class StaticCode:
                 return True
         return False
 
-    def _stars(self, found: SourceFile) -> list[Import]:
-        statements = found.bindings.get("*", ())
+    def _stars(self, found: SourceFile, place: ModuleLocation) -> list[ModuleLocation]:
+        """Return the modules of which a module imports all names."""
+        statements, package = found.bindings.get("*", ()), package_of(place)
         targets = (target for each in statements for target in imports_in(each, "*"))
-        return [target for target in targets if target.name == "*"]
+        stars = (each for each in targets if each.name == "*")
+        return [self._locate(absolute(each.module, each.level, package)) for each in stars]
 
     def _ignores(self, name: str) -> bool:
         if name in self.ignore:
@@ -223,8 +223,7 @@ class StaticCode:
             for other in found.registered(name):
                 self._todo.append(partial(self._bound, place, other, ()))
         if name not in found.bindings:
-            for target in self._stars(found):
-                star = self._locate(absolute(target.module, target.level, package))
+            for star in self._stars(found, place):
                 inner = self._source(star) if star.owner == "user" else None
                 if star.owner == "installed":
                     self.package(star)
@@ -276,7 +275,7 @@ class StaticCode:
                 self._todo.append(partial(self._bound, place, name, tuple(chain)))
             elif name == "__doc__":
                 self._doc(place, "", found.tree)
-            elif not hasattr(builtins, name) and not _is_dunder(name):
+            elif not hasattr(builtins, name) and not (name[:2] == name[-2:] == "__"):
                 self._missing(_named(place, name))
         for ran in sorted(reads.ran, key=repr):
             self._run(absolute(ran.module, ran.level, package_of(place)))
@@ -299,8 +298,8 @@ class StaticCode:
             self._effects(place)
             for name in found.bindings:
                 self._todo.append(partial(self._bound, place, name, ()))
-            for target in self._stars(found):
-                self._whole(self._locate(absolute(target.module, target.level, package_of(place))))
+            for star in self._stars(found, place):
+                self._whole(star)
 
     def _effects(self, place: ModuleLocation) -> None:
         """Add the side effects of running a module, and their reads."""
@@ -310,14 +309,14 @@ class StaticCode:
         found = self._source(place)
         if found is None:
             return
-        acts = self._acts(found, place)
-        part = self._acts_part(found, place, acts)
+        effects = self._side_effects(found, place)
+        part = self._effects_part(found, place, effects)
         if part is not None:
             self.parts.append(part)
-            for act in acts:
-                if isinstance(act, _DEFINITIONS):
-                    self._todo.append(partial(self._bound, place, act.name, ()))
-            self._reads(reads_of(acts), place)
+            for effect in effects:
+                if isinstance(effect, _DEFINITIONS):
+                    self._todo.append(partial(self._bound, place, effect.name, ()))
+            self._reads(reads_of(effects), place)
         # What these define does not matter unless it is read, but they run as well.
         for ran in found.imports:
             for module in candidates(ran, package_of(place)):
@@ -325,13 +324,13 @@ class StaticCode:
                 if inner.owner == "user":
                     self._todo.append(partial(self._effects, inner))
 
-    def _acts(self, found: SourceFile, place: ModuleLocation) -> list[ast.stmt]:
-        acts = self._known_acts.get(place.path)
-        if acts is None:
+    def _side_effects(self, found: SourceFile, place: ModuleLocation) -> list[ast.stmt]:
+        effects = self._known_effects.get(place.path)
+        if effects is None:
             body = [each for each in found.tree.body if not is_main_guard(each)]
-            acts = list(side_effects_of(body, partial(self._resolve, found, place)))
-            self._known_acts[place.path] = acts
-        return acts
+            effects = list(side_effects_of(body, partial(self._resolve, found, place)))
+            self._known_effects[place.path] = effects
+        return effects
 
     def _resolve(self, found: SourceFile, place: ModuleLocation, node: ast.expr) -> tuple[str, str]:
         """Return the owner and the dotted name of an expression's object."""
@@ -344,7 +343,7 @@ class StaticCode:
         written = ".".join([node.id, *attributes])
         statements = found.bindings.get(node.id)
         if statements is None:
-            builtin = hasattr(builtins, node.id) and not self._stars(found)
+            builtin = hasattr(builtins, node.id) and not self._stars(found, place)
             return ("builtin" if builtin else ""), written
         owners: set[str] = set()
         dotted = written
@@ -359,12 +358,12 @@ class StaticCode:
                 owners.add(self._locate(module).owner)
         return (owners.pop() if len(owners) == 1 else "user"), dotted
 
-    def _acts_part(
-        self, found: SourceFile, place: ModuleLocation, acts: list[ast.stmt]
+    def _effects_part(
+        self, found: SourceFile, place: ModuleLocation, effects: list[ast.stmt]
     ) -> Part | None:
-        """Return the part for the acts of a module, in their order and that of its imports."""
+        """Return the part for the effects of a module, in their order and that of its imports."""
         texts: list[str] = []
-        wanted = {id(act) for act in acts}
+        wanted = {id(each) for each in effects}
         lines = {id(statement): i for i, statement in enumerate(found.tree.body)}
         for i, statement in enumerate(found.tree.body):
             if id(statement) in wanted:
@@ -382,22 +381,22 @@ class StaticCode:
                         if module not in self._active:
                             self._active[module] = self._is_active(module, set())
                         texts += [f"import {module}"] * self._active[module]
-        if not acts and len(texts) < 2:
+        if not effects and len(texts) < 2:
             return None
-        where = found.place(acts[0]) if acts else os.path.basename(found.path)
-        text = found.text(*acts)
+        where = found.place(effects[0]) if effects else os.path.basename(found.path)
+        text = found.text(*effects)
         digest = kept(text, digest_of("static", place.name, *texts), self.mask)
         shown = masked(text, self.mask)
         return Part("code", f"import {place.name}", digest, where, source=shown)
 
     def _is_active(self, module: str, seen: set[str]) -> bool:
-        """Tell whether a module or its imports have side effects when run."""
+        """Return whether a module or its imports have side effects when run."""
         place = self._locate(module) if module not in seen else None
         seen.add(module)
         found = self._source(place) if place is not None and place.owner == "user" else None
         if place is None or found is None:
             return False
-        return bool(self._acts(found, place)) or any(
+        return bool(self._side_effects(found, place)) or any(
             self._is_active(inner, seen)
             for ran in found.imports
             for inner in candidates(ran, package_of(place))
@@ -454,7 +453,3 @@ def _written(statements: Iterable[ast.stmt], name: str, mask: Mask) -> str:
     bound = f"{name} = "
     text = masked(f"{bound}{ast.unparse(values[0])}", mask).removeprefix(bound)
     return text if len(text) <= 60 else ""
-
-
-def _is_dunder(name: str) -> bool:
-    return name.startswith("__") and name.endswith("__")

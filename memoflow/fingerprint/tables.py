@@ -1,4 +1,4 @@
-"""Tables of pyarrow and polars, encoded independent of their chunks."""
+"""Tables of pandas, pyarrow and polars, encoded independent of their chunks."""
 
 from __future__ import annotations
 
@@ -13,29 +13,40 @@ _LARGE = {"string_view": "large_string", "binary_view": "large_binary"}
 
 def table_handler(kind: type) -> Handler | None:
     """Return the encoder for instances of `kind`, or None if it is no table or column."""
+    known: list[tuple[type, Handler]] = []
+    pandas: Any = sys.modules.get("pandas")
+    if pandas is not None and hasattr(pandas, "DataFrame"):
+        known += [
+            (pandas.DataFrame, _frame),
+            (pandas.Series, _series),
+            (pandas.MultiIndex, _multi_index),
+            (pandas.Index, _index),
+            (pandas.api.extensions.ExtensionArray, _column),
+        ]
     arrow: Any = sys.modules.get("pyarrow")
     if arrow is not None and hasattr(arrow, "Table"):
-        for base, handler in (
+        known += [
             (arrow.Table, _arrow_table),
             (arrow.RecordBatch, _arrow_table),
             (arrow.ChunkedArray, _arrow_column),
             (arrow.Array, _arrow_column),
             (arrow.Scalar, _arrow_scalar),
             (arrow.Buffer, _arrow_buffer),
-        ):
-            if issubclass(kind, base):
-                return handler
+        ]
     polars: Any = sys.modules.get("polars")
     if polars is not None and hasattr(polars, "LazyFrame"):
-        for base, handler in (
+        known += [
             (polars.DataFrame, _polars_frame),
             (polars.Series, _polars_series),
-            (polars.LazyFrame, _polars_plan),
-            (polars.Expr, _polars_expression),
-        ):
-            if issubclass(kind, base):
-                return handler
-    return None
+            (polars.LazyFrame, _as_instance(_polars_plan)),
+            (polars.Expr, _as_instance(_polars_expression)),
+        ]
+    return next((handler for base, handler in known if issubclass(kind, base)), None)
+
+
+def _as_instance(content: Handler) -> Handler:
+    """Return an encoder that lets an object count by its class where it has no content."""
+    return lambda encoder, value: encoder.instance(value, content)
 
 
 def _arrow_table(encoder: EncoderInterface, value: Any) -> bytes:
@@ -202,19 +213,11 @@ def _polars_series(encoder: EncoderInterface, value: Any) -> bytes:
 
 
 def _polars_plan(encoder: EncoderInterface, value: Any) -> bytes:
-    return encoder.instance(value, _no_content)
-
-
-def _no_content(encoder: EncoderInterface, value: Any) -> bytes:
     # It may call functions, of which it keeps no more than their names.
     raise Unstable("a LazyFrame is a plan and not a value: collect() it")
 
 
 def _polars_expression(encoder: EncoderInterface, value: Any) -> bytes:
-    return encoder.instance(value, _expression)
-
-
-def _expression(encoder: EncoderInterface, value: Any) -> bytes:
     data = value.__getstate__()
     if b"PLPY" in data:
         raise Unstable("an expression that calls Python keeps no more of it than a name")
@@ -257,3 +260,89 @@ def _polars_present(encoder: EncoderInterface, value: Any) -> Iterator[bytes]:
 
 def _fits(kind: Any) -> bool:
     return bool(kind.is_integer()) and str(kind) not in ("Int128", "UInt128")
+
+
+def _frame(encoder: EncoderInterface, value: Any) -> bytes:
+    pieces = [
+        encoder.named(type(value)),
+        encoder.encode(value.index),
+        encoder.encode(value.columns),
+        _labels(encoder, value),
+    ]
+    for i in range(value.shape[1]):
+        try:
+            pieces.append(_column(encoder, value.iloc[:, i].array))
+        except Exception as error:
+            if hasattr(error, "steps"):
+                error.steps.append(f"[{value.columns[i]!r}]")
+            raise
+    return encoder.node(b"frame", pieces)
+
+
+def _series(encoder: EncoderInterface, value: Any) -> bytes:
+    pieces = encoder.encode(value.index), _labels(encoder, value), _column(encoder, value.array)
+    return encoder.node(
+        b"series", (encoder.named(type(value)), encoder.encode(value.name), *pieces)
+    )
+
+
+def _labels(encoder: EncoderInterface, value: Any) -> bytes:
+    """Encode the labels and attributes of a frame or series."""
+    labels = {"attrs": dict(value.attrs), "unique": value.flags.allows_duplicate_labels}
+    labels |= {name: getattr(value, name, None) for name in value._metadata if name != "_name"}
+    return encoder.attributes(labels)
+
+
+def _index(encoder: EncoderInterface, value: Any) -> bytes:
+    names = encoder.encode([*value.names, getattr(value, "freqstr", None)])
+    return encoder.node(
+        b"index", (encoder.named(type(value)), names, _column(encoder, value.array))
+    )
+
+
+def _multi_index(encoder: EncoderInterface, value: Any) -> bytes:
+    levels = (encoder.encode(value.get_level_values(i)) for i in range(value.nlevels))
+    return encoder.node(b"multiindex", (encoder.named(type(value)), *levels))
+
+
+def _column(encoder: EncoderInterface, value: Any) -> bytes:
+    pd: Any = sys.modules["pandas"]
+
+    arrays = pd.arrays
+    dtype = encoder.encode(str(value.dtype))
+    if type(value) is arrays.NumpyExtensionArray:
+        return encoder.node(b"column", (encoder.encode(value.to_numpy()),))
+    if isinstance(value, pd.Categorical):
+        pieces = encoder.encode(value.categories), encoder.encode(bool(value.ordered))
+        return encoder.node(b"categorical", (*pieces, encoder.encode(value.codes)))
+    if isinstance(value, (arrays.DatetimeArray, arrays.TimedeltaArray, arrays.PeriodArray)):
+        zone = encoder.encode(getattr(value, "tz", None))
+        return encoder.node(b"times", (dtype, zone, encoder.encode(value.asi8)))
+    if isinstance(value, arrays.IntervalArray):
+        pieces = encoder.encode(value.left), encoder.encode(value.right)
+        return encoder.node(b"intervals", (dtype, *pieces))
+    if isinstance(value, arrays.SparseArray):
+        return encoder.node(b"sparse", (dtype, encoder.encode(value.to_dense())))
+    if "pyarrow" in getattr(value.dtype, "storage", "") or hasattr(value.dtype, "pyarrow_dtype"):
+        return _on_arrow(encoder, value)
+    missing = value.isna()
+    header = encoder.named(type(value.dtype)), dtype, encoder.encode(missing)
+    if isinstance(value, (arrays.IntegerArray, arrays.FloatingArray, arrays.BooleanArray)):
+        data = value.to_numpy(dtype=value.dtype.numpy_dtype, na_value=0)
+    else:
+        data = value.astype(object)
+        data = data[~missing] if missing.ndim == 1 else data
+        data = data.tolist() if hasattr(data, "tolist") else list(data)
+    return encoder.node(b"extension", (*header, encoder.encode(data)))
+
+
+def _on_arrow(encoder: EncoderInterface, value: Any) -> bytes:
+    """Encode a column that pandas keeps as a pyarrow array, independent of its chunks."""
+    dtype = value.dtype
+    array = value.__arrow_array__()
+    if not hasattr(dtype, "pyarrow_dtype"):
+        # Texts come as either of two types, by the version of pandas and where they are from.
+        array = array.cast("large_string")
+    header = encoder.encode([str(dtype), repr(dtype.na_value)])
+    pieces = encoder.named(type(dtype)), header, arrow_content(encoder, array)
+    return encoder.node(b"on arrow", pieces)

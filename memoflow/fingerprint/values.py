@@ -26,14 +26,13 @@ from memoflow.fingerprint.arrays import array_handler
 from memoflow.fingerprint.encoding import (
     SCALARS,
     Handler,
-    OpaqueInterface,
     Unstable,
     blob,
     class_name,
     flat,
     text_bytes,
 )
-from memoflow.fingerprint.instances import attributes_of, reduced
+from memoflow.fingerprint.instances import Opaque, attributes_of, reduced
 from memoflow.fingerprint.project import Anchors
 
 _DEEPEST = 200  # levels of three frames; Python allows a thousand, and not all are ours
@@ -80,7 +79,7 @@ class Encoder:
         instance: Callable[[type], None] = lambda cls: None,
         *,
         anchors: Anchors | None = None,
-        opaque: OpaqueInterface | None = None,
+        opaque: Opaque | None = None,
         live: bool = False,
         within: Encoder | None = None,
     ) -> None:
@@ -116,7 +115,9 @@ class Encoder:
             return b"^" + struct.pack("<q", depth - above)
         if depth >= _DEEPEST:
             raise Unstable(f"it is nested more than {_DEEPEST} levels deep")
-        handler = _HANDLERS.get(kind) or _handler(kind)
+        handler = _HANDLERS.get(kind)
+        if handler is None:
+            handler = _HANDLERS[kind] = _find(kind)
         outer, self._lowest = self._lowest, _NOWHERE
         self._above[key] = depth
         try:
@@ -257,21 +258,9 @@ def _subclass(content: Handler) -> Handler:
     return handler
 
 
-def _list(encoder: Encoder, value: Any) -> bytes:
-    return encoder.sequence(b"list", list(list.__iter__(value)))
-
-
-def _tuple(encoder: Encoder, value: Any) -> bytes:
-    return encoder.sequence(b"tuple", tuple(tuple.__iter__(value)))
-
-
 def _dict(encoder: Encoder, value: Any) -> bytes:
     # By the methods of dict: those of a subclass may show anything else.
     return encoder.mapping(b"dict", dict.items(value))
-
-
-def _ordered_dict(encoder: Encoder, value: Any) -> bytes:
-    return encoder.mapping(b"ordered", collections.OrderedDict.items(value))
 
 
 def _default_dict(encoder: Encoder, value: Any) -> bytes:
@@ -324,12 +313,6 @@ def _path(encoder: Encoder, value: Any) -> bytes:
     return encoder.node(b"path", (*pieces, encoder.attributes(getattr(value, "__dict__", {}))))
 
 
-def _handler(kind: type) -> Handler:
-    handler = _find(kind)
-    _HANDLERS[kind] = handler
-    return handler
-
-
 def _find(kind: type) -> Handler:
     if any("__fingerprint__" in cls.__dict__ for cls in kind.__mro__):
         return _own
@@ -363,13 +346,15 @@ def _find(kind: type) -> Handler:
 
 _ITERATORS = ("builtins", itertools.__name__, "_collections_abc", "collections")
 _BUILTINS: dict[type, Handler] = {
-    collections.OrderedDict: _subclass(_ordered_dict),
+    collections.OrderedDict: _subclass(
+        lambda encoder, value: encoder.mapping(b"ordered", collections.OrderedDict.items(value))
+    ),
     collections.defaultdict: _subclass(_default_dict),
     dict: _subclass(_dict),
     set: _subclass(lambda encoder, value: encoder.node(b"set", _members(encoder, value))),
     frozenset: _subclass(lambda encoder, value: encoder.node(b"set", _members(encoder, value))),
-    list: _subclass(_list),
-    tuple: _subclass(_tuple),
+    list: _subclass(lambda encoder, value: encoder.sequence(b"list", [*list.__iter__(value)])),
+    tuple: _subclass(lambda encoder, value: encoder.sequence(b"tuple", [*tuple.__iter__(value)])),
 }
 _HANDLERS: dict[type, Handler] = {
     list: lambda encoder, value: encoder.sequence(b"list", value),

@@ -9,39 +9,41 @@ import sys
 import textwrap
 import types
 from collections import deque
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Callable, Mapping
 from typing import Any
 
 from xxhash import xxh3_128_hexdigest
 
 from memoflow.errors import NoFingerprintError
 from memoflow.fingerprint.encoding import Unstable, class_name
-from memoflow.fingerprint.explain import summary
 from memoflow.fingerprint.flows import Flow
-from memoflow.fingerprint.leaves import Outline
+from memoflow.fingerprint.instances import Opaque
 from memoflow.fingerprint.literals import kept, masked
-from memoflow.fingerprint.modules import ModuleLocation, place_named, place_of
-from memoflow.fingerprint.opaque import Opaque
-from memoflow.fingerprint.outline import outline
-from memoflow.fingerprint.ownership import LIBRARIES, is_builtin, owner_of_class
-from memoflow.fingerprint.parts import Fingerprint, Part, digest_of
+from memoflow.fingerprint.modules import (
+    LIBRARIES,
+    ModuleLocation,
+    is_builtin,
+    owner_of_class,
+    place_named,
+    place_of,
+)
+from memoflow.fingerprint.outline import outline, summary
+from memoflow.fingerprint.parts import Fingerprint, Outline, Part, digest_of
 from memoflow.fingerprint.project import Anchors, anchors
-from memoflow.fingerprint.source import syntax_digest
-from memoflow.fingerprint.source_location import written_in_class
+from memoflow.fingerprint.source import syntax_digest, written_in_class
 from memoflow.fingerprint.static import StaticCode
 from memoflow.fingerprint.values import CODE_TYPES, Encoder
 from memoflow.masking import ANY, Mask
 from memoflow.names import Digest
 
 # The functions that stand in for those of the standard library while a step is tracked.
-_STAND_INS = "memoflow.tracking.wrapping"
+_STAND_INS = "memoflow.tracking.hooks"
 
 
 def _original(value: Any) -> Any:
     """Return the function that a stand-in calls, where a module has taken hold of one."""
     if type(value) is types.FunctionType and value.__globals__.get("__name__") == _STAND_INS:
-        return value.__wrapped__  # type: ignore[attr-defined]
+        return getattr(value, "__wrapped__", value)
     return value
 
 
@@ -99,33 +101,26 @@ class Walk:
             token = start()
             self.add("names", name, digest_of("root", str(token)))
             self._work()
-            while self.subclasses and self._derived():
-                self._work()
         except RecursionError as error:
             raise NoFingerprintError(name, "its code is nested too deeply") from error
         return Fingerprint.of([*self.parts, *self.static.parts])
 
     def _work(self) -> None:
-        while self.todo:
-            self.todo.popleft()()
-
-    def _derived(self) -> bool:
-        """Follow the classes made from those that are reached, for code that asks for them.
-
-        Return whether there is more to do then.
-        """
-        for token, cls in list(self.classes.items()):
-            derived = sorted(map(self.code, type.__subclasses__(cls)))
-            self.add("names", f"{token} subclasses", digest_of(token, *derived))
-        return bool(self.todo)
+        """Follow everything that is still to follow, and subclasses for code that asks for them."""
+        while True:
+            while self.todo:
+                self.todo.popleft()()
+            for token, cls in list(self.classes.items()) if self.subclasses else ():
+                derived = sorted(map(self.code, type.__subclasses__(cls)))
+                self.add("names", f"{token} subclasses", digest_of(token, *derived))
+            if not self.todo:
+                return
 
     def constant(self, value: Any, name: str) -> str:
         """Return the digest of a value; follow the code in it."""
         try:
             encoded = Encoder(self.code, self._instance, anchors=self._anchors({})).encode(value)
             self._work()
-            while self.subclasses and self._derived():
-                self._work()
         except Unstable as error:
             raise error.at(name) from error
         except RecursionError as error:
@@ -215,7 +210,7 @@ class Walk:
     def _of_library(self, value: Any) -> str:
         """Return the token of a bound method that a library's module has by its name.
 
-        Such as `random.random`: what it is bound to is the library's and differs in each process.
+        Such as `random.random`, bound to an object of the library that differs in each process.
         """
         owner = getattr(value, "__self__", None)
         if owner is None or isinstance(owner, (types.ModuleType, type)):
@@ -288,7 +283,7 @@ class Walk:
         self._encoders.append(encoder)
         try:
             digest = xxh3_128_hexdigest(encoder.encode(value))
-            # What a client holds may change as it is used, which must not change its digest.
+            # The content of a client may change as it is used, which must not change its digest.
             by_class = opaque is not None and bool(opaque.described)
             digest = self.mask.keyed(digest) if by_class else self.mask.digest(path, value, digest)
         except Unstable as error:
@@ -307,12 +302,12 @@ class Walk:
         return anchors(*dict.fromkeys(each for each in files if each and isinstance(each, str)))
 
     def located(self, value: object, namespace: Mapping[str, Any]) -> bool:
-        """Say whether a text names a path of the project of the code that has it."""
+        """Return whether a text names a path of the project of the code that has it."""
         known = self._anchors(namespace)
         return isinstance(value, str) and known is not None and known.split(value) is not None
 
     def ignores(self, name: str) -> bool:
-        """Say whether a constant is to be left out, and note that there is one of this name."""
+        """Return whether a constant is to be left out, and note that there is one of this name."""
         if name not in self.ignore:
             return False
         self.add("ignored", name, digest_of("ignored", name))
@@ -330,8 +325,11 @@ class Walk:
             return "ours"
         if self.ignores(name):
             return "ignored"
-        with self._naming(name):
+        self._within.append(name)
+        try:
             digest = self.digest(value, name, namespace)
+        finally:
+            self._within.pop()
         if name in self.by_class:
             # How it was made is not in it.
             digest = digest_of(digest, kept(source, _syntax(source), self.mask))
@@ -339,14 +337,6 @@ class Walk:
         source = masked(source, self.mask, whole=self.mask.hides(name, value))
         self.add("constant", name, digest, where, short, source=source, leaves=leaves)
         return f"constant {name} {digest}"
-
-    @contextmanager
-    def _naming(self, name: str) -> Iterator[None]:
-        self._within.append(name)
-        try:
-            yield
-        finally:
-            self._within.pop()
 
     def escape(self, *, public: bool = False) -> None:
         """Take it that anything may be asked of the flow; with `public`, of its classes."""
@@ -371,7 +361,7 @@ class Walk:
         flow = self.flow
         assert flow is not None
         for cls, name, value in flow.data(public=public):
-            # In a walk of its own, for what cannot be told to be left out as a whole.
+            # In a walk of its own, so that data without a meaning is left out as a whole.
             walk = Walk(
                 self._function,
                 self._class,

@@ -2,9 +2,7 @@
 
 from memoflow.tracking.digests import ABSENT, FileDigests, State, UnreadableError, state_of
 from memoflow.tracking.hooks import active, begin, end, tracking
-from memoflow.tracking.listings import is_match
-from memoflow.tracking.paths import Paths
-from memoflow.tracking.strings import paths_in
+from memoflow.tracking.paths import Paths, is_match, paths_in
 from memoflow.tracking.tracker import AccessTracker
 from memoflow.tracking.world import ReadSet, World
 

@@ -102,14 +102,19 @@ class FileDigests:
 
     def expect(self, states: Iterable[State | None]) -> None:
         """Look up the cached digests of many files in one question."""
-        names = [_fact(state) for state in states if state is not None and state.kind == "file"]
-        self._facts.update(self._recall([name for name in names if name not in self._facts]))
+        self._look_up(
+            [_fact(state) for state in states if state is not None and state.kind == "file"]
+        )
+
+    def _look_up(self, names: list[str]) -> None:
+        unknown = [name for name in names if name not in self._facts]
+        if unknown:
+            self._facts.update(self._recall(unknown))
 
     def of_content(self, path: str, state: State) -> str:
         """Return the digest of a file that is in this state; UnreadableError if it has none."""
         name = _fact(state)
-        if name not in self._facts:
-            self._facts.update(self._recall([name]))
+        self._look_up([name])
         known = _known(self._facts.get(name, ""), state)
         if known is not None:
             return known
@@ -136,8 +141,7 @@ class FileDigests:
         """Return the digest of the code in a file, without comments and layout."""
         content = self.of_content(path, state)
         name = f"syntax:{sys.version_info[0]}.{sys.version_info[1]}:{content}"
-        if name not in self._facts:
-            self._facts.update(self._recall([name]))
+        self._look_up([name])
         if name not in self._facts:
             self._note(name, _syntax(path))
         return self._facts[name]

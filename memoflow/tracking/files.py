@@ -13,9 +13,9 @@ import pathlib
 from types import FrameType
 from typing import Any
 
-from memoflow.tracking import commands, environment
+from memoflow.tracking import commands
 from memoflow.tracking.callers import caller, reads_code
-from memoflow.tracking.notes import KIND, SIZE
+from memoflow.tracking.notes import KIND, SIZE, is_of_results
 from memoflow.tracking.tracker import AccessTracker
 
 _WRITES = os.O_WRONLY | os.O_RDWR
@@ -27,7 +27,7 @@ _OS = frozenset(
      "<frozen os>", "<frozen posixpath>", "<frozen genericpath>"}
 )  # fmt: skip
 _BY_SIZE = frozenset({"getsize", "stat", "lstat"})
-# They look at each folder on the way, and what comes of that is not their result.
+# They look at each folder on the way, which does not decide on their result.
 _IN_PASSING = frozenset(
     {"realpath", "resolve", "makedirs", "mkdir", "glob", "rglob", "walk", "_walk", "fwalk"}
 )
@@ -295,7 +295,7 @@ def started(
     for path in commands.files_named(executable, arguments, directory):
         tracker.note_named(path)
     for name in commands.variables_named(arguments):
-        if environment.is_of_results(name):
+        if is_of_results(name):
             tracker.note_variable(name, os.environ.get(name))
 
 

@@ -3,28 +3,317 @@
 An audit hook sees opens, listings, renames and subprocesses (PEP 578; the events are listed in the
 Python documentation). It cannot be removed, so it is added once and does nothing while nobody
 tracks. Looking whether a file is there raises no event: `os.stat` and its kin are wrapped, and the
-method by which `os.environ` looks a variable up.
+method by which `os.environ` looks a variable up, as `os.getenv` and `os.path.expandvars` do, too.
+A wrapper may outlive that, where code holds it, and then only calls the original.
+
+The code that is tracked must not fail by it. An error of the tracker is noted, and then the result
+of the code is not kept.
 """
 
 from __future__ import annotations
 
+import _posixsubprocess
 import contextlib
+import functools
+import importlib
 import os
 import sys
 from collections.abc import Callable, Iterator
+from types import CodeType, FrameType
 from typing import Any
 
-from memoflow.tracking import environment, files, guard, loading
-from memoflow.tracking.guard import guarded
+from memoflow.fingerprint.modules import is_stdlib, site_of
+from memoflow.tracking import callers, files
+from memoflow.tracking.callers import caller, is_import, is_users, note_code
+from memoflow.tracking.notes import is_of_results
 from memoflow.tracking.tracker import AccessTracker
-from memoflow.tracking.wrapping import PATCHES
 
+_tracker: AccessTracker | None = None
+_OURS = os.path.join(os.path.dirname(__file__), "")
+_OF_ENVIRON = frozenset(
+    {os.__file__, "<frozen os>", "<frozen posixpath>", "<frozen genericpath>",
+     "<frozen _collections_abc>", os.path.__file__, sys.modules["_collections_abc"].__file__}
+)  # fmt: skip
+_IN_PASSING = frozenset(
+    {"expanduser",  # The path that comes of it counts.
+     "copy", "_execvpe", "get_exec_path", "__iter__",
+     "items", "values", "__eq__", "update", "__or__", "__ror__"}
+)  # fmt: skip
+_MOST_COPIED = 10_000
+# What calls functions of the user's in threads and processes.
+_CALLERS = frozenset({"concurrent", "functools", "joblib", "multiprocessing", "threading"})
+_PARALLEL = "metaflow.multicore_utils"
+# Where all variables are copied, as by `{**os.environ}`: each is asked for at the same place.
+_copied_at: set[tuple[CodeType, int]] = set()
 _is_hooked = False
+
+
+def _guarded(
+    tracker: AccessTracker, handler: Callable[..., None], frame: FrameType, *arguments: Any
+) -> None:
+    """Call a handler; note its errors, and raise only exceptions of signals."""
+    with tracker.quiet:
+        try:
+            handler(tracker, frame, *arguments)
+        except Exception as error:
+            if not _is_of_tracker(error):
+                raise
+            tracker.note_trouble(f"a read could not be followed ({type(error).__name__}: {error})")
+
+
+def _is_of_tracker(error: Exception) -> bool:
+    """Return whether an error is of the tracker's own making.
+
+    A signal is handled wherever Python happens to be, so that the exception by which @timeout ends
+    a step may come from here; the same goes for a method of the user's that turns one into a path.
+    """
+    at = error.__traceback__
+    while at is not None:
+        code, module = at.tb_frame.f_code, str(at.tb_frame.f_globals.get("__name__"))
+        path = os.path.abspath(code.co_filename) if code.co_filename[:1] != "<" else None
+        if not (code.co_filename.startswith(_OURS) or is_stdlib(module, path)):
+            return module.startswith("memoflow.fingerprint.")
+        at = at.tb_next
+    return True
+
+
+def _asked(tracker: AccessTracker, frame: FrameType | None, environ: Any, key: Any) -> None:
+    """Note a variable that is looked up, if it is the user's code that asks."""
+    name = os.fsdecode(key)
+    if name in tracker.variables or not is_of_results(name):
+        return
+    while frame is not None and frame.f_code.co_filename in _OF_ENVIRON:
+        if frame.f_code.co_name in _IN_PASSING:
+            return
+        frame = frame.f_back
+    if frame is None or is_import(frame) or (frame.f_code, frame.f_lasti) in _copied_at:
+        return
+    if _is_asked(tracker, frame):
+        raw = environ._data.get(environ.encodekey(key))
+        tracker.note_variable(name, None if raw is None else os.fsdecode(raw))
+
+
+def _is_asked(tracker: AccessTracker, frame: FrameType | None) -> bool:
+    """Return whether the user's code reads it, itself or in parallel calls of its functions."""
+    while frame is not None:
+        path, module = frame.f_code.co_filename, str(frame.f_globals.get("__name__"))
+        if is_users(path, module):
+            return True
+        if module.partition(".")[0] not in _CALLERS and module != _PARALLEL:
+            return False
+        frame = frame.f_back
+    return tracker.in_step
+
+
+class _CopiedEnviron(dict[str, str]):
+    """A copy of all variables, as `os.environ.copy` returns it: one asked of it is read."""
+
+    def __getitem__(self, key: str) -> str:
+        self._ask(key)
+        return super().__getitem__(key)
+
+    def get(self, key: str, default: Any = None) -> Any:
+        self._ask(key)
+        return super().get(key, default)
+
+    def __contains__(self, key: object) -> bool:
+        self._ask(key)
+        return super().__contains__(key)
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return dict, (dict(self),)
+
+    def _ask(self, key: object) -> None:
+        tracker = _tracker
+        if tracker is not None and not tracker.quiet.depth and isinstance(key, str):
+            _guarded(tracker, _asked_of_copy, sys._getframe(2), key)
+
+
+def _asked_of_copy(tracker: AccessTracker, frame: FrameType, name: str) -> None:
+    if is_of_results(name) and is_users(
+        frame.f_code.co_filename, str(frame.f_globals.get("__name__"))
+    ):
+        tracker.note_variable(name, os.environ.get(name))
+
+
+def _iterated(frame: FrameType | None) -> None:
+    """Remember the line of code that iterates over all variables: it reads no single one."""
+    while frame is not None and frame.f_code.co_filename in _OF_ENVIRON:
+        frame = frame.f_back
+    if frame is not None and len(_copied_at) < _MOST_COPIED:
+        _copied_at.add((frame.f_code, frame.f_lasti))
+
+
+def _changed(tracker: AccessTracker, frame: FrameType, name: Any, value: Any = None) -> None:
+    """Note a variable that is about to be set or removed."""
+    key = os.fsencode(name)
+    before = os.environ._data.get(key)  # type: ignore[attr-defined]
+    tracker.note_own_variable(
+        os.fsdecode(key),
+        None if before is None else os.fsdecode(before),
+        None if value is None else os.fsdecode(value),
+    )
+
+
+class Patch:
+    """One function of a module or class, wrapped while a tracker is active."""
+
+    def __init__(self, owner: Any, name: str, wrap: Callable[[Any], Any]) -> None:
+        self._owner = owner
+        self._name = name
+        self._wrap = wrap
+        self._before: Any = None
+        self._made: Any = None
+
+    def apply(self) -> None:
+        """Replace the function."""
+        self._before = vars(self._owner)[self._name]
+        self._made = self._wrap(self._before)
+        if self._owner is os:
+            self._made.__module__ = "os"  # Pickled by name, it is found there; not in `posix`.
+        setattr(self._owner, self._name, self._made)
+        for group in _GROUPS:
+            if self._before in getattr(os, group, ()):
+                getattr(os, group).add(self._made)
+
+    def undo(self) -> None:
+        """Put the function back, unless somebody else has replaced it since."""
+        if vars(self._owner).get(self._name) is self._made:
+            setattr(self._owner, self._name, self._before)
+        for group in _GROUPS:
+            getattr(os, group, set()).discard(self._made)
+
+
+# `shutil` asks by them what a function of `os` can do.
+_GROUPS = ("supports_fd", "supports_dir_fd", "supports_follow_symlinks", "supports_effective_ids")
+
+
+def _noting_path(handler: Callable[..., None]) -> Callable[[Any], Any]:
+    def wrap(original: Any) -> Any:
+        @functools.wraps(original)
+        def wrapped(path: Any, *arguments: Any, **options: Any) -> Any:
+            tracker = _tracker
+            if tracker is not None and not tracker.quiet.depth and not isinstance(path, int):
+                _guarded(tracker, handler, sys._getframe(1), path, options.get("dir_fd"))
+            return original(path, *arguments, **options)
+
+        return wrapped
+
+    return wrap
+
+
+def _noting_open(original: Any) -> Any:
+    @functools.wraps(original)
+    def wrapped(path: Any, flags: int, mode: int = 0o777, *, dir_fd: Any = None) -> Any:
+        tracker = _tracker
+        if tracker is None or tracker.quiet.depth or dir_fd is None:
+            return original(path, flags, mode, dir_fd=dir_fd)
+        # The event that is raised has not the folder.
+        where = files.path_in(path, dir_fd)
+        _guarded(tracker, files.opened, sys._getframe(1), where, None, flags)
+        with tracker.quiet:
+            return original(path, flags, mode, dir_fd=dir_fd)
+
+    return wrapped
+
+
+def _noting_item(original: Any) -> Any:
+    @functools.wraps(original)
+    def __getitem__(self: Any, key: Any) -> Any:
+        tracker = _tracker
+        if tracker is not None and not tracker.quiet.depth and isinstance(key, (str, bytes)):
+            _guarded(tracker, _asked, sys._getframe(1), self, key)
+        return original(self, key)
+
+    return __getitem__
+
+
+def _noting_iteration(original: Any) -> Any:
+    @functools.wraps(original)
+    def __iter__(self: Any) -> Any:
+        if _tracker is not None:
+            _iterated(sys._getframe(1))
+        return original(self)
+
+    return __iter__
+
+
+def _noting_copy(original: Any) -> Any:
+    @functools.wraps(original)
+    def copy(self: Any) -> Any:
+        copied = original(self)
+        return _CopiedEnviron(copied) if _tracker is not None else copied
+
+    return copy
+
+
+def _noting_import(original: Any) -> Any:
+    @functools.wraps(original)
+    def import_module(name: str, package: str | None = None) -> Any:
+        module = original(name, package)
+        tracker = _tracker
+        if tracker is not None and not tracker.quiet.depth and tracker.in_step:
+            _guarded(tracker, _imported, sys._getframe(1), module)
+        return module
+
+    return import_module
+
+
+def _imported(tracker: AccessTracker, frame: FrameType, module: Any) -> None:
+    path = getattr(module, "__dict__", {}).get("__file__")
+    if caller(frame) != "user" or not isinstance(path, str):
+        return
+    if site_of(path) is not None:
+        tracker.note_package(str(module.__name__).partition(".")[0])
+    elif path.endswith(".py") and is_users(path):
+        note_code(tracker, os.path.abspath(path), module.__name__)
+
+
+def _noting_child(original: Any) -> Any:
+    """Note a process that `multiprocessing` starts, by `spawn` or to fork others from."""
+
+    @functools.wraps(original)
+    def fork_exec(*arguments: Any, **options: Any) -> Any:
+        tracker = _tracker
+        if tracker is not None and not tracker.quiet.depth:
+            _guarded(tracker, _started, sys._getframe(1))
+        return original(*arguments, **options)
+
+    return fork_exec
+
+
+def _started(tracker: AccessTracker, frame: FrameType) -> None:
+    if files.is_asked(tracker, frame):
+        tracker.note_child()
+
+
+_ENVIRON = type(os.environ)
+PATCHES = [
+    *(Patch(os, name, _noting_path(files.looked)) for name in ("stat", "lstat", "access")),
+    Patch(os, "readlink", _noting_path(files.asked_link)),
+    Patch(os, "open", _noting_open),
+    Patch(_ENVIRON, "__getitem__", _noting_item),
+    Patch(_ENVIRON, "__iter__", _noting_iteration),
+    Patch(_ENVIRON, "copy", _noting_copy),
+    Patch(importlib, "import_module", _noting_import),
+    Patch(_posixsubprocess, "fork_exec", _noting_child),
+]
+if sys.version_info < (3, 11):
+    import pathlib
+
+    def _noting_accessor(wrap: Callable[[Any], Any]) -> Callable[[Any], Any]:
+        return lambda original: staticmethod(wrap(original))
+
+    _ACCESSOR = pathlib._NormalAccessor  # type: ignore[attr-defined]  # It has copied them.
+    PATCHES += [
+        Patch(_ACCESSOR, "stat", _noting_accessor(_noting_path(files.looked))),
+        Patch(_ACCESSOR, "readlink", _noting_accessor(_noting_path(files.asked_link))),
+    ]
 
 
 def active() -> AccessTracker | None:
     """Return the tracker that takes notes in this process, if any."""
-    return guard.active
+    return _tracker
 
 
 @contextlib.contextmanager
@@ -39,42 +328,43 @@ def tracking(tracker: AccessTracker) -> Iterator[AccessTracker]:
 
 def begin(tracker: AccessTracker) -> None:
     """Let a tracker take notes until `end`, in place of any other."""
-    global _is_hooked
+    global _is_hooked, _tracker
     if not _is_hooked:
         _is_hooked = True
         sys.addaudithook(_on_audit)
         os.register_at_fork(before=_before_fork, after_in_parent=_after_fork)
-    if guard.active is None:
+    if _tracker is None:
         for patch in PATCHES:
             patch.apply()
-    guard.active = tracker
+    _tracker = tracker
 
 
 def end(tracker: AccessTracker) -> None:
     """Stop a tracker and restore the wrapped functions."""
-    if guard.active is tracker:
-        guard.active = None
+    global _tracker
+    if _tracker is tracker:
+        _tracker = None
         for patch in reversed(PATCHES):
             patch.undo()
 
 
 def _before_fork() -> None:
-    if guard.active is not None:
-        guard.active.before_fork()
+    if _tracker is not None:
+        _tracker.before_fork()
 
 
 def _after_fork() -> None:
-    if guard.active is not None:
-        guard.active.after_fork()
+    if _tracker is not None:
+        _tracker.after_fork()
 
 
 def _on_audit(event: str, arguments: tuple[Any, ...]) -> None:
     handler = _HANDLERS.get(event)
     if handler is None:
         return
-    tracker = guard.active
+    tracker = _tracker
     if tracker is not None and not tracker.quiet.depth:
-        guarded(tracker, handler, sys._getframe(1), *arguments)
+        _guarded(tracker, handler, sys._getframe(1), *arguments)
 
 
 _HANDLERS: dict[str, Callable[..., None]] = {
@@ -99,7 +389,7 @@ _HANDLERS: dict[str, Callable[..., None]] = {
     "os.system": files.ran_in_shell,
     "os.posix_spawn": files.spawned,
     "os.exec": files.spawned,
-    "os.putenv": environment.changed,
-    "os.unsetenv": environment.changed,
-    "exec": loading.note_run,
+    "os.putenv": _changed,
+    "os.unsetenv": _changed,
+    "exec": callers.note_run,
 }

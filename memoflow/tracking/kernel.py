@@ -22,6 +22,7 @@ _MOVED_TO, _CREATE = 0x80, 0x100
 _OVERFLOW, _ON_CHILD, _ON_DIR = 0x4000, 0x08000000, 0x40000000
 _READ = _ACCESS | _CLOSE_NOWRITE  # What is mapped into memory is not accessed, but closed.
 _WRITTEN = _CLOSE_WRITE | _CREATE | _MOVED_TO
+_FLAGS = (_OPEN, _READ, _CREATE, _MOVED_TO, _WRITTEN, _ON_DIR)  # as the fields of an Event
 _MASK = _READ | _CLOSE_WRITE | _OPEN | _CREATE | _MOVED_TO | _ON_CHILD | _ON_DIR
 _ADD, _HERE = 0x1, -100
 _HEADER = struct.Struct("=IBBHQii")
@@ -51,10 +52,6 @@ class Event(NamedTuple):
     is_directory: bool
 
 
-def _never(path: str, mine: bool) -> bool:
-    return False
-
-
 class KernelEvents:
     """The events of some directories, told to a function in a thread of its own until `close`.
 
@@ -62,14 +59,16 @@ class KernelEvents:
     """
 
     def __init__(
-        self, tell: Callable[[Event], None], is_told: Callable[[str, bool], bool] = _never
+        self,
+        report: Callable[[Event], None],
+        is_known: Callable[[str, bool], bool] = lambda path, mine: False,
     ) -> None:
         """Open a queue of events; OSError where there is none to be had."""
         import ctypes  # Here, since only a step that runs needs it, and it takes a while.
 
         self._ctypes = ctypes
-        self._tell = tell
-        self._is_told = is_told
+        self._report = report
+        self._is_known = is_known
         self._libc = ctypes.CDLL(None, use_errno=True)
         init = getattr(self._libc, "fanotify_init", None)
         if init is None:
@@ -196,9 +195,9 @@ class KernelEvents:
                 path = self._path(data[at + header : at + length])
                 mine = pid == self._pid
                 # Most are of Python's own opens, and need no more.
-                if path is not None and (mask & _WRITTEN or not self._is_told(path, mine)):
+                if path is not None and (mask & _WRITTEN or not self._is_known(path, mine)):
                     self._count += 1
-                    self._tell(_event(path, mask, mine))
+                    self._report(Event(path, mine, *(bool(mask & each) for each in _FLAGS)))
             at += length
 
     def _path(self, record: bytes) -> str | None:
@@ -226,16 +225,3 @@ class KernelEvents:
                 size, kind = struct.unpack_from("=Ii", buffer)
                 return struct.pack("=i", kind) + buffer.raw[8 : 8 + size]
         return None
-
-
-def _event(path: str, mask: int, mine: bool) -> Event:
-    return Event(
-        path,
-        mine,
-        bool(mask & _OPEN),
-        bool(mask & _READ),
-        bool(mask & _CREATE),
-        bool(mask & _MOVED_TO),
-        bool(mask & _WRITTEN),
-        bool(mask & _ON_DIR),
-    )

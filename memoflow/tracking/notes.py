@@ -1,26 +1,77 @@
 """Notes: the files that a piece of code touches, and the writer of each.
 
 Each path counts as it was touched first: one that the code has written is its own, one that was
-read and is then changed by the code makes its result unknowable.
+read and is then changed by the code makes its result unknowable. The kernel tells that a file was
+opened, not what for; and what happens to one file before its events are read is told at once, in
+no order.
 """
 
 from __future__ import annotations
 
+import contextlib
+import json
 import os
+import tempfile
 import threading
 import time
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from typing import Any
 
-from memoflow.tracking.children import ChildLog
+from memoflow.masking import is_credential
 from memoflow.tracking.digests import State, state_of
-from memoflow.tracking.listings import is_match
-from memoflow.tracking.paths import Paths
+from memoflow.tracking.kernel import Event, KernelEvents
+from memoflow.tracking.paths import Folders, Paths, is_match, names_in
 
 KIND, SIZE, CONTENT = 0, 1, 2  # how much of a file was asked for
-
+_OWN_VARIABLES = ("MEMOFLOW_", "METAFLOW_MEMOFLOW_")
 _CLOCK_SECONDS = 0.02  # by which the clock of a file system may be behind
+MOST_READS = 100_000
+
+
+class ChildLog:
+    """A file that children append to and their parent reads on."""
+
+    def __init__(self) -> None:
+        handle, self._path = tempfile.mkstemp(prefix="memoflow-reads-")
+        os.close(handle)
+        self._parent = os.getpid()
+        self._read_bytes = 0
+
+    @property
+    def is_child(self) -> bool:
+        """True in a process forked from the one that made the log."""
+        return os.getpid() != self._parent
+
+    def append(self, *note: Any) -> None:
+        """Append a note, in a child."""
+        with contextlib.suppress(OSError):
+            handle = os.open(self._path, os.O_WRONLY | os.O_APPEND | os.O_CLOEXEC)
+            try:
+                os.write(handle, (json.dumps(note) + "\n").encode())
+            finally:
+                os.close(handle)
+
+    def read_new(self) -> Iterator[list[Any]]:
+        """Yield the notes that were appended since the last time, in the parent."""
+        if self.is_child:
+            return
+        try:
+            with open(self._path, "rb") as log:
+                log.seek(self._read_bytes)
+                for line in log:
+                    if not line.endswith(b"\n"):
+                        return
+                    self._read_bytes += len(line)
+                    yield json.loads(line)
+        except OSError:
+            return
+
+    def close(self) -> None:
+        """Remove the file, in the parent."""
+        if not self.is_child:
+            with contextlib.suppress(OSError):
+                os.unlink(self._path)
 
 
 @dataclass
@@ -66,12 +117,12 @@ class Notes:
         self.unseen: dict[str, None] = {}
         self.troubles: dict[str, None] = {}
         self.started = time.time()
-        self.temporary_since = self.started  # since when what is made for a while is made for this
+        self.temporary_since = self.started  # since when temporary files are the code's own
         self.quiet = Quiet()
         self._outputs = tuple(outputs)
-        self._own: set[str] = set()  # of `written`, what had not been read before
+        self._own: set[str] = set()  # of `written`, the files that had not been read before
         self._trees: set[str] = set()  # folders that are the code's own, with all in them
-        self._moved: set[str] = set()  # where what the code had not made was moved to
+        self._moved: set[str] = set()  # the new places of files that the code had not made
         self._placed: set[str] = set()  # folders that were moved to where they are
         self._appended: set[str] = set()
         self._handled: set[str] = set()  # opened by Python, which told of it
@@ -79,6 +130,13 @@ class Notes:
         self._by_value: set[str] = set()  # counted as read since a value names it
         self._own_variables: dict[str, str | None] = {}
         self._children: ChildLog | None = None
+        self.is_full = False
+        self._has_children = False
+        self._has_forked = False
+        self._is_listing = False  # while folders are opened that only the tracker looks into
+        self._kernel: KernelEvents | None = None
+        self._folders: Folders | None = None
+        self._searched: set[str] = set()  # folders that modules were looked for in
 
     @property
     def busy(self) -> bool:
@@ -111,13 +169,13 @@ class Notes:
         """Note the reason, by name, why the reads cannot determine the result."""
         if name not in self.never:
             self.never[name] = reason
-            self._tell("never", name, reason)
+            self._report("never", name, reason)
 
     def note_trouble(self, reason: str) -> None:
         """Note a reason for which the reads of this run are not all known."""
         if reason not in self.troubles:
             self.troubles[reason] = None
-            self._tell("trouble", reason)
+            self._report("trouble", reason)
 
     def _keep_written(self, path: str) -> None:
         known = self.reads.get(path)
@@ -128,7 +186,7 @@ class Notes:
             self._own.add(path)
         if path not in self.written:
             self.written[path] = None
-            self._tell("write", path)
+            self._report("write", path)
 
     def _check_moved(self, path: str) -> None:
         """Note that a file is read which was moved to where it is now."""
@@ -136,7 +194,7 @@ class Notes:
             name = self.paths.name(path)
             self.note_never(f"file {name}", f"moves {name} to where it is, and reads it")
 
-    def _is_passing(self, path: str, state: State | None) -> bool:
+    def _is_transient(self, path: str, state: State | None) -> bool:
         """Return whether a file is a temporary one that was made since the start."""
         if not self.paths.is_temporary(path):
             return False
@@ -150,9 +208,9 @@ class Notes:
         if not self.paths.counts(os.path.join(path, "x")):
             return False
         folder = path.partition("*")[0].partition("?")[0].partition("[")[0]
-        return not self._is_passing(folder, state_of(folder.rstrip(os.sep) or os.sep))
+        return not self._is_transient(folder, state_of(folder.rstrip(os.sep) or os.sep))
 
-    def _foreign(self, folder: str, names: Iterable[str]) -> tuple[str, ...]:
+    def _without_own(self, folder: str, names: Iterable[str]) -> tuple[str, ...]:
         """Return the names of files that the code has not made itself."""
         return tuple(name for name in names if os.path.join(folder, name) not in self._own)
 
@@ -160,9 +218,91 @@ class Notes:
     def _is_child(self) -> bool:
         return self._children is not None and self._children.is_child
 
-    def _tell(self, *note: Any) -> None:
+    def _report(self, *note: Any) -> None:
         if self._children is not None and self._children.is_child:
-            self._children.tell(*note)
+            self._children.append(*note)
+
+    def _is_known(self, path: str, mine: bool) -> bool:
+        """Return whether that a file is opened or read is known, or of no account."""
+        if mine:
+            return path in self._handled
+        return not (self._has_children or self._has_forked)
+
+    def _on_event(self, event: Event) -> None:
+        """Note a kernel event, unless the hooks in Python have noted it already."""
+        if not (event.mine or self._has_children or self._has_forked):
+            return
+        with self.quiet:
+            path = event.path
+            if path.endswith((".pyc", ".py")) and not event.mine:
+                if not self._has_children:
+                    return  # Forked children report their imports.
+                path = _source_of(path) if path.endswith(".pyc") else path
+            for name in [path] if self._folders is None else self._folders.names(path):
+                if not self.paths.counts(name):
+                    continue
+                if event.is_directory:
+                    self._on_directory(event, name)
+                else:
+                    self._on_file(event, name)
+
+    def _on_file(self, event: Event, path: str) -> None:
+        known = self.reads.get(path)
+        if event.mine and path in self._handled:
+            is_told = known is None or known.both or path in self._appended
+            if event.written and not is_told:
+                self.written.setdefault(path)  # Python tells of all that it opens to write.
+            return
+        had_read = path in self._accessed or (
+            known is not None and known.sure and self._is_read(path)
+        )
+        if event.read:
+            self._accessed.add(path)
+        if event.made or (event.written and not event.read and not had_read):
+            # New, or opened to be written: a file that seemed to be read is not, up to now.
+            if known is not None and not known.sure and not had_read:
+                del self.reads[path]
+            self._keep_written(path)
+        elif event.opened and not self.is_own(path) and not self._is_read(path):
+            state = state_of(path)
+            if event.written and not self._is_unchanged(state) and not self.is_output(path):
+                name = self.paths.name(path)  # The order in which it was read and written is lost.
+                self.note_never(f"file {name}", f"reads and changes {name}")
+            self._keep_event(path, state)
+        if event.written and not event.made and self._is_read(path):
+            self.written[path] = None
+
+    def _keep_event(self, path: str, state: State | None) -> None:
+        if state is not None and state.kind == "other":
+            return
+        if self._is_transient(path, state):
+            return
+        if len(self.reads) >= MOST_READS:
+            self.is_full = True
+            return
+        known = self.reads.get(path)
+        state = state if known is None else known.state
+        self.reads[path] = Read(CONTENT, state, sure=False)
+
+    def _on_directory(self, event: Event, path: str) -> None:
+        if (event.made or event.replaced) and not (event.mine and path in self._handled):
+            self._trees.add(path)
+            self._keep_written(path)
+            if self._kernel is not None:
+                self._kernel.watch([path])
+        if not event.opened or self._is_listing or path in self.listings:
+            return
+        if not (event.mine and path in self._handled) and path not in self._searched:
+            self._on_listed(path)
+
+    def _on_listed(self, path: str) -> None:
+        """Note a folder that was opened, unless to look for modules there."""
+        self._handled.add(path)  # First: to look into it is to open it again.
+        names = names_in(path)
+        if any(name.endswith((".py", ".pyc")) for name in names or ()):
+            self._searched.add(path)
+        elif self._is_listed(path) and not self.is_own(path):
+            self.listings[path] = self._without_own(path, names or ())
 
 
 def is_in(path: str, folders: set[str]) -> bool:
@@ -177,6 +317,11 @@ def is_in(path: str, folders: set[str]) -> bool:
     return True
 
 
+def is_of_results(name: str) -> bool:
+    """Return whether results may depend on a variable of this name: not on credentials."""
+    return not (name.startswith(_OWN_VARIABLES) or is_credential(name))
+
+
 def link_text(paths: Paths, path: str) -> str | None:
     """Return the target of a symbolic link, in the project by name; None if it is none."""
     try:
@@ -188,3 +333,9 @@ def link_text(paths: Paths, path: str) -> str | None:
 
 # The function itself: the module's attribute is replaced while a step runs.
 _readlink = os.readlink
+
+
+def _source_of(path: str) -> str:
+    """Return the file that a compiled module was made from."""
+    folder, name = os.path.split(path)
+    return os.path.join(os.path.dirname(folder), f"{name.partition('.')[0]}.py")

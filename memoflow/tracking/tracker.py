@@ -14,14 +14,19 @@ import time
 from collections.abc import Callable, Iterable
 from typing import Any
 
-from memoflow.tracking.children import ChildLog
 from memoflow.tracking.digests import State, state_of
-from memoflow.tracking.events import MOST_READS, EventNotes
 from memoflow.tracking.kernel import KernelEvents
-from memoflow.tracking.listings import names_in, names_matching
-from memoflow.tracking.notes import CONTENT, KIND, Read, is_in, link_text
-from memoflow.tracking.paths import Paths
-from memoflow.tracking.strings import paths_in
+from memoflow.tracking.notes import (
+    CONTENT,
+    KIND,
+    MOST_READS,
+    ChildLog,
+    Notes,
+    Read,
+    is_in,
+    link_text,
+)
+from memoflow.tracking.paths import Paths, names_in, names_matching, paths_in
 
 _MOST_WATCHED = 5000  # directories
 # Libraries that open files in C++ or Rust.
@@ -31,7 +36,7 @@ _READERS = (
 )  # fmt: skip
 
 
-class AccessTracker(EventNotes):
+class AccessTracker(Notes):
     """The reads and writes of a process and its children since `start`, by absolute path.
 
     `reads` are files, `links` the targets of symbolic links that were asked for, `listings` the
@@ -64,7 +69,7 @@ class AccessTracker(EventNotes):
             self.note_child()
         with self.quiet:
             try:
-                self._kernel = self._events(self._on_event, self._is_told)
+                self._kernel = self._events(self._on_event, self._is_known)
             except OSError:
                 self._kernel = None
                 return
@@ -107,7 +112,7 @@ class AccessTracker(EventNotes):
 
     def note_earlier(self, path: str, state: State | None) -> None:
         """Note a file that was read before the start, when it was in this state."""
-        if self.paths.counts(path) and not self._is_passing(path, state):
+        if self.paths.counts(path) and not self._is_transient(path, state):
             self.reads.setdefault(path, Read(CONTENT, state))
 
     def note_named(self, path: str) -> None:
@@ -138,7 +143,7 @@ class AccessTracker(EventNotes):
             self.note_never(f"file {name}", f"appends to {name}, and reads it")
             return
         state = state_of(path) if known is None else known.state
-        if self._is_passing(path, state):
+        if self._is_transient(path, state):
             return
         if state is None and known is None:
             self._touch_above(path)
@@ -154,7 +159,7 @@ class AccessTracker(EventNotes):
         if known is not None:
             depth, sure, both = max(depth, known.depth), sure or known.sure, both or known.both
         self.reads[path] = Read(depth, state, sure, both)
-        self._tell("read", path, depth, state, sure, both)
+        self._report("read", path, depth, state, sure, both)
 
     def _touch_above(self, path: str) -> None:
         """Note that no folder, but a file, is where one would have to be for a path."""
@@ -177,7 +182,7 @@ class AccessTracker(EventNotes):
             self._appended.add(path)
             if path in self.reads:
                 self.written[path] = None
-                self._tell("write", path)
+                self._report("write", path)
             return
         self._keep_written(path)
 
@@ -185,22 +190,22 @@ class AccessTracker(EventNotes):
         """Note that a folder is made or removed, with its whole content."""
         self.note_write(path)
         self._trees.add(path)
-        self._tell("tree", path)
+        self._report("tree", path)
         if self._kernel is not None and not self._is_child:
             self._kernel.watch([os.path.dirname(path)])
 
     def note_move(self, source: str, target: str) -> None:
         """Note that a file or folder is about to be renamed."""
         note = self.note_tree if os.path.isdir(source) else self.note_write
-        was_own = self.is_own(source) or self._is_passing(source, state_of(source))
+        was_own = self.is_own(source) or self._is_transient(source, state_of(source))
         if os.path.isdir(source):
             self._placed.add(target)
-            self._tell("placed", target)
+            self._report("placed", target)
         for path in (source, target):
             note(path)
         if not was_own and self.paths.counts(source):
             self._moved.add(target)
-            self._tell("move", target)
+            self._report("move", target)
 
     def note_link(self, path: str) -> None:
         """Note that the target of a symbolic link was asked for."""
@@ -210,7 +215,7 @@ class AccessTracker(EventNotes):
         if self.is_own(path):
             return
         self.links[path] = link_text(self.paths, path)
-        self._tell("link", path, self.links[path])
+        self._report("link", path, self.links[path])
 
     def note_listing(self, path: str) -> None:
         """Note that the names in a folder were asked for."""
@@ -237,13 +242,13 @@ class AccessTracker(EventNotes):
     def _keep_listing(self, where: str, names: Iterable[str] | None) -> None:
         kept = tuple(names) if names is not None else ("absent",)
         self.listings[where] = kept
-        self._tell("listing", where, kept)
+        self._report("listing", where, kept)
 
     def note_variable(self, name: str, value: str | None) -> None:
         """Note the value of an environment variable, None for one that is not set."""
         if name not in self.variables and name not in self._own_variables:
             self.variables[name] = value
-            self._tell("variable", name, value)
+            self._report("variable", name, value)
 
     def note_own_variable(self, name: str, before: str | None, value: str | None) -> None:
         """Note that an environment variable is set, or removed: the value None."""
@@ -254,20 +259,20 @@ class AccessTracker(EventNotes):
         """Note an installed module that was imported by a name that only the run knew."""
         if name not in self.packages:
             self.packages[name] = None
-            self._tell("package", name)
+            self._report("package", name)
 
     def note_other(self, kind: str, name: str, digest: str, summary: str) -> None:
         """Note a read of another kind, compared later by its own handler."""
         if (kind, name) not in self.others:
             self.others[kind, name] = digest, summary
-            self._tell("other", kind, name, digest, summary)
+            self._report("other", kind, name, digest, summary)
 
     def note_code(self, path: str, module: str) -> None:
         """Note a module that was loaded by a name that only the run knew."""
         self._handled.add(path)
         if path not in self.code and not self.is_own(path):
             self.code[path] = module
-            self._tell("code", path, module)
+            self._report("code", path, module)
 
     def note_handled(self, path: str) -> None:
         """Note that a file is opened to no effect on results, as an import opens its code."""
@@ -278,7 +283,7 @@ class AccessTracker(EventNotes):
         if self._has_children:
             return
         self._has_children = True
-        self._tell("child")
+        self._report("child")
 
     def note_value(self, value: Any) -> None:
         """Note accesses to the files that a value names, also outside the project.
@@ -329,10 +334,10 @@ class AccessTracker(EventNotes):
         if self._kernel is not None:
             self._kernel.drain()
         if self._children is not None:
-            for what, *note in self._children.news():
-                self._learn(what, note)
+            for what, *note in self._children.read_new():
+                self._merge_note(what, note)
 
-    def _learn(self, what: str, note: list[Any]) -> None:
+    def _merge_note(self, what: str, note: list[Any]) -> None:
         if what == "read":
             path, depth, state, sure, both = note
             known = self.reads.get(path)
@@ -344,33 +349,26 @@ class AccessTracker(EventNotes):
                 self.reads[path] = Read(depth, found, sure, both)
         elif what == "write":
             self._keep_written(note[0])
-        elif what == "tree":
-            self._trees.add(note[0])
-        elif what == "move":
-            self._moved.add(note[0])
-        elif what == "placed":
-            self._placed.add(note[0])
+        elif what in ("tree", "move", "placed"):
+            folders = {"tree": self._trees, "move": self._moved, "placed": self._placed}
+            folders[what].add(note[0])
         elif what == "listing":
             self.listings.setdefault(note[0], tuple(note[1]))
-        elif what == "package":
-            self.packages[note[0]] = None
         elif what == "other":
             kind, name, digest, summary = note
             self.others.setdefault((kind, name), (digest, summary))
         elif what == "child":
             self.note_child()
-        elif what == "trouble":
-            self.troubles[note[0]] = None
         else:
             kept: Any = {
                 "variable": self.variables, "code": self.code, "link": self.links,
-                "never": self.never,
+                "never": self.never, "package": self.packages, "trouble": self.troubles,
             }  # fmt: skip
             kept[what].setdefault(*note)
 
 
 def _has_workers() -> bool:
-    """Tell whether `multiprocessing` has running worker processes."""
+    """Return whether `multiprocessing` has running worker processes."""
     process = sys.modules.get("multiprocessing.process")
     server = sys.modules.get("multiprocessing.forkserver")
     is_serving = getattr(getattr(server, "_forkserver", None), "_forkserver_pid", None) is not None

@@ -7,24 +7,62 @@ A read is a part of a result's key, of the kind "file", "directory", "environmen
 
 from __future__ import annotations
 
+import ast
 import hashlib
 import os
-from collections.abc import Iterable, Mapping, Sequence
+import sys
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 
 from xxhash import xxh3_128_hexdigest
 
-from memoflow.fingerprint import Part
-from memoflow.fingerprint.modules import locate
-from memoflow.fingerprint.packages import providers
+from memoflow.fingerprint import Part, source
+from memoflow.fingerprint.distributions import providers
+from memoflow.fingerprint.modules import absolute, locate, place_of
+from memoflow.fingerprint.reads import reads_of
+from memoflow.fingerprint.static import candidates
 from memoflow.tracking.digests import ABSENT, FileDigests, State, UnreadableError, state_of
-from memoflow.tracking.listings import is_magic, names_in, names_matching, split
-from memoflow.tracking.modules import with_imports
 from memoflow.tracking.notes import CONTENT, SIZE, Read, link_text
-from memoflow.tracking.paths import Paths
+from memoflow.tracking.paths import Paths, is_magic, names_in, names_matching, split
 from memoflow.tracking.tracker import AccessTracker
 
 _LINK = " (link)"  # at the end of the name of a symbolic link, of which the target was asked for
 _LONGEST_SUMMARY = 4096  # characters of the names in a folder that are kept to tell which is new
+
+
+def with_imports(code: Mapping[str, str]) -> dict[str, str]:
+    """Return module names by file: those given, and all of the user's that they import.
+
+    Only modules that are loaded: what was not did nothing.
+    """
+    found: dict[str, str] = {}
+    ahead = list(code.items())
+    while ahead:
+        path, module = ahead.pop()
+        if path in found:
+            continue
+        found[path] = module
+        for name in _imports(path, module):
+            home = sys.modules.get(name)
+            if home is None or place_of(home).owner != "user":
+                continue
+            file = vars(home).get("__file__")
+            if isinstance(file, str) and file.endswith(".py"):
+                ahead.append((os.path.abspath(file), name))
+    return found
+
+
+def _imports(path: str, module: str) -> Iterator[str]:
+    """Yield the names of the modules that the statements in a file may import."""
+    parsed = source.current(path)
+    if parsed is None:
+        return
+    is_package = os.path.basename(path) == "__init__.py"
+    package = module if is_package else module.rpartition(".")[0]
+    kinds = (ast.Import, ast.ImportFrom)
+    statements = [node for node in ast.walk(parsed.tree) if isinstance(node, kinds)]
+    for ran in reads_of(statements).ran:
+        yield from candidates(ran, package)
+        yield absolute(ran.module, ran.level, package)
 
 
 class World:
@@ -207,7 +245,7 @@ class ReadSet:
         elif _is_same(now, state):
             state = now
         else:
-            self._judge(path, name, read, now, wrote)
+            self._note_change(path, name, read, now, wrote)
             return
         try:
             digest = digest_of_file(self._digests, path, state, read.depth)
@@ -216,7 +254,9 @@ class ReadSet:
             return
         self.parts.append(Part("file", name, digest))
 
-    def _judge(self, path: str, name: str, read: Read, now: State | None, wrote: bool) -> None:
+    def _note_change(
+        self, path: str, name: str, read: Read, now: State | None, wrote: bool
+    ) -> None:
         """Note the reason for which a file that changed since its read prevents a cached result.
 
         Nothing is said of one that the code has made, or of an output that a command named.

@@ -15,7 +15,7 @@ import pandas as pd
 import pytest
 
 from memoflow.fingerprint import Difference, Part, differences, of_value, outline, summary
-from memoflow.fingerprint.leaves import MOST_LEAVES, flat
+from memoflow.fingerprint.outline import MOST_LEAVES, flat
 
 
 @dataclasses.dataclass

@@ -8,7 +8,7 @@ import sys
 from typing import Any
 
 from memoflow.fingerprint import Fingerprint, Part
-from memoflow.fingerprint.packages import OURS
+from memoflow.fingerprint.modules import OURS
 from memoflow.flow import code
 from memoflow.flow.memo.options import MemoizeOptions
 from memoflow.kinds import memo

@@ -17,7 +17,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from memoflow.dataclass import dataclass
-from memoflow.fingerprint.packages import OURS, is_stdlib, site_of
+from memoflow.fingerprint.modules import OURS, is_stdlib, site_of
 from memoflow.fingerprint.source import loaded
 from memoflow.flow.memo.lookup import MemoizedStep
 from memoflow.store import Store

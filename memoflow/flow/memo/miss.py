@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 from memoflow.errors import IntegrityError, NotFoundError
 from memoflow.fingerprint import Part
-from memoflow.fingerprint.leaves import equal_parts, flat
+from memoflow.fingerprint.outline import equal_parts, flat
 from memoflow.flow.memo import uncached
 from memoflow.flow.memo.context import Session
 from memoflow.flow.memo.decision import Decision, Reason, reason_of

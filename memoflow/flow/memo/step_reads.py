@@ -20,7 +20,7 @@ from memoflow.flow.memo.lookup import MemoizedStep
 from memoflow.flow.memo.store_context import StoreContext
 from memoflow.tracking import AccessTracker, ReadSet, State, begin, end
 from memoflow.tracking.callers import is_users
-from memoflow.tracking.environment import is_of_results
+from memoflow.tracking.notes import is_of_results
 
 _CACHED = functools._lru_cache_wrapper
 
