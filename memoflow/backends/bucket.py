@@ -15,8 +15,8 @@ import os
 import threading
 import time
 import uuid
-from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from abc import abstractmethod
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import field
 from itertools import chain
@@ -31,7 +31,14 @@ from tenacity import (
     wait_random_exponential,
 )
 
-from memoflow.backends.backend import LARGEST_READ_BYTES, BlobLocation, Found, check_name, chunks_of
+from memoflow.backends.backend import (
+    LARGEST_READ_BYTES,
+    Backend,
+    BlobLocation,
+    Data,
+    check_name,
+    chunks_of,
+)
 from memoflow.backends.failures import translated
 from memoflow.backends.spans import PART_BYTES, SPAN_BYTES, Spans, parts_of, pool
 from memoflow.dataclass import dataclass
@@ -65,13 +72,13 @@ class Head:
     said: Mapping[str, str] = field(default_factory=dict)
 
 
-class Bucket(ABC):
+class Bucket(Backend):
     """Keep each name as an object of a bucket, below a prefix.
 
     `connect` makes a client of the server's; it is called once in each process.
     """
 
-    is_local = False
+    takes_round_trips = True
     service = ""  # as it is called, in messages
     longest_name_bytes = 1024  # with the prefix
 
@@ -110,9 +117,6 @@ class Bucket(ABC):
             return None
         return io.BufferedReader(Spans(lambda start: self._read_span(name, start), *first))
 
-    def exists(self, names: Sequence[str]) -> list[bool]:
-        return [size is not None for size in self.sizes(names)]
-
     def sizes(self, names: Sequence[str]) -> Sequence[int | None]:
         if len(names) < 2:
             return [self._size(name) for name in names]
@@ -120,8 +124,23 @@ class Bucket(ABC):
             return list(threads.map(self._size, names))
 
     def write(
-        self, name: str, data: bytes, *, if_absent: bool = False, durable: bool = True
+        self, name: str, data: Data, *, if_absent: bool = False, durable: bool = True
     ) -> bool:
+        self.key(name)
+        if isinstance(data, bytes):
+            return self._write(name, data, if_absent=if_absent)
+        if isinstance(data, Path):
+            with translated("read", data), open(data, "rb", buffering=0) as file:
+                chunks = iter(lambda: file.read(PART_BYTES), b"")
+                return self.write(name, chunks, if_absent=if_absent)
+        parts = parts_of(data)
+        first = next(parts, bytearray())
+        second = next(parts, None)
+        if second is None:
+            return self._write(name, bytes(first), if_absent=if_absent)
+        return self.upload(name, chain([first, second], parts), if_absent=if_absent)
+
+    def _write(self, name: str, data: bytes, *, if_absent: bool) -> bool:
         said = {"xxh3": xxhash.xxh3_128_hexdigest(data), "nonce": uuid.uuid4().hex}
         return self.conditionally(
             name,
@@ -129,47 +148,15 @@ class Bucket(ABC):
             lambda: self.put(name, data, said, if_absent=if_absent),
         )
 
-    def write_from(
-        self,
-        name: str,
-        source: Path | Iterable[bytes | memoryview],
-        *,
-        if_absent: bool = False,
-        durable: bool = True,
-    ) -> bool:
-        self.key(name)
+    def link_or_copy(self, name: str, source: Path | BlobLocation) -> bool:
         if isinstance(source, Path):
-            with translated("read", source), open(source, "rb", buffering=0) as file:
-                chunks = iter(lambda: file.read(PART_BYTES), b"")
-                return self.write_from(name, chunks, if_absent=if_absent)
-        parts = parts_of(source)
-        first = next(parts, bytearray())
-        second = next(parts, None)
-        if second is None:
-            return self.write(name, bytes(first), if_absent=if_absent)
-        return self.upload(name, chain([first, second], parts), if_absent=if_absent)
-
-    def adopt(self, name: str, source: Path | BlobLocation) -> bool:
-        if isinstance(source, Path):
-            return self.write_from(name, source, if_absent=True)
+            return self.write(name, source, if_absent=True)
         if self._size(name) is not None:
             return False
         there = source.backend
         if isinstance(there, Bucket) and self.copy(name, there, source.name):
             return True
-        return self.write_from(name, chunks_of(source), if_absent=True)
-
-    def path(self, name: str) -> Path | None:
-        return None
-
-    def bring(self, names: Sequence[str]) -> None:
-        return  # There is no way to: `Tiered` has one.
-
-    def doubt(self, name: str) -> bool:
-        return False
-
-    def tidy(self, *, before: float, dry_run: bool = False) -> int:
-        return 0  # Where the server forgets by itself what was begun and never ended.
+        return self.write(name, chunks_of(source), if_absent=True)
 
     def key(self, name: str) -> str:
         """Return the server's key for a name; UsageError if it is too long."""
@@ -274,12 +261,6 @@ class Bucket(ABC):
 
         NotFoundError if there is nothing to copy.
         """
-
-    @abstractmethod
-    def list(self, prefix: str) -> Iterator[Found]: ...
-
-    @abstractmethod
-    def delete(self, names: Sequence[str]) -> None: ...
 
     def _size(self, name: str) -> int | None:
         head = self.patiently("read", name, lambda _: self.head(name))

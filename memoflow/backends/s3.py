@@ -127,7 +127,7 @@ class S3(Bucket):
             won = self.conditionally(name, nonce, lambda: self._unless_ended(name, nonce, complete))
         finally:
             if not won:
-                # What stays is removed by `tidy`, or by a rule of the bucket's.
+                # What stays is removed by `cleanup`, or by a rule of the bucket's.
                 with suppress(BackendError):
                     self.patiently(
                         "write", name, lambda _: self.client.abort_multipart_upload(**upload)
@@ -176,7 +176,7 @@ class S3(Bucket):
             batch = keys[start : start + _BATCH]
             self.patiently("delete from", "", partial(self._delete, batch))
 
-    def tidy(self, *, before: float, dry_run: bool = False) -> int:
+    def cleanup(self, *, before: float, dry_run: bool = False) -> int:
         removed = 0
         asked = {"Bucket": self.bucket, "Prefix": self.prefix}
         for page in self._pages("list the uploads to", "", "list_multipart_uploads", asked):

@@ -185,7 +185,7 @@ def quarantine_damaged(store: Store, key: Key, files: Iterable[Announced]) -> No
             mine = store.manifest(ref).blobs
         except (NotFoundError, IntegrityError):
             mine = set()  # It is forgotten by now.
-        lost = not all(store.backend.exists([blob_name(blob) for blob in mine]))
+        lost = not store.backend.has(*(blob_name(blob) for blob in mine))
         blobs |= mine
     damaged = [blob for blob in blobs if not _is_sound(store, blob)]
     for blob in damaged:

@@ -104,7 +104,7 @@ def take(backend: Backend, blob: Digest, source: Source, *, durable: bool) -> bo
         return False  # Somebody else's file, who may write to it again.
     finally:
         os.close(opened)
-    backend.adopt(blob_name(blob), Path(os.path.realpath(source.content)))
+    backend.link_or_copy(blob_name(blob), Path(os.path.realpath(source.content)))
     return True
 
 

@@ -250,7 +250,7 @@ class _Packer:
 
     def _write(self, digest: Digest, chunks: Iterable[memoryview]) -> None:
         # Over one of that name, if there is one: the same bytes if it is whole, healed if not.
-        self.backend.write_from(blob_name(digest), chunks, durable=self._durable)
+        self.backend.write(blob_name(digest), chunks, durable=self._durable)
 
     def _beating(self, chunks: Iterable[memoryview]) -> Iterator[memoryview]:
         for chunk in chunks:

@@ -66,7 +66,7 @@ class ReusablePieces:
         spans: dict[Digest, set[tuple[int, int]]] = defaultdict(set)
         for piece in pieces:
             spans[piece.blob].add((piece.offset, piece.length))
-        if self._backend.is_local:
+        if not self._backend.takes_round_trips:
             self._ask(spans.keys() - self.sizes.keys())
         return {
             blob

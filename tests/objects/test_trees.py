@@ -316,11 +316,11 @@ class Disturbed(Memory):
         super().__init__()
         self._act = act
 
-    def write_from(self, *args, **kwargs):
+    def write(self, *args, **kwargs):
         if self._act is not None:
             act, self._act = self._act, None
             act()
-        return super().write_from(*args, **kwargs)
+        return super().write(*args, **kwargs)
 
 
 @pytest.mark.parametrize("whole", [False, True])
