@@ -1,6 +1,6 @@
 """Backends: bytes by name."""
 
-from memoflow.backends.backend import Backend, BlobLocation, Data, Forwarding, Found
+from memoflow.backends.backend import Backend, BlobLocation, Data, Forwarding, Found, chunks
 from memoflow.backends.contact import first_read
 from memoflow.backends.local import Local
 from memoflow.backends.memory import Memory
@@ -17,6 +17,7 @@ __all__ = [
     "Memory",
     "Tiered",
     "Unconditional",
+    "chunks",
     "first_read",
     "honours_conditions",
 ]

@@ -5,7 +5,7 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
-from typing import BinaryIO, NamedTuple
+from typing import Any, BinaryIO, NamedTuple
 
 from memoflow.dataclass import dataclass
 from memoflow.errors import NotFoundError, UsageError
@@ -188,11 +188,18 @@ def folder(prefix: str) -> str:
     return f"{check_name(prefix)}/" if prefix else ""
 
 
-def chunks_of(place: BlobLocation) -> Iterator[bytes]:
-    """Yield the bytes at a location in chunks; NotFoundError if nothing is there."""
+def chunks(file: Any) -> Iterator[memoryview]:
+    """Yield the rest of a binary file in chunks, each in the same memory."""
+    buffer = bytearray(_CHUNK_BYTES)
+    view = memoryview(buffer)
+    while length := file.readinto(buffer):
+        yield view[:length]
+
+
+def chunks_of(place: BlobLocation) -> Iterator[memoryview]:
+    """Yield the bytes at a location as `chunks` does; NotFoundError if nothing is there."""
     file = place.backend.open(place.name)
     if file is None:
         raise NotFoundError(f"{place.name} went away before it could be adopted")
     with file:
-        while chunk := file.read(_CHUNK_BYTES):
-            yield chunk
+        yield from chunks(file)

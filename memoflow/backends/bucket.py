@@ -17,8 +17,9 @@ import time
 import uuid
 from abc import abstractmethod
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import AbstractContextManager
+from contextlib import contextmanager, suppress
 from dataclasses import field
+from functools import partial
 from itertools import chain
 from pathlib import Path
 from typing import Any, BinaryIO
@@ -36,18 +37,25 @@ from memoflow.backends.backend import (
     Backend,
     BlobLocation,
     Data,
+    Found,
     check_name,
     chunks_of,
+    folder,
 )
 from memoflow.backends.failures import translated
 from memoflow.backends.spans import PART_BYTES, SPAN_BYTES, Spans, parts_of, pool
 from memoflow.dataclass import dataclass
 from memoflow.errors import (
+    BackendError,
     BackendUnavailableError,
     BackendUnreachableError,
     NotFoundError,
     UsageError,
 )
+
+# Said here: inside the class, `list` is one of its verbs.
+_Keys = list[str]
+_Listed = list[tuple[str, int, float, str]]
 
 _TRIES = 12
 # After so many seconds of trying none is added, whoever tries again inside the clients.
@@ -80,7 +88,9 @@ class Bucket(Backend):
 
     takes_round_trips = True
     service = ""  # as it is called, in messages
+    scheme = ""  # of its addresses
     longest_name_bytes = 1024  # with the prefix
+    batch = 1  # names in one request to delete
 
     def __init__(self, connect: Callable[[], Any], bucket: str, prefix: str = "") -> None:
         self.bucket = bucket
@@ -140,14 +150,6 @@ class Bucket(Backend):
             return self._write(name, bytes(first), if_absent=if_absent)
         return self.upload(name, chain([first, second], parts), if_absent=if_absent)
 
-    def _write(self, name: str, data: bytes, *, if_absent: bool) -> bool:
-        said = {"xxh3": xxhash.xxh3_128_hexdigest(data), "nonce": uuid.uuid4().hex}
-        return self.conditionally(
-            name,
-            said["nonce"],
-            lambda: self.put(name, data, said, if_absent=if_absent),
-        )
-
     def link_or_copy(self, name: str, source: Path | BlobLocation) -> bool:
         if isinstance(source, Path):
             return self.write(name, source, if_absent=True)
@@ -157,6 +159,34 @@ class Bucket(Backend):
         if isinstance(there, Bucket) and self.copy(name, there, source.name):
             return True
         return self.write(name, chunks_of(source), if_absent=True)
+
+    def list(self, prefix: str) -> Iterator[Found]:
+        start = self.prefix + folder(prefix)
+        more: str | None = ""
+        while more is not None:
+            page, more = self.patiently("list", prefix, partial(self.page, start, more))
+            for found in page:
+                with suppress(UsageError):  # Not of our making: a folder's marker, perhaps.
+                    yield Found(check_name(found[0][len(self.prefix) :]), *found[1:])
+
+    def delete(self, names: Sequence[str]) -> None:
+        keys = [self.key(name) for name in names]
+        batches = [keys[start : start + self.batch] for start in range(0, len(keys), self.batch)]
+
+        def delete(batch: _Keys) -> None:
+            self.patiently("delete from", "", lambda _: self.delete_batch(batch))
+
+        if len(batches) < 2:
+            for batch in batches:
+                delete(batch)
+            return
+        with pool() as threads:
+            for _ in threads.map(delete, batches):
+                pass
+
+    def url(self, name: str) -> str:
+        """Return the address of a name, for messages."""
+        return f"{self.scheme}://{self.bucket}/{self.prefix}{name}"
 
     def key(self, name: str) -> str:
         """Return the server's key for a name; UsageError if it is too long."""
@@ -218,16 +248,23 @@ class Bucket(Backend):
         won: bool = self.patiently("write", name, write)
         return won
 
-    # What each protocol has its own words for. But for `upload`, `copy`, `list` and `delete` each
-    # is one request and raises what the client does: `patiently` is around it.
-
-    @abstractmethod
-    def url(self, name: str) -> str:
-        """Return the address of a name, for messages."""
-
-    @abstractmethod
-    def explained(self, verb: str, name: str) -> AbstractContextManager[None]:
+    @contextmanager
+    def explained(self, verb: str, name: str) -> Iterator[None]:
         """Turn an error of the client or of its transport inside into a BackendError."""
+        try:
+            yield
+        except Exception as error:
+            failure = self.failure(error, f"cannot {verb} {self.url(name)}")
+            if failure is None:
+                raise
+            raise failure from error
+
+    # What each protocol has its own words for. But for `upload` and `copy` each is one request and
+    # raises the client's errors: `patiently` is around it.
+
+    @abstractmethod
+    def failure(self, error: Exception, what: str) -> BackendError | None:
+        """Return an error of the client as one of ours, with its remedy; None for other errors."""
 
     @abstractmethod
     def head(self, name: str) -> Head | None:
@@ -261,6 +298,25 @@ class Bucket(Backend):
 
         NotFoundError if there is nothing to copy.
         """
+
+    @abstractmethod
+    def page(self, start: str, token: str, is_last: bool) -> tuple[_Listed, str | None]:
+        """Return key, size, time and version of some objects whose keys start so.
+
+        And the token of the next page; None if there is none. The first page has the token "".
+        """
+
+    @abstractmethod
+    def delete_batch(self, keys: _Keys) -> None:
+        """Delete up to `batch` objects in one request; absent ones are fine."""
+
+    def _write(self, name: str, data: bytes, *, if_absent: bool) -> bool:
+        said = {"xxh3": xxhash.xxh3_128_hexdigest(data), "nonce": uuid.uuid4().hex}
+        return self.conditionally(
+            name,
+            said["nonce"],
+            lambda: self.put(name, data, said, if_absent=if_absent),
+        )
 
     def _size(self, name: str) -> int | None:
         head = self.patiently("read", name, lambda _: self.head(name))

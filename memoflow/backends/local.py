@@ -20,6 +20,7 @@ from memoflow.backends.backend import (
     Data,
     Found,
     check_name,
+    chunks,
     chunks_of,
     folder,
 )
@@ -29,7 +30,6 @@ from memoflow.backends.flushing import flush, flush_folder
 from memoflow.errors import NotFoundError
 
 _Paths = list[str]  # Said here: inside the class, `list` is one of its verbs.
-_CHUNK_BYTES = 1 << 20
 _TEMPORARY = ".tmp-"
 _FICLONE = 0x40049409  # of linux/fs.h: btrfs and XFS know it
 _NO_FILE = {errno.ELOOP, errno.ENXIO}  # a link, a socket
@@ -100,10 +100,10 @@ class Local(Backend):
             # Opened before anything is made here, and told apart from failures of this backend.
             with translated("read", data), open(data, "rb", buffering=0) as file:
                 return self._write(
-                    path, _chunks(file), like=file, if_absent=if_absent, durable=durable
+                    path, chunks(file), like=file, if_absent=if_absent, durable=durable
                 )
-        chunks = (data,) if isinstance(data, bytes) else data
-        return self._write(path, chunks, if_absent=if_absent, durable=durable)
+        content = (data,) if isinstance(data, bytes) else data
+        return self._write(path, content, if_absent=if_absent, durable=durable)
 
     def link_or_copy(self, name: str, source: Path | BlobLocation) -> bool:
         if isinstance(source, BlobLocation):
@@ -382,10 +382,3 @@ def _share_blocks(file: int, source: FileIO) -> bool:
     except OSError:
         return False
     return True
-
-
-def _chunks(file: FileIO) -> Iterator[memoryview]:
-    buffer = bytearray(_CHUNK_BYTES)
-    view = memoryview(buffer)
-    while length := file.readinto(buffer):
-        yield view[:length]

@@ -65,7 +65,7 @@ class Tiered(Forwarding):
                 return data
         data = self.far.read(name, most_bytes=most_bytes)
         if data is not None and len(data) <= most_bytes:
-            self._keep(name, [data])
+            self._keep(name, [memoryview(data)])
         return data
 
     def open(self, name: str) -> BinaryIO | None:
@@ -144,11 +144,11 @@ class Tiered(Forwarding):
         with self._lock:
             self._busy.pop(name, None)
 
-    def _keep(self, name: str, chunks: Iterable[bytes]) -> bool:
+    def _keep(self, name: str, chunks: Iterable[memoryview]) -> bool:
         """Write chunks to the cache; False if it cannot take them. The chunks' errors pass."""
         length, is_reading = 0, False
 
-        def counted() -> Iterator[bytes]:
+        def counted() -> Iterator[memoryview]:
             nonlocal length, is_reading
             is_reading = True
             for chunk in chunks:

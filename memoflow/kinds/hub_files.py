@@ -10,13 +10,13 @@ from io import BytesIO
 from pathlib import Path
 from typing import Any
 
+from memoflow.backends import chunks
 from memoflow.dataclass import dataclass
 from memoflow.errors import IntegrityError, NotFoundError
 from memoflow.kinds import hub
 from memoflow.kinds.hub import Snapshot, Wanted
 from memoflow.names import Digest, Key
 from memoflow.objects import File, blob_name, is_whole, read_file
-from memoflow.objects.blobs import chunks
 from memoflow.objects.paths import check_tree
 from memoflow.store import Store
 

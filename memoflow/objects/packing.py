@@ -25,8 +25,7 @@ from memoflow.objects.blobs import blob_name, xxh3_of
 from memoflow.objects.cutting import Region, piece_bytes, text
 from memoflow.objects.growing import ChangedError, settle
 from memoflow.objects.linking import device_of_blobs, take
-from memoflow.objects.manifest import File, Piece
-from memoflow.objects.packed import Located, Packed
+from memoflow.objects.manifest import File, Located, Packed, Piece
 from memoflow.objects.planning import Draft, Pack, Span, Spot, is_whole_file, jobs, planned
 from memoflow.objects.reading import Reader
 from memoflow.objects.reuse import ReusablePieces

@@ -7,7 +7,9 @@ import os
 import pytest
 
 from memoflow.backends import Memory
-from memoflow.objects import Manifest, Packed, ReusablePieces, Tree, pack, read_file
+from memoflow.objects import Manifest, Packed, Tree, read_file
+from memoflow.objects.packing import pack
+from memoflow.objects.reuse import ReusablePieces
 
 KIB, MIB = 1 << 10, 1 << 20
 

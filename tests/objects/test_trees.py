@@ -23,14 +23,14 @@ from memoflow.objects import (
     DamagedBlobError,
     LostBlobError,
     Manifest,
-    ReusablePieces,
     Tree,
     blob_name,
-    pack,
     read_file,
     unpack,
 )
+from memoflow.objects.packing import pack
 from memoflow.objects.reading import Reader
+from memoflow.objects.reuse import ReusablePieces
 from tests.unprivileged import as_nobody
 
 KIB, MIB = 1 << 10, 1 << 20

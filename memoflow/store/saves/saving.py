@@ -284,7 +284,8 @@ def _pack(
     if payload.tree is None and not payload.files:
         return NOTHING
     # Here, since results without files need none of it.
-    from memoflow.objects import ReusablePieces, pack
+    from memoflow.objects.packing import pack
+    from memoflow.objects.reuse import ReusablePieces
 
     sizes: dict[Digest, int] = {} if previous is None else dict(previous.sizes)
     earlier = ReusablePieces(
