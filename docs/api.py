@@ -124,7 +124,7 @@ SECTIONS: dict[str, tuple[str, tuple[Shown, ...]]] = {
         "What is under all of this: a key resolves to a ref, and a ref to files. Stores, refs and "
         "entries show themselves as tables in a notebook.",
         (
-            Shown("memoflow.open_store", "memoflow.storages.named.open_store"),
+            Shown("memoflow.open_store", "memoflow.storages.opening.open_store"),
             Shown(
                 "Store",
                 "memoflow.store.store.Store",

@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from memoflow.flow.standalone import delete_model as delete_model
     from memoflow.flow.standalone import load_model as load_model
     from memoflow.names import Key as Key
-    from memoflow.storages.named import open_store as open_store
+    from memoflow.storages.opening import open_store as open_store
 
 # A literal: distribution metadata does not travel into remote tasks.
 __version__ = "0.1.0"
@@ -46,7 +46,7 @@ _HOMES = {
     "load_model": "memoflow.flow.standalone",
     "memoize": "metaflow",
     "model": "metaflow",
-    "open_store": "memoflow.storages.named",
+    "open_store": "memoflow.storages.opening",
     "with_artifact_store": "metaflow",
 }
 

@@ -36,12 +36,12 @@ class BackendContract:
     def test_a_folder_is_absent(self, backend: Backend) -> None:
         backend.write("a/b", b"data")
         assert backend.read("a") is None
-        assert backend.exists(["a"]) == [False]
+        assert not backend.has("a")
 
     def test_below_a_file_everything_is_absent(self, backend: Backend) -> None:
         backend.write("a", b"data")
         assert backend.read("a/b") is None
-        assert backend.exists(["a/b"]) == [False]
+        assert not backend.has("a/b")
 
     def test_a_write_replaces(self, backend: Backend) -> None:
         backend.write("a", b"old")
@@ -61,9 +61,11 @@ class BackendContract:
         assert sum(won) == 1
         assert backend.read("x/y") == b"%d" % won.index(True)
 
-    def test_exists_answers_in_order(self, backend: Backend) -> None:
+    def test_it_has_names_if_all_are_taken(self, backend: Backend) -> None:
         backend.write("b", b"")
-        assert backend.exists(["a", "b", "c/d"]) == [False, True, False]
+        backend.write("c/d", b"data")
+        assert backend.has("b", "c/d") is True
+        assert backend.has("b", "a", "c/d") is False
 
     def test_sizes_come_in_order(self, backend: Backend) -> None:
         backend.write("b", b"")
@@ -89,7 +91,7 @@ class BackendContract:
     def test_deleted_is_absent(self, backend: Backend) -> None:
         backend.write("a/b", b"")
         backend.delete(["a/b", "no/such"])
-        assert backend.exists(["a/b"]) == [False]
+        assert not backend.has("a/b")
         assert list(backend.list("")) == []
 
     def test_a_name_can_come_back_in_an_emptied_folder(self, backend: Backend) -> None:
@@ -107,7 +109,7 @@ class BackendContract:
             assert file.read(3) == b"456"
 
     def test_a_stream_is_written(self, backend: Backend) -> None:
-        assert backend.write_from("a", iter([b"one", memoryview(b"two")])) is True
+        assert backend.write("a", iter([b"one", memoryview(b"two")])) is True
         assert backend.read("a") == b"onetwo"
 
     def test_a_stream_may_use_the_same_memory_again(self, backend: Backend) -> None:
@@ -117,18 +119,18 @@ class BackendContract:
                 memory[:] = data
                 yield memoryview(memory)
 
-        backend.write_from("a", chunks())
+        backend.write("a", chunks())
         assert backend.read("a") == b"onetwo"
 
     def test_a_file_is_written(self, backend: Backend, tmp_path: Path) -> None:
         source = tmp_path / "source"
         source.write_bytes(b"x" * 3_000_000)
-        assert backend.write_from("a", source) is True
+        assert backend.write("a", source) is True
         assert backend.read("a") == source.read_bytes()
 
     def test_a_stream_if_absent_leaves_what_is_there(self, backend: Backend) -> None:
         backend.write("a", b"first")
-        assert backend.write_from("a", [b"second"], if_absent=True) is False
+        assert backend.write("a", [b"second"], if_absent=True) is False
         assert backend.read("a") == b"first"
 
     def test_a_stream_that_breaks_leaves_nothing(self, backend: Backend) -> None:
@@ -137,14 +139,14 @@ class BackendContract:
             raise KeyError("on purpose")
 
         with pytest.raises(KeyError):
-            backend.write_from("a/b", broken())
+            backend.write("a/b", broken())
         assert backend.read("a/b") is None
         assert list(backend.list("")) == []
 
     def test_an_adopted_file_is_read(self, backend: Backend, tmp_path: Path) -> None:
         source = tmp_path / "source"
         source.write_bytes(b"data")
-        assert backend.adopt("a/b", source) is True
+        assert backend.link_or_copy("a/b", source) is True
         source.unlink()
         assert backend.read("a/b") == b"data"
 
@@ -152,7 +154,7 @@ class BackendContract:
         source = tmp_path / "source"
         source.write_bytes(b"second")
         backend.write("a", b"first")
-        assert backend.adopt("a", source) is False
+        assert backend.link_or_copy("a", source) is False
         assert backend.read("a") == b"first"
 
     def test_an_open_reader_reads_a_large_file_in_any_order(
@@ -161,7 +163,7 @@ class BackendContract:
         data = b"".join(b"%08d" % n for n in range(3_000_000))
         source = tmp_path / "source"
         source.write_bytes(data)
-        backend.write_from("a", source)
+        backend.write("a", source)
         file = backend.open("a")
         assert file is not None
         with file:
@@ -180,8 +182,8 @@ class BackendContract:
 
     def test_a_large_stream_if_absent_leaves_what_is_there(self, backend: Backend) -> None:
         chunks = [bytes([n]) * 4_000_000 for n in range(9)]
-        assert backend.write_from("a", chunks, if_absent=True) is True
-        assert backend.write_from("a", reversed(chunks), if_absent=True) is False
+        assert backend.write("a", chunks, if_absent=True) is True
+        assert backend.write("a", reversed(chunks), if_absent=True) is False
         assert backend.read("a") == b"".join(chunks)
 
     def test_a_large_stream_that_breaks_leaves_nothing(self, backend: Backend) -> None:
@@ -190,7 +192,7 @@ class BackendContract:
             raise KeyError("on purpose")
 
         with pytest.raises(KeyError):
-            backend.write_from("a/b", broken())
+            backend.write("a/b", broken())
         assert backend.read("a/b") is None
         assert list(backend.list("")) == []
 
@@ -204,18 +206,18 @@ class BackendContract:
     def test_what_another_backend_has_is_adopted(self, backend: Backend) -> None:
         other = Memory()
         other.write("there", b"data")
-        assert backend.adopt("here/it", BlobLocation(other, "there")) is True
+        assert backend.link_or_copy("here/it", BlobLocation(other, "there")) is True
         assert backend.read("here/it") == b"data"
-        assert backend.adopt("here/it", BlobLocation(other, "there")) is False
+        assert backend.link_or_copy("here/it", BlobLocation(other, "there")) is False
 
     def test_what_lies_elsewhere_in_it_is_adopted(self, backend: Backend) -> None:
         backend.write("there", b"data")
-        assert backend.adopt("here/it", BlobLocation(backend, "there")) is True
+        assert backend.link_or_copy("here/it", BlobLocation(backend, "there")) is True
         assert backend.read("here/it") == b"data"
 
     def test_adoption_of_what_is_gone_is_an_error(self, backend: Backend) -> None:
         with pytest.raises(NotFoundError):
-            backend.adopt("here", BlobLocation(backend, "gone"))
+            backend.link_or_copy("here", BlobLocation(backend, "gone"))
         assert backend.read("here") is None
 
     @pytest.mark.parametrize(

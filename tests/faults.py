@@ -5,13 +5,13 @@ from __future__ import annotations
 import errno
 import io
 import os
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any, BinaryIO
 
 import pytest
 
-from memoflow.backends import Backend, BlobLocation, Found
+from memoflow.backends import Backend, BlobLocation, Data, Forwarding, Found
 from memoflow.errors import BackendUnavailableError
 
 
@@ -19,12 +19,12 @@ class Died(BaseException):
     """The process ended here, as far as the code under test can tell."""
 
 
-class Faulty:
+class Faulty(Forwarding):
     """A backend that fails, dies or truncates at the nth call of a verb, counting from now."""
 
-    def __init__(self, backend: Backend, *, is_local: bool = True) -> None:
-        self.backend = backend
-        self.is_local = is_local
+    def __init__(self, backend: Backend, *, takes_round_trips: bool = False) -> None:
+        super().__init__(backend)
+        self.takes_round_trips = takes_round_trips
         self.calls: dict[str, int] = {}
         self.before_write: Callable[[str], None] | None = None  # given the name
         self._planned: dict[str, tuple[int, str]] = {}
@@ -58,16 +58,17 @@ class Faulty:
         return self._call("read", lambda half: half(self.backend.read(name, **options)))
 
     def write(
-        self, name: str, data: bytes, *, if_absent: bool = False, durable: bool = True
+        self, name: str, data: Data, *, if_absent: bool = False, durable: bool = True
     ) -> bool:
-        self._is_written(name)
-        return self._call(
-            "write",
-            lambda half: self.backend.write(name, half(data), if_absent=if_absent, durable=durable),
-        )
+        def write(half: Callable[[Any], Any]) -> bool:
+            if not isinstance(data, (bytes, Path)):
+                cut: Data = [half(bytes(chunk)) for chunk in data]
+            else:
+                cut = half(data) if isinstance(data, bytes) else data
+            return self.backend.write(name, cut, if_absent=if_absent, durable=durable)
 
-    def exists(self, names: Sequence[str]) -> list[bool]:
-        return self._call("exists", lambda half: self.backend.exists(names))
+        self._is_written(name)
+        return self._call("write", write)
 
     def sizes(self, names: Sequence[str]) -> Sequence[int | None]:
         return self._call("sizes", lambda half: self.backend.sizes(names))
@@ -81,35 +82,13 @@ class Faulty:
     def open(self, name: str) -> BinaryIO | None:
         return self._call("open", lambda half: half(self.backend.open(name)))
 
-    def write_from(
-        self,
-        name: str,
-        source: Path | Iterable[bytes | memoryview],
-        *,
-        if_absent: bool = False,
-        durable: bool = True,
-    ) -> bool:
-        def write(half: Callable[[Any], Any]) -> bool:
-            data = source if isinstance(source, Path) else [half(bytes(s)) for s in source]
-            return self.backend.write_from(name, data, if_absent=if_absent, durable=durable)
+    def link_or_copy(self, name: str, source: Path | BlobLocation) -> bool:
+        return self._call("write", lambda half: self.backend.link_or_copy(name, source))
 
-        self._is_written(name)
-        return self._call("write", write)
-
-    def adopt(self, name: str, source: Path | BlobLocation) -> bool:
-        return self._call("write", lambda half: self.backend.adopt(name, source))
-
-    def path(self, name: str) -> Path | None:
-        return self.backend.path(name)
-
-    def bring(self, names: Sequence[str]) -> None:
-        self.backend.bring(names)
-
-    def doubt(self, name: str) -> bool:
-        return self.backend.doubt(name)
-
-    def tidy(self, *, before: float, dry_run: bool = False) -> int:
-        return self._call("tidy", lambda half: self.backend.tidy(before=before, dry_run=dry_run))
+    def cleanup(self, *, before: float, dry_run: bool = False) -> int:
+        return self._call(
+            "cleanup", lambda half: self.backend.cleanup(before=before, dry_run=dry_run)
+        )
 
     def _is_written(self, name: str) -> None:
         if self.before_write is not None:

@@ -97,7 +97,7 @@ def task(
     **options: Any,
 ) -> Task:
     """Make an attempt of a task on a machine; its store is in the folder on any of them."""
-    backend = Faulty(Local(folder / "store"), is_local=is_local)
+    backend = Faulty(Local(folder / "store"), takes_round_trips=not is_local)
     backend.before_write = before_write
     store = open_store(backend, cache_dir=folder / machine)
     work = folder / f"work-{machine}-{attempt}"

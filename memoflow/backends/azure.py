@@ -9,37 +9,45 @@ import time
 import uuid
 from base64 import b64encode
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import AbstractContextManager, contextmanager, suppress
-from functools import partial
+from contextlib import contextmanager, suppress
+from http.client import HTTPException
 from typing import Any
 
 from azure.core import MatchConditions
 from azure.core.exceptions import (
+    AzureError,
+    ClientAuthenticationError,
+    DecodeError,
+    DeserializationError,
     HttpResponseError,
     IncompleteReadError,
     ResourceExistsError,
     ResourceModifiedError,
     ResourceNotFoundError,
+    ServiceRequestError,
+    ServiceResponseError,
 )
 from azure.storage.blob import BlobBlock
+from requests.exceptions import RequestException
+from urllib3.exceptions import HTTPError
 
-from memoflow.backends.azure_failures import code_of, explained
-from memoflow.backends.backend import Found, check_name, folder
 from memoflow.backends.bucket import Bucket, Head, TakenError, TornError
 from memoflow.backends.spans import SPAN_BYTES, send_all
 from memoflow.errors import (
+    BackendDeniedError,
     BackendError,
     BackendUnavailableError,
+    BackendUnreachableError,
     NotFoundError,
-    UsageError,
 )
 
-_BATCH = 256  # names in one request to delete
 _EMPTY = 416  # as a span of nothing is answered
 _GONE = (202, 404)
 _FOLDER = "hdi_isfolder"  # said of the folders of accounts that have a hierarchy
 _LOST_BLOCKS = {"InvalidBlockList", "InvalidBlobOrBlock"}
 _COPY_PATIENCE_S = 600
+_TORN = (RequestException, HTTPError, HTTPException, OSError)  # as they come out of the client
+_ENDPOINT = "METAFLOW_AZURE_STORAGE_BLOB_SERVICE_ENDPOINT"
 
 
 class Azure(Bucket):
@@ -49,12 +57,32 @@ class Azure(Bucket):
     """
 
     service = "Azure"
+    scheme = "azure"
+    batch = 256
 
-    def url(self, name: str) -> str:
-        return f"azure://{self.bucket}/{self.prefix}{name}"
-
-    def explained(self, verb: str, name: str) -> AbstractContextManager[None]:
-        return explained(verb, self.url(name))
+    def failure(self, error: Exception, what: str) -> BackendError | None:
+        if isinstance(error, ClientAuthenticationError):
+            return _of_login(error, what)
+        # Of which the first is an HttpResponseError as well, of whatever status.
+        if isinstance(error, (DecodeError, DeserializationError, *_TORN)):
+            return BackendUnavailableError(
+                f"{what}: the answer is cut short or garbled ({type(error).__name__}: "
+                f"{_first_line(error)}); it may work later"
+            )
+        if isinstance(error, HttpResponseError):
+            return _of_answer(error, what)
+        if isinstance(error, ServiceRequestError):
+            return BackendUnreachableError(
+                f"{what}: {_first_line(error)}; check {_ENDPOINT} and the network"
+            )
+        if isinstance(error, ServiceResponseError):
+            # Older ones have no class for that.
+            is_silent = "timed out" in str(error).lower()
+            kind = BackendUnreachableError if is_silent else BackendUnavailableError
+            return kind(f"{what}: {_first_line(error)}; it may work later")
+        if isinstance(error, AzureError):
+            return BackendError(f"{what}: {_first_line(error)}")
+        return None
 
     def head(self, name: str) -> Head | None:
         try:
@@ -111,7 +139,7 @@ class Azure(Bucket):
         try:
             return self.conditionally(name, nonce, commit)
         except BackendError as error:
-            if code_of(error.__cause__) not in _LOST_BLOCKS:
+            if _code_of(error.__cause__) not in _LOST_BLOCKS:
                 raise
         # Whoever commits to a name first drops the blocks that others have sent for it; it may
         # have been a try of our own, without an answer.
@@ -146,7 +174,7 @@ class Azure(Bucket):
             now = self.patiently("copy to", name, lambda _: target.get_blob_properties())
             status = now.copy.status
         if status != "success":
-            with explained("give up to copy to", self.url(name)), suppress(HttpResponseError):
+            with self.explained("give up to copy to", name), suppress(HttpResponseError):
                 target.abort_copy(told["copy_id"])
             self.delete([name])  # Until it is whole a copy has its name, too.
             raise BackendUnavailableError(
@@ -154,23 +182,25 @@ class Azure(Bucket):
             )
         return True
 
-    def list(self, prefix: str) -> Iterator[Found]:
-        more: str | None = ""
-        while more is not None:
-            page, more = self.patiently("list", prefix, partial(self._page, prefix, more))
-            for each in page:
-                name = each.name[len(self.prefix) :]
-                if _is_folder(each):
-                    continue
-                with suppress(UsageError):  # Not of our making.
-                    modified = each.last_modified.timestamp()
-                    yield Found(check_name(name), each.size, modified, each.etag)
+    def page(self, start: str, token: str, is_last: bool) -> tuple[Any, str | None]:
+        pages = self._container.list_blobs(name_starts_with=start, include=["metadata"]).by_page(
+            continuation_token=token or None
+        )
+        found = [
+            (each.name, each.size, each.last_modified.timestamp(), each.etag)
+            for each in next(pages, ())
+            if not _is_folder(each)
+        ]
+        return found, pages.continuation_token or None
 
-    def delete(self, names: Sequence[str]) -> None:
-        keys = [self.key(name) for name in names]
-        for start in range(0, len(keys), _BATCH):
-            batch = keys[start : start + _BATCH]
-            self.patiently("delete from", "", partial(self._delete, batch))
+    def delete_batch(self, keys: Sequence[str]) -> None:
+        if len(keys) == 1:
+            with suppress(ResourceNotFoundError):
+                self._container.delete_blob(keys[0])
+            return
+        for answer in self._container.delete_blobs(*keys, raise_on_any_failure=False):
+            if answer.status_code not in _GONE:
+                raise HttpResponseError(response=answer)
 
     @property
     def _container(self) -> Any:
@@ -178,24 +208,6 @@ class Azure(Bucket):
 
     def _blob(self, name: str) -> Any:
         return self._container.get_blob_client(self.key(name))
-
-    def _page(self, prefix: str, token: str, _: bool) -> tuple[Sequence[Any], str | None]:
-        """Return one page of a listing and the token of the next; None if it is the last."""
-        pages = self._container.list_blobs(
-            name_starts_with=self.prefix + folder(prefix), include=["metadata"]
-        ).by_page(continuation_token=token or None)
-        page = list(next(pages, ()))
-        return page, pages.continuation_token or None
-
-    def _delete(self, keys: Sequence[str], _: bool) -> None:
-        if len(keys) == 1:
-            with suppress(ResourceNotFoundError):
-                self._container.delete_blob(keys[0])
-            return
-        answers = self._container.delete_blobs(*keys, raise_on_any_failure=False)
-        for answer in answers:
-            if answer.status_code not in _GONE:
-                raise HttpResponseError(response=answer)
 
     def _get(self, name: str, most_bytes: int, **asked: int) -> tuple[bytes, Any] | None:
         """Return a blob's bytes and properties; None if there is none."""
@@ -228,4 +240,43 @@ def _is_folder(told: Any) -> bool:
 
 
 def _is_no_container(error: HttpResponseError) -> bool:
-    return code_of(error) in {"ContainerNotFound", "ContainerBeingDeleted"}
+    return _code_of(error) in {"ContainerNotFound", "ContainerBeingDeleted"}
+
+
+def _code_of(error: BaseException | None) -> str:
+    """Return Azure's own word for an error; "" if it has none."""
+    code = getattr(error, "error_code", None)
+    return str(getattr(code, "value", code) or "")
+
+
+def _of_login(error: ClientAuthenticationError, what: str) -> BackendError:
+    what = f"{what}: {_first_line(error)}"
+    if error.status_code == 403:
+        return _of_answer(error, what)
+    return BackendDeniedError(
+        f"{what}; log in (az login), or give Azure credentials (AZURE_CLIENT_ID, AZURE_TENANT_ID, "
+        "AZURE_CLIENT_SECRET, or an identity)"
+    )
+
+
+def _of_answer(error: HttpResponseError, what: str) -> BackendError:
+    code, status = _code_of(error), error.status_code or 0
+    what = f"{what}: {code or _first_line(error)}"
+    if code in {"ContainerNotFound", "ContainerBeingDeleted"}:
+        return BackendDeniedError(f"{what}; create the container, or name another")
+    if code in {"AuthenticationFailed", "InvalidAuthenticationInfo"}:
+        return BackendDeniedError(
+            f"{what}; renew or correct the Azure credentials, and see that the clock is right"
+        )
+    if status in (401, 403):
+        return BackendDeniedError(
+            f"{what}; give who runs this the role Storage Blob Data Contributor, and see that the "
+            "network rules of the account let this machine in"
+        )
+    if status >= 500 or status in (408, 429):
+        return BackendUnavailableError(f"{what}; it may work later")
+    return BackendError(what)
+
+
+def _first_line(error: BaseException) -> str:
+    return (str(error).splitlines() or [type(error).__name__])[0]

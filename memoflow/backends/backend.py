@@ -1,16 +1,20 @@
-"""Backend: the five verbs, and their streaming forms, that a place for bytes must know."""
+"""Backend: the seven verbs of a place for bytes, and the base of wrappers around one."""
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
-from typing import BinaryIO, NamedTuple, Protocol
+from typing import Any, BinaryIO, NamedTuple
 
 from memoflow.dataclass import dataclass
 from memoflow.errors import NotFoundError, UsageError
 
 _CHUNK_BYTES = 1 << 20
 LARGEST_READ_BYTES = 1 << 30  # at once: nothing that is read whole comes near
+
+# The bytes to write: themselves, in a file, or in chunks.
+Data = bytes | Path | Iterable[bytes | memoryview]
 
 
 class Found(NamedTuple):
@@ -34,83 +38,142 @@ class BlobLocation:
     name: str
 
 
-class Backend(Protocol):
+class Capabilities:
+    """Further methods that only some places need; by default there is nothing for them to do."""
+
+    # Whether each call takes a round trip to a server; else it costs next to nothing.
+    takes_round_trips: bool = False
+
+    def path(self, name: str) -> Path | None:
+        """Return a file's path on this machine; None if its bytes lie elsewhere."""
+        return None
+
+    def folds_case(self, name: str) -> bool:
+        """Tell whether a file that is there is found by its name in capitals, too."""
+        return False
+
+    def prefetch(self, names: Sequence[str]) -> None:
+        """Fetch these files to this machine, so that they have paths, where there is a cache."""
+
+    def evict_cached(self, name: str) -> bool:
+        """Drop this machine's copy of a file kept elsewhere; True if there was one.
+
+        Then reading anew may give other bytes.
+        """
+        return False
+
+    def cleanup(self, *, before: float, dry_run: bool = False) -> int:
+        """Remove unfinished files that writers began before and left; return their number."""
+        return 0
+
+
+class Backend(Capabilities, ABC):
     """A place that keeps bytes by name.
 
     A name is a relative path of parts that neither are empty nor begin with a dot. A name
     appears whole or not at all. Raises BackendError and its children, never OSError.
-
-    `is_local` tells that to ask costs next to nothing; elsewhere each call takes a round trip.
     """
 
-    is_local: bool
-
+    @abstractmethod
     def read(self, name: str, *, most_bytes: int = LARGEST_READ_BYTES) -> bytes | None:
         """Return the bytes, or None if nothing has this name.
 
         Of more than `most_bytes` one more than these, unread the rest: anybody who may write there
-        can leave what does not fit into memory.
+        can leave a file too large for memory.
         """
 
-    def write(
-        self, name: str, data: bytes, *, if_absent: bool = False, durable: bool = True
-    ) -> bool:
-        """Give the bytes this name; False if `if_absent` and the name is taken.
-
-        With `durable=False` they outlive this process but perhaps not a power cut.
-        """
-
-    def exists(self, names: Sequence[str]) -> list[bool]:
-        """Return, for each name, True if it is taken."""
-
-    def sizes(self, names: Sequence[str]) -> Sequence[int | None]:
-        """Return the size of each name in bytes; None for one that is not taken."""
-
-    def list(self, prefix: str) -> Iterator[Found]:
-        """Yield the files in the folder `prefix` and below, in no order; "" means all.
-
-        What comes or goes meanwhile may be there or not.
-        """
-
-    def delete(self, names: Sequence[str]) -> None:
-        """Free the names; an absent one is fine."""
-
+    @abstractmethod
     def open(self, name: str) -> BinaryIO | None:
         """Return a seekable reader, or None if nothing has this name."""
 
-    def write_from(
-        self,
-        name: str,
-        source: Path | Iterable[bytes | memoryview],
-        *,
-        if_absent: bool = False,
-        durable: bool = True,
+    @abstractmethod
+    def write(
+        self, name: str, data: Data, *, if_absent: bool = False, durable: bool = True
     ) -> bool:
-        """Write a file's bytes or an iterable's chunks; an error it raises leaves nothing.
+        """Give bytes, those of a file or chunks this name; False if `if_absent` and it is taken.
 
-        Each chunk is used up before the next is asked for: it may come in the same memory.
+        Each chunk is used up before the next is asked for: it may come in the same memory. An
+        error raised by them leaves nothing. With `durable=False` the file outlives this process
+        but perhaps not a power cut.
         """
 
-    def adopt(self, name: str, source: Path | BlobLocation) -> bool:
+    @abstractmethod
+    def link_or_copy(self, name: str, source: Path | BlobLocation) -> bool:
         """Give a file of this machine or of a backend a second name here, unmoved if that can be.
 
         Whoever owns `source` must never write into it. False if the name is taken.
         """
 
-    def path(self, name: str) -> Path | None:
-        """Return a file's path on this machine; None if its bytes lie elsewhere."""
+    @abstractmethod
+    def sizes(self, names: Sequence[str]) -> Sequence[int | None]:
+        """Return the size of each name in bytes; None for one that is not taken."""
 
-    def bring(self, names: Sequence[str]) -> None:
-        """See to it that these files lie on this machine, where this backend has a way to."""
+    @abstractmethod
+    def list(self, prefix: str) -> Iterator[Found]:
+        """Yield the files in the folder `prefix` and below, in no order; "" means all.
 
-    def doubt(self, name: str) -> bool:
-        """Drop this machine's copy of a file kept elsewhere; True if there was one.
-
-        Then reading anew may give other bytes.
+        Files that come or go meanwhile may be there or not.
         """
 
-    def tidy(self, *, before: float, dry_run: bool = False) -> int:
-        """Remove unfinished files that dead writers left; return their number."""
+    @abstractmethod
+    def delete(self, names: Sequence[str]) -> None:
+        """Free the names; an absent one is fine."""
+
+    def has(self, *names: str) -> bool:
+        """Tell whether all these names are taken."""
+        return None not in self.sizes(names)
+
+
+class Forwarding(Backend):
+    """A wrapper that does everything as the backend that it wraps does; to be overridden."""
+
+    def __init__(self, backend: Backend) -> None:
+        self.backend = backend
+        self.takes_round_trips = backend.takes_round_trips
+
+    def __repr__(self) -> str:
+        return repr(self.backend)
+
+    def __str__(self) -> str:
+        return str(self.backend)
+
+    def read(self, name: str, *, most_bytes: int = LARGEST_READ_BYTES) -> bytes | None:
+        return self.backend.read(name, most_bytes=most_bytes)
+
+    def open(self, name: str) -> BinaryIO | None:
+        return self.backend.open(name)
+
+    def write(
+        self, name: str, data: Data, *, if_absent: bool = False, durable: bool = True
+    ) -> bool:
+        return self.backend.write(name, data, if_absent=if_absent, durable=durable)
+
+    def link_or_copy(self, name: str, source: Path | BlobLocation) -> bool:
+        return self.backend.link_or_copy(name, source)
+
+    def sizes(self, names: Sequence[str]) -> Sequence[int | None]:
+        return self.backend.sizes(names)
+
+    def list(self, prefix: str) -> Iterator[Found]:
+        return self.backend.list(prefix)
+
+    def delete(self, names: Sequence[str]) -> None:
+        self.backend.delete(names)
+
+    def path(self, name: str) -> Path | None:
+        return self.backend.path(name)
+
+    def folds_case(self, name: str) -> bool:
+        return self.backend.folds_case(name)
+
+    def prefetch(self, names: Sequence[str]) -> None:
+        self.backend.prefetch(names)
+
+    def evict_cached(self, name: str) -> bool:
+        return self.backend.evict_cached(name)
+
+    def cleanup(self, *, before: float, dry_run: bool = False) -> int:
+        return self.backend.cleanup(before=before, dry_run=dry_run)
 
 
 def check_name(name: str) -> str:
@@ -125,11 +188,18 @@ def folder(prefix: str) -> str:
     return f"{check_name(prefix)}/" if prefix else ""
 
 
-def chunks_of(place: BlobLocation) -> Iterator[bytes]:
-    """Yield the bytes at a location in chunks; NotFoundError if nothing is there."""
+def chunks(file: Any) -> Iterator[memoryview]:
+    """Yield the rest of a binary file in chunks, each in the same memory."""
+    buffer = bytearray(_CHUNK_BYTES)
+    view = memoryview(buffer)
+    while length := file.readinto(buffer):
+        yield view[:length]
+
+
+def chunks_of(place: BlobLocation) -> Iterator[memoryview]:
+    """Yield the bytes at a location as `chunks` does; NotFoundError if nothing is there."""
     file = place.backend.open(place.name)
     if file is None:
         raise NotFoundError(f"{place.name} went away before it could be adopted")
     with file:
-        while chunk := file.read(_CHUNK_BYTES):
-            yield chunk
+        yield from chunks(file)

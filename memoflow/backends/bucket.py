@@ -15,10 +15,11 @@ import os
 import threading
 import time
 import uuid
-from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from contextlib import AbstractContextManager
+from abc import abstractmethod
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
 from dataclasses import field
+from functools import partial
 from itertools import chain
 from pathlib import Path
 from typing import Any, BinaryIO
@@ -31,16 +32,30 @@ from tenacity import (
     wait_random_exponential,
 )
 
-from memoflow.backends.backend import LARGEST_READ_BYTES, BlobLocation, Found, check_name, chunks_of
+from memoflow.backends.backend import (
+    LARGEST_READ_BYTES,
+    Backend,
+    BlobLocation,
+    Data,
+    Found,
+    check_name,
+    chunks_of,
+    folder,
+)
 from memoflow.backends.failures import translated
 from memoflow.backends.spans import PART_BYTES, SPAN_BYTES, Spans, parts_of, pool
 from memoflow.dataclass import dataclass
 from memoflow.errors import (
+    BackendError,
     BackendUnavailableError,
     BackendUnreachableError,
     NotFoundError,
     UsageError,
 )
+
+# Said here: inside the class, `list` is one of its verbs.
+_Keys = list[str]
+_Listed = list[tuple[str, int, float, str]]
 
 _TRIES = 12
 # After so many seconds of trying none is added, whoever tries again inside the clients.
@@ -65,15 +80,17 @@ class Head:
     said: Mapping[str, str] = field(default_factory=dict)
 
 
-class Bucket(ABC):
+class Bucket(Backend):
     """Keep each name as an object of a bucket, below a prefix.
 
     `connect` makes a client of the server's; it is called once in each process.
     """
 
-    is_local = False
+    takes_round_trips = True
     service = ""  # as it is called, in messages
+    scheme = ""  # of its addresses
     longest_name_bytes = 1024  # with the prefix
+    batch = 1  # names in one request to delete
 
     def __init__(self, connect: Callable[[], Any], bucket: str, prefix: str = "") -> None:
         self.bucket = bucket
@@ -110,9 +127,6 @@ class Bucket(ABC):
             return None
         return io.BufferedReader(Spans(lambda start: self._read_span(name, start), *first))
 
-    def exists(self, names: Sequence[str]) -> list[bool]:
-        return [size is not None for size in self.sizes(names)]
-
     def sizes(self, names: Sequence[str]) -> Sequence[int | None]:
         if len(names) < 2:
             return [self._size(name) for name in names]
@@ -120,56 +134,59 @@ class Bucket(ABC):
             return list(threads.map(self._size, names))
 
     def write(
-        self, name: str, data: bytes, *, if_absent: bool = False, durable: bool = True
-    ) -> bool:
-        said = {"xxh3": xxhash.xxh3_128_hexdigest(data), "nonce": uuid.uuid4().hex}
-        return self.conditionally(
-            name,
-            said["nonce"],
-            lambda: self.put(name, data, said, if_absent=if_absent),
-        )
-
-    def write_from(
-        self,
-        name: str,
-        source: Path | Iterable[bytes | memoryview],
-        *,
-        if_absent: bool = False,
-        durable: bool = True,
+        self, name: str, data: Data, *, if_absent: bool = False, durable: bool = True
     ) -> bool:
         self.key(name)
-        if isinstance(source, Path):
-            with translated("read", source), open(source, "rb", buffering=0) as file:
+        if isinstance(data, bytes):
+            return self._write(name, data, if_absent=if_absent)
+        if isinstance(data, Path):
+            with translated("read", data), open(data, "rb", buffering=0) as file:
                 chunks = iter(lambda: file.read(PART_BYTES), b"")
-                return self.write_from(name, chunks, if_absent=if_absent)
-        parts = parts_of(source)
+                return self.write(name, chunks, if_absent=if_absent)
+        parts = parts_of(data)
         first = next(parts, bytearray())
         second = next(parts, None)
         if second is None:
-            return self.write(name, bytes(first), if_absent=if_absent)
+            return self._write(name, bytes(first), if_absent=if_absent)
         return self.upload(name, chain([first, second], parts), if_absent=if_absent)
 
-    def adopt(self, name: str, source: Path | BlobLocation) -> bool:
+    def link_or_copy(self, name: str, source: Path | BlobLocation) -> bool:
         if isinstance(source, Path):
-            return self.write_from(name, source, if_absent=True)
+            return self.write(name, source, if_absent=True)
         if self._size(name) is not None:
             return False
         there = source.backend
         if isinstance(there, Bucket) and self.copy(name, there, source.name):
             return True
-        return self.write_from(name, chunks_of(source), if_absent=True)
+        return self.write(name, chunks_of(source), if_absent=True)
 
-    def path(self, name: str) -> Path | None:
-        return None
+    def list(self, prefix: str) -> Iterator[Found]:
+        start = self.prefix + folder(prefix)
+        more: str | None = ""
+        while more is not None:
+            page, more = self.patiently("list", prefix, partial(self.page, start, more))
+            for found in page:
+                with suppress(UsageError):  # Not of our making: a folder's marker, perhaps.
+                    yield Found(check_name(found[0][len(self.prefix) :]), *found[1:])
 
-    def bring(self, names: Sequence[str]) -> None:
-        return  # There is no way to: `Tiered` has one.
+    def delete(self, names: Sequence[str]) -> None:
+        keys = [self.key(name) for name in names]
+        batches = [keys[start : start + self.batch] for start in range(0, len(keys), self.batch)]
 
-    def doubt(self, name: str) -> bool:
-        return False
+        def delete(batch: _Keys) -> None:
+            self.patiently("delete from", "", lambda _: self.delete_batch(batch))
 
-    def tidy(self, *, before: float, dry_run: bool = False) -> int:
-        return 0  # Where the server forgets by itself what was begun and never ended.
+        if len(batches) < 2:
+            for batch in batches:
+                delete(batch)
+            return
+        with pool() as threads:
+            for _ in threads.map(delete, batches):
+                pass
+
+    def url(self, name: str) -> str:
+        """Return the address of a name, for messages."""
+        return f"{self.scheme}://{self.bucket}/{self.prefix}{name}"
 
     def key(self, name: str) -> str:
         """Return the server's key for a name; UsageError if it is too long."""
@@ -231,16 +248,23 @@ class Bucket(ABC):
         won: bool = self.patiently("write", name, write)
         return won
 
-    # What each protocol has its own words for. But for `upload`, `copy`, `list` and `delete` each
-    # is one request and raises what the client does: `patiently` is around it.
-
-    @abstractmethod
-    def url(self, name: str) -> str:
-        """Return the address of a name, for messages."""
-
-    @abstractmethod
-    def explained(self, verb: str, name: str) -> AbstractContextManager[None]:
+    @contextmanager
+    def explained(self, verb: str, name: str) -> Iterator[None]:
         """Turn an error of the client or of its transport inside into a BackendError."""
+        try:
+            yield
+        except Exception as error:
+            failure = self.failure(error, f"cannot {verb} {self.url(name)}")
+            if failure is None:
+                raise
+            raise failure from error
+
+    # What each protocol has its own words for. But for `upload` and `copy` each is one request and
+    # raises the client's errors: `patiently` is around it.
+
+    @abstractmethod
+    def failure(self, error: Exception, what: str) -> BackendError | None:
+        """Return an error of the client as one of ours, with its remedy; None for other errors."""
 
     @abstractmethod
     def head(self, name: str) -> Head | None:
@@ -276,10 +300,23 @@ class Bucket(ABC):
         """
 
     @abstractmethod
-    def list(self, prefix: str) -> Iterator[Found]: ...
+    def page(self, start: str, token: str, is_last: bool) -> tuple[_Listed, str | None]:
+        """Return key, size, time and version of some objects whose keys start so.
+
+        And the token of the next page; None if there is none. The first page has the token "".
+        """
 
     @abstractmethod
-    def delete(self, names: Sequence[str]) -> None: ...
+    def delete_batch(self, keys: _Keys) -> None:
+        """Delete up to `batch` objects in one request; absent ones are fine."""
+
+    def _write(self, name: str, data: bytes, *, if_absent: bool) -> bool:
+        said = {"xxh3": xxhash.xxh3_128_hexdigest(data), "nonce": uuid.uuid4().hex}
+        return self.conditionally(
+            name,
+            said["nonce"],
+            lambda: self.put(name, data, said, if_absent=if_absent),
+        )
 
     def _size(self, name: str) -> int | None:
         head = self.patiently("read", name, lambda _: self.head(name))

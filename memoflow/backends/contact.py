@@ -19,7 +19,7 @@ _AGAIN_AFTER_S = 6.0  # on another connection: one that stalls says nothing of t
 
 def first_read(backend: Backend, name: str, *, most_bytes: int) -> bytes | None:
     """Return the result of `backend.read`; BackendUnreachableError if it takes too long."""
-    if backend.is_local:
+    if not backend.takes_round_trips:
         return backend.read(name, most_bytes=most_bytes)
     answers: queue.SimpleQueue[bytes | BaseException | None] = queue.SimpleQueue()
 

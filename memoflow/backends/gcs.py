@@ -8,23 +8,41 @@ from __future__ import annotations
 import io
 import uuid
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import AbstractContextManager, contextmanager, suppress
+from contextlib import contextmanager
 from functools import partial
+from http.client import HTTPException
+from json import JSONDecodeError
 from typing import Any
 
 from google.api_core.exceptions import (
+    GoogleAPICallError,
     NotFound,
     PreconditionFailed,
     RequestRangeNotSatisfiable,
+    RetryError,
 )
+from google.auth.exceptions import DefaultCredentialsError, GoogleAuthError, TransportError
 from google.cloud.storage.retry import DEFAULT_RETRY
-from google.resumable_media.common import DataCorruption
+from google.resumable_media.common import DataCorruption, InvalidResponse
+from requests.exceptions import (
+    ConnectionError,
+    InvalidSchema,
+    InvalidURL,
+    MissingSchema,
+    RequestException,
+    Timeout,
+)
+from urllib3.exceptions import HTTPError, ProtocolError
 
-from memoflow.backends.backend import Found, check_name, folder
 from memoflow.backends.bucket import Bucket, Head, TakenError, TornError
-from memoflow.backends.gcs_failures import explained, is_no_bucket
-from memoflow.backends.spans import PART_BYTES, SPAN_BYTES, pool
-from memoflow.errors import BackendUnavailableError, NotFoundError, UsageError
+from memoflow.backends.spans import PART_BYTES, SPAN_BYTES
+from memoflow.errors import (
+    BackendDeniedError,
+    BackendError,
+    BackendUnavailableError,
+    BackendUnreachableError,
+    NotFoundError,
+)
 
 _LONGEST_COPY = 10_000  # requests, each of which copies a part; most copies take one
 
@@ -37,6 +55,7 @@ class Gcs(Bucket):
     """
 
     service = "GCS"
+    scheme = "gs"
 
     def __init__(
         self, connect: Callable[[], Any], bucket: str, prefix: str = "", *, patience_s: float = 40
@@ -46,18 +65,37 @@ class Gcs(Bucket):
         retry = DEFAULT_RETRY.with_delay(initial=0.1, maximum=8).with_timeout(patience_s)
         self._patience = {"timeout": 30, "retry": retry}
 
-    def url(self, name: str) -> str:
-        return f"gs://{self.bucket}/{self.prefix}{name}"
-
-    def explained(self, verb: str, name: str) -> AbstractContextManager[None]:
-        return explained(verb, self.url(name))
+    def failure(self, error: Exception, what: str) -> BackendError | None:
+        if isinstance(error, GoogleAPICallError):
+            return _of_answer(error, what)
+        if isinstance(error, RetryError):
+            return _of_network(error.cause or error, what)
+        if isinstance(error, DefaultCredentialsError):
+            return BackendDeniedError(
+                f"{what}: {error}; give Google credentials (gcloud auth application-default login, "
+                "GOOGLE_APPLICATION_CREDENTIALS, or a service account)"
+            )
+        if isinstance(error, TransportError):
+            return BackendUnavailableError(f"{what}: {error}; it may work later")
+        if isinstance(error, GoogleAuthError):
+            return BackendDeniedError(f"{what}: {error}; renew or correct the Google credentials")
+        if isinstance(error, (DataCorruption, InvalidResponse)):
+            return BackendUnavailableError(
+                f"{what}: what arrived is not what was sent; it may work later"
+            )
+        if isinstance(error, (InvalidURL, MissingSchema, InvalidSchema)):
+            return BackendDeniedError(f"{what}: {error}; check STORAGE_EMULATOR_HOST")
+        is_network = isinstance(
+            error, (RequestException, HTTPError, HTTPException, OSError, JSONDecodeError)
+        )
+        return _of_network(error, what) if is_network else None
 
     def head(self, name: str) -> Head | None:
         blob = self._blob(name)
         try:
             blob.reload(**self._patience)
         except NotFound as error:
-            if is_no_bucket(error):
+            if _is_no_bucket(error):
                 raise
             return None
         return Head(blob.size or 0, blob.metadata or {})
@@ -138,21 +176,27 @@ class Gcs(Bucket):
             f"cannot copy to {self.url(name)}: it takes too long; it may work later"
         )
 
-    def list(self, prefix: str) -> Iterator[Found]:
-        more: str | None = ""
-        while more is not None:
-            page, more = self.patiently("list", prefix, partial(self._page, prefix, more))
-            for each in page:
-                name = each.name[len(self.prefix) :]
-                with suppress(UsageError):  # Not of our making: a folder's marker, perhaps.
-                    modified = each.updated.timestamp()
-                    yield Found(check_name(name), each.size, modified, str(each.generation))
+    def page(self, start: str, token: str, is_last: bool) -> tuple[Any, str | None]:
+        listed = self.client.list_blobs(
+            self.bucket,
+            prefix=start,
+            page_token=token or None,
+            fields="items(name,size,updated,generation),nextPageToken",
+            **self._patience,
+        )
+        found = [
+            (each.name, each.size, each.updated.timestamp(), str(each.generation))
+            for each in next(listed.pages, ())
+        ]
+        return found, listed.next_page_token
 
-    def delete(self, names: Sequence[str]) -> None:
-        blobs = [self._blob(name) for name in names]
-        with pool() as threads:
-            for _ in threads.map(self._delete, blobs):
-                pass
+    def delete_batch(self, keys: Sequence[str]) -> None:
+        for key in keys:
+            try:
+                self.client.bucket(self.bucket).blob(key).delete(**self._patience)
+            except NotFound as error:
+                if _is_no_bucket(error):
+                    raise
 
     @property
     def _api(self) -> str:
@@ -160,28 +204,6 @@ class Gcs(Bucket):
 
     def _blob(self, name: str) -> Any:
         return self.client.bucket(self.bucket).blob(self.key(name))
-
-    def _page(self, prefix: str, token: str, _: bool) -> tuple[Sequence[Any], str | None]:
-        """Return one page of a listing and the token of the next; None if it is the last."""
-        listed = self.client.list_blobs(
-            self.bucket,
-            prefix=self.prefix + folder(prefix),
-            page_token=token or None,
-            fields="items(name,size,updated,generation),nextPageToken",
-            **self._patience,
-        )
-        page = list(next(listed.pages, ()))
-        return page, listed.next_page_token
-
-    def _delete(self, blob: Any) -> None:
-        def act(_: bool) -> None:
-            try:
-                blob.delete(**self._patience)
-            except NotFound as error:
-                if is_no_bucket(error):
-                    raise
-
-        self.patiently("delete from", "", act)
 
     def _get(self, name: str, most_bytes: int, **asked: int) -> bytes | None:
         blob, into = self._blob(name), _Capped(most_bytes + 1)
@@ -191,7 +213,7 @@ class Gcs(Bucket):
         except _FullError:
             return into.getvalue()
         except NotFound as error:
-            if is_no_bucket(error):
+            if _is_no_bucket(error):
                 raise
             return None
         except DataCorruption as error:
@@ -245,3 +267,41 @@ def _conditions() -> Iterator[None]:
         yield
     except PreconditionFailed as error:
         raise TakenError from error
+
+
+def _of_network(error: BaseException, what: str) -> BackendError:
+    if isinstance(error, (GoogleAPICallError, InvalidResponse)):
+        return BackendUnavailableError(f"{what}: {error}; it may work later")
+    # Of an answer that broke off the client says the same as of a server that is not there.
+    broke_off = isinstance(error.args[0] if error.args else None, ProtocolError)
+    if isinstance(error, (Timeout, TimeoutError)) or (
+        isinstance(error, ConnectionError) and not broke_off
+    ):
+        return BackendUnreachableError(
+            f"{what}: {error}; check the network, and STORAGE_EMULATOR_HOST if that is set"
+        )
+    return BackendUnavailableError(
+        f"{what}: the answer is cut short or garbled ({type(error).__name__}: {error}); it may "
+        "work later"
+    )
+
+
+def _is_no_bucket(error: GoogleAPICallError) -> bool:
+    """Tell a bucket that is not there from an object that is not."""
+    return "bucket does not exist" in str(error.message)
+
+
+def _of_answer(error: GoogleAPICallError, what: str) -> BackendError:
+    status = int(error.code or 0)
+    what = f"{what}: {error.message or status}"
+    if _is_no_bucket(error):
+        return BackendDeniedError(f"{what}; create the bucket, or name another")
+    if status == 401:
+        return BackendDeniedError(f"{what}; renew or correct the Google credentials")
+    if status == 403:
+        return BackendDeniedError(
+            f"{what}; give who runs this the role Storage Object User in the bucket"
+        )
+    if status >= 500 or status in (408, 429):
+        return BackendUnavailableError(f"{what}; it may work later")
+    return BackendError(what)

@@ -15,9 +15,12 @@ from typing import BinaryIO
 
 from memoflow.backends.backend import (
     LARGEST_READ_BYTES,
+    Backend,
     BlobLocation,
+    Data,
     Found,
     check_name,
+    chunks,
     chunks_of,
     folder,
 )
@@ -27,22 +30,19 @@ from memoflow.backends.flushing import flush, flush_folder
 from memoflow.errors import NotFoundError
 
 _Paths = list[str]  # Said here: inside the class, `list` is one of its verbs.
-_CHUNK_BYTES = 1 << 20
 _TEMPORARY = ".tmp-"
 _FICLONE = 0x40049409  # of linux/fs.h: btrfs and XFS know it
 _NO_FILE = {errno.ELOOP, errno.ENXIO}  # a link, a socket
 _ABSENT = (FileNotFoundError, NotADirectoryError, IsADirectoryError)
 
 
-class Local:
+class Local(Backend):
     """Keep each name as a file under `root`, which the first write creates.
 
     Files are read-only and never written in place; what is no regular file is none. New folders
     are private (0700), or as open as a root that somebody made before: `chmod g+rwxs` on it shares
     the store with a group. Then files can be read by whom the root lets read, whatever the umask.
     """
-
-    is_local = True
 
     # `ways` of giving a name that nothing has, in order: what a file system lacks is passed over.
     def __init__(self, root: Path, *, ways: Sequence[Way] = WAYS) -> None:
@@ -58,6 +58,9 @@ class Local:
 
     def path(self, name: str) -> Path:
         return Path(self._path(name))
+
+    def folds_case(self, name: str) -> bool:
+        return self.has(name.upper())
 
     def read(self, name: str, *, most_bytes: int = LARGEST_READ_BYTES) -> bytes | None:
         path = self._path(name)
@@ -82,9 +85,6 @@ class Local:
 
         return reread(path, opened)
 
-    def exists(self, names: Sequence[str]) -> list[bool]:
-        return [size is not None for size in self.sizes(names)]
-
     def sizes(self, names: Sequence[str]) -> Sequence[int | None]:
         return [self._size(self._path(name)) for name in names]
 
@@ -93,37 +93,28 @@ class Local:
         return self._walk(f"{self._prefix}{start}", start)
 
     def write(
-        self, name: str, data: bytes, *, if_absent: bool = False, durable: bool = True
-    ) -> bool:
-        return self.write_from(name, (data,), if_absent=if_absent, durable=durable)
-
-    def write_from(
-        self,
-        name: str,
-        source: Path | Iterable[bytes | memoryview],
-        *,
-        if_absent: bool = False,
-        durable: bool = True,
+        self, name: str, data: Data, *, if_absent: bool = False, durable: bool = True
     ) -> bool:
         path = self._path(name)
-        if isinstance(source, Path):
+        if isinstance(data, Path):
             # Opened before anything is made here, and told apart from failures of this backend.
-            with translated("read", source), open(source, "rb", buffering=0) as file:
+            with translated("read", data), open(data, "rb", buffering=0) as file:
                 return self._write(
-                    path, _chunks(file), like=file, if_absent=if_absent, durable=durable
+                    path, chunks(file), like=file, if_absent=if_absent, durable=durable
                 )
-        return self._write(path, source, if_absent=if_absent, durable=durable)
+        content = (data,) if isinstance(data, bytes) else data
+        return self._write(path, content, if_absent=if_absent, durable=durable)
 
-    def adopt(self, name: str, source: Path | BlobLocation) -> bool:
+    def link_or_copy(self, name: str, source: Path | BlobLocation) -> bool:
         if isinstance(source, BlobLocation):
             there = source.backend.path(source.name)
             if there is None:
-                return self.write_from(name, chunks_of(source), if_absent=True)
+                return self.write(name, chunks_of(source), if_absent=True)
             source = there
         path = self._path(name)
         real = os.path.realpath(source)
         if not self._is_readable_alike(real):
-            return self.write_from(name, source, if_absent=True)
+            return self.write(name, source, if_absent=True)
         with translated("write", path):
             try:
                 self._in_folder(path, lambda: os.link(real, path))
@@ -134,7 +125,7 @@ class Local:
             except OSError as error:
                 if error.errno in ANSWERS:
                     raise
-                return self.write_from(name, source, if_absent=True)
+                return self.write(name, source, if_absent=True)
         return True
 
     def delete(self, names: Sequence[str]) -> None:
@@ -147,15 +138,9 @@ class Local:
         for left in folders:
             self._drop_empty(left)
 
-    def bring(self, names: Sequence[str]) -> None:
-        pass
-
-    def doubt(self, name: str) -> bool:
-        return False
-
-    def tidy(self, *, before: float, dry_run: bool = False) -> int:
+    def cleanup(self, *, before: float, dry_run: bool = False) -> int:
         removed = 0
-        for path in self._litter(str(self.root)):
+        for path in self._unfinished(str(self.root)):
             with translated("delete", path), suppress(FileNotFoundError):
                 if os.stat(path, follow_symlinks=False).st_ctime < before:
                     if not dry_run:
@@ -217,7 +202,7 @@ class Local:
                     version = f"{info.st_ino}-{info.st_mtime_ns}"
                     yield Found(prefix + entry.name, info.st_size, info.st_ctime, version)
 
-    def _litter(self, directory: str) -> Iterator[str]:
+    def _unfinished(self, directory: str) -> Iterator[str]:
         with translated("list", directory):
             try:
                 entries = list(os.scandir(directory))
@@ -226,7 +211,7 @@ class Local:
         for entry in entries:
             if entry.is_dir(follow_symlinks=False):
                 if not entry.name.startswith("."):  # Somebody's probe, perhaps theirs alone.
-                    yield from self._litter(entry.path)
+                    yield from self._unfinished(entry.path)
             elif entry.name.startswith(_TEMPORARY):
                 yield entry.path
 
@@ -397,10 +382,3 @@ def _share_blocks(file: int, source: FileIO) -> bool:
     except OSError:
         return False
     return True
-
-
-def _chunks(file: FileIO) -> Iterator[memoryview]:
-    buffer = bytearray(_CHUNK_BYTES)
-    view = memoryview(buffer)
-    while length := file.readinto(buffer):
-        yield view[:length]

@@ -6,13 +6,15 @@ import io
 import itertools
 import threading
 import time
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import BinaryIO
 
 from memoflow.backends.backend import (
     LARGEST_READ_BYTES,
+    Backend,
     BlobLocation,
+    Data,
     Found,
     check_name,
     chunks_of,
@@ -21,10 +23,8 @@ from memoflow.backends.backend import (
 from memoflow.backends.failures import translated
 
 
-class Memory:
+class Memory(Backend):
     """Keep bytes in a dict; safe to share between threads."""
-
-    is_local = True
 
     def __init__(self, *, clock: Callable[[], float] = time.time) -> None:
         self._clock = clock
@@ -37,17 +37,28 @@ class Memory:
             file = self._files.get(check_name(name))
         return None if file is None else file[0][: most_bytes + 1]
 
+    def open(self, name: str) -> BinaryIO | None:
+        data = self.read(name)
+        return None if data is None else io.BytesIO(data)
+
     def write(
-        self, name: str, data: bytes, *, if_absent: bool = False, durable: bool = True
+        self, name: str, data: Data, *, if_absent: bool = False, durable: bool = True
     ) -> bool:
+        if isinstance(data, Path):
+            with translated("read", data):
+                data = data.read_bytes()
+        elif not isinstance(data, bytes):
+            # Copied one by one: they may come in the same memory.
+            data = b"".join(map(bytes, data))
         with self._lock:
             if if_absent and check_name(name) in self._files:
                 return False
-            self._files[check_name(name)] = (bytes(data), self._clock(), next(self._versions))
+            self._files[check_name(name)] = (data, self._clock(), next(self._versions))
         return True
 
-    def exists(self, names: Sequence[str]) -> list[bool]:
-        return [size is not None for size in self.sizes(names)]
+    def link_or_copy(self, name: str, source: Path | BlobLocation) -> bool:
+        data = chunks_of(source) if isinstance(source, BlobLocation) else source
+        return self.write(name, data, if_absent=True)
 
     def sizes(self, names: Sequence[str]) -> Sequence[int | None]:
         with self._lock:
@@ -64,42 +75,3 @@ class Memory:
         with self._lock:
             for name in names:
                 self._files.pop(check_name(name), None)
-
-    def open(self, name: str) -> BinaryIO | None:
-        data = self.read(name)
-        return None if data is None else io.BytesIO(data)
-
-    def write_from(
-        self,
-        name: str,
-        source: Path | Iterable[bytes | memoryview],
-        *,
-        if_absent: bool = False,
-        durable: bool = True,
-    ) -> bool:
-        if isinstance(source, Path):
-            with translated("read", source):
-                data = source.read_bytes()
-        else:
-            gathered = bytearray()
-            for chunk in source:
-                gathered += chunk
-            data = bytes(gathered)
-        return self.write(name, data, if_absent=if_absent)
-
-    def adopt(self, name: str, source: Path | BlobLocation) -> bool:
-        if isinstance(source, BlobLocation):
-            return self.write_from(name, chunks_of(source), if_absent=True)
-        return self.write_from(name, source, if_absent=True)
-
-    def path(self, name: str) -> Path | None:
-        return None
-
-    def bring(self, names: Sequence[str]) -> None:
-        pass
-
-    def doubt(self, name: str) -> bool:
-        return False
-
-    def tidy(self, *, before: float, dry_run: bool = False) -> int:
-        return 0

@@ -5,26 +5,57 @@ Conditions are `If-None-Match: *`, which older servers ignore.
 
 from __future__ import annotations
 
+import builtins
 import uuid
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import AbstractContextManager, contextmanager, suppress
+from contextlib import contextmanager, suppress
 from functools import partial
+from http.client import HTTPException
 from typing import Any
 
-from botocore.exceptions import ClientError
+from botocore.exceptions import (
+    BotoCoreError,
+    ClientError,
+    ConnectionError,
+    HTTPClientError,
+    IncompleteReadError,
+    InvalidRegionError,
+    NoCredentialsError,
+    NoRegionError,
+    PartialCredentialsError,
+    ProfileNotFound,
+    ReadTimeoutError,
+)
+from botocore.parsers import ResponseParserError
+from urllib3.exceptions import HTTPError, TimeoutError
 
-from memoflow.backends.backend import Found, check_name, folder
 from memoflow.backends.bucket import Bucket, Head, TakenError, TornError
-from memoflow.backends.s3_failures import explained, status_of
 from memoflow.backends.spans import SPAN_BYTES, send_all
-from memoflow.errors import BackendError, NotFoundError, UsageError
+from memoflow.errors import (
+    BackendDeniedError,
+    BackendError,
+    BackendUnavailableError,
+    BackendUnreachableError,
+    NotFoundError,
+)
 
 _LARGEST_COPY_BYTES = 5 << 30  # in one request
-_BATCH = 1000  # names in one request to delete
 _ABSENT = 404
 _EMPTY = 416  # as a span of nothing is answered
 _TAKEN = 412
 _CONFLICT = 409
+_LOGIN = {
+    "ExpiredToken",
+    "InvalidAccessKeyId",
+    "InvalidToken",
+    "SignatureDoesNotMatch",
+    "TokenRefreshRequired",
+}
+_SKEW = {"RequestTimeTooSkewed"}
+# What comes out of botocore as it is where an answer breaks while its body is read: of one that
+# is streamed it reads an error's body outside of all that it catches.
+_SILENCE = (TimeoutError, builtins.TimeoutError)
+_TORN = (HTTPError, HTTPException, OSError, IncompleteReadError, ResponseParserError)
 
 
 class S3(Bucket):
@@ -35,6 +66,8 @@ class S3(Bucket):
     """
 
     service = "S3"
+    scheme = "s3"
+    batch = 1000
 
     def __init__(
         self,
@@ -47,18 +80,37 @@ class S3(Bucket):
         super().__init__(connect, bucket, prefix)
         self._encryption = dict(encryption or {})
 
-    def url(self, name: str) -> str:
-        return f"s3://{self.bucket}/{self.prefix}{name}"
-
-    def explained(self, verb: str, name: str) -> AbstractContextManager[None]:
-        return explained(verb, self.url(name))
+    def failure(self, error: Exception, what: str) -> BackendError | None:
+        if isinstance(error, ClientError):
+            return _of_answer(error, what)
+        if isinstance(error, (NoCredentialsError, PartialCredentialsError, ProfileNotFound)):
+            return BackendDeniedError(
+                f"{what}: {error}; give AWS credentials (AWS_PROFILE, AWS_ACCESS_KEY_ID, or a role)"
+            )
+        if isinstance(error, (NoRegionError, InvalidRegionError)):
+            return BackendDeniedError(f"{what}: {error}; set AWS_DEFAULT_REGION")
+        # Before those that follow, of which it is one as well: so are botocore's words for silence.
+        if isinstance(error, (ConnectionError, ReadTimeoutError, *_SILENCE)):
+            return BackendUnreachableError(
+                f"{what}: {error}; check METAFLOW_S3_ENDPOINT_URL and the network"
+            )
+        if isinstance(error, (HTTPClientError, *_TORN)):
+            return BackendUnavailableError(
+                f"{what}: the answer is cut short or garbled ({type(error).__name__}: {error}); it "
+                "may work later"
+            )
+        if isinstance(error, BotoCoreError):
+            return BackendError(f"{what}: {error}")
+        if isinstance(error, ValueError):  # An endpoint that is no URL; boto3 has no class for it.
+            return BackendDeniedError(f"{what}: {error}; check METAFLOW_S3_ENDPOINT_URL")
+        return None
 
     def head(self, name: str) -> Head | None:
         try:
             told = self.client.head_object(Bucket=self.bucket, Key=self.key(name))
         except ClientError as error:
             # The same where there is no such bucket; what is written next finds that out.
-            if status_of(error) != _ABSENT:
+            if _status_of(error) != _ABSENT:
                 raise
             return None
         # Nothing else tells whether one that has no body was cut within its headers.
@@ -76,7 +128,7 @@ class S3(Bucket):
         try:
             found = self._get(name, SPAN_BYTES, Range=f"bytes={start}-{start + SPAN_BYTES - 1}")
         except ClientError as error:
-            if status_of(error) == _EMPTY:
+            if _status_of(error) == _EMPTY:
                 return b"", 0
             raise
         if found is None:
@@ -127,7 +179,7 @@ class S3(Bucket):
             won = self.conditionally(name, nonce, lambda: self._unless_ended(name, nonce, complete))
         finally:
             if not won:
-                # What stays is removed by `tidy`, or by a rule of the bucket's.
+                # What stays is removed by `cleanup`, or by a rule of the bucket's.
                 with suppress(BackendError):
                     self.patiently(
                         "write", name, lambda _: self.client.abort_multipart_upload(**upload)
@@ -156,38 +208,54 @@ class S3(Bucket):
         self.patiently("copy to", name, copy)
         return True
 
-    def list(self, prefix: str) -> Iterator[Found]:
-        start = self.prefix + folder(prefix)
-        asked = {"Bucket": self.bucket, "Prefix": start}
-        for page in self._pages("list", prefix, "list_objects_v2", asked):
-            for item in page.get("Contents", ()):
-                name = item["Key"][len(self.prefix) :]
-                with suppress(UsageError):  # Not of our making: a folder's marker, perhaps.
-                    yield Found(
-                        check_name(name),
-                        item["Size"],
-                        item["LastModified"].timestamp(),
-                        item["ETag"],
-                    )
+    def page(self, start: str, token: str, is_last: bool) -> tuple[Any, str | None]:
+        asked = {"ContinuationToken": token} if token else {}
+        page = self._listed("list_objects_v2", {"Prefix": start, **asked})
+        found = [
+            (item["Key"], item["Size"], item["LastModified"].timestamp(), item["ETag"])
+            for item in page.get("Contents", ())
+        ]
+        return found, page.get("NextContinuationToken") if page["IsTruncated"] else None
 
-    def delete(self, names: Sequence[str]) -> None:
-        keys = [self.key(name) for name in names]
-        for start in range(0, len(keys), _BATCH):
-            batch = keys[start : start + _BATCH]
-            self.patiently("delete from", "", partial(self._delete, batch))
+    def delete_batch(self, keys: Sequence[str]) -> None:
+        if len(keys) == 1:
+            self.client.delete_object(Bucket=self.bucket, Key=keys[0])
+            return
+        answer = self.client.delete_objects(
+            Bucket=self.bucket,
+            Delete={"Objects": [{"Key": key} for key in keys], "Quiet": True},
+        )
+        for error in answer.get("Errors", ()):
+            raise ClientError({"Error": error}, "DeleteObjects")
 
-    def tidy(self, *, before: float, dry_run: bool = False) -> int:
+    def cleanup(self, *, before: float, dry_run: bool = False) -> int:
         removed = 0
-        asked = {"Bucket": self.bucket, "Prefix": self.prefix}
-        for page in self._pages("list the uploads to", "", "list_multipart_uploads", asked):
-            for upload in page.get("Uploads", ()):
-                if upload["Initiated"].timestamp() >= before:
-                    continue
-                removed += 1
-                if not dry_run:
-                    dead = {"Key": upload["Key"], "UploadId": upload["UploadId"]}
-                    self.patiently("delete from", "", partial(self._abort, dead))
+        for upload in self._uploads():
+            if upload["Initiated"].timestamp() >= before:
+                continue
+            removed += 1
+            if not dry_run:
+                self.patiently("delete from", "", partial(self._abort, upload))
         return removed
+
+    def _uploads(self) -> Iterator[Mapping[str, Any]]:
+        asked = {"Prefix": self.prefix}
+        while True:
+            page = self.patiently("list the uploads to", "", partial(self._upload_page, asked))
+            yield from page.get("Uploads", ())
+            following = {name: page.get(f"Next{name}") for name in ("KeyMarker", "UploadIdMarker")}
+            more = {name: value for name, value in following.items() if value}
+            if not page["IsTruncated"] or not more:
+                return
+            asked = {"Prefix": self.prefix, **more}
+
+    def _upload_page(self, asked: Mapping[str, Any], _: bool) -> dict[str, Any]:
+        return self._listed("list_multipart_uploads", asked)
+
+    def _listed(self, operation: str, asked: Mapping[str, Any]) -> dict[str, Any]:
+        # Without that it is a page of something else, such as of a proxy that wants a login, and
+        # not a folder in which nothing is.
+        return _whole(getattr(self.client, operation)(Bucket=self.bucket, **asked), "IsTruncated")
 
     def _is_same_server(self, other: S3) -> bool:
         def act(_: bool) -> bool:
@@ -201,7 +269,7 @@ class S3(Bucket):
         try:
             answer = self.client.get_object(Bucket=self.bucket, Key=self.key(name), **asked)
         except ClientError as error:
-            if status_of(error) != _ABSENT or _is_no_bucket(error):
+            if _status_of(error) != _ABSENT or _is_no_bucket(error):
                 raise
             return None
         if "transfer-encoding" not in answer["ResponseMetadata"]["HTTPHeaders"]:
@@ -211,37 +279,12 @@ class S3(Bucket):
                 return body.read(most_bytes + 1), answer
             return body.read(), answer
 
-    def _pages(
-        self, verb: str, prefix: str, operation: str, asked: Mapping[str, Any]
-    ) -> Iterator[dict[str, Any]]:
-        """Yield the pages of a listing."""
-        more: dict[str, Any] | None = {}
-        while more is not None:
-            page = self.patiently(verb, prefix, partial(self._page, operation, {**asked, **more}))
-            yield page
-            more = _next_page(page)
-
-    def _page(self, operation: str, asked: Mapping[str, Any], _: bool) -> dict[str, Any]:
-        # Without that it is a page of something else, such as of a proxy that wants a login, and
-        # not a folder in which nothing is.
-        return _whole(getattr(self.client, operation)(**asked), "IsTruncated")
-
-    def _delete(self, keys: Sequence[str], _: bool) -> None:
-        if len(keys) == 1:
-            self.client.delete_object(Bucket=self.bucket, Key=keys[0])
-            return
-        answer = self.client.delete_objects(
-            Bucket=self.bucket,
-            Delete={"Objects": [{"Key": key} for key in keys], "Quiet": True},
-        )
-        for error in answer.get("Errors", ()):
-            raise ClientError({"Error": error}, "DeleteObjects")
-
     def _abort(self, upload: Mapping[str, str], _: bool) -> None:
+        dead = {"Key": upload["Key"], "UploadId": upload["UploadId"]}
         try:
-            self.client.abort_multipart_upload(Bucket=self.bucket, **upload)
+            self.client.abort_multipart_upload(Bucket=self.bucket, **dead)
         except ClientError as error:
-            if status_of(error) != _ABSENT:  # Else it has ended meanwhile, or was aborted so.
+            if _status_of(error) != _ABSENT:  # Else it has ended meanwhile, or was aborted so.
                 raise
 
     def _unless_ended(self, name: str, nonce: str, complete: Callable[[], None]) -> None:
@@ -264,17 +307,6 @@ def _whole(answer: dict[str, Any], *needed: str) -> dict[str, Any]:
     return answer
 
 
-def _next_page(page: Mapping[str, Any]) -> dict[str, Any] | None:
-    """Return the arguments of the request for the next page; None after the last."""
-    following = {
-        "ContinuationToken": page.get("NextContinuationToken"),
-        "KeyMarker": page.get("NextKeyMarker"),
-        "UploadIdMarker": page.get("NextUploadIdMarker"),
-    }
-    asked = {name: value for name, value in following.items() if value}
-    return asked if page["IsTruncated"] and asked else None
-
-
 def _condition(if_absent: bool) -> dict[str, str]:
     return {"IfNoneMatch": "*"} if if_absent else {}
 
@@ -285,12 +317,36 @@ def _conditions() -> Iterator[None]:
     try:
         yield
     except ClientError as error:
-        if status_of(error) == _TAKEN:
+        if _status_of(error) == _TAKEN:
             raise TakenError from error
-        if status_of(error) == _CONFLICT:
+        if _status_of(error) == _CONFLICT:
             raise TornError("others write it at the same time") from error
         raise
 
 
 def _is_no_bucket(error: ClientError) -> bool:
     return bool(error.response.get("Error", {}).get("Code") == "NoSuchBucket")
+
+
+def _status_of(error: ClientError) -> int:
+    """Return the HTTP status of an error answer, or of its code; 0 if unknown."""
+    status = error.response.get("ResponseMetadata", {}).get("HTTPStatusCode")
+    code = error.response.get("Error", {}).get("Code", "")
+    return int(status or (code if str(code).isdigit() else 0))
+
+
+def _of_answer(error: ClientError, what: str) -> BackendError:
+    told = error.response.get("Error", {})
+    code, status = str(told.get("Code", "")), _status_of(error)
+    what = f"{what}: {told.get('Message') or code or status}"
+    if code == "NoSuchBucket":
+        return BackendDeniedError(f"{what}; create the bucket, or name another")
+    if code in _SKEW:
+        return BackendDeniedError(f"{what}; set the clock of this machine")
+    if code in _LOGIN or status == 401:
+        return BackendDeniedError(f"{what}; renew or correct the AWS credentials")
+    if status == 403 or code == "AccessDenied":
+        return BackendDeniedError(f"{what}; allow it in the policy of who runs this")
+    if status >= 500 or status in (408, 429) or code in {"SlowDown", "RequestTimeout"}:
+        return BackendUnavailableError(f"{what}; it may work later")
+    return BackendError(f"{what} ({code})")

@@ -9,7 +9,14 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import BinaryIO
 
-from memoflow.backends.backend import LARGEST_READ_BYTES, Backend, BlobLocation, Found, chunks_of
+from memoflow.backends.backend import (
+    LARGEST_READ_BYTES,
+    Backend,
+    BlobLocation,
+    Data,
+    Forwarding,
+    chunks_of,
+)
 from memoflow.backends.local import Local
 from memoflow.errors import BackendError, NotFoundError
 from memoflow.log import log
@@ -20,15 +27,13 @@ _THREADS = 4
 _SHRINK_TO = 0.9
 
 
-class Tiered:
+class Tiered(Forwarding):
     """Read names that `is_cached` accepts through `near`; keep everything in `far`.
 
     What comes is proven by `is_whole`, given a backend and a name, before it is kept. When `near`
     has more than `limit_bytes`, what was not used for the longest time goes. Trouble with `near`
     is not an error: it is done without, and said once.
     """
-
-    is_local = False
 
     def __init__(
         self,
@@ -39,6 +44,7 @@ class Tiered:
         is_whole: Callable[[Backend, str], bool],
         limit_bytes: int,
     ) -> None:
+        super().__init__(far)
         self.near = near
         self.far = far
         self._is_cached = is_cached
@@ -48,12 +54,6 @@ class Tiered:
         self._lock = threading.Lock()
         self._busy: dict[str, threading.Lock] = {}
         self._has_complained = False
-
-    def __repr__(self) -> str:
-        return repr(self.far)
-
-    def __str__(self) -> str:
-        return str(self.far)
 
     def read(self, name: str, *, most_bytes: int = LARGEST_READ_BYTES) -> bytes | None:
         if not self._is_cached(name):
@@ -65,12 +65,12 @@ class Tiered:
                 return data
         data = self.far.read(name, most_bytes=most_bytes)
         if data is not None and len(data) <= most_bytes:
-            self._keep(name, [data])
+            self._keep(name, [memoryview(data)])
         return data
 
     def open(self, name: str) -> BinaryIO | None:
         if self._is_cached(name):
-            self._bring(name)
+            self._fetch(name)
             with suppress(BackendError):
                 file = self.near.open(name)
                 if file is not None:
@@ -78,38 +78,18 @@ class Tiered:
                     return file
         return self.far.open(name)
 
-    def exists(self, names: Sequence[str]) -> list[bool]:
-        return self.far.exists(names)
-
-    def sizes(self, names: Sequence[str]) -> Sequence[int | None]:
-        return self.far.sizes(names)
-
-    def list(self, prefix: str) -> Iterator[Found]:
-        return self.far.list(prefix)
-
     def write(
-        self, name: str, data: bytes, *, if_absent: bool = False, durable: bool = True
+        self, name: str, data: Data, *, if_absent: bool = False, durable: bool = True
     ) -> bool:
-        self.doubt(name)
+        self.evict_cached(name)
         return self.far.write(name, data, if_absent=if_absent, durable=durable)
 
-    def write_from(
-        self,
-        name: str,
-        source: Path | Iterable[bytes | memoryview],
-        *,
-        if_absent: bool = False,
-        durable: bool = True,
-    ) -> bool:
-        self.doubt(name)
-        return self.far.write_from(name, source, if_absent=if_absent, durable=durable)
-
-    def adopt(self, name: str, source: Path | BlobLocation) -> bool:
-        taken = self.far.adopt(name, source)
+    def link_or_copy(self, name: str, source: Path | BlobLocation) -> bool:
+        taken = self.far.link_or_copy(name, source)
         if taken and isinstance(source, Path) and self._is_cached(name):
             # It lies on this machine already, and is likely to be wanted here.
             with self._quietly():
-                if self.near.adopt(name, source):
+                if self.near.link_or_copy(name, source):
                     self._count(source.stat().st_size)
         return taken
 
@@ -121,17 +101,17 @@ class Tiered:
     def path(self, name: str) -> Path | None:
         if self._is_cached(name):
             with suppress(BackendError):
-                if self.near.sizes([name])[0] is not None:
+                if self.near.has(name):
                     return self.near.path(name)
         return None
 
-    def bring(self, names: Sequence[str]) -> None:
+    def prefetch(self, names: Sequence[str]) -> None:
         wanted = [name for name in dict.fromkeys(names) if self._is_cached(name)]
         with Pool(_THREADS) as pool:
-            for _ in pool.map(self._bring, wanted):
+            for _ in pool.map(self._fetch, wanted):
                 pass
 
-    def doubt(self, name: str) -> bool:
+    def evict_cached(self, name: str) -> bool:
         if self.path(name) is None:
             return False
         with self._quietly():
@@ -139,19 +119,19 @@ class Tiered:
             return True
         return False
 
-    def tidy(self, *, before: float, dry_run: bool = False) -> int:
+    def cleanup(self, *, before: float, dry_run: bool = False) -> int:
         with self._quietly():
-            self.near.tidy(before=before, dry_run=dry_run)
-        return self.far.tidy(before=before, dry_run=dry_run)
+            self.near.cleanup(before=before, dry_run=dry_run)
+        return self.far.cleanup(before=before, dry_run=dry_run)
 
-    def _bring(self, name: str) -> None:
+    def _fetch(self, name: str) -> None:
         """See to it that the cache has this name, whole, if it is there at all."""
         with self._lock:
             busy = self._busy.setdefault(name, threading.Lock())
         with busy:
             for _ in range(_TRIES):
                 with suppress(BackendError):
-                    if self.near.sizes([name])[0] is not None:
+                    if self.near.has(name):
                         break
                 try:
                     kept = self._keep(name, chunks_of(BlobLocation(self.far, name)))
@@ -164,11 +144,11 @@ class Tiered:
         with self._lock:
             self._busy.pop(name, None)
 
-    def _keep(self, name: str, chunks: Iterable[bytes]) -> bool:
+    def _keep(self, name: str, chunks: Iterable[memoryview]) -> bool:
         """Write chunks to the cache; False if it cannot take them. The chunks' errors pass."""
         length, is_reading = 0, False
 
-        def counted() -> Iterator[bytes]:
+        def counted() -> Iterator[memoryview]:
             nonlocal length, is_reading
             is_reading = True
             for chunk in chunks:
@@ -179,7 +159,7 @@ class Tiered:
             is_reading = False
 
         try:
-            self.near.write_from(name, counted(), durable=False)
+            self.near.write(name, counted(), durable=False)
         except BackendError as error:
             if is_reading:
                 raise

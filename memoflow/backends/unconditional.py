@@ -7,80 +7,34 @@ was found is noticed by its digest. So work may be done twice, and no answer is 
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
-from typing import BinaryIO
 
-from memoflow.backends.backend import LARGEST_READ_BYTES, Backend, BlobLocation, Found
+from memoflow.backends.backend import Backend, BlobLocation, Data, Forwarding
 
 
-class Unconditional:
+class Unconditional(Forwarding):
     """Wrap a backend with an unreliable `if_absent`."""
 
-    def __init__(self, backend: Backend) -> None:
-        self._backend = backend
-        self.is_local = backend.is_local
-
-    def __repr__(self) -> str:
-        return repr(self._backend)
-
-    def __str__(self) -> str:
-        return str(self._backend)
-
-    def read(self, name: str, *, most_bytes: int = LARGEST_READ_BYTES) -> bytes | None:
-        return self._backend.read(name, most_bytes=most_bytes)
-
     def write(
-        self, name: str, data: bytes, *, if_absent: bool = False, durable: bool = True
+        self, name: str, data: Data, *, if_absent: bool = False, durable: bool = True
     ) -> bool:
-        if not if_absent:
-            return self._backend.write(name, data, durable=durable)
-        if self.exists([name])[0]:
+        if if_absent and self.has(name):
             return False
-        self._backend.write(name, data, durable=durable)
-        # Not ours if another wrote in between: the last one is who is there now.
-        return self._backend.read(name) == data
+        self.backend.write(name, data, durable=durable)
+        # Not ours if another wrote in between: the last one is the one there now.
+        return not (if_absent and isinstance(data, bytes)) or self.backend.read(name) == data
 
-    def exists(self, names: Sequence[str]) -> list[bool]:
-        return self._backend.exists(names)
+    def link_or_copy(self, name: str, source: Path | BlobLocation) -> bool:
+        return not self.has(name) and self.backend.link_or_copy(name, source)
 
-    def sizes(self, names: Sequence[str]) -> Sequence[int | None]:
-        return self._backend.sizes(names)
 
-    def list(self, prefix: str) -> Iterator[Found]:
-        return self._backend.list(prefix)
+def honours_conditions(backend: Backend, probe: str) -> bool:
+    """Tell whether a write that must not replace anything does not.
 
-    def delete(self, names: Sequence[str]) -> None:
-        self._backend.delete(names)
-
-    def open(self, name: str) -> BinaryIO | None:
-        return self._backend.open(name)
-
-    def write_from(
-        self,
-        name: str,
-        source: Path | Iterable[bytes | memoryview],
-        *,
-        if_absent: bool = False,
-        durable: bool = True,
-    ) -> bool:
-        if if_absent and self.exists([name])[0]:
-            return False
-        return self._backend.write_from(name, source, durable=durable)
-
-    def adopt(self, name: str, source: Path | BlobLocation) -> bool:
-        if self.exists([name])[0]:
-            return False
-        return self._backend.adopt(name, source)
-
-    def path(self, name: str) -> Path | None:
-        return self._backend.path(name)
-
-    def bring(self, names: Sequence[str]) -> None:
-        self._backend.bring(names)
-
-    def doubt(self, name: str) -> bool:
-        return self._backend.doubt(name)
-
-    def tidy(self, *, before: float, dry_run: bool = False) -> int:
-        return self._backend.tidy(before=before, dry_run=dry_run)
+    On a server that is tried: `probe` is overwritten.
+    """
+    if not backend.takes_round_trips:
+        return True
+    # Not deleted: who may not delete may have a store, too. It is there for the next one to ask.
+    backend.write(probe, b"")
+    return not backend.write(probe, b"again", if_absent=True)

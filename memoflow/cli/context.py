@@ -8,7 +8,7 @@ from typing import Any
 from memoflow.backends import Backend
 from memoflow.dataclass import dataclass
 from memoflow.errors import NotFoundError
-from memoflow.storages.named import find_backend, open_store
+from memoflow.storages.opening import find_backend, open_store
 from memoflow.store import Store
 
 

@@ -93,7 +93,7 @@ def _show_plan(chosen: list[Listed], freeable: int | None) -> None:
 
 def _freeable(store: Store, chosen: list[Listed]) -> int | None:
     """Return the number of further bytes for `gc` to free; None where counting reads each ref."""
-    if not store.backend.is_local:
+    if store.backend.takes_round_trips:
         return None
     going = {each.ref.key for each in chosen}
     going |= {card.key(key) for key in going if memo.is_result(key)}

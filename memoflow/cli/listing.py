@@ -132,7 +132,7 @@ FIELDS = {
 
 def _read_of(store: Store, ref: Ref) -> str:
     """Return the inputs of a result, in short; empty where reading them takes long."""
-    if not store.backend.is_local:
+    if store.backend.takes_round_trips:
         return ""
     try:
         inputs = memo.read(store, ref).outlined_inputs

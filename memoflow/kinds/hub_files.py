@@ -10,13 +10,13 @@ from io import BytesIO
 from pathlib import Path
 from typing import Any
 
+from memoflow.backends import chunks
 from memoflow.dataclass import dataclass
 from memoflow.errors import IntegrityError, NotFoundError
 from memoflow.kinds import hub
 from memoflow.kinds.hub import Snapshot, Wanted
 from memoflow.names import Digest, Key
 from memoflow.objects import File, blob_name, is_whole, read_file
-from memoflow.objects.blobs import chunks
 from memoflow.objects.paths import check_tree
 from memoflow.store import Store
 
@@ -185,7 +185,7 @@ def quarantine_damaged(store: Store, key: Key, files: Iterable[Announced]) -> No
             mine = store.manifest(ref).blobs
         except (NotFoundError, IntegrityError):
             mine = set()  # It is forgotten by now.
-        lost = not all(store.backend.exists([blob_name(blob) for blob in mine]))
+        lost = not store.backend.has(*(blob_name(blob) for blob in mine))
         blobs |= mine
     damaged = [blob for blob in blobs if not _is_sound(store, blob)]
     for blob in damaged:

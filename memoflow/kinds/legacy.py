@@ -146,7 +146,7 @@ class Legacy(Saves):
             return None  # Nothing was saved, or nothing with latest=True.
         try:
             save, reference = _parse(f"{folder}/latest", data)
-            if self.backend.exists([save.note])[0]:
+            if self.backend.has(save.note):
                 return reference
             log.warning("%s was deleted and is still the latest; taking the newest", save.place)
         except IntegrityError as error:

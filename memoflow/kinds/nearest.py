@@ -86,7 +86,7 @@ class EarlierResults:
         return self._results(self._recent(self._scope / "results"))
 
     def _recent(self, prefix: Key) -> list[Ref]:
-        most = _LOOKED_AT if self._store.backend.is_local else _LOOKED_AT_ELSEWHERE
+        most = _LOOKED_AT_ELSEWHERE if self._store.backend.takes_round_trips else _LOOKED_AT
         refs = memo.recent(self._store, prefix, most, before=self._before)
         self._are_all = len(refs) < most
         return [ref for ref in refs if ref.key != self._result]
@@ -131,7 +131,7 @@ class EarlierResults:
             by_scope.setdefault(memo.scope_of(ref.key), []).append(ref)
         found: tuple[Nearest, _Results] | None = None
         least: tuple[int, int, int] | None = None
-        scopes = _SCOPES if self._store.backend.is_local else _SCOPES_ELSEWHERE
+        scopes = _SCOPES_ELSEWHERE if self._store.backend.takes_round_trips else _SCOPES
         for refs in list(by_scope.values())[:scopes]:
             with suppress(IntegrityError, NotFoundError):
                 was = memo.code_parts(self._store, refs[0].key)

@@ -5,19 +5,20 @@ from __future__ import annotations
 import gzip
 import hashlib
 import zlib
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import Any, BinaryIO, TypeVar
 
 import xxhash
 
-from memoflow.backends import Backend
+from memoflow.backends import Backend, chunks
 from memoflow.backends.failures import reread
 from memoflow.errors import NotFoundError
 from memoflow.names import Digest
 
+T = TypeVar("T")
+
 FOLDER = "blobs"
-_CHUNK_BYTES = 1 << 20
 _HEX_LENGTHS = {"sha256": 64, "sha1": 40}
 
 
@@ -81,38 +82,28 @@ def is_whole(backend: Backend, digest: Digest) -> bool:
 
     BackendError if it cannot be read, also not when that is tried again: that is no damage.
     """
-    name = blob_name(digest)
-
-    def hashed() -> bool:
-        file = backend.open(name)
-        if file is None:
-            raise NotFoundError(f"blob {digest} is not in the store")
-        with file:
-            return _has_content(file, digest)
-
-    return reread(backend.path(name) or name, hashed)
+    found = _read(backend, digest, lambda file: _has_content(file, digest))
+    if found is None:
+        raise NotFoundError(f"blob {digest} is not in the store")
+    return found
 
 
 def measured(backend: Backend, digest: Digest) -> tuple[int, str] | None:
     """Return the size of a stored blob, and the XXH3-128 of its bytes; None if it is absent."""
+    return _read(backend, digest, measure)
+
+
+def _read(backend: Backend, digest: Digest, read: Callable[[BinaryIO], T]) -> T | None:
     name = blob_name(digest)
 
-    def measure_it() -> tuple[int, str] | None:
+    def opened() -> T | None:
         file = backend.open(name)
         if file is None:
             return None
         with file:
-            return measure(file)
+            return read(file)
 
-    return reread(backend.path(name) or name, measure_it)
-
-
-def chunks(file: BinaryIO | gzip.GzipFile) -> Iterator[memoryview]:
-    """Yield the rest of a file in chunks, each in the same memory."""
-    buffer = bytearray(_CHUNK_BYTES)
-    view = memoryview(buffer)
-    while length := file.readinto(buffer):  # type: ignore[union-attr]
-        yield view[:length]
+    return reread(backend.path(name) or name, opened)
 
 
 def _has_content(file: BinaryIO, digest: Digest) -> bool:

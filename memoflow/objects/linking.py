@@ -14,9 +14,7 @@ from memoflow.dataclass import dataclass
 from memoflow.names import Digest
 from memoflow.objects.blobs import FOLDER, blob_name
 from memoflow.objects.manifest import File
-from memoflow.objects.tree import Source
-
-State = tuple[int, int, int]  # inode, size, time of the last change of the content
+from memoflow.objects.tree import Source, State, state_of_file
 
 
 class Proofs(Protocol):
@@ -67,7 +65,7 @@ def linkable(backend: Backend, file: File) -> Link | None:
     is_read_only = stat.S_ISREG(info.st_mode) and not info.st_mode & 0o333
     if not is_read_only or info.st_size != file.size_bytes or os.access(path, os.W_OK):
         return None
-    return Link(blob, path, (info.st_ino, info.st_size, info.st_mtime_ns))
+    return Link(blob, path, state_of_file(info))
 
 
 def device_of_blobs(backend: Backend) -> int | None:
@@ -104,7 +102,7 @@ def take(backend: Backend, blob: Digest, source: Source, *, durable: bool) -> bo
         return False  # Somebody else's file, who may write to it again.
     finally:
         os.close(opened)
-    backend.adopt(blob_name(blob), Path(os.path.realpath(source.content)))
+    backend.link_or_copy(blob_name(blob), Path(os.path.realpath(source.content)))
     return True
 
 
@@ -116,7 +114,6 @@ def _is_shared(backend: Backend) -> bool:
 def state_of(path: Path) -> State | None:
     """Return the state of a blob's file; None if there is none."""
     try:
-        info = os.stat(path, follow_symlinks=False)
+        return state_of_file(os.stat(path, follow_symlinks=False))
     except OSError:
         return None
-    return info.st_ino, info.st_size, info.st_mtime_ns

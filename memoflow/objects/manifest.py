@@ -161,6 +161,30 @@ def _no_number(text: str) -> NoReturn:
     raise ValueError(f"{text} is no number")
 
 
+Located = tuple[Digest, int, int]  # blob, offset, length
+
+
+@dataclass(frozen=True)
+class Packed:
+    """The files of a save as lists of pieces, and the number of new bytes.
+
+    `new` tells where pieces that were stored can be found from now on, by their XXH3-128, `whole`
+    which files became blobs by themselves, and `sizes` how long packs are at least, as far as that
+    is known.
+    """
+
+    files: tuple[File, ...]
+    folders: tuple[str, ...]
+    new: dict[str, Located]
+    whole: tuple[Digest, ...]
+    new_bytes: int
+    sizes: dict[Digest, int]
+    modes: dict[str, int]
+
+
+NOTHING = Packed((), (), {}, (), 0, {}, {})
+
+
 @dataclass(slots=True)
 class _Run:
     blob: Digest

@@ -25,8 +25,7 @@ from memoflow.objects.blobs import blob_name, xxh3_of
 from memoflow.objects.cutting import Region, piece_bytes, text
 from memoflow.objects.growing import ChangedError, settle
 from memoflow.objects.linking import device_of_blobs, take
-from memoflow.objects.manifest import File, Piece
-from memoflow.objects.packed import Located, Packed
+from memoflow.objects.manifest import File, Located, Packed, Piece
 from memoflow.objects.planning import Draft, Pack, Span, Spot, is_whole_file, jobs, planned
 from memoflow.objects.reading import Reader
 from memoflow.objects.reuse import ReusablePieces
@@ -250,7 +249,7 @@ class _Packer:
 
     def _write(self, digest: Digest, chunks: Iterable[memoryview]) -> None:
         # Over one of that name, if there is one: the same bytes if it is whole, healed if not.
-        self.backend.write_from(blob_name(digest), chunks, durable=self._durable)
+        self.backend.write(blob_name(digest), chunks, durable=self._durable)
 
     def _beating(self, chunks: Iterable[memoryview]) -> Iterator[memoryview]:
         for chunk in chunks:

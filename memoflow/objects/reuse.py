@@ -9,8 +9,7 @@ from memoflow.backends import Backend
 from memoflow.backends.failures import translated
 from memoflow.names import Digest
 from memoflow.objects.blobs import blob_name
-from memoflow.objects.manifest import Manifest, Piece
-from memoflow.objects.packed import Located
+from memoflow.objects.manifest import Located, Manifest, Piece
 
 # Return where pieces may lie, by their XXH3-128.
 Known = Callable[[Sequence[str]], Mapping[str, Located]]
@@ -66,7 +65,7 @@ class ReusablePieces:
         spans: dict[Digest, set[tuple[int, int]]] = defaultdict(set)
         for piece in pieces:
             spans[piece.blob].add((piece.offset, piece.length))
-        if self._backend.is_local:
+        if not self._backend.takes_round_trips:
             self._ask(spans.keys() - self.sizes.keys())
         return {
             blob

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import stat
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import field
 from fnmatch import fnmatchcase
 from pathlib import Path
@@ -20,7 +20,7 @@ TICK_S = 0.012
 # What lets everybody read; of a file that lacks it the permission bits are kept.
 _FILE_READ, _FOLDER_READ = 0o044, 0o055
 
-State = tuple[int, int, int]
+State = tuple[int, int, int]  # inode, size, time of the last change of the content
 
 
 @dataclass(frozen=True)
@@ -49,22 +49,19 @@ class _Folder:
 
     def place_of(self, path: str) -> str | None:
         """Return the path in the tree of an absolute path; None if it is outside."""
-        folder: _Folder | None = self
-        while folder is not None:
+        for folder in self.lineage():
             if path == folder.real:
                 return folder.prefix[:-1]
             if path.startswith(f"{folder.real.rstrip('/')}/"):
                 return folder.prefix + os.path.relpath(path, folder.real)
-            folder = folder.above
         return None
 
-    def leads_from(self, number: tuple[int, int]) -> bool:
+    def lineage(self) -> Iterator[_Folder]:
+        """Yield this folder and those above it."""
         folder: _Folder | None = self
         while folder is not None:
-            if folder.number == number:
-                return True
+            yield folder
             folder = folder.above
-        return False
 
 
 @dataclass
@@ -180,7 +177,7 @@ class Tree:
                 return
         if stat.S_ISDIR(info.st_mode):
             number = (info.st_dev, info.st_ino)
-            if folder.leads_from(number):
+            if any(each.number == number for each in folder.lineage()):
                 raise UsageError(
                     f"cannot save {entry.path}: it leads back to a folder that it is in; remove "
                     "that link, or pass it over with ignore_patterns"
@@ -194,11 +191,8 @@ class Tree:
             self.passed_over[path] = f"a {kind(info.st_mode)}"
 
     def _is_ignored(self, prefix: str, name: str) -> bool:
-        patterns = self._asked[2]
-        return any(
-            fnmatchcase(name, pattern) or fnmatchcase(prefix + name, pattern)
-            for pattern in patterns
-        )
+        names = (name, prefix + name)
+        return any(fnmatchcase(each, pattern) for pattern in self._asked[2] for each in names)
 
     def _add(self, path: str, file: str, info: os.stat_result) -> None:
         if not stat.S_ISREG(info.st_mode):

@@ -172,7 +172,7 @@ def _make_folders(manifest: Manifest, root: Path) -> set[str]:
 
 def _link_all(backend: Backend, files: list[File], root: Path, proofs: Proofs) -> set[str]:
     """Link all linkable files, verified; return their paths."""
-    backend.bring([blob_name(blob) for file in files if (blob := whole_blob(file)) is not None])
+    backend.prefetch([blob_name(blob) for file in files if (blob := whole_blob(file)) is not None])
     found = [(file, link) for file in files if (link := linkable(backend, file)) is not None]
     known = proofs.recall({link.blob for _, link in found})
     unproven = {

@@ -1,4 +1,4 @@
-"""Opening: the backend of a datastore of Metaflow's, by its type and root."""
+"""Opening: backends and stores in datastores of Metaflow's and at addresses people name."""
 
 from __future__ import annotations
 
@@ -8,9 +8,13 @@ from importlib import import_module
 from pathlib import Path
 from typing import Any
 
-from memoflow.backends import Backend, Local
+from memoflow.backends import Backend, Local, first_read
 from memoflow.errors import NotFoundError, UsageError
+from memoflow.store import Store
+from memoflow.store import open_store as open_backend
+from memoflow.store.open import settings
 
+_ROOT_VARIABLE = "METAFLOW_MEMOFLOW_ROOT"
 # The module that opens roots of a type. Imported when one is opened: what they need takes a while
 # to import, and is there only where it is used.
 _MODULES = {"azure": "microsoft", "gs": "google_cloud", "s3": "amazon"}
@@ -87,3 +91,37 @@ def check(type: str, root: str) -> str | None:
             f"to a directory or an address of {', '.join(sorted(_MODULES))}"
         )
     return _MODULES[kind]
+
+
+def open_store(root: str | Path | None = None) -> Store:
+    """Return the store in a directory or at an address such as `s3://bucket/folder`.
+
+    By default that of the datastore that Metaflow is configured to use. NotFoundError if there is
+    none: looking does not make one.
+
+        import memoflow
+        store = memoflow.open_store()
+        for key in store.keys():
+            print(store.find(key))
+    """
+    where, backend = find_backend(root)
+    # Read, since a look whether it is there takes a bucket that does not exist for an empty one.
+    if first_read(backend, "format.json", most_bytes=1) is None:
+        raise NotFoundError(
+            f"there is no memoflow store in {where}; run a flow that has a step with @memoize, "
+            "@checkpoint, @model or @huggingface_hub first"
+        )
+    return open_backend(backend)
+
+
+def find_backend(root: str | Path | None) -> tuple[str, Backend]:
+    """Return the location of a store and its backend; the store need not exist yet."""
+    named = str(root or settings().get(_ROOT_VARIABLE) or "")
+    if named and "://" not in named:
+        path = Path(os.path.abspath(os.path.expanduser(named)))
+        return str(path), Local(path)
+    if named:
+        return named, backend_of("local", named)
+    kind, datastore = configured()
+    folder = folder_of(kind, datastore)
+    return folder, backend_of(kind, folder)

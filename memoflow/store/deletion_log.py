@@ -73,7 +73,7 @@ class DeletionLog:
 
         However old it is, `confirm` finds what was deleted since.
         """
-        if self._last is None and not self._backend.is_local:
+        if self._last is None and self._backend.takes_round_trips:
             quiet = self._index.get([_QUIET]).get(_QUIET)
             if quiet is not None:
                 self._last = GcSnapshot(quiet.encode() or None)
@@ -85,7 +85,7 @@ class DeletionLog:
         generation = self.generation()
         doomed = {} if generation is None else self._doomed()
         self._last = outlook = GcSnapshot(generation, doomed)
-        if not doomed and not self._backend.is_local:
+        if not doomed and self._backend.takes_round_trips:
             self._index.set({_QUIET: (generation or b"").decode(errors="replace")})
         return outlook
 
@@ -241,7 +241,7 @@ def time_there(backend: Backend) -> float:
 
 def _touched(backend: Backend, name: str) -> float | None:
     """Date a file of this machine now, and return the time; None where that cannot be."""
-    path = backend.path(name) if backend.is_local else None
+    path = backend.path(name)
     if path is None:
         return None
     try:

@@ -29,9 +29,8 @@ def entries(store: Store) -> dict[str, IndexEntry]:
             continue
         with suppress(BadKeyError, UnicodeDecodeError):  # A file that a person left here.
             unknown[text] = Key.parse(text)
-    if not store.backend.is_local:
-        for kind in {key.kind for key in unknown.values()}:
-            store.read_ahead(Key.of(kind))
+    for kind in {key.kind for key in unknown.values()}:
+        store.read_ahead(Key.of(kind))
     for text, key in unknown.items():
         ref = store.find(key, even_expired=True)
         if ref is not None:

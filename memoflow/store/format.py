@@ -7,7 +7,7 @@ import re
 import uuid
 from typing import Any
 
-from memoflow.backends import Backend, first_read
+from memoflow.backends import Backend, first_read, honours_conditions
 from memoflow.dataclass import dataclass
 from memoflow.errors import BackendDeniedError, FormatError, IntegrityError
 from memoflow.fields import Fields
@@ -41,7 +41,7 @@ def read_format(backend: Backend, *, make: bool = True) -> Format:
     if data is None:
         fields: dict[str, Any] = {"format": VERSION, "id": uuid.uuid4().hex}
         try:
-            if not backend.is_local and not honours_conditions(backend):
+            if not honours_conditions(backend, PROBE):
                 fields["conditional"] = False
             backend.write(NAME, _encoded(fields), if_absent=True)
         except BackendDeniedError as error:
@@ -100,10 +100,3 @@ def _is_whole(fields: dict[str, Any]) -> bool:
 
 def _seal(fields: dict[str, Any]) -> str:
     return Digest.of(json.dumps(fields, sort_keys=True).encode())
-
-
-def honours_conditions(backend: Backend) -> bool:
-    """Tell whether a write that must not replace anything does not."""
-    # Not deleted: who may not delete may have a store, too. It is there for the next one to ask.
-    backend.write(PROBE, b"")
-    return not backend.write(PROBE, b"again", if_absent=True)

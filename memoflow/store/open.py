@@ -48,7 +48,7 @@ def open_store(
         backend: Backend = Local(Path(root))
     else:
         backend = root
-    is_new = isinstance(backend, Local) and backend.exists([NAME]) == [False]
+    is_new = isinstance(backend, Local) and not backend.has(NAME)
     found = read_format(backend)
     if is_new:
         keep_reserve(backend)
@@ -57,7 +57,7 @@ def open_store(
     name = f"{found.id}-{keyring.mark}" if keyring else found.id
     index = Index(folder / f"{name}.sqlite", clock=clock)
     _make_private(folder)
-    if not backend.is_local:
+    if backend.takes_round_trips:
         backend = _cached(backend, found, folder / found.id)
     return Store(found.id, backend, index, keyring=keyring, clock=clock)
 

@@ -258,7 +258,7 @@ class Store:
             blobs = self._refs.manifest(stored).blobs
         except (NotFoundError, IntegrityError):
             return False
-        return all(self.backend.exists([blob_name(blob) for blob in blobs]))
+        return self.backend.has(*(blob_name(blob) for blob in blobs))
 
     def load(
         self,
@@ -295,7 +295,7 @@ class Store:
 
         To read and to link to, never to write to.
         """
-        self.backend.bring([blob_name(digest)])
+        self.backend.prefetch([blob_name(digest)])
         return self.backend.path(blob_name(digest))
 
     def quarantine(self, digest: Digest) -> None:
@@ -313,7 +313,7 @@ class Store:
         `find`, and `latest` and `keys` unless asked for what is fresh, believe that there is no
         more. Nothing is read where asking costs nothing: then, nothing is returned.
         """
-        if self.backend.is_local:
+        if not self.backend.takes_round_trips:
             return []
         keys = self._refs.ahead.look(prefix, self._refs.listed(prefix))
         stored = [self._refs.read_or_warn(key, ahead=True) for key in keys]
@@ -338,7 +338,7 @@ class Store:
         On this machine before they exceed those of `new`; elsewhere a sweep frees them, since it
         takes many requests to tell what else needs them.
         """
-        if not self.backend.is_local:
+        if self.backend.takes_round_trips:
             self._refs.drop([ref.key for ref in old])
             return
         from memoflow.store.gc.replaced import ReplacedBlobs

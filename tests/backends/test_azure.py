@@ -90,7 +90,7 @@ def test_what_lies_in_the_same_account_is_copied_there(
     other = Azure(backend._connect, server.container(), "elsewhere")
     other.write("there", bytes(1_000_000))
     seen.requests.clear()
-    assert backend.adopt("here", BlobLocation(other, "there")) is True
+    assert backend.link_or_copy("here", BlobLocation(other, "there")) is True
     assert seen.requests == ["HEAD", "PUT"]
     assert backend.read("here") == bytes(1_000_000)
 
@@ -98,7 +98,7 @@ def test_what_lies_in_the_same_account_is_copied_there(
 def test_what_metaflow_says_of_an_artifact_is_copied_with_it(backend: Azure) -> None:
     container = backend.client.get_container_client(backend.bucket)
     container.upload_blob("store/there", b"x", metadata={"said": "this"})
-    backend.adopt("here", BlobLocation(backend, "there"))
+    backend.link_or_copy("here", BlobLocation(backend, "there"))
     assert container.get_blob_client("store/here").get_blob_properties().metadata == {
         "said": "this"
     }
@@ -145,13 +145,13 @@ def test_of_two_large_writes_at_once_the_first_to_end_is_there(
         yield bytes(40_000_000)
         robbed.write("a", b"other")
 
-    assert robbed.write_from("a", parts(), if_absent=if_absent) is not if_absent
+    assert robbed.write("a", parts(), if_absent=if_absent) is not if_absent
     assert robbed.read("a") == b"other"
 
 
 def test_a_large_write_whose_parts_were_dropped_says_so(robbed: Azure) -> None:
     with pytest.raises(BackendUnavailableError, match="run again"):
-        robbed.write_from("a", [bytes(40_000_000)])
+        robbed.write("a", [bytes(40_000_000)])
 
 
 def test_folders_of_an_account_with_a_hierarchy_are_absent(backend: Azure) -> None:
@@ -159,7 +159,7 @@ def test_folders_of_an_account_with_a_hierarchy_are_absent(backend: Azure) -> No
     container.upload_blob("store/a", b"", metadata={"hdi_isfolder": "true"})
     backend.write("a/b", b"data")
     assert backend.read("a") is None
-    assert backend.exists(["a"]) == [False]
+    assert not backend.has("a")
     assert [found.name for found in backend.list("")] == ["a/b"]
 
 
@@ -173,7 +173,7 @@ def test_a_missing_container_says_so(server: Server) -> None:
     for act in (
         lambda: backend.write("a", b""),
         lambda: backend.read("a"),
-        lambda: backend.exists(["a"]),
+        lambda: backend.has("a"),
         lambda: list(backend.list("a")),
     ):
         with pytest.raises(BackendDeniedError, match="create the container"):

@@ -108,14 +108,14 @@ def test_what_lies_on_the_same_server_is_copied_there(backend: Gcs, server: Serv
     other = Gcs(backend._connect, server.bucket(), "elsewhere")
     other.write("there", bytes(1_000_000))
     server.requests.clear()
-    assert backend.adopt("here", BlobLocation(other, "there")) is True
+    assert backend.link_or_copy("here", BlobLocation(other, "there")) is True
     assert server.requests == {"object": 2, "POST": 1}
     assert backend.read("here") == bytes(1_000_000)
 
 
 def test_what_metaflow_says_of_an_artifact_is_copied_with_it(backend: Gcs, server: Server) -> None:
     server.keep(backend.bucket, "store/there", b"x", {"said": "this"}, {})
-    backend.adopt("here", BlobLocation(backend, "there"))
+    backend.link_or_copy("here", BlobLocation(backend, "there"))
     assert server.buckets[backend.bucket]["store/here"].metadata == {"said": "this"}
 
 
@@ -124,8 +124,8 @@ def test_a_write_whose_answer_was_lost_is_known_to_have_won(
     backend: Gcs, server: Server, size_bytes: int
 ) -> None:
     server.breaks["POST"] = "lost"
-    assert backend.write_from("a", [bytes(size_bytes)], if_absent=True) is True
-    assert backend.write_from("a", [bytes(size_bytes)], if_absent=True) is False
+    assert backend.write("a", [bytes(size_bytes)], if_absent=True) is True
+    assert backend.write("a", [bytes(size_bytes)], if_absent=True) is False
 
 
 @pytest.mark.parametrize("fault", ["503", "lost", "truncated", "flipped"])
@@ -145,7 +145,7 @@ def test_a_missing_bucket_says_so(server: Server) -> None:
     for act in (
         lambda: backend.write("a", b""),
         lambda: backend.read("a"),
-        lambda: backend.exists(["a"]),
+        lambda: backend.has("a"),
         lambda: list(backend.list("a")),
     ):
         with pytest.raises(BackendDeniedError, match="create the bucket"):

@@ -77,7 +77,7 @@ def test_what_lies_on_the_same_server_is_copied_there(
     other = S3(backend._connect, bucket, "elsewhere")
     other.write("there", bytes(1_000_000))
     proxy.sent_bytes = 0
-    assert backend.adopt("here", BlobLocation(other, "there")) is True
+    assert backend.link_or_copy("here", BlobLocation(other, "there")) is True
     assert proxy.sent_bytes == 0
     assert proxy.requests["COPY"] == 1
     assert backend.read("here") == bytes(1_000_000)
@@ -87,7 +87,7 @@ def test_what_metaflow_says_of_an_artifact_is_copied_with_it(backend: S3) -> Non
     backend.client.put_object(
         Bucket=backend.bucket, Key="store/there", Body=b"x", Metadata={"said": "this"}
     )
-    backend.adopt("here", BlobLocation(backend, "there"))
+    backend.link_or_copy("here", BlobLocation(backend, "there"))
     head = backend.client.head_object(Bucket=backend.bucket, Key="store/here")
     assert head["Metadata"] == {"said": "this"}
 
@@ -115,8 +115,8 @@ def test_a_large_write_whose_answer_was_lost_is_known_to_have_won(
         return False
 
     proxy.refuses = lose
-    assert backend.write_from("a", [bytes(9_000_000)] * 4, if_absent=True) is True
-    assert backend.write_from("a", [bytes(9_000_000)] * 4, if_absent=True) is False
+    assert backend.write("a", [bytes(9_000_000)] * 4, if_absent=True) is True
+    assert backend.write("a", [bytes(9_000_000)] * 4, if_absent=True) is False
 
 
 @pytest.mark.parametrize("share", [pytest.param(0.05, marks=pytest.mark.stress), 0.2])
@@ -131,7 +131,7 @@ def test_of_many_faults_none_is_seen(s3_server: Server, share: float, tmp_path: 
             data = b"%d" % n * 1000
             assert backend.write(f"a/{n}", data, if_absent=bool(n % 2)) is True
             assert backend.read(f"a/{n}") == data
-        backend.write_from("large", large)
+        backend.write("large", large)
         assert backend.sizes([f"a/{n}" for n in range(41)])[-2:] == [2000, None]
         assert len(list(backend.list("a"))) == 40
         backend.delete([f"a/{n}" for n in range(40)])
@@ -149,13 +149,13 @@ def test_an_answer_of_any_status_that_is_torn_is_asked_for_again(
     assert backend.write("a", b"mine", if_absent=True) is True
     assert backend.write("a", b"other", if_absent=True) is False
     assert backend.read("a") == b"mine"
-    assert backend.write_from("large", [bytes(9_000_000)] * 4, if_absent=True) is True
-    assert backend.write_from("large", [bytes(9_000_000)] * 4, if_absent=True) is False
+    assert backend.write("large", [bytes(9_000_000)] * 4, if_absent=True) is True
+    assert backend.write("large", [bytes(9_000_000)] * 4, if_absent=True) is False
     assert backend.sizes(["a", "absent", "large"]) == [4, None, 36_000_000]
-    assert backend.adopt("copy", BlobLocation(backend, "a")) is True
+    assert backend.link_or_copy("copy", BlobLocation(backend, "a")) is True
     assert {found.name for found in backend.list("")} == {"a", "copy", "large"}
     backend.client.create_multipart_upload(Bucket=backend.bucket, Key="store/blobs/dead")
-    assert backend.tidy(before=4e9) >= 1
+    assert backend.cleanup(before=4e9) >= 1
     backend.delete(["a"])
     backend.delete(["copy", "large", "absent"])
     assert list(backend.list("")) == []
@@ -223,15 +223,15 @@ def test_an_upload_that_was_given_up_leaves_no_parts(backend: S3) -> None:
         raise KeyError("on purpose")
 
     with pytest.raises(KeyError):
-        backend.write_from("a", broken())
+        backend.write("a", broken())
     assert "Uploads" not in backend.client.list_multipart_uploads(Bucket=backend.bucket)
 
 
 def test_parts_of_a_dead_writer_are_tidied_up(backend: S3) -> None:
     backend.client.create_multipart_upload(Bucket=backend.bucket, Key="store/blobs/dead")
     backend.client.create_multipart_upload(Bucket=backend.bucket, Key="others/dead")
-    assert backend.tidy(before=0.0) == 0
-    assert backend.tidy(before=4e9) == 1
+    assert backend.cleanup(before=0.0) == 0
+    assert backend.cleanup(before=4e9) == 1
     (left,) = backend.client.list_multipart_uploads(Bucket=backend.bucket)["Uploads"]
     assert left["Key"] == "others/dead"
 

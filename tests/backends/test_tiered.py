@@ -59,7 +59,7 @@ class TestUnconditional(BackendContract):
 
 @pytest.fixture
 def far() -> Faulty:
-    return Faulty(Memory(), is_local=False)
+    return Faulty(Memory(), takes_round_trips=True)
 
 
 def test_a_blob_is_fetched_once(far: Faulty, tmp_path: Path) -> None:
@@ -103,18 +103,18 @@ def test_what_is_damaged_there_is_handed_to_its_reader_and_not_kept(
 def test_a_doubted_copy_is_dropped_and_fetched_anew(far: Faulty, tmp_path: Path) -> None:
     backend = tiered(far, tmp_path)
     far.write("blobs/a", b"good")
-    backend.bring(["blobs/a"])
+    backend.prefetch(["blobs/a"])
     path = backend.path("blobs/a")
     assert path is not None
     os.chmod(path, 0o644)
     path.write_bytes(b"bad!")
     assert backend.read("blobs/a") == b"bad!"
-    assert backend.doubt("blobs/a") is True
+    assert backend.evict_cached("blobs/a") is True
     assert backend.read("blobs/a") == b"good"
 
 
 def test_there_is_nothing_to_doubt_without_a_copy(far: Faulty, tmp_path: Path) -> None:
-    assert tiered(far, tmp_path).doubt("blobs/a") is False
+    assert tiered(far, tmp_path).evict_cached("blobs/a") is False
 
 
 def test_the_cache_holds_no_more_than_its_limit_and_drops_what_was_used_least_recently(
@@ -123,7 +123,7 @@ def test_the_cache_holds_no_more_than_its_limit_and_drops_what_was_used_least_re
     backend = tiered(far, tmp_path, limit_bytes=10_000)
     for n in range(30):
         far.write(f"blobs/{n}", bytes(1000))
-        backend.bring([f"blobs/{n}"])
+        backend.prefetch([f"blobs/{n}"])
         backend.read("blobs/0")
     kept = {found.name for found in Local(tmp_path).list("")}
     assert sum(found.size_bytes for found in Local(tmp_path).list("")) <= 10_000
@@ -168,7 +168,7 @@ def test_what_is_adopted_from_this_machine_is_here_already(far: Faulty, tmp_path
     backend = tiered(far, tmp_path / "near")
     source = tmp_path / "source"
     source.write_bytes(b"data")
-    backend.adopt("blobs/a", source)
+    backend.link_or_copy("blobs/a", source)
     assert backend.path("blobs/a").samefile(source)
     assert far.read("blobs/a") == b"data"
 
@@ -176,7 +176,7 @@ def test_what_is_adopted_from_this_machine_is_here_already(far: Faulty, tmp_path
 def test_what_is_cached_is_private_and_read_only(far: Faulty, tmp_path: Path) -> None:
     backend = tiered(far, tmp_path / "near")
     far.write("blobs/a", b"data")
-    backend.bring(["blobs/a"])
+    backend.prefetch(["blobs/a"])
     assert stat.S_IMODE(os.stat(backend.path("blobs/a")).st_mode) == 0o444
     assert stat.S_IMODE(os.stat(tmp_path / "near").st_mode) == 0o700
 

@@ -55,7 +55,7 @@ def test_what_a_hostile_store_names_does_nothing_to_a_terminal(empty: Shelf):
 
 
 def test_listing_a_store_that_is_known_reads_no_ref(shelf: Shelf, tmp_path: Path):
-    backend = Faulty(Memory(), is_local=False)
+    backend = Faulty(Memory(), takes_round_trips=True)
     store = open_store(backend, cache_dir=tmp_path / "here")
     far = Shelf(tmp_path, shelf.folder, store)
     for number in range(30):
@@ -68,7 +68,7 @@ def test_listing_a_store_that_is_known_reads_no_ref(shelf: Shelf, tmp_path: Path
 
 
 def test_what_another_machine_saved_is_listed(shelf: Shelf, tmp_path: Path):
-    backend = Faulty(Memory(), is_local=False)
+    backend = Faulty(Memory(), takes_round_trips=True)
     here = open_store(backend, cache_dir=tmp_path / "here")
     there = Shelf(tmp_path, shelf.folder, open_store(backend, cache_dir=tmp_path / "there"))
     there.record(7)
@@ -137,7 +137,7 @@ def _saved(shelf: Shelf) -> list[str]:
 
 
 def test_the_figures_of_a_store_that_is_known_take_two_listings(shelf: Shelf, tmp_path: Path):
-    backend = Faulty(Memory(), is_local=False)
+    backend = Faulty(Memory(), takes_round_trips=True)
     far = Shelf(tmp_path, shelf.folder, open_store(backend, cache_dir=tmp_path / "here"))
     for number in range(30):
         far.record(number)

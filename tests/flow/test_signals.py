@@ -31,13 +31,15 @@ PREPARED = """
 
     def in_the_middle(act):
         # Called once, by a thread of the save, when its first pack has been written.
-        write = Local.write_from
-        def written(self, *arguments, **options):
-            Local.write_from = write
-            done = write(self, *arguments, **options)
+        write = Local.write
+        def written(self, name, *arguments, **options):
+            if not name.startswith("blobs/"):
+                return write(self, name, *arguments, **options)
+            Local.write = write
+            done = write(self, name, *arguments, **options)
             act()
             return done
-        Local.write_from = written
+        Local.write = written
 """
 
 

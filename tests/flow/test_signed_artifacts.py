@@ -42,7 +42,7 @@ def stored(backend: Backend, tmp_path: Path, blob: bytes) -> Store:
 
 def remote(tmp_path: Path, blob: bytes) -> tuple[RemoteArtifacts, Memory]:
     data = Memory()
-    store = stored(Faulty(Memory(), is_local=False), tmp_path, blob)
+    store = stored(Faulty(Memory(), takes_round_trips=True), tmp_path, blob)
     flow = SimpleNamespace(_storage_impl=None, flow_name="F")
     return RemoteArtifacts(flow, store, data), data
 

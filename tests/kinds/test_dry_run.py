@@ -37,7 +37,8 @@ class World:
         self.clock = Clock()
         self.clock.now = time.time() - 90 * DAY
         self.backend = Memory(clock=self.clock)
-        self.is_local = self.random.random() < 0.6  # Else refs are read in bulk, and remembered.
+        # Where it takes round trips refs are read in bulk, and remembered.
+        self.takes_round_trips = self.random.random() >= 0.6
         ahead = self.random.choice([0.0, 0.0, 3 * DAY, -3 * DAY])
         self.here = self._machine("here", ahead)
         self.there = self._machine("there", 0.0)
@@ -59,7 +60,7 @@ class World:
 
     def _machine(self, name: str, ahead: float) -> Store:
         return open_store(
-            Faulty(self.backend, is_local=self.is_local),
+            Faulty(self.backend, takes_round_trips=self.takes_round_trips),
             cache_dir=self.folder / name,
             clock=lambda: self.clock.now + ahead,
         )

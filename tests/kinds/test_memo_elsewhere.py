@@ -38,7 +38,7 @@ def record(store: Store, n: int, origin: str = "Sweep/1/fit") -> None:
 
 @pytest.fixture
 def there() -> Faulty:
-    return Faulty(Memory(), is_local=False)
+    return Faulty(Memory(), takes_round_trips=True)
 
 
 @pytest.fixture

@@ -14,8 +14,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from memoflow.backends import Memory
-from memoflow.objects import Manifest, ReusablePieces, Tree, pack, read_file
+from memoflow.objects import Manifest, Tree, read_file
 from memoflow.objects.cutting import PIECE_BYTES, Region, formats, piece_bytes, regions, text
+from memoflow.objects.packing import pack
+from memoflow.objects.reuse import ReusablePieces
 
 KIB, MIB = 1 << 10, 1 << 20
 

@@ -90,9 +90,9 @@ class Restless(Memory):
         super().__init__()
         self._act = act
 
-    def write_from(self, *args, **kwargs):
+    def write(self, *args, **kwargs):
         self._act()
-        return super().write_from(*args, **kwargs)
+        return super().write(*args, **kwargs)
 
 
 @pytest.mark.parametrize("whole", [False, True])

@@ -10,7 +10,8 @@ import pytest
 
 from memoflow.backends import Backend, Local, Memory
 from memoflow.errors import IntegrityError
-from memoflow.objects import Manifest, Tree, pack, unpack
+from memoflow.objects import Manifest, Tree, unpack
+from memoflow.objects.packing import pack
 
 
 @pytest.fixture

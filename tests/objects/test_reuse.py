@@ -7,7 +7,9 @@ import os
 import pytest
 
 from memoflow.backends import Memory
-from memoflow.objects import Manifest, Packed, ReusablePieces, Tree, pack, read_file
+from memoflow.objects import Manifest, Packed, Tree, read_file
+from memoflow.objects.packing import pack
+from memoflow.objects.reuse import ReusablePieces
 
 KIB, MIB = 1 << 10, 1 << 20
 
@@ -70,7 +72,7 @@ def test_pieces_that_have_outlived_their_pack_share_a_pack_of_their_own(backend:
 
 
 def test_packs_of_unknown_size_are_used(backend: Memory) -> None:
-    backend.is_local = False
+    backend.takes_round_trips = True
     kept, other = os.urandom(300 * KIB), os.urandom(4 * MIB)
     first = save(backend, {"kept": kept, "other": other}, None, least_use=0.5)
     earlier = ReusablePieces(backend, previous=Manifest(first.files), proven=True)

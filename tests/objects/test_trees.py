@@ -23,14 +23,14 @@ from memoflow.objects import (
     DamagedBlobError,
     LostBlobError,
     Manifest,
-    ReusablePieces,
     Tree,
     blob_name,
-    pack,
     read_file,
     unpack,
 )
+from memoflow.objects.packing import pack
 from memoflow.objects.reading import Reader
+from memoflow.objects.reuse import ReusablePieces
 from tests.unprivileged import as_nobody
 
 KIB, MIB = 1 << 10, 1 << 20
@@ -316,11 +316,11 @@ class Disturbed(Memory):
         super().__init__()
         self._act = act
 
-    def write_from(self, *args, **kwargs):
+    def write(self, *args, **kwargs):
         if self._act is not None:
             act, self._act = self._act, None
             act()
-        return super().write_from(*args, **kwargs)
+        return super().write(*args, **kwargs)
 
 
 @pytest.mark.parametrize("whole", [False, True])

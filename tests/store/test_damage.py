@@ -132,7 +132,7 @@ def test_verify_says_of_a_newer_ref_what_to_do_and_goes_on(store: Store) -> None
     assert "upgrade memoflow" in found[KEY].what
     assert found[KEY].harmless
     assert found[Key.of("model", "damaged")].done == "quarantined"
-    assert store.backend.exists([f"refs/{KEY}"]) == [True]
+    assert store.backend.has(f"refs/{KEY}")
 
 
 @pytest.mark.parametrize("damaged", [b"", b"damaged"])

@@ -214,26 +214,26 @@ class Overwriting(Faulty):
 
 
 def test_a_server_that_ignores_conditions_is_a_warning_if_the_store_knows(place: Path) -> None:
-    backend = Overwriting(Memory(), is_local=False)
+    backend = Overwriting(Memory(), takes_round_trips=True)
     open_store(backend, cache_dir=place / "other")
     assert "no result is wrong" in named(look(backend, place), "conditions", Severity.WARN)
 
 
 def test_a_server_that_ignores_conditions_is_trouble_if_the_store_does_not(place: Path) -> None:
     memory = Memory()
-    open_store(Faulty(memory, is_local=False), cache_dir=place / "other")
-    checks = look(Overwriting(memory, is_local=False), place)
+    open_store(Faulty(memory, takes_round_trips=True), cache_dir=place / "other")
+    checks = look(Overwriting(memory, takes_round_trips=True), place)
     assert "format.json" in named(checks, "conditions", Severity.FAIL)
 
 
 def test_a_server_that_has_learned_conditions_is_told(place: Path) -> None:
     memory = Memory()
-    open_store(Overwriting(memory, is_local=False), cache_dir=place / "other")
+    open_store(Overwriting(memory, takes_round_trips=True), cache_dir=place / "other")
     assert "conditional writes work, and" in named(look(memory, place), "conditions", Severity.WARN)
 
 
 def test_a_backend_made_to_look_before_it_writes_honours_conditions(place: Path) -> None:
-    backend = Unconditional(Overwriting(Memory(), is_local=False))
+    backend = Unconditional(Overwriting(Memory(), takes_round_trips=True))
     assert named(look(backend, place), "conditions", Severity.OK) == "conditional writes work"
 
 

@@ -171,7 +171,9 @@ def test_format_json_is_sealed_as_the_page_says(store: Store) -> None:
 
 
 def test_a_bundle_has_the_refs_that_it_is_a_copy_of(tmp_path: Path) -> None:
-    backend = Faulty(open_store(tmp_path / "s", cache_dir=tmp_path / "c").backend, is_local=False)
+    backend = Faulty(
+        open_store(tmp_path / "s", cache_dir=tmp_path / "c").backend, takes_round_trips=True
+    )
     store = open_store(backend, cache_dir=tmp_path / "here")
     for number in range(40):
         store.save(Key.of("memo", "F", str(number)), Payload())

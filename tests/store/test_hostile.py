@@ -309,7 +309,7 @@ def test_what_a_load_writes_stays_inside_whatever_is_there_already(
 def remote(tmp_path: Path) -> tuple[Store, Callable[[bytes], None]]:
     """A store elsewhere with one entry, and a way to plant a bundle of what it holds."""
     memory = Memory()
-    store = open_store(Faulty(memory, is_local=False), cache_dir=tmp_path / "cache")
+    store = open_store(Faulty(memory, takes_round_trips=True), cache_dir=tmp_path / "cache")
     store.save(KEY, FILES)
 
     def plant(data: bytes) -> None:

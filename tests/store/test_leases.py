@@ -121,7 +121,7 @@ def holder(root: str, cache: Path, told: Path, heartbeat: timedelta) -> None:
 class Jittery:
     """A backend whose calls take their time, so that those of several come in any order."""
 
-    is_local = True
+    takes_round_trips = False
 
     def __init__(self, backend: Backend, dice: random.Random) -> None:
         self._backend = backend

@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import BinaryIO
 
 import pytest
 
-from memoflow.backends import Found, Memory
+from memoflow.backends import Data, Found, Memory
 from memoflow.index import Index
 from memoflow.store import Payload, Store
 from tests.conftest import Clock
@@ -19,7 +18,7 @@ from tests.store.conftest import SERIES, blobs, contents
 class Elsewhere(Memory):
     """Memory that counts requests: one for each name that is asked for, and for each list."""
 
-    is_local = False
+    takes_round_trips = True
 
     def __init__(self, *, clock: Clock) -> None:
         super().__init__(clock=clock)
@@ -30,7 +29,7 @@ class Elsewhere(Memory):
         return super().read(name, **options)
 
     def write(
-        self, name: str, data: bytes, *, if_absent: bool = False, durable: bool = True
+        self, name: str, data: Data, *, if_absent: bool = False, durable: bool = True
     ) -> bool:
         self.requests["write"] += 1
         return super().write(name, data, if_absent=if_absent)
@@ -46,19 +45,6 @@ class Elsewhere(Memory):
     def delete(self, names: Sequence[str]) -> None:
         self.requests["delete"] += -(-len(names) // 1000)
         super().delete(names)
-
-    def open(self, name: str) -> BinaryIO | None:
-        return super().open(name)
-
-    def write_from(
-        self,
-        name: str,
-        source: Path | Iterable[bytes | memoryview],
-        *,
-        if_absent: bool = False,
-        durable: bool = True,
-    ) -> bool:
-        return super().write_from(name, source, if_absent=if_absent)
 
     def since(self) -> Counter[str]:
         """Return the requests since this was last asked."""

@@ -125,7 +125,7 @@ def test_it_does_where_asking_is_slow(tmp_path: Path, write: Shape) -> None:
 class Far(Memory):
     """Bytes that lie elsewhere."""
 
-    is_local = False
+    takes_round_trips = True
 
 
 def test_a_pack_costs_no_question_where_asking_is_slow(tmp_path: Path) -> None:

@@ -39,7 +39,7 @@ def opened(request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: Any) -> 
     places: dict[str, Callable[[], Backend]] = {
         "directory": lambda: Local(tmp_path / "store"),
         "memory": lambda: memory,
-        "elsewhere": lambda: Faulty(memory, is_local=False),
+        "elsewhere": lambda: Faulty(memory, takes_round_trips=True),
     }
     count = iter(range(100))
 
@@ -325,7 +325,9 @@ def test_all_directories_are_their_owners_alone(tmp_path: Path, umask: int, is_l
     try:
         place = tmp_path / "place"
         place.mkdir()
-        backend: Any = Local(place / "store") if is_local else Faulty(Memory(), is_local=False)
+        backend: Any = (
+            Local(place / "store") if is_local else Faulty(Memory(), takes_round_trips=True)
+        )
         store = open_store(backend, cache_dir=place / "cache")
         ref = store.save(KEY, FILES)
         store.load(ref, tmp_path / "out")

@@ -151,7 +151,9 @@ def test_a_file_in_the_place_of_a_folder_is_quarantined(
 def test_what_is_in_the_place_of_a_copy_is_done_without(
     tmp_path: Path, stray: Callable[[Path], None]
 ) -> None:
-    store = open_store(Faulty(Far(tmp_path / "far"), is_local=False), cache_dir=tmp_path / "cache")
+    store = open_store(
+        Faulty(Far(tmp_path / "far"), takes_round_trips=True), cache_dir=tmp_path / "cache"
+    )
     ref = store.save(KEY, FILES)
     store.load(ref, tmp_path / "first")
     near = tmp_path / "cache" / "memoflow" / store.id

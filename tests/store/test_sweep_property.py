@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import tempfile
 import threading
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 from datetime import timedelta
@@ -22,7 +22,7 @@ from hypothesis.stateful import (
     run_state_machine_as_test,
 )
 
-from memoflow.backends import BlobLocation, Found, Memory
+from memoflow.backends import Backend, BlobLocation, Data, Found, Memory
 from memoflow.errors import MemoflowError
 from memoflow.index import Index
 from memoflow.names import Digest, Key, Ref
@@ -99,12 +99,12 @@ class Actor:
         self._stopped.release()
 
 
-class Stepped:
+class Stepped(Backend):
     """A backend each call of which waits for the actor's turn; it lists two names at a time."""
 
-    def __init__(self, memory: Memory, *, is_local: bool) -> None:
+    def __init__(self, memory: Memory, *, takes_round_trips: bool) -> None:
         self.memory = memory
-        self.is_local = is_local
+        self.takes_round_trips = takes_round_trips
 
     def _turn(self) -> Memory:
         actor = getattr(_current, "actor", None)
@@ -115,13 +115,16 @@ class Stepped:
     def read(self, name: str, **options: int) -> bytes | None:
         return self._turn().read(name, **options)
 
+    def open(self, name: str) -> BinaryIO | None:
+        return self._turn().open(name)
+
     def write(
-        self, name: str, data: bytes, *, if_absent: bool = False, durable: bool = True
+        self, name: str, data: Data, *, if_absent: bool = False, durable: bool = True
     ) -> bool:
         return self._turn().write(name, data, if_absent=if_absent)
 
-    def exists(self, names: Sequence[str]) -> list[bool]:
-        return [self._turn().exists([name])[0] for name in names]
+    def link_or_copy(self, name: str, source: Path | BlobLocation) -> bool:
+        return self._turn().link_or_copy(name, source)
 
     def sizes(self, names: Sequence[str]) -> Sequence[int | None]:
         return [self._turn().sizes([name])[0] for name in names]
@@ -138,34 +141,6 @@ class Stepped:
     def delete(self, names: Sequence[str]) -> None:
         for name in names:
             self._turn().delete([name])
-
-    def open(self, name: str) -> BinaryIO | None:
-        return self._turn().open(name)
-
-    def write_from(
-        self,
-        name: str,
-        source: Path | Iterable[bytes | memoryview],
-        *,
-        if_absent: bool = False,
-        durable: bool = True,
-    ) -> bool:
-        return self._turn().write_from(name, source, if_absent=if_absent)
-
-    def adopt(self, name: str, source: Path | BlobLocation) -> bool:
-        return self._turn().adopt(name, source)
-
-    def path(self, name: str) -> Path | None:
-        return None
-
-    def bring(self, names: Sequence[str]) -> None:
-        pass
-
-    def doubt(self, name: str) -> bool:
-        return False
-
-    def tidy(self, *, before: float) -> int:
-        return 0
 
 
 @dataclass(eq=False, repr=False)
@@ -186,7 +161,7 @@ class Task:
 class Machines(RuleBasedStateMachine):
     """Actors of several machines, of which any may make the next call."""
 
-    is_local = True
+    takes_round_trips = False
 
     def sweep_of(self, refs: Refs, now: bool) -> Sweep:
         return Sweep(refs, keep_newer=timedelta(hours=1), now=now, dry_run=False)
@@ -206,7 +181,7 @@ class Machines(RuleBasedStateMachine):
         self.saved: dict[Key, tuple[Ref, dict[str, bytes], float | None]] = {}
 
     def machine(self, n: int) -> Store:
-        backend = Stepped(self.memory, is_local=self.is_local)
+        backend = Stepped(self.memory, takes_round_trips=self.takes_round_trips)
         skew = self.skews[n]
         index = Index(Path(self.scratch.name) / f"{n}.sqlite")
         return Store(
@@ -408,7 +383,7 @@ class Machines(RuleBasedStateMachine):
 class MachinesElsewhere(Machines):
     """The same where asking is slow, so that less is asked."""
 
-    is_local = False
+    takes_round_trips = True
 
 
 class RefsFirst(Sweep):

@@ -118,7 +118,7 @@ def make(kind: str, tmp_path: Path, artifact: Callable[..., Adoption]) -> World:
     far: Backend = Local(tmp_path / "store") if kind == "local" else memory
 
     def open_anew() -> Store:
-        backend = far if kind == "local" else Faulty(far, is_local=False)
+        backend = far if kind == "local" else Faulty(far, takes_round_trips=True)
         return open_store(backend, cache_dir=tmp_path / f"cache-{next(count)}", clock=clock)
 
     store = open_anew()
@@ -142,7 +142,7 @@ def make(kind: str, tmp_path: Path, artifact: Callable[..., Adoption]) -> World:
 
 def cached(world: World) -> None:
     """Let this machine have copies of all blobs."""
-    world.store.backend.bring([found.name for found in world.far.list("blobs")])
+    world.store.backend.prefetch([found.name for found in world.far.list("blobs")])
 
 
 def mark(world: World, kind: str) -> str:

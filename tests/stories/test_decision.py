@@ -232,7 +232,7 @@ ASK = """
 import json, sys
 from metaflow import Run, namespace
 from memoflow.flow.memo import why
-from memoflow.storages.named import open_store
+from memoflow.storages.opening import open_store
 namespace(None)
 store, answer = open_store(".metaflow/memoflow"), {}
 for step in Run(f"Seeded/{sys.argv[1]}"):

@@ -98,7 +98,7 @@ class CheckpointDecorator(Lifecycle):
         try:
             store = artifact_store.current_store().store
             maintenance.collect(store, say, [artifact_store.default().store])
-            if not store.backend.is_local:
+            if store.backend.takes_round_trips:
                 spool.collect(store, say)
         except Exception as error:  # Of whatever kind: the run is over, and went well.
             say(f"the store could not be tidied: {type(error).__name__}: {error}")

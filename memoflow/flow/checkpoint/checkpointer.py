@@ -164,7 +164,7 @@ class Checkpointer:
             code=self.options.code,
             own=self.identity.own,
         )
-        if not wait and not store.backend.is_local:
+        if not wait and store.backend.takes_round_trips:
             uploading.watch_for_sigterm()
             return self._save_later(Path(path), about, ignore)
         return self._save_now(Path(path), about, ignore)
@@ -175,6 +175,8 @@ class Checkpointer:
         store = self.where.store
         with self._order.turn() as place:
             uploading.drain()  # In order.
+            is_spooled = store.backend.takes_round_trips
+            spooled = spool.last_number(store, self.series) if is_spooled else 0
             one = checkpoint.save(
                 store,
                 self.series,
@@ -182,7 +184,7 @@ class Checkpointer:
                 about,
                 token=self._next_token(),
                 ttl=self.options.ttl,
-                after=0 if store.backend.is_local else spool.last_number(store, self.series),
+                after=spooled,
                 place=place,
                 ignore=ignore,
             )
@@ -194,7 +196,7 @@ class Checkpointer:
     def finish(self) -> None:
         """Wait until all saves are uploaded, also of dead subprocesses; raise if one fails."""
         store = self.where.store
-        if store.backend.is_local:
+        if not store.backend.takes_round_trips:
             return
         uploading.drain()
         try:
@@ -209,7 +211,7 @@ class Checkpointer:
     @apart
     def bring_in(self, say: Callable[[str], None]) -> None:
         """Upload the saves that earlier attempts of this identity left on this machine."""
-        if self.where.store.backend.is_local:
+        if not self.where.store.backend.takes_round_trips:
             return
         try:
             found = spool.rescue(self.where.store, self.series)

@@ -81,7 +81,7 @@ class Artifacts:
         _link(blob, path)
 
     def _mend_blob(self, artifact: Artifact, path: Path) -> None:
-        if not self._store.backend.is_local:
+        if self._store.backend.takes_round_trips:
             return  # To look at it would be to fetch it.
         digest = Digest(f"sha1:{artifact.sha1}")
         blob = self._store.blob_path(digest)

@@ -60,4 +60,4 @@ def replace_at_exit(
 def _has_cards(memoized: MemoizedStep, cards: CardFiles) -> bool:
     """Tell whether the task may have cards: on a server each question takes a round trip."""
     decorators = getattr(memoized.shape.flow, memoized.step).decorators
-    return cards.is_local or any(deco.name in _MAKE_CARDS for deco in decorators)
+    return not cards.takes_round_trips or any(deco.name in _MAKE_CARDS for deco in decorators)

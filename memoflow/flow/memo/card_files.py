@@ -9,7 +9,7 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from functools import cached_property
 from typing import Any
 
-from memoflow.backends import Backend, BlobLocation
+from memoflow.backends import Backend, BlobLocation, Local
 from memoflow.errors import MemoflowError
 from memoflow.flow.cards.card_root import card_root
 from memoflow.kinds import card
@@ -43,7 +43,7 @@ class CardFiles:
             return None
         try:
             backend = backend_of(flow_datastore.TYPE, root)
-            if backend.is_local:
+            if isinstance(backend, Local):
                 # Not by the backend: what it makes is private, and this is Metaflow's.
                 os.makedirs(root, exist_ok=True)
         except (MemoflowError, OSError) as error:
@@ -52,8 +52,8 @@ class CardFiles:
         return cls(backend, say)
 
     @property
-    def is_local(self) -> bool:
-        return self._backend.is_local
+    def takes_round_trips(self) -> bool:
+        return self._backend.takes_round_trips
 
     def write(self, task: str, html: str) -> None:
         """Write the memo's own card of a task, in place of that of an earlier attempt."""
@@ -69,7 +69,9 @@ class CardFiles:
         found = self._files(entry.origin)
         for source in found:
             name = source.rpartition("/")[2]
-            self._backend.adopt(f"{_folder(task)}/{name}", BlobLocation(self._backend, source))
+            self._backend.link_or_copy(
+                f"{_folder(task)}/{name}", BlobLocation(self._backend, source)
+            )
         if found:
             return len(found)
         kept = card.give(store, entry.ref.key)
@@ -106,10 +108,10 @@ class CardFiles:
 
     def later(self, act: Callable[[], object]) -> None:
         """Do it quietly: at once where that takes no round trip, else in the background."""
-        if self._backend.is_local:
-            self.quietly(act)
-        else:
+        if self.takes_round_trips:
             self._running.append(self._pool.submit(self.quietly, act))
+        else:
+            self.quietly(act)
 
     def wait(self) -> None:
         """Return once all is done that was to be done later."""

@@ -23,7 +23,7 @@ class ScopePrefetch:
     def read(self, scope_key: Key) -> None:
         """Read in bulk the entries that many lookups under a code key need, on a slow store."""
         store = self._context.store
-        if not self.is_on or store is None or store.backend.is_local:
+        if not self.is_on or store is None:
             return
         now = time.monotonic()
         if now - self._read.get(scope_key, -_EVERY_SECONDS) < _EVERY_SECONDS:

@@ -82,7 +82,7 @@ class RemoteArtifacts:
         if not artifact.cas:
             # With what the server keeps beside the bytes, if the two are on one.
             place = BlobLocation(self._store.backend, blob_name(digest))
-            self._data.adopt(_name(artifact.sha1), place)
+            self._data.link_or_copy(_name(artifact.sha1), place)
             return
         file = self._store.backend.open(blob_name(digest))
         if file is None:

@@ -7,6 +7,7 @@ from collections.abc import Callable
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
+from memoflow.backends import Local
 from memoflow.display import printable
 from memoflow.errors import BackendUnreachableError, MemoflowError
 from memoflow.flow import artifact_store, maintenance
@@ -92,7 +93,7 @@ class StoreContext:
         datastore = self.flow_datastore
         root = f"{datastore.datastore_root.rstrip('/')}/{datastore.flow_name}/data"
         data = backend_of(datastore.TYPE, root)
-        if data.is_local:
+        if isinstance(data, Local):
             return Artifacts(datastore, self.store)
         # Here, as few need it.
         from memoflow.flow.memo.remote_artifacts import RemoteArtifacts

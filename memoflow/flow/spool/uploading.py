@@ -299,7 +299,7 @@ def settle(store: Store, series: Key | None, wanted: Callable[[SpoolEntry], bool
 
     `series` None is any. What processes left that died is uploaded by this one.
     """
-    if store.backend.is_local:
+    if not store.backend.takes_round_trips:
         return
     if _uploader is not None and _uploader.has(store, series, wanted):
         _uploader.drain()

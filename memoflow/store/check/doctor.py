@@ -272,7 +272,7 @@ def _tried(backend: Backend, found: Format | None, clock: Callable[[], float]) -
     finally:
         try:
             backend.delete([name])
-            left = backend.exists([name])[0]
+            left = backend.has(name)
         except BackendError:
             left = True
     if left:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Iterator
 
-from memoflow.backends import Backend, Found
+from memoflow.backends import Backend, Found, honours_conditions
 from memoflow.errors import BackendError, FormatError, IntegrityError
 from memoflow.names import Digest
 from memoflow.store import format
@@ -58,24 +58,21 @@ def _format(backend: Backend, id: str, *, repair: bool) -> Iterator[Problem]:
     except FormatError:
         return  # Upgraded since it was opened.
     except BackendError as error:
-        if backend.exists([format.NAME])[0]:
+        if backend.has(format.NAME):
             yield _unread(format.NAME, error)
             return
         what = f"{format.NAME} is gone"
     except IntegrityError as error:
         what = str(error)
     if repair:
-        backend.write(format.NAME, format.encoded(Format(id, _is_conditional(backend))))
+        found = Format(id, honours_conditions(backend, format.PROBE))
+        backend.write(format.NAME, format.encoded(found))
     yield Problem(format.NAME, what, None, "written again" if repair else "")
-
-
-def _is_conditional(backend: Backend) -> bool:
-    return backend.is_local or format.honours_conditions(backend)
 
 
 def _unfinished(backend: Backend, *, now: float, repair: bool) -> Iterator[Problem]:
     before = now - LITTER_AGE.total_seconds()
-    count = backend.tidy(before=before, dry_run=not repair)
+    count = backend.cleanup(before=before, dry_run=not repair)
     if count:
         what = f"{count} unfinished files of saves that were killed"
         yield _harmless("", what, "removed" if repair else "")

@@ -148,7 +148,7 @@ class _Check:
 
     def _unreadable(self, error: BackendError) -> str:
         """Return the text about an unreadable file; raise the error if nothing can be read."""
-        if not self._backend.is_local and not isinstance(error, BackendDeniedError):
+        if self._backend.takes_round_trips and not isinstance(error, BackendDeniedError):
             # Each takes its time to fail, where a server is gone.
             self._unreached += 1
             if self._unreached > _MOST_UNREACHED:
@@ -193,7 +193,7 @@ class _Check:
     def _judge(self, blob: Digest) -> str | None:
         try:
             if not self._read_data:
-                return None if self._backend.exists([blob_name(blob)])[0] else _GONE
+                return None if self._backend.has(blob_name(blob)) else _GONE
             return None if is_whole(self._backend, blob) else _DAMAGED
         except NotFoundError:
             return _GONE
@@ -223,7 +223,7 @@ class _Check:
         try:
             if self._near is None or not is_whole(self._near, blob):
                 return False
-            self._backend.write_from(name, self._near.path(name))
+            self._backend.write(name, self._near.path(name))
             return is_whole(self._backend, blob)
         except (NotFoundError, BackendError):
             return False

@@ -25,7 +25,7 @@ class Reach:
 
     def __init__(self, refs: Refs) -> None:
         self._refs = refs
-        self._is_remembered = not refs.backend.is_local
+        self._is_remembered = refs.backend.takes_round_trips
         self._facts = refs.index.get(_BUCKETS) if self._is_remembered else {}
         self._seen = dict(_decoded(self._facts))
 

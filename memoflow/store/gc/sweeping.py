@@ -152,7 +152,7 @@ class Sweep:
     def _tidy(self, dead_saves: list[str], time: float) -> int:
         backend = self._backend
         unfinished = time - (_SILENT_SECONDS if self._leftovers else LITTER_AGE.total_seconds())
-        litter = backend.tidy(before=unfinished)
+        litter = backend.cleanup(before=unfinished)
         old = time - (0.0 if self._leftovers else _QUARANTINE_AGE.total_seconds())
         quarantined = [file.name for file in backend.list(QUARANTINE) if file.modified <= old]
         old = time - STOPPED_AGE.total_seconds()

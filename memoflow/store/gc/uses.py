@@ -208,7 +208,7 @@ def _read(
         except BackendError as error:
             return error
 
-    with Pool(1 if backend.is_local else _AT_ONCE) as pool:
+    with Pool(_AT_ONCE if backend.takes_round_trips else 1) as pool:
         for start in range(0, len(files), _AT_ONCE):
             batch = files[start : start + _AT_ONCE]
             for file, data in zip(batch, pool.map(read, batch), strict=True):

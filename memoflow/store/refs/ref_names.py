@@ -44,8 +44,7 @@ class RefNames:
     def is_case_blind(self) -> bool:
         """Tell whether names that differ by case are one in this place."""
         if self._is_case_blind is None:
-            upper = FORMAT.upper()
-            self._is_case_blind = self._backend.is_local and self._backend.exists([upper])[0]
+            self._is_case_blind = self._backend.folds_case(FORMAT)
         return self._is_case_blind
 
     def of(self, key: Key) -> str:
@@ -55,7 +54,7 @@ class RefNames:
             return name
         beside = _beside(key)
         owner = self._owner(name)
-        if owner == key or (owner is None and not self._backend.exists([beside])[0]):
+        if owner == key or (owner is None and not self._backend.has(beside)):
             return name
         return beside
 

@@ -134,7 +134,7 @@ class Refs:
         read = partial(self._or_warn, self._read) if signed else self.read_any
         keyring = self.keyring if signed else _NO_KEYS
         for kind, files in by_kind.items():
-            is_slow = len(files) >= _AT_ONCE and not self.backend.is_local
+            is_slow = len(files) >= _AT_ONCE and self.backend.takes_round_trips
             copied = self.ahead.copies(Key.of(kind), files) if is_slow and copies else {}
             single = []
             for key, file in files.items():
@@ -248,7 +248,7 @@ class Refs:
             return Manifest.from_json(stored.manifest)
         name = blob_name(blob)
         data = self.backend.read(name, most_bytes=LARGEST_MANIFEST_BYTES)
-        if data is not None and Digest.of(data) != blob and self.backend.doubt(name):
+        if data is not None and Digest.of(data) != blob and self.backend.evict_cached(name):
             data = self.backend.read(name, most_bytes=LARGEST_MANIFEST_BYTES)
         if data is None:
             raise NotFoundError(f"the manifest of {stored.ref.key} is gone from the store")
@@ -358,7 +358,7 @@ class Refs:
             # The last of that name is kept. Unread where that can be: there is no telling its size.
             self.backend.delete([f"{QUARANTINE}/{name}"])
             there = self.backend.far if isinstance(self.backend, Tiered) else self.backend
-            self.backend.adopt(f"{QUARANTINE}/{name}", BlobLocation(there, name))
+            self.backend.link_or_copy(f"{QUARANTINE}/{name}", BlobLocation(there, name))
             self.backend.delete([name])
         except NotFoundError:
             return  # Another process was faster.

@@ -37,7 +37,7 @@ def adopt(backend: Backend, name: str, adoption: Adoption) -> tuple[Adopted, int
         if theirs is None:
             continue  # A sweep took it; ours will be adopted now.
         if theirs != mine and not is_whole(backend, digest):
-            backend.write_from(blob, source)
+            backend.write(blob, source)
             return Adopted(name, digest, *mine), mine[0]
         return Adopted(name, digest, *theirs), 0
     raise BackendUnavailableError(f"blob {digest} went away {_TRIES} times while it was adopted")
@@ -48,7 +48,7 @@ def _adopt_unread(
 ) -> tuple[Adopted, int]:
     """Adopt a file elsewhere, without reading it to copy it: its XXH3-128 stays unknown."""
     blob = blob_name(adoption.digest)
-    is_new = backend.adopt(blob, source)
+    is_new = backend.link_or_copy(blob, source)
     size_bytes = backend.sizes([blob])[0]
     if size_bytes is None:
         raise BackendUnavailableError(f"blob {adoption.digest} went away while it was adopted")
@@ -57,8 +57,8 @@ def _adopt_unread(
 
 def _take(backend: Backend, blob: str, source: Path, size_bytes: int) -> bool:
     if size_bytes < _LINK_FROM_BYTES:
-        return backend.write_from(blob, source, if_absent=True, durable=False)
-    return backend.adopt(blob, source)
+        return backend.write(blob, source, if_absent=True, durable=False)
+    return backend.link_or_copy(blob, source)
 
 
 def _measure(source: Path) -> tuple[int, str]:

@@ -74,7 +74,7 @@ def _proven(refs: Refs, files: Iterable[File], read: Callable[[Backend], T]) -> 
 
 def _give_up_on(refs: Refs, blob: Digest) -> bool:
     """Quarantine a blob that spoiled a load; False if it turns out to be whole."""
-    if refs.backend.doubt(blob_name(blob)):
+    if refs.backend.evict_cached(blob_name(blob)):
         return False  # Only a copy of it was read, which is gone now.
     try:
         # Proven by its name: it may be the manifest that claims what is not so.

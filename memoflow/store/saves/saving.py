@@ -132,7 +132,7 @@ def proven(refs: Refs, ref: Ref, outlook: GcSnapshot) -> bool:
     And that nothing was deleted since, as far as the outlook goes. Where it is cheap to look,
     that is better.
     """
-    if refs.backend.is_local:
+    if not refs.backend.takes_round_trips:
         return False
     fact = _proven_fact(ref)
     return refs.index.get([fact]).get(fact) == _proof(ref, outlook)
@@ -143,7 +143,7 @@ def known_sizes(refs: Refs, ref: Ref) -> dict[Digest, int]:
 
     Empty where it is cheap to look.
     """
-    if refs.backend.is_local:
+    if not refs.backend.takes_round_trips:
         return {}
     fact = _fact("sizes", ref)
     try:
@@ -154,7 +154,7 @@ def known_sizes(refs: Refs, ref: Ref) -> dict[Digest, int]:
 
 
 def _remember_proven(refs: Refs, ref: Ref, manifest: Manifest, packed: Packed) -> None:
-    if refs.backend.is_local:
+    if not refs.backend.takes_round_trips:
         return
     sizes = {blob.hex: packed.sizes[blob] for blob in manifest.blobs & packed.sizes.keys()}
     refs.index.set(
@@ -284,7 +284,8 @@ def _pack(
     if payload.tree is None and not payload.files:
         return NOTHING
     # Here, since results without files need none of it.
-    from memoflow.objects import ReusablePieces, pack
+    from memoflow.objects.packing import pack
+    from memoflow.objects.reuse import ReusablePieces
 
     sizes: dict[Digest, int] = {} if previous is None else dict(previous.sizes)
     earlier = ReusablePieces(
@@ -319,7 +320,7 @@ def _known(
     if fresh:
         return lambda xxh3s: {}
     backend = refs.backend
-    if backend.is_local:
+    if not backend.takes_round_trips:
         return refs.index.find_pieces
     asked: dict[Digest, int] = {}
 

@@ -85,7 +85,7 @@ class Next:
         listed = numbered(self._refs, self._series)
         if listed and len(listed) < _number(listed[0]):
             self.least_use = LEAST_USE_OF_DROPPED
-        if not self._refs.backend.is_local:
+        if self._refs.backend.takes_round_trips:
             # One listing for this and for the number.
             self._listed = listed
             return _first_of(self._refs, listed, self.outlook)

@@ -150,7 +150,7 @@ def test_the_origins_own_memo_is_not_among_them(store):
 
 
 def test_elsewhere_a_hit_costs_a_listing_and_a_copy(store):
-    backend = Faulty(Memory(), is_local=False)
+    backend = Faulty(Memory(), takes_round_trips=True)
     backend.write(f"{folder(ENTRY.origin)}/{MINE}", b"page")
     backend.calls.clear()
     files = CardFiles(backend, fail)
