@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import os
 from functools import cached_property
 from typing import Any
 
 from memoflow.backends import Backend
 from memoflow.dataclass import dataclass
 from memoflow.errors import NotFoundError
+from memoflow.storages import folder_of
 from memoflow.storages.named import find_backend, open_store
 from memoflow.store import Store
 
@@ -42,14 +44,12 @@ class CommandContext:
     def _root(self) -> str | None:
         if self.root is not None or self.flow is None:
             return self.root
-        # Here, since only this front door has imported Metaflow by now.
-        from memoflow.flow import artifact_store
-
-        datastore = self.flow.flow_datastore
-        where = artifact_store.of_datastore(datastore.TYPE, datastore.datastore_root)
+        kind, root = self.flow.flow_datastore.TYPE, self.flow.flow_datastore.datastore_root
+        if kind == "local":
+            root = os.path.abspath(os.path.expanduser(root))
+        folder = folder_of(kind, root)
         # Roots of Azure have no scheme, and would be taken for directories.
-        has_scheme = "://" in where.folder or where.folder.startswith("/")
-        return where.folder if has_scheme else f"{where.type}://{where.folder}"
+        return folder if "://" in folder or folder.startswith("/") else f"{kind}://{folder}"
 
 
 def _with_hint(error: NotFoundError) -> NotFoundError:

@@ -11,7 +11,6 @@ import click
 
 from memoflow import __version__
 from memoflow.cli.answer import DAMAGE, ERROR
-from memoflow.cli.completion import completion
 from memoflow.cli.context import CommandContext
 from memoflow.cli.doctor import doctor
 from memoflow.cli.forget import forget
@@ -19,7 +18,7 @@ from memoflow.cli.gc import gc
 from memoflow.cli.get import get
 from memoflow.cli.ls import ls
 from memoflow.cli.reindex import reindex
-from memoflow.cli.reporting import report
+from memoflow.cli.report import report
 from memoflow.cli.show import show
 from memoflow.cli.stats import stats
 from memoflow.cli.verify import verify
@@ -71,6 +70,24 @@ def main(ctx: click.Context, root: str | None) -> None:
     """
     asked = ctx.obj if isinstance(ctx.obj, CommandContext) else CommandContext()
     ctx.obj = asked if root is None else CommandContext(root, asked.flow)
+
+
+@click.command()
+@click.argument("shell", type=click.Choice(("bash", "zsh", "fish")))
+@click.pass_context
+def completion(ctx: click.Context, *, shell: str) -> None:
+    """Print the script that completes `memoflow` in a shell.
+
+    For bash, put `eval "$(memoflow completion bash)"` into ~/.bashrc; for zsh, the same with zsh
+    into ~/.zshrc; for fish, run
+    `memoflow completion fish > ~/.config/fish/completions/memoflow.fish`.
+    """
+    # Here, since no other verb needs it.
+    from click.shell_completion import get_completion_class
+
+    kind = get_completion_class(shell)
+    assert kind is not None
+    click.echo(kind(ctx.find_root().command, {}, "memoflow", "_MEMOFLOW_COMPLETE").source())
 
 
 for verb in (ls, show, why, get, forget, gc, verify, stats, report, reindex, doctor, completion):

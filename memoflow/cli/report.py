@@ -1,4 +1,4 @@
-"""Report: the entries of a store and the time they saved, as one HTML file."""
+"""report: the entries of a store and the time they saved, as one HTML file."""
 
 from __future__ import annotations
 
@@ -6,11 +6,13 @@ from collections.abc import Iterable, Sequence
 from datetime import date, datetime, timedelta, timezone
 from pathlib import Path
 
+import click
+
+from memoflow.cli.answer import Answer, Verb
+from memoflow.cli.context import CommandContext
 from memoflow.cli.listing import Listed
 from memoflow.cli.stats import Stats, collect
 from memoflow.errors import UsageError
-from memoflow.flow.memo import last_misses
-from memoflow.flow.memo.decision import Decision
 from memoflow.index import Day, Tally
 from memoflow.kinds import card
 from memoflow.names import Ref
@@ -27,6 +29,27 @@ _MOST_CHARACTERS = 44
 _MOST_OF_A_REASON = 80
 # Of one table, whose rows are counted already.
 _MOST_BYTES = 100_000
+
+
+@click.command(
+    cls=Verb,
+    fields={"html": "the file that was written"},
+    examples=("memoflow report --html report.html",),
+)
+@click.option(
+    "--html",
+    type=click.Path(dir_okay=False, path_type=Path),
+    required=True,
+    help="The file to write, over what is there.",
+)
+@click.pass_obj
+def report(asked: CommandContext, *, html: Path) -> Answer:
+    """Write a page of charts: time saved by day, size by kind, hits by step.
+
+    It is one file, and needs nothing else to be looked at.
+    """
+    write_report(asked.store, html)
+    return Answer(lambda: {"html": str(html)}, lambda: click.echo(f"wrote {html}"))
 
 
 def write_report(store: Store, path: Path) -> None:
@@ -153,11 +176,15 @@ def _by_kind(figures: Stats) -> list[Html]:
 def _by_step(steps: Sequence[Tally], store: Store) -> list[Html]:
     if not steps:
         return [parts.note("No memoized task has run yet.")]
+    # Here, since it imports Metaflow.
+    from memoflow.flow.memo import last_misses
+
     shown = sorted(steps, key=lambda step: -(step.hits + step.misses))[:_MOST_STEPS]
     missed = last_misses.recall(store.index, [(step.flow, step.step) for step in shown])
     rows = []
     for step in shown:
         tasks = step.hits + step.misses
+        miss = missed.get((step.flow, step.step))
         rows.append(
             [
                 _cell(f"{step.flow}/{step.step}"),
@@ -167,7 +194,8 @@ def _by_step(steps: Sequence[Tally], store: Store) -> list[Html]:
                 _rate(step.hits, tasks),
                 span(step.saved_s),
                 _moment(step.last),
-                _last_miss(missed.get((step.flow, step.step))),
+                # Cut at its end: the change comes first.
+                "" if miss is None else _cut(miss.line, _MOST_OF_A_REASON),
             ]
         )
     columns = ("step", "tasks", "hits", "misses", "rate", "time saved", "last", "last miss")
@@ -175,12 +203,6 @@ def _by_step(steps: Sequence[Tally], store: Store) -> list[Html]:
     if len(shown) < len(steps):
         made.append(parts.note(f"The {len(shown)} steps with most tasks, of {len(steps)}."))
     return made
-
-
-def _last_miss(decision: Decision | None) -> str:
-    """Return the reason for the latest miss of a step, cut at its end: the change comes first."""
-    line = "" if decision is None else decision.line
-    return line if len(line) <= _MOST_OF_A_REASON else f"{line[: _MOST_OF_A_REASON - 1]}…"
 
 
 def _used(entries: Sequence[Listed]) -> list[Html]:
@@ -200,6 +222,10 @@ def _row(each: Listed) -> list[str]:
     size = readable(each.ref.size_bytes)
     times = _moment(each.ref.created), _moment(each.entry.used)
     return [each.id, each.kind, _cell(each.where), size, *times]
+
+
+def _cut(text: str, most: int) -> str:
+    return text if len(text) <= most else f"{text[: most - 1]}…"
 
 
 def _table(heading: str, columns: Sequence[str], rows: Iterable[Sequence[str]]) -> Html:
