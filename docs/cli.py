@@ -11,8 +11,8 @@ from collections.abc import Iterator
 
 import click
 
-from memoflow.cli.answer import Verb
 from memoflow.cli.main import main
+from memoflow.cli.verb import Verb
 
 _INTRODUCTION = """\
 # Command line

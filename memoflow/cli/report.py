@@ -8,14 +8,12 @@ from pathlib import Path
 
 import click
 
-from memoflow.cli.answer import Answer, Verb
-from memoflow.cli.context import CommandContext
 from memoflow.cli.listing import Listed
-from memoflow.cli.stats import Stats, collect
+from memoflow.cli.stats import Stats, collect, held
+from memoflow.cli.verb import Answer, CommandContext, Verb
 from memoflow.errors import UsageError
 from memoflow.index import Day, Tally
 from memoflow.kinds import card
-from memoflow.names import Ref
 from memoflow.page import chart, parts
 from memoflow.page.frame import page as framed
 from memoflow.page.parts import Html
@@ -33,20 +31,20 @@ _MOST_BYTES = 100_000
 
 @click.command(
     cls=Verb,
-    fields={"html": "the file that was written"},
+    fields={"html": "path of the page"},
     examples=("memoflow report --html report.html",),
 )
 @click.option(
     "--html",
     type=click.Path(dir_okay=False, path_type=Path),
     required=True,
-    help="The file to write, over what is there.",
+    help="The file to write; an existing file is replaced.",
 )
 @click.pass_obj
 def report(asked: CommandContext, *, html: Path) -> Answer:
     """Write a page of charts: time saved by day, size by kind, hits by step.
 
-    It is one file, and needs nothing else to be looked at.
+    The page is one file and loads nothing from elsewhere.
     """
     write_report(asked.store, html)
     return Answer(lambda: {"html": str(html)}, lambda: click.echo(f"wrote {html}"))
@@ -105,7 +103,7 @@ def _by_day(days: Sequence[Day], now: datetime) -> list[Html]:
         return [parts.note("No memoized task has run yet.")]
     known = {each.date: each for each in days}
     today = now.date()
-    first = max(min(map(_date, known)), today - timedelta(days=_MOST_DAYS - 1))
+    first = max(min(map(date.fromisoformat, known)), today - timedelta(days=_MOST_DAYS - 1))
     # Five days at least, or one column is as wide as the chart.
     first = min(first, today - timedelta(days=4))
     dates = [(first + timedelta(days=i)).isoformat() for i in range((today - first).days + 1)]
@@ -118,10 +116,10 @@ def _by_day(days: Sequence[Day], now: datetime) -> list[Html]:
             _table("", ("day", "time saved", "hits", "misses"), reversed(rows)),
         ),
     ]
-    before = [each for each in days if _date(each.date) < first]
+    before = [each for each in days if date.fromisoformat(each.date) < first]
     if before:
         saved = span(sum(each.saved_s for each in before))
-        since = min(_date(each.date) for each in before)
+        since = min(date.fromisoformat(each.date) for each in before)
         made.insert(1, parts.note(f"The last {len(dates)} days; {saved} more since {since}."))
     return made
 
@@ -150,23 +148,16 @@ def _chart_of_days(days: Sequence[Day]) -> Html:
 def _by_kind(figures: Stats) -> list[Html]:
     if not figures.entries and not figures.others:
         return [parts.note("The store is empty.")]
-    held: dict[str, list[Ref]] = {}
-    for each in sorted(figures.entries, key=lambda each: each.kind):
-        held.setdefault(each.kind, []).append(each.ref)
-    for ref in sorted(figures.others, key=lambda ref: ref.key.kind != card.KIND):
-        # Cards are the largest by far of all that is no entry.
-        name = "cards" if ref.key.kind == card.KIND else "(notes)"
-        held.setdefault(name, []).append(ref)
-    sums = [
-        (kind, len(refs), sum(r.size_bytes for r in refs), sum(r.new_bytes for r in refs))
-        for kind, refs in held.items()
-    ]
-    top = max(logical for _, _, logical, _ in sums) or 1
+    # Cards are the largest by far of all that is no entry.
+    others = [("cards" if ref.key.kind == card.KIND else "(notes)", ref) for ref in figures.others]
+    found = held((each.kind, each.ref) for each in figures.entries) + held(others)[::-1]
+    top = max(each.size_bytes for each in found) or 1
     rows = []
-    for kind, count, logical, stored in sums:
-        new = min(stored, logical)
-        bar = parts.bar({"new": new / top, "whole": (logical - new) / top})
-        rows.append([kind, bar, f"{count:,}", readable(logical), readable(stored)])
+    for each in found:
+        new = min(each.new_bytes, each.size_bytes)
+        bar = parts.bar({"new": new / top, "whole": (each.size_bytes - new) / top})
+        sizes = readable(each.size_bytes), readable(each.new_bytes)
+        rows.append([each.name, bar, f"{each.entries:,}", *sizes])
     return [
         parts.legend({"new when saved": "new", "in all": "whole"}),
         _table("", ("kind", "size", "entries", "in all", "new when saved"), rows),
@@ -240,10 +231,6 @@ def _rate(hits: int, tasks: int) -> str:
     return "> 99%" if rounded == "100%" and hits < tasks else rounded
 
 
-def _date(text: str) -> date:
-    return date.fromisoformat(text)
-
-
 def _moment(seconds: float) -> str:
     """Return a time in UTC: others than this machine's owner may read it."""
     text = iso(seconds)
@@ -253,7 +240,6 @@ def _moment(seconds: float) -> str:
 def _cell(value: object) -> str:
     """Return a text without its middle: the step is at the end of it."""
     text = str(value)
-    if len(text) <= _MOST_CHARACTERS:
-        return text
     end = 2 * _MOST_CHARACTERS // 3
-    return f"{text[: _MOST_CHARACTERS - end - 1]}…{text[-end:]}"
+    is_short = len(text) <= _MOST_CHARACTERS
+    return text if is_short else f"{text[: _MOST_CHARACTERS - end - 1]}…{text[-end:]}"

@@ -8,10 +8,9 @@ from typing import Any
 
 import click
 
-from memoflow.cli.answer import Answer, Verb
-from memoflow.cli.context import CommandContext
 from memoflow.cli.listing import FIELDS, Listed, complete, one, shown_value
 from memoflow.cli.table import show_facts, show_table
+from memoflow.cli.verb import Answer, CommandContext, Verb
 from memoflow.dataclass import dataclass
 from memoflow.errors import IntegrityError
 from memoflow.fingerprint import Part
@@ -107,7 +106,7 @@ def show(asked: CommandContext, *, name: str) -> Answer:
     """
     found = one(asked.store, name)
     known = _detail(asked.store, found.ref)
-    files = known.manifest.files
+    files, about = known.manifest.files, dict(known.about or {})
 
     def data() -> dict[str, Any]:
         return {
@@ -122,7 +121,7 @@ def show(asked: CommandContext, *, name: str) -> Answer:
             ],
             "refers_to": list(known.refers_to),
             # Through text: metadata of users may hold a NaN, which JSON has not.
-            "about": _plain(dict(known.about or {})),
+            "about": json.loads(json.dumps(about, default=str), parse_constant=str),
             "files": [
                 {"path": file.path, "size_bytes": file.size_bytes, "target": file.target}
                 for file in files[:_MOST_FILES]
@@ -171,7 +170,3 @@ def _size(file: File) -> str:
 
 def _part(part: Part) -> dict[str, str]:
     return dict(zip(("kind", "name", "digest", "where", "summary"), part.to_json(), strict=False))
-
-
-def _plain(value: Any) -> Any:
-    return json.loads(json.dumps(value, default=str), parse_constant=str)

@@ -17,9 +17,8 @@ from click.shell_completion import ShellComplete
 from click.testing import CliRunner
 
 import memoflow
-from memoflow.cli.answer import Verb
-from memoflow.cli.context import CommandContext
 from memoflow.cli.main import main
+from memoflow.cli.verb import CommandContext, Verb
 from memoflow.store import Store
 from tests.cli.conftest import Shelf
 
