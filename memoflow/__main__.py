@@ -12,6 +12,7 @@ def main() -> None:
     # than listing them.
     gc.set_threshold(100_000)
     try:
+        # Here, or an interrupt during the import would print a traceback.
         from memoflow.cli.main import main as run
     except KeyboardInterrupt:
         sys.exit(130)

@@ -17,7 +17,7 @@ LARGEST = (1 << 63) - 1  # what the index can hold
 MOST_NESTED = 2_500_000  # lists and mappings, each of which takes 20 times what its text does
 
 _NO_DEFAULT: Any = object()
-_HALF_CHARACTER = re.compile("[\ud800-\udfff]")
+HALF_CHARACTER = re.compile("[\ud800-\udfff]")
 
 
 class Fields:
@@ -83,7 +83,7 @@ def text(value: Any, name: str, *, is_free: bool = False) -> str:
     """Return a value that is a text; see `Fields.text`."""
     if type(value) is not str:
         raise ValueError(f"{name} is {value!r:.60}, and no text")
-    if not is_free and not value.isascii() and _HALF_CHARACTER.search(value):
+    if not is_free and not value.isascii() and HALF_CHARACTER.search(value):
         raise ValueError(f"{name} has half a character in it")
     return value
 

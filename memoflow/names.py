@@ -10,6 +10,7 @@ from urllib.parse import quote, unquote
 
 from memoflow.display import html_rows
 from memoflow.errors import BadKeyError
+from memoflow.fields import HALF_CHARACTER
 from memoflow.units import moment, readable
 
 _DIGEST = re.compile(r"(?:sha256|sha1|xxh3):[0-9a-f]{32,64}")
@@ -63,7 +64,7 @@ class Key:
         for part in parts:
             if not part:
                 raise BadKeyError(f"a key has an empty part: {parts}")
-            if not _is_text(part):
+            if not part.isascii() and HALF_CHARACTER.search(part):  # Which nothing can write.
                 raise BadKeyError(f"a part of a key is no text: {part[:60]!r}")
             if len(_quote(part)) > _LONGEST_PART:
                 raise BadKeyError(
@@ -126,17 +127,6 @@ class Ref:
                 ("expires", "never" if self.expires is None else moment(self.expires)),
             ],
         )
-
-
-def _is_text(part: str) -> bool:
-    """Tell whether a part has no half characters, which nothing can write."""
-    if part.isascii():
-        return True
-    try:
-        part.encode()
-    except UnicodeEncodeError:
-        return False
-    return True
 
 
 def _quote(part: str) -> str:

@@ -20,7 +20,6 @@ from contextvars import ContextVar, copy_context
 from datetime import timedelta
 from functools import partial
 from queue import SimpleQueue
-from types import TracebackType
 from typing import Any, Generic, ParamSpec, TypeVar
 
 P = ParamSpec("P")
@@ -55,10 +54,7 @@ def stop_check() -> Callable[[], None]:
     Any thread may call it.
     """
     stop = _stop.get()
-    return _nothing if stop is None else stop.check
-
-
-def _nothing() -> None: ...
+    return (lambda: None) if stop is None else stop.check
 
 
 def apart(function: Callable[P, T]) -> Callable[P, T]:
@@ -158,12 +154,7 @@ class Pool:
     def __enter__(self) -> Pool:
         return self
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
+    def __exit__(self, *raised: object) -> None:
         self.shutdown()
 
     def submit(self, act: Callable[..., T], *arguments: Any) -> Future[T]:

@@ -7,9 +7,8 @@ from typing import Any
 
 import click
 
-from memoflow.cli.answer import ERROR, Answer, Verb
-from memoflow.cli.context import CommandContext
 from memoflow.cli.table import show_table
+from memoflow.cli.verb import ERROR, Answer, CommandContext, Verb
 from memoflow.store.open import cache_folder, settings
 
 _PREFIX = "METAFLOW_MEMOFLOW_"

@@ -7,9 +7,9 @@ from typing import Any
 import click
 
 from memoflow.cli import removal
-from memoflow.cli.answer import Answer, Verb
-from memoflow.cli.context import CommandContext
 from memoflow.cli.listing import Listed, complete, some
+from memoflow.cli.table import first
+from memoflow.cli.verb import Answer, CommandContext, Verb
 from memoflow.display import printable
 from memoflow.errors import UsageError
 from memoflow.kinds import card, evicted, memo, retention
@@ -24,8 +24,8 @@ _NAMED = 10
     fields={
         "dry_run": "true if nothing was removed",
         "forgotten": "a list of objects, as `entries` of `ls`",
-        "size_bytes": "total size of a load of each",
-        "freeable_bytes": "bytes that `gc` frees then; null where that was not counted",
+        "size_bytes": "total size of the entries when loaded",
+        "freeable_bytes": "bytes that `gc` frees after this; null if not counted",
     },
     examples=(
         "memoflow forget memo/Sweep/fit --all --dry-run",
@@ -111,15 +111,7 @@ def _refuse_protected(store: Store, chosen: list[Listed]) -> None:
     kept = retention.protected(store)
     held = [each for each in chosen if each.ref.key in kept]
     if held:
-        lines = [f"  {each.key}" for each in held[:_NAMED]]
-        if len(held) > _NAMED:
-            lines.append(f"  and {len(held) - _NAMED} more")
         raise UsageError(
-            "\n".join(
-                [
-                    "nothing was removed, since runs resume from these entries or results refer "
-                    "to them; remove them with --force:",
-                    *lines,
-                ]
-            )
+            "nothing was removed, since runs resume from these entries or results refer to them; "
+            f"remove them with --force:\n{first([each.key for each in held], _NAMED)}"
         )

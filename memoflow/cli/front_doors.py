@@ -9,7 +9,11 @@ from typing import Any
 
 from memoflow.flow.host.command_line import click
 
-_UNREAD = {"ignore_unknown_options": True, "allow_interspersed_args": False}
+_OPTIONS = {
+    "help": "Inspect and clean the store of results, checkpoints and models.",
+    "add_help_option": False,
+    "context_settings": {"ignore_unknown_options": True, "allow_interspersed_args": False},
+}
 
 
 @click.group()
@@ -17,12 +21,7 @@ def of_metaflow() -> None:
     """Group with the command for `metaflow`."""
 
 
-@of_metaflow.command(
-    "memoflow",
-    help="Inspect and clean the store of results, checkpoints and models.",
-    add_help_option=False,
-    context_settings=_UNREAD,
-)
+@of_metaflow.command("memoflow", **_OPTIONS)
 @click.argument("words", nargs=-1)
 def memoflow(words: tuple[str, ...]) -> None:
     _pass_on(words, "metaflow memoflow", None)
@@ -33,12 +32,7 @@ def of_flow() -> None:
     """Group with the command for `python flow.py`."""
 
 
-@of_flow.command(
-    "memo",
-    help="Inspect and clean the store of results, checkpoints and models.",
-    add_help_option=False,
-    context_settings=_UNREAD,
-)
+@of_flow.command("memo", **_OPTIONS)
 @click.argument("words", nargs=-1)
 @click.pass_context
 def memo(ctx: Any, words: tuple[str, ...]) -> None:
@@ -47,7 +41,7 @@ def memo(ctx: Any, words: tuple[str, ...]) -> None:
 
 def _pass_on(words: tuple[str, ...], name: str, flow: Any) -> None:
     # Here, since Metaflow imports this module for other commands, too.
-    from memoflow.cli.context import CommandContext
     from memoflow.cli.main import main
+    from memoflow.cli.verb import CommandContext
 
     main(list(words), prog_name=name, obj=CommandContext(flow=flow))

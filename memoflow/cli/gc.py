@@ -11,8 +11,7 @@ import click
 
 from memoflow import owned
 from memoflow.cli import removal
-from memoflow.cli.answer import Answer, Verb
-from memoflow.cli.context import CommandContext
+from memoflow.cli.verb import Answer, CommandContext, Verb
 from memoflow.errors import UsageError
 from memoflow.kinds import retention
 from memoflow.names import Ref
@@ -40,10 +39,10 @@ def _parsed_by(parse: Callable[[str, Any], Any]) -> Callable[..., Any]:
     fields={
         "dry_run": "true if nothing was removed",
         "entries": "number of evicted entries",
-        "keys": "their keys",
+        "keys": "keys of the evicted entries",
         "evicted": "a list of objects: `key`, `kind`, `size_bytes`, and the `reason` in words",
         "blobs": "number of deleted blobs",
-        "freed_bytes": "size of those blobs",
+        "freed_bytes": "size of the deleted blobs",
         "over_bytes": "excess of the store over `--max-size`",
         "spared_bytes": "part of the excess in kinds that go only by `--kind`; 0 without excess",
     },
@@ -119,7 +118,7 @@ def gc(
         plan = retention.tidy(store, **rules, dry_run=True)
         if dry_run:
             return _answer(*plan, max_size, dry_run=True)
-        going = _entries(plan[0])
+        going, _ = _going(plan[0])
         if going and not removal.confirm(going, lambda: _show_plan(*plan)):
             raise click.exceptions.Exit(1)
         agreed = {ref.key for ref in plan[0].refs}
@@ -128,34 +127,30 @@ def gc(
     return _answer(evicted, swept, max_size, dry_run=False, was_shown=agreed is not None)
 
 
-def _entries(evicted: Evicted) -> list[Ref]:
-    return [ref for ref in evicted.refs if retention.is_entry(ref.key)]
-
-
-def _reasons(evicted: Evicted) -> list[str]:
+def _going(evicted: Evicted) -> tuple[list[Ref], list[str]]:
+    """Return the evicted entries, without notes beside them, and the reason for each."""
     pairs = zip(evicted.refs, evicted.reasons, strict=True)
-    return [reason for ref, reason in pairs if retention.is_entry(ref.key)]
+    going = [(ref, reason) for ref, reason in pairs if retention.is_entry(ref.key)]
+    return [ref for ref, _ in going], [reason for _, reason in going]
 
 
 def _show_plan(evicted: Evicted, swept: Swept) -> None:
-    going = _entries(evicted)
-    removal.show_each(going, _reasons(evicted))
-    removal.show_by_kind(going)
+    removal.show_each(*_going(evicted))
+    removal.show_by_kind(_going(evicted)[0])
     click.echo(f"This frees {readable(swept.size_bytes)}.")
 
 
 def _answer(
     evicted: Evicted, swept: Swept, max_size: int | None, *, dry_run: bool, was_shown: bool = False
 ) -> Answer:
-    going = _entries(evicted)
+    going, reasons = _going(evicted)
 
     def show() -> None:
         if going and dry_run:
-            removal.show_each(going, _reasons(evicted))
+            removal.show_each(going, reasons)
         if going and not was_shown:
             removal.show_by_kind(going)
-        verb = "Would free" if dry_run else "Freed"
-        click.echo(f"{verb} {readable(swept.size_bytes)}.")
+        click.echo(f"{'Would free' if dry_run else 'Freed'} {readable(swept.size_bytes)}.")
         if line := retention.unreached(evicted, max_size):
             click.echo(line)
 
@@ -171,7 +166,7 @@ def _answer(
                     "size_bytes": ref.size_bytes,
                     "reason": reason,
                 }
-                for ref, reason in zip(going, _reasons(evicted), strict=True)
+                for ref, reason in zip(going, reasons, strict=True)
             ],
             "blobs": swept.blobs,
             "freed_bytes": swept.size_bytes,

@@ -7,10 +7,9 @@ from pathlib import Path
 
 import click
 
-from memoflow.cli.answer import Answer, Verb
-from memoflow.cli.context import CommandContext
 from memoflow.cli.listing import Listed, complete, one
 from memoflow.cli.table import count
+from memoflow.cli.verb import Answer, CommandContext, Verb
 from memoflow.display import printable
 from memoflow.errors import NotFoundError, UsageError
 from memoflow.kinds import memo
@@ -22,9 +21,9 @@ from memoflow.units import readable
 @click.command(
     cls=Verb,
     fields={
-        "key": "of the entry",
-        "into": "the directory of the copies",
-        "files": "their paths in it",
+        "key": "key of the entry",
+        "into": "directory of the copies",
+        "files": "paths of the copies in it",
         "size_bytes": "total size of the files",
     },
     examples=(

@@ -8,7 +8,8 @@ from typing import Any, NamedTuple
 
 import click
 
-from memoflow.cli.context import CommandContext
+from memoflow.cli.table import first
+from memoflow.cli.verb import CommandContext
 from memoflow.errors import BadKeyError, MemoflowError, NotFoundError
 from memoflow.fingerprint import Part
 from memoflow.fingerprint.outline import flat
@@ -31,12 +32,8 @@ class AmbiguousError(click.UsageError):
     """A name that matches several entries."""
 
     def __init__(self, text: str, found: Sequence[Listed]) -> None:
-        lines = [f"  {each.id}  {each.key}" for each in found[:_MOST_CANDIDATES]]
-        if len(found) > _MOST_CANDIDATES:
-            lines.append(f"  and {len(found) - _MOST_CANDIDATES} more")
-        super().__init__(
-            "\n".join([f"{text!r} matches {len(found)} entries; name one of them:", *lines])
-        )
+        lines = first([f"{each.id}  {each.key}" for each in found], _MOST_CANDIDATES)
+        super().__init__(f"{text!r} matches {len(found)} entries; name one of them:\n{lines}")
 
 
 class Listed(NamedTuple):
@@ -123,8 +120,8 @@ FIELDS = {
     "key": "the entry's full name in the store",
     "kind": "`memo`, `checkpoint`, `model` or `hub`",
     "flow, step": "flow and step of the entry; null for entries that all flows or steps share",
-    "size_bytes": "size of a load",
-    "new_bytes": "bytes among them that the store did not have before the save",
+    "size_bytes": "size of the entry when loaded",
+    "new_bytes": "bytes of these that were new to the store at the save",
     "created, expires": "ISO 8601 in UTC; null for entries that never expire",
     "used": "last use by this machine",
 }
@@ -175,20 +172,17 @@ def matching(among: Collection[Listed], text: str) -> list[Listed]:
     Flow/step, in this order: the first kind with a match counts.
     """
     text = text.strip("/")
-    exact = [each for each in among if each.key == text]
-    if exact or not text:
-        return exact
-    if len(text) >= SHORTEST_ID and _HEX.fullmatch(text):
-        by_id = [each for each in among if each.ref.digest.hex.startswith(text)]
-        if by_id:
-            return by_id
-    below = [each for each in among if each.key.startswith(f"{text}/")]
-    if below:
-        return below
-    beginning = [each for each in among if each.key.startswith(text)]
-    if beginning:
-        return beginning
-    return [each for each in among if f"/{text}/" in f"/{each.key}/"]
+    is_id = len(text) >= SHORTEST_ID and _HEX.fullmatch(text)
+    for fits in (
+        lambda each: each.key == text,
+        lambda each: is_id and each.ref.digest.hex.startswith(text),
+        lambda each: each.key.startswith(f"{text}/"),
+        lambda each: text and each.key.startswith(text),
+        lambda each: text and f"/{text}/" in f"/{each.key}/",
+    ):
+        if found := [each for each in among if fits(each)]:
+            return found
+    return []
 
 
 def one(store: Store, text: str) -> Listed:

@@ -7,14 +7,13 @@ from typing import Any
 
 import click
 
-from memoflow.cli.answer import Answer, Verb
-from memoflow.cli.context import CommandContext
 from memoflow.cli.listing import COLUMNS, FIELDS, SHORT_COLUMNS, Listed, complete, listed, matching
 from memoflow.cli.table import count, show_table
+from memoflow.cli.verb import Answer, CommandContext, Verb
+from memoflow.kinds import retention
 from memoflow.store import Store
 from memoflow.units import readable
 
-_KINDS = ("memo", "checkpoint", "model", "hub")
 _ORDERS = {
     "key": lambda each: each.key,
     "size": lambda each: -each.ref.size_bytes,
@@ -29,7 +28,7 @@ _SCREENFUL = 200
     fields={
         "entries": f"a list of objects: {', '.join(FIELDS)}; see `show`",
         "total": "number of entries, listed or not",
-        "size_bytes": "total size of a load of each",
+        "size_bytes": "total size of the entries when loaded",
     },
     examples=(
         "memoflow ls",
@@ -40,7 +39,7 @@ _SCREENFUL = 200
 @click.argument("names", shell_complete=complete, nargs=-1, metavar="[NAME]...")
 @click.option(
     "--kind",
-    type=click.Choice(_KINDS),
+    type=click.Choice(retention.KINDS),
     help="List one kind only; memo: results of steps, hub: snapshots.",
 )
 @click.option(

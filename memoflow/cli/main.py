@@ -10,18 +10,16 @@ from typing import Any
 import click
 
 from memoflow import __version__
-from memoflow.cli.answer import DAMAGE, ERROR
-from memoflow.cli.completion import completion
-from memoflow.cli.context import CommandContext
 from memoflow.cli.doctor import doctor
 from memoflow.cli.forget import forget
 from memoflow.cli.gc import gc
 from memoflow.cli.get import get
 from memoflow.cli.ls import ls
 from memoflow.cli.reindex import reindex
-from memoflow.cli.reporting import report
+from memoflow.cli.report import report
 from memoflow.cli.show import show
 from memoflow.cli.stats import stats
+from memoflow.cli.verb import DAMAGE, ERROR, CommandContext
 from memoflow.cli.verify import verify
 from memoflow.cli.why import why
 from memoflow.display import printable
@@ -47,14 +45,14 @@ class Verbs(click.Group):
         except KeyboardInterrupt:
             ctx.exit(INTERRUPTED)
         except BrokenPipeError:
-            _let_go_of_stdout()
+            # Discard output that is still buffered: Python writes it at exit, and would fail.
+            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
             ctx.exit(PIPE_CLOSED)
-        except UnsignedError as error:
-            _say(error, ctx, ERROR)
-        except IntegrityError as error:
-            _say(error, ctx, DAMAGE)
         except (MemoflowError, OSError) as error:
-            _say(error, ctx, ERROR)
+            lines = [printable(line) for line in str(error).splitlines()] or [type(error).__name__]
+            click.echo("\n".join([f"Error: {lines[0]}", *lines[1:]]), err=True)
+            is_damage = isinstance(error, IntegrityError) and not isinstance(error, UnsignedError)
+            ctx.exit(DAMAGE if is_damage else ERROR)
 
 
 @click.group(cls=Verbs)
@@ -73,19 +71,26 @@ def main(ctx: click.Context, root: str | None) -> None:
     ctx.obj = asked if root is None else CommandContext(root, asked.flow)
 
 
+@click.command()
+@click.argument("shell", type=click.Choice(("bash", "zsh", "fish")))
+@click.pass_context
+def completion(ctx: click.Context, *, shell: str) -> None:
+    """Print the script that completes `memoflow` in a shell.
+
+    For bash, put `eval "$(memoflow completion bash)"` into ~/.bashrc; for zsh, the same with zsh
+    into ~/.zshrc; for fish, run
+    `memoflow completion fish > ~/.config/fish/completions/memoflow.fish`.
+    """
+    # Here, since no other verb needs it.
+    from click.shell_completion import get_completion_class
+
+    kind = get_completion_class(shell)
+    assert kind is not None
+    click.echo(kind(ctx.find_root().command, {}, "memoflow", "_MEMOFLOW_COMPLETE").source())
+
+
 for verb in (ls, show, why, get, forget, gc, verify, stats, report, reindex, doctor, completion):
     main.add_command(verb)
-
-
-def _say(error: Exception, ctx: click.Context, code: int) -> None:
-    lines = [printable(line) for line in str(error).splitlines()] or [type(error).__name__]
-    click.echo("\n".join([f"Error: {lines[0]}", *lines[1:]]), err=True)
-    ctx.exit(code)
-
-
-def _let_go_of_stdout() -> None:
-    """Discard output that is still buffered: Python writes it at exit, and would fail."""
-    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
 if __name__ == "__main__":

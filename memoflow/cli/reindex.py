@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import click
 
-from memoflow.cli.answer import Answer, Verb
-from memoflow.cli.context import CommandContext
+from memoflow.cli.verb import Answer, CommandContext, Verb
 
 
 @click.command(
@@ -13,7 +12,7 @@ from memoflow.cli.context import CommandContext
     fields={
         "new": "number of references that were missing from the index",
         "refs": "number of references in it now",
-        "index": "its path; null if it is in memory",
+        "index": "path of the index; null if it is in memory",
     },
     examples=("memoflow reindex",),
 )
@@ -21,8 +20,7 @@ from memoflow.cli.context import CommandContext
 def reindex(asked: CommandContext) -> Answer:
     """Update this machine's index from the store.
 
-    It is never necessary, since missing references are looked up one by one; all at once is
-    quicker.
+    This is never necessary: missing references are looked up one by one. All at once is quicker.
     """
     store = asked.store
     new = store.reindex()

@@ -10,6 +10,7 @@ import click
 
 from memoflow.cli.listing import of_entries
 from memoflow.cli.table import count, show_table
+from memoflow.cli.verb import is_json
 from memoflow.index import IndexEntry
 from memoflow.kinds import retention
 from memoflow.names import Ref
@@ -62,7 +63,7 @@ def confirm(refs: Sequence[Ref], show: Callable[[], None]) -> bool:
 
     UsageError, with the remedy, where there is no terminal.
     """
-    as_json = click.get_current_context().meta["memoflow.json"]
+    as_json = is_json(click.get_current_context())
     if not as_json:
         show()
     # Either may be closed, and is None then.

@@ -1,4 +1,4 @@
-"""Report: the entries of a store and the time they saved, as one HTML file."""
+"""report: the entries of a store and the time they saved, as one HTML file."""
 
 from __future__ import annotations
 
@@ -6,14 +6,14 @@ from collections.abc import Iterable, Sequence
 from datetime import date, datetime, timedelta, timezone
 from pathlib import Path
 
+import click
+
 from memoflow.cli.listing import Listed
-from memoflow.cli.stats import Stats, collect
+from memoflow.cli.stats import Stats, collect, held
+from memoflow.cli.verb import Answer, CommandContext, Verb
 from memoflow.errors import UsageError
-from memoflow.flow.memo import last_misses
-from memoflow.flow.memo.decision import Decision
 from memoflow.index import Day, Tally
 from memoflow.kinds import card
-from memoflow.names import Ref
 from memoflow.page import chart, parts
 from memoflow.page.frame import page as framed
 from memoflow.page.parts import Html
@@ -27,6 +27,27 @@ _MOST_CHARACTERS = 44
 _MOST_OF_A_REASON = 80
 # Of one table, whose rows are counted already.
 _MOST_BYTES = 100_000
+
+
+@click.command(
+    cls=Verb,
+    fields={"html": "path of the page"},
+    examples=("memoflow report --html report.html",),
+)
+@click.option(
+    "--html",
+    type=click.Path(dir_okay=False, path_type=Path),
+    required=True,
+    help="The file to write; an existing file is replaced.",
+)
+@click.pass_obj
+def report(asked: CommandContext, *, html: Path) -> Answer:
+    """Write a page of charts: time saved by day, size by kind, hits by step.
+
+    The page is one file and loads nothing from elsewhere.
+    """
+    write_report(asked.store, html)
+    return Answer(lambda: {"html": str(html)}, lambda: click.echo(f"wrote {html}"))
 
 
 def write_report(store: Store, path: Path) -> None:
@@ -82,7 +103,7 @@ def _by_day(days: Sequence[Day], now: datetime) -> list[Html]:
         return [parts.note("No memoized task has run yet.")]
     known = {each.date: each for each in days}
     today = now.date()
-    first = max(min(map(_date, known)), today - timedelta(days=_MOST_DAYS - 1))
+    first = max(min(map(date.fromisoformat, known)), today - timedelta(days=_MOST_DAYS - 1))
     # Five days at least, or one column is as wide as the chart.
     first = min(first, today - timedelta(days=4))
     dates = [(first + timedelta(days=i)).isoformat() for i in range((today - first).days + 1)]
@@ -95,10 +116,10 @@ def _by_day(days: Sequence[Day], now: datetime) -> list[Html]:
             _table("", ("day", "time saved", "hits", "misses"), reversed(rows)),
         ),
     ]
-    before = [each for each in days if _date(each.date) < first]
+    before = [each for each in days if date.fromisoformat(each.date) < first]
     if before:
         saved = span(sum(each.saved_s for each in before))
-        since = min(_date(each.date) for each in before)
+        since = min(date.fromisoformat(each.date) for each in before)
         made.insert(1, parts.note(f"The last {len(dates)} days; {saved} more since {since}."))
     return made
 
@@ -127,23 +148,16 @@ def _chart_of_days(days: Sequence[Day]) -> Html:
 def _by_kind(figures: Stats) -> list[Html]:
     if not figures.entries and not figures.others:
         return [parts.note("The store is empty.")]
-    held: dict[str, list[Ref]] = {}
-    for each in sorted(figures.entries, key=lambda each: each.kind):
-        held.setdefault(each.kind, []).append(each.ref)
-    for ref in sorted(figures.others, key=lambda ref: ref.key.kind != card.KIND):
-        # Cards are the largest by far of all that is no entry.
-        name = "cards" if ref.key.kind == card.KIND else "(notes)"
-        held.setdefault(name, []).append(ref)
-    sums = [
-        (kind, len(refs), sum(r.size_bytes for r in refs), sum(r.new_bytes for r in refs))
-        for kind, refs in held.items()
-    ]
-    top = max(logical for _, _, logical, _ in sums) or 1
+    # Cards are the largest by far of all that is no entry.
+    others = [("cards" if ref.key.kind == card.KIND else "(notes)", ref) for ref in figures.others]
+    found = held((each.kind, each.ref) for each in figures.entries) + held(others)[::-1]
+    top = max(each.size_bytes for each in found) or 1
     rows = []
-    for kind, count, logical, stored in sums:
-        new = min(stored, logical)
-        bar = parts.bar({"new": new / top, "whole": (logical - new) / top})
-        rows.append([kind, bar, f"{count:,}", readable(logical), readable(stored)])
+    for each in found:
+        new = min(each.new_bytes, each.size_bytes)
+        bar = parts.bar({"new": new / top, "whole": (each.size_bytes - new) / top})
+        sizes = readable(each.size_bytes), readable(each.new_bytes)
+        rows.append([each.name, bar, f"{each.entries:,}", *sizes])
     return [
         parts.legend({"new when saved": "new", "in all": "whole"}),
         _table("", ("kind", "size", "entries", "in all", "new when saved"), rows),
@@ -153,11 +167,15 @@ def _by_kind(figures: Stats) -> list[Html]:
 def _by_step(steps: Sequence[Tally], store: Store) -> list[Html]:
     if not steps:
         return [parts.note("No memoized task has run yet.")]
+    # Here, since it imports Metaflow.
+    from memoflow.flow.memo import last_misses
+
     shown = sorted(steps, key=lambda step: -(step.hits + step.misses))[:_MOST_STEPS]
     missed = last_misses.recall(store.index, [(step.flow, step.step) for step in shown])
     rows = []
     for step in shown:
         tasks = step.hits + step.misses
+        miss = missed.get((step.flow, step.step))
         rows.append(
             [
                 _cell(f"{step.flow}/{step.step}"),
@@ -167,7 +185,8 @@ def _by_step(steps: Sequence[Tally], store: Store) -> list[Html]:
                 _rate(step.hits, tasks),
                 span(step.saved_s),
                 _moment(step.last),
-                _last_miss(missed.get((step.flow, step.step))),
+                # Cut at its end: the change comes first.
+                "" if miss is None else _cut(miss.line, _MOST_OF_A_REASON),
             ]
         )
     columns = ("step", "tasks", "hits", "misses", "rate", "time saved", "last", "last miss")
@@ -175,12 +194,6 @@ def _by_step(steps: Sequence[Tally], store: Store) -> list[Html]:
     if len(shown) < len(steps):
         made.append(parts.note(f"The {len(shown)} steps with most tasks, of {len(steps)}."))
     return made
-
-
-def _last_miss(decision: Decision | None) -> str:
-    """Return the reason for the latest miss of a step, cut at its end: the change comes first."""
-    line = "" if decision is None else decision.line
-    return line if len(line) <= _MOST_OF_A_REASON else f"{line[: _MOST_OF_A_REASON - 1]}…"
 
 
 def _used(entries: Sequence[Listed]) -> list[Html]:
@@ -202,6 +215,10 @@ def _row(each: Listed) -> list[str]:
     return [each.id, each.kind, _cell(each.where), size, *times]
 
 
+def _cut(text: str, most: int) -> str:
+    return text if len(text) <= most else f"{text[: most - 1]}…"
+
+
 def _table(heading: str, columns: Sequence[str], rows: Iterable[Sequence[str]]) -> Html:
     return parts.table(columns, rows, heading=heading, most_bytes=_MOST_BYTES)
 
@@ -214,10 +231,6 @@ def _rate(hits: int, tasks: int) -> str:
     return "> 99%" if rounded == "100%" and hits < tasks else rounded
 
 
-def _date(text: str) -> date:
-    return date.fromisoformat(text)
-
-
 def _moment(seconds: float) -> str:
     """Return a time in UTC: others than this machine's owner may read it."""
     text = iso(seconds)
@@ -227,7 +240,6 @@ def _moment(seconds: float) -> str:
 def _cell(value: object) -> str:
     """Return a text without its middle: the step is at the end of it."""
     text = str(value)
-    if len(text) <= _MOST_CHARACTERS:
-        return text
     end = 2 * _MOST_CHARACTERS // 3
-    return f"{text[: _MOST_CHARACTERS - end - 1]}…{text[-end:]}"
+    is_short = len(text) <= _MOST_CHARACTERS
+    return text if is_short else f"{text[: _MOST_CHARACTERS - end - 1]}…{text[-end:]}"

@@ -3,19 +3,82 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
 from typing import Any
 
 import click
 
-from memoflow.cli import detail
-from memoflow.cli.answer import Answer, Verb
-from memoflow.cli.context import CommandContext
 from memoflow.cli.listing import FIELDS, Listed, complete, one, shown_value
 from memoflow.cli.table import show_facts, show_table
-from memoflow.objects import File
+from memoflow.cli.verb import Answer, CommandContext, Verb
+from memoflow.dataclass import dataclass
+from memoflow.errors import IntegrityError
+from memoflow.fingerprint import Part
+from memoflow.kinds import checkpoint, hub, memo
+from memoflow.kinds.about import About
+from memoflow.names import Ref
+from memoflow.objects import File, Manifest
+from memoflow.store import Store
 from memoflow.units import moment, readable, span
 
 _MOST_FILES = 50
+
+
+@dataclass(frozen=True)
+class Detail:
+    """The details of an entry beside its reference.
+
+    `origin` is the pathspec of its task, `parts` are the recorded parts of its fingerprint, `reads`
+    the values that a memoized step read, `about` other metadata.
+    """
+
+    manifest: Manifest
+    origin: str
+    parts: tuple[Part, ...] = ()
+    reads: tuple[Part, ...] = ()
+    run_time_s: float | None = None
+    refers_to: tuple[str, ...] = ()
+    about: Mapping[str, Any] | None = None
+
+
+def _detail(store: Store, ref: Ref) -> Detail:
+    """Return the detail of an entry; NotFoundError or IntegrityError if it is gone or damaged."""
+    try:
+        return _read(store, ref)
+    except (LookupError, TypeError, ValueError, AttributeError) as error:
+        raise IntegrityError(
+            f"the metadata of {ref.key} is damaged: {error!r}; remove it with `memoflow forget`"
+        ) from None
+
+
+def _read(store: Store, ref: Ref) -> Detail:
+    manifest = store.manifest(ref)
+    if ref.key.kind == "memo":
+        entry = memo.read(store, ref)
+        return Detail(
+            manifest,
+            entry.origin,
+            parts=memo.code_parts(store, ref.key),
+            reads=entry.outlined_inputs,
+            run_time_s=entry.run_time_s,
+            refers_to=entry.refers_to,
+        )
+    about = About.from_json(ref.key.kind, manifest.meta)
+    if ref.key.kind == hub.KIND:
+        more: dict[str, Any] = {
+            "repo": f"{about.repo_type} {about.repo_id}",
+            "revision": about.revision,
+            "commit": about.commit,
+            "allow": None if about.allow is None else list(about.allow),
+            "ignore": None if about.ignore is None else list(about.ignore),
+        }
+        return Detail(manifest, about.task, about=more)
+    parts = None
+    if about.code:
+        parts = checkpoint.code_parts(store, ref.key.parts[1], ref.key.parts[2], about.code)
+    name = {"name": about.name} if ref.key.kind == checkpoint.KIND else {"label": about.label}
+    more = {**name, "attempt": about.attempt, **(about.metadata or {})}
+    return Detail(manifest, about.task, parts=parts or (), about=more)
 
 
 @click.command(
@@ -42,8 +105,8 @@ def show(asked: CommandContext, *, name: str) -> Answer:
     NAME is as for ls, and must match one entry.
     """
     found = one(asked.store, name)
-    known = detail.read(asked.store, found.ref)
-    files = known.manifest.files
+    known = _detail(asked.store, found.ref)
+    files, about = known.manifest.files, dict(known.about or {})
 
     def data() -> dict[str, Any]:
         return {
@@ -58,7 +121,7 @@ def show(asked: CommandContext, *, name: str) -> Answer:
             ],
             "refers_to": list(known.refers_to),
             # Through text: metadata of users may hold a NaN, which JSON has not.
-            "about": _plain(dict(known.about or {})),
+            "about": json.loads(json.dumps(about, default=str), parse_constant=str),
             "files": [
                 {"path": file.path, "size_bytes": file.size_bytes, "target": file.target}
                 for file in files[:_MOST_FILES]
@@ -69,7 +132,7 @@ def show(asked: CommandContext, *, name: str) -> Answer:
     return Answer(data, lambda: _show(found, known))
 
 
-def _show(found: Listed, known: detail.Detail) -> None:
+def _show(found: Listed, known: Detail) -> None:
     ref, manifest = found.ref, known.manifest
     show_facts(
         [
@@ -105,9 +168,5 @@ def _size(file: File) -> str:
     return readable(file.size_bytes) if file.target is None else f"-> {file.target}"
 
 
-def _part(part: Any) -> dict[str, str]:
+def _part(part: Part) -> dict[str, str]:
     return dict(zip(("kind", "name", "digest", "where", "summary"), part.to_json(), strict=False))
-
-
-def _plain(value: Any) -> Any:
-    return json.loads(json.dumps(value, default=str), parse_constant=str)

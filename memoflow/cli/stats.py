@@ -2,16 +2,14 @@
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Iterable
 from typing import Any
 
 import click
 
-from memoflow.cli.answer import Answer, Verb
-from memoflow.cli.context import CommandContext
 from memoflow.cli.listing import SHORT_COLUMNS, Listed, of_entries
 from memoflow.cli.table import show_facts, show_table
+from memoflow.cli.verb import Answer, CommandContext, Verb
 from memoflow.dataclass import dataclass
 from memoflow.index import Tally
 from memoflow.names import Ref
@@ -74,16 +72,12 @@ class Stats:
 
     @property
     def by_kind(self) -> list[Held]:
-        return _held(
-            [
-                *((each.kind, each.ref) for each in self.entries),
-                *(("(notes)", ref) for ref in self.others),
-            ]
-        )
+        entries = [(each.kind, each.ref) for each in self.entries]
+        return held([*entries, *(("(notes)", ref) for ref in self.others)])
 
     @property
     def by_flow(self) -> list[Held]:
-        return _held((each.flow, each.ref) for each in self.entries)
+        return held((each.flow, each.ref) for each in self.entries)
 
     @property
     def hottest(self) -> list[Listed]:
@@ -112,11 +106,11 @@ _HELD = "objects of name, entries, size_bytes and new_bytes"
 @click.command(
     cls=Verb,
     fields={
-        "hits, misses": "of memoized tasks, on this machine",
+        "hits, misses": "hits and misses of memoized tasks on this machine",
         "saved_s": "run time of the results that were hit, in seconds",
         "steps": "objects of flow, step, hits, misses and saved_s",
         "entries": "number of entries",
-        "size_bytes": "total size of a load of each",
+        "size_bytes": "total size of the entries when loaded",
         "stored_bytes": "size of the store, without references",
         "deduplication": "size_bytes by stored_bytes; null for an empty store",
         "kinds, flows": f"{_HELD}; the kind `(notes)` has auxiliary references, a flow without a "
@@ -141,13 +135,7 @@ def stats(asked: CommandContext) -> Answer:
             "misses": figures.misses,
             "saved_s": figures.saved_s,
             "steps": [
-                {
-                    "flow": each.flow,
-                    "step": each.step,
-                    "hits": each.hits,
-                    "misses": each.misses,
-                    "saved_s": each.saved_s,
-                }
+                {name: value for name, value in each._asdict().items() if name != "last"}
                 for each in figures.tallies
             ],
             "entries": len(figures.entries),
@@ -163,15 +151,15 @@ def stats(asked: CommandContext) -> Answer:
     return Answer(data, lambda: _show(figures, asked.store))
 
 
-def _held(named: Iterable[tuple[str, Ref]]) -> list[Held]:
-    count: Counter[str] = Counter()
-    sizes: Counter[str] = Counter()
-    new: Counter[str] = Counter()
+def held(named: Iterable[tuple[str, Ref]]) -> list[Held]:
+    """Return the sizes of references by the name that each has here, in order of names."""
+    by_name: dict[str, list[Ref]] = {}
     for name, ref in named:
-        count[name] += 1
-        sizes[name] += ref.size_bytes
-        new[name] += ref.new_bytes
-    return [Held(name, count[name], sizes[name], new[name]) for name in sorted(count)]
+        by_name.setdefault(name, []).append(ref)
+    return [
+        Held(name, len(refs), sum(ref.size_bytes for ref in refs), sum(r.new_bytes for r in refs))
+        for name, refs in sorted(by_name.items())
+    ]
 
 
 def _show(figures: Stats, store: Store) -> None:
@@ -197,9 +185,9 @@ def _show(figures: Stats, store: Store) -> None:
             ],
             right="hits misses saved",
         )
-    for column, held in (("kind", figures.by_kind), ("flow", figures.by_flow)):
-        if held:
-            show_table((column, "entries", "size", "new when saved"), map(_row, held))
+    for column, each_held in (("kind", figures.by_kind), ("flow", figures.by_flow)):
+        if each_held:
+            show_table((column, "entries", "size", "new when saved"), map(_row, each_held))
     for title, each in (
         ("most recently used", figures.hottest),
         ("least recently used", figures.coldest),
@@ -209,6 +197,6 @@ def _show(figures: Stats, store: Store) -> None:
             show_table(SHORT_COLUMNS, rows, title=title, right="size")
 
 
-def _row(held: Held) -> tuple[str, ...]:
-    name = held.name or "(shared by all)"
-    return name, str(held.entries), readable(held.size_bytes), readable(held.new_bytes)
+def _row(of: Held) -> tuple[str, ...]:
+    name = of.name or "(shared by all)"
+    return name, str(of.entries), readable(of.size_bytes), readable(of.new_bytes)

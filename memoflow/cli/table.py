@@ -74,6 +74,12 @@ def _clean(row: Sequence[str]) -> Sequence[str]:
     return row if "".join(row).isprintable() else [printable(cell) for cell in row]
 
 
+def first(lines: Sequence[str], most: int) -> str:
+    """Return the first of some lines, indented, and the number of the others."""
+    more = [f"and {len(lines) - most} more"] if len(lines) > most else []
+    return "\n".join(f"  {line}" for line in [*lines[:most], *more])
+
+
 def count(number: int, one: str, many: str = "") -> str:
     """Return a number with its noun: `1 entry`, `2 entries`."""
     return f"{number} {one if number == 1 else many or f'{one}s'}"

@@ -3,17 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import fields
 from typing import Any
 
 import click
 
-from memoflow.cli.answer import DAMAGE, UNREAD, Answer, Verb
-from memoflow.cli.context import CommandContext
-from memoflow.cli.table import show_table
+from memoflow.cli.table import count, show_table
+from memoflow.cli.verb import DAMAGE, UNREAD, Answer, CommandContext, Verb
 from memoflow.errors import IntegrityError, NotFoundError
 from memoflow.store.check.verification import Problem
 from memoflow.store.open import open_hurt
+
+_YES_OR_NO = {True: "yes", False: "no"}
 
 
 @click.command(
@@ -47,17 +47,19 @@ def verify(asked: CommandContext, *, read_data: bool, repair: bool) -> Answer:
 
     def show() -> None:
         if problems:
-            columns = [field.name for field in fields(Problem) if field.name != "unread"]
-            rows = (_row(each) for each in problems)
-            show_table(columns, ([_text(row[column]) for column in columns] for row in rows))
+            rows = (
+                (each.name, each.what, str(each.key or ""), each.done, _YES_OR_NO[each.harmless])
+                for each in problems
+            )
+            show_table(("name", "what", "key", "done", "harmless"), rows)
         how = "every byte was read" if read_data else "to read every byte, use --read-data"
-        count = "1 problem" if len(problems) == 1 else f"{len(problems) or 'no'} problems"
+        found = count(len(problems), "problem") if problems else "no problems"
         harmless = sum(each.harmless for each in problems)
-        click.echo(f"{count}" + f", {harmless} harmless" * bool(harmless) + f"; {how}")
+        click.echo(f"{found}" + f", {harmless} harmless" * bool(harmless) + f"; {how}")
         if unread := sum(each.unread for each in problems):
-            files = "1 file" if unread == 1 else f"{unread} files"
             click.echo(
-                f"{files} could not be read and may be intact: check permissions and the disk"
+                f"{count(unread, 'file')} could not be read and may be intact: check permissions "
+                "and the disk"
             )
 
     def data() -> dict[str, Any]:
@@ -77,17 +79,7 @@ def _code(problems: list[Problem]) -> int:
 
 
 def _row(problem: Problem) -> Mapping[str, Any]:
-    row = {field.name: getattr(problem, field.name) for field in fields(problem)}
-    return {
-        name: value if isinstance(value, bool | int | None) else str(value)
-        for name, value in row.items()
-    }
-
-
-def _text(value: Any) -> str:
-    if isinstance(value, bool):
-        return "yes" if value else "no"
-    return "" if value is None else str(value)
+    return {**vars(problem), "key": None if problem.key is None else str(problem.key)}
 
 
 def _problems(asked: CommandContext, *, read_data: bool, repair: bool) -> list[Problem]:

@@ -6,8 +6,7 @@ from typing import Any
 
 import click
 
-from memoflow.cli.answer import Answer, Verb
-from memoflow.cli.context import CommandContext
+from memoflow.cli.verb import Answer, CommandContext, Verb
 from memoflow.display import printable
 
 

@@ -77,12 +77,19 @@ class SavedEntry:
         return datetime.fromtimestamp(self.ref.created, timezone.utc).isoformat()
 
 
-def read_commit(fields: Fields, name: str = "commit") -> str:
-    """Return the full commit in a field; ValueError for any other text."""
-    commit = fields.text(name)
-    if not COMMIT.fullmatch(commit):
-        raise ValueError(f"{commit!r:.60} is no commit")
-    return commit
+def _text_of(noun: str, fits: Callable[[str], object]) -> Callable[[Fields, str], str]:
+    """Return the reader of a text that fits; ValueError for any other."""
+
+    def read(fields: Fields, name: str) -> str:
+        text = fields.text(name)
+        if not fits(text):
+            raise ValueError(f"{text!r:.60} is no {noun}")
+        return text
+
+    return read
+
+
+read_commit = _text_of("commit", COMMIT.fullmatch)
 
 
 def _free(fields: Fields, name: str) -> str:
@@ -95,20 +102,6 @@ def _or(default: str) -> Callable[[Fields, str], str]:
 
 def _metadata(fields: Fields, name: str) -> Mapping[str, Any]:
     return Fields({name: loaded(fields.text(name))}).mapping(name)
-
-
-def _repo_id(fields: Fields, name: str) -> str:
-    repo_id = fields.text(name)
-    if not REPO_ID.fullmatch(repo_id):
-        raise ValueError(f"{repo_id!r:.60} is no repository")
-    return repo_id
-
-
-def _repo_type(fields: Fields, name: str) -> str:
-    repo_type = fields.text(name)
-    if repo_type not in REPO_TYPES:
-        raise ValueError(f"{repo_type!r:.60} is no type of repository")
-    return repo_type
 
 
 def _patterns(fields: Fields, name: str) -> tuple[str, ...] | None:
@@ -138,8 +131,8 @@ _FIELDS: dict[str, dict[str, Callable[[Fields, str], Any]]] = {
     "hub": {
         "task": Fields.text,
         "attempt": Fields.whole,
-        "repo_id": _repo_id,
-        "repo_type": _repo_type,
+        "repo_id": _text_of("repository", REPO_ID.fullmatch),
+        "repo_type": _text_of("type of repository", REPO_TYPES.__contains__),
         "revision": _free,
         "commit": read_commit,
         "allow": _patterns,

@@ -20,8 +20,8 @@ from datetime import timedelta
 from pathlib import Path
 
 from memoflow.errors import IntegrityError, NotFoundError, UnsignedError
-from memoflow.fields import loaded, texts
 from memoflow.fingerprint import Fingerprint, Part
+from memoflow.kinds import kept_code
 from memoflow.kinds.about import About, SavedEntry
 from memoflow.log import log
 from memoflow.names import Key, Ref
@@ -230,7 +230,7 @@ def record_code(store: Store, flow: str, step: str, code: Fingerprint) -> None:
     key = _code_key(flow, step, code.hex)
     if store.find(key) is None:
         parts = json.dumps([part.to_json() for part in code.parts])
-        store.save(key, Payload(files={"parts.json": parts.encode()}), durable=False)
+        store.save(key, Payload(files={kept_code.PARTS: parts.encode()}), durable=False)
 
 
 def code_parts(store: Store, flow: str, step: str, code: str) -> tuple[Part, ...] | None:
@@ -239,9 +239,8 @@ def code_parts(store: Store, flow: str, step: str, code: str) -> tuple[Part, ...
     if ref is None:
         return None
     try:
-        text = store.read_file(store.manifest(ref), "parts.json")
-        return tuple(Part.from_json(texts(each, "parts")) for each in loaded(text))
-    except (NotFoundError, IntegrityError, ValueError, TypeError):
+        return kept_code.parsed_parts(store.read_file(store.manifest(ref), kept_code.PARTS))
+    except (NotFoundError, IntegrityError):
         return None  # Lost, or damaged: it says only what changed.
 
 

@@ -25,14 +25,7 @@ from urllib.parse import urlsplit
 from memoflow.dataclass import dataclass
 from memoflow.errors import IntegrityError, NotFoundError, UsageError
 from memoflow.fields import Fields
-from memoflow.kinds.about import (
-    COMMIT,
-    REPO_ID,
-    REPO_TYPES,
-    About,
-    SavedEntry,
-    read_commit,
-)
+from memoflow.kinds.about import COMMIT, REPO_ID, REPO_TYPES, About, SavedEntry, read_commit
 from memoflow.names import Digest, Key, Ref
 from memoflow.objects import File
 from memoflow.store import Payload, Store
@@ -257,13 +250,13 @@ def stood(store: Store, wanted: Wanted, host: str) -> list[Resolved]:
 
     Of the same answers the last one.
     """
-    found = []
+    found: dict[str, Resolved] = {}
     for key in reversed(store.keys(_of_revision(_STOOD, wanted, host))):
         match = _STOOD_AT.fullmatch(key.parts[-1])
         if match is not None:
-            found.append(Resolved(match["commit"], int(match["asked_ms"]) / 1000))
-    last = {one.commit: one for one in reversed(found)}
-    return [one for one in found if last[one.commit] == one]
+            answer = Resolved(match["commit"], int(match["asked_ms"]) / 1000)
+            found.setdefault(answer.commit, answer)
+    return list(found.values())
 
 
 def note_stood(store: Store, wanted: Wanted, host: str, answer: Resolved) -> None:
@@ -298,6 +291,6 @@ def _of_revision(what: str, wanted: Wanted, host: str) -> Key:
 def _read(store: Store, ref: Ref) -> Resolved | None:
     try:
         typed = Fields(store.meta(ref))
-        return Resolved(read_commit(typed), typed.number("asked"))
+        return Resolved(read_commit(typed, "commit"), typed.number("asked"))
     except (NotFoundError, IntegrityError, ValueError):
         return None  # Gone or damaged: it will be asked for again.

@@ -113,7 +113,11 @@ def recall(store: Store, files: Collection[Announced]) -> dict[str, File]:
         if known is not None:
             found |= {file.path: replace(known, path=file.path) for file in by_fact[fact]}
     spoilt = _spoilt(store, found.values())
-    return {path: file for path, file in found.items() if not spoilt & _blobs(file)}
+    return {
+        path: file
+        for path, file in found.items()
+        if spoilt.isdisjoint(piece.blob for piece in file.pieces)
+    }
 
 
 def recognize(
@@ -208,10 +212,6 @@ def _spoilt(store: Store, files: Iterable[File]) -> set[Digest]:
         ends[piece.blob] = max(ends.get(piece.blob, 0), piece.offset + piece.length)
     sizes = store.backend.sizes([blob_name(blob) for blob in ends])
     return {blob for blob, size in zip(ends, sizes, strict=True) if (size or 0) < ends[blob]}
-
-
-def _blobs(file: File) -> set[Digest]:
-    return {piece.blob for piece in file.pieces}
 
 
 def _files(store: Store, key: Key) -> dict[str, File]:

@@ -65,8 +65,8 @@ class Legacy(Saves):
 
     `backend` is rooted where `mf.checkpoints` and its siblings lie. A reference is the dict that
     `save` returned then, except that `attempt` is a number even where a subprocess saved. Unless it
-    `is_trusted` nothing of it is used: nobody can tell who wrote it, and loading may run code. What
-    is looked for is passed over with a warning; what is asked for by its key is an UnsignedError.
+    `is_trusted` no save is used: its writer is not known, and loading may run code. Searches pass
+    over such saves with a warning; a load by key raises UnsignedError.
     """
 
     def __init__(self, backend: Backend, *, is_trusted: bool = True) -> None:
@@ -181,8 +181,8 @@ class Legacy(Saves):
     def _check_trusted(self, save: _Save) -> None:
         if not self._is_trusted:
             raise UnsignedError(
-                f"{save.place} was saved by metaflow-checkpoint, which signs nothing: only what "
-                f"is signed with a key of METAFLOW_MEMOFLOW_SIGNING_KEY is used; {_ALLOW}"
+                f"{save.place} was saved by metaflow-checkpoint, which signs nothing: only "
+                f"saves signed with a key of METAFLOW_MEMOFLOW_SIGNING_KEY are used; {_ALLOW}"
             )
 
     def _may_use(self, folder: str) -> bool:
@@ -192,7 +192,7 @@ class Legacy(Saves):
             if found is not None:
                 self._has_passed_over = True
                 log.warning(
-                    "what metaflow-checkpoint saved in %s is not signed and is passed over; %s",
+                    "the saves of metaflow-checkpoint in %s are not signed and are passed over; %s",
                     folder,
                     _ALLOW,
                 )

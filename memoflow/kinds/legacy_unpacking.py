@@ -11,6 +11,7 @@ import tarfile
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from functools import partial
+from io import FileIO
 from pathlib import Path
 from typing import IO, BinaryIO
 
@@ -106,14 +107,10 @@ def _walk(folder: str, prefix: str) -> Iterator[_File]:
                 path,
                 info.st_size,
                 executable=bool(info.st_mode & 0o100),
-                open=partial(_open, entry.path),
+                open=partial(FileIO, entry.path),
             )
         else:
             raise ValueError(f"{path!r} is neither a file nor a folder")
-
-
-def _open(path: str) -> BinaryIO:
-    return open(path, "rb")
 
 
 def _members(tar: tarfile.TarFile, opened: BinaryIO, length: int) -> list[tarfile.TarInfo]:
@@ -124,9 +121,9 @@ def _members(tar: tarfile.TarFile, opened: BinaryIO, length: int) -> list[tarfil
         if member.offset < end or member.size < 0:
             raise ValueError("its headers lead backwards")
         if not (member.isreg() or member.isdir() or member.issym() or member.islnk()):
-            raise ValueError(f"{member.name!r} is a device, or nothing known")
+            raise ValueError(f"{member.name!r} is a device or of an unknown type")
         if member.issparse():
-            raise ValueError(f"{member.name!r} is sparse, which it never saved")
+            raise ValueError(f"{member.name!r} is sparse, as no file in its tars is")
         size = member.size if member.isreg() else 0
         end = member.offset_data + -(-size // _BLOCK_BYTES) * _BLOCK_BYTES
         if end > length:
@@ -156,16 +153,12 @@ def _write_members(tar: tarfile.TarFile, members: list[tarfile.TarInfo], root: P
         held = files.get(member.linkname) if member.islnk() else member
         if held is None:
             raise ValueError(f"{member.name!r} links to {member.linkname!r}, which it lacks")
-        _write(_member_file(tar, member.name, held), root)
+        opened = partial(tar.extractfile, held)
+        _write(_File(member.name, held.size, bool(held.mode & 0o100), opened), root)
     # Last, so that nothing above can have been written through one.
     for path, target in links.items():
         (root / path).parent.mkdir(parents=True, exist_ok=True)
         os.symlink(target, root / path)
-
-
-def _member_file(tar: tarfile.TarFile, path: str, held: tarfile.TarInfo) -> _File:
-    executable = bool(held.mode & 0o100)
-    return _File(path, held.size, executable, open=partial(tar.extractfile, held))
 
 
 def _write(file: _File, root: Path) -> None:
@@ -175,7 +168,7 @@ def _write(file: _File, root: Path) -> None:
     with translated("read", file.path):
         source = file.open()
     if source is None:
-        raise ValueError(f"{file.path!r} went away")
+        raise ValueError(f"{file.path!r} was deleted during the load")
     written = 0
     with source, open(path, "xb", opener=lambda path, flags: os.open(path, flags, mode)) as target:
         while True:

@@ -127,7 +127,7 @@ def read(store: Store, ref: Ref) -> MemoEntry:
         return _entry(ref, manifest)
     except (KeyError, ValueError, TypeError, AttributeError) as error:
         raise IntegrityError(
-            f"what is noted about {ref.key} is not what a memoized step leaves: {error!r}"
+            f"the description of {ref.key} is no result of a memoized step: {error!r}"
         ) from None
 
 

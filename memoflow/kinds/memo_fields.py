@@ -67,7 +67,7 @@ def references_of(keys: Iterable[Any]) -> tuple[str, ...]:
     """Return the keys that an output refers to."""
     keys = texts(list(keys), "refers_to")
     if any(not key or "\0" in key for key in keys):
-        raise ValueError("it refers to what is no key")
+        raise ValueError("it refers to a text that is no key")
     return keys
 
 
@@ -92,7 +92,7 @@ def next_of(kept: dict[str, Any]) -> dict[str, Any]:
     fields = Fields(kept)
     for name, value in kept.items():
         if name not in _NEXT:
-            raise ValueError(f"{name!r:.100} is more than where the flow goes on")
+            raise ValueError(f"{name!r:.100} is no part of a decision on the next step")
         if value is not None or name == "_transition":
             _NEXT[name](fields, name)
     return kept

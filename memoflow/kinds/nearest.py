@@ -41,6 +41,7 @@ class Nearest:
     expires: float | None = None
 
 
+@dataclass(eq=False)
 class EarlierResults:
     """The results of a step from before a run, read as far as they are asked for, and only once.
 
@@ -48,25 +49,14 @@ class EarlierResults:
     results do not count, `result` the key of one that does not. `mask` is as for `Candidates`.
     """
 
-    def __init__(
-        self,
-        store: Store,
-        scope: Key,
-        parts: Iterable[Part],
-        *,
-        before: float | None = None,
-        run: str = "",
-        result: Key | None = None,
-        mask: Mask = ANY,
-    ) -> None:
-        self._mask = mask
-        self._store = store
-        self._scope = scope
-        self._parts = tuple(parts)
-        self._before = before
-        self._run = run
-        self._result = result
-        self._are_all = True
+    store: Store
+    scope: Key
+    parts: tuple[Part, ...]
+    before: float | None = None
+    run: str = ""
+    result: Key | None = None
+    mask: Mask = ANY
+    _are_all = True
 
     @property
     def has_same_code(self) -> bool:
@@ -83,16 +73,13 @@ class EarlierResults:
 
     @cached_property
     def _same(self) -> _Results:
-        return self._results(self._recent(self._scope / "results"))
+        return _Results(self.store, self._recent(self.scope / memo.RESULTS), self.run)
 
     def _recent(self, prefix: Key) -> list[Ref]:
-        most = _LOOKED_AT_ELSEWHERE if self._store.backend.takes_round_trips else _LOOKED_AT
-        refs = memo.recent(self._store, prefix, most, before=self._before)
+        most = _LOOKED_AT_ELSEWHERE if self.store.backend.takes_round_trips else _LOOKED_AT
+        refs = memo.recent(self.store, prefix, most, before=self.before)
         self._are_all = len(refs) < most
-        return [ref for ref in refs if ref.key != self._result]
-
-    def _results(self, refs: Sequence[Ref]) -> _Results:
-        return _Results(self._store, refs, self._run)
+        return [ref for ref in refs if ref.key != self.result]
 
     def _by_inputs(
         self, results: _Results, inputs: tuple[Part, ...] | None, *, enough: int = 1
@@ -127,23 +114,23 @@ class EarlierResults:
     def _other_code(self) -> tuple[Nearest, _Results] | None:
         """The results of the code that is most alike, and how that differs."""
         by_scope: dict[Key, list[Ref]] = {}
-        for ref in self._recent(Key(self._scope.parts[:3])):
+        for ref in self._recent(Key(self.scope.parts[:3])):
             by_scope.setdefault(memo.scope_of(ref.key), []).append(ref)
         found: tuple[Nearest, _Results] | None = None
         least: tuple[int, int, int] | None = None
-        scopes = _SCOPES_ELSEWHERE if self._store.backend.takes_round_trips else _SCOPES
+        scopes = _SCOPES_ELSEWHERE if self.store.backend.takes_round_trips else _SCOPES
         for refs in list(by_scope.values())[:scopes]:
             with suppress(IntegrityError, NotFoundError):
-                was = memo.code_parts(self._store, refs[0].key)
-                results = self._results(refs)
+                was = memo.code_parts(self.store, refs[0].key)
+                results = _Results(self.store, refs, self.run)
                 newest = next(iter(results), None)
                 if newest is None:
                     continue
                 if not was:
                     found = found or (self._nearest(newest, None), results)
                     continue
-                unlike = tuple(differences(was, self._parts))
-                far = _distance(was, self._parts, unlike)
+                unlike = tuple(differences(was, self.parts))
+                far = _distance(was, self.parts, unlike)
                 if least is None or far < least:
                     least = far
                     found = replace(self._nearest(newest, None), differences=unlike), results
@@ -163,12 +150,12 @@ class EarlierResults:
 
     def _of_references(self, entry: MemoEntry) -> list[Difference]:
         """Return the differences in the code of the classes of equal inputs."""
-        result = self._result
-        mine = of_references(entry.refs, mask=self._mask) if result is None else None
+        result = self.result
+        mine = of_references(entry.refs, mask=self.mask) if result is None else None
         digest = mine.hex if mine is not None else result.parts[-2] if result is not None else ""
         if digest.partition(".")[0] == entry.ref.key.parts[-2].partition(".")[0]:
             return []
-        store = self._store
+        store = self.store
         now = mine.parts if mine is not None else ()
         with suppress(IntegrityError, NotFoundError):
             now = now or memo.reference_parts(store, result or entry.ref.key)
@@ -188,8 +175,9 @@ def nearest(
     result: Key | None = None,
     before: float | None = None,
 ) -> Nearest | None:
-    """Return the nearest result that was recorded before a time; see `Earlier`."""
-    return EarlierResults(store, scope, parts, before=before, result=result).nearest(inputs)
+    """Return the nearest result that was recorded before a time; see `EarlierResults`."""
+    earlier = EarlierResults(store, scope, tuple(parts), before=before, result=result)
+    return earlier.nearest(inputs)
 
 
 class _Shape:

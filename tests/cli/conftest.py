@@ -12,8 +12,8 @@ from typing import Any
 import pytest
 from click.testing import CliRunner, Result
 
-from memoflow.cli.context import CommandContext
 from memoflow.cli.main import main
+from memoflow.cli.verb import CommandContext
 from memoflow.fingerprint import Fingerprint, Part
 from memoflow.kinds import checkpoint, hub, memo, model
 from memoflow.kinds.about import About

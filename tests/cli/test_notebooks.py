@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import textwrap
+from pathlib import Path
 
 import pytest
 
 import memoflow
-from memoflow.cli import reference
 from memoflow.errors import NotFoundError
 from memoflow.names import Digest, Key, Ref
 from memoflow.store.entries import entries
@@ -61,7 +61,8 @@ def test_the_example_of_the_docs_runs(
 ):
     monkeypatch.setenv("METAFLOW_MEMOFLOW_ROOT", str(shelf.root))
     monkeypatch.chdir(tmp_path)
-    example = reference.page().partition("it is given:\n\n")[2].partition("\n**")[0]
+    page = (Path(__file__).parents[2] / "docs" / "cli.md").read_text()
+    example = page.partition("it is given:\n\n")[2].partition("\n**")[0]
     exec(textwrap.dedent(example), {})
     assert capsys.readouterr().out.count("<Ref checkpoint/Train/fit/") == 2
     assert (tmp_path / "restored" / "weights.txt").read_text() == "two"

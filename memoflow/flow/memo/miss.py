@@ -54,7 +54,7 @@ def _earlier(memoized: MemoizedStep, session: Session, store: Store) -> EarlierR
         session.log.earlier[scope] = EarlierResults(
             store,
             scope,
-            memoized.scope.parts,
+            tuple(memoized.scope.parts),
             before=session.log.began,
             run=session.log.run,
             mask=memoized.mask,

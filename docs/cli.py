@@ -1,6 +1,6 @@
-"""Reference: docs/cli.md, made from the help texts of the verbs.
+"""Command line: docs/cli.md, made from the help texts of the verbs.
 
-python -m memoflow.cli.reference > docs/cli.md
+python docs/cli.py > docs/cli.md
 """
 
 from __future__ import annotations
@@ -11,13 +11,13 @@ from collections.abc import Iterator
 
 import click
 
-from memoflow.cli.answer import Verb
 from memoflow.cli.main import main
+from memoflow.cli.verb import Verb
 
 _INTRODUCTION = """\
 # Command line
 
-Made by `python -m memoflow.cli.reference`; a test compares it with the verbs' help texts.
+Made by `python docs/cli.py`; a test compares it with the verbs' help texts.
 
 `memoflow VERB`, `metaflow memoflow VERB` and `python flow.py memo VERB` are one program. The first
 two work on the store of the datastore in Metaflow's configuration, the third on that of the flow's
@@ -73,12 +73,8 @@ that other machines have saved since are read, in bulk where each read takes a r
 
 def page() -> str:
     """Return the page."""
-    sections = [_section(name, command) for name, command in main.commands.items()]
-    return "\n".join([_INTRODUCTION, *sections])
-
-
-def _section(name: str, command: click.Command) -> str:
-    return "\n".join(_lines(name, command))
+    lines = (line for name, command in main.commands.items() for line in _lines(name, command))
+    return "\n".join([_INTRODUCTION, *lines])
 
 
 def _lines(name: str, command: click.Command) -> Iterator[str]:
