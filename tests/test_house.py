@@ -75,7 +75,6 @@ def test_metaflow_imports_few_of_our_modules() -> None:
 UNTESTED = {
     "memoflow.flow.cards.card",
     "memoflow.flow.cards.card_root",
-    "memoflow.flow.code",
     "memoflow.flow.memo.attributes",
     "memoflow.flow.memo.card",
     "memoflow.flow.memo.code_key",
