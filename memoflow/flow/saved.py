@@ -17,7 +17,7 @@ from memoflow.flow import references
 from memoflow.flow.artifact_ref import Reference
 from memoflow.flow.artifact_store import current_store
 from memoflow.flow.checkpoint.checkpointer import Checkpointer, list_of_task, matching
-from memoflow.flow.ready import get_ready
+from memoflow.flow.references import get_ready
 from memoflow.flow.task.process import UID
 
 

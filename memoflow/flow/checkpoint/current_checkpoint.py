@@ -31,7 +31,7 @@ from memoflow.flow.checkpoint.checkpointer import (
 )
 from memoflow.flow.host.current import add_to_current
 from memoflow.flow.lifecycle import Attempt, translated_errors
-from memoflow.flow.ready import get_ready
+from memoflow.flow.references import get_ready
 from memoflow.flow.spool import spool
 from memoflow.flow.task import identity
 from memoflow.flow.task.identity import Identity

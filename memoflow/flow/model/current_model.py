@@ -17,7 +17,7 @@ from memoflow.flow.cards.journal import Act, Journal, of_this_process
 from memoflow.flow.host.current import add_to_current
 from memoflow.flow.lifecycle import Attempt, translated_errors
 from memoflow.flow.model.model import ModelException
-from memoflow.flow.ready import get_ready
+from memoflow.flow.references import get_ready
 from memoflow.flow.task.artifact_peek import untouched
 from memoflow.flow.task.metadata import plain
 from memoflow.flow.task.patterns import ignored
