@@ -1,4 +1,4 @@
-"""Reference: docs/api.md, made of annotations and docstrings, which are read and not imported.
+"""Reference: docs/api.md, made of annotations and docstrings, and of the decorators' options.
 
 python docs/api.py > docs/api.md
 """
@@ -10,6 +10,7 @@ import re
 import sys
 from collections.abc import Iterator
 from pathlib import Path
+from pkgutil import resolve_name
 from typing import NamedTuple
 
 import griffe
@@ -46,8 +47,7 @@ _PAGES = {
 class Shown(NamedTuple):
     """Something to show: under which name, where it is, and of a class which members.
 
-    None for all that are public. `about` names the class whose docstring explains the options of a
-    decorator.
+    None for all that are public. `about` names the class of a decorator.
     """
 
     name: str
@@ -72,7 +72,7 @@ SECTIONS: dict[str, tuple[str, tuple[Shown, ...]]] = {
                 "huggingface_hub", "memoflow.flow.hub.huggingface_hub.HuggingfaceHubDecorator"
             ),
             _decorator(
-                "with_artifact_store", "memoflow.flow.artifact_store.ArtifactStoreDecorator"
+                "with_artifact_store", "memoflow.flow.with_artifact_store.ArtifactStoreDecorator"
             ),
         ),
     ),
@@ -116,7 +116,8 @@ SECTIONS: dict[str, tuple[str, tuple[Shown, ...]]] = {
             Shown("memoflow.load_model", "memoflow.flow.standalone.load_model"),
             Shown("memoflow.delete_model", "memoflow.flow.standalone.delete_model"),
             Shown(
-                "memoflow.artifact_store_from", "memoflow.flow.artifact_store.artifact_store_from"
+                "memoflow.artifact_store_from",
+                "memoflow.flow.with_artifact_store.artifact_store_from",
             ),
         ),
     ),
@@ -211,7 +212,7 @@ def _lines(package: griffe.Module, shown: Shown) -> Iterator[str]:
         yield _signature(thing, shown.name.rpartition(".")[2])
         yield f"{_text(thing)}\n"
         if shown.about:
-            yield from _options(thing, _find(package, shown.about))
+            yield from _options(shown.about)
             yield f"More: [{shown.name}]({_PAGES[thing.name]}).\n"
         return
     assert isinstance(thing, griffe.Class)
@@ -313,19 +314,10 @@ def _returned(function: griffe.Function) -> str:
     return returns.removeprefix("contextlib.")
 
 
-def _options(decorator: griffe.Function, about: griffe.Object) -> Iterator[str]:
-    assert about.docstring is not None
-    said = {
-        each.name: each.description
-        for section in about.docstring.parse("numpy", warnings=False)
-        if section.kind is griffe.DocstringSectionKind.parameters
-        for each in section.value
-    }
+def _options(decorator: str) -> Iterator[str]:
     yield "| option | what it does |\n|---|---|"
-    for each in decorator.parameters:
-        if each.name not in said:
-            raise UndocumentedError(f"{about.path} does not say what {each.name} is")
-        yield f"| `{each.name}` | {_cell(said[each.name])} |"
+    for option in resolve_name(decorator).option_table:
+        yield f"| `{option.name}` | {_cell(option.doc)} |"
     yield ""
 
 

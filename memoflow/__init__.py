@@ -17,7 +17,6 @@ TYPE_CHECKING = not __name__
 if TYPE_CHECKING:
     from typing import Any
 
-    from memoflow.flow.artifact_store import artifact_store_from as artifact_store_from
     from memoflow.flow.signatures import checkpoint as checkpoint
     from memoflow.flow.signatures import huggingface_hub as huggingface_hub
     from memoflow.flow.signatures import memoize as memoize
@@ -26,6 +25,7 @@ if TYPE_CHECKING:
     from memoflow.flow.standalone import Checkpoint as Checkpoint
     from memoflow.flow.standalone import delete_model as delete_model
     from memoflow.flow.standalone import load_model as load_model
+    from memoflow.flow.with_artifact_store import artifact_store_from as artifact_store_from
     from memoflow.names import Key as Key
     from memoflow.storages.opening import open_store as open_store
 
@@ -39,7 +39,7 @@ METAFLOW_PACKAGE_POLICY = "include"
 _HOMES = {
     "Checkpoint": "memoflow.flow.standalone",
     "Key": "memoflow.names",
-    "artifact_store_from": "memoflow.flow.artifact_store",
+    "artifact_store_from": "memoflow.flow.with_artifact_store",
     "checkpoint": "metaflow",
     "delete_model": "memoflow.flow.standalone",
     "huggingface_hub": "metaflow",

@@ -1,7 +1,4 @@
-"""Artifact store: the place of checkpoints, models and snapshots, and switching it.
-
-Imported whenever Metaflow is, so what a store is made of is imported when one is opened.
-"""
+"""Artifact store: the place of checkpoints, models and snapshots, and switching it."""
 
 from __future__ import annotations
 
@@ -9,32 +6,27 @@ import atexit
 import contextlib
 import json
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextvars import ContextVar
 from dataclasses import asdict
 from functools import cache
 from typing import TYPE_CHECKING, Any
 
 from metaflow import metaflow_config
-from metaflow.decorators import FlowDecorator
-from metaflow.exception import MetaflowException
-from metaflow.metadata_provider.metadata import MetaDatum
 
 from memoflow.dataclass import dataclass
 from memoflow.flow.host import command_line
 from memoflow.flow.task import launch_info
 from memoflow.flow.task.process import ARTIFACT_STORE as VARIABLE
+from memoflow.storages import backend_of, check, configured, folder_of
+from memoflow.store import Store, open_store
+from memoflow.units import flag
 
 if TYPE_CHECKING:
     from memoflow.kinds.legacy import Legacy
-    from memoflow.store import Store
 
 # As metaflow-checkpoint names them, in the tags of a run and the metadata of a task.
 _TYPE, _ROOT = "artifact-store-ds-type", "artifact-store-ds-root"
-
-
-class ArtifactStoreException(MetaflowException):
-    headline = "Artifact store"
 
 
 @dataclass(frozen=True)
@@ -58,9 +50,6 @@ class ArtifactStore:
 
 @cache
 def _store(where: ArtifactStore) -> Store:
-    from memoflow.storages import backend_of
-    from memoflow.store import open_store
-
     store = open_store(backend_of(where.type, where.folder, _configs.get(where.root)))
     is_of_flow = _of_process is not None or command_line.is_running_command()
     atexit.register(_let_go, store, os.getpid(), is_of_flow or VARIABLE in os.environ)
@@ -78,9 +67,8 @@ def _let_go(store: Store, pid: int, is_of_flow: bool) -> None:
 
 @cache
 def _legacy(where: ArtifactStore) -> Legacy:
+    # Here, since tasks without checkpoints and models never look for such saves.
     from memoflow.kinds.legacy import Legacy
-    from memoflow.storages import backend_of
-    from memoflow.units import flag
 
     allowed = flag("METAFLOW_MEMOFLOW_LEGACY", metaflow_config.MEMOFLOW_LEGACY)
     backend = backend_of(where.type, where.root, _configs.get(where.root))
@@ -94,10 +82,7 @@ _configs: dict[str, dict[str, Any]] = {}
 
 def of_datastore(type: str, root: str) -> ArtifactStore:
     """Return the store of a datastore of Metaflow's; METAFLOW_MEMOFLOW_ROOT puts it elsewhere."""
-    from memoflow.storages import folder_of
-
-    if type == "local":
-        root = os.path.abspath(os.path.expanduser(root))
+    root = _absolute(type, root)
     return ArtifactStore(type, root, folder_of(type, root))
 
 
@@ -106,8 +91,6 @@ def default() -> ArtifactStore:
 
     In a task and in its subprocesses that is the task's.
     """
-    from memoflow.storages import configured
-
     global _of_process
     datastore = command_line.flow_datastore()
     if datastore is not None:
@@ -134,8 +117,6 @@ def current_store() -> ArtifactStore:
 
 def check_usable() -> None:
     """Raise UsageError if there can be no store where the flow's is to be."""
-    from memoflow.storages import check
-
     where = current_store()
     check(where.type, where.folder)
 
@@ -154,87 +135,28 @@ def _told(name: str) -> ArtifactStore | None:
     return None if told is None else ArtifactStore(**told)
 
 
-def metadata_of_flow(attempt: int) -> list[MetaDatum]:
-    """Return a task's notes about a store of its flow's own, for `artifact_store_from`."""
-    if _of_flow is None:
-        return []
-    tags = [f"attempt_id:{attempt}"]
-    return [
-        MetaDatum(field, value, "mf-checkpoint-artifact-store", tags)
-        for field, value in ((_TYPE, _of_flow.type), (_ROOT, _of_flow.root))
-    ]
+def notes_of_flow() -> dict[str, str]:
+    """Return the notes on a store of the flow's own, from which `switched` finds it; else none."""
+    return {} if _of_flow is None else {_TYPE: _of_flow.type, _ROOT: _of_flow.root}
 
 
-class ArtifactStoreDecorator(FlowDecorator):
-    """Keep a flow's checkpoints, models and snapshots in another datastore than its artifacts.
-
-    Parameters
-    ----------
-    type : str
-        A type of datastore: "local", "s3", "azure" or "gs".
-    config : Dict[str, Any] or Callable[[], Dict[str, Any]]
-        "root", the datastore's root, and for S3 what goes to boto3: "client_params",
-        "session_vars" and "role_arn". A function is called in each process that needs it, so that
-        a secret is read where it is used. Nothing but type and root is ever written down.
-    """
-
-    name = "with_artifact_store"
-    defaults = {"type": None, "config": None}
-
-    def flow_init(
-        self,
-        flow: Any,
-        graph: Any,
-        environment: Any,
-        flow_datastore: Any,
-        metadata: Any,
-        logger: Any,
-        echo: Any,
-        options: Any,
-    ) -> None:
-        global _of_flow
-        _of_flow = self._where()
-        metadata.add_sticky_tags(sys_tags=[f"{_TYPE}:{_of_flow.type}", f"{_ROOT}:{_of_flow.root}"])
-
-    def _where(self) -> ArtifactStore:
-        from memoflow.errors import MemoflowError
-        from memoflow.storages import check
-
-        type, config = self.attributes["type"], self.attributes["config"]
-        if callable(config):
-            config = config()
-        if not isinstance(type, str) or not isinstance(config, dict) or not config.get("root"):
-            raise ArtifactStoreException(
-                "@with_artifact_store takes a type, such as 'local', and a config with the 'root' "
-                "of that datastore: a dict, or a function that returns one"
-            )
-        where = _at(type, str(config["root"]))
-        _configs[where.root] = config
-        try:
-            check(where.type, where.folder)
-        except MemoflowError as error:
-            raise ArtifactStoreException(f"@with_artifact_store: {error}") from error
-        return where
+def use_for_flow(type: str, root: str, config: dict[str, Any]) -> None:
+    """Keep the flow's saves in this datastore from now on; MemoflowError if that cannot be."""
+    global _of_flow
+    where = _at(type, root, config)
+    check(where.type, where.folder)
+    _of_flow = where
 
 
 @contextlib.contextmanager
-def artifact_store_from(
-    run: Any = None, task: Any = None, config: dict[str, Any] | None = None
-) -> Iterator[None]:
-    """Use the store that a run or task kept its checkpoints and models in, within the block.
+def switched(notes: Mapping[str, str], config: dict[str, Any]) -> Iterator[None]:
+    """Use the store of a run or task within the block, by its tags or metadata.
 
-    `config` overrides parts of its configuration, such as "root". For a run without
-    `@with_artifact_store` that is the default store. ValueError unless one of both is given.
+    Without notes of `notes_of_flow` in them that is the default store.
     """
-    if (run is None) == (task is None):
-        raise ValueError("artifact_store_from takes either run= or task=, and not both")
-    noted = _tags(run) if run is not None else dict(task.metadata_dict)
-    if _TYPE in noted and _ROOT in noted:
-        where = _at(noted[_TYPE], str((config or {}).get("root", noted[_ROOT])))
-        if config:
-            _configs[where.root] = config
-    else:
-        where = default()
+    where = default()
+    if notes.keys() >= {_TYPE, _ROOT}:
+        where = _at(notes[_TYPE], str(config.get("root", notes[_ROOT])), config)
     before = _switched.set(where)
     try:
         yield
@@ -242,11 +164,12 @@ def artifact_store_from(
         _switched.reset(before)
 
 
-def _at(type: str, root: str) -> ArtifactStore:
-    if type == "local":
-        root = os.path.abspath(os.path.expanduser(root))
+def _at(type: str, root: str, config: dict[str, Any]) -> ArtifactStore:
+    root = _absolute(type, root)
+    if config:
+        _configs[root] = config
     return ArtifactStore(type, root, f"{root.rstrip('/')}/memoflow")
 
 
-def _tags(run: Any) -> dict[str, str]:
-    return dict(tag.partition(":")[::2] for tag in run.system_tags)
+def _absolute(type: str, root: str) -> str:
+    return os.path.abspath(os.path.expanduser(root)) if type == "local" else root

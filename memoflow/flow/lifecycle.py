@@ -1,8 +1,10 @@
 """Lifecycle: the hooks that Metaflow calls of a step decorator, for all of memoflow's.
 
-A decorator is a name, a table of options, and `begin` and `end`. It fails a step for what the step
-asked for, such as a save or a load (`translated_errors`); an extra, such as a card, is given up
-with one line (`degrade`).
+A decorator is a name, a table of options, and `begin` and `end`. The table makes the defaults, the
+checks, the values of texts in `--with`, and the docstring from which Metaflow makes stubs; by
+docs/options.py also our own stub and the tables of the pages. A decorator fails a step for what the
+step asked for, such as a save or a load (`translated_errors`); an extra, such as a card, is given
+up with one line (`degrade`).
 
 Imported whenever Metaflow is, so nothing here imports more than Metaflow until a step runs.
 """
@@ -10,7 +12,10 @@ Imported whenever Metaflow is, so nothing here imports more than Metaflow until 
 from __future__ import annotations
 
 import contextlib
+import inspect
 from collections.abc import Callable, Iterable, Iterator, Mapping
+from functools import cached_property
+from types import ModuleType
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from metaflow.decorators import StepDecorator
@@ -20,8 +25,7 @@ from metaflow.metadata_provider.metadata import MetaDatum
 from metaflow.metaflow_current import current
 
 from memoflow.dataclass import dataclass
-from memoflow.errors import UsageError
-from memoflow.flow import artifact_store
+from memoflow.errors import MemoflowError, UsageError
 from memoflow.flow.task import dependencies, launch_info
 from memoflow.flow.task.process import arguments_of_step, tell
 from memoflow.masking import without_passwords
@@ -37,11 +41,20 @@ def as_given(name: str, value: Any) -> Any:
 
 @dataclass(frozen=True)
 class Option:
-    """An option of a decorator: its default, and the check that also reads texts."""
+    """An option of a decorator: its default, the check that also reads texts, type and use."""
 
     name: str
     default: Any
     parse: Callable[[str, Any], Any] = as_given
+    type: str = "Any"
+    doc: str = ""
+
+    def parameter(self) -> str:
+        """Return the option as a parameter of a docstring, with a type that Metaflow knows."""
+        kind = self.type.partition(" | ")[0].replace("Collection", "List")
+        kind = "str" if kind.startswith("Literal") else kind.replace("Sequence", "List")
+        optional = ", optional" if self.default is None else ""
+        return f"{self.name} : {kind}{optional}, default {self.default!r}\n    {self.doc}"
 
 
 @dataclass(frozen=True)
@@ -87,11 +100,35 @@ def read(options: Iterable[Option], attributes: Mapping[str, Any]) -> dict[str, 
     return {option.name: option.parse(option.name, attributes[option.name]) for option in options}
 
 
-class Lifecycle(StepDecorator):
+class WithOptions:
+    """A decorator with a table of options and an exception for values that cannot be."""
+
+    name: ClassVar[str]
+    attributes: dict[str, Any]
+    defaults: ClassVar[dict[str, Any]]
+    option_table: ClassVar[tuple[Option, ...]] = ()
+    exception: ClassVar[type[MetaflowException]] = MetaflowException
+    place = ""  # before a message about an option
+
+    def __init_subclass__(cls) -> None:
+        super().__init_subclass__()
+        cls.defaults = {option.name: option.default for option in cls.option_table}
+        parameters = [option.parameter() for option in cls.option_table]
+        about = inspect.cleandoc(cls.__doc__ or "")
+        cls.__doc__ = "\n".join((about, "", "Parameters", "----------", *parameters))
+
+    @cached_property
+    def values(self) -> dict[str, Any]:
+        """The values of the options by name; `exception` for one that cannot be."""
+        try:
+            return read(self.option_table, self.attributes)
+        except UsageError as error:
+            raise self.exception(f"{self.place}{error}") from error
+
+
+class Lifecycle(WithOptions, StepDecorator):
     """A step decorator of memoflow's: all hooks of Metaflow's, and the failure policy."""
 
-    options: ClassVar[tuple[Option, ...]] = ()
-    exception: ClassVar[type[MetaflowException]] = MetaflowException
     label: ClassVar[str] = ""
     packages: ClassVar[Any] = dependencies.TASK
     hidden_artifacts: ClassVar[frozenset[str]] = frozenset()
@@ -106,7 +143,6 @@ class Lifecycle(StepDecorator):
 
     def __init_subclass__(cls) -> None:
         super().__init_subclass__()
-        cls.defaults = {option.name: option.default for option in cls.options}
         cls.label = cls.label or f"@{cls.name}"
 
     # The decorator's own part.
@@ -172,6 +208,7 @@ class Lifecycle(StepDecorator):
     def open_card(self, attempt: Attempt) -> TaskCard | None:
         """Return the card of the attempt, None where the step wants none."""
         if self.shows_card:
+            # Here, since Metaflow imports this module at each start.
             from memoflow.flow.cards import card
 
             with self.degrade("its card"):
@@ -196,21 +233,14 @@ class Lifecycle(StepDecorator):
 
     def note_store(self, attempt: Attempt) -> None:
         """Add a store of the flow's own to the task's metadata."""
-        with self.degrade("its lineage"):
-            lineage = artifact_store.metadata_of_flow(attempt.number)
-            if lineage:
-                attempt.metadata.register_metadata(
-                    attempt.run_id, attempt.step, attempt.task_id, lineage
-                )
+        notes = artifact_store().notes_of_flow()
+        self.note_lineage(attempt, "mf-checkpoint-artifact-store", notes)
 
-    def _check(self) -> None:
-        for option in self.options:
-            try:
-                value = option.parse(option.name, self.attributes[option.name])
-            except UsageError as error:
-                raise self.exception(f"step {self.step_name}: {error}") from error
-            if value is None or isinstance(value, bool):
-                self.attributes[option.name] = value  # A text, as `--with` has it, is none.
+    def check_store(self) -> None:
+        """Raise `exception` if there can be no store, in the process that launches a run."""
+        if self.system_ctx.is_launch:
+            with translated_errors(self.exception):
+                artifact_store().check_usable()
 
     # The hooks that Metaflow calls.
 
@@ -234,7 +264,8 @@ class Lifecycle(StepDecorator):
         except UsageError as error:
             if not self.without_packages(error):
                 return
-        self._check()
+        self.place = f"step {step_name}: "
+        self.values  # noqa: B018  (it checks them)
         # One card for all, so that a step which wants none gets none.
         self.shows_card = not any(
             deco.name == "checkpoint" and str(deco.attributes["show_card"]).lower() == "false"
@@ -320,3 +351,20 @@ class Lifecycle(StepDecorator):
     def _say_if_off(self) -> None:
         if self.off:
             self.say(f"off: {self.off}")
+
+
+@contextlib.contextmanager
+def translated_errors(exception: type[MetaflowException]) -> Iterator[None]:
+    """Raise errors of memoflow's in the block as this exception, with the same message."""
+    try:
+        yield
+    except MemoflowError as error:
+        raise exception(str(error)) from error
+
+
+def artifact_store() -> ModuleType:
+    """Return the module of that name, which imports the store."""
+    # Here, since Metaflow imports this module at each start.
+    from memoflow.flow import artifact_store
+
+    return artifact_store

@@ -6,6 +6,8 @@ A reference dict has the keys that metaflow-checkpoint gave it, so that flows re
 from __future__ import annotations
 
 from collections.abc import Callable, Hashable
+from contextlib import suppress
+from importlib import import_module
 from pathlib import Path
 from typing import Any
 
@@ -28,9 +30,46 @@ from memoflow.kinds.model import Model
 from memoflow.kinds.saves import Saves
 from memoflow.names import Key, Ref
 
+# The modules that saves import when they begin. The handler of a signal may come in the middle of
+# an import, and would find modules half made, or wait for the import that it has interrupted.
+_OF_SAVES = ("memoflow.objects.packing", "memoflow.store.gc.replaced")
+
+
+def get_ready(where: ArtifactStore) -> None:
+    """Import the modules of saves before the user's code runs, and open the store if possible."""
+    for name in _OF_SAVES:
+        import_module(name)
+    with suppress(MemoflowError):  # Whoever asks something of it is told.
+        where.store.latest  # noqa: B018
+
 
 def of_checkpoint(where: ArtifactStore, found: SavedCheckpoint) -> dict[str, Any]:
     """Return the reference dict of a checkpoint."""
+    return _of_files(
+        where,
+        found,
+        name=found.about.name,
+        metadata=dict(found.about.metadata or {}),
+        storage_format=found.about.storage_format,
+        version_id=found.number - 1,  # From 0, as metaflow-checkpoint counts.
+    )
+
+
+def of_snapshot(where: ArtifactStore, found: Snapshot) -> dict[str, Any]:
+    """Return the reference dict of a snapshot; its type is that of a checkpoint, as it ever was."""
+    name, metadata = found.about.repo_id, metadata_of_snapshot(found.about)
+    return _of_files(where, found, name, metadata, storage_format="files", version_id=0)
+
+
+def _of_files(
+    where: ArtifactStore,
+    found: SavedCheckpoint | Snapshot,
+    name: str,
+    metadata: dict[str, Any],
+    *,
+    storage_format: str,
+    version_id: int,
+) -> dict[str, Any]:
     about, key = found.about, str(found.ref.key)
     return {
         "size": found.ref.size_bytes,
@@ -40,12 +79,12 @@ def of_checkpoint(where: ArtifactStore, found: SavedCheckpoint) -> dict[str, Any
         "key": key,
         "type": checkpoint.KIND,
         "url": _url(where, key),
-        "name": about.name,
+        "name": name,
         "created_on": found.created_on,
-        "metadata": dict(about.metadata or {}),
-        "storage_format": about.storage_format,
+        "metadata": metadata,
+        "storage_format": storage_format,
         "creation_context": "task",
-        "version_id": found.number - 1,  # From 0, as metaflow-checkpoint counts.
+        "version_id": version_id,
     }
 
 
@@ -66,26 +105,6 @@ def of_model(where: ArtifactStore, found: Model) -> dict[str, Any]:
         "serializer": about.storage_format,
         "label": about.label,
         "size": found.ref.size_bytes,
-    }
-
-
-def of_snapshot(where: ArtifactStore, found: Snapshot) -> dict[str, Any]:
-    """Return the reference dict of a snapshot; its type is that of a checkpoint, as it ever was."""
-    about, key = found.about, str(found.ref.key)
-    return {
-        "size": found.ref.size_bytes,
-        "pathspec": about.task,
-        "pathspec_hash": pathspec_hash(about.task),
-        "attempt": about.attempt,
-        "key": key,
-        "type": checkpoint.KIND,
-        "url": _url(where, key),
-        "name": about.repo_id,
-        "created_on": found.created_on,
-        "metadata": metadata_of_snapshot(about),
-        "storage_format": "files",
-        "creation_context": "task",
-        "version_id": 0,
     }
 
 

@@ -6,22 +6,31 @@ the same.
 
 from __future__ import annotations
 
+import os
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from memoflow import owned
 from memoflow.errors import UsageError
 from memoflow.flow import references
 from memoflow.flow.artifact_ref import Reference
 from memoflow.flow.artifact_store import current_store
 from memoflow.flow.checkpoint.checkpointer import Checkpointer, list_of_task, matching
-from memoflow.flow.ready import get_ready
+from memoflow.flow.references import get_ready
 from memoflow.flow.task.process import UID
 
 
 def prepare() -> None:
     """Import the modules of a save, and open the store."""
     get_ready(current_store())
+
+
+def temporary(root: str | None) -> owned.Directory:
+    """Return a new temporary directory, below `root` or the default directory."""
+    if root is not None:
+        os.makedirs(root, exist_ok=True)
+    return owned.Directory("metaflow_checkpoint_", root)
 
 
 def checkpointer() -> Checkpointer:

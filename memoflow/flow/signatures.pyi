@@ -1,4 +1,4 @@
-"""Signatures: what editors show of the decorators, which Metaflow makes of their classes."""
+"""Signatures: the decorators' options for editors, made by docs/options.py of their tables."""
 
 from collections.abc import Callable, Collection, Sequence
 from datetime import timedelta
@@ -29,7 +29,7 @@ def memoize(
     mask: Collection[str] | None = None,
     next: str | None = None,
 ) -> Callable[[_Step], _Step]:
-    """Run a step once for equal code and inputs, and use its result from then on."""
+    """Run a step once for the same code and inputs; later runs take its results from the store."""
 
 @overload
 def checkpoint(step: _Step, /) -> _Step: ...
@@ -43,7 +43,7 @@ def checkpoint(
     ttl: str | timedelta | None = None,
     on_code_change: Literal["warn", "load", "skip"] = "warn",
 ) -> Callable[[_Step], _Step]:
-    """Give a step `current.checkpoint`, to save what it would lose, and to resume from it."""
+    """Save and resume inside a task: a retry goes on from the last save."""
 
 @overload
 def model(step: _Step, /) -> _Step: ...
@@ -54,7 +54,7 @@ def model(
     best_effort_load: bool = False,
     temp_dir_root: str | None = None,
 ) -> Callable[[_Step], _Step]:
-    """Give a step `current.model`, to save models, and to load those that artifacts refer to."""
+    """Save models and load them by reference, across steps, flows and users."""
 
 @overload
 def huggingface_hub(step: _Step, /) -> _Step: ...
@@ -63,10 +63,10 @@ def huggingface_hub(
     *,
     load: Sequence[Any] | None = None,
     cache_scope: Literal["checkpoint", "flow", "global"] = "checkpoint",
-    revalidate: str = "run",
+    revalidate: str | timedelta = "run",
     temp_dir_root: str | None = None,
 ) -> Callable[[_Step], _Step]:
-    """Give a step `current.huggingface_hub`, to load repositories that are downloaded once."""
+    """Load repositories of the Hugging Face Hub from the store, which downloads each once."""
 
 def with_artifact_store(
     *,

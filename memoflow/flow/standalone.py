@@ -11,13 +11,15 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
-from memoflow import owned
-from memoflow.flow.failures import CheckpointException, ModelException, translated_errors
+from memoflow.flow.checkpoint.checkpoint import CheckpointException
+from memoflow.flow.lifecycle import translated_errors
+from memoflow.flow.model.model import ModelException
 from memoflow.flow.task.process import UID
 from memoflow.threads import apart
 
 if TYPE_CHECKING:
     from memoflow.flow.checkpoint.checkpointer import Checkpointer
+    from memoflow.owned import Directory
 
 T = TypeVar("T")
 
@@ -31,7 +33,7 @@ class Checkpoint:
 
     def __init__(self, temp_dir_root: str | None = None, init_dir: bool = False) -> None:
         self._temp_dir_root = temp_dir_root
-        self._temporary: owned.Directory | None = None
+        self._temporary: Directory | None = None
         if init_dir:
             self._make_directory()
         if UID in os.environ:
@@ -132,9 +134,7 @@ class Checkpoint:
         return found
 
     def _make_directory(self) -> None:
-        if self._temp_dir_root is not None:
-            os.makedirs(self._temp_dir_root, exist_ok=True)
-        self._temporary = owned.Directory("metaflow_checkpoint_", self._temp_dir_root)
+        self._temporary = _saved(lambda saved: saved.temporary(self._temp_dir_root))
 
 
 def load_model(reference: Any, path: str | os.PathLike[str] | None, writable: bool = False) -> None:

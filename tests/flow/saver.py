@@ -26,7 +26,7 @@ from typing import Any
 from memoflow.flow.cards.journal import Journal
 from memoflow.flow.checkpoint.current_checkpoint import CurrentCheckpoint
 from memoflow.flow.model.current_model import CurrentModel
-from memoflow.flow.ready import get_ready
+from memoflow.flow.references import get_ready
 from memoflow.flow.task.scratch import Scratch
 from tests.spooling import PATHSPEC, task
 

@@ -8,7 +8,7 @@ import pytest
 
 from memoflow.errors import UsageError
 from memoflow.flow import saved
-from memoflow.flow.failures import CheckpointException
+from memoflow.flow.checkpoint.checkpoint import CheckpointException
 from memoflow.flow.standalone import Checkpoint, delete_model, load_model
 from memoflow.flow.task.process import ARTIFACT_STORE, IDENTIFIER, OPTIONS, UID
 

@@ -11,16 +11,34 @@ from typing import Any
 
 from memoflow import fingerprint
 from memoflow.display import printable
-from memoflow.errors import IntegrityError, MemoflowError, NotFoundError, condition
+from memoflow.errors import (
+    IntegrityError,
+    MemoflowError,
+    NoFingerprintError,
+    NotFoundError,
+    condition,
+)
 from memoflow.fingerprint import Fingerprint
-from memoflow.flow import references
+from memoflow.flow import artifact_store, code, maintenance, references
 from memoflow.flow.artifact_ref import Reference
-from memoflow.flow.checkpoint.checkpointer import DEFAULT_NAME, Checkpointer, list_of_task, matching
-from memoflow.flow.failures import CheckpointException, translated_errors
+from memoflow.flow.checkpoint.checkpoint import CheckpointException
+from memoflow.flow.checkpoint.checkpointer import (
+    DEFAULT_NAME,
+    Checkpointer,
+    CheckpointOptions,
+    list_of_task,
+    matching,
+)
+from memoflow.flow.host.current import add_to_current
+from memoflow.flow.lifecycle import Attempt, translated_errors
+from memoflow.flow.references import get_ready
+from memoflow.flow.spool import spool
+from memoflow.flow.task import identity
 from memoflow.flow.task.identity import Identity
 from memoflow.flow.task.scratch import Scratch
 from memoflow.kinds import checkpoint
 from memoflow.kinds.checkpoint import SavedCheckpoint
+from memoflow.masking import Mask, without_passwords
 from memoflow.threads import apart
 
 
@@ -62,9 +80,14 @@ class CurrentCheckpoint:
         return self._info
 
     @property
+    def identity(self) -> Identity:
+        """The identity by which tasks share checkpoints."""
+        return self._checkpointer.identity
+
+    @property
     def task_identifier(self) -> str:
         """Twelve hex digits, the same for the tasks that share checkpoints across runs."""
-        return self._checkpointer.identity.identifier
+        return self.identity.identifier
 
     def save(
         self,
@@ -170,6 +193,10 @@ class CurrentCheckpoint:
         with translated_errors(CheckpointException):
             self._checkpointer.finish()
 
+    def note_subprocesses(self) -> None:
+        """Record the saves of subprocesses in the journal."""
+        self._checkpointer.note_subprocesses()
+
     def clean_up(self) -> None:
         self._scratch.clean_up()
 
@@ -177,7 +204,7 @@ class CurrentCheckpoint:
         self, policy: str, on_code_change: str
     ) -> Iterator[tuple[dict[str, Any], Callable[[Path], object]]]:
         """Yield the references that the policy may load, each with its load into a directory."""
-        mine, where = self._checkpointer.identity, self._checkpointer.where
+        mine, where = self.identity, self._checkpointer.where
         found = self._of_policy(policy)
         for one in _of_node(list(found), mine) if mine.is_gang else found:
             if policy != "eager" or self._fits(one, on_code_change):
@@ -188,7 +215,7 @@ class CurrentCheckpoint:
 
     def _of_policy(self, policy: str) -> Iterator[SavedCheckpoint]:
         """Yield the checkpoints that any node of a gang may load."""
-        mine = self._checkpointer.identity
+        mine = self.identity
         if mine.attempt > 0:  # Or there can be none of this task.
             for one in self._checkpointer.of_task(self._say):
                 # Not of this attempt: in a gang another node may have begun, and all nodes are
@@ -205,7 +232,7 @@ class CurrentCheckpoint:
         now, before = self._code, one.about.code
         if now is None or not before or before == now.hex or on_code_change == "load":
             return True
-        identity = self._checkpointer.identity
+        identity = self.identity
         parts = checkpoint.code_parts(
             self._checkpointer.where.store, identity.flow, identity.step, before
         )
@@ -249,7 +276,7 @@ class CurrentCheckpoint:
     def _record_code(self) -> None:
         if self._code is not None and not self._code_recorded:
             self._code_recorded = True
-            one = self._checkpointer.identity
+            one = self.identity
             try:
                 checkpoint.record_code(
                     self._checkpointer.where.store, one.flow, one.step, self._code
@@ -269,3 +296,61 @@ def _of_node(found: list[SavedCheckpoint], mine: Identity) -> list[SavedCheckpoi
     if node not in nodes:
         node = "" if "" in nodes or len(nodes) != 1 else nodes.pop()
     return [one for one in found if one.node == node]
+
+
+def begin(
+    attempt: Attempt,
+    options: Mapping[str, Any],
+    *,
+    code: Fingerprint | None,
+    say: Callable[[str], None],
+    noticed: Callable[[], None],
+) -> CurrentCheckpoint:
+    """Set `current.checkpoint` for an attempt, and return it."""
+    mine, notes = identity.of_task(attempt.flow, parallel=attempt.is_parallel)
+    for note in notes:
+        say(note)
+    checkpointer = Checkpointer(
+        artifact_store.current_store(),
+        mine,
+        CheckpointOptions(
+            keep_last=options["keep_last"],
+            ttl=options["ttl"],
+            code="" if code is None else code.hex,
+        ),
+    )
+    get_ready(checkpointer.where)
+    checkpointer.tell_subprocesses()
+    owner = f"{checkpointer.where.folder} {mine.own}"
+    scratch = Scratch(checkpoint.KIND, owner, attempt.number, options["temp_dir_root"])
+    current = CurrentCheckpoint(checkpointer, scratch=scratch, code=code, say=say, noticed=noticed)
+    add_to_current("checkpoint", current)
+    return current
+
+
+def fingerprint_of(flow: type, step: str, say: Callable[[str], None]) -> Fingerprint | None:
+    """Return the fingerprint of a step's code; without one no change of it is seen.
+
+    The code may hold objects that threads change, or that raise when they are looked at. Whatever
+    they do, the step runs.
+    """
+    mask = Mask(key=lambda: artifact_store.current_store().store.id.encode())
+    try:
+        return Fingerprint.of(code.parts_of(flow, step, mask=mask))
+    except NoFingerprintError:
+        return None
+    except Exception as error:
+        text = without_passwords(f"{type(error).__name__}: {error}")
+        say(f"its code cannot be followed ({text})")
+        return None
+
+
+def maintain(say: Callable[[str], None]) -> None:
+    """Collect garbage after a run, and upload checkpoints that tasks have left on this machine."""
+    try:
+        store = artifact_store.current_store().store
+        maintenance.collect(store, say, [artifact_store.default().store])
+        if store.backend.takes_round_trips:
+            spool.collect(store, say)
+    except Exception as error:  # Of whatever kind: the run is over, and went well.
+        say(f"the store could not be tidied: {type(error).__name__}: {error}")

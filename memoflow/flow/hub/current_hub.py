@@ -10,18 +10,28 @@ from itertools import chain, count
 from pathlib import Path
 from typing import Any
 
-from memoflow.errors import IntegrityError, NotFoundError, condition
+from metaflow.metaflow_current import current
+
+from memoflow.errors import IntegrityError, NotFoundError, UsageError, condition
 from memoflow.flow import references
-from memoflow.flow.artifact_store import ArtifactStore
-from memoflow.flow.cards.journal import Act, Journal
-from memoflow.flow.failures import HuggingfaceHubException, translated_errors
-from memoflow.flow.hub.client import HubClient
-from memoflow.flow.hub.request import HubRequest
+from memoflow.flow.artifact_store import ArtifactStore, current_store
+from memoflow.flow.cards.journal import Act, Journal, of_this_process
+from memoflow.flow.host.current import add_to_current
+from memoflow.flow.hub import revisions
+from memoflow.flow.hub.client import HubClient, Transfer
+from memoflow.flow.hub.huggingface_hub import HuggingfaceHubException
+from memoflow.flow.hub.request import HubRequest, parse
+from memoflow.flow.hub.resolving import Resolver, Revalidate, Run
 from memoflow.flow.hub.snapshots import Snapshots
+from memoflow.flow.lifecycle import Attempt, translated_errors
+from memoflow.flow.task import identity
 from memoflow.flow.task.scratch import Scratch
 from memoflow.kinds import hub
-from memoflow.kinds.hub import Snapshot, Wanted
+from memoflow.kinds.hub import Scope, Snapshot, Wanted
 from memoflow.units import readable, span
+
+# Of the options of `@huggingface_hub` that take more than Metaflow to check.
+CHECKS: dict[str, Callable[[Any], Any]] = {"load": parse, "revalidate": Revalidate.parse}
 
 
 class LoadedSnapshots(Mapping[str, str]):
@@ -190,3 +200,56 @@ def _needed(repo_id: str | None) -> str:
     if repo_id is None:
         raise ValueError("repo_id is needed: the name of a repository such as 'org/name'")
     return repo_id
+
+
+def begin(attempt: Attempt, options: Mapping[str, Any], say: Callable[[str], None]) -> CurrentHub:
+    """Set `current.huggingface_hub` for an attempt, and return it."""
+    where = current_store()
+    mine = CurrentHub(
+        where,
+        Snapshots(
+            where.store,
+            _scope(attempt, options["cache_scope"], say),
+            Run(str(current.flow_name), attempt.run_id, current.origin_run_id),
+            options["revalidate"],
+            task=attempt.pathspec,
+            attempt=attempt.number,
+            say=say,
+        ),
+        scratch=Scratch(
+            "hf", f"{where.folder} {attempt.pathspec}", attempt.number, options["temp_dir_root"]
+        ),
+        say=say,
+        noticed=revisions.note,
+        journal=of_this_process(),
+    )
+    add_to_current("huggingface_hub", mine)
+    return mine
+
+
+def _scope(attempt: Attempt, kind: str, say: Callable[[str], None]) -> Scope:
+    user = str(current.username)
+    if kind == "global":
+        return Scope((kind,), user)
+    if kind == "flow":
+        return Scope((kind, str(current.flow_name)), user)
+    mine, notes = identity.of_task(attempt.flow, parallel=attempt.is_parallel)
+    for note in notes:
+        say(note)
+    return Scope((kind, mine.flow, mine.step, mine.scope, mine.identifier), user)
+
+
+def commit_of(
+    wanted: Wanted,
+    run: tuple[str, str, str | None],
+    options: Mapping[str, Any],
+    say: Callable[[str], None],
+) -> str:
+    """Return the commit that a run goes by for a branch or tag; MemoflowError if none."""
+    requests = [one for one in options["load"] if one.wanted.name == wanted.name]
+    if wanted.at and not requests:
+        raise UsageError(f"how to reach {wanted.at} is known to the step alone")
+    transfer = requests[0].transfer if requests else Transfer()
+    scope, revalidate = options["cache_scope"], options["revalidate"]
+    resolver = Resolver(current_store().store, Run(*run), revalidate, cache_scope=scope, say=say)
+    return resolver.commit_of(wanted, HubClient(transfer, say))

@@ -7,35 +7,38 @@ Imported whenever Metaflow is, so nothing here imports more than Metaflow until 
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
+from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
-from metaflow.metaflow_current import current
+from metaflow.exception import MetaflowException
 
 from memoflow.errors import UsageError
-from memoflow.flow import artifact_store
-from memoflow.flow.failures import HuggingfaceHubException, translated_errors
-from memoflow.flow.host.current import add_to_current
-from memoflow.flow.hub.secret import has_secret, hide
-from memoflow.flow.lifecycle import Attempt, Lifecycle, Option, as_given, choice, optional
+from memoflow.flow.lifecycle import (
+    Attempt,
+    Lifecycle,
+    Option,
+    as_given,
+    choice,
+    optional,
+    translated_errors,
+)
 from memoflow.flow.task import dependencies
 
 if TYPE_CHECKING:
     from memoflow.flow.hub.current_hub import CurrentHub
-    from memoflow.flow.hub.resolving import Revalidate
-    from memoflow.kinds.hub import Scope, Wanted
+    from memoflow.kinds.hub import Wanted
+
+# Arguments that hold secrets.
+_SECRETS = ("token", "headers")
 
 
-def _load(name: str, value: Any) -> Any:
-    from memoflow.flow.hub.request import parse
-
-    parse(value)
-    return value
+class HuggingfaceHubException(MetaflowException):
+    headline = "@huggingface_hub"
 
 
-def _revalidate(name: str, value: Any) -> Revalidate:
-    from memoflow.flow.hub.resolving import Revalidate
-
-    return Revalidate.parse(value)
+def _check(name: str, value: Any) -> Any:
+    return _in_task().CHECKS[name](value)
 
 
 class HuggingfaceHubDecorator(Lifecycle):
@@ -45,30 +48,29 @@ class HuggingfaceHubDecorator(Lifecycle):
     -----------------
     huggingface_hub -> memoflow.flow.hub.current_hub.CurrentHub
         Downloads, keeps and loads repositories in the running task.
-
-    Parameters
-    ----------
-    load : List[str | Dict[str, Any] | Tuple[str | Dict[str, Any], Optional[str]]], optional
-        Repositories to load before the step starts, by id or as arguments of `snapshot_download`;
-        with a path each, or to a temporary directory.
-    cache_scope : str, default "checkpoint"
-        Who shares what was downloaded: "checkpoint", the tasks that share checkpoints; "flow",
-        all runs of the flow; "global", everybody. What is private or gated is shared with other
-        users in "global" alone.
-    revalidate : str or timedelta, default "run"
-        When to ask again which commit a branch or tag stands for: once a "run", "never",
-        "always", or when the answer is older than a time such as "7d".
-    temp_dir_root : str, optional, default None
-        Where temporary directories are made. None: where temporary files go.
     """
 
     name = "huggingface_hub"
-    options = (
-        Option("load", None, optional(_load)),
-        Option("cache_scope", "checkpoint", choice("checkpoint", "flow", "global")),
-        Option("revalidate", "run", _revalidate),
-        Option("temp_dir_root", None, optional(as_given)),
+    # fmt: off
+    option_table = (
+        Option("load", None, optional(_check, ()), "Sequence[Any] | None",
+               'what to load before the step starts, a list of `"org/name"`, `("org/name", '
+               'path)`, `{"repo_id": "org/name", ...}` with any arguments of '
+               "`snapshot_download`, or `({...}, path)`; without a path it is a temporary "
+               "directory that goes with the task"),
+        Option("cache_scope", "checkpoint", choice("checkpoint", "flow", "global"),
+               'Literal["checkpoint", "flow", "global"]',
+               'who shares what was downloaded: `"checkpoint"`, the tasks that share '
+               'checkpoints; `"flow"`, all runs of the flow; `"global"`, everybody. What is '
+               'private or gated is shared with other users in `"global"` alone'),
+        Option("revalidate", "run", _check, "str | timedelta",
+               "when to ask the Hub again which commit a branch or tag stands for: once a "
+               '`"run"`, `"never"`, `"always"`, or when the answer is older than a time such as '
+               '`"7d"`'),
+        Option("temp_dir_root", None, optional(as_given), "str | None",
+               "where temporary directories are made; `None` is where temporary files go"),
     )
+    # fmt: on
     exception = HuggingfaceHubException
     packages = dependencies.HUB
 
@@ -88,110 +90,40 @@ class HuggingfaceHubDecorator(Lifecycle):
         return False  # Such as `init` in a container; the task itself may install them.
 
     def prepare(self, flow: Any, graph: Any) -> None:
-        self._revalidate = _revalidate("revalidate", self.attributes["revalidate"])
-        if self.system_ctx.is_launch:
-            with translated_errors(HuggingfaceHubException):
-                artifact_store.check_usable()
+        self.check_store()
 
     def deciding_attributes(self) -> dict[str, Any]:
         """Return the arguments that decide the step's result, for its key."""
-        from memoflow.flow.hub.request import deciding
-
-        return {"load": deciding(self.attributes["load"])}
+        return {"load": [request.deciding for request in self.values["load"]]}
 
     def revisions_read(self) -> list[str]:
         """Return the branches and tags that `load=` names, as reads of the step."""
-        from memoflow.flow.hub import revisions
-        from memoflow.flow.hub.request import parse
-
-        wanted = [asked.wanted for asked in parse(self.attributes["load"])]
-        return [revisions.name_of(one) for one in wanted if one.commit is None]
+        wanted = [request.wanted for request in self.values["load"]]
+        return [_in_task().revisions.name_of(one) for one in wanted if one.commit is None]
 
     def commit_of(self, wanted: Wanted, flow: str, run_id: str, origin: str | None) -> str:
         """Return the commit that a run goes by for a branch or tag; MemoflowError if none.
 
         `origin` is the run that it resumes.
         """
-        from memoflow.flow.hub.client import HubClient, Transfer
-        from memoflow.flow.hub.request import parse
-        from memoflow.flow.hub.resolving import Resolver, Run
-
-        transfers = [
-            asked.transfer
-            for asked in parse(self.attributes["load"])
-            if asked.wanted.name == wanted.name
-        ]
-        if wanted.at and not transfers:
-            raise UsageError(f"how to reach {wanted.at} is known to the step alone")
-        resolver = Resolver(
-            artifact_store.current_store().store,
-            Run(flow, run_id, origin),
-            self._revalidate,
-            cache_scope=self.attributes["cache_scope"],
-            say=self.say,
-        )
-        return resolver.commit_of(
-            wanted, HubClient(transfers[0] if transfers else Transfer(), self.say)
-        )
+        found: str = _in_task().commit_of(wanted, (flow, run_id, origin), self.values, self.say)
+        return found
 
     def begin(self, attempt: Attempt) -> None:
-        from memoflow.flow.cards.journal import of_this_process
-        from memoflow.flow.hub.current_hub import CurrentHub
-        from memoflow.flow.hub.request import parse
-        from memoflow.flow.hub.resolving import Run
-        from memoflow.flow.hub.snapshots import Snapshots
-        from memoflow.flow.task.scratch import Scratch
-
         with translated_errors(HuggingfaceHubException):
-            where = artifact_store.current_store()
-            self._current = CurrentHub(
-                where,
-                Snapshots(
-                    where.store,
-                    self._scope(attempt),
-                    Run(str(current.flow_name), attempt.run_id, current.origin_run_id),
-                    self._revalidate,
-                    task=attempt.pathspec,
-                    attempt=attempt.number,
-                    say=self.say,
-                ),
-                scratch=Scratch(
-                    "hf",
-                    f"{where.folder} {attempt.pathspec}",
-                    attempt.number,
-                    self.attributes["temp_dir_root"],
-                ),
-                say=self.say,
-                noticed=_notice,
-                journal=of_this_process(),
-            )
-        add_to_current("huggingface_hub", self._current)
+            self._current = current = _in_task().begin(attempt, self.values, self.say)
         self.open_card(attempt)
-        self.show_card({"cache scope": self.attributes["cache_scope"]})
+        self.show_card({"cache scope": self.values["cache_scope"]})
         try:
-            self._current.load_all(parse(self.attributes["load"]))
+            current.load_all(self.values["load"])
         except BaseException:
-            self._current.clean_up()  # Of a signal Metaflow tells nobody.
+            current.clean_up()  # Of a signal Metaflow tells nobody.
             raise
         self.note_store(attempt)
-        keys = [reference["key"] for reference in self._current.loaded.info.values()]
+        keys = [reference["key"] for reference in current.loaded.info.values()]
         if keys:
             facts = {"hf-loaded-models": json.dumps({"keys": keys})}
             self.note_lineage(attempt, "model-registry", facts)
-
-    def _scope(self, attempt: Attempt) -> Scope:
-        from memoflow.flow.task import identity
-        from memoflow.kinds.hub import Scope
-
-        kind, user = self.attributes["cache_scope"], str(current.username)
-        if kind == "global":
-            return Scope((kind,), user)
-        if kind == "flow":
-            return Scope((kind, str(current.flow_name)), user)
-        mine, notes = identity.of_task(attempt.flow, parallel=attempt.is_parallel)
-        for note in notes:
-            self.say(note)
-        return Scope((kind, mine.flow, mine.step, mine.scope, mine.identifier), user)
 
     def clean_up(self) -> None:
         if self._current is not None:
@@ -199,7 +131,47 @@ class HuggingfaceHubDecorator(Lifecycle):
             self._current = None
 
 
-def _notice(wanted: Wanted, commit: str) -> None:
-    from memoflow.flow.hub import revisions
+def _in_task() -> ModuleType:
+    # Here, since Metaflow imports this module at each start.
+    from memoflow.flow.hub import current_hub
 
-    revisions.note(wanted, commit)
+    return current_hub
+
+
+class Secret:
+    """A value that is not shown: Metaflow keeps the arguments of decorators with each run."""
+
+    def __init__(self, value: Any) -> None:
+        self.value = value
+
+    def __repr__(self) -> str:
+        return "***"
+
+
+def has_secret(value: Any) -> bool:
+    """Tell whether arguments, in lists and dicts of any shape, hold a secret."""
+    if isinstance(value, Mapping):
+        return any(_is_secret(*item) or has_secret(item[1]) for item in value.items())
+    return isinstance(value, (list, tuple)) and any(map(has_secret, value))
+
+
+def hide(value: Any) -> Any:
+    """Return arguments, in lists and dicts of any shape, with their secrets hidden."""
+    if isinstance(value, Mapping):
+        return {
+            name: Secret(each) if _is_secret(name, each) else hide(each)
+            for name, each in value.items()
+        }
+    if isinstance(value, (list, tuple)):
+        return (list if isinstance(value, list) else tuple)(map(hide, value))
+    return value
+
+
+def _is_secret(name: Any, value: Any) -> bool:
+    if name == "endpoint" and isinstance(value, str):
+        return "@" in value  # It holds a login.
+    return name in _SECRETS and not isinstance(value, (bool, Secret, type(None)))
+
+
+def reveal(value: Any) -> Any:
+    return value.value if isinstance(value, Secret) else value

@@ -10,7 +10,7 @@ from typing import Any
 from memoflow.dataclass import dataclass
 from memoflow.errors import UsageError
 from memoflow.flow.hub.client import Transfer
-from memoflow.flow.hub.secret import hide, reveal
+from memoflow.flow.hub.huggingface_hub import hide, reveal
 from memoflow.kinds.hub import Wanted
 
 _WANTED = ("repo_type", "revision", "allow_patterns", "ignore_patterns")
@@ -68,6 +68,13 @@ class HubRequest:
             force=force,
         )
 
+    @property
+    def deciding(self) -> list[Any]:
+        """The parts that decide the result of a step, as plain data."""
+        one = self.wanted
+        patterns = [None if each is None else list(each) for each in (one.allow, one.ignore)]
+        return [one.repo_type, one.repo_id, one.revision, *patterns, self.path]
+
 
 def _path(wanted: Wanted, path: Any) -> str | None:
     if path is None:
@@ -106,18 +113,3 @@ def parse(load: Any) -> list[HubRequest]:
         options = dict(what)
         found.append(HubRequest.of(options.pop("repo_id", None), options, path=path))
     return found
-
-
-def deciding(load: Any) -> list[Any]:
-    """Return the parts of `load=` that decide the result of a step, as plain data."""
-    return [
-        [
-            *(asked.wanted.repo_type, asked.wanted.repo_id, asked.wanted.revision),
-            *(
-                None if each is None else list(each)
-                for each in (asked.wanted.allow, asked.wanted.ignore)
-            ),
-            asked.path,
-        ]
-        for asked in parse(load)
-    ]

@@ -50,50 +50,11 @@ class MemoizeDecorator(Lifecycle):
     -----------------
     memo -> memoflow.flow.memo.current_memo.CurrentMemo
         `hit`, `key` and `origin` of the running task.
-
-    Parameters
-    ----------
-    inputs : List[str], optional, default None
-        Names that decide the result; "input" and "index" are those of the foreach. None: what
-        the step actually reads.
-    outputs : List[str], optional, default None
-        Names to keep. None: all that the step sets or changes.
-    files : List[str], optional, default None
-        Patterns of files that the step writes, such as "out/*.csv": they are kept with its result,
-        and put back on a hit where they are missing or different.
-    ignore : List[str], optional, default None
-        Reads that do not decide the result: "current.run_id", patterns of files ("logs/*"),
-        "os.environ['X']", names of globals ("lib.client").
-    ttl : str or timedelta, optional, default None
-        How long a result may be used: "30d", "12h", "90m". None: until it is evicted.
-    version : str, optional, default None
-        Part of the key; change it to start afresh.
-    environment : bool, default True
-        Whether Python's minor version and the versions of packages are part of the key.
-    scope : str, default "flow"
-        "flow", or "global" to share results with equal steps of other flows.
-    refresh : bool, default False
-        Run and record again, whatever is stored.
-    mode : str, optional, default None
-        "on" (None means that), "off", "read-only" or "only".
-    single_flight : bool, default True
-        Whether a task waits while another, of any run on any machine, computes the same result.
-    audit : float, default 0
-        The share of hits that run all the same and are compared with what is stored, which stands.
-    show_card : bool, default True
-        Whether tasks get a card of what they were found under, and hits the cards of their origins.
-    min_time : str or timedelta, optional, default None
-        How long a step must run for its result to be kept, such as "1s". None: however short.
-    mask : List[str], optional, default None
-        Names of parameters, constants and variables whose values are shown nowhere, such as "dsn".
-        Names that look like those of passwords need not be listed. The values still count.
-    next : str, optional, default None
-        The step that follows, checked against the graph; nothing depends on it.
     """
 
     name = "memoize"
     label = "memoize"
-    options = OPTIONS
+    option_table = OPTIONS
     exception = MemoizeException
 
     _memoized: MemoizedStep | None = None

@@ -47,24 +47,51 @@ def _share(option: str, value: Any) -> float:
     return share(f"@memoize({option}=...)", value or 0)
 
 
+# fmt: off
 OPTIONS = (
-    Option("inputs", None, optional(names)),
-    Option("outputs", None, optional(names)),
-    Option("files", None, optional(names, ())),
-    Option("ignore", None, optional(_name_set, frozenset())),
-    Option("ttl", None, optional(duration)),
-    Option("version", None, _text),
-    Option("environment", True, _flag),
-    Option("scope", "flow", choice(*SCOPES)),
-    Option("refresh", False, _flag),
-    Option("mode", None, optional(choice(*MODES))),
-    Option("single_flight", True, _flag),
-    Option("audit", 0, _share),
-    Option("show_card", True, _flag),
-    Option("min_time", None, optional(duration)),
-    Option("mask", None, optional(_name_set, frozenset())),
-    Option("next", None, optional(as_given)),
+    Option("inputs", None, optional(names), "Collection[str] | None",
+           'names of artifacts that decide the result; `"input"` and `"index"` are those of the '
+           "foreach; `None`: what the step reads"),
+    Option("outputs", None, optional(names), "Collection[str] | None",
+           "names to keep; `None`: all that the step sets or changes"),
+    Option("files", None, optional(names, ()), "Collection[str] | None",
+           'patterns of files that the step writes, such as `"out/*.csv"`, to be kept with the '
+           "result, and put back on a hit where they are missing or different"),
+    Option("ignore", None, optional(_name_set, frozenset()), "Collection[str] | None",
+           'reads that do not decide the result, such as `"current.run_id"`, `"logs/*"`, '
+           "`\"os.environ['X']\"` or a global `\"lib.client\"`: see [there](memoize.md#ignore)"),
+    Option("ttl", None, optional(duration), "str | timedelta | None",
+           'how long a result may be used: `"30d"`, `"12h"`, `"90m"` or a `timedelta`; `None`: '
+           "until it is evicted"),
+    Option("version", None, _text, "str | None",
+           "part of the key; change it to start afresh"),
+    Option("environment", True, _flag, "bool",
+           "whether Python's minor version and the versions of packages are part of the key"),
+    Option("scope", "flow", choice(*SCOPES), 'Literal["flow", "global"]',
+           '`"global"` shares results with equal steps of other flows'),
+    Option("refresh", False, _flag, "bool",
+           "run and record again, whatever is stored"),
+    Option("mode", None, optional(choice(*MODES)),
+           'Literal["on", "off", "read-only", "only"] | None',
+           '`"on"`, which `None` means as well, `"off"`, `"read-only"` (use, do not record) or '
+           '`"only"` (a miss is an error)'),
+    Option("single_flight", True, _flag, "bool",
+           "wait while another task, of any run on any machine, computes the same result"),
+    Option("audit", 0, _share, "float | str",
+           "the share of hits that run all the same and are compared with what is stored, which "
+           'stands: `0.05` or `"5%"`'),
+    Option("show_card", True, _flag, "bool",
+           "a card for each task, and for hits the cards of their origins"),
+    Option("min_time", None, optional(duration), "str | timedelta | None",
+           'results of tasks whose step took less are not kept: `"1s"` or a `timedelta`'),
+    Option("mask", None, optional(_name_set, frozenset()), "Collection[str] | None",
+           "names of parameters, constants and variables whose values are shown and kept "
+           'nowhere, such as `"dsn"`, beside those that [look like '
+           "passwords](security.md#passwords); the values still count"),
+    Option("next", None, optional(as_given), "str | None",
+           "the step that follows, checked against the graph; nothing depends on it"),
 )
+# fmt: on
 
 
 @dataclass(frozen=True)

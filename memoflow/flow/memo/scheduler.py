@@ -11,7 +11,7 @@ from metaflow.util import get_username, resolve_identity
 
 from memoflow.display import printable
 from memoflow.errors import BackendUnreachableError, NoFingerprintError
-from memoflow.flow.host import launch
+from memoflow.flow.host.command_line import run_instead
 from memoflow.flow.host.foreach import Foreach
 from memoflow.flow.hub import revisions
 from memoflow.flow.memo import audit, card, task_record
@@ -50,7 +50,7 @@ def prepare(cli_args: Any, attempt: int, memoized: MemoizedStep, session: Sessio
         verdict = LookupResult(Decision.miss(Reason.LOOKUP_FAILED, trouble))
     decision = verdict.decision
     if verdict.entry is not None:
-        launch.run_instead(cli_args, ["echo", printable(f"[memoize] {decision.log_line}")])
+        run_instead(cli_args, ["echo", printable(f"[memoize] {decision.log_line}")])
         saved_s = verdict.entry.run_time_s
         log.add_hit(task.flow_name, task.run_id, task.step, task.task_id, saved_s)
         return

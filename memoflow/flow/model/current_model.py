@@ -12,10 +12,12 @@ from typing import Any
 
 from memoflow.errors import NotFoundError, UsageError
 from memoflow.flow import references
-from memoflow.flow.artifact_store import ArtifactStore
-from memoflow.flow.cards.journal import Act, Journal
-from memoflow.flow.failures import ModelException, translated_errors
-from memoflow.flow.model.wanted import parse
+from memoflow.flow.artifact_store import ArtifactStore, current_store, tell_subprocesses
+from memoflow.flow.cards.journal import Act, Journal, of_this_process
+from memoflow.flow.host.current import add_to_current
+from memoflow.flow.lifecycle import Attempt, translated_errors
+from memoflow.flow.model.model import ModelException
+from memoflow.flow.references import get_ready
 from memoflow.flow.task.artifact_peek import untouched
 from memoflow.flow.task.metadata import plain
 from memoflow.flow.task.patterns import ignored
@@ -162,10 +164,12 @@ class CurrentModel:
             key = references.key_of(reference)
             return self._load(key, reference, path, writable=writable)
 
-    def load_artifacts(self, flow: Any, wanted: Any, *, best_effort: bool) -> None:
+    def load_artifacts(
+        self, flow: Any, wanted: Sequence[tuple[str, str | None]], *, best_effort: bool
+    ) -> None:
         """Load the models of the decorator's `load=`."""
         with translated_errors(ModelException):
-            for name, path in parse(wanted):
+            for name, path in wanted:
                 with untouched(flow):
                     reference = getattr(flow, name, None)
                 if reference is None and not best_effort:
@@ -182,6 +186,15 @@ class CurrentModel:
                         raise type(error)(f"@model(load={name!r}): {error}") from error
                     self._say(f"Going on without `{name}`: {error}")
                     self._loaded.add(name, None, {})
+
+    def keys(self, verb: str) -> list[str]:
+        """Return the keys that `@model` has "loaded" or "saved", in order."""
+        acts = self._journal.acts
+        return [act.key for act in acts if act.verb == verb and act.by == model.KIND]
+
+    def clean_up(self) -> None:
+        """Remove temporary directories."""
+        self._scratch.clean_up()
 
     @apart
     def _load(
@@ -215,6 +228,24 @@ class CurrentModel:
             Act.of(reference, verb, by=model.KIND, began=began, took_s=took_s, new_bytes=new_bytes)
         )
         return took_s
+
+
+def begin(attempt: Attempt, temp_dir_root: str | None, say: Callable[[str], None]) -> CurrentModel:
+    """Set `current.model` for an attempt, and return it."""
+    where = current_store()
+    get_ready(where)
+    tell_subprocesses()
+    owner = f"{where.folder} {attempt.pathspec}"
+    current = CurrentModel(
+        where,
+        task=attempt.pathspec,
+        attempt=attempt.number,
+        scratch=Scratch("models", owner, attempt.number, temp_dir_root),
+        say=say,
+        journal=of_this_process(),
+    )
+    add_to_current("model", current)
+    return current
 
 
 def _remove_files(folder: Path, paths: list[str]) -> None:

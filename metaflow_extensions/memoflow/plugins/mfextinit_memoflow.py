@@ -21,5 +21,5 @@ if supported.is_supported():
             ("huggingface_hub", "memoflow.flow.hub.huggingface_hub.HuggingfaceHubDecorator"),
         ]
         FLOW_DECORATORS_DESC += [
-            ("with_artifact_store", "memoflow.flow.artifact_store.ArtifactStoreDecorator"),
+            ("with_artifact_store", "memoflow.flow.with_artifact_store.ArtifactStoreDecorator"),
         ]

@@ -12,7 +12,7 @@ __all__ = []
 if supported.is_supported() and supported.has_checkpoints(
     getattr(metaflow_config, "MEMOFLOW_CHECKPOINT", None)
 ):
-    from memoflow.flow.artifact_store import artifact_store_from
     from memoflow.flow.standalone import Checkpoint, delete_model, load_model
+    from memoflow.flow.with_artifact_store import artifact_store_from
 
     __all__ += ["Checkpoint", "artifact_store_from", "delete_model", "load_model"]

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 from metaflow.runtime import CLIArgs
 
-from memoflow.flow.host.launch import run_instead
+from memoflow.flow.host.command_line import run_instead
 
 
 class Task:

@@ -1,4 +1,4 @@
-"""What `load=` of `@model` takes."""
+"""The option `load=` of `@model`."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from memoflow.errors import UsageError
-from memoflow.flow.model.wanted import parse
+from memoflow.flow.model.model import parse
 
 
 @pytest.mark.parametrize(
@@ -22,10 +22,10 @@ from memoflow.flow.model.wanted import parse
     ],
 )
 def test_names_and_paths_are_found(wanted: Any, found: Any) -> None:
-    assert parse(wanted) == found
+    assert parse("load", wanted) == found
 
 
 @pytest.mark.parametrize("wanted", ["", 7, {"a": "to"}, [7], [("a",)], [("a", 7)], [(7, "to")]])
 def test_any_other_shape_is_an_error(wanted: Any) -> None:
     with pytest.raises(UsageError, match="it takes a name, a list of names, or a list of"):
-        parse(wanted)
+        parse("load", wanted)
