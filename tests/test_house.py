@@ -62,31 +62,24 @@ def test_each_import_in_a_function_says_why() -> None:
 
 # Those that only flows in subprocesses reach: each is to leave this list.
 UNTESTED = {
-    "memoflow.flow.cards.card",
-    "memoflow.flow.cards.card_root",
     "memoflow.flow.code",
     "memoflow.flow.memo.attributes",
-    "memoflow.flow.memo.card",
     "memoflow.flow.memo.code_key",
     "memoflow.flow.memo.current_memo",
     "memoflow.flow.memo.external_reads",
     "memoflow.flow.memo.flags",
     "memoflow.flow.memo.handoff",
-    "memoflow.flow.memo.import_reads",
     "memoflow.flow.memo.last_misses",
     "memoflow.flow.memo.planned",
     "memoflow.flow.memo.prefetch",
     "memoflow.flow.memo.project",
     "memoflow.flow.memo.recorder",
-    "memoflow.flow.memo.remarks",
     "memoflow.flow.memo.replay",
     "memoflow.flow.memo.step_reads",
     "memoflow.flow.memo.store_context",
     "memoflow.flow.memo.summary",
     "memoflow.flow.memo.task_notes",
     "memoflow.flow.memo.task_record",
-    "memoflow.flow.memo.tracked_step",
-    "memoflow.flow.memo.untracked",
 }
 
 

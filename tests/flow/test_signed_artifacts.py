@@ -14,8 +14,7 @@ import pytest
 from memoflow.backends import Backend, Local, Memory
 from memoflow.errors import IntegrityError, UnsignedError
 from memoflow.flow import references
-from memoflow.flow.memo.artifacts import Artifacts
-from memoflow.flow.memo.remote_artifacts import RemoteArtifacts
+from memoflow.flow.memo.artifacts import Artifacts, RemoteArtifacts
 from memoflow.flow.task import launch_info
 from memoflow.kinds.memo import Artifact
 from memoflow.names import Digest, Key

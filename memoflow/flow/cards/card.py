@@ -24,9 +24,8 @@ from metaflow.plugins.datastores.local_storage import LocalStorage
 
 from memoflow.errors import NotFoundError
 from memoflow.flow.cards.card_page import page
-from memoflow.flow.cards.card_root import card_root
 from memoflow.flow.cards.journal import Act, of_this_process
-from memoflow.flow.host.storage import storage_of
+from memoflow.flow.host.storage import card_root, storage_of
 from memoflow.flow.task.process import tell
 from memoflow.threads import start
 

@@ -1,10 +1,11 @@
-"""Storage: the place of a flow datastore's bytes, and readers of its tasks."""
+"""Storage: the place of a flow datastore's bytes and cards, and readers of its tasks."""
 
 from __future__ import annotations
 
 from typing import Any, Protocol
 
 from metaflow.datastore import FlowDataStore
+from metaflow.plugins.cards.card_datastore import CardDatastore
 
 
 class BlobCache(Protocol):
@@ -29,3 +30,15 @@ def reader(flow_datastore: Any, cache: BlobCache) -> Any:
     )
     datastore.ca_store.set_blob_cache(cache)
     return datastore
+
+
+def card_root(flow_datastore: Any) -> str | None:
+    """Return the folder of Metaflow's cards beside this datastore, None if there is none.
+
+    It may go by the working directory, so it is to be asked before a step can change that.
+    """
+    try:
+        root = CardDatastore.get_storage_root(flow_datastore.TYPE)
+    except (NotImplementedError, OSError):
+        return None
+    return str(root or flow_datastore.datastore_root)

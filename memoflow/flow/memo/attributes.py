@@ -22,7 +22,7 @@ from metaflow.metaflow_current import Current
 from memoflow.flow.host.artifacts import DATASTORE, INTERNAL
 from memoflow.flow.host.patches import replaced
 from memoflow.flow.memo import config_parts
-from memoflow.flow.memo.config_reads import ConfigWatch
+from memoflow.flow.memo.config_parts import ConfigWatch
 from memoflow.flow.memo.inputs import OF_ONE_RUN, TOOLS, FlowShape
 
 

@@ -139,13 +139,10 @@ class Audit:
                 yield name, "not stored"
             else:
                 try:
-                    before = self._bound.load(name)
-                    told = _of_saved(before, left[name])
-                    line = (
-                        difference(before, left[name], name=name, mask=self._mask)
-                        if told is None
-                        else told
-                    )
+                    before, now = self._bound.load(name), left[name]
+                    line = _of_saved(before, now)
+                    if line is None:
+                        line = difference(before, now, name=name, mask=self._mask)
                 except Exception as error:  # Whatever a user's class does when it is loaded.
                     line = f"cannot be compared ({error})"
                 if line:

@@ -11,12 +11,13 @@ from functools import lru_cache
 
 from memoflow.dataclass import dataclass
 from memoflow.fingerprint import Part
+from memoflow.flow.memo.decision import Decision
 from memoflow.kinds.memo import MemoEntry
 from memoflow.page import parts
 from memoflow.page.frame import page as framed
 from memoflow.page.frame import room_left
 from memoflow.page.parts import Html
-from memoflow.units import readable, span
+from memoflow.units import readable
 
 _PACKAGES = ("package", "python")
 _ROOM_FOR_CODE = 15_000
@@ -43,10 +44,11 @@ class Shown:
 
 def of_hit(task: str, entry: MemoEntry, code: Sequence[Part]) -> Shown:
     """Return the content for a task that did not run."""
+    decision = Decision.hit(entry.origin, entry.ref.created, entry.run_time_s)
     return Shown(
         task=task,
-        outcome="hit",
-        why=f"{span(entry.run_time_s)} saved",
+        outcome=decision.outcome,
+        why=decision.saved,
         facts={"origin": entry.origin, "key": str(entry.ref.key)},
         code=code,
         inputs=(*entry.inputs, *entry.reads),

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterable
 from contextlib import AbstractContextManager
+from dataclasses import replace
 from types import GeneratorType
 from typing import Any
 
@@ -82,9 +82,10 @@ class Evaluator:
             at, segments = slices[0], name.segments
             one_by_one = [(*segments[:at], ("index", i)) for i in range(segments[at][1])]
             rest = segments[at + 1 :]
-            return digests.of_many(self._seen(_like(name, (*one, *rest))) for one in one_by_one)
+            each = (replace(name, segments=(*one, *rest)) for one in one_by_one)
+            return digests.of_many(map(self._seen, each))
         try:
-            found = self._walk(_like(name, name.segments, exists=False))
+            found = self._walk(replace(name, exists=False))
             if name.exists:
                 return THERE
             if isinstance(found, _Listing) and (not found or isinstance(found[0], MetaflowObject)):
@@ -92,7 +93,7 @@ class Evaluator:
             if name.segments[-1] == ("attr", "artifacts"):
                 return digests.of_names(found._fields)
             if len(name.segments) > 1 and name.segments[-1][0] in ("attr", "call"):
-                above = self._walk(_like(name, name.segments[:-1], exists=False))
+                above = self._walk(replace(name, segments=name.segments[:-1], exists=False))
                 value = list(found) if isinstance(found, _Listing) else found
                 return digests.of_attribute(above, name.segments[-1][1], value)
             return digests.of_object(found)
@@ -117,7 +118,7 @@ class Evaluator:
             return _fixed(name.segments, name.namespace)
         if last[0] == "metaflow":
             return core.Metaflow()
-        above = self._walk(_like(name, tuple(before)))
+        above = self._walk(replace(name, segments=tuple(before)))
         if above is None:
             raise _GoneError
         return _below(above, last)
@@ -139,9 +140,7 @@ def _below(above: Any, segment: Segment) -> Any:
     kind = segment[0]
     if kind == "all":
         return _Listing(above)
-    if kind == "index":
-        return above[segment[1]]
-    if kind == "item":
+    if kind in ("index", "item"):
         return above[segment[1]]
     if kind == "call":
         value = getattr(above, segment[1])(*segment[2], **dict(segment[3]))
@@ -150,11 +149,6 @@ def _below(above: Any, segment: Segment) -> Any:
     else:
         value = getattr(above, segment[1])
     return _Listing(value) if isinstance(value, GeneratorType) else value
-
-
-def _like(name: Name, segments: Iterable[Segment], *, exists: bool | None = None) -> Name:
-    kept = name.exists if exists is None else exists
-    return Name(tuple(segments), name.namespace, name.metadata, kept)
 
 
 _GONE = (

@@ -141,10 +141,15 @@ class Decision:
         return headline(self.differences)
 
     @property
+    def saved(self) -> str:
+        """The run time that a hit saved, in words."""
+        return f"{span(self.saved_s)} saved"
+
+    @property
     def log_line(self) -> str:
         """The line in a task's log."""
         if self.outcome == HIT:
-            return f"hit: {self.nearest}, {span(self.saved_s)} saved"
+            return f"hit: {self.nearest}, {self.saved}"
         return self.line if self.is_uncached else f"miss: {self.line}"
 
     def to_json(self) -> dict[str, Any]:
@@ -179,27 +184,22 @@ class Decision:
 
         Long diffs are left out first, then inputs.
         """
-        for less in (self, self._with_short_diffs(), self._without_values(), self._bare()):
-            text = json.dumps(less.to_json())
-            if len(text) <= most_bytes:
-                return text
-        return json.dumps(Decision(self.outcome, self.reason, self.line[:500]).to_json())
+        text = json.dumps(self.to_json())
+        bare = replace(self, inputs=())
+        for less, diff, most in ((self, _MOST_DIFF, None), (bare, 0, None), (bare, 0, 20)):
+            if len(text) > most_bytes:
+                text = json.dumps(less._shortened(diff, most).to_json())
+        if len(text) > most_bytes:
+            text = json.dumps(Decision(self.outcome, self.reason, self.line[:500]).to_json())
+        return text
 
-    def _with_short_diffs(self) -> Decision:
-        return replace(
-            self,
-            differences=tuple(
-                replace(each, diff=each.diff if len(each.diff) <= _MOST_DIFF else "")
-                for each in self.differences
-            ),
+    def _shortened(self, longest_diff: int, most: int | None) -> Decision:
+        """Return the decision with so many differences, and without longer diffs."""
+        differences = tuple(
+            each if len(each.diff) <= longest_diff else replace(each, diff="")
+            for each in self.differences[:most]
         )
-
-    def _without_values(self) -> Decision:
-        without = tuple(replace(each, diff="") for each in self.differences)
-        return replace(self, inputs=(), differences=without)
-
-    def _bare(self) -> Decision:
-        return replace(self._without_values(), differences=self._without_values().differences[:20])
+        return replace(self, differences=differences)
 
 
 def reason_of(differences: Iterable[Difference]) -> Reason:

@@ -28,14 +28,20 @@ _MOST_NAMED = 5
 # Not `monotonic` and `perf_counter`, which only tell how long something took.
 _KNOWN = {
     "os": frozenset(["getpid", "urandom"]),
+    "random": frozenset(["SystemRandom"]),
     "secrets": frozenset(
-        ["choice", "randbelow", "randbits", "token_bytes", "token_hex", "token_urlsafe"]
+        ["SystemRandom", "choice", "randbelow", "randbits", "token_bytes", "token_hex",
+         "token_urlsafe"]
     ),
     "time": frozenset(["time", "time_ns"]),
     "uuid": frozenset(["uuid1", "uuid4"]),
-}
-# These tell the time now unless they are given one, as their argument of this number.
+}  # fmt: skip
+# These tell the time now unless they are given one, as their argument of this number; or make a
+# generator without a seed.
 _GIVEN = {
+    ("numpy.random", "RandomState"): 1,
+    ("numpy.random", "default_rng"): 1,
+    ("random", "Random"): 1,
     ("time", "asctime"): 1,
     ("time", "ctime"): 1,
     ("time", "gmtime"): 1,
@@ -66,10 +72,7 @@ _CHANCE = {
          "randn_like", "randperm"]
     ),
 }  # fmt: skip
-# A generator of chance that is made without a seed.
-_MAKERS = {("numpy.random", "default_rng"), ("numpy.random", "RandomState"), ("random", "Random")}
-_UNSEEDED = {("random", "SystemRandom"), ("secrets", "SystemRandom")}
-# What sets the state of one of these, or, by another name than its own, of all.
+# Functions that set the state of one of these, or, of another module, the state of all.
 _SEEDS = frozenset(["manual_seed", "seed", "seed_all", "seed_everything", "set_seed"])
 
 Chain = tuple[str, ...]
@@ -197,13 +200,7 @@ class _HintVisitor:
             del given[0]
         if chain[-1] in _SEEDS and given:
             self.seeded |= {module} if module in _CHANCE else set(_CHANCE)
-        if (module, name) in _GIVEN:
-            if len(given) < _GIVEN[module, name]:
-                self.found.setdefault(f"{module}.{name}", where)
-        elif (module, name) in _MAKERS:
-            if not given:
-                self.found.setdefault(f"{module}.{name}", where)
-        elif name in _KNOWN.get(module, ()) or (module, name) in _UNSEEDED:
+        if len(given) < _GIVEN.get((module, name), 0) or name in _KNOWN.get(module, ()):
             self.found.setdefault(f"{module}.{name}", where)
         elif name in _CHANCE.get(module, ()):
             self.found.setdefault(f"{module}.{name}", where)

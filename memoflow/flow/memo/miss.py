@@ -42,7 +42,7 @@ def explain(
     earlier = _earlier(memoized, session, store)
     try:
         if earlier.has_same_code:
-            return _of_same_code(memoized, parents, session, earlier, inputs)
+            return _of_same_code(memoized, parents, session, store, earlier, inputs)
         return _of_other_code(memoized, session, store, earlier, inputs)
     except (IntegrityError, NotFoundError) as error:
         return Decision.miss(Reason.DAMAGED, str(error))
@@ -66,6 +66,7 @@ def _of_same_code(
     memoized: MemoizedStep,
     parents: InputDigests | None,
     session: Session,
+    store: Store,
     earlier: EarlierResults,
     seen: Sequence[tuple[Part, ...]],
 ) -> Decision:
@@ -74,8 +75,6 @@ def _of_same_code(
     if not known:
         return Decision.miss(Reason.NEW_INPUT)
     near, inputs = min(known, key=lambda pair: len(pair[0].differences))
-    store = session.context.store
-    assert store is not None
     if not near.differences and near.expires is not None and near.expires <= store.time():
         return _compared(Reason.EXPIRED, near, inputs, f"{near.origin} is older than its ttl")
     gone = _removal(memoized, session, seen)

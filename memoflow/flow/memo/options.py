@@ -159,35 +159,36 @@ def mentioned(flow: type, step: str) -> set[str] | None:
     """
     if getattr(getattr(flow, step), "wrappers", None):
         return None  # A step decorator of the user's may set artifacts from any module.
-    names = _Mentioned()
+    found: set[str] = set()
     for cls in flow.__mro__:
         if cls is object or cls.__module__.partition(".")[0] == "metaflow":
             continue
-        names.found.update(name for name in vars(cls) if not name.startswith("__"))
+        found.update(name for name in vars(cls) if not name.startswith("__"))
         try:
-            names.visit(ast.parse(inspect.getsource(sys.modules[cls.__module__])))
+            bound = _bound(ast.parse(inspect.getsource(sys.modules[cls.__module__])))
         except (OSError, TypeError, SyntaxError, KeyError):
             return None
-    return None if names.dynamic else names.found
+        if bound is None:
+            return None
+        found |= bound
+    return found
 
 
-class _Mentioned(ast.NodeVisitor):
-    def __init__(self) -> None:
-        self.found: set[str] = set()
-        self.dynamic = False
-
-    def visit_Attribute(self, node: ast.Attribute) -> None:
-        self.found.add(node.attr)
-        self.generic_visit(node)
-
-    def visit_Constant(self, node: ast.Constant) -> None:
-        if isinstance(node.value, str):
-            self.found.add(node.value)
-
-    def visit_Call(self, node: ast.Call) -> None:
-        callee = getattr(node.func, "attr", getattr(node.func, "id", None))
-        if callee == "memoize":
-            return
-        if callee in ("setattr", "__setattr__"):
-            self.dynamic = True
-        self.generic_visit(node)
+def _bound(tree: ast.Module) -> set[str] | None:
+    """Return the attributes and texts in a module's source, None if it sets others by name."""
+    found: set[str] = set()
+    todo: list[ast.AST] = [tree]
+    while todo:
+        node = todo.pop()
+        if isinstance(node, ast.Attribute):
+            found.add(node.attr)
+        elif isinstance(node, ast.Constant) and isinstance(node.value, str):
+            found.add(node.value)
+        elif isinstance(node, ast.Call):
+            callee = getattr(node.func, "attr", getattr(node.func, "id", None))
+            if callee == "memoize":
+                continue
+            if callee in ("setattr", "__setattr__"):
+                return None
+        todo += ast.iter_child_nodes(node)
+    return found

@@ -91,9 +91,9 @@ class _Watch:
             "list_paths": partial(_below, _LIST),
             "list_recursive": partial(_below, _TREE),
         }
-        of_s3 = {name: self._reader(name, getattr(S3, name), of) for name, of in methods.items()}
+        of_s3 = {name: self._reader(getattr(S3, name), of) for name, of in methods.items()}
         for name in ("put", "put_many", "put_files"):
-            of_s3[name] = self._writer(name, getattr(S3, name))
+            of_s3[name] = self._writer(getattr(S3, name))
         of_s3["__init__"] = self._maker(S3.__init__)
         fields = {name: self._field(name, getattr(S3Object, name)) for name in _FIELDS}
         return {S3: of_s3, S3Object: fields}
@@ -102,16 +102,16 @@ class _Watch:
         @wraps(make)
         def hook(s3: Any, *arguments: Any, **named: Any) -> None:
             run = named.get("run") or (arguments[3] if len(arguments) > 3 else None)
-            if isinstance(run, FlowSpec) and not is_hushed():
+            is_own = isinstance(run, FlowSpec) and not is_hushed()
+            if is_own:
                 self._never("S3", OWN_PREFIX)
-                with hushed(self._around):
-                    make(s3, *arguments, **named)
-            else:
-                make(s3, *arguments, **named)  # What it reads of a Run, the step reads.
+            # Given a Run of the Client, reads of that Run are the step's.
+            with hushed(self._around) if is_own else contextlib.nullcontext():
+                make(s3, *arguments, **named)
 
         return hook
 
-    def _reader(self, field: str, function: Any, urls: Callable[..., Iterable[str]]) -> Any:
+    def _reader(self, function: Any, urls: Callable[..., Iterable[str]]) -> Any:
         @wraps(function)
         def hook(s3: Any, *arguments: Any, **named: Any) -> Any:
             if is_hushed():
@@ -134,9 +134,12 @@ class _Watch:
         if not new:
             return
         self._read.update(new)
-        trouble = _unusual(s3)
-        if trouble:
-            self._never("S3", trouble)
+        endpoint = other_endpoint(s3)
+        # A process with the usual settings would see other objects.
+        if has_own_client(s3):
+            self._never("S3", "reads with an S3 client of its own")
+        elif endpoint is not None:
+            self._never("S3", f"reads from S3 at {endpoint}")
         else:
             self._evaluated(new)
 
@@ -147,7 +150,7 @@ class _Watch:
         except UndecidedError as error:
             self._never("S3", f"reads from S3, and {error}")
 
-    def _writer(self, field: str, function: Any) -> Any:
+    def _writer(self, function: Any) -> Any:
         @wraps(function)
         def hook(s3: Any, *arguments: Any, **named: Any) -> Any:
             if is_hushed():
@@ -190,16 +193,6 @@ def _below(what: str, s3: Any, keys: Any = None, *_: Any, **__: Any) -> Iterator
     for key in [None] if keys is None else keys:
         url = url_of(s3, key)
         yield what + (url.rstrip("/") + "/" if what != _CONTENTS else url)
-
-
-def _unusual(s3: Any) -> str:
-    """Return the reason why a process with the usual settings would see other data, or ""."""
-    if has_own_client(s3):
-        return "reads with an S3 client of its own"
-    endpoint = other_endpoint(s3)
-    if endpoint is not None:
-        return f"reads from S3 at {endpoint}"
-    return ""
 
 
 def evaluate(names: Iterable[str]) -> dict[str, Seen]:

@@ -5,15 +5,15 @@ from __future__ import annotations
 from collections import OrderedDict
 from collections.abc import Callable
 from functools import cached_property
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from memoflow.backends import Local
 from memoflow.display import printable
 from memoflow.errors import BackendUnreachableError, MemoflowError
 from memoflow.flow import artifact_store, maintenance
 from memoflow.flow.host import storage
-from memoflow.flow.memo.artifacts import Artifacts
-from memoflow.flow.memo.card_files import CardFiles
+from memoflow.flow.memo.artifacts import Artifacts, RemoteArtifacts
+from memoflow.flow.memo.card import CardFiles
 from memoflow.flow.memo.project import paths_of
 from memoflow.kinds.candidates import Candidates
 from memoflow.masking import Mask, without_passwords
@@ -21,9 +21,6 @@ from memoflow.names import Key
 from memoflow.storages import backend_of
 from memoflow.store import Store
 from memoflow.tracking import FileDigests, Paths
-
-if TYPE_CHECKING:
-    from memoflow.flow.memo.remote_artifacts import RemoteArtifacts
 
 _CACHED_BLOB_BYTES = 1 << 20
 
@@ -95,9 +92,6 @@ class StoreContext:
         data = backend_of(datastore.TYPE, root)
         if isinstance(data, Local):
             return Artifacts(datastore, self.store)
-        # Here, as few need it.
-        from memoflow.flow.memo.remote_artifacts import RemoteArtifacts
-
         return RemoteArtifacts(datastore, self.store, data)
 
     @cached_property

@@ -66,15 +66,17 @@ def of_reads(
 def of_following(besides: StepReads, memoized: MemoizedStep) -> Uncached | None:
     """Return the reason why a task with these external reads cannot be found again, else None."""
     if besides.never:
-        name, why = next(iter(besides.never.items()))
-        plain = name.removeprefix("file ")
-        more = f", and {len(besides.never) - 1} more" if len(besides.never) > 1 else ""
-        remedy = memoized.spelled("ignore", [plain])
-        return Uncached(f"reads {name}", f"{why}{more} (add {remedy} if it does not matter)")
+        name = next(iter(besides.never))
+        remedy = memoized.spelled("ignore", [name.removeprefix("file ")])
+        why = _first(list(besides.never.values()))
+        return Uncached(f"reads {name}", f"{why} (add {remedy} if it does not matter)")
     if besides.unsettled:
-        more = f", and {len(besides.unsettled) - 1} more" if len(besides.unsettled) > 1 else ""
-        return Uncached("unsettled", f"{besides.unsettled[0]}{more}", lasts=False)
+        return Uncached("unsettled", _first(besides.unsettled), lasts=False)
     return None
+
+
+def _first(reasons: Sequence[str]) -> str:
+    return f"{reasons[0]}, and {len(reasons) - 1} more" if len(reasons) > 1 else reasons[0]
 
 
 def of_run_time(memoized: MemoizedStep, run_time_s: float) -> Uncached | None:
@@ -211,10 +213,10 @@ def of_class_data(seen: Seen, memoized: MemoizedStep, inputs: Iterable[Part]) ->
 
 
 def _made_anew(names: Sequence[str]) -> str:
-    shown = ", ".join(names[:_MOST_NAMED])
-    more = f" and {len(names) - _MOST_NAMED} more" if len(names) > _MOST_NAMED else ""
     if len(names) == 1:
-        return f"{shown} differs in each process: make it in the step"
+        return f"{names[0]} differs in each process: make it in the step"
+    more = f" and {len(names) - _MOST_NAMED} more" if len(names) > _MOST_NAMED else ""
+    shown = ", ".join(names[:_MOST_NAMED])
     return f"{shown}{more} differ in each process: make them in the step"
 
 
@@ -232,10 +234,7 @@ def _short(part: Part) -> str:
 
 
 def _of_value(name: str, value: Any, mask: Mask) -> str:
-    return _of_text(mask.digest(name, value, summary(value, mask=NOTHING)))
-
-
-def _of_text(text: str) -> str:
+    text = mask.digest(name, value, summary(value, mask=NOTHING))
     return Digest.of(text.encode("utf-8", "surrogatepass")).hex[:8]
 
 

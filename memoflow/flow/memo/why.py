@@ -294,30 +294,20 @@ def _of_step(subject: str, memoized: MemoizedStep, session: Session, *, empty: b
     scope = memoized.scope_key
     if not memo.recent(store, scope / "results", 1):
         return Why(subject, miss.explain(memoized, None, session, ()), key=str(scope))
-    return _looked_up(subject, memoized, session)
-
-
-def _looked_up(subject: str, memoized: MemoizedStep, session: Session) -> Why:
-    """Look up the tasks of the step with the inputs of the latest run."""
-    key = str(memoized.scope_key)
+    unknown = Decision(UNKNOWN, Reason.UNDECIDED)
     for run in planned.latest_runs(memoized):
         try:
             why = _of_run(subject, memoized, session, run)
         except (UndecidedError, IntegrityError, NotFoundError, MetaflowException) as error:
-            return _unknown(subject, f"its inputs are known only during the run: {error}")
+            return Why(subject, replace(unknown, detail=f"{unknown.line}: {error}"))
         if why is not None:
-            return replace(why, key=key)
-    return replace(_unknown(subject, ""), key=key)
-
-
-def _unknown(subject: str, detail: str) -> Why:
-    return Why(subject, Decision(UNKNOWN, Reason.UNDECIDED, detail))
+            return replace(why, key=str(scope))
+    return Why(subject, unknown, key=str(scope))
 
 
 def _of_run(subject: str, memoized: MemoizedStep, session: Session, run: str) -> Why | None:
     """Look up the tasks of the step with the inputs of a run; None if it has none."""
-    hit: Decision | None = None
-    missed: Decision | None = None
+    hit = missed = None
     tasks, hits, unlike = 0, 0, ""
     for parents in islice(planned.planned_tasks(memoized, session.context, run), _MOST_TASKS):
         verdict = look_up(memoized, parents, session, dry=True)

@@ -13,9 +13,10 @@ import pytest
 
 from memoflow.backends import Local, Memory
 from memoflow.fingerprint import Part
-from memoflow.flow.memo.card_files import CardFiles
-from memoflow.flow.memo.card_page import of_hit, page
-from memoflow.kinds import card
+from memoflow.flow.memo import card as memo_card
+from memoflow.flow.memo.card import CardFiles
+from memoflow.flow.memo.card_page import Shown, of_hit, page
+from memoflow.kinds import card, memo
 from memoflow.kinds.memo import Artifact, MemoEntry
 from memoflow.names import Digest, Key, Ref
 from memoflow.page.frame import MOST_BYTES
@@ -221,6 +222,63 @@ def test_trouble_with_cards_costs_a_line():
     files.later(lambda: files.write("Sweep/18/fit/9", "page"))
     assert len(said) == 1
     assert said[0].startswith("no card: BackendUnavailableError")
+
+
+@pytest.fixture
+def shown(host, record) -> Any:
+    """Show a hit of a task of `fit` in a run, with cards in this backend."""
+
+    def shown(backend: Any, task: str = "Train/1/fit/2") -> CardFiles:
+        files = host.session.context.cards = CardFiles(backend, fail)
+        memoized = host.memoized()
+        entry = memo.read(host.store, record(memoized, host.left(x=1), "x"))
+        memo_card.of_hit(task, entry, memoized, host.session.context)
+        files.wait()
+        return files
+
+    return shown
+
+
+def test_a_hit_of_the_scheduler_has_a_card_and_those_of_its_origin(shown):
+    backend = Memory()
+    backend.write(f"{folder('Train/0/fit/9')}/{MINE}", b"page")
+    shown(backend)
+    (own,) = names_in(backend, "Train/1/fit/2") - {MINE}
+    html = (backend.read(f"{folder('Train/1/fit/2')}/{own}") or b"").decode()
+    assert "2.0 s saved" in plain(html)
+    assert tables(html)["Inputs"][0][:2] == ["x", "1"]
+
+
+def test_elsewhere_a_step_without_cards_of_its_own_costs_no_listing(shown):
+    backend = Faulty(Memory(), takes_round_trips=True)
+    shown(backend)
+    assert backend.calls.get("list", 0) == 0
+    assert len(names_in(backend, "Train/1/fit/2")) == 1
+
+
+def test_a_task_that_ran_is_shown_in_place_of_its_earlier_attempt(host):
+    backend = Memory()
+    host.session.context.cards = CardFiles(backend, fail)
+    for why in ("first run", "input x changed"):
+        missed = Shown("Train/1/fit/2", "miss", why, {"key": "not recorded"})
+        memo_card.of_worker(missed, host.session.context)
+    (name,) = names_in(backend, "Train/1/fit/2")
+    html = (backend.read(f"{folder('Train/1/fit/2')}/{name}") or b"").decode()
+    assert "input x changed" in plain(html)
+
+
+def test_a_card_that_cannot_be_written_costs_a_line(host):
+    said: list[str] = []
+    backend = Faulty(Memory())
+    backend.fail_at("write")
+    host.session.context.cards = CardFiles(backend, said.append)
+    memo_card.of_worker(Shown("Train/1/fit/2", "miss", "first run", {}), host.session.context)
+    assert said[0].startswith("no card: BackendUnavailableError")
+
+
+def test_where_cards_have_no_place_there_are_none(host):
+    host.session.context.cards = None
+    memo_card.of_worker(Shown("Train/1/fit/2", "miss", "first run", {}), host.session.context)
 
 
 FLOW = """

@@ -13,7 +13,7 @@ import pytest
 from metaflow import ConfigValue
 
 from memoflow.flow.memo import config_parts
-from memoflow.flow.memo.config_reads import ConfigWatch
+from memoflow.flow.memo.config_parts import ConfigWatch
 
 RAW: dict[str, Any] = {
     "clean": {"k": 1, "name": "x", "deep": {"a": 1, "b": 2}},
