@@ -109,9 +109,10 @@ def docs(session: nox.Session) -> None:
 @nox.session
 def coverage(session: nox.Session) -> None:
     """Measure the lines that the units run."""
-    _ours(session, "test")
-    session.install("coverage[toml]")
-    session.run("coverage", "run", "-m", "pytest", "-m", "quick", *session.posargs)
+    _ours(session, "test", "coverage")
+    session.run("coverage", "erase")
+    session.run("coverage", "run", "-m", "pytest", "-m", "quick", "-n", "auto", *session.posargs)
+    session.run("coverage", "combine", "--quiet")
     session.run("coverage", "report")
 
 

@@ -22,11 +22,11 @@ from urllib.parse import parse_qs, urlsplit
 from azure.storage.blob import BlobServiceClient, LinearRetry
 
 from memoflow.backends.azure import Azure
+from tests.waiting import PATIENCE_S
 
 # Those of every Azurite.
 ACCOUNT = "devstoreaccount1"
 KEY = "Eby8vdM02xNOcqFlqUwJPLlmEtlCDXJ1OUzFT50uSRZ6IFsuFq2UVErCz4I6tq/K1SZFPTOtr/KBHBeksoGMGw=="
-_PATIENCE_S = 60
 
 
 class Server:
@@ -96,7 +96,7 @@ def serving(folder: Path, *, with_login: bool = False) -> Iterator[Server]:
 
 
 def _wait_for(port: int, process: subprocess.Popen[bytes]) -> None:
-    deadline = time.monotonic() + _PATIENCE_S
+    deadline = time.monotonic() + PATIENCE_S
     while time.monotonic() < deadline and process.poll() is None:
         with socket.socket() as one:
             if one.connect_ex(("127.0.0.1", port)) == 0:

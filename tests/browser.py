@@ -12,6 +12,8 @@ from typing import NamedTuple
 
 import pytest
 
+from tests.waiting import PATIENCE_S
+
 _FLAGS = (
     "--headless",
     "--no-sandbox",
@@ -82,7 +84,7 @@ def look(page: Path, folder: Path, *, width: int = 1280, dark: bool = False) -> 
         [chromium, *_FLAGS, f"--user-data-dir={folder}", "--dump-dom", framed.as_uri()],
         capture_output=True,
         text=True,
-        timeout=120,
+        timeout=PATIENCE_S,
         check=True,
     )
     said = re.findall(r'CONSOLE[^"]*"(.*)", source', done.stderr)

@@ -48,8 +48,16 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     others = {here / name for name in NOT_QUICK}
     for item in items:
         is_other = bool(others & {item.path, *item.path.parents}) or _borrows_flows(item)
+        is_other |= "s3_server" in getattr(item, "fixturenames", ()) or "a_browser" in item.name
         if not is_other and "stress" not in item.keywords:
             item.add_marker("quick")
+
+
+def pytest_ignore_collect(collection_path: Path, config: pytest.Config) -> bool | None:
+    """Spare a run of units the imports of all else."""
+    if config.getoption("markexpr") != "quick":
+        return None
+    return collection_path.relative_to(Path(__file__).parent).as_posix() in NOT_QUICK or None
 
 
 def _borrows_flows(item: pytest.Item) -> bool:

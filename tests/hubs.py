@@ -20,6 +20,8 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import parse_qs, quote, unquote, urlsplit
 
+from tests.waiting import PATIENCE_S
+
 _SIGNATURE = "signed-by-the-stand-in"  # a secret, in effect: whoever has the address has the file
 _LFS_FROM_BYTES = 10_000  # smaller files are in git itself
 _ROUTE = re.compile(
@@ -171,6 +173,11 @@ class Hub:
         """
         self.faults.append(Fault(kind, what, path, **more))
         return self.faults[-1]
+
+    def stall(self) -> None:
+        """Hold an answer back in the middle; whoever asked gives up."""
+        self.stalled.set()
+        self.closing.wait(PATIENCE_S)
 
     def take_fault(self, what: str, path: str) -> Fault | None:
         with self.lock:
@@ -384,8 +391,7 @@ class _Handler(BaseHTTPRequestHandler):
         self.wfile.write(data[: len(data) // 2])
         self.wfile.flush()
         if kind == "stall":
-            self.hub.stalled.set()
-            self.hub.closing.wait(20)
+            self.hub.stall()
         if kind == "reset":
             import socket
             import struct

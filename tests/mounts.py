@@ -9,6 +9,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
+from tests.waiting import PATIENCE_S
+
 
 class UnmountableError(Exception):
     """This machine lets nobody mount this, or lacks what it needs for it."""
@@ -37,10 +39,10 @@ def mounted(
         try:
             yield place
         finally:
-            subprocess.run(["umount", "--lazy", str(place)], check=False, timeout=60)
+            subprocess.run(["umount", "--lazy", str(place)], check=False, timeout=PATIENCE_S)
     finally:
         if loop:
-            subprocess.run(["losetup", "-d", loop], check=False, timeout=60)
+            subprocess.run(["losetup", "-d", loop], check=False, timeout=PATIENCE_S)
         with suppress(FileNotFoundError):
             image.unlink()
 
@@ -72,7 +74,7 @@ def _made(kind: str, image: Path, inodes: int | None) -> str:
 def _run(*words: str) -> str:
     if os.geteuid() or shutil.which(words[0]) is None:
         raise UnmountableError(f"{words[0]} cannot be run here")
-    done = subprocess.run(words, capture_output=True, text=True, check=False, timeout=60)
+    done = subprocess.run(words, capture_output=True, text=True, check=False, timeout=PATIENCE_S)
     if done.returncode:
         raise UnmountableError(f"{' '.join(words)}: {done.stderr.strip()}")
     return done.stdout

@@ -22,6 +22,8 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import NamedTuple
 
+from tests.waiting import PATIENCE_S
+
 ROOT = Path(__file__).parents[1]
 README = ROOT / "README.md"
 DOCS = ROOT / "docs"
@@ -144,7 +146,7 @@ class Reader:
             os.close(theirs)
             text = _read(ours)
             os.close(ours)
-            process.wait(timeout=120)
+            process.wait(timeout=PATIENCE_S)
         text = _ESCAPES.sub("", text).replace("\r", "").replace(str(self.folder), _FOLDER)
         lines = [_TIME.sub("", line).rstrip() for line in text.splitlines()]
         lines = [line for line in lines if not _OF_METAFLOW.match(line)]

@@ -23,9 +23,10 @@ from dataclasses import dataclass, field
 from importlib import metadata
 from pathlib import Path
 
+from tests.waiting import PATIENCE_S
+
 PLAIN = ("boto3", "pip", "requests")  # in each image
 _WHEELS = ("xxhash", "tenacity", "huggingface_hub")
-_PATIENCE_S = 240
 
 # What a cluster mounts into a container, and what is in the container alone. To replace names in
 # commands is not enough: Metaflow's own code has this one.
@@ -187,7 +188,7 @@ class Pod:
             start_new_session=True,
         )
         try:
-            text, _ = process.communicate(timeout=_PATIENCE_S)
+            text, _ = process.communicate(timeout=PATIENCE_S)
         finally:
             # Nothing of a container outlives it.
             with contextlib.suppress(ProcessLookupError):

@@ -28,6 +28,7 @@ from moto.server import ThreadedMotoServer
 
 from memoflow.backends import Backend, Local
 from memoflow.backends.s3 import S3
+from tests.waiting import PATIENCE_S
 
 ROOT = Path(__file__).parents[1]
 
@@ -39,8 +40,8 @@ CREDENTIALS = {
 }
 _UNHURRIED = Config(
     max_pool_connections=40,
-    connect_timeout=5,
-    read_timeout=5,
+    connect_timeout=60,
+    read_timeout=60,
     retries={"max_attempts": 12, "mode": "standard"},
 )
 
@@ -108,7 +109,7 @@ def serving_elsewhere() -> Iterator[Server]:
     try:
         yield Server(process.stdout.readline().strip())
     finally:
-        process.communicate(timeout=30)  # The end of its input is its end.
+        process.communicate(timeout=PATIENCE_S)  # The end of its input is its end.
 
 
 def _one_at_a_time() -> Callable[..., Any]:
@@ -197,7 +198,7 @@ def silence() -> Iterator[str]:
 def _handler(proxy: Proxy, target: str) -> type[BaseHTTPRequestHandler]:
     class Handler(BaseHTTPRequestHandler):
         protocol_version = "HTTP/1.1"
-        timeout = 30
+        timeout = PATIENCE_S
 
         def handle_one_request(self) -> None:
             try:
@@ -213,7 +214,7 @@ def _handler(proxy: Proxy, target: str) -> type[BaseHTTPRequestHandler]:
             kind = _kind(self.command, self.path, self.headers)
             fault = proxy.chosen(kind, self.path, len(body))
             if proxy.is_silent.is_set():
-                threading.Event().wait(300)
+                threading.Event().wait(PATIENCE_S)
                 return self.drop()
             if proxy.refuses(self.command, self.path):
                 return self.answer(403, "Forbidden", {}, _error("AccessDenied"))
@@ -223,12 +224,12 @@ def _handler(proxy: Proxy, target: str) -> type[BaseHTTPRequestHandler]:
             if fault == "reset":
                 return self.drop()
             if fault == "stall":
-                threading.Event().wait(6)  # Longer than the client has patience.
+                self.rfile.read(1)  # Nothing comes until the client gives up.
                 return self.drop()
             headers = dict(self.headers.items())
             if proxy.ignores_conditions:
                 headers.pop("If-None-Match", None)
-            connection = HTTPConnection(target, timeout=30)
+            connection = HTTPConnection(target, timeout=PATIENCE_S)
             try:
                 connection.request(self.command, self.path, body=body, headers=headers)
                 answer = connection.getresponse()

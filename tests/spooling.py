@@ -19,6 +19,7 @@ from memoflow.kinds import checkpoint
 from memoflow.kinds.legacy import Legacy
 from memoflow.store import Store, open_store
 from tests.faults import Faulty
+from tests.waiting import PATIENCE_S
 
 PATHSPEC = "Train/1/start/1"
 SERIES = checkpoint.series("Train", "start", "user:me", "0123456789ab")
@@ -41,7 +42,7 @@ class Gate:
             raise BackendUnavailableError("write failed on purpose")
         self.refs.append(name.rpartition("/")[2])
         self.arrived.release()
-        assert self._open.wait(60)
+        assert self._open.wait(PATIENCE_S)
         until = time.monotonic() + 60
         while self.file is not None and self.file.exists() and time.monotonic() < until:
             time.sleep(0.005)

@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 
 from memoflow import owned
+from tests.waiting import PATIENCE_S
 
 _MAKE = """
 import os, signal, sys, time
@@ -39,7 +40,7 @@ def _made(folder: Path, how: str) -> tuple[Path, subprocess.Popen[str]]:
 
 def test_a_directory_of_a_killed_process_goes(tmp_path: Path) -> None:
     _, process = _made(tmp_path, "kill")
-    process.wait(timeout=60)
+    process.wait(timeout=PATIENCE_S)
     assert owned.reap(tmp_path, "memo_", most=9) == 1
     assert list(tmp_path.iterdir()) == []
 
@@ -48,13 +49,13 @@ def test_a_directory_of_a_living_process_stays(tmp_path: Path) -> None:
     made, process = _made(tmp_path, "live")
     assert owned.reap(tmp_path, "memo_", most=9) == 0
     assert (made / "file").exists()
-    process.communicate(timeout=60)
+    process.communicate(timeout=PATIENCE_S)
     assert not made.exists()
 
 
 def test_a_directory_stays_while_a_forked_child_lives(tmp_path: Path) -> None:
     made, process = _made(tmp_path, "fork")
-    process.wait(timeout=60)
+    process.wait(timeout=PATIENCE_S)
     assert owned.reap(tmp_path, "memo_", most=9) == 0
     assert (made / "file").exists()
     os.killpg(process.pid, signal.SIGKILL)
@@ -63,13 +64,13 @@ def test_a_directory_stays_while_a_forked_child_lives(tmp_path: Path) -> None:
 
 def test_a_process_that_ends_leaves_nothing(tmp_path: Path) -> None:
     _, process = _made(tmp_path, "end")
-    process.wait(timeout=60)
+    process.wait(timeout=PATIENCE_S)
     assert list(tmp_path.iterdir()) == []
 
 
 def test_no_more_go_than_were_asked_for(tmp_path: Path) -> None:
     for _ in range(3):
-        _made(tmp_path, "kill")[1].wait(timeout=60)
+        _made(tmp_path, "kill")[1].wait(timeout=PATIENCE_S)
     assert owned.reap(tmp_path, "memo_", most=2) == 2
     assert len(list(tmp_path.iterdir())) == 2
 
@@ -84,7 +85,7 @@ def test_what_another_machine_may_have_stays(tmp_path: Path, content: str) -> No
 
 def test_a_link_in_the_place_of_a_directory_is_not_followed(tmp_path: Path) -> None:
     made, process = _made(tmp_path, "kill")
-    process.wait(timeout=60)
+    process.wait(timeout=PATIENCE_S)
     (made / "file").unlink()
     made.rmdir()
     dear = tmp_path / "dear"
@@ -96,7 +97,7 @@ def test_a_link_in_the_place_of_a_directory_is_not_followed(tmp_path: Path) -> N
 
 def test_a_directory_that_is_gone_leaves_no_lock(tmp_path: Path) -> None:
     made, process = _made(tmp_path, "kill")
-    process.wait(timeout=60)
+    process.wait(timeout=PATIENCE_S)
     (made / "file").unlink()
     made.rmdir()
     assert owned.reap(tmp_path, "memo_", most=9) == 1

@@ -17,6 +17,7 @@ from memoflow.backends import Local
 from memoflow.backends.exclusive import WAYS, Way, by_link, by_lock, by_look, by_rename, way_of
 from tests.faults import SystemFaults
 from tests.mounts import UnmountableError, mounted
+from tests.waiting import PATIENCE_S
 
 EXCLUSIVE = [by_link, by_rename, by_lock]
 NAMES, WRITERS = 40, 4
@@ -47,7 +48,7 @@ def won_by_each(root: Path, way: str) -> list[list[int]]:
         )
         for me in range(WRITERS)
     ]
-    return [list(map(int, child.communicate(timeout=120)[0].split())) for child in children]
+    return [list(map(int, child.communicate(timeout=PATIENCE_S)[0].split())) for child in children]
 
 
 def check_each_name_was_given_once(root: Path, won: list[list[int]]) -> None:

@@ -204,8 +204,13 @@ def test_after_a_silence_as_long_as_is_waited_nobody_waits_again(s3_server: Serv
             backend.write("b", b"")
 
 
-def test_a_stalled_answer_is_given_up_and_asked_for_again(backend: S3, proxy: Proxy) -> None:
+def test_a_stalled_answer_is_given_up_and_asked_for_again(
+    backend: S3, proxy: Proxy, s3_server: Server
+) -> None:
     backend.write("a", b"data")
+    brief = Config(read_timeout=2, retries={"max_attempts": 12, "mode": "standard"})
+    url = backend.client.meta.endpoint_url
+    backend = S3(lambda: s3_server.client(url, brief), backend.bucket, "store")
     proxy.faults, proxy.share = ("stall",), 1.0
 
     def relent(method: str, path: str) -> bool:

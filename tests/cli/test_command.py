@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ast
 import json
+import os
 import runpy
 import subprocess
 import sys
@@ -21,6 +22,7 @@ from memoflow.cli.main import main
 from memoflow.cli.verb import CommandContext, Verb
 from memoflow.store import Store
 from tests.cli.conftest import Shelf
+from tests.waiting import PATIENCE_S
 
 ROOT = Path(__file__).parents[2]
 
@@ -81,7 +83,7 @@ def test_an_error_prints_nothing_as_json(shelf: Shelf):
         [sys.executable, "-m", "memoflow", "--root", shelf.root, "show", "nothing", "--json"],
         capture_output=True,
         text=True,
-        timeout=60,
+        timeout=PATIENCE_S,
         check=False,
     )
     assert (done.returncode, done.stdout) == (1, "")
@@ -95,7 +97,7 @@ def test_a_reader_that_goes_away_ends_it_quietly(shelf: Shelf):
         process.stdout.close()
         assert process.stderr is not None
         said = process.stderr.read()
-        assert (process.wait(60), said) == (141, b"")
+        assert (process.wait(PATIENCE_S), said) == (141, b"")
 
 
 @dataclass
@@ -144,7 +146,12 @@ print([name for name in ("metaflow", "click", "rich", "typing", "memoflow.store"
        if name in sys.modules])
 """
     done = subprocess.run(
-        [sys.executable, "-c", code], capture_output=True, text=True, timeout=60, check=True
+        [sys.executable, "-c", code],
+        env={name: value for name, value in os.environ.items() if "COVERAGE" not in name},
+        capture_output=True,
+        text=True,
+        timeout=PATIENCE_S,
+        check=True,
     )
     assert done.stdout.strip() == "[]"
 
@@ -159,7 +166,7 @@ finally:
     print([name for name in ("metaflow", "rich") if name in sys.modules])
 """
     done = subprocess.run(
-        [sys.executable, "-c", code], capture_output=True, text=True, timeout=60, check=True
+        [sys.executable, "-c", code], capture_output=True, text=True, timeout=PATIENCE_S, check=True
     )
     assert done.stdout.splitlines()[-1] == "[]"
 

@@ -21,6 +21,7 @@ from memoflow.kinds import memo
 from memoflow.names import Digest, Key
 from memoflow.store.marker_file import sealed
 from tests.cli.conftest import INFO, SCOPE, SERIES, Shelf
+from tests.waiting import PATIENCE_S
 
 MOST_BYTES = 200 << 20
 FAR = 1e17
@@ -312,7 +313,7 @@ def test_what_is_larger_than_memory_is_not_read(shelf: Shelf, name: str) -> None
         input="".join("\t".join(line) + "\n" for line in lines),
         capture_output=True,
         text=True,
-        timeout=300,
+        timeout=PATIENCE_S,
         check=False,
     )
     assert "Traceback" not in done.stderr, done.stderr

@@ -10,6 +10,7 @@ import sys
 import pytest
 
 from tests.cli.conftest import Shelf
+from tests.waiting import PATIENCE_S
 
 pty = pytest.importorskip("pty")
 
@@ -35,7 +36,7 @@ def on_a_terminal(
                 shown += part
         except OSError:
             pass  # The other end is closed: how a terminal says that it was all.
-        assert process.wait(60) == code, shown
+        assert process.wait(PATIENCE_S) == code, shown
     os.close(ours)
     return re.sub(r"\x1b\[[0-9;]*m", "", shown.decode()).replace("\r\n", "\n")
 
@@ -108,5 +109,7 @@ def test_only_the_first_of_many_are_listed_on_a_terminal(empty: Shelf):
 def test_a_closed_output_is_no_crash(shelf: Shelf):
     shelf.store.close()
     command = f'"{sys.executable}" -m memoflow --root "{shelf.root}" ls >&-'
-    done = subprocess.run(command, shell=True, stderr=subprocess.PIPE, text=True, timeout=60)
+    done = subprocess.run(
+        command, shell=True, stderr=subprocess.PIPE, text=True, timeout=PATIENCE_S
+    )
     assert (done.returncode, done.stderr) == (0, "")

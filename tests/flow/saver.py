@@ -126,7 +126,7 @@ def main(folder: Path, doing: Callable[[Saver], None], times: int) -> None:
         signal.signal(number, saver.handle)
     took_s = 0.3
     for _ in range(times):
-        faulthandler.dump_traceback_later(90, exit=True)
+        faulthandler.dump_traceback_later(900, exit=True)
         saver.change()
         began = time.monotonic()
         signal.setitimer(signal.ITIMER_REAL, random.uniform(0.001, took_s))

@@ -13,6 +13,7 @@ import pytest
 
 from tests.flow import saver
 from tests.spooling import stored
+from tests.waiting import PATIENCE_S
 
 REPOSITORY = Path(__file__).parents[2]
 
@@ -22,7 +23,7 @@ PREPARED = """
     from tests.flow.saver import Saver, digest
     from memoflow.backends import Local
 
-    faulthandler.dump_traceback_later(60, exit=True)
+    faulthandler.dump_traceback_later(900, exit=True)
     saver = Saver(Path(sys.argv[1]))
     signal.signal(signal.SIGUSR1, saver.handle)
 
@@ -52,7 +53,7 @@ def python(folder: Path, *arguments: str, code: str = "") -> subprocess.Complete
         text=True,
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
-        timeout=600,
+        timeout=PATIENCE_S,
         check=False,
     )
 
@@ -144,8 +145,9 @@ def test_a_save_that_a_handler_ends_has_no_ref_and_leaves_no_temporary_file(tmp_
     script(
         tmp_path,
         """
-        signal.signal(signal.SIGUSR1, lambda *_: sys.exit(7))
-        in_the_middle(lambda: (interrupt(), time.sleep(1)))
+        handled = threading.Event()
+        signal.signal(signal.SIGUSR1, lambda *_: (handled.set(), sys.exit(7)))
+        in_the_middle(lambda: (interrupt(), handled.wait()))
         saver.checkpoint.save(saver.tree)
         """,
         ends_with=7,
@@ -159,12 +161,16 @@ def test_an_interrupt_stops_a_load_and_leaves_nothing_of_it(tmp_path: Path) -> N
         tmp_path,
         """
         reference = saver.checkpoint.save(saver.tree)
-        signal.signal(signal.SIGUSR1, signal.default_int_handler)
+        handled = threading.Event()
+        def stop(number, frame):
+            handled.set()
+            raise KeyboardInterrupt
+        signal.signal(signal.SIGUSR1, stop)
         opened = Local.open
         def interrupted(self, name):
             Local.open = opened
             interrupt()
-            time.sleep(1)
+            handled.wait()
             return opened(self, name)
         Local.open = interrupted
         out = Path(sys.argv[1], "out")
@@ -213,5 +219,5 @@ def test_saves_of_several_threads_each_get_a_key_of_their_own(tmp_path: Path) ->
     for thread in threads:
         thread.start()
     for thread in threads:
-        thread.join(120)
+        thread.join(PATIENCE_S)
     assert len({key.rpartition("/")[2][:8] for key in found}) == 8

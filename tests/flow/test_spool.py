@@ -24,6 +24,7 @@ from memoflow.flow.cards.card_page import page
 from memoflow.flow.spool import spool, uploading
 from tests.faults import SystemFaults
 from tests.spooling import SERIES, Gate, Task, stored, task
+from tests.waiting import PATIENCE_S, until
 
 REPOSITORY = Path(__file__).parents[2]
 
@@ -141,7 +142,7 @@ def test_what_grows_while_it_is_copied_is_a_beginning_of_it(
         here.checkpointer.finish()
     finally:
         stop.set()
-        thread.join(60)
+        thread.join(PATIENCE_S)
     for number, reference in enumerate(found):
         out = tmp_path / f"out-{number}"
         references.load(here.checkpointer.where, reference, out, writable=True)
@@ -216,7 +217,7 @@ def test_a_third_waits_for_room(here: Task, gate: Gate) -> None:
     third = in_background(lambda: here.save("three"))
     assert waits(third)
     gate.open()
-    third.join(30)
+    third.join(PATIENCE_S)
     assert not third.is_alive()
 
 
@@ -228,7 +229,7 @@ def test_one_waits_for_room_that_would_hold_too_much(
     second = in_background(lambda: here.save("two"))
     assert waits(second)
     gate.open()
-    second.join(30)
+    second.join(PATIENCE_S)
 
 
 def test_a_save_that_waits_comes_after_what_was_saved_before(here: Task, gate: Gate) -> None:
@@ -242,7 +243,7 @@ def test_no_other_machine_sees_what_is_not_wholly_there(
     here: Task, there: Task, gate: Gate
 ) -> None:
     here.save("one")
-    assert gate.arrived.acquire(timeout=30)  # All but the ref is there.
+    assert gate.arrived.acquire(timeout=PATIENCE_S)  # All but the ref is there.
     assert list(there.checkpointer.of_scope()) == []
 
 
@@ -401,7 +402,7 @@ def test_the_card_does_not_take_what_is_on_its_way_for_deduplicated(here: Task) 
 def settled() -> None:
     """Wait until the thread has nothing more that it could do."""
     for one in list(uploading.of_this_process()._pending):
-        assert one.settled.wait(30)
+        assert one.settled.wait(PATIENCE_S)
 
 
 # Other processes
@@ -471,7 +472,7 @@ def texts(one: Task) -> list[str]:
 def killed(folder: Path, script: str) -> None:
     with child(folder, script) as process:
         process.send_signal(signal.SIGKILL)
-        process.wait(30)
+        process.wait(PATIENCE_S)
 
 
 def test_after_a_kill_the_next_attempt_has_what_was_committed(tmp_path: Path, held: Path) -> None:
@@ -495,7 +496,7 @@ def test_after_a_kill_another_machine_has_nothing(tmp_path: Path, held: Path) ->
 
 def test_ending_at_once_loses_nothing(tmp_path: Path, held: Path) -> None:
     with child(tmp_path, "saved('one'); os._exit(0)") as process:
-        process.wait(30)
+        process.wait(PATIENCE_S)
     assert texts(attempt(tmp_path)[0]) == ["one"]
 
 
@@ -556,7 +557,7 @@ def test_what_a_subprocess_left_and_cannot_be_uploaded_fails_its_task(
 
 def test_the_end_of_a_process_uploads_the_rest(tmp_path: Path) -> None:
     with child(tmp_path, "saved('one', 'two')") as process:
-        assert process.wait(60) == 0
+        assert process.wait(PATIENCE_S) == 0
     assert len(stored(tmp_path)) == 2
 
 
@@ -593,7 +594,7 @@ def test_a_fork_saves_for_itself(tmp_path: Path) -> None:
         saved("parent again")
     """
     with child(tmp_path, script) as process:
-        assert process.wait(60) == 0
+        assert process.wait(PATIENCE_S) == 0
     assert sorted(texts(task(tmp_path))) == ["child", "parent", "parent again"]
 
 
@@ -623,12 +624,16 @@ def test_a_fork_does_not_keep_its_dead_parent_alive(tmp_path: Path, held: Path) 
 # SIGTERM
 
 
-def terminated(folder: Path, held: Path, script: str) -> subprocess.Popen[str]:
+def terminated(
+    folder: Path, held: Path, script: str, *, says: bool = True
+) -> subprocess.Popen[str]:
     with child(folder, script) as process:
         process.send_signal(signal.SIGTERM)
-        time.sleep(0.3)
+        if says:
+            assert process.stdout is not None
+            assert process.stdout.readline().startswith("[@checkpoint] SIGTERM: uploading ")
         held.unlink()
-        process.wait(60)
+        process.wait(PATIENCE_S)
     return process
 
 
@@ -653,9 +658,7 @@ def test_on_sigterm_the_newest_does_not_wait_for_the_others(tmp_path: Path, held
     """
     with child(tmp_path, script) as process:
         process.send_signal(signal.SIGTERM)
-        until = time.monotonic() + 30
-        while not stored(tmp_path) and time.monotonic() < until:
-            time.sleep(0.02)
+        until(lambda: stored(tmp_path))
         assert [name[:8] for name in stored(tmp_path)] == ["00000002"]
 
 
@@ -678,7 +681,7 @@ def test_where_sigterm_is_ignored_the_task_goes_on(tmp_path: Path, held: Path) -
         signal.signal(signal.SIGTERM, signal.SIG_IGN)
         saved('one'); wait(2); os._exit(5)
     """
-    assert terminated(tmp_path, held, script).returncode == 5
+    assert terminated(tmp_path, held, script, says=False).returncode == 5
 
 
 def test_a_second_sigterm_does_not_wait(tmp_path: Path, held: Path) -> None:
@@ -687,7 +690,7 @@ def test_a_second_sigterm_does_not_wait(tmp_path: Path, held: Path) -> None:
         assert process.stdout is not None
         assert process.stdout.readline().startswith("[@checkpoint] SIGTERM: uploading 1 ")
         process.send_signal(signal.SIGTERM)
-        assert process.wait(30) == -signal.SIGTERM
+        assert process.wait(PATIENCE_S) == -signal.SIGTERM
     assert stored(tmp_path) == []
 
 

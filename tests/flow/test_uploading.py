@@ -9,6 +9,8 @@ import subprocess
 import sys
 import textwrap
 
+from tests.waiting import PATIENCE_S
+
 PREPARED = """
     import os, threading
     from memoflow.flow.spool import uploading
@@ -46,7 +48,11 @@ PREPARED = """
 def said(*code: str) -> str:
     whole = "".join(map(textwrap.dedent, (PREPARED, *code)))
     done = subprocess.run(
-        [sys.executable, "-c", whole], capture_output=True, text=True, timeout=100, check=False
+        [sys.executable, "-c", whole],
+        capture_output=True,
+        text=True,
+        timeout=PATIENCE_S,
+        check=False,
     )
     assert done.returncode == 0, done.stderr
     return done.stdout.strip()

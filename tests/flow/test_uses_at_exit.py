@@ -12,6 +12,8 @@ from pathlib import Path
 
 import pytest
 
+from tests.waiting import PATIENCE_S
+
 ROOT = Path(__file__).parents[2]
 
 USES = """
@@ -26,7 +28,6 @@ store.touch(store.save(Key.of("model", "a"), Payload(files={"x": b"x"})))
 LOOKS = """
 from memoflow.flow import artifact_store
 from memoflow.names import Key
-
 assert artifact_store.default().store.find(Key.of("model", "a")) is not None
 """
 
@@ -55,7 +56,7 @@ class Machine:
             cwd=self.package,
             capture_output=True,
             text=True,
-            timeout=120,
+            timeout=PATIENCE_S,
         )
         assert done.returncode == 0, done.stderr
 

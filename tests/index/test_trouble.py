@@ -13,6 +13,7 @@ import pytest
 from memoflow.index import Index, private_directory
 from memoflow.names import Digest, Key, Ref
 from tests.unprivileged import as_nobody
+from tests.waiting import PATIENCE_S
 
 KEY = Key.of("memo", "F")
 REF = Ref(KEY, Digest.of(b"ref"), 7, 1.5)
@@ -218,7 +219,7 @@ def test_what_interrupted_code_has_in_hand_is_done_without(path: Path) -> None:
     with index._db._lock:  # As where a signal's handler waits for the thread that asks.
         asking = threading.Thread(target=lambda: found.append(index.lookup(KEY)))
         asking.start()
-        asking.join(60)
+        asking.join(PATIENCE_S)
     assert found == ["not asked", None]
     assert "locked by another thread" in index.warnings[0]
     index.close()

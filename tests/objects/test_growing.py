@@ -6,7 +6,6 @@ import contextlib
 import itertools
 import os
 import threading
-import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -71,11 +70,13 @@ def test_a_file_that_is_replaced_all_the_time_is_one_of_those(tree: Path, tmp_pa
     def replace(number: int) -> None:
         (tmp_path / "new").write_bytes(bytes([number % 251]) * MIB)
         os.replace(tmp_path / "new", tree / "latest")
-        time.sleep(0.3)
+        turns.acquire(timeout=1)  # Once a save: one that is replaced more often is never whole.
 
+    turns = threading.Semaphore()
     replace(0)
     with all_the_time(replace):
         for number in range(10):
+            turns.release()
             backend = Memory()
             unpack(backend, save(backend, tree), tmp_path / str(number))
     for number in range(10):

@@ -25,9 +25,11 @@ from memoflow.store.leases import drop_stale
 from tests.faults import Faulty
 from tests.s3 import backend_at, serving_elsewhere
 from tests.store.conftest import FILES
+from tests.waiting import PATIENCE_S, until
 
 KEY = Key.of("memo", "F", "s", "scope", "results", "inputs")
 QUICK = timedelta(seconds=0.2)
+LIVING = timedelta(seconds=1)  # A holder's that must not miss two, on a busy machine either.
 TINY = timedelta(seconds=0.004)
 NEVER = timedelta(minutes=5)
 FORK = multiprocessing.get_context("fork")
@@ -88,14 +90,6 @@ def left_behind(store: Store, *, heartbeat: timedelta = TINY, key: Key = KEY) ->
     assert body is not None
     store.backend.write(name, body)
     return name
-
-
-def until(holds: Callable[[], Any]) -> None:
-    for _ in range(6000):
-        if holds():
-            return
-        time.sleep(0.01)
-    raise AssertionError("it never came")
 
 
 def in_thread(act: Callable[[], None]) -> threading.Thread:
@@ -207,7 +201,7 @@ def test_one_holds_at_a_time(store: Store) -> None:
 
     threads = [in_thread(lambda n=n: work(n)) for n in range(8)]  # type: ignore[misc]
     for thread in threads:
-        thread.join(120)
+        thread.join(PATIENCE_S)
     assert (most, held) == (1, 40)
     assert names(store.backend) == []
 
@@ -240,7 +234,7 @@ def test_one_takes_over_whatever_the_order(
         time.sleep(0.008 + dice.random() / 100)
         backend.delete([stale])
         for thread in threads:
-            thread.join(120)
+            thread.join(PATIENCE_S)
         assert (most, held) == (1, 4)
 
 
@@ -269,7 +263,7 @@ def test_16_processes_on_two_machines_do_it_once(
         for n in range(16)
     ]
     for child in children:
-        child.join(120)
+        child.join(PATIENCE_S)
     done = list(tmp_path.glob("*.done"))
     assert len(done) == 16
     assert len([path for path in tmp_path.iterdir() if path.name.isdigit()]) == 1
@@ -328,20 +322,20 @@ def test_the_living_lease_of_a_holder_who_lost_another_is_waited_for(
     left_behind(other, heartbeat=QUICK)
     got = []
     with (
-        other.lease(OTHER, who="the dead", heartbeat=QUICK) as living,
+        other.lease(OTHER, who="the dead", heartbeat=LIVING) as living,
         store.lease(KEY, who="next", heartbeat=QUICK),
     ):
 
         def take() -> None:
-            with store.lease(OTHER, who="next", heartbeat=QUICK):
+            with store.lease(OTHER, who="next", heartbeat=LIVING):
                 got.append(living.is_held)
 
         thread = in_thread(take)
-        thread.join(5 * QUICK.total_seconds())
+        thread.join(5 * LIVING.total_seconds())
         assert got == []
         living.check()
         living.release()
-        thread.join(60)
+        thread.join(PATIENCE_S)
     assert got == [False]
 
 
@@ -390,16 +384,16 @@ def test_a_living_holder_is_not_taken_over(store: Store, open_on: Callable[..., 
     turns: list[str] = []
 
     def wait() -> None:
-        with store.lease(KEY, who="second", heartbeat=QUICK):
+        with store.lease(KEY, who="second", heartbeat=LIVING):
             turns.append("second")
 
-    with store.lease(KEY, who="first", heartbeat=QUICK) as lease:
+    with store.lease(KEY, who="first", heartbeat=LIVING) as lease:
         thread = in_thread(wait)
         (name,) = names(store.backend)
         until(lambda: b'"beat": 6' in (store.backend.read(name) or b""))
         lease.check()
         turns.append("first")
-    thread.join(60)
+    thread.join(PATIENCE_S)
     assert turns == ["first", "second"]
 
 
@@ -412,7 +406,7 @@ def test_a_stopped_holder_learns_that_it_lost(
     store = open_on(backend_at(root))
     with store.lease(KEY, who="heir", heartbeat=QUICK) as lease:
         os.kill(child.pid, signal.SIGCONT)
-        child.join(60)
+        child.join(PATIENCE_S)
         lease.check()
         assert len(names(store.backend)) == 1
     assert (tmp_path / "told").read_text().startswith("lost: heir on ")
@@ -433,7 +427,7 @@ def test_a_late_heartbeat_keeps_the_lease(
     assert waited == []
     faulty.before_write = None
     faulty.delete([first])
-    thread.join(60)
+    thread.join(PATIENCE_S)
     assert waited == ["second"]
 
 
@@ -450,7 +444,7 @@ def test_a_heartbeat_while_the_takeover_begins_keeps_the_lease(
     assert names(backend) == [first]
     assert waited == []
     backend.delete([first])
-    thread.join(60)
+    thread.join(PATIENCE_S)
     assert waited == ["second"]
 
 
@@ -482,10 +476,10 @@ def test_of_a_takeover_and_a_claim_after_release_one_succeeds(
                 held.append("slower")
 
         thread = in_thread(slower)
-        assert claimed.wait(60)
+        assert claimed.wait(PATIENCE_S)
         until(lambda: len(names(faulty.backend)) == 1)
         assert held == []
-    thread.join(60)
+    thread.join(PATIENCE_S)
     assert held == ["slower"]
 
 
@@ -563,7 +557,7 @@ sys.exit("error")
 """
     child = FORK.Process(target=os.execv, args=(sys.executable, [sys.executable, "-c", code]))
     child.start()
-    child.join(60)
+    child.join(PATIENCE_S)
     assert child.exitcode == 1
     assert names(backend_at(root)) == []
 
@@ -612,16 +606,19 @@ def test_work_that_is_done_needs_no_lease(store: Store) -> None:
 
 
 def test_whether_it_is_done_is_asked_when_another_let_go(store: Store) -> None:
-    done, held = threading.Event(), []
+    done, held, waits = threading.Event(), list[bool](), list[str]()
 
     def wait() -> None:
-        with store.lease(KEY, who="second", is_done=done.is_set, heartbeat=NEVER) as lease:
+        with store.lease(
+            KEY, who="second", is_done=done.is_set, heartbeat=NEVER, on_wait=waits.append
+        ) as lease:
             held.append(lease.is_held)
 
     with store.lease(KEY, who="first", heartbeat=NEVER):
         thread = in_thread(wait)
+        until(lambda: waits)
         done.set()
-    thread.join(60)
+    thread.join(PATIENCE_S)
     assert held == [False]
 
 
@@ -640,7 +637,7 @@ def test_a_lifted_lease_lets_all_go_on_that_wait_or_come_while_it_lasts(
         until(lambda: len(waits) == 3)
         first.lift(lasting=lasting)
     for thread in threads:
-        thread.join(60)
+        thread.join(PATIENCE_S)
     wait(3)
     wait(4)
     assert held == [False] * 3 + [not lasting] * 2

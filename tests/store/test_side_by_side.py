@@ -17,6 +17,7 @@ from memoflow.names import Digest, Key, Ref
 from memoflow.store import Payload, Store, open_store
 from tests.s3 import backend_at, serving_elsewhere
 from tests.store.conftest import blobs, contents
+from tests.waiting import PATIENCE_S
 
 SERIES = Key.of("checkpoint", "F")
 
@@ -88,7 +89,7 @@ JOBS = {"write": write, "read": read, "sweep": sweep}
 def work(job: str, root: str, folder: Path, start: Barrier, stop: Event, number: int) -> None:
     try:
         store = open_store(backend_at(root), cache_dir=folder / f"cache-{job}-{number}")
-        start.wait(120)
+        start.wait(PATIENCE_S)
         JOBS[job](store, folder / f"said-{number}", stop, number)
     except BaseException:
         (folder / f"error-{job}-{number}").write_text(traceback.format_exc())
@@ -107,11 +108,11 @@ def side_by_side(root: str, folder: Path, *, writers: int, readers: int, seconds
     for worker in workers:
         worker.start()
     try:
-        start.wait(120)
+        start.wait(PATIENCE_S)
         time.sleep(seconds)
         stop.set()
         for worker in workers:
-            worker.join(60)
+            worker.join(PATIENCE_S)
     finally:
         for worker in workers:
             worker.kill()

@@ -13,6 +13,8 @@ from pathlib import Path
 
 import pytest
 
+from tests.waiting import PATIENCE_S
+
 # Python imports it at each start: so it sees each worker that Metaflow starts, whatever it does.
 _SPY = """
 import os, sys
@@ -102,7 +104,7 @@ class Project:
             text=True,
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
-            timeout=300,
+            timeout=PATIENCE_S,
             check=False,
         )
 

@@ -229,7 +229,7 @@ GANG = """
                 facts["saved"] = [c.save(name=f"node {node} save {i}") for i in range(3)]
             note(**{f"node{node}": facts})
             if os.environ.get("FAIL") and current.retry_count == 0:
-                for _ in range(600 * (node == 0)):  # until the other node has saved
+                for _ in range(9000 * (node == 0)):  # until the other node has saved
                     if '"node1"' in Path("notes.jsonl").read_text():
                         break
                     time.sleep(0.1)

@@ -12,6 +12,7 @@ import tarfile
 import pytest
 
 from tests.stories.world import notes, once, project_in
+from tests.waiting import PATIENCE_S
 
 # Root reads and writes where it likes, unless it gives that up.
 AS_OWNER = ["setpriv", "--bounding-set", "-dac_override,-dac_read_search"] * (os.geteuid() == 0)
@@ -277,7 +278,7 @@ def seen(project):
         env=project.env,
         capture_output=True,
         text=True,
-        timeout=300,
+        timeout=PATIENCE_S,
     )
     found = notes(project)
     assert "good" in found, done.stdout + done.stderr

@@ -12,6 +12,7 @@ import pytest
 import memoflow
 from memoflow.cli.main import main
 from tests.pages import DOCS, README, Reader, options_of
+from tests.waiting import PATIENCE_S
 
 ROOT = Path(__file__).parents[2]
 PAGES = [README, *sorted(DOCS.rglob("*.md"))]
@@ -118,7 +119,7 @@ def test_each_module_has_its_job_in_the_design(room):
 
 def test_the_reference_of_the_api_is_what_the_code_says():
     made = subprocess.run(
-        [sys.executable, DOCS / "api.py"], capture_output=True, text=True, timeout=120
+        [sys.executable, DOCS / "api.py"], capture_output=True, text=True, timeout=PATIENCE_S
     )
     assert made.returncode == 0, made.stderr  # As where something public has no docstring.
     assert (DOCS / "api.md").read_text() == made.stdout, "run python docs/api.py > docs/api.md"

@@ -48,11 +48,7 @@ WORLDS = {world.name: world for row in ROWS for world in row.WORLDS}
 def each(fits):
     """Parametrize a claim over the cases of all worlds for which it holds."""
     chosen = [
-        pytest.param(
-            (world.name, case),
-            id=f"{world.name}-{case.name}",
-            marks=[pytest.mark.stress] if world.on_request else [],
-        )
+        pytest.param((world.name, case), id=f"{world.name}-{case.name}")
         for world in WORLDS.values()
         for case in world.cases
         if fits(case)

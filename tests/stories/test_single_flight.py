@@ -15,13 +15,14 @@ import pytest
 
 from tests.stories.conftest import Project
 from tests.stories.world import once
+from tests.waiting import PATIENCE_S, until
 
 FLOW = """
     import os, time
     from metaflow import FlowSpec, current, memoize, step
 
     def until(holds):
-        for _ in range(1200):
+        for _ in range(9000):
             if holds():
                 return
             time.sleep(0.1)
@@ -74,7 +75,7 @@ class Running:
         return "\n".join(line for line in self.text.splitlines() if re.search(f"/{step}/", line))
 
     def end(self, *, ok: bool = True) -> str:
-        self.process.wait(300)
+        self.process.wait(PATIENCE_S)
         assert (self.process.returncode == 0) == ok, self.text
         return self.text
 
@@ -112,21 +113,13 @@ def side_by_side(project: Project) -> Iterator[Callable[..., Running]]:
         for running in started:
             if running.process.poll() is None:
                 running.process.terminate()
-                running.process.wait(60)
+                running.process.wait(PATIENCE_S)
 
 
 @pytest.fixture
 def start(flow: Any) -> Iterator[Callable[..., Running]]:
     with side_by_side(flow) as start:
         yield start
-
-
-def until(holds: Callable[[], object]) -> None:
-    for _ in range(1200):
-        if holds():
-            return
-        time.sleep(0.1)
-    raise AssertionError("it never came")
 
 
 def began(flow: Any, step: str = "began") -> int:
@@ -181,7 +174,7 @@ BOTH = """
             return False
 
     def until(holds):
-        for _ in range(1200):
+        for _ in range(9000):
             if holds():
                 return
             time.sleep(0.1)

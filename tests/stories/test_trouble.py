@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 
 from tests.stories.world import copied, once, starts
+from tests.waiting import PATIENCE_S
 
 # Root reads and writes where it likes, unless it gives that up.
 AS_OWNER = ["setpriv", "--bounding-set", "-dac_override,-dac_read_search"] * (os.geteuid() == 0)
@@ -69,7 +70,7 @@ def run_as_owner(flow, *arguments):
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
         text=True,
-        timeout=300,
+        timeout=PATIENCE_S,
         check=False,
     )
 

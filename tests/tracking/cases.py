@@ -67,6 +67,12 @@ class Case:
         self.reads = ReadSet(self.tracker, self.world, self.digests)
         return self.reads
 
+    def take_events(self) -> None:
+        """Have the tracker take the kernel's events of so far, as its thread does in time."""
+        kernel = self.tracker._kernel
+        assert kernel is not None
+        kernel.drain()
+
     @property
     def names(self) -> dict[str, str]:
         """The digests of what was read, by kind and name."""

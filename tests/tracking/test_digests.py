@@ -13,6 +13,7 @@ import pytest
 from memoflow.tracking import FileDigests, State, UnreadableError, state_of
 from tests.tracking.cases import put, settle
 from tests.unprivileged import as_nobody
+from tests.waiting import PATIENCE_S
 
 
 class Opened:
@@ -154,7 +155,7 @@ def test_a_pipe_is_not_waited_for(project: Path) -> None:
 
     reader = threading.Thread(target=read, daemon=True)
     reader.start()
-    reader.join(10)
+    reader.join(PATIENCE_S)
     assert done.is_set()
 
 

@@ -15,7 +15,6 @@ import signal
 import subprocess
 import sys
 import threading
-import time
 import warnings
 from collections.abc import Callable
 from pathlib import Path
@@ -28,6 +27,7 @@ from memoflow.tracking import AccessTracker, ReadSet, active, begin, end, tracki
 from memoflow.tracking.kernel import KernelEvents
 from tests.tracking.cases import NOTHING, Case, put
 from tests.unprivileged import as_nobody
+from tests.waiting import PATIENCE_S, until
 
 NAMES = ("stat", "lstat", "access", "readlink", "open")
 
@@ -161,7 +161,7 @@ def test_an_exception_of_a_signal_is_not_swallowed(case: Case) -> None:
     def act() -> None:
         for _ in range(40):
             # Again and again: where Python collects garbage it swallows what its callbacks raise.
-            signal.setitimer(signal.ITIMER_REAL, 0.002, 0.05)
+            signal.setitimer(signal.ITIMER_REAL, 0.002, 2)
             with contextlib.suppress(TooLongError):
                 while True:
                     for i in range(200):
@@ -265,7 +265,7 @@ def test_a_step_that_exits_ends_its_process(project: Path) -> None:
         "sys.exit(3)\n",
     )
     environment = {**os.environ, "PYTHONPATH": str(Path(__file__).parents[2])}
-    ended = subprocess.run([sys.executable, "main.py"], env=environment, timeout=60)
+    ended = subprocess.run([sys.executable, "main.py"], env=environment, timeout=PATIENCE_S)
     assert ended.returncode == 3
 
 
@@ -347,8 +347,4 @@ def test_a_tracker_that_never_started_stops(project: Path) -> None:
 
 def test_no_thread_is_left(case: Case) -> None:
     case.run(lambda: None)
-    for _ in range(100):
-        if not any(each.name == "memoflow-events" for each in threading.enumerate()):
-            return
-        time.sleep(0.05)
-    raise AssertionError("the thread of the events runs on")
+    until(lambda: not any(each.name == "memoflow-events" for each in threading.enumerate()))

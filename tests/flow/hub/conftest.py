@@ -27,8 +27,16 @@ class Stalling(Hub):
 
     def fault(self, kind: str, what: str, path: str = "", **more: Any) -> Fault:
         if kind == "stall":
-            self._monkeypatch.setattr(constants, "HF_HUB_DOWNLOAD_TIMEOUT", 0.5)
+            self._wait_s(2)
         return super().fault(kind, what, path, **more)
+
+    def stall(self) -> None:
+        if not any(fault.kind == "stall" and fault.fired < fault.times for fault in self.faults):
+            self._wait_s(60)  # The request that is held back has its own from before.
+        super().stall()
+
+    def _wait_s(self, seconds: float) -> None:
+        self._monkeypatch.setattr(constants, "HF_HUB_DOWNLOAD_TIMEOUT", seconds)
 
 
 @pytest.fixture

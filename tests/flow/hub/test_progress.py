@@ -9,6 +9,7 @@ import threading
 import pytest
 
 from memoflow.flow.hub.meter import Meter, polling, waiting_reporter
+from tests.waiting import PATIENCE_S
 
 
 class Screen(io.StringIO):
@@ -74,7 +75,7 @@ def test_a_download_that_stalls_is_told_of(meter, clock, said):
 def test_it_is_looked_at_while_nothing_happens():
     looked = threading.Event()
     with polling(looked.set):
-        assert looked.wait(20)
+        assert looked.wait(PATIENCE_S)
 
 
 def test_who_waits_for_another_task_is_told_of_it(clock, said):

@@ -15,6 +15,7 @@ from huggingface_hub import constants
 
 from tests.flow.hub.world import FILES, LARGE, REPO
 from tests.hubs import Hub
+from tests.waiting import PATIENCE_S, until
 
 ROOT = Path(__file__).parents[3]
 
@@ -61,12 +62,9 @@ def test_a_download_goes_on_after_its_process_was_killed(world, hub):
         [sys.executable, "-c", _CHILD, str(world.folder), hub.endpoint], cwd=ROOT, env=env
     )
     try:
-        assert hub.stalled.wait(30)
+        assert hub.stalled.wait(PATIENCE_S)
         half = len(LARGE) // 2
-        for _ in range(1000):
-            if half in sizes(world.folder.rglob("*.incomplete")):
-                break
-            hub.closing.wait(0.01)  # Since nobody sleeps here.
+        until(lambda: half in sizes(world.folder.rglob("*.incomplete")))
     finally:
         child.kill()
         child.wait()

@@ -13,6 +13,7 @@ import pytest
 from memoflow.errors import MemoflowError
 from memoflow.flow.hub.resuming import supported_options
 from tests.flow.hub.world import FILES, LARGE, REPO, is_large
+from tests.waiting import PATIENCE_S
 
 
 def test_files_shared_by_revisions_and_repositories_are_fetched_and_stored_once(world, hub):
@@ -101,20 +102,23 @@ def test_force_downloads_again(world, hub):
 
 
 class Crowd:
-    """Those who are inside at a time: each waits a while for more than there should be."""
+    """Those who are inside at a time: each waits for two, and a while for more than allowed."""
 
     def __init__(self, *, at_most: int) -> None:
         self.most = self._inside = 0
         self._at_most = at_most
-        self._too_many = threading.Event()
+        self._enough, self._too_many = threading.Event(), threading.Event()
         self._lock = threading.Lock()
 
     def pass_through(self) -> None:
         with self._lock:
             self._inside += 1
             self.most = max(self.most, self._inside)
+        if self.most >= min(2, self._at_most):
+            self._enough.set()
         if self.most > self._at_most:
             self._too_many.set()
+        self._enough.wait(PATIENCE_S)
         self._too_many.wait(0.3)
         with self._lock:
             self._inside -= 1
@@ -128,6 +132,7 @@ def test_as_many_files_come_at_a_time_as_max_workers_says(world, hub, max_worker
     hub.fault("late", "get", times=6, then=crowd.pass_through)
     assert world.load(world.get("org/six", max_workers=max_workers)) == files
     assert min(2, max_workers) <= crowd.most <= max_workers
+    assert hub.count("get", "org/six") == len(files), "someone gave up, and asked again"
 
 
 def test_a_small_file_alone_is_taken_from_the_blob_that_has_its_name(world, hub):

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from tests.stories.mutations.harness import Case, World, split
+from tests.stories.mutations.harness import Case, World
 
 
 def edited(
@@ -351,14 +351,6 @@ HELD = [
 ]
 
 WORLDS = [
-    *split(
-        World("order", ORDER), "counter read_only held_by_a_partial of_sets of_definitions unused"
-    ),
-    *split(
-        World("held", HELD),
-        "transformer partial_of_a_partial frompyfunc pipeline attrgetter cached single_dispatch "
-        "moved_by_a_decorator class_made_by_type default_factory "
-        "in_a_dict_of_functions compiled_pattern_callback chained sorting_key "
-        "weak_method module_attribute_hook subclass_hook",
-    ),
+    World("order", ORDER),
+    World("held", HELD),
 ]

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from tests.stories.mutations.harness import Case, World, split
+from tests.stories.mutations.harness import Case, World
 
 _ROOT = "HERE = Path(__file__).resolve().parent"
 
@@ -87,11 +87,4 @@ COPIES = [
     ),
 ]
 
-WORLDS = [
-    *split(
-        World("copies", COPIES, copied=True),
-        "by_the_working_directory globbed key_of_a_dict in_a_list in_a_set keyword_default "
-        "closure partial named_tuple member as_bytes with_a_scheme "
-        "namespace field_default",
-    )
-]
+WORLDS = [World("copies", COPIES, copied=True)]

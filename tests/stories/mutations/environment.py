@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from tests.stories.mutations.harness import Case, World, split
+from tests.stories.mutations.harness import Case, World
 
 
 def variable(
@@ -147,14 +147,6 @@ NOT_COUNTED = [
 ]
 
 WORLDS = [
-    *split(
-        World("environment", READ),
-        "formatted format_map as_default template imported_alone popped as_a_dict "
-        "unpacked listed_by_prefix monkeys same_value_in_other_words in_a_thread",
-    ),
-    *split(
-        World("environment_not_counted", NOT_COUNTED),
-        "github_token client_secret google_application_credentials "
-        "imports_in_the_step passed_on_unpacked other_names_of_a_prefix",
-    ),
+    World("environment", READ),
+    World("environment_not_counted", NOT_COUNTED),
 ]

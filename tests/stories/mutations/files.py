@@ -12,7 +12,7 @@ import zipfile
 from typing import Any
 
 from tests.stories.conftest import Project
-from tests.stories.mutations.harness import Case, World, split
+from tests.stories.mutations.harness import Case, World
 
 
 def of_file(
@@ -433,9 +433,6 @@ PROCESSES = [
 
 WORLDS = [
     World("python", PYTHON),
-    World("readers", INVENTED, on_request=True),
-    *split(
-        World("processes", PROCESSES),
-        "thread async_thread bare_fork fork_of_a_fork loky killed_child",
-    ),
+    World("readers", INVENTED),
+    World("processes", PROCESSES),
 ]

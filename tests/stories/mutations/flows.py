@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from tests.stories.conftest import Project
-from tests.stories.mutations.harness import Act, Case, World, split
+from tests.stories.mutations.harness import Act, Case, World
 
 _FLOW = """
     import os
@@ -241,7 +241,7 @@ SAVED = [
 ]
 
 WORLDS = [
-    *split(World("client", CLIENT), "its_log in_a_thread all_values step_by_id"),
+    World("client", CLIENT),
     World("config", CONFIG, members='cfg = Config("cfg", default="cfg.json")\n'),
     World("saved", SAVED, first="@model\n@checkpoint"),
 ]

@@ -12,7 +12,7 @@ import re
 import shutil
 import textwrap
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
@@ -131,7 +131,6 @@ class World:
     env: Mapping[str, str] = field(default_factory=dict)  # {project} is the project's folder
     first: str = ""  # decorators of the first step
     copied: bool = False  # whether it goes on in a copy of the project, with the same store
-    on_request: bool = False  # by `pytest -m stress`
 
     def build(self, project: Project) -> dict[str, Any]:
         """Run the world's flow four times; return what each step did in each run."""
@@ -173,16 +172,6 @@ class World:
         inside = textwrap.indent(textwrap.dedent(self.members) + "".join(steps) + last, " " * 4)
         main = 'if __name__ == "__main__":\n    World()\n'
         return "\n".join([_HEAD, *heads, "class World(FlowSpec):", inside, main])
-
-
-def split(world: World, rare: str) -> list[World]:
-    """Return the world without its rare cases, and one of these alone, which runs on request."""
-    names = set(rare.split())
-    assert names <= {case.name for case in world.cases}, names - {c.name for c in world.cases}
-    common = [case for case in world.cases if case.name not in names]
-    others = [case for case in world.cases if case.name in names]
-    more = replace(world, name=f"more_{world.name}", cases=others, on_request=True)
-    return [replace(world, cases=common), more]
 
 
 def _step(name: str, body: str, memo: str, then: str) -> str:

@@ -6,7 +6,7 @@ import os
 from typing import Any
 
 from tests.stories.conftest import Project
-from tests.stories.mutations.harness import Case, World, split
+from tests.stories.mutations.harness import Case, World
 
 
 def absent(name: str, body: str, suffix: str = ".txt", **more: Any) -> Case:
@@ -254,14 +254,6 @@ DIRECTORIES = [
 ]
 
 WORLDS = [
-    *split(
-        World("absences", ABSENCES),
-        "lexists stat_failed parser_of_several spec_of_an_optional_module in_a_fork "
-        "size_alone other_size no_directory",
-    ),
-    *split(
-        World("directories", DIRECTORIES),
-        "by_handle copied_tree labels_by_folder counted_by_pattern class_of_names "
-        "in_a_forked_child deep_of_another hidden",
-    ),
+    World("absences", ABSENCES),
+    World("directories", DIRECTORIES),
 ]

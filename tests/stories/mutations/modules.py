@@ -9,7 +9,7 @@ from dataclasses import replace
 
 import numpy as np
 
-from tests.stories.mutations.harness import Act, Case, World, split
+from tests.stories.mutations.harness import Act, Case, World
 
 
 def by_name(name: str, body: str, module: str, **more: object) -> Case:
@@ -344,13 +344,6 @@ ANY = "|".join(case.says for case in AT_IMPORT if case.says)
 AT_IMPORT = [replace(case, says=ANY) for case in AT_IMPORT]
 
 WORLDS = [
-    *split(
-        World("modules", BY_NAME),
-        "dunder_import run_module compiled from_another_path in_sys_modules "
-        "attribute_by_name evaluated global_by_name in_a_forked_child every_plugin",
-    ),
-    *split(
-        World("at_import", AT_IMPORT),
-        "of_a_class of_a_default held_by_a_closure kept_by_a_cache of_a_library_object",
-    ),
+    World("modules", BY_NAME),
+    World("at_import", AT_IMPORT),
 ]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from tests.stories.mutations.code import edited
-from tests.stories.mutations.harness import Case, World, split
+from tests.stories.mutations.harness import Case, World
 
 
 def still(name: str, head: str, body: str, *needs: str, told: str | None = None) -> Case:
@@ -335,20 +335,8 @@ ARTIFACTS = [
 ]
 
 WORLDS = [
-    *split(
-        World("globals", GLOBALS),
-        "client rlock thread_local session context weak queue count database seeded started "
-        "frozen_error engine",
-    ),
-    *split(World("in_each_process", IN_EACH_PROCESS), "date unique process drawn in_a_dict"),
-    *split(
-        World("libraries", LIBRARIES),
-        "attrs_class_0 attrs_class_1 named_tuple_0 named_tuple_1 enum_class_0 "
-        "enum_class_1 click_command_0 click_command_1",
-    ),
-    *split(
-        World("artifacts", ARTIFACTS),
-        "strided_array shared_parts kind_of_number not_a_number some_tensor tensor_csr "
-        "arrow_chunks attribute_order",
-    ),
+    World("globals", GLOBALS),
+    World("in_each_process", IN_EACH_PROCESS),
+    World("libraries", LIBRARIES),
+    World("artifacts", ARTIFACTS),
 ]

@@ -12,7 +12,7 @@ import numpy as np
 
 from tests.stories.conftest import Project
 from tests.stories.mutations.files import of_file
-from tests.stories.mutations.harness import Act, Case, World, split
+from tests.stories.mutations.harness import Act, Case, World
 
 
 def saved(file: str, write: Any, value: float) -> Act:
@@ -204,10 +204,4 @@ READERS = [
 ]
 
 
-WORLDS = [
-    *split(
-        World("foreign_readers", READERS),
-        "matlab wave yaml_value arrow_memory_map pandas_arrow_engine "
-        "threads_of_arrow glob_of_duckdb",
-    )
-]
+WORLDS = [World("foreign_readers", READERS)]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from tests.stories.mutations.files import of_file
-from tests.stories.mutations.harness import Case, World, split
+from tests.stories.mutations.harness import Case, World
 
 _RUN = "subprocess.run({}, capture_output=True, text=True, check=True).stdout"
 
@@ -141,9 +141,4 @@ ARGUMENTS = [
     ),
     Case("no_files", run("echo", "hello"), files={"hello.txt": "1"}, then={"hello.txt": "2"}),
 ]
-WORLDS = [
-    *split(
-        World("subprocesses", ARGUMENTS),
-        "path_argument absolute shell_variable child_of_a_thread popened system one_liner",
-    )
-]
+WORLDS = [World("subprocesses", ARGUMENTS)]

@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from tests.stories.conftest import Project
-from tests.stories.mutations.harness import Act, Case, World, split
+from tests.stories.mutations.harness import Act, Case, World
 
 
 def outside(path: str, text: str | None) -> Act:
@@ -365,10 +365,7 @@ IGNORED = [
 
 
 WORLDS = [
-    *split(
-        World("uncounted", NOT_COUNTED, env=HOME),
-        "hub_cache library_source traceback_formatted standard_streams logged",
-    ),
-    *split(World("each_time", EACH_TIME), "in_place deletes_what_it_read own_database"),
-    *split(World("ignored", IGNORED), "pattern_deeper other_variable all_variables another_global"),
+    World("uncounted", NOT_COUNTED, env=HOME),
+    World("each_time", EACH_TIME),
+    World("ignored", IGNORED),
 ]

@@ -5,7 +5,7 @@ from __future__ import annotations
 import shutil
 
 from tests.stories.conftest import Project
-from tests.stories.mutations.harness import Act, Case, World, split
+from tests.stories.mutations.harness import Act, Case, World
 
 
 def removed(*paths: str) -> Act:
@@ -172,5 +172,5 @@ GONE = [
 
 WORLDS = [
     World("restored", RESTORED),
-    *split(World("gone", GONE), "nested absolute directory by_a_subprocess"),
+    World("gone", GONE),
 ]
