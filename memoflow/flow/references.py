@@ -109,7 +109,7 @@ def of_model(where: ArtifactStore, found: Model) -> dict[str, Any]:
 
 
 def metadata_of_snapshot(about: About) -> dict[str, Any]:
-    """Return what is known of a snapshot's origin, as plain JSON data."""
+    """Return the recorded origin of a snapshot, as plain JSON data."""
     return {
         "repo_id": about.repo_id,
         "registry": "huggingface",
@@ -291,7 +291,7 @@ _DEEPEST = 8
 
 
 def by_content(where: ArtifactStore, value: Any, *, depth: int = 0) -> Any:
-    """Return a value with each reference in it replaced by what it names: files, label, metadata.
+    """Return a value in which the files, label and metadata of its save replace each reference.
 
     So that what is saved again as it was is the same. A reference to what is gone stays as it is.
     """
@@ -340,6 +340,6 @@ def _short(value: Any) -> str:
 
 
 def is_there(where: ArtifactStore, key: str) -> bool:
-    """Tell whether what a key refers to can be loaded, as far as that shows without reading it."""
+    """Tell whether the save of a key can be loaded, as far as that shows without reading it."""
     ref = where.store.find(Key.parse(key), even_expired=True)
     return ref is not None and where.store.is_there(ref)
