@@ -198,7 +198,7 @@ class StoreSaves(Saves):
         return [of_checkpoint(self._where, one) for one in found]
 
     def _find(self, key: str) -> Ref | None:
-        return self._where.store.find(self._settled(key), even_expired=True)
+        return self._where.store.lookup(self._settled(key))
 
     def _check_signed(self, key: Key) -> None:
         if self._where.store.distrusts(key):
@@ -322,5 +322,5 @@ def _short(value: Any) -> str:
 
 def is_there(where: ArtifactStore, key: str) -> bool:
     """Tell whether what a key refers to can be loaded, as far as that shows without reading it."""
-    ref = where.store.find(Key.parse(key), even_expired=True)
+    ref = where.store.lookup(Key.parse(key))
     return ref is not None and where.store.is_there(ref)
