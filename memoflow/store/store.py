@@ -300,7 +300,7 @@ class Store:
     def keys(self, prefix: Key | None = None) -> list[Key]:
         """Return every key below the prefix, or every key, in order, as the backend lists them.
 
-            store.keys(Key.of("checkpoint", "Train"))
+        store.keys(Key.of("checkpoint", "Train"))
         """
         return sorted((key for key, _ in self._refs.listed(prefix)), key=str)
 

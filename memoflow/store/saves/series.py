@@ -10,16 +10,9 @@ from contextlib import suppress
 from memoflow.errors import IntegrityError, NotFoundError, UsageError
 from memoflow.names import Key, Ref
 from memoflow.store.deletion_log import GcSnapshot
-from memoflow.store.refs.ref_file import Stored
 from memoflow.store.refs.refs import Refs
 from memoflow.store.refs.remembered import Remembered, numbered
-from memoflow.store.saves.saving import (
-    LEAST_USE,
-    LEAST_USE_OF_DROPPED,
-    Previous,
-    known_sizes,
-    proven,
-)
+from memoflow.store.saves.saving import LEAST_USE, LEAST_USE_OF_DROPPED, Previous, as_previous
 
 _TOKEN = re.compile(r"[0-9a-f]{1,32}")
 _LISTED_SECONDS = 10.0  # how long a list of what is elsewhere serves
@@ -82,7 +75,7 @@ class Next:
         if ref is None:
             return None
         try:
-            return _as_previous(self._refs, self._refs.read_same(ref), self.outlook)
+            return as_previous(self._refs, self._refs.read_same(ref), self.outlook)
         except (NotFoundError, IntegrityError):
             return None
 
@@ -106,14 +99,8 @@ def _first_of(refs: Refs, keys: list[Key], outlook: GcSnapshot) -> Previous | No
         stored = refs.read_or_warn(key)
         if stored is not None:
             with suppress(NotFoundError, IntegrityError):
-                return _as_previous(refs, stored, outlook)
+                return as_previous(refs, stored, outlook)
     return None
-
-
-def _as_previous(refs: Refs, stored: Stored, outlook: GcSnapshot) -> Previous:
-    is_proven = proven(refs, stored.ref, outlook)
-    sizes = known_sizes(refs, stored.ref) if is_proven else {}
-    return Previous(refs.manifest(stored), stored.manifest, is_proven, sizes)
 
 
 def _number(key: Key) -> int:
