@@ -15,7 +15,7 @@ from memoflow.flow.artifact_store import ArtifactStore
 _NEEDED = (
     "memoflow.flow.references",
     "memoflow.objects.packing",
-    "memoflow.store.gc.replaced",
+    "memoflow.store.gc.sweeping",
 )
 
 

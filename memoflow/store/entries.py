@@ -7,7 +7,7 @@ from contextlib import suppress
 from memoflow.errors import BadKeyError
 from memoflow.index import IndexEntry
 from memoflow.names import Key
-from memoflow.store.refs.ref_names import FOLDER
+from memoflow.store.refs.ref_file import FOLDER
 from memoflow.store.store import Store
 
 

@@ -19,23 +19,20 @@ from memoflow.objects import DamagedBlobError, LostBlobError, Manifest, blob_nam
 from memoflow.store.clock import StoreClock
 from memoflow.store.deletion_log import time_there
 from memoflow.store.leases import HEARTBEAT, Lease, Silences, hold
-from memoflow.store.payload import Adoption, Payload
+from memoflow.store.marker_file import claim
 from memoflow.store.refs.refs import QUARANTINE, Refs
 from memoflow.store.refs.remembered import Remembered, first, numbered
 from memoflow.store.refs.signing import Keyring
-from memoflow.store.saves.adoption import adopt
-from memoflow.store.saves.loading import load, load_file
-from memoflow.store.saves.proofs import IndexedProofs
+from memoflow.store.saves.adoption import Adoption, Payload, adopt
+from memoflow.store.saves.loading import IndexedProofs, load, load_file
 from memoflow.store.saves.saving import save, stands
 from memoflow.store.saves.series import Next, known
-from memoflow.store.schedule import claim
 
 # What looks after a store is imported where it is used: tasks look up and save, and start sooner.
 if TYPE_CHECKING:
     from memoflow.store.check.verification import Problem
     from memoflow.store.gc.eviction import Evicted, Tier
-    from memoflow.store.gc.replaced import ReplacedBlobs
-    from memoflow.store.gc.sweeping import Swept
+    from memoflow.store.gc.sweeping import ReplacedBlobs, Swept
 
 _NO_KEYS = Keyring()
 
@@ -317,7 +314,7 @@ class Store:
         if self.backend.takes_round_trips:
             self._refs.drop([ref.key for ref in old])
             return
-        from memoflow.store.gc.replaced import ReplacedBlobs
+        from memoflow.store.gc.sweeping import ReplacedBlobs
 
         if self._leftovers is None:
             self._leftovers = ReplacedBlobs(self._refs)
@@ -418,10 +415,10 @@ class Store:
         quarantine/, what depends on it is forgotten, and litter is removed. Litter is what
         is old by this machine's clock, or by the backend's in a repair, which may write.
         """
-        from memoflow.store.check import orphans, strays
+        from memoflow.store.check import orphans
         from memoflow.store.check.verification import verify
 
-        problems = list(strays.check(self._refs, repair=repair))
+        problems = list(orphans.check_strays(self._refs, repair=repair))
         problems += verify(self._refs, read_data=read_data, repair=repair)
         now = time_there(self.backend) if repair else self._clock()
         backend = self.backend.far if isinstance(self.backend, Tiered) else self.backend

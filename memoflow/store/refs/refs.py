@@ -29,8 +29,7 @@ from memoflow.objects import LARGEST_BYTES as LARGEST_MANIFEST_BYTES
 from memoflow.objects import Manifest, blob_name
 from memoflow.store.deletion_log import Deleting, DeletionLog
 from memoflow.store.refs.prefetch import Prefetch
-from memoflow.store.refs.ref_file import LARGEST_BYTES, OtherKeyError, Stored, decode
-from memoflow.store.refs.ref_names import RefNames
+from memoflow.store.refs.ref_file import LARGEST_BYTES, OtherKeyError, RefNames, Stored, decode
 from memoflow.store.refs.signing import Keyring
 from memoflow.threads import Pool
 

@@ -25,10 +25,9 @@ from memoflow.objects import (
     state_of,
 )
 from memoflow.store.deletion_log import BlobFate, GcSnapshot
-from memoflow.store.payload import Payload
 from memoflow.store.refs.ref_file import LARGEST_INLINE_BYTES, Stored, encode
 from memoflow.store.refs.refs import Refs
-from memoflow.store.saves.adoption import adopt
+from memoflow.store.saves.adoption import Payload, adopt
 from memoflow.store.saves.upload_heartbeat import UploadHeartbeat
 
 _TRIES = 3
@@ -191,7 +190,7 @@ class _Attempt:
 
 
 def as_previous(refs: Refs, stored: Stored, outlook: GcSnapshot) -> Previous:
-    """Return the last save of a series, with all that this machine knows of its blobs.
+    """Return the last save of a series, with the lengths and proofs of its blobs known here.
 
     They are proven if nothing was deleted since, as far as the outlook goes. Nothing is known where
     it is cheap to look, which is better.
