@@ -197,7 +197,7 @@ class Bench:
             store = self.machine(bucket, url)
             proxy.requests.clear()
             began = time.perf_counter()
-            store.read_ahead(_SCOPE)
+            store.remembered.prefetch(_SCOPE)
             names = [list(Candidates(store, _SCOPE).read_sets()) for _ in range(count)]
             found = [Candidates(store, _SCOPE).find(_inputs(n)) for n in range(count)]
             took = time.perf_counter() - began
@@ -238,7 +238,7 @@ class Bench:
         record(0)
         with ThreadPoolExecutor(8) as pool:
             list(pool.map(record, range(1, count)))
-        first.read_ahead(_SCOPE)
+        first.remembered.prefetch(_SCOPE)
 
     def flight(self, processes: int = 16) -> None:
         fork = multiprocessing.get_context("fork")
@@ -311,10 +311,8 @@ def _run_once(server: Server, bucket: str, home: Path, key: Key, runs: object) -
     """Do what a step with @memoize does: hold the lease, look again, run if nothing is there."""
     store = open_store(server.backend(bucket), cache_dir=home)
     executions = 0
-    with store.lease(
-        key, who=f"Flow/1/step/{os.getpid()}", is_done=lambda: store.latest(key, fresh=True)
-    ):
-        if store.latest(key, fresh=True) is None:
+    with store.lease(key, who=f"Flow/1/step/{os.getpid()}", is_done=lambda: store.latest(key)):
+        if store.latest(key) is None:
             executions = 1
             time.sleep(0.2)
             store.append(key, Payload(files={"result": b"x"}))

@@ -154,7 +154,7 @@ SECTIONS: dict[str, tuple[str, tuple[Shown, ...]]] = {
             Shown("Digest", "memoflow.names.Digest"),
             Shown("memoflow.store.entries.entries", "memoflow.store.entries.entries"),
             Shown("Entry", "memoflow.index.index.IndexEntry"),
-            Shown("memoflow.store.Payload", "memoflow.store.payload.Payload"),
+            Shown("memoflow.store.Payload", "memoflow.store.saves.adoption.Payload"),
             Shown("Evicted", "memoflow.store.gc.eviction.Evicted"),
             Shown("Swept", "memoflow.store.gc.sweeping.Swept"),
             Shown("Problem", "memoflow.store.check.verification.Problem"),

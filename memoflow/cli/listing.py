@@ -246,7 +246,7 @@ def _by_key(store: Store, text: str) -> Listed | None:
         key = Key.parse(text)
     except (BadKeyError, UnicodeError):
         return None
-    ref = store.find(key, even_expired=True) if retention.is_entry(key) else None
+    ref = store.lookup(key) if retention.is_entry(key) else None
     if ref is None:
         return None
     # Its own folder alone: that is a listing of one entry.

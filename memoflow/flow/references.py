@@ -32,7 +32,7 @@ from memoflow.names import Key, Ref
 
 # The modules that saves import when they begin. The handler of a signal may come in the middle of
 # an import, and would find modules half made, or wait for the import that it has interrupted.
-_OF_SAVES = ("memoflow.objects.packing", "memoflow.store.gc.replaced")
+_OF_SAVES = ("memoflow.objects.packing", "memoflow.store.gc.sweeping")
 
 
 def get_ready(where: ArtifactStore) -> None:
@@ -217,7 +217,7 @@ class StoreSaves(Saves):
         return [of_checkpoint(self._where, one) for one in found]
 
     def _find(self, key: str) -> Ref | None:
-        return self._where.store.find(self._settled(key), even_expired=True)
+        return self._where.store.lookup(self._settled(key))
 
     def _check_signed(self, key: Key) -> None:
         if self._where.store.distrusts(key):
@@ -341,5 +341,5 @@ def _short(value: Any) -> str:
 
 def is_there(where: ArtifactStore, key: str) -> bool:
     """Tell whether the save of a key can be loaded, as far as that shows without reading it."""
-    ref = where.store.find(Key.parse(key), even_expired=True)
+    ref = where.store.lookup(Key.parse(key))
     return ref is not None and where.store.is_there(ref)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from copy import copy
 from functools import cache
 from typing import NamedTuple
 
@@ -13,7 +14,7 @@ from memoflow.kinds.memo import MemoEntry
 from memoflow.kinds.memo_fields import free_texts
 from memoflow.masking import ANY, Mask
 from memoflow.names import Key, Ref
-from memoflow.store import Store
+from memoflow.store import Remembered, Store
 
 _MOST = 64
 
@@ -38,20 +39,27 @@ class Candidates:
 
     def __init__(self, store: Store, scope: Key, *, mask: Mask = ANY) -> None:
         self._store = store
+        self._view: Store | Remembered = store.remembered
         self._scope = scope
         self._mask = mask
         self._code = scope / memo.CODE
         self._results = scope / memo.RESULTS
         self._read_sets: dict[Key, tuple[str, ...]] = {}
 
-    def read_sets(self, *, fresh: bool = False) -> Iterator[tuple[str, ...]]:
+    def anew(self) -> Candidates:
+        """Return the same candidates, listed by the backend now instead of remembered here."""
+        others = copy(self)
+        others._view = self._store
+        return others
+
+    def read_sets(self) -> Iterator[tuple[str, ...]]:
         """Yield the read-sets that steps of this scope were seen with; nearly always one.
 
-        With `fresh` in the order of their keys, which is the same in each process.
+        Read `anew` in the order of their keys, which is the same in each process.
         """
-        known = () if fresh else tuple(self._read_sets.values())
+        known = () if self._view is self._store else tuple(self._read_sets.values())
         yield from known
-        for key in self._store.keys(self._scope / memo.READ_SETS, fresh=fresh):
+        for key in self._view.keys(self._scope / memo.READ_SETS):
             names = self._read_sets[key] if key in self._read_sets else self._read(key)
             if names is not None and names not in known:
                 yield names
@@ -72,19 +80,18 @@ class Candidates:
         inputs: Iterable[Part],
         *,
         ask: Ask = lambda entry: entry.reads,
-        fresh: bool = False,
     ) -> MemoEntry | OutdatedEntry | None:
         """Return the latest entry for these input values that reads the same now, or None.
 
-        If all entries read something else, the one that differs least. For `fresh` see
-        `Store.latest`. Raises IntegrityError if the entry is damaged; it is quarantined by then.
+        If all entries read something else, the one that differs least. Raises IntegrityError if
+        the entry is damaged; it is quarantined by then.
         """
         results = (*self._results.parts, Fingerprint.of(inputs).hex)
-        ref = self._store.latest(Key((*results, _no_references())), fresh=fresh)
+        ref = self._view.latest(Key((*results, _no_references())))
         if ref is not None:
             return memo.read(self._store, ref)
         outdated: OutdatedEntry | None = None
-        for folder, ref in self._latest(Key(results), fresh=fresh):
+        for folder, ref in self._latest(Key(results)):
             entry = memo.read(self._store, ref)
             if of_references(entry.refs, mask=self._mask).hex != folder.partition(".")[0]:
                 continue
@@ -96,14 +103,13 @@ class Candidates:
                 outdated = OutdatedEntry(entry, now)
         return outdated
 
-    def _latest(self, results: Key, *, fresh: bool) -> list[tuple[str, Ref]]:
+    def _latest(self, results: Key) -> list[tuple[str, Ref]]:
         """Return the latest result of each folder and the folder's name, newest first.
 
         Mostly few: the files that a step reads were others, or the class of a value was edited.
         """
-        store = self._store
-        folders = {Key(key.parts[:-1]) for key in store.keys(results, fresh=fresh)}
-        found = [(folder.parts[-1], store.latest(folder, fresh=fresh)) for folder in folders]
+        folders = {Key(key.parts[:-1]) for key in self._view.keys(results)}
+        found = [(folder.parts[-1], self._view.latest(folder)) for folder in folders]
         known = [(name, ref) for name, ref in found if ref is not None]
         return sorted(known, key=lambda each: (-each[1].created, each[0]))[:_MOST]
 

@@ -123,7 +123,7 @@ def read(store: Store, ref: Ref) -> SavedCheckpoint:
 
 def find(store: Store, key: Key) -> SavedCheckpoint | None:
     """Return the checkpoint of a key, however old, or None."""
-    ref = store.find(key, even_expired=True)
+    ref = store.lookup(key)
     return None if ref is None else read(store, ref)
 
 
@@ -206,7 +206,7 @@ def newest(store: Store) -> set[Key]:
             by_series.setdefault(Key.of(*key.parts[:-1]), []).append(key)
     kept = {max(keys, key=str) for keys in by_series.values()}
     several = {key for keys in by_series.values() if len(keys) > 1 for key in keys}
-    metas = store.metas(Key.of(KIND), wanted=several.__contains__, even_expired=True)
+    metas = store.metas(Key.of(KIND), wanted=several.__contains__)
     alive = time.time() - _ALIVE.total_seconds()
     tasks: dict[tuple[str, ...], set[str]] = {}
     for ref, meta in sorted(metas, key=lambda save: str(save[0].key), reverse=True):

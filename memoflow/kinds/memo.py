@@ -106,7 +106,7 @@ def scope_key(flow: str, step: str, scope: Fingerprint) -> Key:
 
 def known_since(store: Store, scope: Key) -> float | None:
     """Return since when a scope has a read-set, so that it had a result; None if it has none."""
-    refs = (store.find(key) for key in store.keys(scope / READ_SETS, fresh=False))
+    refs = (store.find(key) for key in store.remembered.keys(scope / READ_SETS))
     return min((ref.created for ref in refs if ref is not None), default=None)
 
 
@@ -200,7 +200,7 @@ def code_parts(store: Store, result: Key) -> tuple[Part, ...]:
         if ref is not None:
             return kept_code.read(store, ref)
         # Results that were recorded before scopes had their parts have them beside them.
-        ref = store.find(result, even_expired=True)
+        ref = store.lookup(result)
         text = b"[]" if ref is None else store.read_file(store.manifest(ref), kept_code.PARTS)
     except NotFoundError:
         return ()
@@ -300,7 +300,7 @@ def references_by_result(store: Store) -> dict[Key, tuple[str, ...]]:
     Of expired ones, too: whether they are is for the backend's clock to say.
     """
     found: dict[Key, tuple[str, ...]] = {}
-    for ref, meta in store.metas(Key.of("memo"), wanted=is_result, even_expired=True):
+    for ref, meta in store.metas(Key.of("memo"), wanted=is_result):
         named: list[str] = []
         with suppress(ValueError):
             for each in Fields(meta).rows("refers_to", ()):

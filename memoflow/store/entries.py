@@ -7,7 +7,7 @@ from contextlib import suppress
 from memoflow.errors import BadKeyError
 from memoflow.index import IndexEntry
 from memoflow.names import Key
-from memoflow.store.refs.ref_names import FOLDER
+from memoflow.store.refs.ref_file import FOLDER
 from memoflow.store.store import Store
 
 
@@ -30,9 +30,9 @@ def entries(store: Store) -> dict[str, IndexEntry]:
         with suppress(BadKeyError, UnicodeDecodeError):  # A file that a person left here.
             unknown[text] = Key.parse(text)
     for kind in {key.kind for key in unknown.values()}:
-        store.read_ahead(Key.of(kind))
+        store.remembered.prefetch(Key.of(kind))
     for text, key in unknown.items():
-        ref = store.find(key, even_expired=True)
+        ref = store.lookup(key)
         if ref is not None:
             found[text] = IndexEntry(ref, ref.created)  # In use elsewhere perhaps, never here.
     return {text: found[text] for text in sorted(found)}

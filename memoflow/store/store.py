@@ -19,23 +19,20 @@ from memoflow.objects import DamagedBlobError, LostBlobError, Manifest, blob_nam
 from memoflow.store.clock import StoreClock
 from memoflow.store.deletion_log import time_there
 from memoflow.store.leases import HEARTBEAT, Lease, Silences, hold
-from memoflow.store.payload import Adoption, Payload
-from memoflow.store.refs.expiry import Expiry
+from memoflow.store.marker_file import claim
 from memoflow.store.refs.refs import QUARANTINE, Refs
+from memoflow.store.refs.remembered import Remembered, first, numbered
 from memoflow.store.refs.signing import Keyring
-from memoflow.store.saves.adoption import adopt
-from memoflow.store.saves.loading import load, load_file
-from memoflow.store.saves.proofs import IndexedProofs
+from memoflow.store.saves.adoption import Adoption, Payload, adopt
+from memoflow.store.saves.loading import IndexedProofs, load, load_file
 from memoflow.store.saves.saving import save, stands
-from memoflow.store.saves.series import Next, known, numbered
-from memoflow.store.schedule import claim
+from memoflow.store.saves.series import Next, known
 
 # What looks after a store is imported where it is used: tasks look up and save, and start sooner.
 if TYPE_CHECKING:
     from memoflow.store.check.verification import Problem
     from memoflow.store.gc.eviction import Evicted, Tier
-    from memoflow.store.gc.replaced import ReplacedBlobs
-    from memoflow.store.gc.sweeping import Swept
+    from memoflow.store.gc.sweeping import ReplacedBlobs, Swept
 
 _NO_KEYS = Keyring()
 
@@ -44,7 +41,8 @@ class Store:
     """Saved things of all kinds, by key. `open_store` makes one.
 
     `index` is what this machine remembers: it makes `find` quick and may be out of date;
-    `manifest` and `load` ask the backend and find out.
+    `manifest` and `load` ask the backend and find out. `remembered` is a view of the store through
+    that, and through the refs that it has prefetched.
     """
 
     def __init__(
@@ -63,7 +61,8 @@ class Store:
         self._clock = clock
         self._store_clock = StoreClock(backend, index, clock)
         self._refs = Refs(backend, index, keyring=keyring, sleep=sleep)
-        self._expiry = Expiry(self._refs, self._store_clock)
+        self.remembered = Remembered(self._refs, self._store_clock)
+        self._expiry = self.remembered.expiry
         self._proofs = IndexedProofs(index, clock=clock)
         self._leftovers: ReplacedBlobs | None = None
         self._silences = Silences()
@@ -86,7 +85,7 @@ class Store:
         """Tell whether there is a ref for the key, and none of our keys has signed it."""
         return self._refs.distrusts(key)
 
-    def find(self, key: Key, *, even_expired: bool = False) -> Ref | None:
+    def find(self, key: Key) -> Ref | None:
         """Return the ref of the key, or None.
 
         May be out of date if another machine forgot it since; `load` finds out. A damaged ref
@@ -94,13 +93,11 @@ class Store:
 
             ref = store.find(Key.parse("model/Train/fit/9f2c"))
         """
-        ref = self.index.lookup(key)
-        if ref is None:
-            stored = self._refs.read_or_warn(key, ahead=True)
-            if stored is None:
-                return None
-            ref = stored.ref
-        return None if not even_expired and self._expiry.is_over(ref) else ref
+        return self.remembered.find(key)
+
+    def lookup(self, key: Key) -> Ref | None:
+        """Return the ref of the key as `find` does, but expired or not."""
+        return self.remembered.lookup(key)
 
     def is_older(self, ref: Ref, age: timedelta) -> bool:
         """Tell whether the ref was written so long ago, or longer, by the store's clock."""
@@ -110,21 +107,13 @@ class Store:
         """Return the time by the store's clock, as far as it is known."""
         return self._store_clock.now()
 
-    def latest(self, series: Key, *, fresh: bool = False, even_expired: bool = False) -> Ref | None:
-        """Return the ref with the highest number directly below `series`, or None.
+    def latest(self, series: Key) -> Ref | None:
+        """Return the ref with the highest number that the backend lists directly below `series`.
 
-        With `fresh` the backend is asked, not only the index or what was read ahead: another
-        machine may have added to the series. Damaged ones are passed over, and expired ones unless
-        they are wanted.
+        Damaged and expired ones are passed over. `remembered` has the same without a listing,
+        which another machine may have added to.
         """
-        ref = None if fresh else self.index.last(series)
-        if ref is not None and (even_expired or not self._expiry.is_over(ref)):
-            return ref
-        for key in numbered(self._refs, series, fresh=fresh):
-            ref = self.find(key, even_expired=even_expired)
-            if ref is not None:
-                return ref
-        return None
+        return first(map(self.find, numbered(self._refs.listed(series), series)))
 
     def series(self, series: Key) -> list[Ref]:
         """Return the refs listed directly below `series`, the highest number first.
@@ -200,7 +189,7 @@ class Store:
         coming = Next(self._refs, series, token=token, number=number, after=after, place=place)
         previous = None
         if payload.tree is not None:
-            previous = coming.previous(lambda: self.latest(series, even_expired=True))
+            previous = coming.previous(self.remembered)
         return save(
             self._refs,
             self._proofs,
@@ -222,7 +211,7 @@ class Store:
         NotFoundError if it is gone, IntegrityError if it is damaged: forgotten in both cases,
         so that the next `find` is a miss.
         """
-        stored = self._refs.read_same(ref, ahead=True)
+        stored = self.remembered.read_same(ref)
         try:
             return self._refs.manifest(stored)
         except (NotFoundError, IntegrityError):
@@ -234,22 +223,21 @@ class Store:
 
         Raises like `manifest`.
         """
-        meta = self._refs.read_same(ref, ahead=True).meta
+        meta = self.remembered.read_same(ref).meta
         return self.manifest(ref).meta if meta is None else meta
 
     def metas(
-        self, prefix: Key, *, wanted: Callable[[Key], bool], even_expired: bool = False
+        self, prefix: Key, *, wanted: Callable[[Key], bool]
     ) -> Iterator[tuple[Ref, dict[str, Any]]]:
         """Yield the refs below a prefix now, each with its `meta`, in few requests; see `meta`.
 
-        What is damaged is quarantined with a warning, and left out.
+        Expired ones are among them; a damaged one is quarantined with a warning, and left out.
         """
         listed = ((key, file) for key, file in self._refs.listed(prefix) if wanted(key))
-        for _, file, stored in self._refs.contents(listed):
+        for _, _, stored in self._refs.contents(listed):
             with suppress(NotFoundError, IntegrityError):
-                if even_expired or not self._expiry.is_over(stored.ref, file):
-                    meta = stored.meta
-                    yield stored.ref, self.manifest(stored.ref).meta if meta is None else meta
+                meta = stored.meta
+                yield stored.ref, self.manifest(stored.ref).meta if meta is None else meta
 
     def is_there(self, ref: Ref) -> bool:
         """Tell whether the ref and all its blobs exist, as the backend says, unread."""
@@ -306,27 +294,12 @@ class Store:
         """Make an adopted blob whole again from a file that holds the same; see `Payload`."""
         adopt(self.backend, str(adoption.digest), adoption)
 
-    def read_ahead(self, prefix: Key) -> list[Ref]:
-        """Read the refs below a prefix in a few requests, before many of them are asked for.
-
-        For an hour `manifest` and `meta` take what was read as it was then, and for a minute
-        `find`, and `latest` and `keys` unless asked for what is fresh, believe that there is no
-        more. Nothing is read where asking costs nothing: then, nothing is returned.
-        """
-        if not self.backend.takes_round_trips:
-            return []
-        keys = self._refs.ahead.look(prefix, self._refs.listed(prefix))
-        stored = [self._refs.read_or_warn(key, ahead=True) for key in keys]
-        return [each.ref for each in stored if each is not None]
-
-    def keys(self, prefix: Key | None = None, *, fresh: bool = True) -> list[Key]:
+    def keys(self, prefix: Key | None = None) -> list[Key]:
         """Return every key below the prefix, or every key, in order, as the backend lists them.
 
-        Not `fresh`: as it listed them when they were read ahead.
-
-            store.keys(Key.of("checkpoint", "Train"))
+        store.keys(Key.of("checkpoint", "Train"))
         """
-        return sorted((key for key, _ in self._refs.listed(prefix, fresh=fresh)), key=str)
+        return sorted((key for key, _ in self._refs.listed(prefix)), key=str)
 
     def forget(self, key: Key) -> None:
         """Drop the ref of the key; `sweep` frees its bytes. Absent is fine."""
@@ -341,7 +314,7 @@ class Store:
         if self.backend.takes_round_trips:
             self._refs.drop([ref.key for ref in old])
             return
-        from memoflow.store.gc.replaced import ReplacedBlobs
+        from memoflow.store.gc.sweeping import ReplacedBlobs
 
         if self._leftovers is None:
             self._leftovers = ReplacedBlobs(self._refs)
@@ -442,10 +415,10 @@ class Store:
         quarantine/, what depends on it is forgotten, and litter is removed. Litter is what
         is old by this machine's clock, or by the backend's in a repair, which may write.
         """
-        from memoflow.store.check import orphans, strays
+        from memoflow.store.check import orphans
         from memoflow.store.check.verification import verify
 
-        problems = list(strays.check(self._refs, repair=repair))
+        problems = list(orphans.check_strays(self._refs, repair=repair))
         problems += verify(self._refs, read_data=read_data, repair=repair)
         now = time_there(self.backend) if repair else self._clock()
         backend = self.backend.far if isinstance(self.backend, Tiered) else self.backend

@@ -144,7 +144,7 @@ class World:
 
     def use(self, store: Store, number: int) -> None:
         if self.keys:
-            ref = store.find(self.random.choice(self.keys), even_expired=True)
+            ref = store.lookup(self.random.choice(self.keys))
             if ref is not None:
                 store.touch(ref)
 

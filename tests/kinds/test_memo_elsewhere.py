@@ -94,16 +94,16 @@ def test_asking_why_elsewhere_takes_few_requests(filled: list[Store], there: Fau
 def test_what_one_machine_bundled_another_finds_by_a_few_requests(
     filled: list[Store], there: Faulty
 ) -> None:
-    filled[1].read_ahead(SCOPE)
+    filled[1].remembered.prefetch(SCOPE)
     there.calls.clear()
-    filled[2].read_ahead(SCOPE)
+    filled[2].remembered.prefetch(SCOPE)
     assert list(Candidates(filled[2], SCOPE).read_sets()) == [("input",)]
     assert found(filled[2]) == [f"Sweep/1/fit/{n}" for n in range(COUNT)]
     assert there.calls == {"list": 2, "read": 1}
 
 
 def test_what_is_not_there_costs_no_request_each(filled: list[Store], there: Faulty) -> None:
-    filled[1].read_ahead(SCOPE)
+    filled[1].remembered.prefetch(SCOPE)
     there.calls.clear()
     for n in range(COUNT, 2 * COUNT):
         assert Candidates(filled[1], SCOPE).find(inputs(n)) is None
@@ -111,61 +111,61 @@ def test_what_is_not_there_costs_no_request_each(filled: list[Store], there: Fau
 
 
 def test_what_was_recorded_since_the_bundle_is_found(filled: list[Store]) -> None:
-    filled[1].read_ahead(SCOPE)
+    filled[1].remembered.prefetch(SCOPE)
     record(filled[0], COUNT)
-    filled[2].read_ahead(SCOPE)
+    filled[2].remembered.prefetch(SCOPE)
     assert Candidates(filled[2], SCOPE).find(inputs(COUNT)) is not None
 
 
 def test_what_was_forgotten_since_the_bundle_is_not_found(filled: list[Store]) -> None:
-    filled[1].read_ahead(SCOPE)
+    filled[1].remembered.prefetch(SCOPE)
     entry = Candidates(filled[1], SCOPE).find(inputs(7))
     filled[0].forget(entry.ref.key)
-    filled[2].read_ahead(SCOPE)
+    filled[2].remembered.prefetch(SCOPE)
     assert Candidates(filled[2], SCOPE).find(inputs(7)) is None
     assert Candidates(filled[2], SCOPE).find(inputs(8)) is not None
 
 
 def test_what_was_made_anew_since_the_bundle_is_read_anew(filled: list[Store]) -> None:
-    filled[1].read_ahead(SCOPE)
+    filled[1].remembered.prefetch(SCOPE)
     entry = Candidates(filled[1], SCOPE).find(inputs(7))
     filled[0].forget(entry.ref.key)
     record(filled[0], 7, origin="Sweep/2/fit")
-    filled[2].read_ahead(SCOPE)
+    filled[2].remembered.prefetch(SCOPE)
     assert Candidates(filled[2], SCOPE).find(inputs(7)).origin == "Sweep/2/fit/7"
 
 
 def test_what_is_looked_for_afresh_is_found_at_once(filled: list[Store]) -> None:
-    filled[1].read_ahead(SCOPE)
+    filled[1].remembered.prefetch(SCOPE)
     record(filled[0], COUNT)
     assert Candidates(filled[1], SCOPE).find(inputs(COUNT)) is None
-    assert Candidates(filled[1], SCOPE).find(inputs(COUNT), fresh=True) is not None
+    assert Candidates(filled[1], SCOPE).anew().find(inputs(COUNT)) is not None
 
 
 def test_bundles_stay_few(filled: list[Store]) -> None:
     for n in range(COUNT, COUNT + 5 * 35):
         record(filled[0], n)
         if (n + 1) % 35 == 0:
-            filled[0]._refs.ahead._looked.clear()
-            filled[0].read_ahead(SCOPE)
+            filled[0]._refs.prefetch._looked.clear()
+            filled[0].remembered.prefetch(SCOPE)
     assert len(list(filled[0].backend.list("bundles"))) <= 5
-    filled[2].read_ahead(SCOPE)
+    filled[2].remembered.prefetch(SCOPE)
     assert None not in found(filled[2])
 
 
 def test_a_damaged_bundle_is_done_without(filled: list[Store]) -> None:
-    filled[1].read_ahead(SCOPE)
+    filled[1].remembered.prefetch(SCOPE)
     for bundle in list(filled[1].backend.list("bundles")):
         data = bytearray(filled[1].backend.read(bundle.name))
         data[len(data) // 2] ^= 1
         filled[1].backend.write(bundle.name, bytes(data))
-    filled[2].read_ahead(SCOPE)
+    filled[2].remembered.prefetch(SCOPE)
     assert found(filled[2]) == [f"Sweep/1/fit/{n}" for n in range(COUNT)]
     assert not list(filled[2].backend.list("quarantine"))
 
 
 def test_a_forged_line_of_a_bundle_is_not_believed(filled: list[Store]) -> None:
-    filled[1].read_ahead(SCOPE)
+    filled[1].remembered.prefetch(SCOPE)
     (bundle,) = filled[1].backend.list("bundles")
     lines = [
         json.loads(line)
@@ -177,7 +177,7 @@ def test_a_forged_line_of_a_bundle_is_not_believed(filled: list[Store]) -> None:
     filled[1].backend.delete([bundle.name])
     folder = bundle.name.rpartition("/")[0]
     filled[1].backend.write(f"{folder}/{Digest.of(data).hex}", data)
-    filled[2].read_ahead(SCOPE)
+    filled[2].remembered.prefetch(SCOPE)
     assert found(filled[2]) == [f"Sweep/1/fit/{n}" for n in range(COUNT)]
 
 
@@ -185,16 +185,16 @@ def test_where_nothing_may_be_written_reading_ahead_works(
     filled: list[Store], there: Faulty
 ) -> None:
     there.fail_at("write")
-    filled[1].read_ahead(SCOPE)
+    filled[1].remembered.prefetch(SCOPE)
     assert None not in found(filled[1])
 
 
-def test_where_asking_costs_nothing_nothing_is_read_ahead(tmp_path: Path) -> None:
+def test_where_asking_costs_nothing_nothing_is_prefetched(tmp_path: Path) -> None:
     backend = Faulty(Memory())
     store = open_store(backend, cache_dir=tmp_path)
     record(store, 1)
     backend.calls.clear()
-    assert store.read_ahead(SCOPE) == []
+    assert store.remembered.prefetch(SCOPE) == []
     assert not backend.calls
 
 
@@ -206,21 +206,21 @@ def remade(machines: list[Store]) -> tuple[Store, Store, Ref, Ref]:
     """One machine has read ahead what the other then forgot and saved anew, under the same key."""
     here, other = machines[:2]
     old = other.append(SERIES, Payload(files={"x": b"a" * 3000}))
-    here.read_ahead(Key.of("memo", "Sweep", "fit", "scope"))
+    here.remembered.prefetch(Key.of("memo", "Sweep", "fit", "scope"))
     other.forget(old.key)
     new = other.append(SERIES, Payload(files={"x": b"b" * 3000}))
     assert old.key == new.key
     return here, other, old, new
 
 
-def test_a_sweep_goes_by_what_is_there_and_not_by_what_was_read_ahead(remade, tmp_path) -> None:
+def test_a_sweep_goes_by_what_is_there_and_not_by_what_was_prefetched(remade, tmp_path) -> None:
     here, other, _, new = remade
     here.sweep(now=True)
     assert (other.load(new, tmp_path / "out") / "x").read_bytes() == b"b" * 3000
     assert other.verify() == []
 
 
-def test_what_was_read_ahead_makes_nobody_drop_what_is_there_now(remade, tmp_path) -> None:
+def test_what_was_prefetched_makes_nobody_drop_what_is_there_now(remade, tmp_path) -> None:
     here, other, old, new = remade
     other.sweep(now=True)
     with pytest.raises(NotFoundError):
@@ -230,7 +230,7 @@ def test_what_was_read_ahead_makes_nobody_drop_what_is_there_now(remade, tmp_pat
 
 def test_what_a_worker_recorded_since_is_found_and_kept(there: Faulty, tmp_path: Path) -> None:
     scheduler, worker = (open_store(there, cache_dir=tmp_path) for _ in range(2))
-    scheduler.read_ahead(SCOPE)
+    scheduler.remembered.prefetch(SCOPE)
     record(worker, 1)
     entry = Candidates(scheduler, SCOPE).find(inputs(1))
     assert entry is not None
@@ -238,7 +238,7 @@ def test_what_a_worker_recorded_since_is_found_and_kept(there: Faulty, tmp_path:
 
 
 def test_tidying_reads_the_bundles_and_not_each_result(filled: list[Store], there: Faulty) -> None:
-    filled[1].read_ahead(Key.of("memo"))
+    filled[1].remembered.prefetch(Key.of("memo"))
     there.calls.clear()
     retention.tidy(filled[2], older_than=timedelta(days=1), dry_run=True)
     # The sweep reads each ref itself: it deletes what none of them reaches.
@@ -246,14 +246,14 @@ def test_tidying_reads_the_bundles_and_not_each_result(filled: list[Store], ther
 
 
 def test_what_results_refer_to_is_read_from_the_bundles(filled: list[Store], there: Faulty) -> None:
-    filled[1].read_ahead(Key.of("memo"))
+    filled[1].remembered.prefetch(Key.of("memo"))
     there.calls.clear()
     assert memo.references(filled[2]) == set()
     assert sum(there.calls.values()) <= 5
 
 
 def test_an_index_is_rebuilt_from_the_bundles(filled: list[Store], there: Faulty) -> None:
-    filled[1].read_ahead(Key.of("memo"))
+    filled[1].remembered.prefetch(Key.of("memo"))
     there.calls.clear()
     filled[2].reindex()
     assert there.calls["read"] <= 5
@@ -261,7 +261,7 @@ def test_an_index_is_rebuilt_from_the_bundles(filled: list[Store], there: Faulty
 
 
 def test_what_results_refer_to_is_told_as_it_is_since_the_bundle(filled: list[Store]) -> None:
-    filled[1].read_ahead(Key.of("memo"))
+    filled[1].remembered.prefetch(Key.of("memo"))
     filled[0].forget(Candidates(filled[0], SCOPE).find(inputs(7)).ref.key)
     result = memo.Result(
         "Sweep/2/fit/7", 1.5, {}, {"_foreach_var": None}, inputs(7), refers_to=("model/A/b/c",)
@@ -306,13 +306,13 @@ def newer(key: Key, data: bytes) -> bytes:
 
 
 def test_a_forged_bundle_evicts_nothing(filled: list[Store]) -> None:
-    filled[1].read_ahead(Key.of("memo"))
+    filled[1].remembered.prefetch(Key.of("memo"))
     forge(filled[1], over)
     assert retention.tidy(filled[2])[0].refs == ()
 
 
 def test_a_bundle_of_a_newer_memoflow_stops_nobody(filled: list[Store]) -> None:
-    filled[1].read_ahead(Key.of("memo"))
+    filled[1].remembered.prefetch(Key.of("memo"))
     forge(filled[1], newer)
     filled[2].reindex()
     assert filled[2].index.entries().keys() == set(map(str, filled[0].keys()))
@@ -320,7 +320,7 @@ def test_a_bundle_of_a_newer_memoflow_stops_nobody(filled: list[Store]) -> None:
 
 
 def test_bundles_that_say_nothing_are_done_without(filled: list[Store], there: Faulty) -> None:
-    filled[1].read_ahead(Key.of("memo"))
+    filled[1].remembered.prefetch(Key.of("memo"))
     for bundle in list(there.list("bundles")):
         there.backend.delete([bundle.name])
         there.backend.write(bundle.name, b"archived")
@@ -329,10 +329,10 @@ def test_bundles_that_say_nothing_are_done_without(filled: list[Store], there: F
 
 
 def test_tidying_leaves_the_bundles_that_tasks_read(filled: list[Store], there: Faulty) -> None:
-    filled[1].read_ahead(SCOPE)
+    filled[1].remembered.prefetch(SCOPE)
     before = {bundle.name for bundle in there.list("bundles")}
     retention.tidy(filled[2], dry_run=True)
-    filled[2].read_ahead(Key.of("memo"))
+    filled[2].remembered.prefetch(Key.of("memo"))
     assert before <= {bundle.name for bundle in there.list("bundles")}
 
 

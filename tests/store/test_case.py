@@ -64,14 +64,14 @@ def test_series_of_both_list_their_own(store: Store, there: Store) -> None:
         assert each.keys(UPPER) == [upper.key]
         assert each.keys(LOWER) == [lower.key]
         assert [ref.key for ref in each.series(UPPER)] == [upper.key]
-        assert each.latest(LOWER, fresh=True) == lower
+        assert each.latest(LOWER) == lower
         assert each.quarantined() == []
 
 
 def test_a_flow_does_not_see_what_only_another_saved(store: Store, there: Store) -> None:
     append(store, UPPER, "upper")
     assert there.keys(LOWER) == there.series(LOWER) == []
-    assert there.latest(LOWER, fresh=True) is None
+    assert there.latest(LOWER) is None
     assert there.quarantined() == []
 
 

@@ -177,7 +177,7 @@ def test_a_bundle_has_the_refs_that_it_is_a_copy_of(tmp_path: Path) -> None:
     store = open_store(backend, cache_dir=tmp_path / "here")
     for number in range(40):
         store.save(Key.of("memo", "F", str(number)), Payload())
-    open_store(backend, cache_dir=tmp_path / "there").read_ahead(Key.of("memo", "F"))
+    open_store(backend, cache_dir=tmp_path / "there").remembered.prefetch(Key.of("memo", "F"))
     (path,) = (each for each in (tmp_path / "s" / "bundles").rglob("*") if each.is_file())
     assert path.relative_to(tmp_path / "s" / "bundles").parts[:2] == ("memo", "F")
     assert path.name == hashlib.sha256(path.read_bytes()).hexdigest()

@@ -350,7 +350,7 @@ def test_a_hostile_bundle_is_done_without_in_little_memory(name: str, tmp_path: 
     plant(BUNDLES[name]())
 
     def read() -> None:
-        (found,) = store.read_ahead(Key.of("model"))
+        (found,) = store.remembered.prefetch(Key.of("model"))
         assert contents(store.load(found, tmp_path / "target")) == FILES.files
 
     store.close()
@@ -365,7 +365,7 @@ def test_a_hostile_ref_in_a_bundle_is_not_believed(name: str, tmp_path: Path) ->
         plant(lines([str(KEY), version, REFS[name].decode()]))
     except UnicodeDecodeError:
         return  # No bundle can hold it.
-    (found,) = store.read_ahead(Key.of("model"))
+    (found,) = store.remembered.prefetch(Key.of("model"))
     if found.size_bytes == sum(map(len, FILES.files.values())):
         assert contents(store.load(found, tmp_path / "target")) == FILES.files
     else:  # A copy that is whole, of a manifest that is not.
@@ -379,7 +379,7 @@ def test_bundles_without_number_are_not_all_read(tmp_path: Path) -> None:
         plant(lines(["model/x", str(n), ""]))
     backend = store.backend.far  # type: ignore[attr-defined]
     before = backend.calls.get("read", 0)
-    store.read_ahead(Key.of("model"))
+    store.remembered.prefetch(Key.of("model"))
     assert backend.calls["read"] - before <= bundles._MOST_BUNDLES_READ + 1
 
 

@@ -243,7 +243,7 @@ def once(root: str, cache: Path, series: Key, notes: Path) -> None:
     with store.lease(
         series,
         who=f"{os.getpid()}",
-        is_done=lambda: store.latest(series, fresh=True) is not None,
+        is_done=lambda: store.latest(series) is not None,
         heartbeat=timedelta(seconds=4),
     ) as lease:
         if lease.is_held:

@@ -166,9 +166,9 @@ def test_reading_ahead_believes_no_unsigned_copy(opened: Opened) -> None:
     unsigned = opened(None)
     for n in range(40):
         unsigned.save(Key.of("model", str(n)), Payload())
-    unsigned.read_ahead(Key.of("model"))
+    unsigned.remembered.prefetch(Key.of("model"))
     store = opened(OURS)
-    assert store.read_ahead(Key.of("model")) == []
+    assert store.remembered.prefetch(Key.of("model")) == []
     assert store.find(Key.of("model", "1")) is None
 
 

@@ -116,7 +116,7 @@ def test_latest_is_the_highest_number(store: Store) -> None:
 def test_latest_fresh_sees_what_another_machine_added(store: Store, there: Store) -> None:
     store.append(SERIES, Payload())
     newer = there.append(SERIES, Payload())
-    assert store.latest(SERIES, fresh=True) == newer
+    assert store.latest(SERIES) == newer
 
 
 def test_latest_without_an_index_asks_the_backend(store: Store, there: Store) -> None:
@@ -306,8 +306,8 @@ def test_expired_refs_are_found_if_they_are_wanted(
     ref = store.append(SERIES, FILES, expires=clock.now + 10)
     clock.pass_(10)
     for each in (store, there):
-        assert each.find(ref.key, even_expired=True) == ref
-        assert each.latest(SERIES, even_expired=True) == ref
+        assert each.lookup(ref.key) == ref
+        assert each.remembered.last(SERIES) == ref
 
 
 @pytest.mark.parametrize("elsewhere", [False, True])
@@ -423,7 +423,7 @@ def test_a_number_with_a_token_counts_on_and_is_found_like_one_without(
     assert store.series(SERIES) == there.series(SERIES) == refs[::-1]
     store.forget(refs[3].key)
     assert store.latest(SERIES) == refs[2]
-    assert there.latest(SERIES, fresh=True) == refs[2]
+    assert there.latest(SERIES) == refs[2]
 
 
 def test_equal_numbers_are_ordered_by_their_tokens(store: Store, there: Store) -> None:

@@ -30,8 +30,7 @@ from memoflow.objects import Manifest, blob_name
 from memoflow.store import Payload, Store
 from memoflow.store.deletion_log import BlobFate, DeletionLog, GcSnapshot
 from memoflow.store.gc.sweeping import Sweep
-from memoflow.store.refs.ref_file import decode
-from memoflow.store.refs.ref_names import ref_name
+from memoflow.store.refs.ref_file import decode, ref_name
 from memoflow.store.refs.refs import Refs
 from tests.conftest import Clock
 from tests.faults import Died

@@ -369,12 +369,12 @@ def test_a_missing_format_json_is_found_and_written_again(world: World) -> None:
 def test_a_flipped_bit_in_a_bundle_is_found_and_harmless(elsewhere: World, at: float) -> None:
     for n in range(40):
         elsewhere.store.save(Key.of("note", str(n)), Payload(), durable=False)
-    elsewhere.open_anew().read_ahead(Key.of("note"))
+    elsewhere.open_anew().remembered.prefetch(Key.of("note"))
     (bundle,) = [found.name for found in elsewhere.far.list("bundles")]
     elsewhere.flip(bundle, at=at)
     (problem,) = elsewhere.store.verify()
     assert (problem.name, problem.harmless) == (bundle, True)
-    assert len(elsewhere.open_anew().read_ahead(Key.of("note"))) == 40
+    assert len(elsewhere.open_anew().remembered.prefetch(Key.of("note"))) == 40
     elsewhere.store.verify(repair=True)
     assert elsewhere.store.verify() == []
 

@@ -229,13 +229,13 @@ def look_up(
     *,
     environment: Mapping[str, str] = os.environ,
     is_here: bool = True,
-    fresh: bool = False,
+    candidates: Candidates | None = None,
     dry: bool = False,
     explains: bool = True,
 ) -> LookupResult:
     """Find the result of a task that would start from `parents`, or the reason why there is none.
 
-    With `fresh` no older one is taken for the latest because this machine knows it. With `dry`
+    Among the results remembered here, unless it is given other `candidates`. With `dry`
     nothing is touched or removed, and artifacts of Metaflow's are not looked at: for `why`, which
     passes no `parents` where nobody knows what the task would start from. `environment` and
     `is_here` are as for `Besides`. Without `explains` a miss has no reason of its own.
@@ -251,14 +251,14 @@ def look_up(
         return LookupResult(Decision.miss(Reason.REFRESHED))
     if parents is None:
         return LookupResult(Decision.miss(Reason.UNDECIDED))
-    if not fresh:
+    if candidates is None:
         session.prefetch.read(scope_key)
-    candidates = context.candidates(scope_key, memoized.mask)
+        candidates = context.candidates(scope_key, memoized.mask)
     asked = ExternalReads(memoized, context, environment=environment, is_here=is_here)
     seen: list[tuple[Part, ...]] = []
     spoilt: Decision | None = None
     undecided: UndecidedError | None = None
-    for read_set in read_sets(memoized, candidates, fresh=fresh):
+    for read_set in read_sets(memoized, candidates):
         try:
             inputs = tuple(parents.digest(name) for name in read_set)
         except UndecidedError as error:
@@ -266,7 +266,7 @@ def look_up(
             continue
         seen.append(inputs)
         try:
-            found = _usable(memoized, candidates, inputs, asked, fresh=fresh, dry=dry)
+            found = _usable(memoized, candidates, inputs, asked, dry=dry)
         except UndecidedError as error:
             undecided = error
             continue
@@ -284,12 +284,10 @@ def look_up(
     return LookupResult(decision, read=seen[0] if seen else ())
 
 
-def read_sets(
-    memoized: MemoizedStep, candidates: Candidates, *, fresh: bool
-) -> Iterable[tuple[str, ...]]:
+def read_sets(memoized: MemoizedStep, candidates: Candidates) -> Iterable[tuple[str, ...]]:
     """Return the read-sets to try: the names in `inputs=[...]`, else those of earlier results."""
     listed = memoized.listed()
-    return candidates.read_sets(fresh=fresh) if listed is None else [listed]
+    return candidates.read_sets() if listed is None else [listed]
 
 
 def lease_keys(
@@ -302,7 +300,7 @@ def lease_keys(
     """
     if memoized.options.inputs is None:
         yield memo.start_key(memoized.scope_key, _start(parents))
-    known = next(iter(read_sets(memoized, candidates, fresh=True)), None)
+    known = next(iter(read_sets(memoized, candidates)), None)
     if known is not None:
         with suppress(UndecidedError):
             yield memo.results_key(memoized.scope_key, tuple(map(parents.digest, known)))
@@ -336,7 +334,6 @@ def _usable(
     inputs: tuple[Part, ...],
     asked: ExternalReads,
     *,
-    fresh: bool,
     dry: bool,
 ) -> MemoEntry | Decision | None:
     """Return an entry with all its outputs, else the decision on its fault, or None without one.
@@ -347,7 +344,7 @@ def _usable(
     store = context.store
     assert store is not None
     try:
-        entry = candidates.find(inputs, ask=asked.now, fresh=fresh)
+        entry = candidates.find(inputs, ask=asked.now)
     except UnsignedError:
         return None  # Not ours to use, as if it were not there.
     except (IntegrityError, NotFoundError) as error:

@@ -29,7 +29,7 @@ class ScopePrefetch:
         if now - self._read.get(scope_key, -_EVERY_SECONDS) < _EVERY_SECONDS:
             return
         self._read[scope_key] = now
-        refs = store.read_ahead(scope_key)
+        refs = store.remembered.prefetch(scope_key)
         artifacts = self._context.artifacts
         if not isinstance(artifacts, Artifacts):
             artifacts.look_ahead(memo.artifacts_of(store, refs))

@@ -144,7 +144,7 @@ def of_task(store: Store, pathspec: str) -> Why:
         return Why(task.pathspec, note=f"it did not run: resume cloned {resumed}")
     key, origin = told.get("memo-key"), told.get("memo-origin")
     if origin is not None:
-        ref = None if key is None else store.find(Key.parse(key), even_expired=True)
+        ref = None if key is None else store.lookup(Key.parse(key))
         decision = Decision.hit(origin, None if ref is None else ref.created)
         audited = f"its audit: {told['memo-audit']}" if "memo-audit" in told else ""
         return Why(task.pathspec, decision, audited, key=key)
@@ -176,7 +176,7 @@ def _of_older(store: Store, task: Any, told: Mapping[str, str]) -> Decision | No
     result = Key.parse(told["memo-key"])
     # Later results of the same run do not explain this miss.
     before = task.parent.parent.created_at.timestamp()
-    ref = store.find(result, even_expired=True)
+    ref = store.lookup(result)
     try:
         parts = memo.code_parts(store, result)
         inputs = None if ref is None else memo.read(store, ref).inputs

@@ -146,14 +146,17 @@ class Task:
         if self._verdict.undecided:
             return  # Nor will the next one find what this one leaves.
         parents = recorder.parents
+        # Another process may have recorded one since this one listed them.
+        candidates = context.candidates(memoized.scope_key, memoized.mask).anew()
 
         def is_found() -> bool:
-            verdict = look_up(memoized, parents, self._session, fresh=True, explains=False)
+            verdict = look_up(
+                memoized, parents, self._session, candidates=candidates, explains=False
+            )
             if verdict.entry is not None:
                 self._verdict = verdict
             return verdict.entry is not None
 
-        candidates = context.candidates(memoized.scope_key, memoized.mask)
         keys = lease_keys(memoized, parents, candidates)
         self._lock.take(context.store, keys, who=self._notes.task, is_done=is_found)
         if self._verdict.entry is not None:

@@ -1,14 +1,21 @@
-"""Orphans: leftovers of killed saves and sweeps, and damaged copies. None of it hurts a ref."""
+"""Orphans: leftovers of killed saves and sweeps, damaged copies, and files of nobody's.
+
+None of it hurts a ref, with one exception: fifos, devices, sockets and links are no files to a
+`Local`, and neither is a folder in the place of one. A file there is lost, and one to come may find
+the place taken.
+"""
 
 from __future__ import annotations
 
 import re
 from collections.abc import Callable, Iterator
 
-from memoflow.backends import Backend, Found, honours_conditions
-from memoflow.errors import BackendError, FormatError, IntegrityError
-from memoflow.names import Digest
-from memoflow.store import format
+from memoflow.backends import Backend, Found, Local, Tiered, honours_conditions
+from memoflow.errors import BackendError, BadKeyError, FormatError, IntegrityError
+from memoflow.names import Digest, Key
+from memoflow.objects import FOLDER as BLOBS
+from memoflow.objects import blob_of, kind
+from memoflow.store import format, leases
 from memoflow.store.check.verification import Problem
 from memoflow.store.deletion_log import (
     DELETING,
@@ -27,12 +34,14 @@ from memoflow.store.gc.sweeping import (
 )
 from memoflow.store.marker_file import LARGEST_MARK_BYTES, content, sealed
 from memoflow.store.refs import prefetch
-from memoflow.store.refs.refs import DROPPED
+from memoflow.store.refs.ref_file import FOLDER
+from memoflow.store.refs.refs import DROPPED, QUARANTINE, Refs
 from memoflow.store.saves.upload_heartbeat import DEAD_AFTER_SECONDS
 from memoflow.store.saves.upload_heartbeat import FOLDER as SAVING
 
 _ID = re.compile(rb"[0-9a-f]{32}")
 _BUNDLE = re.compile(r"[0-9a-f]{64}")
+_FOLDERS = (QUARANTINE, BLOBS, FOLDER, prefetch.FOLDER, leases.FOLDER, uses.FOLDER, "gc")
 
 
 def check(
@@ -160,3 +169,60 @@ def _unread(name: str, error: BackendError) -> Problem:
 
 def _harmless(name: str, what: str, done: str) -> Problem:
     return Problem(name, what, None, done, harmless=True)
+
+
+def check_strays(refs: Refs, *, repair: bool) -> Iterator[Problem]:
+    """Yield the files and folders out of place; with `repair` they are moved away."""
+    backend = refs.backend
+    if isinstance(backend, Tiered):
+        yield from _in_cache(backend.near, repair=repair)
+        return
+    if not isinstance(backend, Local):
+        return  # A bucket holds nothing but files, and a folder there is only part of a name.
+    for folder, size in zip(_FOLDERS, backend.sizes(_FOLDERS), strict=True):
+        if size is not None:
+            if repair and folder == QUARANTINE:
+                backend.delete([folder])
+            elif repair:
+                refs.move_to_quarantine(folder)
+            done = "quarantined" if repair else ""
+            yield Problem(folder, "a file is in the place of a folder", None, done)
+    yield from _special(backend, repair=repair)
+    for found in list(backend.list(BLOBS)):
+        if blob_of(found.name) is None:
+            if repair:
+                refs.move_to_quarantine(found.name)
+            what = "a file that is no blob is among the blobs"
+            done = "quarantined" if repair else ""
+            yield Problem(found.name, what, None, done, harmless=True)
+
+
+def _in_cache(near: Local, *, repair: bool) -> Iterator[Problem]:
+    for each in _special(near, repair=repair):
+        yield Problem(each.name, f"in this machine's cache {each.what}", None, each.done, True)
+    for found in list(near.list("")):
+        if blob_of(found.name) is None:
+            if repair:
+                near.delete([found.name])
+            what = "a file that is no copy of a blob is in this machine's cache"
+            yield Problem(found.name, what, None, _removed(repair), harmless=True)
+
+
+def _special(backend: Local, *, repair: bool) -> Iterator[Problem]:
+    for name, mode in list(backend.specials()):
+        if repair:
+            backend.delete([name])  # Only the name of it: what a link leads to stays.
+        key = _key_of(name)
+        what = f"a {kind(mode)} is in the place of a file"
+        yield Problem(name, what, key, _removed(repair), harmless=key is None)
+
+
+def _key_of(name: str) -> Key | None:
+    try:
+        return Key.parse(name.removeprefix(f"{FOLDER}/")) if name.startswith(f"{FOLDER}/") else None
+    except (BadKeyError, UnicodeDecodeError):
+        return None
+
+
+def _removed(repair: bool) -> str:
+    return "removed" if repair else ""

@@ -14,9 +14,9 @@ from collections.abc import Callable
 
 from memoflow.backends import Backend, Found, Local
 from memoflow.errors import BackendError, NoRoomError
-from memoflow.store import schedule
 from memoflow.store.deletion_log import PROBE
 from memoflow.store.format import PROBE as CONDITIONS
+from memoflow.store.marker_file import HOUSEKEEPING
 from memoflow.store.refs import prefetch
 
 # Two folders, a list of names and a generation on its way: each an inode, and a block or a cluster
@@ -46,9 +46,7 @@ def keep_reserve(backend: Backend) -> None:
 def make_room(backend: Backend) -> None:
     """Delete files that are made anew at any time: the reserve, copies of refs, our notes."""
     unsaid = [*_RESERVE, PROBE, CONDITIONS]
-    unsaid += [
-        file.name for each in (prefetch.FOLDER, schedule.FOLDER) for file in backend.list(each)
-    ]
+    unsaid += [file.name for each in (prefetch.FOLDER, HOUSEKEEPING) for file in backend.list(each)]
     backend.delete(unsaid)
 
 

@@ -4,27 +4,34 @@ Blobs are listed first and refs after, so that a ref written meanwhile is seen. 
 reaches is condemned, and deleted by a later pass; but not what was written since a save began
 that takes long and is not done. Before it deletes, a pass says what, and looks at the refs once
 more; `deletions` tells how saves and passes come to terms.
+
+What each ref reaches is read once for each version of it. The bytes of replaced saves do not wait
+for a sweep, which leaves alone all that is younger than its grace: a task that saves often would
+fill a disk. The oldest of them are freed first, so that whoever is loading the save that was just
+replaced has the time of some more saves to end.
 """
 
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Collection, Iterable
+import threading
+import zlib
+from collections.abc import Callable, Collection, Iterable, Iterator
 from datetime import timedelta
 
 from memoflow.backends import Backend, Found
 from memoflow.dataclass import dataclass
 from memoflow.errors import NoRoomError
 from memoflow.fields import Fields, loaded, number, text
-from memoflow.names import Digest, Key
-from memoflow.objects import blob_of
+from memoflow.names import Digest, Key, Ref
+from memoflow.objects import blob_name, blob_of
 from memoflow.store.deletion_log import Deleting, ended_without_a_word, time_there
 from memoflow.store.gc.full_disk import delete_in_parts, keep_reserve, make_room
-from memoflow.store.gc.reach import Reach
 from memoflow.store.leases import drop_stale
 from memoflow.store.marker_file import content, sealed
 from memoflow.store.refs.refs import DROPPED, QUARANTINE, Refs
 from memoflow.store.saves.upload_heartbeat import DEAD_AFTER_SECONDS, unfinished_since
+from memoflow.threads import Pool
 
 CONDEMNED = "gc/condemned"
 LITTER_AGE = timedelta(days=1)
@@ -36,6 +43,15 @@ _SILENT_SECONDS = 180.0
 _BATCH = 1000
 _MOST_CONDEMNED = 200_000
 LARGEST_CONDEMNED_BYTES = 40 << 20
+_BUCKETS = [f"reach {number:03}" for number in range(256)]
+_MOST_BLOBS = 2000  # of a ref that is remembered
+_AT_ONCE = 16
+_Version = str
+_Seen = dict[str, tuple[_Version, frozenset[str]]]
+# Times the size of the newest save: with the packs that this uses, as much as there may be.
+_MOST = 2.25
+# A pass looks at each ref of the store, which takes as long as writing so many bytes.
+_BYTES_PER_REF = 10_000
 
 
 @dataclass(frozen=True)
@@ -187,3 +203,145 @@ def _sha256(files: Iterable[Found]) -> list[Digest]:
 
 def _size(files: Iterable[Found]) -> int:
     return sum(file.size_bytes for file in files)
+
+
+class Reach:
+    """The blobs that refs reach, remembered from sweep to sweep where reading is slow."""
+
+    def __init__(self, refs: Refs) -> None:
+        self._refs = refs
+        self._is_remembered = refs.backend.takes_round_trips
+        self._facts = refs.index.get(_BUCKETS) if self._is_remembered else {}
+        self._seen = dict(_decoded(self._facts))
+
+    @property
+    def refs_seen(self) -> int:
+        """Return the number of refs in the last look."""
+        return len(self._seen)
+
+    def look(
+        self, beat: Callable[[], object] = lambda: None, *, without: Collection[Key] = ()
+    ) -> set[str]:
+        """Return the names of the blobs that refs reach which are listed now, `without` some."""
+        before, self._seen = self._seen, {}
+        new: list[tuple[Key, Found]] = []
+        reached: set[str] = set()
+        for key, found in self._refs.listed():
+            beat()
+            known = before.get(found.name)
+            if key in without:
+                if known is not None:
+                    self._seen[found.name] = known
+                continue
+            # By its version: a key can lead elsewhere since it was last looked at.
+            if known is not None and known[0] == _version(found):
+                self._seen[found.name] = known
+                reached |= known[1]
+            else:
+                new.append((key, found))
+        for (_, found), (names, is_all) in zip(new, self._read(new), strict=True):
+            beat()
+            reached |= names
+            if is_all and found.version:
+                self._seen[found.name] = (_version(found), names)
+        return reached
+
+    def remember(self) -> None:
+        """Keep the last look for the next sweep on this machine, without refs that went."""
+        if not self._is_remembered:
+            return
+        buckets: dict[str, dict[str, list[str]]] = {bucket: {} for bucket in _BUCKETS}
+        for name, (version, names) in sorted(self._seen.items()):
+            if len(names) <= _MOST_BLOBS:
+                buckets[_bucket(name)][name] = [version, *sorted(names)]
+        facts = {bucket: json.dumps(rows) for bucket, rows in buckets.items()}
+        empty = json.dumps({})
+        self._refs.index.set(
+            {name: text for name, text in facts.items() if self._facts.get(name, empty) != text}
+        )
+
+    def _read(self, new: list[tuple[Key, Found]]) -> Iterator[tuple[frozenset[str], bool]]:
+        keys = [key for key, _ in new]
+        if self._is_remembered and len(keys) >= _AT_ONCE:
+            with Pool(_AT_ONCE) as pool:
+                yield from pool.map(self._read_one, keys)
+        else:
+            yield from map(self._read_one, keys)
+
+    def _read_one(self, key: Key) -> tuple[frozenset[str], bool]:
+        """Return the blobs that a ref reaches, and True if these are all."""
+        stored = self._refs.read_any(key, alike=True)
+        if stored is None:
+            return frozenset(), False
+        blobs = self._refs.blobs(stored)
+        # A manifest that is lost or damaged may be put back.
+        is_all = stored.manifest_blob is None or len(blobs) > 1
+        return frozenset(map(blob_name, blobs)), is_all
+
+
+def _version(found: Found) -> str:
+    return f"{found.version} {found.size_bytes} {found.modified}"
+
+
+def _bucket(name: str) -> str:
+    return _BUCKETS[zlib.crc32(name.encode()) % len(_BUCKETS)]
+
+
+def _decoded(facts: dict[str, str]) -> Iterator[tuple[str, tuple[str, frozenset[str]]]]:
+    for bucket in facts.values():
+        try:
+            rows = [
+                (str(name), (str(version), frozenset(map(str, names))))
+                for name, (version, *names) in json.loads(bucket).items()
+            ]
+        except (ValueError, TypeError, AttributeError):
+            continue  # Damaged: read again.
+        yield from rows
+
+
+class ReplacedBlobs:
+    """The blobs that this process replaced in a local store and has not freed yet."""
+
+    def __init__(self, refs: Refs) -> None:
+        self._refs = refs
+        self._left: dict[str, int] = {}  # sizes by name, the oldest first
+        # Kept, since it remembers what each ref reaches.
+        self._sweep = Sweep(refs, keep_newer=timedelta(0), now=True, dry_run=False)
+        self._lock = threading.Lock()  # two saves of a task may end at once
+
+    def add(self, replaced: Iterable[Ref]) -> None:
+        """Note the blobs of refs that are about to be dropped."""
+        names = [name for ref in replaced for name in sorted(self._blobs(ref))]
+        sizes = self._refs.backend.sizes(names)
+        with self._lock:
+            for name, size_bytes in zip(names, sizes, strict=True):
+                self._left.setdefault(name, size_bytes or 0)
+
+    def free(self, live: Ref) -> None:
+        """Delete the oldest leftovers if there are many; `live` is there in their place."""
+        names = self._blobs(live)
+        used_bytes = sum(size or 0 for size in self._refs.backend.sizes(sorted(names)))
+        with self._lock:
+            for name in names:
+                self._left.pop(name, None)
+            least_bytes = _BYTES_PER_REF * self._sweep.refs_seen
+            self._free_above(max(least_bytes, _MOST * live.size_bytes - used_bytes))
+
+    def _free_above(self, most_bytes: float) -> None:
+        left_bytes = sum(self._left.values())
+        if left_bytes <= most_bytes:
+            return
+        doomed = []
+        for name, size_bytes in self._left.items():
+            if left_bytes <= most_bytes / 2:
+                break
+            doomed.append(Found(name, size_bytes, 0.0))
+            left_bytes -= size_bytes
+        self._sweep.delete(doomed)
+        # What a ref reaches still is not left over.
+        for found in doomed:
+            del self._left[found.name]
+
+    def _blobs(self, ref: Ref) -> set[str]:
+        stored = self._refs.read_any(ref.key)
+        return set() if stored is None else set(map(blob_name, self._refs.blobs(stored)))

@@ -29,8 +29,7 @@ from memoflow.objects import LARGEST_BYTES as LARGEST_MANIFEST_BYTES
 from memoflow.objects import Manifest, blob_name
 from memoflow.store.deletion_log import Deleting, DeletionLog
 from memoflow.store.refs.prefetch import Prefetch
-from memoflow.store.refs.ref_file import LARGEST_BYTES, OtherKeyError, Stored, decode
-from memoflow.store.refs.ref_names import RefNames
+from memoflow.store.refs.ref_file import LARGEST_BYTES, OtherKeyError, RefNames, Stored, decode
 from memoflow.store.refs.signing import Keyring
 from memoflow.threads import Pool
 
@@ -57,33 +56,23 @@ class Refs:
         self.keyring = keyring
         self._has_passed_over = False
         self.deletions = DeletionLog(backend, index, sleep=sleep)
-        self.ahead = Prefetch(backend)
+        self.prefetch = Prefetch(backend)
         self.names = RefNames(backend)
 
-    def read(self, key: Key, *, ahead: bool = False) -> Stored | None:
+    def read(self, key: Key) -> Stored | None:
         """Return the ref stored for the key and remember it; None if there is none.
 
-        With `ahead` what was read ahead will do: to use an entry, never to decide what may go.
         IntegrityError if it is damaged; it is in quarantine then. UnsignedError if we have keys and
         none of them has signed it; it stays where it is.
         """
-        stored = self._read_ahead(key) if ahead else None
-        if stored is None:
-            if ahead and self.ahead.is_absent(key):
-                return None
-            stored = self._read(key)
-        if stored is not None and self.index.lookup(key) != stored.ref:
+        stored = self._read(key)
+        return None if stored is None else self.remember(stored)
+
+    def remember(self, stored: Stored) -> Stored:
+        """Record a ref that was read in the index, as not used; return its stored form."""
+        if self.index.lookup(stored.ref.key) != stored.ref:
             self.index.record([stored.ref], is_used=False)
         return stored
-
-    def _read_ahead(self, key: Key) -> Stored | None:
-        data = self.ahead.data(key)
-        try:
-            return None if data is None else decode(key, data, self.keyring)
-        except UnsignedError:
-            raise
-        except (IntegrityError, FormatError, OtherKeyError):
-            return None  # Only a copy, which says nothing of the ref.
 
     def _read(
         self, key: Key, keyring: Keyring | None = None, *, alike: bool = False
@@ -131,11 +120,11 @@ class Refs:
         by_kind: dict[str, dict[Key, Found]] = defaultdict(dict)
         for key, file in listed:
             by_kind[key.kind][key] = file
-        read = partial(self._or_warn, self._read) if signed else self.read_any
+        read = partial(self.or_warn, self._read) if signed else self.read_any
         keyring = self.keyring if signed else _NO_KEYS
         for kind, files in by_kind.items():
             is_slow = len(files) >= _AT_ONCE and self.backend.takes_round_trips
-            copied = self.ahead.copies(Key.of(kind), files) if is_slow and copies else {}
+            copied = self.prefetch.copies(Key.of(kind), files) if is_slow and copies else {}
             single = []
             for key, file in files.items():
                 stored = None
@@ -166,9 +155,9 @@ class Refs:
         except IntegrityError:
             pass  # Its next reader quarantines it.
 
-    def read_or_warn(self, key: Key, *, ahead: bool = False) -> Stored | None:
+    def read_or_warn(self, key: Key) -> Stored | None:
         """Return the stored ref; None with a warning if it is damaged or not signed by us."""
-        return self._or_warn(partial(self.read, ahead=ahead), key)
+        return self.or_warn(self.read, key)
 
     def learn(self, listed: Iterable[tuple[Key, Found]]) -> None:
         """Remember the refs stored in these versions, as `read` does for one key."""
@@ -211,7 +200,8 @@ class Refs:
                 found.append(stored.ref)
         return found
 
-    def _or_warn(self, read: Callable[[Key], Stored | None], key: Key) -> Stored | None:
+    def or_warn(self, read: Callable[[Key], Stored | None], key: Key) -> Stored | None:
+        """Return the ref that `read` returns; None with a warning for its errors."""
         try:
             return read(key)
         except UnsignedError as error:
@@ -224,11 +214,9 @@ class Refs:
             log.warning("%s; quarantined", error)
             return None
 
-    def read_same(self, ref: Ref, *, ahead: bool = False) -> Stored:
+    def read_same(self, ref: Ref) -> Stored:
         """Return the stored form of a ref; NotFoundError if that is no longer there."""
-        stored = self._read_ahead(ref.key) if ahead else None
-        if stored is None or stored.ref.digest != ref.digest:
-            stored = self.read(ref.key)
+        stored = self.read(ref.key)
         if stored is None:
             raise NotFoundError(f"{ref.key} was forgotten; whoever made it can make it again")
         if stored.ref.digest != ref.digest:
@@ -259,22 +247,16 @@ class Refs:
             raise IntegrityError(f"the manifest of {stored.ref.key} is damaged")
         return Manifest.from_bytes(data)
 
-    def listed(
-        self, prefix: Key | None = None, *, fresh: bool = True
-    ) -> Iterator[tuple[Key, Found]]:
-        """Yield every key below the prefix that the backend lists, or listed not long ago."""
-        known = None if fresh or prefix is None else self.ahead.listed(prefix)
-        if known is not None:
-            yield from known
-            return
+    def listed(self, prefix: Key | None = None) -> Iterator[tuple[Key, Found]]:
+        """Yield every key below the prefix that the backend lists."""
         for key, found in self.names.listed(prefix):
-            self.ahead.add(key, found)
+            self.prefetch.add(key, found)
             yield key, found
 
     def drop(self, keys: Iterable[Key]) -> None:
         """Drop refs: in the index first, so that nothing here still finds one that is half gone."""
         keys = list(keys)
-        self.ahead.forget(keys)
+        self.prefetch.forget(keys)
         self.index.drop(keys)
         self.backend.delete(self.names.all_of(keys))
         # Again, should somebody have read it in between.

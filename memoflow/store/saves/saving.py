@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import field, replace
 from functools import partial
 from typing import Any
@@ -24,10 +25,9 @@ from memoflow.objects import (
     state_of,
 )
 from memoflow.store.deletion_log import BlobFate, GcSnapshot
-from memoflow.store.payload import Payload
 from memoflow.store.refs.ref_file import LARGEST_INLINE_BYTES, Stored, encode
 from memoflow.store.refs.refs import Refs
-from memoflow.store.saves.adoption import adopt
+from memoflow.store.saves.adoption import Payload, adopt
 from memoflow.store.saves.upload_heartbeat import UploadHeartbeat
 
 _TRIES = 3
@@ -79,10 +79,9 @@ def save(
     key, fresh = None, False
     with UploadHeartbeat(refs.backend, clock=clock) as progress:
         for _ in range(_TRIES):
-            manifest, packed, new_bytes = _put(
-                refs, payload, previous, progress, least_use, durable=durable, fresh=fresh
-            )
-            listed = _put_manifest(refs.backend, manifest, previous, durable=durable, fresh=fresh)
+            attempt = _Attempt(refs, payload, previous, progress, least_use, durable, fresh)
+            manifest, new_bytes = attempt.put()
+            listed = attempt.put_manifest(manifest)
             encoded = partial(
                 encode,
                 manifest=listed,
@@ -100,24 +99,19 @@ def save(
                 if stands(refs, theirs):
                     return theirs.ref
                 continue
-            verdict = refs.deletions.confirm(
-                outlook,
-                _sizes(manifest, listed),
-                fixed=_fixed(manifest),
-                is_sure=not payload.kept and not _is_borrowed(listed, previous),
-            )
+            is_sure = not payload.kept and not _is_borrowed(listed, previous)
+            verdict = _confirm(refs, outlook, manifest, listed, is_sure=is_sure)
             if verdict is BlobFate.THERE:
                 refs.index.record([ref])
-                _remember_proven(refs, ref, manifest, packed)
-                refs.index.record_pieces(packed.new)
-                proofs.remember(_states(refs.backend, packed.whole))
+                _remember_proven(refs, ref, manifest, attempt.packed)
+                refs.index.record_pieces(attempt.packed.new)
+                proofs.remember(_states(refs.backend, attempt.packed.whole))
                 return ref
             # Deleted between being found and being reached by this ref, or it still could be:
             # write all of it anew, under other names.
             refs.drop_same(ref)
-            refs.index.drop_blobs(
-                blob for blob in manifest.blobs if verdict is BlobFate.LOST and _is_packed(blob)
-            )
+            if verdict is BlobFate.LOST:
+                refs.index.drop_blobs(blob for blob in manifest.blobs if blob.algorithm == "sha256")
             outlook, previous, fresh = refs.deletions.look(), None, True
             progress.mark()  # At once: this sweep is quicker than we are.
     raise BackendUnavailableError(
@@ -126,31 +120,90 @@ def save(
     )
 
 
-def proven(refs: Refs, ref: Ref, outlook: GcSnapshot) -> bool:
-    """Tell whether this machine knows that the blobs of the last save of a series are there.
+@dataclass
+class _Attempt:
+    """One attempt to write a save. A `fresh` one uses new names wherever it can."""
 
-    And that nothing was deleted since, as far as the outlook goes. Where it is cheap to look,
-    that is better.
+    refs: Refs
+    payload: Payload
+    previous: Previous | None
+    progress: UploadHeartbeat
+    least_use: float
+    durable: bool
+    fresh: bool
+    packed: Packed = NOTHING
+
+    def put(self) -> tuple[Manifest, int]:
+        """Write the payload's bytes; return its manifest, and the number of new bytes."""
+        if self.payload.tree is not None or self.payload.files:
+            self.packed = self._pack()
+        adopted, new_bytes = [], self.packed.new_bytes
+        for name, adoption in sorted(self.payload.adopted.items()):
+            self.progress.beat()
+            taken, taken_bytes = adopt(self.refs.backend, name, adoption)
+            adopted.append(taken)
+            new_bytes += taken_bytes
+        files = sorted((*self.packed.files, *self.payload.kept), key=lambda file: file.path)
+        packed = self.packed
+        manifest = Manifest(tuple(files), packed.folders, tuple(adopted), modes=packed.modes)
+        return manifest, new_bytes
+
+    def put_manifest(self, manifest: Manifest) -> dict[str, Any] | Digest:
+        """Return the manifest for the ref: itself while it is small, else its digest."""
+        if self.previous is not None and manifest == replace(self.previous.manifest, meta={}):
+            return self.previous.listed
+        data = manifest.to_bytes()
+        if len(data) <= LARGEST_INLINE_BYTES:
+            return manifest.to_json()
+        if self.fresh:
+            # Spaces between the parts of JSON mean nothing, but make for another digest.
+            data += bytes(b" \t\r\n"[byte % 4] for byte in os.urandom(64))
+        digest = Digest.of(data)
+        self.refs.backend.write(blob_name(digest), data, durable=self.durable)
+        return digest
+
+    def _pack(self) -> Packed:
+        # Here, since results without files need none of it.
+        from memoflow.objects.packing import pack
+        from memoflow.objects.reuse import ReusablePieces
+
+        payload, previous, fresh = self.payload, self.previous, self.fresh
+        sizes: dict[Digest, int] = {} if previous is None else dict(previous.sizes)
+        earlier = ReusablePieces(
+            self.refs.backend,
+            previous=None if previous is None else previous.manifest,
+            proven=previous is not None and previous.proven,
+            known=(lambda xxh3s: {}) if fresh else _known(self.refs, sizes),
+            sizes=sizes,
+        )
+        return pack(
+            self.refs.backend,
+            Tree.survey(payload.tree, payload.files, payload.ignore),
+            whole=payload.whole and not fresh,
+            linked=payload.linked and not fresh,
+            earlier=earlier,
+            least_use=self.least_use,
+            fresh=fresh,
+            beat=self.progress.beat,
+            durable=self.durable,
+        )
+
+
+def as_previous(refs: Refs, stored: Stored, outlook: GcSnapshot) -> Previous:
+    """Return the last save of a series, with the lengths and proofs of its blobs known here.
+
+    They are proven if nothing was deleted since, as far as the outlook goes. Nothing is known where
+    it is cheap to look, which is better.
     """
-    if not refs.backend.takes_round_trips:
-        return False
-    fact = _proven_fact(ref)
-    return refs.index.get([fact]).get(fact) == _proof(ref, outlook)
-
-
-def known_sizes(refs: Refs, ref: Ref) -> dict[Digest, int]:
-    """Return the known lengths of the packs that the last save of a series uses.
-
-    Empty where it is cheap to look.
-    """
-    if not refs.backend.takes_round_trips:
-        return {}
-    fact = _fact("sizes", ref)
-    try:
-        known = json.loads(refs.index.get([fact]).get(fact, "{}"))
-        return {Digest(f"sha256:{name}"): int(size) for name, size in known.items()}
-    except (ValueError, TypeError, AttributeError):
-        return {}
+    is_proven, sizes = False, {}
+    if refs.backend.takes_round_trips:
+        proof, packs = _fact("proven", stored.ref), _fact("sizes", stored.ref)
+        known = refs.index.get([proof, packs])
+        is_proven = known.get(proof) == _proof(stored.ref, outlook)
+        with suppress(ValueError, TypeError, AttributeError):
+            lengths = json.loads(known.get(packs, "{}")) if is_proven else {}
+            sizes = {Digest(f"sha256:{name}"): int(size) for name, size in lengths.items()}
+    return Previous(refs.manifest(stored), stored.manifest, is_proven, sizes)
 
 
 def _remember_proven(refs: Refs, ref: Ref, manifest: Manifest, packed: Packed) -> None:
@@ -159,14 +212,10 @@ def _remember_proven(refs: Refs, ref: Ref, manifest: Manifest, packed: Packed) -
     sizes = {blob.hex: packed.sizes[blob] for blob in manifest.blobs & packed.sizes.keys()}
     refs.index.set(
         {
-            _proven_fact(ref): _proof(ref, refs.deletions.snapshot()),
+            _fact("proven", ref): _proof(ref, refs.deletions.snapshot()),
             _fact("sizes", ref): json.dumps(sizes),
         }
     )
-
-
-def _proven_fact(ref: Ref) -> str:
-    return _fact("proven", ref)
 
 
 def _fact(what: str, ref: Ref) -> str:
@@ -195,12 +244,8 @@ def stands(refs: Refs, stored: Stored) -> bool:
     except (NotFoundError, IntegrityError):
         refs.drop_same(stored.ref)
         return False
-    verdict = refs.deletions.confirm(
-        refs.deletions.snapshot(),
-        _sizes(manifest, stored.manifest_blob),
-        fixed=_fixed(manifest),
-        is_sure=False,
-    )
+    outlook = refs.deletions.snapshot()
+    verdict = _confirm(refs, outlook, manifest, stored.manifest_blob, is_sure=False)
     if verdict is BlobFate.LOST:
         # Whoever wrote it died before noticing, or is about to notice.
         refs.drop_same(stored.ref)
@@ -212,9 +257,12 @@ def stands(refs: Refs, stored: Stored) -> bool:
     return verdict is BlobFate.THERE
 
 
-def _sizes(manifest: Manifest, listed: object) -> dict[str, int]:
-    """Return each blob that a ref reaches, and how long it must be at least."""
-    sizes = {blob_name(each.blob): 1 for each in manifest.adopted}
+def _confirm(
+    refs: Refs, outlook: GcSnapshot, manifest: Manifest, listed: object, *, is_sure: bool
+) -> BlobFate:
+    """Return the fate of the blobs that a ref reaches; see `DeletionLog.confirm`."""
+    adopted = {blob_name(each.blob): 1 for each in manifest.adopted}
+    sizes = dict(adopted)
     for file in manifest.files:
         for piece in file.pieces:
             name, end = blob_name(piece.blob), piece.offset + piece.length
@@ -222,15 +270,7 @@ def _sizes(manifest: Manifest, listed: object) -> dict[str, int]:
                 sizes[name] = end
     if isinstance(listed, Digest):
         sizes[blob_name(listed)] = 1
-    return sizes
-
-
-def _fixed(manifest: Manifest) -> set[str]:
-    return {blob_name(each.blob) for each in manifest.adopted}
-
-
-def _is_packed(blob: Digest) -> bool:
-    return blob.algorithm == "sha256"
+    return refs.deletions.confirm(outlook, sizes, fixed=adopted, is_sure=is_sure)
 
 
 def _plain(meta: Mapping[str, Any]) -> dict[str, Any]:
@@ -241,84 +281,13 @@ def _plain(meta: Mapping[str, Any]) -> dict[str, Any]:
     return plain
 
 
-def _put(
-    refs: Refs,
-    payload: Payload,
-    previous: Previous | None,
-    progress: UploadHeartbeat,
-    least_use: float,
-    *,
-    durable: bool,
-    fresh: bool,
-) -> tuple[Manifest, Packed, int]:
-    """Write a payload's bytes; return its manifest, the packed files, and the new bytes.
-
-    With `fresh` all that can be is written under names that were never used.
-    """
-    packed = _pack(refs, payload, previous, progress, least_use, durable=durable, fresh=fresh)
-    taken = []
-    for name, adoption in sorted(payload.adopted.items()):
-        progress.beat()
-        taken.append(adopt(refs.backend, name, adoption))
-    files = sorted((*packed.files, *payload.kept), key=lambda file: file.path)
-    manifest = Manifest(
-        tuple(files),
-        packed.folders,
-        tuple(adopted for adopted, _ in taken),
-        modes=packed.modes,
-    )
-    new_bytes = packed.new_bytes + sum(size_bytes for _, size_bytes in taken)
-    return manifest, packed, new_bytes
-
-
-def _pack(
-    refs: Refs,
-    payload: Payload,
-    previous: Previous | None,
-    progress: UploadHeartbeat,
-    least_use: float,
-    *,
-    durable: bool,
-    fresh: bool,
-) -> Packed:
-    if payload.tree is None and not payload.files:
-        return NOTHING
-    # Here, since results without files need none of it.
-    from memoflow.objects.packing import pack
-    from memoflow.objects.reuse import ReusablePieces
-
-    sizes: dict[Digest, int] = {} if previous is None else dict(previous.sizes)
-    earlier = ReusablePieces(
-        refs.backend,
-        previous=None if previous is None else previous.manifest,
-        proven=previous is not None and previous.proven,
-        known=_known(refs, sizes, fresh=fresh),
-        sizes=sizes,
-    )
-    return pack(
-        refs.backend,
-        Tree.survey(payload.tree, payload.files, payload.ignore),
-        whole=payload.whole and not fresh,
-        linked=payload.linked and not fresh,
-        earlier=earlier,
-        least_use=least_use,
-        fresh=fresh,
-        beat=progress.beat,
-        durable=durable,
-    )
-
-
-def _known(
-    refs: Refs, sizes: dict[Digest, int], *, fresh: bool
-) -> Callable[[Sequence[str]], Mapping[str, Any]]:
+def _known(refs: Refs, sizes: dict[Digest, int]) -> Callable[[Sequence[str]], Mapping[str, Any]]:
     """Return a lookup of pieces that other saves have stored.
 
     What is found is compared with stored bytes, so elsewhere only that is of use of which this
     machine has a copy, and then only while the original is there as well. `sizes` is told how long
     those are.
     """
-    if fresh:
-        return lambda xxh3s: {}
     backend = refs.backend
     if not backend.takes_round_trips:
         return refs.index.find_pieces
@@ -346,28 +315,6 @@ def _states(backend: Backend, blobs: Iterable[Digest]) -> dict[Digest, State]:
     paths = {blob: backend.path(blob_name(blob)) for blob in blobs}
     states = {blob: state_of(path) for blob, path in paths.items() if path is not None}
     return {blob: state for blob, state in states.items() if state is not None}
-
-
-def _put_manifest(
-    backend: Backend,
-    manifest: Manifest,
-    previous: Previous | None,
-    *,
-    durable: bool,
-    fresh: bool,
-) -> dict[str, Any] | Digest:
-    """Return the manifest for the ref: itself while it is small, else its digest."""
-    if previous is not None and manifest == replace(previous.manifest, meta={}):
-        return previous.listed
-    data = manifest.to_bytes()
-    if len(data) <= LARGEST_INLINE_BYTES:
-        return manifest.to_json()
-    if fresh:
-        # What is between the parts of JSON says nothing, but makes for another digest.
-        data += bytes(b" \t\r\n"[byte % 4] for byte in os.urandom(64))
-    digest = Digest.of(data)
-    backend.write(blob_name(digest), data, durable=durable)
-    return digest
 
 
 def _write_ref(

@@ -10,37 +10,19 @@ from contextlib import suppress
 from memoflow.errors import IntegrityError, NotFoundError, UsageError
 from memoflow.names import Key, Ref
 from memoflow.store.deletion_log import GcSnapshot
-from memoflow.store.refs.ref_file import Stored
 from memoflow.store.refs.refs import Refs
-from memoflow.store.saves.saving import (
-    LEAST_USE,
-    LEAST_USE_OF_DROPPED,
-    Previous,
-    known_sizes,
-    proven,
-)
+from memoflow.store.refs.remembered import Remembered, numbered
+from memoflow.store.saves.saving import LEAST_USE, LEAST_USE_OF_DROPPED, Previous, as_previous
 
-_NUMBER = re.compile(r"[0-9]{8}(-[0-9a-f]+)?")
 _TOKEN = re.compile(r"[0-9a-f]{1,32}")
 _LISTED_SECONDS = 10.0  # how long a list of what is elsewhere serves
-
-
-def numbered(refs: Refs, series: Key, *, fresh: bool = True) -> list[Key]:
-    """Return the keys listed directly below a series, the highest number first."""
-    depth = len(series.parts) + 1
-    keys = [
-        key
-        for key, _ in refs.listed(series, fresh=fresh)
-        if len(key.parts) == depth and _NUMBER.fullmatch(key.parts[-1])
-    ]
-    return sorted(keys, key=str, reverse=True)
 
 
 def known(refs: Refs, series: Key) -> list[Ref]:
     """Return the refs listed directly below a series; see `Store.series`."""
     entries = refs.index.entries(series)
     found = []
-    for key in numbered(refs, series):
+    for key in numbered(refs.listed(series), series):
         entry = entries.get(str(key))
         stored = None if entry is not None else refs.read_or_warn(key)
         if entry is not None:
@@ -80,20 +62,20 @@ class Next:
         # Larger once a save of the series was dropped: by a rule, then more will be.
         self.least_use = LEAST_USE
 
-    def previous(self, latest: Callable[[], Ref | None]) -> Previous | None:
+    def previous(self, remembered: Remembered) -> Previous | None:
         """Return the last save that is whole; None if there is none."""
-        listed = numbered(self._refs, self._series)
+        listed = numbered(self._refs.listed(self._series), self._series)
         if listed and len(listed) < _number(listed[0]):
             self.least_use = LEAST_USE_OF_DROPPED
         if self._refs.backend.takes_round_trips:
             # One listing for this and for the number.
             self._listed = listed
             return _first_of(self._refs, listed, self.outlook)
-        ref = latest()
+        ref = remembered.last(self._series)
         if ref is None:
             return None
         try:
-            return _as_previous(self._refs, self._refs.read_same(ref), self.outlook)
+            return as_previous(self._refs, self._refs.read_same(ref), self.outlook)
         except (NotFoundError, IntegrityError):
             return None
 
@@ -104,7 +86,7 @@ class Next:
         listed = self._listed
         # Listed anew when all is packed: others may have saved and forgotten since it began.
         if listed is None or taken or time.monotonic() - self._began > _LISTED_SECONDS:
-            listed = numbered(self._refs, self._series)
+            listed = numbered(self._refs.listed(self._series), self._series)
         found = [*listed, taken] if taken else listed
         number = max([self._after, *map(_number, found)]) + 1
         if self._place is not None and taken is None:
@@ -117,14 +99,8 @@ def _first_of(refs: Refs, keys: list[Key], outlook: GcSnapshot) -> Previous | No
         stored = refs.read_or_warn(key)
         if stored is not None:
             with suppress(NotFoundError, IntegrityError):
-                return _as_previous(refs, stored, outlook)
+                return as_previous(refs, stored, outlook)
     return None
-
-
-def _as_previous(refs: Refs, stored: Stored, outlook: GcSnapshot) -> Previous:
-    is_proven = proven(refs, stored.ref, outlook)
-    sizes = known_sizes(refs, stored.ref) if is_proven else {}
-    return Previous(refs.manifest(stored), stored.manifest, is_proven, sizes)
 
 
 def _number(key: Key) -> int:
