@@ -314,6 +314,7 @@ class Store:
         if self.backend.takes_round_trips:
             self._refs.drop([ref.key for ref in old])
             return
+        # Here: a task that looks up and saves starts sooner without it.
         from memoflow.store.gc.sweeping import ReplacedBlobs
 
         if self._leftovers is None:
@@ -332,12 +333,14 @@ class Store:
         Nothing happens if the store cannot be written. `once` is for a process on a machine that
         may be gone with it.
         """
+        # Here: a task that looks up and saves starts sooner without it.
         from memoflow.store.gc import uses
 
         uses.note(self.backend, self.index, self._store_clock, once=once)
 
     def merge_uses(self) -> None:
         """Merge the notes of use of days that are over, so that there are few."""
+        # Here: a task that looks up and saves starts sooner without it.
         from memoflow.store.gc import uses
 
         uses.merge(self.backend, self._refs.listed, self._store_clock.now())
@@ -363,6 +366,7 @@ class Store:
         once all is listed. What is leased and what is created after this began stays, too. `tiers`
         say more, in place of `keep`: what goes first, and what goes by no age and no budget.
         """
+        # Here: a task that looks up and saves starts sooner without it.
         from memoflow.store.gc.eviction import evict, one_tier
 
         return evict(
@@ -394,6 +398,7 @@ class Store:
         minutes ago, and all that is in quarantine. A full disk is no hindrance: see `room`. A dry
         run takes the refs `without` for gone.
         """
+        # Here: a task that looks up and saves starts sooner without it.
         from memoflow.store.gc.sweeping import Sweep
 
         time = self._store_clock.estimate() if dry_run else 0.0
@@ -415,6 +420,7 @@ class Store:
         quarantine/, what depends on it is forgotten, and litter is removed. Litter is what
         is old by this machine's clock, or by the backend's in a repair, which may write.
         """
+        # Here: a task that looks up and saves starts sooner without it.
         from memoflow.store.check import orphans
         from memoflow.store.check.verification import verify
 
