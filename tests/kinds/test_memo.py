@@ -128,7 +128,7 @@ FOREIGN = [
 def test_notes_that_no_step_left_are_an_error_and_then_recorded_anew(store, changed):
     key = SCOPE / "results" / Fingerprint.of(ONE).hex / Fingerprint.of(()).hex / "00000001"
     store.save(key, Payload(), meta=GOOD | changed if changed else {})
-    with pytest.raises(IntegrityError, match="noted"):
+    with pytest.raises(IntegrityError, match="is no result of a memoized step"):
         Candidates(store, SCOPE).find(ONE)
     memo.record(store, SCOPE, CODE, result())
     assert Candidates(store, SCOPE).find(ONE) is not None
