@@ -270,8 +270,8 @@ def _of_answer(error: HttpResponseError, what: str) -> BackendError:
         )
     if status in (401, 403):
         return BackendDeniedError(
-            f"{what}; give who runs this the role Storage Blob Data Contributor, and see that the "
-            "network rules of the account let this machine in"
+            f"{what}; give the account that runs this the role Storage Blob Data "
+            "Contributor, and see that the network rules of the account let this machine in"
         )
     if status >= 500 or status in (408, 429):
         return BackendUnavailableError(f"{what}; it may work later")

@@ -242,7 +242,9 @@ class Bucket(Backend):
             if head is None:  # Deleted since: the name is free again.
                 raise TornError("others write and delete it at the same time")
             if "nonce" not in head.said and not is_last:
-                raise TornError("nothing is said of who wrote it")  # All that we write has one.
+                raise TornError(
+                    "the listing does not name its writer"
+                )  # All that we write has one.
             return head.said.get("nonce") == nonce
 
         won: bool = self.patiently("write", name, write)

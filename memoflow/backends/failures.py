@@ -19,8 +19,8 @@ from memoflow.errors import (
 T = TypeVar("T")
 
 _ADVICE: dict[int, tuple[type[BackendError], str]] = {
-    errno.EACCES: (BackendDeniedError, "check who owns it and its mode"),
-    errno.EPERM: (BackendDeniedError, "check who owns it, its mode, and that it is not immutable"),
+    errno.EACCES: (BackendDeniedError, "check its owner and its mode"),
+    errno.EPERM: (BackendDeniedError, "check its owner, its mode, and that it is not immutable"),
     errno.EROFS: (
         BackendDeniedError,
         "its file system is mounted read-only; mount it read-write, or keep the store elsewhere",
@@ -109,5 +109,5 @@ def _without_inodes(path: str) -> str:
                 return ""
             return (
                 f"no inodes are free there: {info.f_files} are in use, one by each file and "
-                "directory (`df -i` shows them); delete files, of whatever size, then run again"
+                "directory (`df -i` shows them); delete some files of any size, then run again"
             )

@@ -81,7 +81,7 @@ class Gcs(Bucket):
             return BackendDeniedError(f"{what}: {error}; renew or correct the Google credentials")
         if isinstance(error, (DataCorruption, InvalidResponse)):
             return BackendUnavailableError(
-                f"{what}: what arrived is not what was sent; it may work later"
+                f"{what}: the received bytes differ from the sent ones; it may work later"
             )
         if isinstance(error, (InvalidURL, MissingSchema, InvalidSchema)):
             return BackendDeniedError(f"{what}: {error}; check STORAGE_EMULATOR_HOST")
@@ -300,7 +300,7 @@ def _of_answer(error: GoogleAPICallError, what: str) -> BackendError:
         return BackendDeniedError(f"{what}; renew or correct the Google credentials")
     if status == 403:
         return BackendDeniedError(
-            f"{what}; give who runs this the role Storage Object User in the bucket"
+            f"{what}; give the account that runs this the role Storage Object User in the bucket"
         )
     if status >= 500 or status in (408, 429):
         return BackendUnavailableError(f"{what}; it may work later")

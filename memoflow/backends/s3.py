@@ -346,7 +346,7 @@ def _of_answer(error: ClientError, what: str) -> BackendError:
     if code in _LOGIN or status == 401:
         return BackendDeniedError(f"{what}; renew or correct the AWS credentials")
     if status == 403 or code == "AccessDenied":
-        return BackendDeniedError(f"{what}; allow it in the policy of who runs this")
+        return BackendDeniedError(f"{what}; allow it in the policy of the account that runs this")
     if status >= 500 or status in (408, 429) or code in {"SlowDown", "RequestTimeout"}:
         return BackendUnavailableError(f"{what}; it may work later")
     return BackendError(f"{what} ({code})")

@@ -69,8 +69,8 @@ def confirm(refs: Sequence[Ref], show: Callable[[], None]) -> bool:
     # Either may be closed, and is None then.
     if as_json or not all(each and each.isatty() for each in (sys.stdin, sys.stdout)):
         raise click.UsageError(
-            f"nothing was removed: there is no terminal to ask on, for {in_all(refs)}; remove "
-            "them with --yes, or list them with --dry-run"
+            f"nothing was removed: there is no terminal for the question about {in_all(refs)}; "
+            "remove them with --yes, or list them with --dry-run"
         )
     if click.confirm(f"Remove {count(len(refs), 'entry', 'entries')}?", default=False):
         return True

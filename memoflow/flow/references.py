@@ -177,7 +177,7 @@ class StoreSaves(Saves):
             ) from error
         except NotFoundError as error:
             raise NotFoundError(
-                f"{text} was not loaded, since not all of it is left: {error}; load another one, "
+                f"{text} was not loaded, since parts of it are missing: {error}; load another one, "
                 "or save it again"
             ) from error
         return into

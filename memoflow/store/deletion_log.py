@@ -53,7 +53,7 @@ class BlobFate(Enum):
     """The fate of blobs by the time that a ref reaches them."""
 
     THERE = "there, and to stay"
-    LOST = "some are gone or cut off"
+    LOST = "some are missing or truncated"
     DOOMED = "there, but a pass that has stopped could still delete some"
 
 

@@ -74,7 +74,7 @@ def _found(fields: dict[str, Any]) -> Format:
     typed = Fields(fields)
     found = Format(typed.text("id"), typed.flag("conditional", True))
     if not _is_whole(fields):
-        raise ValueError("its fields are not what they should be")
+        raise ValueError("its fields are malformed")
     return found
 
 

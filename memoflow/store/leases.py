@@ -155,7 +155,7 @@ class _HeldLease(Lease):
         if self._lost_to:
             raise LeaseLostError(
                 f"{self._lost_to} took over, as nothing was heard of this process for "
-                f"{2 * self._claim.every_s:.0f} s: what it does is done twice"
+                f"{2 * self._claim.every_s:.0f} s: its work is done twice"
             )
 
     def lift(self, *, lasting: bool = False) -> None:

@@ -94,7 +94,7 @@ class AccessTracker(Notes):
                     self.is_full = True
             else:
                 if self._has_children:
-                    self.unseen["what its subprocesses read by themselves"] = None
+                    self.unseen["files that its subprocesses read by themselves"] = None
                 for name in filter(sys.modules.__contains__, _READERS):
                     self.unseen[f"what {name} reads by itself"] = None
             if self._children is not None:

@@ -156,7 +156,7 @@ def test_an_error_says_what_where_and_whether_to_try_again(
         (errno.ENOSPC, "free some space"),
         (errno.EDQUOT, "your disk quota is used up"),
         (errno.EROFS, "is mounted read-only"),
-        (errno.EACCES, "check who owns it and its mode"),
+        (errno.EACCES, "check its owner and its mode"),
         (errno.ENAMETOOLONG, "too long for this file system"),
         (errno.EMFILE, "this process has too many files open"),
         (errno.ENFILE, "this machine has too many files open"),
@@ -205,7 +205,7 @@ def test_a_store_that_may_not_be_written_is_read(tmp_path: Path) -> None:
     def act() -> None:
         assert backend.read("a/b") == b"data"
         assert [found.name for found in backend.list("")] == ["a/b"]
-        with pytest.raises(BackendDeniedError, match="check who owns it"):
+        with pytest.raises(BackendDeniedError, match="check its owner"):
             backend.write("a/c", b"")
         with pytest.raises(BackendDeniedError):
             backend.delete(["a/b"])

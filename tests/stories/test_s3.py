@@ -331,7 +331,7 @@ def test_a_checkpoint_that_cannot_be_saved_fails_its_step_with_the_reason(
         proxy.refuses = lambda method, path: method == "PUT" and "/store/" in path
         ran = project.run(METAFLOW_S3_ENDPOINT_URL=url, ok=False)
     assert ran.code != 0
-    assert "allow it in the policy of who runs this" in ran.text
+    assert "allow it in the policy of the account that runs this" in ran.text
 
 
 @pytest.mark.parametrize(

@@ -258,7 +258,7 @@ def test_more_events_than_the_queue_holds_are_said(watched: Case) -> None:
 def test_without_events_the_arguments_of_a_command_count(unwatched: Case) -> None:
     put("a")
     unwatched.run(lambda: subprocess.run("cat a > copy", shell=True))
-    assert unwatched.tracker.unseen == {"what its subprocesses read by themselves": None}
+    assert unwatched.tracker.unseen == {"files that its subprocesses read by themselves": None}
     assert unwatched.differs() == NOTHING
     put("a", "new!")
     assert unwatched.differs() == "file a"
@@ -267,7 +267,7 @@ def test_without_events_the_arguments_of_a_command_count(unwatched: Case) -> Non
 @pytest.mark.parametrize("method", ["spawn", "forkserver"])
 def test_without_events_it_is_said_that_workers_are_not_seen(method: str, unwatched: Case) -> None:
     unwatched.run(lambda: pool(method, Path.exists, Path("a")))
-    assert "what its subprocesses read by themselves" in unwatched.tracker.unseen
+    assert "files that its subprocesses read by themselves" in unwatched.tracker.unseen
 
 
 @pytest.mark.parametrize("who", ["a pool", "an executor"])

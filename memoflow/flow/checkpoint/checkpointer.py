@@ -206,7 +206,9 @@ class Checkpointer:
             for entry, lives in spool.pending(store, self.series):
                 if not lives and (entry.about.own, entry.about.attempt) == mine:
                     raise
-            log.warning("what other attempts left on this machine was not uploaded: %s", error)
+            log.warning(
+                "checkpoints of other attempts on this machine were not uploaded: %s", error
+            )
 
     @apart
     def bring_in(self, say: Callable[[str], None]) -> None:

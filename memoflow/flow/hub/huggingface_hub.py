@@ -79,7 +79,7 @@ class HuggingfaceHubDecorator(Lifecycle):
     def init(self) -> None:
         if not self.statically_defined and has_secret(self.attributes["load"]):
             raise HuggingfaceHubException(
-                "a token on the command line is seen by all who list processes; set HF_TOKEN, or "
+                "everybody who lists processes sees a token on the command line; set HF_TOKEN, or "
                 "log in with `hf auth login`"
             )
         # Now, since Metaflow keeps the arguments of decorators with each run.

@@ -44,7 +44,7 @@ Seen = tuple[str, str]  # digest and summary
 
 GONE: Seen = (ABSENT, ABSENT)
 
-OWN_PREFIX = "uses S3(run=self), whose prefix is another one in each run"
+OWN_PREFIX = "uses S3(run=self), whose prefix differs in each run"
 
 _THREADS = 16
 _LIST, _TREE, _CONTENTS = "list of ", "tree of ", "contents of "

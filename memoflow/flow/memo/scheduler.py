@@ -152,7 +152,7 @@ class _CurrentOf:
         if wanted is not None:
             return self._memoized.commit_of(wanted, self._task.run_id, self._task.clone_run_id)
         if name in OF_ONE_RUN:
-            raise UndecidedError(f"current.{name} is another one in each run")
+            raise UndecidedError(f"current.{name} differs in each run")
         if name == "flow_name":
             return self._task.flow_name
         if name == "step_name":

@@ -310,7 +310,7 @@ def settle(store: Store, series: Key | None, wanted: Callable[[SpoolEntry], bool
             try:
                 spool.rescue(store, orphaned)
             except MemoflowError as error:
-                log.warning("what a killed process saved was not uploaded: %s", error)
+                log.warning("checkpoints of a killed process were not uploaded: %s", error)
         if all(entry.has_failed or not lives for entry, lives in left):
             return
         check()

@@ -138,7 +138,7 @@ def _uses(backend: Backend, *, repair: bool) -> Iterator[Problem]:
     if repair:
         backend.delete(bad)
     for name in bad:
-        yield _harmless(name, "a note of what was used is damaged", "removed" if repair else "")
+        yield _harmless(name, "a note of uses is damaged", "removed" if repair else "")
 
 
 def _check_id(data: bytes) -> None:

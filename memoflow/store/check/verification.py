@@ -255,7 +255,7 @@ class _Check:
                 continue
             # One fit is enough: the same content may have been packed twice, at two times.
             if found is not None and found not in known:
-                what = f"blob {blob} was altered, though not what is packed in it"
+                what = f"blob {blob} was altered; its packed content is intact"
                 self._add(blob_name(blob), what, next(iter(claims.values())), harmless=True)
 
     def _check_copies(self) -> None:
@@ -301,7 +301,7 @@ class _Check:
             if there is None or there == entry.ref:
                 continue
             stale.append(key)
-            what = "knows another ref than there is"
+            what = "has another reference than the store"
             if there is entry:
                 what = "knows a ref that is not there"
             self._add(str(index.path), f"the index {what}", key, "forgotten there", harmless=True)

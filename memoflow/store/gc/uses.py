@@ -78,7 +78,7 @@ def note(backend: Backend, index: Index, clock: StoreClock, *, once: bool) -> No
         else:
             _write(backend, index, clock, machine, since)
     except BackendError as error:
-        log.debug("what was used here is not noted in the store: %s", error)
+        log.debug("the uses by this machine are not noted in the store: %s", error)
         return
     index.set({_NOTED: str(began)})
 
@@ -221,8 +221,8 @@ def _read(
     if bad:
         more = f" and {len(bad) - 1} more" * (len(bad) > 1)
         log.warning(
-            "%a%s: notes of what was used that are damaged or cannot be read; they count for "
-            "nothing, and gc removes damaged ones after %d days",
+            "%a%s: damaged or unreadable notes of uses; they are ignored, and gc removes damaged "
+            "ones after %d days",
             *(bad[0], more, _OVER_DAYS),
         )
 

@@ -130,8 +130,8 @@ def decode(key: Key, data: bytes, keyring: Keyring = _NO_KEYS) -> Stored:
         body, signature = head[: -SIGNATURE_BYTES - 1], head[-SIGNATURE_BYTES:]
     if not keyring.vouches(body, signature):
         raise UnsignedError(
-            f"{key} is {'signed by somebody else' if signature else 'not signed'}, and only what "
-            "is signed with a key of METAFLOW_MEMOFLOW_SIGNING_KEY is used"
+            f"{key} is {'signed by somebody else' if signature else 'not signed'}, and only "
+            "entries signed with a key of METAFLOW_MEMOFLOW_SIGNING_KEY are used"
         )
     try:
         if signature and not is_signature(signature):
@@ -145,7 +145,7 @@ def decode(key: Key, data: bytes, keyring: Keyring = _NO_KEYS) -> Stored:
                 "upgrade memoflow"
             )
         if not _FIELDS <= fields.keys() <= _FIELDS | _LATER_FIELDS:
-            raise ValueError("its fields are not what they should be")
+            raise ValueError("its fields are malformed")
         if (other := Key.parse(text(fields["key"], "key"))) != key:
             if are_alike(other, key):
                 raise OtherKeyError(other, key)

@@ -218,9 +218,9 @@ class Refs:
         """Return the stored form of a ref; NotFoundError if that is no longer there."""
         stored = self.read(ref.key)
         if stored is None:
-            raise NotFoundError(f"{ref.key} was forgotten; whoever made it can make it again")
+            raise NotFoundError(f"{ref.key} was forgotten; it must be made again")
         if stored.ref.digest != ref.digest:
-            raise NotFoundError(f"{ref.key} was made anew since it was found; find it again")
+            raise NotFoundError(f"{ref.key} was written again since it was found; find it again")
         return stored
 
     def manifest(self, stored: Stored) -> Manifest:

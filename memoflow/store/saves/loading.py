@@ -66,7 +66,7 @@ def load_file(refs: Refs, manifest: Manifest, path: str) -> bytes:
     for file in manifest.files:
         if file.path == path:
             return _proven(refs, [file], partial(read_file, file=file))
-    raise NotFoundError(f"there is no file {path!r} in what was saved")
+    raise NotFoundError(f"there is no file {path!r} in the saved files")
 
 
 def _proven(refs: Refs, files: Iterable[File], read: Callable[[Backend], T]) -> T:
