@@ -70,15 +70,11 @@ UNTESTED = {
     "memoflow.flow.memo.handoff",
     "memoflow.flow.memo.last_misses",
     "memoflow.flow.memo.planned",
-    "memoflow.flow.memo.prefetch",
-    "memoflow.flow.memo.project",
     "memoflow.flow.memo.recorder",
-    "memoflow.flow.memo.replay",
     "memoflow.flow.memo.step_reads",
     "memoflow.flow.memo.store_context",
     "memoflow.flow.memo.summary",
     "memoflow.flow.memo.task_notes",
-    "memoflow.flow.memo.task_record",
 }
 
 

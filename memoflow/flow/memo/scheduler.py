@@ -11,10 +11,11 @@ from metaflow.util import get_username, resolve_identity
 
 from memoflow.display import printable
 from memoflow.errors import BackendUnreachableError, NoFingerprintError
+from memoflow.flow.host import task_record
 from memoflow.flow.host.command_line import run_instead
 from memoflow.flow.host.foreach import Foreach
 from memoflow.flow.hub import revisions
-from memoflow.flow.memo import audit, card, task_record
+from memoflow.flow.memo import audit, card, task_notes
 from memoflow.flow.memo.context import Session
 from memoflow.flow.memo.decision import Decision, Reason
 from memoflow.flow.memo.external_reads import is_elsewhere
@@ -51,8 +52,9 @@ def prepare(cli_args: Any, attempt: int, memoized: MemoizedStep, session: Sessio
     decision = verdict.decision
     if verdict.entry is not None:
         run_instead(cli_args, ["echo", printable(f"[memoize] {decision.log_line}")])
-        saved_s = verdict.entry.run_time_s
-        log.add_hit(task.flow_name, task.run_id, task.step, task.task_id, saved_s)
+        names = task.flow_name, task.run_id, task.step, task.task_id
+        log.hits.append((*names, verdict.entry.run_time_s))
+        card.of_hit("/".join(names), verdict.entry, memoized, context)
         return
     if not verdict.undecided:
         if memoized.mode == "only":
@@ -118,20 +120,19 @@ def _decide(
     if entry is not None and share and audit.is_due(share, entry, task.run_id):
         return LookupResult(Decision.miss(Reason.UNDECIDED, "to be audited"))
     if entry is not None:
+        shape = memoized.shape
         task_record.write(
             task,
-            entry,
-            shape=memoized.shape,
-            parent=datastores[0],
-            foreach=foreach,
-            join_type=memoized.join_type,
-            attempt=attempt,
             flow_datastore=context.flow_datastore,
+            attempt=attempt,
+            parent=datastores[0],
+            passed=None if memoized.join_type is None else {*shape.parameters, *shape.constants},
+            artifacts={name: (each.sha1, each.info) for name, each in entry.artifacts.items()},
+            next_step=entry.next_step,
+            foreach=foreach,
+            fields=task_notes.origin(entry),
         )
         context.candidates(memoized.scope_key, memoized.mask).touch(entry)
-        if memoized.options.show_card:
-            pathspec = f"{task.flow_name}/{task.run_id}/{task.step}/{task.task_id}"
-            card.of_hit(pathspec, entry, memoized, context)
     return verdict
 
 
