@@ -156,7 +156,7 @@ def of_hit(task: str, entry: MemoEntry, memoized: MemoizedStep, context: StoreCo
         return
 
     def write() -> None:
-        cards.write(task, page(card_page.of_hit(task, entry, memoized.scope.parts)))
+        cards.write(task, page(card_page.of_hit(task, entry, memoized.code.parts)))
         if cards.may_exist(memoized):
             cards.inherit(task, entry, store)
 

@@ -23,7 +23,7 @@ _EVERY_SECONDS = 60.0
 class RunLog:
     """The hits and misses of a run as far as this process decided them.
 
-    `earlier`, `had_results` and `removals` are what `miss` has read of runs before, by scope.
+    `earlier`, `had_results` and `removals` are what `miss` has read of runs before, by code key.
     """
 
     def __init__(self) -> None:
@@ -58,25 +58,25 @@ class ScopePrefetch:
         self._context = context
         self._read: dict[Key, float] = {}  # by the clock that never goes back
 
-    def read(self, scope_key: Key) -> None:
+    def read(self, code_key: Key) -> None:
         """Read in bulk the entries that many lookups under a code key need, on a slow store."""
         store = self._context.store
         if not self.is_on or store is None:
             return
         now = time.monotonic()
-        if now - self._read.get(scope_key, -_EVERY_SECONDS) < _EVERY_SECONDS:
+        if now - self._read.get(code_key, -_EVERY_SECONDS) < _EVERY_SECONDS:
             return
-        self._read[scope_key] = now
-        refs = store.remembered.prefetch(scope_key)
+        self._read[code_key] = now
+        refs = store.remembered.prefetch(code_key)
         artifacts = self._context.artifacts
         if not isinstance(artifacts, Artifacts):
             artifacts.look_ahead(memo.artifacts_of(store, refs))
 
     def leave_bundles(self) -> None:
         """Read the results that this run has added, so that the next run finds them in bulk."""
-        for scope_key in self._read:
-            self._read[scope_key] = -_EVERY_SECONDS
-            self.read(scope_key)
+        for code_key in self._read:
+            self._read[code_key] = -_EVERY_SECONDS
+            self.read(code_key)
 
 
 class Session:

@@ -132,7 +132,7 @@ def _decide(
             foreach=foreach,
             fields=task_notes.origin(entry),
         )
-        context.candidates(memoized.scope_key, memoized.mask).touch(entry)
+        context.candidates(memoized.code_key, memoized.mask).touch(entry)
     return verdict
 
 

@@ -103,12 +103,12 @@ class StoreContext:
         """The cards of the flow's tasks, or None if there can be none."""
         return CardFiles.of(self.flow_datastore, self.say_once)
 
-    def candidates(self, scope_key: Key, mask: Mask) -> Candidates:
+    def candidates(self, code_key: Key, mask: Mask) -> Candidates:
         """Return the results under a code key, as this process has read them."""
-        found = self._candidates.get(scope_key)
+        found = self._candidates.get(code_key)
         if found is None:
             assert self.store is not None
-            found = self._candidates[scope_key] = Candidates(self.store, scope_key, mask=mask)
+            found = self._candidates[code_key] = Candidates(self.store, code_key, mask=mask)
         return found
 
     @cached_property

@@ -146,7 +146,7 @@ class Task:
             return  # Nor will the next one find what this one leaves.
         parents = recorder.parents
         # Another process may have recorded one since this one listed them.
-        candidates = context.candidates(memoized.scope_key, memoized.mask).anew()
+        candidates = context.candidates(memoized.code_key, memoized.mask).anew()
 
         def is_found() -> bool:
             verdict = look_up(
@@ -255,10 +255,10 @@ class Task:
     def _finish_hit(self, entry: MemoEntry) -> None:
         """Note the use of the result and its origin, and take over the cards of that."""
         memoized, context, notes = self._memoized, self._session.context, self._notes
-        context.candidates(memoized.scope_key, memoized.mask).touch(entry)
+        context.candidates(memoized.code_key, memoized.mask).touch(entry)
         notes.register(task_notes.origin(entry))
         notes.tally(hit=True, saved_s=entry.run_time_s)
-        notes.show(card_page.of_hit(notes.task, entry, memoized.scope.parts))
+        notes.show(card_page.of_hit(notes.task, entry, memoized.code.parts))
         card.replace_at_exit(notes.task, entry, context, memoized)
 
     def _finish_miss(self, tracked: TrackedStep) -> None:
@@ -329,7 +329,7 @@ class Task:
                 "miss",
                 decision.line,
                 facts,
-                code=self._memoized.scope.parts,
+                code=self._memoized.code.parts,
                 inputs=recorder.inputs,
                 outputs=recorder.sizes(tracked.attributes.writes - INTERNAL),
                 notes=self._remarks.lines,
@@ -347,10 +347,10 @@ class Task:
     def _finish_audit(self, entry: MemoEntry) -> None:
         assert self._audit is not None
         memoized, notes, came_to = self._memoized, self._notes, self._audit.line
-        self._session.context.candidates(memoized.scope_key, memoized.mask).touch(entry)
+        self._session.context.candidates(memoized.code_key, memoized.mask).touch(entry)
         notes.register({**task_notes.origin(entry), "memo-audit": came_to})
         notes.tally(hit=True, saved_s=0.0)
-        notes.show(card_page.of_audit(notes.task, entry, memoized.scope.parts, came_to))
+        notes.show(card_page.of_audit(notes.task, entry, memoized.code.parts, came_to))
 
     def _current(self, name: str) -> Any:
         wanted = revisions.parse(f"current.{name}")

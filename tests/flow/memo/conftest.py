@@ -45,6 +45,6 @@ def record(host) -> Callable[..., Ref]:
             inputs=tuple(map(parents.digest, names)),
             **more,
         )
-        return memo.record(host.store, memoized.scope_key, memoized.scope.parts, result)
+        return memo.record(host.store, memoized.code_key, memoized.code.parts, result)
 
     return record

@@ -16,7 +16,7 @@ from memoflow.flow.memo.store_context import StoreContext
 from memoflow.masking import ANY
 from memoflow.names import Key
 
-SCOPE = Key.of("memo", "Train", "fit", "abc")
+CODE_KEY = Key.of("memo", "Train", "fit", "abc")
 
 
 class Bulk:
@@ -49,25 +49,25 @@ def test_results_are_read_in_bulk_once_a_minute():
     store = Bulk()
     made = prefetch(store)
     for _ in range(3):
-        made.read(SCOPE)
-    made.read(SCOPE / "other")
-    assert store.read == [SCOPE, SCOPE / "other"]
+        made.read(CODE_KEY)
+    made.read(CODE_KEY / "other")
+    assert store.read == [CODE_KEY, CODE_KEY / "other"]
 
 
 def test_a_worker_reads_nothing_in_bulk():
     store = Bulk()
     made = prefetch(store)
     made.is_on = False
-    made.read(SCOPE)
+    made.read(CODE_KEY)
     assert store.read == []
 
 
 def test_the_end_of_a_run_reads_anew_what_it_has_read_before():
     store = Bulk()
     made = prefetch(store)
-    made.read(SCOPE)
+    made.read(CODE_KEY)
     made.leave_bundles()
-    assert store.read == [SCOPE, SCOPE]
+    assert store.read == [CODE_KEY, CODE_KEY]
 
 
 def test_a_step_that_is_never_cached_is_news_once_for_each_reason():
@@ -131,8 +131,8 @@ def test_passwords_in_addresses_are_not_said(context, host):
 
 
 def test_results_under_a_code_key_are_read_by_one_reader(context):
-    assert context.candidates(SCOPE, ANY) is context.candidates(SCOPE, ANY)
-    assert context.candidates(SCOPE / "x", ANY) is not context.candidates(SCOPE, ANY)
+    assert context.candidates(CODE_KEY, ANY) is context.candidates(CODE_KEY, ANY)
+    assert context.candidates(CODE_KEY / "x", ANY) is not context.candidates(CODE_KEY, ANY)
 
 
 def test_a_finished_task_is_opened_once(context, host):

@@ -40,7 +40,7 @@ def recorded(host) -> Any:
         TaskArtifacts(output).bind_all_of(started)
         output.save_artifacts(iter((sets or {"y": 3}).items()))
         memoized = host.memoized(**options)
-        memoized.fix_scope()
+        memoized.fix_code()
         recorder = Recorder(
             memoized,
             host.session.context,

@@ -84,11 +84,11 @@ def test_a_hit_has_the_key_and_origin_of_its_result(host, record):
 def test_a_miss_has_the_key_of_its_code(host):
     memoized = host.memoized()
     found = CurrentMemo.of(LookupResult(Decision.miss(Reason.FIRST_RUN)), memoized)
-    assert found == CurrentMemo(False, str(memoized.scope_key), None)
+    assert found == CurrentMemo(False, str(memoized.code_key), None)
 
 
 def test_a_step_without_a_fingerprint_has_no_key(host):
     memoized = host.memoized()
-    memoized._scope = NoFingerprintError("fit", "it holds a socket")
+    memoized._code = NoFingerprintError("fit", "it holds a socket")
     decision = Decision.miss(Reason.NO_FINGERPRINT)
     assert CurrentMemo.of(LookupResult(decision), memoized).key is None
