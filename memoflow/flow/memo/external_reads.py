@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING
 from metaflow import metaflow_config
 
 from memoflow.fingerprint import Part
+from memoflow.flow.memo import s3_reads
 from memoflow.flow.memo.inputs import UndecidedError
 from memoflow.kinds import memo
 from memoflow.kinds.memo import MemoEntry
@@ -69,8 +70,6 @@ class ExternalReads:
         for part in clients:
             found["client", part.name] = self._of_client(part.name)
         if objects:
-            from memoflow.flow.memo import s3_reads  # Here, since few steps read S3 so.
-
             seen = s3_reads.evaluate(part.name for part in objects)
             for name, (digest, summary) in seen.items():
                 found["s3", name] = Part("s3", name, digest, summary=summary)
