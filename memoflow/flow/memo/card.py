@@ -62,8 +62,7 @@ class CardFiles:
 
     def may_exist(self, memoized: MemoizedStep) -> bool:
         """Tell whether a task of the step may have cards: on a server, a question costs a trip."""
-        decorators = getattr(memoized.shape.flow, memoized.step).decorators
-        makes_some = any(deco.name in _MAKE_CARDS for deco in decorators)
+        makes_some = any(deco.name in _MAKE_CARDS for deco in memoized.decorators)
         return makes_some or not self._backend.takes_round_trips
 
     def write(self, task: str, html: str) -> None:

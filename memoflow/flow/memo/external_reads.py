@@ -135,15 +135,14 @@ def _suffixes() -> tuple[str, ...]:
 
 def is_elsewhere(memoized: MemoizedStep) -> bool:
     """Return whether a step runs on another machine than the one that launches it."""
-    decorators = getattr(memoized.shape.flow, memoized.step).decorators
-    return any(deco.name in _ELSEWHERE for deco in decorators)
+    return any(deco.name in _ELSEWHERE for deco in memoized.decorators)
 
 
 def declared_variables(memoized: MemoizedStep) -> set[str]:
     """Return the environment variables that @environment sets, which are in the key as such."""
     return {
         str(name)
-        for deco in getattr(memoized.shape.flow, memoized.step).decorators
+        for deco in memoized.decorators
         if deco.name == "environment"
         for name in deco.attributes.get("vars") or ()
     }

@@ -106,7 +106,7 @@ class MemoizedStep:
         )
         self.refresh = options.refresh or step in steps_to_refresh(asked, graph)
         # What other decorators read for the step, before it starts.
-        decorators = getattr(flow, step).decorators
+        self.decorators = decorators = getattr(flow, step).decorators
         mine = next((deco for deco in decorators if deco.name == "memoize"), None)
         self._is_in_code = mine is None or mine.statically_defined
         self.matched: set[str] = set()  # of `ignore`, by what was looked up or read

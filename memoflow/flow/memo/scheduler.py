@@ -89,10 +89,13 @@ def _decide(
 ) -> LookupResult:
     context = session.context
     if context.store is None or memoized.mode == "off" or not task.input_paths:
-        return look_up(memoized, _NO_PARENTS, session)
+        return look_up(memoized, None, session)
     paths = task.input_paths
-    single = len(paths) == 1
-    datastores = [context.task(path) if single else _open(context, path) for path in paths]
+    if len(paths) == 1:
+        datastores = [context.task(paths[0])]
+    else:
+        open_task = context.reader.get_task_datastore
+        datastores = [open_task(*path.split("/")[:3]) for path in paths]
     split_index = None if task.split_index is None else int(task.split_index)
     foreach = Foreach.of_new_task(
         memoized.shape.flow, memoized.step, datastores, memoized.join_type, split_index
@@ -136,11 +139,6 @@ def _decide(
     return verdict
 
 
-def _open(context: StoreContext, path: str) -> Any:
-    run, step, task_id = path.split("/")[:3]
-    return context.reader.get_task_datastore(run, step, task_id)
-
-
 class _CurrentOf:
     """The values that `current` would have in the task's worker."""
 
@@ -169,6 +167,3 @@ class _CurrentOf:
             return getattr(current, name)
         except Exception as error:  # A property may raise whatever it likes.
             raise UndecidedError(f"current.{name} is known in the task only") from error
-
-
-_NO_PARENTS: Any = None

@@ -121,14 +121,11 @@ def test_a_name_in_ignore_means_reads(pattern, part):
 
 
 def test_a_step_with_a_decorator_for_another_machine_runs_there(host):
-    step: Any = SimpleNamespace(
+    memoized: Any = SimpleNamespace(
         decorators=[
             SimpleNamespace(name="kubernetes", attributes={}),
             SimpleNamespace(name="environment", attributes={"vars": {"A": "1"}}),
         ]
-    )
-    memoized: Any = SimpleNamespace(
-        shape=SimpleNamespace(flow=SimpleNamespace(fit=step)), step="fit"
     )
     assert external_reads.is_elsewhere(memoized)
     assert external_reads.declared_variables(memoized) == {"A"}
