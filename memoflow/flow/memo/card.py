@@ -116,7 +116,7 @@ class CardFiles:
             self._say(f"no card: {type(error).__name__}: {error}")
 
     def later(self, act: Callable[[], object]) -> None:
-        """Do it quietly in the background, so that no decision waits for what only shows it."""
+        """Do it quietly in the background: no decision waits for a card."""
         self._running.append(self._pool.submit(self.quietly, act))
 
     def wait(self) -> None:
