@@ -61,7 +61,7 @@ def fill(store: Store, scratch: Path, entries: int) -> str:
     outcomes = []
     for number in range(entries):
         step = STEPS[number % len(STEPS)]
-        scope = memo.scope_key(FLOW, step, Fingerprint.of(parts))
+        scope = memo.code_key(FLOW, step, Fingerprint.of(parts))
         packed = scratch / "packed"
         packed.write_bytes(b"%d" % number * 100)
         task = f"{FLOW}/1/{step}/{number}"

@@ -5,8 +5,14 @@
 
 Runs a foreach of five trivial splits, then once more, where all hit, then with one item that is
 new, under `sys.setprofile`. Counted are functions of memoflow's, and calls from one of its modules
-into another. Comprehensions count as calls, but not as functions. The first task of a run pays for
-what the run needs once, such as the fingerprint of the code, so it is apart.
+into another. Comprehensions count as calls, but not as functions.
+
+A decision is everything between the call of `scheduler.prepare`, by which Metaflow's runtime asks
+for a task's command line, and its return, by which the runtime has its answer: the inputs and their
+digests, the search for a result, the check of its files, and the record of the task that does not
+run. One hit is the decision on a task of a run under way. The first decision of a run also opens
+the store and fingerprints the code, which serves the whole run, so it is apart. The card of a hit
+is made in a thread, after the answer, and is apart, too.
 """
 
 import argparse
@@ -49,6 +55,7 @@ if __name__ == "__main__":
     Trivial()
 """
 SCHEDULER = "memoflow.flow.memo.scheduler"
+CARDS = "memoflow.flow.memo.card"
 
 
 class Profile:
@@ -56,6 +63,7 @@ class Profile:
 
     def __init__(self) -> None:
         self.decisions: list[dict] = []
+        self.cards: list[dict] = []
 
     def find_spec(self, module, path=None, target=None):
         if module != SCHEDULER:
@@ -67,35 +75,42 @@ class Profile:
         return spec
 
     def patch(self, scheduler) -> None:
-        prepare = scheduler.prepare
+        from memoflow.flow.memo.card import CardFiles
 
-        def profiled(cli_args, *arguments):
-            entered: Counter[str] = Counter()
-            stack, changes = [SCHEDULER], 0
+        scheduler.prepare = counted(scheduler.prepare, SCHEDULER, self.decisions)
+        CardFiles.quietly = counted(CardFiles.quietly, CARDS, self.cards)
 
-            def note(frame, event, argument):
-                nonlocal changes
-                if event not in ("call", "return"):
-                    return
-                module = frame.f_globals.get("__name__", "")
-                if not module.startswith("memoflow."):
-                    return
-                if event == "return":
-                    stack.pop()
-                    return
-                changes += module != stack[-1]
-                stack.append(module)
-                if frame.f_code.co_name != "<module>":
-                    entered[f"{module}:{frame.f_code.co_qualname}"] += 1
 
-            sys.setprofile(note)
-            try:
-                prepare(cli_args, *arguments)
-            finally:
-                sys.setprofile(None)
-            self.decisions.append({"changes": changes, "entered": entered})
+def counted(function, inside: str, found: list[dict]):
+    """Return a function with a profile of each call, from inside a module of memoflow's."""
 
-        scheduler.prepare = profiled
+    def profiled(*arguments):
+        entered: Counter[str] = Counter()
+        stack, changes = [inside], 0
+
+        def note(frame, event, argument):
+            nonlocal changes
+            if event not in ("call", "return"):
+                return
+            module = frame.f_globals.get("__name__", "")
+            if not module.startswith("memoflow."):
+                return
+            if event == "return":
+                stack.pop()
+                return
+            changes += module != stack[-1]
+            stack.append(module)
+            if frame.f_code.co_name != "<module>":
+                entered[f"{module}:{frame.f_code.co_qualname}"] += 1
+
+        sys.setprofile(note)
+        try:
+            function(*arguments)
+        finally:
+            sys.setprofile(None)
+        found.append({"changes": changes, "entered": entered})
+
+    return profiled
 
 
 def profile(log: str, *arguments: str) -> None:
@@ -106,11 +121,11 @@ def profile(log: str, *arguments: str) -> None:
     try:
         runpy.run_path(sys.argv[0], run_name="__main__")
     finally:
-        Path(log).write_text(json.dumps(found.decisions))
+        Path(log).write_text(json.dumps([found.decisions, found.cards]))
 
 
-def decisions(folder: Path, first: int) -> list[dict]:
-    """Run the flow over the five items from `first`, and return the decisions on its splits."""
+def profiles(folder: Path, first: int) -> tuple[list[dict], list[dict]]:
+    """Run the flow over the five items from `first`; return the decisions and the cards."""
     log = folder / "log"
     flags = ["--no-pylint", "run", f"--first={first}", "--max-workers=1"]
     command = [sys.executable, __file__, "--log", str(log), "trivial.py", *flags]
@@ -127,8 +142,8 @@ def decisions(folder: Path, first: int) -> list[dict]:
         stdout=subprocess.DEVNULL,
         stderr=subprocess.DEVNULL,
     )
-    found: list[dict] = json.loads(log.read_text())
-    return found
+    decisions, cards = json.loads(log.read_text())
+    return decisions, cards
 
 
 def show(what: str, decision: dict, *, is_listed: bool) -> None:
@@ -150,11 +165,12 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as scratch:
         folder = Path(scratch)
         (folder / "trivial.py").write_text(FLOW)
-        decisions(folder, 0)
-        first, *hits = decisions(folder, 0)
-        *_, miss = decisions(folder, 1)
+        profiles(folder, 0)
+        (first, *hits), cards = profiles(folder, 0)
+        (*_, miss), _ = profiles(folder, 1)
     show("first hit of a run", first, is_listed=False)
     show("further hit", hits[len(hits) // 2], is_listed=given.list)
+    show("its card, after the decision", cards[len(cards) // 2], is_listed=False)
     show("miss", miss, is_listed=given.list)
 
 

@@ -36,7 +36,7 @@ def patch(module):
 
     def timed(*arguments, **named):
         if name == "look_up":
-            arguments[0].fix_scope()  # Once a run, not once a key.
+            arguments[0].fix_code()  # Once a run, not once a key.
         del opened[:]
         began = time.perf_counter()
         result = inner(*arguments, **named)

@@ -30,7 +30,7 @@ from memoflow.store import Payload, Store, open_store
 from tests.s3 import Proxy, Server, serving_elsewhere
 
 _CODE = (Part("code", "train()", "1", "train.py:4"),)
-_SCOPE = memo.scope_key("Sweep", "fit", Fingerprint.of(_CODE))
+_SCOPE = memo.code_key("Sweep", "fit", Fingerprint.of(_CODE))
 SERIES = Key.of("checkpoint", "Flow", "step", "scope", "task")
 _FLOW = """
 import os, sys, time

@@ -195,7 +195,8 @@ class Index:
 
     def last(self, series: Key) -> Ref | None:
         """Return the ref with the highest number, with a token or without, below `series`."""
-        at = len(f"{series}/") + 1  # where the number begins
+        prefix = f"{series}/"
+        at = len(prefix) + 1  # where the number begins
         row = self._db.first(
             f"SELECT key, {_COLUMNS} FROM entries"
             " WHERE key > ? AND key < ? AND substr(key, ?, 8) GLOB ?"
@@ -203,7 +204,7 @@ class Index:
             " AND substr(key, ?) NOT GLOB '*[^0-9a-f]*'"
             " ORDER BY key DESC LIMIT 1",
             # ":" is the character after "9".
-            (f"{series}/", f"{series}/:", at, "[0-9]" * 8, at + 7, at + 8, at + 9),
+            (prefix, f"{prefix}:", at, "[0-9]" * 8, at + 7, at + 8, at + 9),
         )
         if row is None:
             return None

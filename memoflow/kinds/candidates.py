@@ -31,19 +31,19 @@ Ask = Callable[[MemoEntry], Sequence[Part]]
 
 
 class Candidates:
-    """The read-sets and results below one scope, as one process has read them.
+    """The read-sets and results below one code key, as one process has read them.
 
     A read-set is named by its content, so it is read once. Those known are tried first: whether
     there are more is asked where none of them led to a result. A result is read each time.
     """
 
-    def __init__(self, store: Store, scope: Key, *, mask: Mask = ANY) -> None:
+    def __init__(self, store: Store, code_key: Key, *, mask: Mask = ANY) -> None:
         self._store = store
         self._view: Store | Remembered = store.remembered
-        self._scope = scope
+        self._code_key = code_key
         self._mask = mask
-        self._code = scope / memo.CODE
-        self._results = scope / memo.RESULTS
+        self._code = code_key / memo.CODE
+        self._results = code_key / memo.RESULTS
         self._read_sets: dict[Key, tuple[str, ...]] = {}
 
     def anew(self) -> Candidates:
@@ -53,13 +53,13 @@ class Candidates:
         return others
 
     def read_sets(self) -> Iterator[tuple[str, ...]]:
-        """Yield the read-sets that steps of this scope were seen with; nearly always one.
+        """Yield the read-sets that steps of this code_key were seen with; nearly always one.
 
         Read `anew` in the order of their keys, which is the same in each process.
         """
         known = () if self._view is self._store else tuple(self._read_sets.values())
         yield from known
-        for key in self._view.keys(self._scope / memo.READ_SETS):
+        for key in self._view.keys(self._code_key / memo.READ_SETS):
             names = self._read_sets[key] if key in self._read_sets else self._read(key)
             if names is not None and names not in known:
                 yield names
@@ -118,7 +118,7 @@ class Candidates:
         keys = [*self._read_sets, self._code, entry.ref.key]
         if entry.refs:
             references = entry.ref.key.parts[-2].partition(".")[0]
-            keys.append(self._scope / memo.REFERENCES / references)
+            keys.append(self._code_key / memo.REFERENCES / references)
         self._store.index.touch(*keys)
 
 

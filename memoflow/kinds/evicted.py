@@ -1,6 +1,6 @@
 """Evicted: removals of results that this machine knows of, as the reason for later misses.
 
-One fact of the index for each scope, with its latest removals. The index may forget them, and
+One fact of the index for each code key, with its latest removals. The index may forget them, and
 another machine never knew: then a miss is explained without.
 """
 
@@ -16,7 +16,7 @@ from memoflow.kinds import memo
 from memoflow.names import Key
 from memoflow.store import Store
 
-_MOST = 256  # of each scope
+_MOST = 256  # of each code key
 
 
 class Removal(NamedTuple):
@@ -31,26 +31,26 @@ def note(store: Store, keys: Iterable[Key], by: str) -> None:
     removed: dict[Key, list[str]] = defaultdict(list)
     for key in keys:
         if memo.is_result(key) and len(key.parts) > 5:
-            removed[memo.scope_of(key)].append(key.parts[5])
+            removed[memo.code_key_of(key)].append(key.parts[5])
     now = round(time.time())
-    known = store.index.get([_fact(scope) for scope in removed])
+    known = store.index.get([_fact(code_key) for code_key in removed])
     facts = {}
-    for scope, inputs in removed.items():
-        kept = _parsed(known.get(_fact(scope)))
+    for code_key, inputs in removed.items():
+        kept = _parsed(known.get(_fact(code_key)))
         for each in inputs:
             kept.pop(each, None)
             kept[each] = Removal(by, now)
-        facts[_fact(scope)] = json.dumps(dict(list(kept.items())[-_MOST:]))
+        facts[_fact(code_key)] = json.dumps(dict(list(kept.items())[-_MOST:]))
     store.index.set(facts)
 
 
-def removals(store: Store, scope: Key) -> dict[str, Removal]:
-    """Return the removals in a scope, by the hex of the inputs in the key, latest last."""
-    return _parsed(store.index.get([_fact(scope)]).get(_fact(scope)))
+def removals(store: Store, code_key: Key) -> dict[str, Removal]:
+    """Return the removals under a code key, by the hex of the inputs in the key, latest last."""
+    return _parsed(store.index.get([_fact(code_key)]).get(_fact(code_key)))
 
 
-def _fact(scope: Key) -> str:
-    return f"evicted:{scope}"
+def _fact(code_key: Key) -> str:
+    return f"evicted:{code_key}"
 
 
 def _parsed(text: str | None) -> dict[str, Removal]:

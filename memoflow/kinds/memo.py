@@ -1,6 +1,6 @@
 """Memos: the key of a memoized step's result, and the result as payload.
 
-    memo/<flow>/<step>/<scope>/code                         the parts of the scope, for people
+    memo/<flow>/<step>/<scope>/code                         the parts of the code key
     memo/<flow>/<step>/<scope>/refs/<refs>                  and those of `refs`
     memo/<flow>/<step>/<scope>/reads/<read-set>             the names a step read
     memo/<flow>/<step>/<scope>/results/<inputs>/<refs>/<n>  what it left, numbered
@@ -47,8 +47,8 @@ from memoflow.names import Digest, Key, Ref
 from memoflow.objects import Manifest
 from memoflow.store import Adoption, Payload, Store
 
-CODE, READ_SETS, REFERENCES, RESULTS = "code", "reads", "refs", "results"  # below a scope
-SCHEMA = "2"  # part of every scope: a change in what goes into a key abandons older entries
+CODE, READ_SETS, REFERENCES, RESULTS = "code", "reads", "refs", "results"  # below a code key
+SCHEMA = "2"  # part of every code key: a change in what goes into a key abandons older entries
 
 Refs = tuple[tuple[str, str], ...]
 
@@ -100,24 +100,24 @@ def step_key(flow: str, step: str) -> Key:
     return Key.of("memo", flow, step)
 
 
-def scope_key(flow: str, step: str, scope: Fingerprint) -> Key:
-    return step_key(flow, step) / scope.hex
+def code_key(flow: str, step: str, code: Fingerprint) -> Key:
+    return step_key(flow, step) / code.hex
 
 
-def known_since(store: Store, scope: Key) -> float | None:
-    """Return since when a scope has a read-set, so that it had a result; None if it has none."""
-    refs = (store.find(key) for key in store.remembered.keys(scope / READ_SETS))
+def known_since(store: Store, code_key: Key) -> float | None:
+    """Return since when a code key has a read-set, so that it had a result; None if it has none."""
+    refs = (store.find(key) for key in store.remembered.keys(code_key / READ_SETS))
     return min((ref.created for ref in refs if ref is not None), default=None)
 
 
-def start_key(scope: Key, start: Iterable[Part]) -> Key:
+def start_key(code_key: Key, start: Iterable[Part]) -> Key:
     """Return the key of the lease of a task that starts from these values."""
-    return scope / "starts" / Fingerprint.of(start).hex
+    return code_key / "starts" / Fingerprint.of(start).hex
 
 
-def results_key(scope: Key, inputs: Iterable[Part]) -> Key:
+def results_key(code_key: Key, inputs: Iterable[Part]) -> Key:
     """Return the key prefix shared by all results for these inputs."""
-    return scope / RESULTS / Fingerprint.of(inputs).hex
+    return code_key / RESULTS / Fingerprint.of(inputs).hex
 
 
 def read(store: Store, ref: Ref) -> MemoEntry:
@@ -184,8 +184,8 @@ def recent(store: Store, prefix: Key, most: int, *, before: float | None = None)
     return store.recent(prefix, most, before=until, wanted=is_result)
 
 
-def scope_of(result: Key) -> Key:
-    """Return the key of the scope of a result or of any other key below it."""
+def code_key_of(result: Key) -> Key:
+    """Return the code key of a result or of any other key below it."""
     return Key(result.parts[:4])
 
 
@@ -196,10 +196,10 @@ def code_parts(store: Store, result: Key) -> tuple[Part, ...]:
     any more; IntegrityError if they are damaged.
     """
     try:
-        ref = store.find(scope_of(result) / CODE)
+        ref = store.find(code_key_of(result) / CODE)
         if ref is not None:
             return kept_code.read(store, ref)
-        # Results that were recorded before scopes had their parts have them beside them.
+        # Results that were recorded before code keys had their parts have them beside them.
         ref = store.lookup(result)
         text = b"[]" if ref is None else store.read_file(store.manifest(ref), kept_code.PARTS)
     except NotFoundError:
@@ -212,13 +212,13 @@ def reference_parts(store: Store, result: Key) -> tuple[Part, ...]:
 
     Only the user's; () if there is none. Raises like `read`.
     """
-    ref = store.find(scope_of(result) / REFERENCES / result.parts[-2].partition(".")[0])
+    ref = store.find(code_key_of(result) / REFERENCES / result.parts[-2].partition(".")[0])
     return () if ref is None else kept_code.read(store, ref)
 
 
 def record(
     store: Store,
-    scope: Key,
+    code_key: Key,
     parts: Iterable[Part],
     result: Result,
     *,
@@ -228,17 +228,17 @@ def record(
     """Store a result as the next entry of its series, then drop the entries it replaces."""
     names = sorted(map(_read, result.inputs))
     text = json.dumps(names)
-    reads = scope / READ_SETS / Digest.of(text.encode()).hex[:32]
+    reads = code_key / READ_SETS / Digest.of(text.encode()).hex[:32]
     if store.find(reads) is None:
         store.save(reads, Payload(), meta={"names": names}, durable=False)
-    kept_code.keep(store, scope / CODE, parts)
+    kept_code.keep(store, code_key / CODE, parts)
     references = of_references(result.refs, mask=mask)
     if any(part.kind in ("code", "constant") for part in references.parts):
-        kept_code.keep(store, scope / REFERENCES / references.hex, references.parts)
+        kept_code.keep(store, code_key / REFERENCES / references.hex, references.parts)
     folder = references.hex
     if result.reads:
         folder += f".{Fingerprint.of(result.reads).hex}"
-    series = results_key(scope, result.inputs) / folder
+    series = results_key(code_key, result.inputs) / folder
     ref = store.append(
         series,
         Payload(
@@ -268,7 +268,7 @@ def record(
         expires=expires,
         durable=False,
     )
-    store.index.touch(reads, scope / CODE)  # Or they would be evicted before what they lead to.
+    store.index.touch(reads, code_key / CODE)  # Or they would be evicted before what they lead to.
     for key in store.keys(series):
         if str(key) < str(ref.key):
             store.forget(key)
@@ -314,7 +314,7 @@ def references_by_result(store: Store) -> dict[Key, tuple[str, ...]]:
 def orphans(
     store: Store, going: Collection[Key] = (), *, keep_newer: timedelta = timedelta(hours=1)
 ) -> list[Key]:
-    """Return the keys of notes in scopes without results, or with `going` ones alone.
+    """Return the keys of notes under code keys without results, or with `going` ones alone.
 
     Not those newer than `keep_newer`: a result may be on its way.
     """

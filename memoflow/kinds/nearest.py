@@ -22,8 +22,8 @@ from memoflow.store import Store
 
 _LOOKED_AT = 512
 _LOOKED_AT_ELSEWHERE = 16  # where each takes a round trip
-_SCOPES = 8
-_SCOPES_ELSEWHERE = 3
+_MOST_CODE_KEYS = 8
+_MOST_CODE_KEYS_ELSEWHERE = 3
 ITEM, PLACE = "input", "index"  # of a foreach
 
 
@@ -45,12 +45,12 @@ class Nearest:
 class EarlierResults:
     """The results of a step from before a run, read as far as they are asked for, and only once.
 
-    `parts` are those of the scope. `before` is a time in Unix seconds, `run` the Flow/run whose own
+    `parts` make the code key. `before` is a time in Unix seconds, `run` the Flow/run whose own
     results do not count, `result` the key of one that does not. `mask` is as for `Candidates`.
     """
 
     store: Store
-    scope: Key
+    code_key: Key
     parts: tuple[Part, ...]
     before: float | None = None
     run: str = ""
@@ -73,7 +73,7 @@ class EarlierResults:
 
     @cached_property
     def _same(self) -> _Results:
-        return _Results(self.store, self._recent(self.scope / memo.RESULTS), self.run)
+        return _Results(self.store, self._recent(self.code_key / memo.RESULTS), self.run)
 
     def _recent(self, prefix: Key) -> list[Ref]:
         most = _LOOKED_AT_ELSEWHERE if self.store.backend.takes_round_trips else _LOOKED_AT
@@ -113,13 +113,15 @@ class EarlierResults:
     @cached_property
     def _other_code(self) -> tuple[Nearest, _Results] | None:
         """The results of the code that is most alike, and how that differs."""
-        by_scope: dict[Key, list[Ref]] = {}
-        for ref in self._recent(Key(self.scope.parts[:3])):
-            by_scope.setdefault(memo.scope_of(ref.key), []).append(ref)
+        by_code_key: dict[Key, list[Ref]] = {}
+        for ref in self._recent(Key(self.code_key.parts[:3])):
+            by_code_key.setdefault(memo.code_key_of(ref.key), []).append(ref)
         found: tuple[Nearest, _Results] | None = None
         least: tuple[int, int, int] | None = None
-        scopes = _SCOPES_ELSEWHERE if self.store.backend.takes_round_trips else _SCOPES
-        for refs in list(by_scope.values())[:scopes]:
+        most = (
+            _MOST_CODE_KEYS_ELSEWHERE if self.store.backend.takes_round_trips else _MOST_CODE_KEYS
+        )
+        for refs in list(by_code_key.values())[:most]:
             with suppress(IntegrityError, NotFoundError):
                 was = memo.code_parts(self.store, refs[0].key)
                 results = _Results(self.store, refs, self.run)
@@ -168,7 +170,7 @@ class EarlierResults:
 
 def nearest(
     store: Store,
-    scope: Key,
+    code_key: Key,
     parts: Iterable[Part],
     *,
     inputs: tuple[Part, ...] | None = None,
@@ -176,7 +178,7 @@ def nearest(
     before: float | None = None,
 ) -> Nearest | None:
     """Return the nearest result that was recorded before a time; see `EarlierResults`."""
-    earlier = EarlierResults(store, scope, tuple(parts), before=before, result=result)
+    earlier = EarlierResults(store, code_key, tuple(parts), before=before, result=result)
     return earlier.nearest(inputs)
 
 

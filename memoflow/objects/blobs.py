@@ -28,11 +28,11 @@ def blob_name(digest: Digest) -> str:
     One named by SHA-1 was adopted from Metaflow: a gzip file whose unpacked content has that
     SHA-1, or, where Metaflow stored it raw, that content itself.
     """
-    if _HEX_LENGTHS.get(digest.algorithm) != len(digest.hex):
+    algorithm, _, hex = digest.partition(":")
+    if _HEX_LENGTHS.get(algorithm) != len(hex):
         raise ValueError(f"{digest} cannot name a blob")
-    if digest.algorithm == "sha1":
-        return f"{FOLDER}/sha1/{digest.hex[:2]}/{digest.hex}"
-    return f"{FOLDER}/{digest.hex[:2]}/{digest.hex}"
+    folder = f"{FOLDER}/sha1" if algorithm == "sha1" else FOLDER
+    return f"{folder}/{hex[:2]}/{hex}"
 
 
 def blob_of(name: str) -> Digest | None:

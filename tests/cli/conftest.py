@@ -20,7 +20,7 @@ from memoflow.kinds.about import About
 from memoflow.store import Store, open_store
 
 CODE = (Part("code", "train()", "xxh3:" + "1" * 32, "train.py:4"),)
-SCOPE = memo.scope_key("Sweep", "fit", Fingerprint.of(CODE))
+SCOPE = memo.code_key("Sweep", "fit", Fingerprint.of(CODE))
 INFO = {"type": "<class 'int'>", "size": 9, "encoding": "gzip+pickle-v4"}  # as Metaflow has it
 SERIES = checkpoint.series("Train", "fit", "scope", "identity")
 
@@ -66,7 +66,7 @@ class Shelf:
             (Part("input", "x", f"xxh3:{number:032x}", summary=str(number)),),
             refers_to=refers_to,
         )
-        scope = memo.scope_key(flow, "fit", Fingerprint.of(CODE))
+        scope = memo.code_key(flow, "fit", Fingerprint.of(CODE))
         key = str(memo.record(self.store, scope, CODE, made).key)
         packed.unlink()
         return key

@@ -194,12 +194,12 @@ def store(tmp_path: Path) -> Store:
 def record(
     store: Store, parts: list[Part], inputs: tuple[Part, ...] = (), origin: str = "Sweep/1/fit/2"
 ) -> None:
-    scope = memo.scope_key("Sweep", "fit", Fingerprint.of(parts))
+    scope = memo.code_key("Sweep", "fit", Fingerprint.of(parts))
     memo.record(store, scope, parts, memo.Result(origin, 1.0, {}, {}, inputs))
 
 
 def asked(store: Store, parts: list[Part], inputs: tuple[Part, ...] | None = None) -> Nearest:
-    scope = memo.scope_key("Sweep", "fit", Fingerprint.of(parts))
+    scope = memo.code_key("Sweep", "fit", Fingerprint.of(parts))
     found = nearest(store, scope, parts, inputs=inputs)
     assert found is not None
     return found
@@ -337,7 +337,7 @@ def test_code_and_input_that_both_changed_are_both_named(store: Store) -> None:
 
 
 def test_without_an_earlier_result_there_is_nothing_to_compare(store: Store) -> None:
-    scope = memo.scope_key("Sweep", "fit", Fingerprint.of([]))
+    scope = memo.code_key("Sweep", "fit", Fingerprint.of([]))
     assert nearest(store, scope, []) is None
 
 

@@ -95,7 +95,7 @@ class World:
             (Part("input", "x", f"xxh3:{number:032x}"),),
             refers_to=tuple(self.random.sample(named, min(len(named), 1))),
         )
-        scope = memo.scope_key("Sweep", "fit", Fingerprint.of(code))
+        scope = memo.code_key("Sweep", "fit", Fingerprint.of(code))
         expires = self.expires(store)
         key = memo.record(store, scope, code, made, expires=expires).key
         self.keys.append(key)

@@ -18,7 +18,7 @@ from memoflow.store import Payload, Store, open_store
 from tests.faults import Faulty
 
 CODE = (Part("code", "train()", "1", "train.py:4"), Part("package", "numpy", "2.3.1"))
-SCOPE = memo.scope_key("Sweep", "fit", Fingerprint.of(CODE))
+CODE_KEY = memo.code_key("Sweep", "fit", Fingerprint.of(CODE))
 ONE = (Part("input", "input", "d1", summary="1"), Part("parameter", "alpha", "d2"))
 OTHER = (Part("input", "input", "d9", summary="9"), Part("parameter", "alpha", "d2"))
 
@@ -33,35 +33,35 @@ def result(inputs=ONE, origin="Sweep/17/fit/3", refs=()):
 
 
 def test_what_was_recorded_is_found_for_equal_inputs(store):
-    memo.record(store, SCOPE, CODE, result())
-    entry = Candidates(store, SCOPE).find(ONE)
+    memo.record(store, CODE_KEY, CODE, result())
+    entry = Candidates(store, CODE_KEY).find(ONE)
     assert entry is not None
     assert (entry.origin, entry.run_time_s) == ("Sweep/17/fit/3", 1.5)
     assert entry.inputs == ONE
-    assert Candidates(store, SCOPE).find(OTHER) is None
+    assert Candidates(store, CODE_KEY).find(OTHER) is None
 
 
 def test_the_order_of_reads_does_not_matter(store):
-    memo.record(store, SCOPE, CODE, result())
-    assert Candidates(store, SCOPE).find(ONE[::-1]) is not None
+    memo.record(store, CODE_KEY, CODE, result())
+    assert Candidates(store, CODE_KEY).find(ONE[::-1]) is not None
 
 
 def test_the_read_sets_of_a_scope_are_listed_once_each(store):
-    memo.record(store, SCOPE, CODE, result())
-    memo.record(store, SCOPE, CODE, result(OTHER))
-    assert list(Candidates(store, SCOPE).read_sets()) == [("alpha", "input")]
+    memo.record(store, CODE_KEY, CODE, result())
+    memo.record(store, CODE_KEY, CODE, result(OTHER))
+    assert list(Candidates(store, CODE_KEY).read_sets()) == [("alpha", "input")]
 
 
 def test_the_next_entry_replaces_the_one_before(store):
-    first = memo.record(store, SCOPE, CODE, result())
-    second = memo.record(store, SCOPE, CODE, result(origin="Sweep/18/fit/3"))
-    assert Candidates(store, SCOPE).find(ONE).origin == "Sweep/18/fit/3"
-    assert store.keys(SCOPE / "results") == [second.key]
+    first = memo.record(store, CODE_KEY, CODE, result())
+    second = memo.record(store, CODE_KEY, CODE, result(origin="Sweep/18/fit/3"))
+    assert Candidates(store, CODE_KEY).find(ONE).origin == "Sweep/18/fit/3"
+    assert store.keys(CODE_KEY / "results") == [second.key]
     assert first.key != second.key
 
 
 def test_the_parts_of_the_code_are_kept(store):
-    ref = memo.record(store, SCOPE, CODE, result())
+    ref = memo.record(store, CODE_KEY, CODE, result())
     assert memo.code_parts(store, ref.key) == CODE
 
 
@@ -69,29 +69,29 @@ def test_a_class_that_changed_since_is_a_miss(store, tmp_path, monkeypatch):
     monkeypatch.syspath_prepend(tmp_path)
     (tmp_path / "model_of_memo.py").write_text("class Model:\n    def f(self):\n        return 1\n")
     refs = (("model_of_memo", "Model"),)
-    memo.record(store, SCOPE, CODE, result(refs=refs))
-    assert Candidates(store, SCOPE).find(ONE) is not None
+    memo.record(store, CODE_KEY, CODE, result(refs=refs))
+    assert Candidates(store, CODE_KEY).find(ONE) is not None
     (tmp_path / "model_of_memo.py").write_text(
         "class Model:\n    def f(self):\n        return 22\n"
     )
-    assert Candidates(store, SCOPE).find(ONE) is None
+    assert Candidates(store, CODE_KEY).find(ONE) is None
 
 
 def test_an_expired_entry_is_not_found(store):
-    memo.record(store, SCOPE, CODE, result(), expires=1.0)
-    assert Candidates(store, SCOPE).find(ONE) is None
+    memo.record(store, CODE_KEY, CODE, result(), expires=1.0)
+    assert Candidates(store, CODE_KEY).find(ONE) is None
 
 
 def test_a_damaged_entry_is_quarantined(store):
-    ref = memo.record(store, SCOPE, CODE, result())
+    ref = memo.record(store, CODE_KEY, CODE, result())
     assert isinstance(store.backend, Local)
     path = store.backend.path(f"refs/{ref.key}")
     data = bytearray(path.read_bytes())
     data[9] ^= 1
     path.write_bytes(bytes(data))
     with pytest.raises(IntegrityError):
-        Candidates(store, SCOPE).find(ONE)
-    assert Candidates(store, SCOPE).find(ONE) is None
+        Candidates(store, CODE_KEY).find(ONE)
+    assert Candidates(store, CODE_KEY).find(ONE) is None
 
 
 GOOD = {
@@ -126,31 +126,31 @@ FOREIGN = [
 
 @pytest.mark.parametrize("changed", FOREIGN, ids=str)
 def test_notes_that_no_step_left_are_an_error_and_then_recorded_anew(store, changed):
-    key = SCOPE / "results" / Fingerprint.of(ONE).hex / Fingerprint.of(()).hex / "00000001"
+    key = CODE_KEY / "results" / Fingerprint.of(ONE).hex / Fingerprint.of(()).hex / "00000001"
     store.save(key, Payload(), meta=GOOD | changed if changed else {})
     with pytest.raises(IntegrityError, match="is no result of a memoized step"):
-        Candidates(store, SCOPE).find(ONE)
-    memo.record(store, SCOPE, CODE, result())
-    assert Candidates(store, SCOPE).find(ONE) is not None
+        Candidates(store, CODE_KEY).find(ONE)
+    memo.record(store, CODE_KEY, CODE, result())
+    assert Candidates(store, CODE_KEY).find(ONE) is not None
 
 
 @pytest.mark.parametrize("names", [None, 5, "abc", [1], [[]], {"a": 1}])
 def test_a_foreign_read_set_is_passed_over(store, names):
-    store.save(SCOPE / "reads" / "foreign", Payload(), meta={"names": names})
-    memo.record(store, SCOPE, CODE, result())
-    assert list(Candidates(store, SCOPE).read_sets()) == [("alpha", "input")]
+    store.save(CODE_KEY / "reads" / "foreign", Payload(), meta={"names": names})
+    memo.record(store, CODE_KEY, CODE, result())
+    assert list(Candidates(store, CODE_KEY).read_sets()) == [("alpha", "input")]
 
 
 @pytest.mark.parametrize("refers_to", [None, 5, [[]], {"a": 1}])
 def test_what_foreign_notes_refer_to_counts_for_nothing(store, refers_to):
-    store.save(SCOPE / "results" / "i" / "r" / "1", Payload(), meta={"refers_to": refers_to})
+    store.save(CODE_KEY / "results" / "i" / "r" / "1", Payload(), meta={"refers_to": refers_to})
     assert memo.references(store) == set()
 
 
 def test_what_is_kept_of_scopes_without_results_is_orphaned(store):
-    ref = memo.record(store, SCOPE, CODE, result())
+    ref = memo.record(store, CODE_KEY, CODE, result())
     assert memo.orphans(store, keep_newer=timedelta(0)) == []
-    rest = [key for key in store.keys(SCOPE) if key != ref.key]
+    rest = [key for key in store.keys(CODE_KEY) if key != ref.key]
     assert memo.orphans(store, [ref.key], keep_newer=timedelta(0)) == rest
     store.forget(ref.key)
     assert memo.orphans(store) == [], "a result may be on its way"
@@ -159,7 +159,7 @@ def test_what_is_kept_of_scopes_without_results_is_orphaned(store):
 
 def test_the_text_of_code_is_kept_once_for_all_results_of_a_scope(store):
     code = Part("code", "train()", "1", "train.py:4", source="def train():\n    return 1")
-    scope = memo.scope_key("Sweep", "fit", Fingerprint.of([code]))
+    scope = memo.code_key("Sweep", "fit", Fingerprint.of([code]))
     refs = [memo.record(store, scope, [code], result(inputs)) for inputs in (ONE, OTHER)]
     assert [memo.code_parts(store, ref.key)[0].source for ref in refs] == [code.source] * 2
     assert store.find(scope / "code") is not None
@@ -170,7 +170,7 @@ def test_text_beyond_a_size_is_not_kept(store):
     long = Part("code", "a()", "1", source="x" * (64 << 10) + "x")
     many = [Part("code", f"b{n}()", "1", source="x" * (60 << 10)) for n in range(20)]
     parts = Fingerprint.of([long, *many]).parts
-    ref = memo.record(store, SCOPE, parts, result())
+    ref = memo.record(store, CODE_KEY, parts, result())
     kept = memo.code_parts(store, ref.key)
     assert kept == parts
     sizes = [len(part.source) for part in kept]
@@ -180,13 +180,13 @@ def test_text_beyond_a_size_is_not_kept(store):
 
 def test_text_that_is_no_unicode_is_kept(store):
     part = Part("code", "a()", "1", source="'\udce4'")
-    ref = memo.record(store, SCOPE, [part], result())
+    ref = memo.record(store, CODE_KEY, [part], result())
     assert memo.code_parts(store, ref.key)[0].source == part.source
 
 
 def test_a_result_that_has_its_parts_beside_it_is_explained_by_them(store):
     kept = json.dumps([part.to_json() for part in CODE]).encode()
-    ref = store.append(SCOPE / "results" / "a" / "b", Payload(files={"parts.json": kept}))
+    ref = store.append(CODE_KEY / "results" / "a" / "b", Payload(files={"parts.json": kept}))
     assert memo.code_parts(store, ref.key) == CODE
 
 
@@ -203,32 +203,32 @@ def test_a_result_that_has_its_parts_beside_it_is_explained_by_them(store):
     ],
 )
 def test_parts_that_nobody_of_us_wrote_are_damage(store, parts, sources):
-    store.save(SCOPE / "code", Payload(files={"parts.json": parts, "sources.json": sources}))
-    ref = memo.record(store, SCOPE, CODE, result())
+    store.save(CODE_KEY / "code", Payload(files={"parts.json": parts, "sources.json": sources}))
+    ref = memo.record(store, CODE_KEY, CODE, result())
     with pytest.raises(IntegrityError):
         memo.code_parts(store, ref.key)
 
 
 def test_what_is_not_known_of_the_code_any_more_is_empty(store):
-    ref = memo.record(store, SCOPE, CODE, result())
-    store.forget(SCOPE / "code")
+    ref = memo.record(store, CODE_KEY, CODE, result())
+    store.forget(CODE_KEY / "code")
     assert memo.code_parts(store, ref.key) == ()
 
 
 def test_what_is_kept_of_the_code_is_used_when_its_results_are(store, tmp_path):
-    memo.record(store, SCOPE, CODE, result())
+    memo.record(store, CODE_KEY, CODE, result())
     store.index.flush()
     clock = time.time() + 3600
     later = Store(
         store.id, store.backend, Index(tmp_path / "cache" / "x.sqlite", clock=lambda: clock)
     )
     later.reindex()
-    candidates = Candidates(later, SCOPE)
+    candidates = Candidates(later, CODE_KEY)
     found = candidates.find(ONE)
     assert isinstance(found, memo.MemoEntry)
     candidates.touch(found)
     later.index.flush()
-    assert later.index.entries(SCOPE)[str(SCOPE / "code")].used == int(clock)
+    assert later.index.entries(CODE_KEY)[str(CODE_KEY / "code")].used == int(clock)
 
 
 def test_a_class_of_an_input_that_changed_is_told(store, tmp_path, monkeypatch):
@@ -236,28 +236,28 @@ def test_a_class_of_an_input_that_changed_is_told(store, tmp_path, monkeypatch):
     module = tmp_path / "model_of_why.py"
     refs = (("model_of_why", "Model"),)
     module.write_text("class Model:\n    def f(self):\n        return 1\n")
-    memo.record(store, SCOPE, CODE, result(refs=refs))
+    memo.record(store, CODE_KEY, CODE, result(refs=refs))
     module.write_text("class Model:\n    def f(self):\n        return 22\n")
-    found = nearest(store, SCOPE, CODE, inputs=ONE)
+    found = nearest(store, CODE_KEY, CODE, inputs=ONE)
     assert [str(each) for each in found.differences] == [
         "code of Model.f() changed (model_of_why.py:2)"
     ]
     assert "+    return 22" in found.differences[0].diff
-    ref = memo.record(store, SCOPE, CODE, result(refs=refs))
-    assert nearest(store, SCOPE, CODE, inputs=ONE, result=ref.key) == found
+    ref = memo.record(store, CODE_KEY, CODE, result(refs=refs))
+    assert nearest(store, CODE_KEY, CODE, inputs=ONE, result=ref.key) == found
 
 
 def test_what_was_recorded_later_is_not_compared_with(store):
-    memo.record(store, SCOPE, CODE, result())
-    assert nearest(store, SCOPE, CODE, inputs=OTHER, before=time.time() - 60) is None
+    memo.record(store, CODE_KEY, CODE, result())
+    assert nearest(store, CODE_KEY, CODE, inputs=OTHER, before=time.time() - 60) is None
 
 
 def test_a_damaged_result_is_passed_over(store):
-    memo.record(store, SCOPE, CODE, result(origin="Sweep/1/fit/1"))
-    ref = memo.record(store, SCOPE, CODE, result(OTHER, "Sweep/1/fit/2"))
+    memo.record(store, CODE_KEY, CODE, result(origin="Sweep/1/fit/1"))
+    ref = memo.record(store, CODE_KEY, CODE, result(OTHER, "Sweep/1/fit/2"))
     path = store.backend.path(f"refs/{ref.key}")
     path.write_bytes(path.read_bytes()[:-9])
-    found = nearest(store, SCOPE, CODE, inputs=(Part("input", "input", "d7"), ONE[1]))
+    found = nearest(store, CODE_KEY, CODE, inputs=(Part("input", "input", "d7"), ONE[1]))
     assert found.origin == "Sweep/1/fit/1"
 
 
@@ -266,9 +266,9 @@ def test_asking_why_reads_a_bounded_number_of_results(tmp_path):
     store = open_store(backend, cache_dir=tmp_path)
     for n in range(520):
         memo.record(
-            store, SCOPE, CODE, result((Part("input", "a", f"{n}"), Part("input", "b", "1")))
+            store, CODE_KEY, CODE, result((Part("input", "a", f"{n}"), Part("input", "b", "1")))
         )
     backend.calls.clear()
     inputs = Part("input", "a", "x"), Part("input", "b", "y")
-    assert nearest(store, SCOPE, CODE, inputs=inputs) is not None
+    assert nearest(store, CODE_KEY, CODE, inputs=inputs) is not None
     assert backend.calls == {"read": 512}

@@ -23,7 +23,7 @@ from memoflow.store.refs.ref_file import decode, encode
 from tests.faults import Faulty
 
 CODE = (Part("code", "train()", "1", "train.py:4"),)
-SCOPE = memo.scope_key("Sweep", "fit", Fingerprint.of(CODE))
+CODE_KEY = memo.code_key("Sweep", "fit", Fingerprint.of(CODE))
 COUNT = 40
 
 
@@ -33,7 +33,7 @@ def inputs(n: int) -> tuple[Part, ...]:
 
 def record(store: Store, n: int, origin: str = "Sweep/1/fit") -> None:
     result = memo.Result(f"{origin}/{n}", 1.5, {}, {"_foreach_var": None}, inputs(n))
-    memo.record(store, SCOPE, CODE, result)
+    memo.record(store, CODE_KEY, CODE, result)
 
 
 @pytest.fixture
@@ -55,7 +55,7 @@ def filled(machines: list[Store]) -> list[Store]:
 
 
 def found(store: Store) -> list[str | None]:
-    entries = [Candidates(store, SCOPE).find(inputs(n)) for n in range(COUNT)]
+    entries = [Candidates(store, CODE_KEY).find(inputs(n)) for n in range(COUNT)]
     return [entry and entry.origin for entry in entries]
 
 
@@ -84,7 +84,7 @@ def test_on_another_machine_the_code_of_a_known_scope_costs_one_request(
 
 def test_asking_why_elsewhere_takes_few_requests(filled: list[Store], there: Faulty) -> None:
     parts = (Part("code", "train()", "2", "train.py:4"),)
-    scope = memo.scope_key("Sweep", "fit", Fingerprint.of(parts))
+    scope = memo.code_key("Sweep", "fit", Fingerprint.of(parts))
     there.calls.clear()
     assert nearest(filled[2], scope, parts, inputs=inputs(99)) is not None
     # Two lists, as many results as are compared, once more when they are read, and the code.
@@ -94,52 +94,52 @@ def test_asking_why_elsewhere_takes_few_requests(filled: list[Store], there: Fau
 def test_what_one_machine_bundled_another_finds_by_a_few_requests(
     filled: list[Store], there: Faulty
 ) -> None:
-    filled[1].remembered.prefetch(SCOPE)
+    filled[1].remembered.prefetch(CODE_KEY)
     there.calls.clear()
-    filled[2].remembered.prefetch(SCOPE)
-    assert list(Candidates(filled[2], SCOPE).read_sets()) == [("input",)]
+    filled[2].remembered.prefetch(CODE_KEY)
+    assert list(Candidates(filled[2], CODE_KEY).read_sets()) == [("input",)]
     assert found(filled[2]) == [f"Sweep/1/fit/{n}" for n in range(COUNT)]
     assert there.calls == {"list": 2, "read": 1}
 
 
 def test_what_is_not_there_costs_no_request_each(filled: list[Store], there: Faulty) -> None:
-    filled[1].remembered.prefetch(SCOPE)
+    filled[1].remembered.prefetch(CODE_KEY)
     there.calls.clear()
     for n in range(COUNT, 2 * COUNT):
-        assert Candidates(filled[1], SCOPE).find(inputs(n)) is None
+        assert Candidates(filled[1], CODE_KEY).find(inputs(n)) is None
     assert not there.calls
 
 
 def test_what_was_recorded_since_the_bundle_is_found(filled: list[Store]) -> None:
-    filled[1].remembered.prefetch(SCOPE)
+    filled[1].remembered.prefetch(CODE_KEY)
     record(filled[0], COUNT)
-    filled[2].remembered.prefetch(SCOPE)
-    assert Candidates(filled[2], SCOPE).find(inputs(COUNT)) is not None
+    filled[2].remembered.prefetch(CODE_KEY)
+    assert Candidates(filled[2], CODE_KEY).find(inputs(COUNT)) is not None
 
 
 def test_what_was_forgotten_since_the_bundle_is_not_found(filled: list[Store]) -> None:
-    filled[1].remembered.prefetch(SCOPE)
-    entry = Candidates(filled[1], SCOPE).find(inputs(7))
+    filled[1].remembered.prefetch(CODE_KEY)
+    entry = Candidates(filled[1], CODE_KEY).find(inputs(7))
     filled[0].forget(entry.ref.key)
-    filled[2].remembered.prefetch(SCOPE)
-    assert Candidates(filled[2], SCOPE).find(inputs(7)) is None
-    assert Candidates(filled[2], SCOPE).find(inputs(8)) is not None
+    filled[2].remembered.prefetch(CODE_KEY)
+    assert Candidates(filled[2], CODE_KEY).find(inputs(7)) is None
+    assert Candidates(filled[2], CODE_KEY).find(inputs(8)) is not None
 
 
 def test_what_was_made_anew_since_the_bundle_is_read_anew(filled: list[Store]) -> None:
-    filled[1].remembered.prefetch(SCOPE)
-    entry = Candidates(filled[1], SCOPE).find(inputs(7))
+    filled[1].remembered.prefetch(CODE_KEY)
+    entry = Candidates(filled[1], CODE_KEY).find(inputs(7))
     filled[0].forget(entry.ref.key)
     record(filled[0], 7, origin="Sweep/2/fit")
-    filled[2].remembered.prefetch(SCOPE)
-    assert Candidates(filled[2], SCOPE).find(inputs(7)).origin == "Sweep/2/fit/7"
+    filled[2].remembered.prefetch(CODE_KEY)
+    assert Candidates(filled[2], CODE_KEY).find(inputs(7)).origin == "Sweep/2/fit/7"
 
 
 def test_what_is_looked_for_afresh_is_found_at_once(filled: list[Store]) -> None:
-    filled[1].remembered.prefetch(SCOPE)
+    filled[1].remembered.prefetch(CODE_KEY)
     record(filled[0], COUNT)
-    assert Candidates(filled[1], SCOPE).find(inputs(COUNT)) is None
-    assert Candidates(filled[1], SCOPE).anew().find(inputs(COUNT)) is not None
+    assert Candidates(filled[1], CODE_KEY).find(inputs(COUNT)) is None
+    assert Candidates(filled[1], CODE_KEY).anew().find(inputs(COUNT)) is not None
 
 
 def test_bundles_stay_few(filled: list[Store]) -> None:
@@ -147,25 +147,25 @@ def test_bundles_stay_few(filled: list[Store]) -> None:
         record(filled[0], n)
         if (n + 1) % 35 == 0:
             filled[0]._refs.prefetch._looked.clear()
-            filled[0].remembered.prefetch(SCOPE)
+            filled[0].remembered.prefetch(CODE_KEY)
     assert len(list(filled[0].backend.list("bundles"))) <= 5
-    filled[2].remembered.prefetch(SCOPE)
+    filled[2].remembered.prefetch(CODE_KEY)
     assert None not in found(filled[2])
 
 
 def test_a_damaged_bundle_is_done_without(filled: list[Store]) -> None:
-    filled[1].remembered.prefetch(SCOPE)
+    filled[1].remembered.prefetch(CODE_KEY)
     for bundle in list(filled[1].backend.list("bundles")):
         data = bytearray(filled[1].backend.read(bundle.name))
         data[len(data) // 2] ^= 1
         filled[1].backend.write(bundle.name, bytes(data))
-    filled[2].remembered.prefetch(SCOPE)
+    filled[2].remembered.prefetch(CODE_KEY)
     assert found(filled[2]) == [f"Sweep/1/fit/{n}" for n in range(COUNT)]
     assert not list(filled[2].backend.list("quarantine"))
 
 
 def test_a_forged_line_of_a_bundle_is_not_believed(filled: list[Store]) -> None:
-    filled[1].remembered.prefetch(SCOPE)
+    filled[1].remembered.prefetch(CODE_KEY)
     (bundle,) = filled[1].backend.list("bundles")
     lines = [
         json.loads(line)
@@ -177,7 +177,7 @@ def test_a_forged_line_of_a_bundle_is_not_believed(filled: list[Store]) -> None:
     filled[1].backend.delete([bundle.name])
     folder = bundle.name.rpartition("/")[0]
     filled[1].backend.write(f"{folder}/{Digest.of(data).hex}", data)
-    filled[2].remembered.prefetch(SCOPE)
+    filled[2].remembered.prefetch(CODE_KEY)
     assert found(filled[2]) == [f"Sweep/1/fit/{n}" for n in range(COUNT)]
 
 
@@ -185,7 +185,7 @@ def test_where_nothing_may_be_written_reading_ahead_works(
     filled: list[Store], there: Faulty
 ) -> None:
     there.fail_at("write")
-    filled[1].remembered.prefetch(SCOPE)
+    filled[1].remembered.prefetch(CODE_KEY)
     assert None not in found(filled[1])
 
 
@@ -194,7 +194,7 @@ def test_where_asking_costs_nothing_nothing_is_prefetched(tmp_path: Path) -> Non
     store = open_store(backend, cache_dir=tmp_path)
     record(store, 1)
     backend.calls.clear()
-    assert store.remembered.prefetch(SCOPE) == []
+    assert store.remembered.prefetch(CODE_KEY) == []
     assert not backend.calls
 
 
@@ -230,9 +230,9 @@ def test_what_was_prefetched_makes_nobody_drop_what_is_there_now(remade, tmp_pat
 
 def test_what_a_worker_recorded_since_is_found_and_kept(there: Faulty, tmp_path: Path) -> None:
     scheduler, worker = (open_store(there, cache_dir=tmp_path) for _ in range(2))
-    scheduler.remembered.prefetch(SCOPE)
+    scheduler.remembered.prefetch(CODE_KEY)
     record(worker, 1)
-    entry = Candidates(scheduler, SCOPE).find(inputs(1))
+    entry = Candidates(scheduler, CODE_KEY).find(inputs(1))
     assert entry is not None
     assert scheduler.index.lookup(entry.ref.key) == entry.ref
 
@@ -262,16 +262,16 @@ def test_an_index_is_rebuilt_from_the_bundles(filled: list[Store], there: Faulty
 
 def test_what_results_refer_to_is_told_as_it_is_since_the_bundle(filled: list[Store]) -> None:
     filled[1].remembered.prefetch(Key.of("memo"))
-    filled[0].forget(Candidates(filled[0], SCOPE).find(inputs(7)).ref.key)
+    filled[0].forget(Candidates(filled[0], CODE_KEY).find(inputs(7)).ref.key)
     result = memo.Result(
         "Sweep/2/fit/7", 1.5, {}, {"_foreach_var": None}, inputs(7), refers_to=("model/A/b/c",)
     )
-    memo.record(filled[0], SCOPE, CODE, result)
+    memo.record(filled[0], CODE_KEY, CODE, result)
     assert memo.references(filled[1]) == {"model/A/b/c"}
 
 
 def test_a_damaged_ref_keeps_nobody_from_tidying(filled: list[Store]) -> None:
-    ref = Candidates(filled[0], SCOPE).find(inputs(7)).ref
+    ref = Candidates(filled[0], CODE_KEY).find(inputs(7)).ref
     filled[0].backend.write(f"refs/{ref.key}", b"\xff" * 100)
     memo.references(filled[2])
     assert [found.name for found in filled[2].quarantined()] == [f"quarantine/refs/{ref.key}"]
@@ -329,7 +329,7 @@ def test_bundles_that_say_nothing_are_done_without(filled: list[Store], there: F
 
 
 def test_tidying_leaves_the_bundles_that_tasks_read(filled: list[Store], there: Faulty) -> None:
-    filled[1].remembered.prefetch(SCOPE)
+    filled[1].remembered.prefetch(CODE_KEY)
     before = {bundle.name for bundle in there.list("bundles")}
     retention.tidy(filled[2], dry_run=True)
     filled[2].remembered.prefetch(Key.of("memo"))
@@ -341,7 +341,7 @@ def test_what_expired_by_a_wrong_clock_is_still_referred_to(there: Faulty, tmp_p
     result = memo.Result(
         "Sweep/1/fit/1", 1.5, {}, {"_foreach_var": None}, inputs(1), refers_to=("model/A/b/c",)
     )
-    memo.record(store, SCOPE, CODE, result, expires=time.time() + 3600)
+    memo.record(store, CODE_KEY, CODE, result, expires=time.time() + 3600)
     ahead = open_store(there, cache_dir=tmp_path / "b", clock=lambda: time.time() + 3 * 86400)
     assert memo.references(ahead) == {"model/A/b/c"}
 
@@ -350,5 +350,5 @@ def test_a_reference_that_is_no_key_stops_no_tidying(machines: list[Store]) -> N
     result = memo.Result(
         "Sweep/1/fit/1", 1.5, {}, {"_foreach_var": None}, inputs(1), refers_to=("a//b",)
     )
-    memo.record(machines[0], SCOPE, CODE, result)
+    memo.record(machines[0], CODE_KEY, CODE, result)
     retention.tidy(machines[1])

@@ -301,7 +301,7 @@ def _on_audit(event: str, arguments: tuple[Any, ...]) -> None:
 
 
 def _is_code(cls: type, name: str) -> bool:
-    """Return whether an attribute is a method or property, which the scope accounts for."""
+    """Return whether an attribute is a method or property, which the code key accounts for."""
     for base in cls.__mro__:
         if name in base.__dict__:
             found = base.__dict__[name]

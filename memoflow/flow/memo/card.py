@@ -62,8 +62,7 @@ class CardFiles:
 
     def may_exist(self, memoized: MemoizedStep) -> bool:
         """Tell whether a task of the step may have cards: on a server, a question costs a trip."""
-        decorators = getattr(memoized.shape.flow, memoized.step).decorators
-        makes_some = any(deco.name in _MAKE_CARDS for deco in decorators)
+        makes_some = any(deco.name in _MAKE_CARDS for deco in memoized.decorators)
         return makes_some or not self._backend.takes_round_trips
 
     def write(self, task: str, html: str) -> None:
@@ -117,11 +116,8 @@ class CardFiles:
             self._say(f"no card: {type(error).__name__}: {error}")
 
     def later(self, act: Callable[[], object]) -> None:
-        """Do it quietly: at once where that takes no round trip, else in the background."""
-        if self._backend.takes_round_trips:
-            self._running.append(self._pool.submit(self.quietly, act))
-        else:
-            self.quietly(act)
+        """Do it quietly in the background: no decision waits for a card."""
+        self._running.append(self._pool.submit(self.quietly, act))
 
     def wait(self) -> None:
         """Return once all is done that was to be done later."""
@@ -154,13 +150,12 @@ def _folder(task: str) -> str:
 
 def of_hit(task: str, entry: MemoEntry, memoized: MemoizedStep, context: StoreContext) -> None:
     """Write the card of a task that the scheduler answered, and give it those of its origin."""
-    cards, store = context.cards, context.store
+    cards, store = context.cards if memoized.options.show_card else None, context.store
     if cards is None or store is None:
         return
-    shown = card_page.of_hit(task, entry, memoized.scope.parts)
 
     def write() -> None:
-        cards.write(task, page(shown))
+        cards.write(task, page(card_page.of_hit(task, entry, memoized.code.parts)))
         if cards.may_exist(memoized):
             cards.inherit(task, entry, store)
 

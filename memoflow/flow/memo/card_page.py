@@ -28,7 +28,7 @@ _ROOM_FOR_PACKAGES = 3_000
 class Shown:
     """The content of a card of one task.
 
-    `outcome` is "hit", "miss" or "audit". `code` is the scope's parts, `inputs` what was read,
+    `outcome` is "hit", "miss" or "audit". `code` is parts of the code key, `inputs` what was read,
     None if nobody knows; `outputs` are bytes by name, `notes` what the task's log says besides.
     """
 

@@ -38,7 +38,7 @@ def of_step(flow: Any, step: str, options: MemoizeOptions, mask: Mask) -> Finger
 def edited_since(moment: float) -> str | None:
     """Return the file of a loaded module of the user's that was written after a moment.
 
-    The scope was computed from the files of what a step imports in its body, and the step
+    The code key was computed from the files of what a step imports in its body, and the step
     loaded them later; likewise the classes of what it read.
     """
     libraries = (sys.prefix, sys.base_prefix)

@@ -3,12 +3,80 @@
 from __future__ import annotations
 
 import os
+import time
 from collections.abc import Callable
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from memoflow.flow.memo.prefetch import ScopePrefetch
-from memoflow.flow.memo.run_log import RunLog
+from memoflow.flow.memo.artifacts import Artifacts
+from memoflow.flow.memo.decision import Decision
 from memoflow.flow.memo.store_context import StoreContext
+from memoflow.kinds import memo
+from memoflow.names import Key
+
+if TYPE_CHECKING:
+    from memoflow.kinds.evicted import Removal
+    from memoflow.kinds.nearest import EarlierResults
+
+_EVERY_SECONDS = 60.0
+
+
+class RunLog:
+    """The hits and misses of a run as far as this process decided them.
+
+    `earlier`, `had_results` and `removals` are what `miss` has read of runs before, by code key.
+    """
+
+    def __init__(self) -> None:
+        self.run = ""  # Flow/run, whose own results explain no miss of it
+        self.began = time.time()
+        self.ended = False
+        self.hits: list[tuple[str, str, str, str, float]] = []  # flow, run, step, task, saved
+        self.misses: set[str] = set()  # ids of the tasks whose workers do not look again
+        self.missed: dict[str, Decision] = {}  # the last of each step
+        self._uncached: set[tuple[str, str]] = set()  # step and reason
+        self.earlier: dict[Key, EarlierResults] = {}
+        self.had_results: dict[Key, bool] = {}
+        self.removals: dict[Key, dict[str, Removal]] = {}
+
+    def add_miss(self, step: str, task: str, decision: Decision) -> None:
+        self.misses.add(task)
+        self.missed[step] = decision
+
+    def is_news(self, step: str, decision: Decision) -> bool:
+        """Tell whether this is the first task of the step in this run that is not cached."""
+        said = step, decision.reason
+        is_first = said not in self._uncached
+        self._uncached.add(said)
+        return is_first
+
+
+class ScopePrefetch:
+    """Reads in bulk for a process that looks up tasks that others will run; else it is off."""
+
+    def __init__(self, context: StoreContext) -> None:
+        self.is_on = False
+        self._context = context
+        self._read: dict[Key, float] = {}  # by the clock that never goes back
+
+    def read(self, code_key: Key) -> None:
+        """Read in bulk the entries that many lookups under a code key need, on a slow store."""
+        store = self._context.store
+        if not self.is_on or store is None:
+            return
+        now = time.monotonic()
+        if now - self._read.get(code_key, -_EVERY_SECONDS) < _EVERY_SECONDS:
+            return
+        self._read[code_key] = now
+        refs = store.remembered.prefetch(code_key)
+        artifacts = self._context.artifacts
+        if not isinstance(artifacts, Artifacts):
+            artifacts.look_ahead(memo.artifacts_of(store, refs))
+
+    def leave_bundles(self) -> None:
+        """Read the results that this run has added, so that the next run finds them in bulk."""
+        for code_key in self._read:
+            self._read[code_key] = -_EVERY_SECONDS
+            self.read(code_key)
 
 
 class Session:

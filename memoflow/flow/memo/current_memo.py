@@ -11,7 +11,7 @@ from memoflow.flow.memo.lookup import LookupResult, MemoizedStep
 class CurrentMemo:
     """The hit or miss of this task, its key, and the task that computed its results.
 
-    `key` is that of the scope until the step has run, since what a step reads is part of the
+    `key` is the code key until the step has run, since what a step reads is part of the
     whole key; None if the step cannot be memoized. `origin` is None on a miss.
     """
 
@@ -25,6 +25,6 @@ class CurrentMemo:
         if entry is not None:
             return cls(True, str(entry.ref.key), entry.origin)
         try:
-            return cls(False, str(memoized.scope_key), None)
+            return cls(False, str(memoized.code_key), None)
         except NoFingerprintError:
             return cls(False, None, None)

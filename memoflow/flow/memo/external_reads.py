@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING
 from metaflow import metaflow_config
 
 from memoflow.fingerprint import Part
+from memoflow.flow.memo import s3_reads
 from memoflow.flow.memo.inputs import UndecidedError
 from memoflow.kinds import memo
 from memoflow.kinds.memo import MemoEntry
@@ -69,8 +70,6 @@ class ExternalReads:
         for part in clients:
             found["client", part.name] = self._of_client(part.name)
         if objects:
-            from memoflow.flow.memo import s3_reads  # Here, since few steps read S3 so.
-
             seen = s3_reads.evaluate(part.name for part in objects)
             for name, (digest, summary) in seen.items():
                 found["s3", name] = Part("s3", name, digest, summary=summary)
@@ -136,15 +135,14 @@ def _suffixes() -> tuple[str, ...]:
 
 def is_elsewhere(memoized: MemoizedStep) -> bool:
     """Return whether a step runs on another machine than the one that launches it."""
-    decorators = getattr(memoized.shape.flow, memoized.step).decorators
-    return any(deco.name in _ELSEWHERE for deco in decorators)
+    return any(deco.name in _ELSEWHERE for deco in memoized.decorators)
 
 
 def declared_variables(memoized: MemoizedStep) -> set[str]:
     """Return the environment variables that @environment sets, which are in the key as such."""
     return {
         str(name)
-        for deco in getattr(memoized.shape.flow, memoized.step).decorators
+        for deco in memoized.decorators
         if deco.name == "environment"
         for name in deco.attributes.get("vars") or ()
     }

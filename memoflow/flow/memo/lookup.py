@@ -106,7 +106,7 @@ class MemoizedStep:
         )
         self.refresh = options.refresh or step in steps_to_refresh(asked, graph)
         # What other decorators read for the step, before it starts.
-        decorators = getattr(flow, step).decorators
+        self.decorators = decorators = getattr(flow, step).decorators
         mine = next((deco for deco in decorators if deco.name == "memoize"), None)
         self._is_in_code = mine is None or mine.statically_defined
         self.matched: set[str] = set()  # of `ignore`, by what was looked up or read
@@ -117,27 +117,27 @@ class MemoizedStep:
         ]
         self._unreachable: dict[str, UndecidedError] = {}
         self.looked_at = 0.0
-        self._scope: Fingerprint | NoFingerprintError | None = None
+        self._code: Fingerprint | NoFingerprintError | None = None
 
     @property
-    def scope(self) -> Fingerprint:
+    def code(self) -> Fingerprint:
         """The fingerprint of code and environment; NoFingerprintError if there is none."""
-        self.fix_scope()
-        if not isinstance(self._scope, Fingerprint):
-            raise self._scope or NoFingerprintError(self.step, "it was never computed")
-        return self._scope
+        self.fix_code()
+        if not isinstance(self._code, Fingerprint):
+            raise self._code or NoFingerprintError(self.step, "it was never computed")
+        return self._code
 
-    def fix_scope(self) -> None:
-        """Compute the scope, once, from the flow's class as it is now."""
-        if self._scope is None:
+    def fix_code(self) -> None:
+        """Compute the code key, once, from the flow's class as it is now."""
+        if self._code is None:
             self.looked_at = time.time()
             try:
-                self._scope = code_key.of_step(self.shape.flow, self.step, self.options, self.mask)
+                self._code = code_key.of_step(self.shape.flow, self.step, self.options, self.mask)
             except NoFingerprintError as error:
-                self._scope = error
+                self._code = error
             except Exception as error:  # Of objects of libraries, which may raise what they like.
                 trouble = f"its code cannot be followed: {type(error).__name__}: {error}"
-                self._scope = NoFingerprintError(self.step, trouble)
+                self._code = NoFingerprintError(self.step, trouble)
 
     @cached_property
     def seen(self) -> Seen:
@@ -150,8 +150,8 @@ class MemoizedStep:
         return memo.step_key(flow, self.step)
 
     @cached_property
-    def scope_key(self) -> Key:
-        return self.step_key / self.scope.hex
+    def code_key(self) -> Key:
+        return self.step_key / self.code.hex
 
     def ignores(self, name: str) -> bool:
         """Tell whether `ignore` names a read, and note that it does."""
@@ -244,7 +244,7 @@ def look_up(
     if context.store is None or memoized.mode == "off":
         return LookupResult(Decision.miss(Reason.OFF))
     try:
-        scope_key = memoized.scope_key
+        code_key = memoized.code_key
     except NoFingerprintError as error:
         return LookupResult(Decision.miss(Reason.NO_FINGERPRINT, f"{error}"))
     if memoized.refresh:
@@ -252,8 +252,8 @@ def look_up(
     if parents is None:
         return LookupResult(Decision.miss(Reason.UNDECIDED))
     if candidates is None:
-        session.prefetch.read(scope_key)
-        candidates = context.candidates(scope_key, memoized.mask)
+        session.prefetch.read(code_key)
+        candidates = context.candidates(code_key, memoized.mask)
     asked = ExternalReads(memoized, context, environment=environment, is_here=is_here)
     seen: list[tuple[Part, ...]] = []
     spoilt: Decision | None = None
@@ -299,11 +299,11 @@ def lease_keys(
     reads. Then the values of what it is known to read: so of tasks that start elsewhere, too.
     """
     if memoized.options.inputs is None:
-        yield memo.start_key(memoized.scope_key, _start(parents))
+        yield memo.start_key(memoized.code_key, _start(parents))
     known = next(iter(read_sets(memoized, candidates)), None)
     if known is not None:
         with suppress(UndecidedError):
-            yield memo.results_key(memoized.scope_key, tuple(map(parents.digest, known)))
+            yield memo.results_key(memoized.code_key, tuple(map(parents.digest, known)))
 
 
 def _start(parents: InputDigests) -> list[Part]:

@@ -95,7 +95,7 @@ class MemoizeDecorator(Lifecycle):
         self._memoized = memoized
         if self.is_in_worker:
             # Now, while parameters are still what the class says, as in the scheduler.
-            memoized.fix_scope()
+            memoized.fix_code()
 
     def launch(self, cli_args: Any, attempt: int, *, has_unbounded_foreach: bool) -> None:
         if self._memoized is None or self._session is None or has_unbounded_foreach:

@@ -49,17 +49,17 @@ def explain(
 
 
 def _earlier(memoized: MemoizedStep, session: Session, store: Store) -> EarlierResults:
-    scope = memoized.scope_key
-    if scope not in session.log.earlier:
-        session.log.earlier[scope] = EarlierResults(
+    code_key = memoized.code_key
+    if code_key not in session.log.earlier:
+        session.log.earlier[code_key] = EarlierResults(
             store,
-            scope,
-            tuple(memoized.scope.parts),
+            code_key,
+            tuple(memoized.code.parts),
             before=session.log.began,
             run=session.log.run,
             mask=memoized.mask,
         )
-    return session.log.earlier[scope]
+    return session.log.earlier[code_key]
 
 
 def _of_same_code(
@@ -127,13 +127,15 @@ def _of_other_code(
 
 def _had_results(memoized: MemoizedStep, session: Session, store: Store) -> bool:
     """Tell whether the step had results of this code before the run that are gone now."""
-    scope = memoized.scope_key
-    if scope not in session.log.had_results:
-        since = memo.known_since(store, scope)
+    code_key = memoized.code_key
+    if code_key not in session.log.had_results:
+        since = memo.known_since(store, code_key)
         # A result of this run comes with a read-set as well.
         is_older = since is not None and since < session.log.began
-        session.log.had_results[scope] = is_older and not memo.recent(store, scope / "results", 1)
-    return session.log.had_results[scope]
+        session.log.had_results[code_key] = is_older and not memo.recent(
+            store, code_key / "results", 1
+        )
+    return session.log.had_results[code_key]
 
 
 def _removal(memoized: MemoizedStep, session: Session, seen: Sequence[tuple[Part, ...]]) -> str:
@@ -141,12 +143,12 @@ def _removal(memoized: MemoizedStep, session: Session, seen: Sequence[tuple[Part
 
     For a step without any read-set left, the latest removal.
     """
-    store, scope = session.context.store, memoized.scope_key
+    store, code_key = session.context.store, memoized.code_key
     assert store is not None
-    if scope not in session.log.removals:
-        session.log.removals[scope] = evicted.removals(store, scope)
-    removals = session.log.removals[scope]
-    keys = [memo.results_key(scope, inputs).parts[-1] for inputs in seen]
+    if code_key not in session.log.removals:
+        session.log.removals[code_key] = evicted.removals(store, code_key)
+    removals = session.log.removals[code_key]
+    keys = [memo.results_key(code_key, inputs).parts[-1] for inputs in seen]
     found = [removals[key] for key in keys if key in removals]
     if not seen and removals:
         found = list(removals.values())[-1:]

@@ -78,7 +78,7 @@ class Recorder:
         trouble = uncached.of_following(besides, memoized) or self._trouble(left, inputs)
         if trouble is not None:
             return trouble
-        memoized.matched |= memoized.scope.ignored & memoized.options.ignore
+        memoized.matched |= memoized.code.ignored & memoized.options.ignore
         try:
             files, named = self._files(besides), self._named(besides, left)
         except UnreadableError as error:
@@ -87,8 +87,8 @@ class Recorder:
         ttl = memoized.options.ttl
         return memo.record(
             store,
-            memoized.scope_key,
-            memoized.scope.parts,
+            memoized.code_key,
+            memoized.code.parts,
             memo.Result(
                 origin=origin,
                 run_time_s=round(left.run_time_s, 3),

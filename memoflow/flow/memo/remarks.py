@@ -78,7 +78,7 @@ class Remarks:
             "or parameters"
             for each in unseen
         }
-        opaque = {part.name: part.summary for part in self._memoized.scope.by_class}
+        opaque = {part.name: part.summary for part in self._memoized.code.by_class}
         if opaque:
             named = ", ".join(f"{name} ({what})" for name, what in opaque.items())
             lines[f"opaque:{named}"] = (

@@ -11,10 +11,11 @@ from metaflow.util import get_username, resolve_identity
 
 from memoflow.display import printable
 from memoflow.errors import BackendUnreachableError, NoFingerprintError
+from memoflow.flow.host import task_record
 from memoflow.flow.host.command_line import run_instead
 from memoflow.flow.host.foreach import Foreach
 from memoflow.flow.hub import revisions
-from memoflow.flow.memo import audit, card, task_record
+from memoflow.flow.memo import audit, card, task_notes
 from memoflow.flow.memo.context import Session
 from memoflow.flow.memo.decision import Decision, Reason
 from memoflow.flow.memo.external_reads import is_elsewhere
@@ -51,8 +52,9 @@ def prepare(cli_args: Any, attempt: int, memoized: MemoizedStep, session: Sessio
     decision = verdict.decision
     if verdict.entry is not None:
         run_instead(cli_args, ["echo", printable(f"[memoize] {decision.log_line}")])
-        saved_s = verdict.entry.run_time_s
-        log.add_hit(task.flow_name, task.run_id, task.step, task.task_id, saved_s)
+        names = task.flow_name, task.run_id, task.step, task.task_id
+        log.hits.append((*names, verdict.entry.run_time_s))
+        card.of_hit("/".join(names), verdict.entry, memoized, context)
         return
     if not verdict.undecided:
         if memoized.mode == "only":
@@ -87,10 +89,13 @@ def _decide(
 ) -> LookupResult:
     context = session.context
     if context.store is None or memoized.mode == "off" or not task.input_paths:
-        return look_up(memoized, _NO_PARENTS, session)
+        return look_up(memoized, None, session)
     paths = task.input_paths
-    single = len(paths) == 1
-    datastores = [context.task(path) if single else _open(context, path) for path in paths]
+    if len(paths) == 1:
+        datastores = [context.task(paths[0])]
+    else:
+        open_task = context.reader.get_task_datastore
+        datastores = [open_task(*path.split("/")[:3]) for path in paths]
     split_index = None if task.split_index is None else int(task.split_index)
     foreach = Foreach.of_new_task(
         memoized.shape.flow, memoized.step, datastores, memoized.join_type, split_index
@@ -118,26 +123,20 @@ def _decide(
     if entry is not None and share and audit.is_due(share, entry, task.run_id):
         return LookupResult(Decision.miss(Reason.UNDECIDED, "to be audited"))
     if entry is not None:
+        shape = memoized.shape
         task_record.write(
             task,
-            entry,
-            shape=memoized.shape,
-            parent=datastores[0],
-            foreach=foreach,
-            join_type=memoized.join_type,
-            attempt=attempt,
             flow_datastore=context.flow_datastore,
+            attempt=attempt,
+            parent=datastores[0],
+            passed=None if memoized.join_type is None else {*shape.parameters, *shape.constants},
+            artifacts={name: (each.sha1, each.info) for name, each in entry.artifacts.items()},
+            next_step=entry.next_step,
+            foreach=foreach,
+            fields=task_notes.origin(entry),
         )
-        context.candidates(memoized.scope_key, memoized.mask).touch(entry)
-        if memoized.options.show_card:
-            pathspec = f"{task.flow_name}/{task.run_id}/{task.step}/{task.task_id}"
-            card.of_hit(pathspec, entry, memoized, context)
+        context.candidates(memoized.code_key, memoized.mask).touch(entry)
     return verdict
-
-
-def _open(context: StoreContext, path: str) -> Any:
-    run, step, task_id = path.split("/")[:3]
-    return context.reader.get_task_datastore(run, step, task_id)
 
 
 class _CurrentOf:
@@ -168,6 +167,3 @@ class _CurrentOf:
             return getattr(current, name)
         except Exception as error:  # A property may raise whatever it likes.
             raise UndecidedError(f"current.{name} is known in the task only") from error
-
-
-_NO_PARENTS: Any = None

@@ -61,7 +61,7 @@ class StepTracker:
         tracker = self.tracker
         import_reads.end()
         held = list(_globals())
-        if self._memoized.scope.by_class or any(map(_is_filled, held)):
+        if self._memoized.code.by_class or any(map(_is_filled, held)):
             self._take_earlier()
         begin(tracker)
         self._on.callback(end, tracker)

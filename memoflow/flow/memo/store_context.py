@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import sys
 from collections import OrderedDict
 from collections.abc import Callable
 from functools import cached_property
@@ -10,19 +12,21 @@ from typing import Any
 from memoflow.backends import Local
 from memoflow.display import printable
 from memoflow.errors import BackendUnreachableError, MemoflowError
+from memoflow.fingerprint.project import root_of
 from memoflow.flow import artifact_store, maintenance
 from memoflow.flow.host import storage
 from memoflow.flow.memo.artifacts import Artifacts, RemoteArtifacts
 from memoflow.flow.memo.card import CardFiles
-from memoflow.flow.memo.project import paths_of
 from memoflow.kinds.candidates import Candidates
 from memoflow.masking import Mask, without_passwords
 from memoflow.names import Key
 from memoflow.storages import backend_of
 from memoflow.store import Store
+from memoflow.store.open import cache_folder
 from memoflow.tracking import FileDigests, Paths
 
 _CACHED_BLOB_BYTES = 1 << 20
+_OF_METAFLOW = (".metaflow", ".metaflow_spin")
 
 
 class StoreContext:
@@ -82,7 +86,7 @@ class StoreContext:
     @cached_property
     def paths(self) -> Paths:
         """The names and folders of the project's files."""
-        return paths_of(self.flow_datastore, self.store)
+        return _paths_of(self.flow_datastore, self.store)
 
     @cached_property
     def artifacts(self) -> Artifacts | RemoteArtifacts:
@@ -99,12 +103,13 @@ class StoreContext:
         """The cards of the flow's tasks, or None if there can be none."""
         return CardFiles.of(self.flow_datastore, self.say_once)
 
-    def candidates(self, scope_key: Key, mask: Mask) -> Candidates:
+    def candidates(self, code_key: Key, mask: Mask) -> Candidates:
         """Return the results under a code key, as this process has read them."""
-        if scope_key not in self._candidates:
+        found = self._candidates.get(code_key)
+        if found is None:
             assert self.store is not None
-            self._candidates[scope_key] = Candidates(self.store, scope_key, mask=mask)
-        return self._candidates[scope_key]
+            found = self._candidates[code_key] = Candidates(self.store, code_key, mask=mask)
+        return found
 
     @cached_property
     def reader(self) -> Any:
@@ -142,3 +147,21 @@ class _SmallBlobs(dict[str, bytes]):
             self[key] = blob
             if len(self) > 64:
                 del self[next(iter(self))]
+
+
+def _paths_of(flow_datastore: Any, store: Store | None) -> Paths:
+    """Return the names of the project's files, without those that Metaflow and memoflow keep."""
+    script = os.path.abspath(str(getattr(sys.modules["__main__"], "__file__", "") or sys.argv[0]))
+    base = os.path.dirname(script)
+    own = [os.path.join(folder, name) for folder in (base, os.getcwd()) for name in _OF_METAFLOW]
+    own.append(str(cache_folder()))
+    own.append(os.environ.get("METAFLOW_HOME") or "~/.metaflowconfig")
+    if os.environ.get("METAFLOW_MEMOFLOW_CACHE_DIR"):
+        own.append(os.environ["METAFLOW_MEMOFLOW_CACHE_DIR"])
+    if flow_datastore.TYPE == "local":
+        own.append(flow_datastore.datastore_root)
+    if store is not None:
+        format = store.backend.path("format.json")
+        if format is not None:
+            own.append(os.path.dirname(format))
+    return Paths(base, root_of(script), map(os.path.expanduser, own))

@@ -13,6 +13,7 @@ from memoflow.flow.memo.card_page import Shown
 from memoflow.flow.memo.decision import FIELD, Decision
 from memoflow.flow.memo.lookup import MemoizedStep
 from memoflow.flow.memo.store_context import StoreContext
+from memoflow.kinds.memo import MemoEntry
 
 
 class TaskNotes:
@@ -73,3 +74,12 @@ class TaskNotes:
         """Write the card of the task, if it is to have one."""
         if self._memoized.options.show_card:
             card.of_worker(shown, self._context)
+
+
+def origin(entry: MemoEntry) -> dict[str, str]:
+    """Return the metadata of a hit: the task and the key of its results.
+
+    Not `origin-task-id`, as `resume` writes it: the Client API then reads the origin's metadata
+    in place of the task's, which fails once the origin's run was cleaned up.
+    """
+    return {"memo-origin": entry.origin, "memo-key": str(entry.ref.key)}

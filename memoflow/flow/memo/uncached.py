@@ -129,10 +129,10 @@ def unmatched(memoized: MemoizedStep, store: Store) -> list[str]:
 
 
 def _never(memoized: MemoizedStep) -> str:
-    """Return the fact's name: options that leave the scope as it is may mend a step."""
+    """Return the fact's name: options that leave the code key as it is may mend a step."""
     options = memoized.options
     asked = (sorted(options.ignore), options.inputs, str(options.min_time))
-    return f"never:{memoized.scope_key}:{Digest.of(repr(asked).encode()).hex[:16]}"
+    return f"never:{memoized.code_key}:{Digest.of(repr(asked).encode()).hex[:16]}"
 
 
 # What differs in each process: the scheduler tells what it has, the worker compares.
@@ -140,13 +140,13 @@ def _never(memoized: MemoizedStep) -> str:
 
 @dataclass(frozen=True)
 class Seen:
-    """The scope of a step as a process saw it: its digest, values that code holds, and the rest.
+    """The code of a step as a process saw it: its digest, values that code holds, and the rest.
 
     `data` is that of the flow's class, which is an input of steps that read it. It is compared by
     its summaries, which cost little: a date, a path and a number are whole in them.
     """
 
-    scope: str
+    code: str
     rest: str
     held: Mapping[str, str]
     data: Mapping[str, str]
@@ -155,13 +155,13 @@ class Seen:
 
     @classmethod
     def of(cls, memoized: MemoizedStep) -> Seen:
-        scope = memoized.scope
-        held = [part for part in scope.parts if _holds_values(part)]
+        code = memoized.code
+        held = [part for part in code.parts if _holds_values(part)]
         named = {_label(part): _short(part) for part in held[:_MOST_NAMES]}
         data = list(memoized.shape.constants.items())[:_MOST_NAMES]
         return cls(
-            scope=scope.hex,
-            rest=_rest(scope.parts),
+            code=code.hex,
+            rest=_rest(code.parts),
             held=named,
             data={name: _of_value(name, value, memoized.mask) for name, value in data},
             host=socket.gethostname(),
@@ -184,7 +184,7 @@ def differing(seen: Seen, memoized: MemoizedStep, store: Store) -> Decision | No
     others, and workers can find what workers recorded.
     """
     mine = Seen.of(memoized)
-    if mine.scope == seen.scope or mine.rest != seen.rest or mine.host != seen.host:
+    if mine.code == seen.code or mine.rest != seen.rest or mine.host != seen.host:
         return None
     names = [name for name, digest in mine.held.items() if digest != seen.held.get(name)]
     if not names or edited_since(seen.at):
@@ -239,7 +239,7 @@ def _of_value(name: str, value: Any, mask: Mask) -> str:
 
 
 def _rest(parts: Iterable[Part]) -> str:
-    """Return the digest of the scope without values of constants and defaults."""
+    """Return the digest of the code without values of constants and defaults."""
     texts = [
         f"{part.kind} {part.name} {part.source if _holds_values(part) else part.digest}"
         for part in parts
@@ -250,4 +250,4 @@ def _rest(parts: Iterable[Part]) -> str:
 
 def _differing(memoized: MemoizedStep) -> str:
     """Return the fact's name: by the text of the code and its constants, since an edit may mend."""
-    return f"differs:{memoized.step_key}:{_rest(memoized.scope.parts)}"
+    return f"differs:{memoized.step_key}:{_rest(memoized.code.parts)}"

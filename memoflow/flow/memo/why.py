@@ -182,8 +182,8 @@ def _of_older(store: Store, task: Any, told: Mapping[str, str]) -> Decision | No
         inputs = None if ref is None else memo.read(store, ref).inputs
     except (IntegrityError, NotFoundError):
         parts, inputs = (), None
-    scope = memo.scope_of(result)
-    found = nearest(store, scope, parts, inputs=inputs, result=result, before=before)
+    code_key = memo.code_key_of(result)
+    found = nearest(store, code_key, parts, inputs=inputs, result=result, before=before)
     if not parts or found is None or not found.differences:
         return Decision.miss(Reason.TOLD, said)
     return Decision.miss(
@@ -291,9 +291,9 @@ def _of_step(subject: str, memoized: MemoizedStep, session: Session, *, empty: b
     known = look_up(memoized, None, session, dry=True).decision
     if known.reason in (Reason.NO_FINGERPRINT, Reason.REFRESHED):
         return Why(subject, known)
-    scope = memoized.scope_key
-    if not memo.recent(store, scope / "results", 1):
-        return Why(subject, miss.explain(memoized, None, session, ()), key=str(scope))
+    code_key = memoized.code_key
+    if not memo.recent(store, code_key / "results", 1):
+        return Why(subject, miss.explain(memoized, None, session, ()), key=str(code_key))
     unknown = Decision(UNKNOWN, Reason.UNDECIDED)
     for run in planned.latest_runs(memoized):
         try:
@@ -301,8 +301,8 @@ def _of_step(subject: str, memoized: MemoizedStep, session: Session, *, empty: b
         except (UndecidedError, IntegrityError, NotFoundError, MetaflowException) as error:
             return Why(subject, replace(unknown, detail=f"{unknown.line}: {error}"))
         if why is not None:
-            return replace(why, key=str(scope))
-    return Why(subject, unknown, key=str(scope))
+            return replace(why, key=str(code_key))
+    return Why(subject, unknown, key=str(code_key))
 
 
 def _of_run(subject: str, memoized: MemoizedStep, session: Session, run: str) -> Why | None:

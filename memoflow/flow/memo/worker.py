@@ -9,11 +9,11 @@ from typing import Any
 from metaflow.metaflow_current import current
 
 from memoflow.errors import BackendUnreachableError, NoFingerprintError, UsageError
-from memoflow.flow.host import foreach
-from memoflow.flow.host.artifacts import INTERNAL
+from memoflow.flow.host import foreach, transition
+from memoflow.flow.host.artifacts import INTERNAL, TaskArtifacts
 from memoflow.flow.host.current import add_to_current
 from memoflow.flow.hub import revisions
-from memoflow.flow.memo import audit, card, card_page, task_record, uncached
+from memoflow.flow.memo import audit, card, card_page, task_notes, uncached
 from memoflow.flow.memo.audit import Audit
 from memoflow.flow.memo.card_page import Shown
 from memoflow.flow.memo.context import Session
@@ -24,7 +24,6 @@ from memoflow.flow.memo.inputs import InputDigests, UndecidedError
 from memoflow.flow.memo.lookup import LookupResult, MemoizedStep, MissError, lease_keys, look_up
 from memoflow.flow.memo.recorder import Recorder
 from memoflow.flow.memo.remarks import Remarks
-from memoflow.flow.memo.replay import Replay
 from memoflow.flow.memo.single_flight import SingleFlightLock
 from memoflow.flow.memo.task_notes import TaskNotes
 from memoflow.flow.memo.tracked_step import TrackedStep
@@ -147,7 +146,7 @@ class Task:
             return  # Nor will the next one find what this one leaves.
         parents = recorder.parents
         # Another process may have recorded one since this one listed them.
-        candidates = context.candidates(memoized.scope_key, memoized.mask).anew()
+        candidates = context.candidates(memoized.code_key, memoized.mask).anew()
 
         def is_found() -> bool:
             verdict = look_up(
@@ -191,7 +190,7 @@ class Task:
     def pre_step(self, step: str, flow: Any, inputs: Any) -> Callable[..., None] | None:
         memoized, context = self._memoized, self._session.context
         if self._verdict.entry is not None:
-            return Replay(self._verdict.entry, memoized, context).run
+            return self._replay
         if self._audited is not None:
             self._audit = Audit(flow, self._audited, memoized.mask)
         if self.records:
@@ -200,6 +199,15 @@ class Task:
             )
             self._tracked.start()
         return None
+
+    def _replay(self, flow: Any, *inputs: Any) -> None:
+        """Bind the results of a hit: the task's end carries them over without loading any."""
+        entry = self._verdict.entry
+        assert entry is not None
+        bound = TaskArtifacts.of_flow(flow)
+        for name, artifact in entry.artifacts.items():
+            bound.bind(name, artifact.sha1, artifact.info)
+        transition.restore_on(flow, entry.next_step)
 
     def post_step(self, step: str, flow: Any, exception: Exception | None) -> Exception | None:
         if self._tracked is not None:
@@ -234,7 +242,7 @@ class Task:
             self._tracked.close()
         entry = self._verdict.entry
         if entry is not None and task_ok:
-            Replay(entry, self._memoized, self._session.context).finish(self._notes)
+            self._finish_hit(entry)
         elif self._failed or not task_ok:
             return
         elif self._audited is not None:
@@ -243,6 +251,15 @@ class Task:
             self._finish_miss(self._tracked)
         elif self._recorder is not None:
             self._note_miss(None, self._why_unrecorded())
+
+    def _finish_hit(self, entry: MemoEntry) -> None:
+        """Note the use of the result and its origin, and take over the cards of that."""
+        memoized, context, notes = self._memoized, self._session.context, self._notes
+        context.candidates(memoized.code_key, memoized.mask).touch(entry)
+        notes.register(task_notes.origin(entry))
+        notes.tally(hit=True, saved_s=entry.run_time_s)
+        notes.show(card_page.of_hit(notes.task, entry, memoized.code.parts))
+        card.replace_at_exit(notes.task, entry, context, memoized)
 
     def _finish_miss(self, tracked: TrackedStep) -> None:
         """Record the result of the step, and note the decision and its outcome."""
@@ -312,7 +329,7 @@ class Task:
                 "miss",
                 decision.line,
                 facts,
-                code=self._memoized.scope.parts,
+                code=self._memoized.code.parts,
                 inputs=recorder.inputs,
                 outputs=recorder.sizes(tracked.attributes.writes - INTERNAL),
                 notes=self._remarks.lines,
@@ -330,10 +347,10 @@ class Task:
     def _finish_audit(self, entry: MemoEntry) -> None:
         assert self._audit is not None
         memoized, notes, came_to = self._memoized, self._notes, self._audit.line
-        self._session.context.candidates(memoized.scope_key, memoized.mask).touch(entry)
-        notes.register({**task_record.origin(entry), "memo-audit": came_to})
+        self._session.context.candidates(memoized.code_key, memoized.mask).touch(entry)
+        notes.register({**task_notes.origin(entry), "memo-audit": came_to})
         notes.tally(hit=True, saved_s=0.0)
-        notes.show(card_page.of_audit(notes.task, entry, memoized.scope.parts, came_to))
+        notes.show(card_page.of_audit(notes.task, entry, memoized.code.parts, came_to))
 
     def _current(self, name: str) -> Any:
         wanted = revisions.parse(f"current.{name}")

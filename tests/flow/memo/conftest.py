@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import pytest
@@ -18,12 +18,15 @@ GOES_ON = {"_transition": [["end"], None], "_foreach_var": None, "_foreach_num_s
 
 
 @pytest.fixture
-def host(tmp_path, monkeypatch) -> Host:
+def host(tmp_path, monkeypatch) -> Iterator[Host]:
     monkeypatch.delenv("MEMOFLOW_TOLD", raising=False)
     monkeypatch.delenv("MEMOFLOW_LEASES", raising=False)
     monkeypatch.setattr(current, "_flow_name", "Train", raising=False)
     monkeypatch.setattr(current, "_run_id", "1", raising=False)
-    return Host(tmp_path)
+    made = Host(tmp_path)
+    yield made
+    if made.session.context.cards is not None:
+        made.session.context.cards.wait()
 
 
 @pytest.fixture
@@ -42,6 +45,6 @@ def record(host) -> Callable[..., Ref]:
             inputs=tuple(map(parents.digest, names)),
             **more,
         )
-        return memo.record(host.store, memoized.scope_key, memoized.scope.parts, result)
+        return memo.record(host.store, memoized.code_key, memoized.code.parts, result)
 
     return record

@@ -220,6 +220,7 @@ def test_trouble_with_cards_costs_a_line():
     said: list[str] = []
     files = CardFiles(backend, said.append)
     files.later(lambda: files.write("Sweep/18/fit/9", "page"))
+    files.wait()
     assert len(said) == 1
     assert said[0].startswith("no card: BackendUnavailableError")
 

@@ -144,5 +144,5 @@ def test_tasks_that_read_the_same_lease_a_key_in_common(host, record):
 
 def _lease_keys(host: Any, started: Any) -> list[Any]:
     memoized = host.memoized()
-    candidates = host.new_session().context.candidates(memoized.scope_key, memoized.mask)
+    candidates = host.new_session().context.candidates(memoized.code_key, memoized.mask)
     return list(lease_keys(memoized, host.inputs(memoized, started), candidates))

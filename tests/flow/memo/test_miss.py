@@ -11,9 +11,9 @@ import pytest
 
 from memoflow.fingerprint import Fingerprint, Part, of_value, outline, summary
 from memoflow.flow.memo import miss, uncached
+from memoflow.flow.memo.context import RunLog
 from memoflow.flow.memo.decision import Decision, Reason
 from memoflow.flow.memo.options import MemoizeOptions
-from memoflow.flow.memo.run_log import RunLog
 from memoflow.flow.memo.uncached import Uncached
 from memoflow.kinds import evicted, memo
 from memoflow.masking import ANY
@@ -55,7 +55,7 @@ def store(tmp_path) -> Store:
 @pytest.fixture
 def record(store) -> Callable[..., Any]:
     def record(given: tuple[Part, ...], *, run: str = "1", code: Any = CODE, **more: Any) -> Any:
-        scope = memo.scope_key("Sweep", "fit", Fingerprint.of(code))
+        scope = memo.code_key("Sweep", "fit", Fingerprint.of(code))
         result = memo.Result(f"Sweep/{run}/fit/1", 1.0, {}, {}, given)
         return memo.record(store, scope, code, result, **more)
 
@@ -75,11 +75,11 @@ def explain(store) -> Callable[..., Decision]:
 
 
 def step(code: Any = CODE, **options: Any) -> Any:
-    scope = Fingerprint.of(code)
+    fingerprint = Fingerprint.of(code)
     return SimpleNamespace(
         step="fit",
-        scope=scope,
-        scope_key=memo.scope_key("Sweep", "fit", scope),
+        code=fingerprint,
+        code_key=memo.code_key("Sweep", "fit", fingerprint),
         step_key=memo.step_key("Sweep", "fit"),
         options=MemoizeOptions(**options),
         shape=SimpleNamespace(flow=SimpleNamespace(__name__="Sweep")),

@@ -61,7 +61,7 @@ def test_a_hit_uses_all_that_led_to_it(host, record):
     index = host.store.index
     index.record((entry.ref for entry in index.entries().values()), is_used=False)
     scheduler.prepare(host.launched(), 0, host.memoized(), host.session)
-    entries = host.session.context.store.index.entries(host.memoized().scope_key)
+    entries = host.session.context.store.index.entries(host.memoized().code_key)
     used = {key for key, entry in entries.items() if entry.was_used}
     assert str(ref.key) in used
     assert used == entries.keys()
