@@ -160,6 +160,8 @@ def restore_file(store: Store, entry: MemoEntry, name: str, path: Path) -> None:
     owned.reap(path.parent, ".memoflow-", most=1)
     with owned.Directory(".memoflow-", path.parent) as folder:
         store.load(entry.ref, Path(folder), only=lambda each: each == stored)
+        if not Path(folder, stored).exists():
+            raise IntegrityError(f"{entry.ref.key} lists {name} and has no bytes of it")
         shutil.move(Path(folder, stored), path)
 
 

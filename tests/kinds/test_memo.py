@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import json
 import time
+from dataclasses import replace
 from datetime import timedelta
 from pathlib import Path
 
@@ -39,6 +40,14 @@ def test_what_was_recorded_is_found_for_equal_inputs(store):
     assert (entry.origin, entry.run_time_s) == ("Sweep/17/fit/3", 1.5)
     assert entry.inputs == ONE
     assert Candidates(store, CODE_KEY).find(OTHER) is None
+
+
+def test_a_file_that_a_result_lists_and_does_not_have_is_damage(store, tmp_path):
+    ref = memo.record(store, CODE_KEY, CODE, result())
+    entry = replace(memo.read(store, ref), files={"out.csv": "xxh3:0"})
+    with pytest.raises(IntegrityError, match=r"lists out\.csv"):
+        memo.restore_file(store, entry, "out.csv", tmp_path / "out.csv")
+    assert not (tmp_path / "out.csv").exists()
 
 
 def test_the_order_of_reads_does_not_matter(store):

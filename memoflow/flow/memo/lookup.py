@@ -354,7 +354,8 @@ def _usable(
     if isinstance(entry, OutdatedEntry):
         return _outdated(entry, inputs)
     if not transition.fits(entry.next_step, memoized.node) or entry.artifacts.keys() & _NEVER_SET:
-        store.forget(entry.ref.key)
+        if not dry:
+            store.forget(entry.ref.key)
         return _spoilt(Reason.DAMAGED, "it is nothing that this step could have left", entry)
     if memoized.is_old(entry, store):
         detail = f"{entry.origin} is older than ttl={memoized.options.ttl}"

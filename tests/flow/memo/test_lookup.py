@@ -12,6 +12,7 @@ from memoflow.fingerprint import Part
 from memoflow.flow.host.artifacts import TaskArtifacts
 from memoflow.flow.memo.decision import HIT, Reason
 from memoflow.flow.memo.lookup import LookupResult, lease_keys, look_up
+from tests.flow.memo.conftest import GOES_ON
 
 
 @pytest.fixture
@@ -104,6 +105,17 @@ def test_an_output_that_is_gone_everywhere_misses_and_is_forgotten(host, record,
         path.unlink()
     assert looked_up(host.memoized(), started).decision.reason is Reason.DAMAGED
     assert host.store.find(ref.key) is None
+
+
+@pytest.mark.parametrize("dry", [False, True])
+def test_a_result_that_leads_to_no_step_misses_and_only_a_dry_lookup_keeps_it(
+    host, record, looked_up, monkeypatch, dry
+):
+    monkeypatch.setitem(GOES_ON, "_transition", [["nowhere"], None])
+    started = host.left(x=1)
+    ref = record(host.memoized(), started, "x")
+    assert looked_up(host.memoized(), started, dry=dry).decision.reason is Reason.DAMAGED
+    assert (host.store.find(ref.key) is not None) is dry
 
 
 def test_a_refresh_looks_nothing_up(host, record, looked_up):
