@@ -67,7 +67,7 @@ def lowest(session: nox.Session) -> None:
     """Run real flows on the lowest version of each dependency."""
     session.install("--resolution", "lowest-direct", "-e", ".")
     # What tests need is of no user's concern: as new as can be.
-    session.install("-c", _constraints(session), ".[test]")
+    session.install("-c", _constraints(session), "-e", ".[test]")
     session.run("pytest", "-n", "auto", *(session.posargs or SMOKE))
 
 

@@ -45,15 +45,41 @@ ROWS = (
 WORLDS = {world.name: world for row in ROWS for world in row.WORLDS}
 
 
-def each(fits):
-    """Parametrize a claim over the cases of all worlds for which it holds."""
+_ALL_AT_ONCE = "docs/memoize.md: variables that are read all at once are not seen"
+# Changes that are not seen: a claim about one fails, and must, until that is mended.
+UNSEEN = {
+    "absences-in_a_fork": "whether a file is there, asked in a fork",
+    "absences-spec_of_an_optional_module": "a module that importlib.util.find_spec did not find",
+    "environment-as_a_dict": _ALL_AT_ONCE,
+    "environment-listed_by_prefix": _ALL_AT_ONCE,
+    "environment-template": "a variable that a library looks up in os.environ",
+    "environment-unpacked": _ALL_AT_ONCE,
+    "environment_not_counted-other_names_of_a_prefix": _ALL_AT_ONCE,
+    "modules-in_sys_modules": "a function of a module that was taken from sys.modules",
+}
+UNMISSED = {"gone-directory": "that a directory is gone which the result names"}
+UNRESTORED = {
+    "restored-of_a_subprocess_seen": "a file that a shell writes into a directory that it makes"
+}
+# Misses though nothing changed that the step depends on.
+NEEDLESS = {"directories-hidden": "a hidden file counts where a folder is listed by a pattern"}
+MOVED = {"copies-as_bytes": "a path of the project in bytes counts by what it is"}
+
+
+def each(fits, known=()):
+    """Parametrize a claim over the cases of all worlds for which it holds, known gaps marked."""
     chosen = [
-        pytest.param((world.name, case), id=f"{world.name}-{case.name}")
+        pytest.param((world.name, case), id=name, marks=_marks(name, dict(known)))
         for world in WORLDS.values()
         for case in world.cases
         if fits(case)
+        for name in [f"{world.name}-{case.name}"]
     ]
     return pytest.mark.parametrize("told", chosen, indirect=True)
+
+
+def _marks(name: str, known: dict[str, str]) -> list[pytest.MarkDecorator]:
+    return [pytest.mark.xfail(reason=known[name], strict=True)] if name in known else []
 
 
 def hits(case: Case) -> bool:
@@ -73,23 +99,26 @@ def told(request, tmp_path_factory) -> Told:
     return Told(built_once(tmp_path_factory, f"world-{name}", WORLDS[name].build), case)
 
 
-@each(hits)
+@each(hits, MOVED)
 def test_a_step_hits_while_nothing_changes(told):
     assert told.hit("warm", origin="cold"), told
 
 
-@each(lambda case: True)
+@each(lambda case: True, UNSEEN | UNRESTORED)
 def test_a_step_leaves_what_it_would_without_memoize(told):
     expected = told.value("plain") if told.case.leaves is None else told.case.leaves
     assert told.value("kept") == expected, told
 
 
-@each(lambda case: hits(case) and case.says is not None)
+@each(
+    lambda case: hits(case) and case.says is not None,
+    UNSEEN | UNMISSED,
+)
 def test_a_change_of_what_a_step_reads_is_a_miss_that_names_it(told):
     assert told.missed("changed", told.case.says), told
 
 
-@each(lambda case: hits(case) and case.says is None and not case.either)
+@each(lambda case: hits(case) and case.says is None and not case.either, NEEDLESS | MOVED)
 def test_a_step_hits_while_other_things_change(told):
     assert told.hit("changed", origin="cold"), told
 

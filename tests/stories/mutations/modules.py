@@ -101,6 +101,7 @@ BY_NAME = [
         got = names["make"]()
         """,
         "compiled",
+        says=r"compiled|code of make\(\) changed",
     ),
     by_name(
         "target",
@@ -161,6 +162,7 @@ BY_NAME = [
         "globals()['make_' + 'it']()",
         "global_one",
         head="from global_one import make as make_it",
+        says=r"global_one|code of make\(\) changed",
     ),
     Case(
         "unpickled",

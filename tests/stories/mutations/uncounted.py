@@ -255,6 +255,9 @@ EACH_TIME = [
         """,
         files={"inbox/mail.txt": "1"},
         never=r"mail\.txt",
+        # The second run finds none, and is kept; the others find mail again.
+        change=lambda project: project.write("inbox/mail.txt", "2"),
+        restore=lambda project: project.write("inbox/mail.txt", "1"),
     ),
     Case(
         "unknowable",
