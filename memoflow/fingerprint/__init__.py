@@ -1,7 +1,6 @@
 """Fingerprints: digests of everything that determines a result, known before it exists."""
 
 from memoflow.fingerprint.closure import (
-    difference_path,
     of_constant,
     of_function,
     of_references,
@@ -18,7 +17,6 @@ __all__ = [
     "Fingerprint",
     "Outline",
     "Part",
-    "difference_path",
     "differences",
     "explain",
     "of_constant",

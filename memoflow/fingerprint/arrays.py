@@ -6,8 +6,8 @@ import sys
 from collections.abc import Iterator
 from typing import Any
 
-from memoflow.fingerprint.encoding import EncoderInterface, Handler, Unstable
-from memoflow.fingerprint.tables import table_handler
+from memoflow.fingerprint.encoding import EncoderInterface, Handler, Unstable, handler_among
+from memoflow.fingerprint.tables import TABLES
 
 _CHUNK = 1 << 24  # bytes copied at a time from an array that is not contiguous
 # Attributes that are encoded as the content, or are computed from it on demand.
@@ -20,19 +20,6 @@ _KNOWN = frozenset(
 )  # fmt: skip
 _COMPRESSED_BY_ROW = ("torch.sparse_csr", "torch.sparse_bsr")
 _COMPRESSED_BY_COLUMN = ("torch.sparse_csc", "torch.sparse_bsc")
-
-
-def array_handler(kind: type) -> Handler | None:
-    """Return the encoder for instances of `kind`, or None if it is not an array of any sort."""
-    numpy: Any = sys.modules.get("numpy")
-    if numpy is not None and hasattr(numpy, "ma"):
-        if issubclass(kind, numpy.ma.MaskedArray):
-            return _masked
-        if issubclass(kind, numpy.ndarray):
-            return _ndarray
-        if issubclass(kind, numpy.generic):
-            return _numpy_scalar
-    return tensor_handler(kind) or sparse_handler(kind) or table_handler(kind)
 
 
 def _ndarray(encoder: EncoderInterface, value: Any) -> bytes:
@@ -112,14 +99,6 @@ def _clear(data: Any, mask: Any) -> None:
         _clear(data[name], mask[name])
 
 
-def sparse_handler(kind: type) -> Handler | None:
-    """Return the encoder for instances of `kind`, or None if it is no sparse matrix of scipy's."""
-    sparse: Any = sys.modules.get("scipy.sparse")
-    bases = tuple(getattr(sparse, name, None) for name in ("sparray", "spmatrix"))
-    known = tuple(base for base in bases if isinstance(base, type))
-    return _matrix if issubclass(kind, known) else None
-
-
 def _matrix(encoder: EncoderInterface, value: Any) -> bytes:
     content = _FORMATS.get(value.format)
     if content is None:
@@ -188,18 +167,6 @@ _FORMATS = {
     "dok": _keys,
     "lil": _lists,
 }
-
-
-def tensor_handler(kind: type) -> Handler | None:
-    """Return the encoder for instances of `kind`, or None if it is no tensor of torch's."""
-    torch: Any = sys.modules.get("torch")
-    if torch is None or not hasattr(torch, "Tensor"):
-        return None
-    if issubclass(kind, torch.Tensor):
-        return _tensor
-    if kind.__module__ == "torch.storage" and kind.__name__ in ("TypedStorage", "UntypedStorage"):
-        return _storage
-    return None
 
 
 def _tensor(encoder: EncoderInterface, value: Any) -> bytes:
@@ -299,3 +266,21 @@ def _storage(encoder: EncoderInterface, value: Any) -> bytes:
     items = torch.tensor([], dtype=torch.uint8).set_(getattr(value, "_untyped_storage", value))
     header = encoder.encode([str(getattr(value, "dtype", "")), items.device.type])
     return encoder.node(b"storage", (encoder.named(kind), header, _items(items)))
+
+
+_HANDLERS: list[tuple[str, str, Handler]] = [
+    ("numpy.ma", "MaskedArray", _masked),
+    ("numpy", "ndarray", _ndarray),
+    ("numpy", "generic", _numpy_scalar),
+    ("torch", "Tensor", _tensor),
+    ("scipy.sparse", "sparray", _matrix),
+    ("scipy.sparse", "spmatrix", _matrix),
+    *TABLES,
+]
+
+
+def array_handler(kind: type) -> Handler | None:
+    """Return the encoder for instances of `kind`, or None if it is no array or table."""
+    if kind.__module__ == "torch.storage" and kind.__name__ in ("TypedStorage", "UntypedStorage"):
+        return _storage
+    return handler_among(_HANDLERS, kind)

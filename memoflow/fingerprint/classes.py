@@ -138,7 +138,7 @@ def _by_functions(cls: type) -> WrittenClass | None:
         if path.startswith("<") or owner_of_function(f) != "user":
             continue
         certain = function_source(path, f.__code__)
-        node = certain[0].class_around(certain[1]) if certain else None
+        node = certain[0].classes_around.get(id(certain[1])) if certain else None
         if certain and node is not None and node.name == cls.__name__:
             module = str(f.__globals__.get("__name__", "?"))
             return WrittenClass(module, f.__globals__, path, certain[0], node)

@@ -14,7 +14,7 @@ from typing import Any
 from xxhash import xxh3_128_hexdigest
 
 from memoflow.errors import NoFingerprintError
-from memoflow.fingerprint import contrast, modules
+from memoflow.fingerprint import modules
 from memoflow.fingerprint.classes import follow_class
 from memoflow.fingerprint.encoding import Unstable
 from memoflow.fingerprint.flows import MISSING, Flow
@@ -111,14 +111,6 @@ def of_value(v: Any, *, name: str = "value") -> Digest:
     except RecursionError as error:
         raise NoFingerprintError(name, "it is nested too deeply") from error
     return Digest("xxh3:" + xxh3_128_hexdigest(encoded))
-
-
-def difference_path(old: Any, new: Any, *, name: str = "value") -> str:
-    """Return the path of the first difference of two values, such as "model.steps[0][1]._ids".
-
-    `name` if they differ as a whole; "" if in nothing, or one of them has no stable meaning.
-    """
-    return contrast.path(old, new, lambda code: str(_of_function(code, strict=True)), name=name)
 
 
 def of_constant(v: Any, *, name: str = "value", mask: Mask = ANY) -> str:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import array
 import struct
+import sys
 from collections.abc import Callable, Iterable
 from typing import Any, Protocol
 
@@ -44,6 +45,18 @@ class EncoderInterface(Protocol):
 
 
 Handler = Callable[[Any, Any], bytes]
+
+
+def handler_among(known: Iterable[tuple[str, str, Handler]], kind: type) -> Handler | None:
+    """Return the first handler for `kind`, given each with the module and name of its class.
+
+    Of a library that is not loaded there are no values.
+    """
+    for module, name, handler in known:
+        base = getattr(sys.modules.get(module), name, None)
+        if isinstance(base, type) and issubclass(kind, base):
+            return handler
+    return None
 
 
 def _int(value: int) -> bytes:

@@ -148,7 +148,7 @@ def _written_name(f: types.FunctionType) -> str:
     # Before Python 3.11 the file alone tells, if the name was changed at all.
     is_changed = hasattr(f, "__wrapped__") or f.__name__ != f.__code__.co_name
     written = function_source(_path(f), f.__code__) if is_changed else None
-    return (written[0].qualname(written[1]) if written else "") or f.__qualname__
+    return (written[0].qualnames.get(id(written[1])) if written else "") or f.__qualname__
 
 
 def _other_name(walk: Walk, f: types.FunctionType) -> str:
@@ -248,9 +248,6 @@ def _made_of(walk: Walk, f: types.FunctionType, path: str, shown: str, *, bound:
         decorators = not (walk.flow and walk.flow.is_body(f))
         reads = reads_of_function(node, first=bound, decorators=decorators)
         return _Made(syntax_digest(node, decorators=decorators), reads, file.text(node), node)
-    # Not needed in most processes, and `dis` takes a while to import.
-    from memoflow.fingerprint.functions import bytecode_digest, bytecode_reads
-
     syntax = bytecode_digest(f.__code__, lambda value: walk.digest(value, shown))
     return _Made(syntax, bytecode_reads(f.__code__))
 

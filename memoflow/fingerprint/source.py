@@ -84,12 +84,9 @@ class SourceFile:
     def place(self, node: ast.AST) -> str:
         return f"{os.path.basename(self.path)}:{lines_of(node)[0]}"
 
-    def qualname(self, node: ast.AST) -> str:
-        """Return the name that Python gives a function by where it is written."""
-        return self._qualnames.get(id(node), "")
-
     @functools.cached_property
-    def _qualnames(self) -> dict[int, str]:
+    def qualnames(self) -> dict[int, str]:
+        """The names that Python gives functions and classes by where they are written, by id."""
         found: dict[int, str] = {}
         todo: list[tuple[ast.AST, str]] = [(self.tree, "")]
         while todo:
@@ -105,40 +102,34 @@ class SourceFile:
 
     def class_(self, qualname: str) -> ast.ClassDef | None:
         """Return the one class statement of this name, `Outer.Inner` for a nested one."""
-        if qualname not in self._classes:
-            self._classes[qualname] = self._class(qualname)
-        return self._classes[qualname]
-
-    def class_named(self, name: str) -> ast.ClassDef | None:
-        """Return the one class statement of this name, wherever it stands."""
-        classes = (each for each in ast.walk(self.tree) if isinstance(each, ast.ClassDef))
-        found = [each for each in classes if each.name == name]
-        return found[0] if len(found) == 1 else None
-
-    def class_around(self, node: ast.AST) -> ast.ClassDef | None:
-        """Return the class statement around a function."""
-        return self._around.get(id(node))
-
-    @functools.cached_property
-    def _around(self) -> dict[int, ast.ClassDef]:
-        classes = (each for each in ast.walk(self.tree) if isinstance(each, ast.ClassDef))
-        return {id(inner): each for each in classes for inner in each.body}
-
-    def _class(self, qualname: str) -> ast.ClassDef | None:
+        if qualname in self._classes:
+            return self._classes[qualname]
         body: list[ast.stmt] = self.tree.body
         found: ast.ClassDef | None = None
         for name in qualname.split("."):
-            classes = [
-                node
-                for statement in body
-                for node in _flat(statement)
-                if isinstance(node, ast.ClassDef) and node.name == name
-            ]
-            if len(classes) != 1:
-                return None
-            found = classes[0]
+            inner = [node for statement in body for node in _flat(statement)]
+            classes = [each for each in inner if isinstance(each, ast.ClassDef)]
+            named = [each for each in classes if each.name == name]
+            found = named[0] if len(named) == 1 else None
+            if found is None:
+                break
             body = found.body
+        self._classes[qualname] = found
         return found
+
+    def class_named(self, name: str) -> ast.ClassDef | None:
+        """Return the one class statement of this name, wherever it stands."""
+        found = [each for each in self._all_classes if each.name == name]
+        return found[0] if len(found) == 1 else None
+
+    @functools.cached_property
+    def _all_classes(self) -> list[ast.ClassDef]:
+        return [each for each in ast.walk(self.tree) if isinstance(each, ast.ClassDef)]
+
+    @functools.cached_property
+    def classes_around(self) -> dict[int, ast.ClassDef]:
+        """The class statements around functions and other statements, by id."""
+        return {id(inner): each for each in self._all_classes for inner in each.body}
 
     @functools.cached_property
     def imported(self) -> frozenset[str]:
@@ -190,11 +181,8 @@ class SourceFile:
         for each in definitions:
             if any(chain[0] == name for chain in reads_of([each]).names):
                 fillers.add(each.name)
-        return [
-            each.name
-            for each in definitions
-            if any(root_of(decorator) in fillers for decorator in each.decorator_list)
-        ]
+        decorated = ((each.name, set(map(root_of, each.decorator_list))) for each in definitions)
+        return [name for name, roots in decorated if roots & fillers]
 
     @functools.cached_property
     def effects(self) -> list[ast.stmt]:
@@ -202,24 +190,18 @@ class SourceFile:
 
         `np.random.seed(0)` or `os.environ["X"] = "1"`; not what only tells or logs.
         """
-        return [
-            statement
-            for statement in self.tree.body
-            if not is_main_guard(statement)
-            and any(self._is_effect(inner) for inner in _flat(statement))
-        ]
+        body = (each for each in self.tree.body if not is_main_guard(each))
+        return [each for each in body if any(map(self._is_effect, _flat(each)))]
 
     def _is_effect(self, statement: ast.stmt) -> bool:
         if isinstance(statement, ast.Expr) and isinstance(statement.value, ast.Call):
             root = root_of(statement.value)
-            on_itself = root in self.bindings and _called_on(statement) is not None
+            on_itself = root in self.bindings and bool(_called_on(statement))
             return root not in _HARMLESS and (root in self.imported or not on_itself)
         if isinstance(statement, (ast.Assign, ast.AugAssign, ast.AnnAssign, ast.Delete)):
-            targets = getattr(statement, "targets", None) or [getattr(statement, "target", None)]
-            for target in targets:
-                root = root_of(target) if isinstance(target, (ast.Attribute, ast.Subscript)) else ""
-                if root in self.imported and root not in _HARMLESS:
-                    return True
+            changed = (ast.Attribute, ast.Subscript)
+            roots = {root_of(each) for each in _targets(statement) if isinstance(each, changed)}
+            return bool((roots & self.imported) - _HARMLESS)
         return False
 
 
@@ -234,15 +216,15 @@ def root_of(node: ast.AST) -> str:
             return str(node.id) if isinstance(node, ast.Name) else ""
 
 
-def _called_on(statement: ast.stmt) -> str | None:
-    """Return NAME for a statement `NAME.method(...)`."""
-    if (
-        isinstance(statement, ast.Expr)
-        and isinstance(statement.value, ast.Call)
-        and isinstance(statement.value.func, ast.Attribute)
-    ):
-        return root_of(statement.value) or None
-    return None
+def _targets(statement: ast.stmt) -> list[Any]:
+    return getattr(statement, "targets", None) or [getattr(statement, "target", None)]
+
+
+def _called_on(statement: ast.stmt) -> str:
+    """Return NAME for a statement `NAME.method(...)`, "" for any other."""
+    call = statement.value if isinstance(statement, ast.Expr) else None
+    is_method = isinstance(call, ast.Call) and isinstance(call.func, ast.Attribute)
+    return root_of(call) if call and is_method else ""
 
 
 def _flat(statement: ast.stmt) -> Iterator[ast.stmt]:
@@ -259,10 +241,9 @@ def _flat(statement: ast.stmt) -> Iterator[ast.stmt]:
 
 def lines_of(node: ast.AST) -> tuple[int, int]:
     """Return the first line of a statement, with its decorators, and its last."""
+    statement: Any = node
     lines = [each.lineno for each in getattr(node, "decorator_list", ())]
-    first: int = node.lineno  # type: ignore[attr-defined]
-    last: int = node.end_lineno  # type: ignore[attr-defined]
-    return min([first, *lines]), last
+    return min([statement.lineno, *lines]), statement.end_lineno
 
 
 def _codes(code: CodeType) -> Iterator[CodeType]:
@@ -274,14 +255,9 @@ def _codes(code: CodeType) -> Iterator[CodeType]:
 
 def is_main_guard(statement: ast.stmt) -> bool:
     """Return whether this is `if __name__ == "__main__":`."""
-    return (
-        isinstance(statement, ast.If)
-        and isinstance(statement.test, ast.Compare)
-        and any(
-            isinstance(side, ast.Name) and side.id == "__name__"
-            for side in (statement.test.left, *statement.test.comparators)
-        )
-    )
+    test = statement.test if isinstance(statement, ast.If) else None
+    sides = (test.left, *test.comparators) if isinstance(test, ast.Compare) else ()
+    return any(isinstance(side, ast.Name) and side.id == "__name__" for side in sides)
 
 
 _SOURCES: dict[str, SourceFile | None] = {}
@@ -386,8 +362,7 @@ def _write_class(node: ast.ClassDef, out: list[str], without: frozenset[str]) ->
         if isinstance(statement, ast.Expr) and isinstance(statement.value, ast.Constant):
             continue
         if isinstance(statement, (ast.Assign, ast.AnnAssign)) and bound_by(statement) <= without:
-            targets = getattr(statement, "targets", None) or [getattr(statement, "target", None)]
-            _write([*targets, getattr(statement, "annotation", None)], out)
+            _write([*_targets(statement), getattr(statement, "annotation", None)], out)
         else:
             _write(statement, out)
 

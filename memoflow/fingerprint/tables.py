@@ -11,39 +11,6 @@ from memoflow.fingerprint.encoding import EncoderInterface, Handler, Unstable
 _LARGE = {"string_view": "large_string", "binary_view": "large_binary"}
 
 
-def table_handler(kind: type) -> Handler | None:
-    """Return the encoder for instances of `kind`, or None if it is no table or column."""
-    known: list[tuple[type, Handler]] = []
-    pandas: Any = sys.modules.get("pandas")
-    if pandas is not None and hasattr(pandas, "DataFrame"):
-        known += [
-            (pandas.DataFrame, _frame),
-            (pandas.Series, _series),
-            (pandas.MultiIndex, _multi_index),
-            (pandas.Index, _index),
-            (pandas.api.extensions.ExtensionArray, _column),
-        ]
-    arrow: Any = sys.modules.get("pyarrow")
-    if arrow is not None and hasattr(arrow, "Table"):
-        known += [
-            (arrow.Table, _arrow_table),
-            (arrow.RecordBatch, _arrow_table),
-            (arrow.ChunkedArray, _arrow_column),
-            (arrow.Array, _arrow_column),
-            (arrow.Scalar, _arrow_scalar),
-            (arrow.Buffer, _arrow_buffer),
-        ]
-    polars: Any = sys.modules.get("polars")
-    if polars is not None and hasattr(polars, "LazyFrame"):
-        known += [
-            (polars.DataFrame, _polars_frame),
-            (polars.Series, _polars_series),
-            (polars.LazyFrame, _as_instance(_polars_plan)),
-            (polars.Expr, _as_instance(_polars_expression)),
-        ]
-    return next((handler for base, handler in known if issubclass(kind, base)), None)
-
-
 def _as_instance(content: Handler) -> Handler:
     """Return an encoder that lets an object count by its class where it has no content."""
     return lambda encoder, value: encoder.instance(value, content)
@@ -346,3 +313,23 @@ def _on_arrow(encoder: EncoderInterface, value: Any) -> bytes:
     header = encoder.encode([str(dtype), repr(dtype.na_value)])
     pieces = encoder.named(type(dtype)), header, arrow_content(encoder, array)
     return encoder.node(b"on arrow", pieces)
+
+
+# Of a class before those that it derives from.
+TABLES: list[tuple[str, str, Handler]] = [
+    ("pandas", "DataFrame", _frame),
+    ("pandas", "Series", _series),
+    ("pandas", "MultiIndex", _multi_index),
+    ("pandas", "Index", _index),
+    ("pandas.api.extensions", "ExtensionArray", _column),
+    ("pyarrow", "Table", _arrow_table),
+    ("pyarrow", "RecordBatch", _arrow_table),
+    ("pyarrow", "ChunkedArray", _arrow_column),
+    ("pyarrow", "Array", _arrow_column),
+    ("pyarrow", "Scalar", _arrow_scalar),
+    ("pyarrow", "Buffer", _arrow_buffer),
+    ("polars", "DataFrame", _polars_frame),
+    ("polars", "Series", _polars_series),
+    ("polars", "LazyFrame", _as_instance(_polars_plan)),
+    ("polars", "Expr", _as_instance(_polars_expression)),
+]

@@ -220,7 +220,14 @@ def is_of_pathlib(path: str) -> bool:
     return path.startswith(_PATHLIB) and path[len(_PATHLIB) :].startswith((".py", os.sep))
 
 
-def looked(tracker: AccessTracker, frame: FrameType, path: Any, dir_fd: Any = None) -> None:
+def looked(
+    tracker: AccessTracker,
+    frame: FrameType,
+    path: Any,
+    *_: Any,
+    dir_fd: Any = None,
+    **_options: Any,
+) -> None:
     """Note that a file is looked for, and its size if that was asked."""
     where = path_in(path, dir_fd)
     if where is None or not tracker.paths.counts(where):
@@ -237,7 +244,7 @@ def looked(tracker: AccessTracker, frame: FrameType, path: Any, dir_fd: Any = No
     tracker.note_read(where, SIZE if by_size else KIND)
 
 
-def asked_link(tracker: AccessTracker, frame: FrameType, path: Any, dir_fd: Any = None) -> None:
+def asked_link(tracker: AccessTracker, frame: FrameType, path: Any, *, dir_fd: Any = None) -> None:
     """Note that the target of a symbolic link is asked for."""
     where = path_in(path, dir_fd)
     if where is None or where in tracker.links or not tracker.paths.counts(where):

@@ -49,12 +49,12 @@ _is_hooked = False
 
 
 def _guarded(
-    tracker: AccessTracker, handler: Callable[..., None], frame: FrameType, *arguments: Any
+    tracker: AccessTracker, handler: Callable[..., None], frame: FrameType, *given: Any, **by: Any
 ) -> None:
     """Call a handler; note its errors, and raise only exceptions of signals."""
     with tracker.quiet:
         try:
-            handler(tracker, frame, *arguments)
+            handler(tracker, frame, *given, **by)
         except Exception as error:
             if not _is_of_tracker(error):
                 raise
@@ -79,6 +79,8 @@ def _is_of_tracker(error: Exception) -> bool:
 
 def _asked(tracker: AccessTracker, frame: FrameType | None, environ: Any, key: Any) -> None:
     """Note a variable that is looked up, if it is the user's code that asks."""
+    if not isinstance(key, (str, bytes)):
+        return
     name = os.fsdecode(key)
     if name in tracker.variables or not is_of_results(name):
         return
@@ -188,14 +190,16 @@ class Patch:
 _GROUPS = ("supports_fd", "supports_dir_fd", "supports_follow_symlinks", "supports_effective_ids")
 
 
-def _noting_path(handler: Callable[..., None]) -> Callable[[Any], Any]:
+def _noting(handler: Callable[..., None]) -> Callable[[Any], Any]:
+    """Return a wrapper that tells a handler the arguments of a call before it is made."""
+
     def wrap(original: Any) -> Any:
         @functools.wraps(original)
-        def wrapped(path: Any, *arguments: Any, **options: Any) -> Any:
+        def wrapped(*arguments: Any, **options: Any) -> Any:
             tracker = _tracker
-            if tracker is not None and not tracker.quiet.depth and not isinstance(path, int):
-                _guarded(tracker, handler, sys._getframe(1), path, options.get("dir_fd"))
-            return original(path, *arguments, **options)
+            if tracker is not None and not tracker.quiet.depth:
+                _guarded(tracker, handler, sys._getframe(1), *arguments, **options)
+            return original(*arguments, **options)
 
         return wrapped
 
@@ -215,17 +219,6 @@ def _noting_open(original: Any) -> Any:
             return original(path, flags, mode, dir_fd=dir_fd)
 
     return wrapped
-
-
-def _noting_item(original: Any) -> Any:
-    @functools.wraps(original)
-    def __getitem__(self: Any, key: Any) -> Any:
-        tracker = _tracker
-        if tracker is not None and not tracker.quiet.depth and isinstance(key, (str, bytes)):
-            _guarded(tracker, _asked, sys._getframe(1), self, key)
-        return original(self, key)
-
-    return __getitem__
 
 
 def _noting_iteration(original: Any) -> Any:
@@ -269,34 +262,22 @@ def _imported(tracker: AccessTracker, frame: FrameType, module: Any) -> None:
         note_code(tracker, os.path.abspath(path), module.__name__)
 
 
-def _noting_child(original: Any) -> Any:
+def _started(tracker: AccessTracker, frame: FrameType, *_: Any) -> None:
     """Note a process that `multiprocessing` starts, by `spawn` or to fork others from."""
-
-    @functools.wraps(original)
-    def fork_exec(*arguments: Any, **options: Any) -> Any:
-        tracker = _tracker
-        if tracker is not None and not tracker.quiet.depth:
-            _guarded(tracker, _started, sys._getframe(1))
-        return original(*arguments, **options)
-
-    return fork_exec
-
-
-def _started(tracker: AccessTracker, frame: FrameType) -> None:
     if files.is_asked(tracker, frame):
         tracker.note_child()
 
 
 _ENVIRON = type(os.environ)
 PATCHES = [
-    *(Patch(os, name, _noting_path(files.looked)) for name in ("stat", "lstat", "access")),
-    Patch(os, "readlink", _noting_path(files.asked_link)),
+    *(Patch(os, name, _noting(files.looked)) for name in ("stat", "lstat", "access")),
+    Patch(os, "readlink", _noting(files.asked_link)),
     Patch(os, "open", _noting_open),
-    Patch(_ENVIRON, "__getitem__", _noting_item),
+    Patch(_ENVIRON, "__getitem__", _noting(_asked)),
     Patch(_ENVIRON, "__iter__", _noting_iteration),
     Patch(_ENVIRON, "copy", _noting_copy),
     Patch(importlib, "import_module", _noting_import),
-    Patch(_posixsubprocess, "fork_exec", _noting_child),
+    Patch(_posixsubprocess, "fork_exec", _noting(_started)),
 ]
 if sys.version_info < (3, 11):
     import pathlib
@@ -306,8 +287,8 @@ if sys.version_info < (3, 11):
 
     _ACCESSOR = pathlib._NormalAccessor  # type: ignore[attr-defined]  # It has copied them.
     PATCHES += [
-        Patch(_ACCESSOR, "stat", _noting_accessor(_noting_path(files.looked))),
-        Patch(_ACCESSOR, "readlink", _noting_accessor(_noting_path(files.asked_link))),
+        Patch(_ACCESSOR, "stat", _noting_accessor(_noting(files.looked))),
+        Patch(_ACCESSOR, "readlink", _noting_accessor(_noting(files.asked_link))),
     ]
 
 
