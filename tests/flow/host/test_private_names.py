@@ -22,8 +22,8 @@ OF_OTHERS = {
     ("memoflow/backends/azure.py", "_blob"): "a backend's own",
     ("memoflow/backends/gcs.py", "_blob"): "a backend's own",
     ("memoflow/backends/gcs.py", "_connection"): "of Google's client",
-    ("memoflow/fingerprint/arrays.py", "_metadata"): "of pandas",
-    ("memoflow/fingerprint/arrays.py", "_name"): "of pandas",
+    ("memoflow/fingerprint/tables.py", "_metadata"): "of pandas",
+    ("memoflow/fingerprint/tables.py", "_name"): "of pandas",
     ("memoflow/flow/memo/artifacts.py", "_meta"): "the end of a file's name",
     ("memoflow/kinds/memo_fields.py", "_foreach_num_splits"): "a key of our files",
     ("memoflow/kinds/memo_fields.py", "_foreach_values"): "a key of our files",
@@ -31,7 +31,7 @@ OF_OTHERS = {
     ("memoflow/kinds/memo_fields.py", "_transition"): "a key of our files",
     ("memoflow/kinds/memo_fields.py", "_unbounded_foreach"): "a key of our files",
     ("memoflow/objects/tree.py", "_add"): "a tree's own",
-    ("memoflow/tracking/environment.py", "_data"): "of os.environ",
+    ("memoflow/tracking/hooks.py", "_data"): "of os.environ",
 }
 
 
