@@ -74,8 +74,7 @@ class Bench:
 
     def get(self, revision="main", *, run="1"):
         from memoflow.flow.hub.client import HubClient, Transfer
-        from memoflow.flow.hub.resolving import Revalidate, Run
-        from memoflow.flow.hub.snapshots import Snapshots
+        from memoflow.flow.hub.snapshots import Revalidate, Run, Snapshots
         from memoflow.kinds.hub import Scope, Wanted
 
         snapshots = Snapshots(

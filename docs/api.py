@@ -228,7 +228,7 @@ def _lines(package: griffe.Module, shown: Shown) -> Iterator[str]:
     if fields:
         yield "\n".join(f"- `{_field(each)}`" for each in fields) + "\n"
     for name in _public(thing) if shown.members is None else shown.members:
-        member = thing.members[name]
+        member = thing.all_members[name]
         heading = f"#### {shown.name}.{name}\n"
         if isinstance(member, griffe.Function):
             yield heading

@@ -133,8 +133,10 @@ def key_of(reference: Any) -> str:
         key = getattr(reference, "key", None)
     if isinstance(key, str) and (is_key(key) or legacy.is_key(key)):
         return key
+    text = repr(reference)
+    text = text if len(text) <= 80 else f"{text[:77]}..."
     raise UsageError(
-        f"{_short(reference)} is no reference to a checkpoint, model or snapshot; pass the dict "
+        f"{text} is no reference to a checkpoint, model or snapshot; pass the dict "
         "that `save` or `snapshot_download` returned, its 'key', or an object from `info`"
     )
 
@@ -260,9 +262,7 @@ def load(where: ArtifactStore, reference: Any, into: Path, *, writable: bool) ->
     they can be.
     """
     key = key_of(reference)
-    fields = reference.to_dict() if isinstance(reference, Reference) else reference
-    known = fields if isinstance(fields, dict) else key
-    _saves_of(where, key).load(known, into, writable=writable)
+    _saves_of(where, key).load(_fields(reference) or key, into, writable=writable)
 
 
 def contents(where: ArtifactStore, reference: Any) -> dict[str, Hashable] | None:
@@ -314,11 +314,16 @@ def _content(where: ArtifactStore, reference: Any) -> Any:
         return reference  # A dict of the user's own, with a key of its own.
     if files is None:
         return reference
-    fields = reference if isinstance(reference, dict) else {}
-    if isinstance(reference, Reference):
-        fields = reference.to_dict()
-    kept = {name: each for name, each in sorted(fields.items()) if name not in _OF_ONE_SAVE}
+    fields = sorted(_fields(reference).items())
+    kept = {name: each for name, each in fields if name not in _OF_ONE_SAVE}
     return {**kept, "files": dict(sorted(files.items()))}
+
+
+def _fields(reference: Any) -> dict[str, Any]:
+    """Return the items of a reference; none of a key or another object."""
+    if isinstance(reference, Reference):
+        return reference.to_dict()
+    return reference if isinstance(reference, dict) else {}
 
 
 def _url(where: ArtifactStore, key: str) -> str:
@@ -326,17 +331,11 @@ def _url(where: ArtifactStore, key: str) -> str:
 
 
 def _gone(where: ArtifactStore, reference: Any, key: str) -> NotFoundError:
-    fields = reference.to_dict() if isinstance(reference, Reference) else reference
-    url = fields.get("url") if isinstance(fields, dict) else None
+    url = _fields(reference).get("url")
     hint = "it was deleted or evicted"
     if isinstance(url, str) and not url.startswith((where.folder, where.root)):
         hint = f"it is kept at {url}: load it within `with artifact_store_from(run=...)`"
     return NotFoundError(f"{key} is not in {where.folder}; {hint}")
-
-
-def _short(value: Any) -> str:
-    text = repr(value)
-    return text if len(text) <= 80 else f"{text[:77]}..."
 
 
 def is_there(where: ArtifactStore, key: str) -> bool:

@@ -7,23 +7,15 @@ the same.
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping
-from pathlib import Path
 from typing import Any
 
 from memoflow import owned
 from memoflow.errors import UsageError
-from memoflow.flow import references
+from memoflow.flow import references as references
 from memoflow.flow.artifact_ref import Reference
 from memoflow.flow.artifact_store import current_store
 from memoflow.flow.checkpoint.checkpointer import Checkpointer, list_of_task, matching
-from memoflow.flow.references import get_ready
 from memoflow.flow.task.process import UID
-
-
-def prepare() -> None:
-    """Import the modules of a save, and open the store."""
-    get_ready(current_store())
 
 
 def temporary(root: str | None) -> owned.Directory:
@@ -44,19 +36,7 @@ def checkpointer() -> Checkpointer:
     return mine
 
 
-def load(reference: Any, into: Path, *, writable: bool) -> None:
-    references.load(current_store(), reference, into, writable=writable)
-
-
-def list_checkpoints(
-    name: str | None,
-    task: Any,
-    attempt: int | None,
-    *,
-    full_namespace: bool,
-    as_dict: bool,
-    metadata: Mapping[str, Any] | None,
-) -> list[Any]:
+def listed(task: Any, full_namespace: bool, as_dict: bool, **wanted: Any) -> list[Any]:
     """Return references to the checkpoints of a task, newest first."""
     mine = Checkpointer.from_environment()
     if mine is None and (task is None or full_namespace):
@@ -65,13 +45,9 @@ def list_checkpoints(
             "full_namespace"
         )
     if task is not None:
-        listed = list_of_task(current_store(), task)
+        found = list_of_task(current_store(), task)
     else:
         assert mine is not None
-        listed = mine.list(full_namespace=full_namespace)
-    found = matching(listed, name=name, attempt=attempt, metadata=metadata)
+        found = mine.list(full_namespace=full_namespace)
+    found = matching(found, **wanted)
     return found if as_dict else [Reference(each) for each in found]
-
-
-def delete(reference: Any) -> bool:
-    return references.delete(current_store(), reference)

@@ -37,7 +37,7 @@ class Checkpoint:
         if init_dir:
             self._make_directory()
         if UID in os.environ:
-            _saved(lambda saved: saved.prepare())
+            _saved(lambda saved: saved.references.get_ready(saved.current_store()))
 
     @property
     def directory(self) -> str | None:
@@ -85,8 +85,7 @@ class Checkpoint:
     def load(self, reference: Any, path: str | os.PathLike[str] | None = None) -> None:
         """Load a checkpoint by its dict, key or info object, proven, into a directory."""
         with translated_errors(CheckpointException):
-            into = Path(self._path(path))
-            _saved(lambda saved: saved.load(reference, into, writable=True))
+            _load(reference, self._path(path), writable=True)
 
     def list(
         self,
@@ -104,16 +103,8 @@ class Checkpoint:
         """
         with translated_errors(CheckpointException):
             everywhere = full_namespace or not within_task
-            return _saved(
-                lambda saved: saved.list_checkpoints(
-                    name,
-                    task,
-                    attempt,
-                    full_namespace=everywhere,
-                    as_dict=as_dict,
-                    metadata=metadata,
-                )
-            )
+            wanted = {"name": name, "attempt": attempt, "metadata": metadata}
+            return _saved(lambda saved: saved.listed(task, everywhere, as_dict, **wanted))
 
     def generate_key(self, name: str, version_id: int | None = None) -> str:
         """Return the key of a save, by default that of the next one if nobody else saves first."""
@@ -147,7 +138,7 @@ def load_model(reference: Any, path: str | os.PathLike[str] | None, writable: bo
     if reference is None or path is None:
         raise ValueError("load_model needs a reference, and a path to load it to")
     with translated_errors(ModelException):
-        _saved(lambda saved: saved.load(reference, Path(path), writable=writable))
+        _load(reference, path, writable=writable)
 
 
 def delete_model(reference: Any) -> bool:
@@ -158,7 +149,15 @@ def delete_model(reference: Any) -> bool:
     if reference is None:
         raise ValueError("delete_model needs a reference")
     with translated_errors(ModelException):
-        return _saved(lambda saved: bool(saved.delete(reference)))
+        return _saved(lambda saved: bool(saved.references.delete(saved.current_store(), reference)))
+
+
+def _load(reference: Any, path: str | os.PathLike[str], *, writable: bool) -> None:
+    _saved(
+        lambda saved: saved.references.load(
+            saved.current_store(), reference, Path(path), writable=writable
+        )
+    )
 
 
 @apart

@@ -56,15 +56,7 @@ class ArtifactStoreDecorator(WithOptions, FlowDecorator):
     exception = ArtifactStoreException
 
     def flow_init(
-        self,
-        flow: Any,
-        graph: Any,
-        environment: Any,
-        flow_datastore: Any,
-        metadata: Any,
-        logger: Any,
-        echo: Any,
-        options: Any,
+        self, flow: Any, graph: Any, environment: Any, flow_datastore: Any, metadata: Any, *_: Any
     ) -> None:
         given = self.values
         store = artifact_store()

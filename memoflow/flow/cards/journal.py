@@ -65,6 +65,18 @@ class Act:
         )
 
 
+class Watch:
+    """The beginning of a load or save, and the time since then."""
+
+    def __init__(self) -> None:
+        self.began = time.time()
+        self._clock = time.monotonic()
+
+    @property
+    def took_s(self) -> float:
+        return time.monotonic() - self._clock
+
+
 class Journal:
     """The acts of one attempt."""
 
@@ -74,6 +86,12 @@ class Journal:
 
     def add(self, act: Act) -> None:
         self.acts.append(act)
+
+    def note(self, reference: Mapping[str, Any], verb: str, watch: Watch, **more: Any) -> Act:
+        """Add a load or save that ends now, and return it."""
+        act = Act.of(reference, verb, began=watch.began, took_s=watch.took_s, **more)
+        self.add(act)
+        return act
 
 
 @cache

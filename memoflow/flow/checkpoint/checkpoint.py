@@ -105,7 +105,7 @@ class CheckpointDecorator(Lifecycle):
                 self.values,
                 code=self._code,
                 say=self.say,
-                noticed=_nothing if card is None else card.refresh,
+                noticed=(lambda: None) if card is None else card.refresh,
             )
         identity = current.identity
         self.show_card(
@@ -141,9 +141,6 @@ class CheckpointDecorator(Lifecycle):
         if self._current is not None:
             self._current.clean_up()
             self._current = None
-
-
-def _nothing() -> None: ...
 
 
 def _in_task() -> ModuleType:

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import math
 import os
+import threading
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import field, replace
@@ -23,14 +25,12 @@ from memoflow.flow.artifact_store import (
     default,
     tell_subprocesses,
 )
-from memoflow.flow.cards.journal import Act, Journal, of_this_process
-from memoflow.flow.checkpoint.order import Order
+from memoflow.flow.cards.journal import Act, Journal, Watch, of_this_process
 from memoflow.flow.spool import spool, uploading
 from memoflow.flow.spool.spool import SpoolEntry
 from memoflow.flow.task.identity import Identity
-from memoflow.flow.task.metadata import plain
-from memoflow.flow.task.patterns import ignored
 from memoflow.flow.task.process import IDENTIFIER, OPTIONS, UID
+from memoflow.flow.task.save_arguments import ignored, plain
 from memoflow.kinds import checkpoint, memo
 from memoflow.kinds.about import About
 from memoflow.kinds.checkpoint import SavedCheckpoint
@@ -58,6 +58,57 @@ class CheckpointOptions:
     code: str = ""
 
 
+class _Turn:
+    def __init__(self) -> None:
+        self.number: int | None = None
+        self.has_ended = False
+
+    @property
+    def is_open(self) -> bool:
+        return self.number is None and not self.has_ended
+
+
+class Order:
+    """Numbers saves in the order of their beginnings, not of their ends.
+
+    A signal's handler that saves overtakes the save that it interrupts, and has the newer state.
+    """
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._turns: list[_Turn] = []
+
+    @contextlib.contextmanager
+    def turn(self) -> Iterator[Callable[[int], int]]:
+        """Yield a function that reserves the series' next number for the save in the block."""
+        mine = _Turn()
+        with self._lock:
+            self._turns.append(mine)
+        try:
+            yield partial(self._number, mine)
+        finally:
+            with self._lock:
+                mine.has_ended = True
+                while self._turns and self._turns[0].has_ended:
+                    del self._turns[0]
+
+    def _number(self, mine: _Turn, following: int) -> int:
+        with self._lock:
+            at = self._turns.index(mine)
+            waiting = 0
+            for later in self._turns[at + 1 :]:
+                if later.number is not None:
+                    mine.number = max(1, later.number - 1 - waiting)
+                    return mine.number
+                waiting += later.is_open
+            # Of those that began before, some have numbers that nobody lists yet, and the others
+            # get the ones below this.
+            given = [each.number for each in self._turns[:at] if each.number is not None]
+            first = max([following, *(number + 1 for number in given)])
+            mine.number = first + sum(each.is_open for each in self._turns[:at])
+            return mine.number
+
+
 @dataclass
 class Checkpointer:
     """The checkpoints of one task identity, as one process saves and loads them."""
@@ -78,9 +129,10 @@ class Checkpointer:
         uid = os.environ.get(UID)
         if uid is None:
             return None
-        return _of_uid(uid, os.environ.get(OPTIONS, "{}"), current_store())
+        return cls.of_uid(uid, os.environ.get(OPTIONS, "{}"), current_store())
 
     @classmethod
+    @cache  # The same for each call in a process: it knows when it last swept, and its next key.
     def of_uid(cls, uid: str, told: str, where: ArtifactStore) -> Checkpointer:
         """Return the checkpointer described by these environment variables."""
         try:
@@ -171,7 +223,7 @@ class Checkpointer:
 
     @apart
     def _save_now(self, path: Path, about: About, ignore: tuple[str, ...]) -> dict[str, Any]:
-        began, clock = time.time(), time.monotonic()
+        watch = Watch()
         store = self.where.store
         with self._order.turn() as place:
             uploading.drain()  # In order.
@@ -188,9 +240,10 @@ class Checkpointer:
                 place=place,
                 ignore=ignore,
             )
-        self.note_saved(one, began=began, took_s=time.monotonic() - clock)
+        reference, new_bytes = references.of_checkpoint(self.where, one), one.ref.new_bytes
+        self.journal.note(reference, "saved", watch, by=checkpoint.KIND, new_bytes=new_bytes)
         self._after(one)
-        return references.of_checkpoint(self.where, one)
+        return reference
 
     @apart
     def finish(self) -> None:
@@ -233,7 +286,7 @@ class Checkpointer:
             return self._save_now(path, about, ignore)
 
     def _commit(self, path: Path, about: About, ignore: tuple[str, ...]) -> dict[str, Any]:
-        began, clock = time.time(), time.monotonic()
+        watch = Watch()
         uploader = uploading.of_this_process()
         uploader.raise_failure()
         tree = Tree.survey(path, {}, ignore)
@@ -250,22 +303,15 @@ class Checkpointer:
             token=token,
             path=inside,
             size_bytes=size_bytes,
-            created=round(began, 3),  # As refs keep it.
+            created=round(watch.began, 3),  # As refs keep it.
             ttl=self.options.ttl,
             about=about,
         )
         entry.write()
-        act = Act.of(
-            references.of_checkpoint(self.where, entry.saved),
-            "saved",
-            by=checkpoint.KIND,
-            began=began,
-            took_s=time.monotonic() - clock,
-            why="not uploaded yet",
-        )
-        self.journal.add(act)
+        reference, why = references.of_checkpoint(self.where, entry.saved), "not uploaded yet"
+        act = self.journal.note(reference, "saved", watch, by=checkpoint.KIND, why=why)
         uploader.add(store, entry, partial(self._uploaded, act))
-        return references.of_checkpoint(self.where, entry.saved)
+        return reference
 
     def _uploaded(self, act: Act, outcome: SavedCheckpoint | Exception) -> None:
         """Record the outcome of an upload in the journal; called in the uploading thread."""
@@ -283,30 +329,24 @@ class Checkpointer:
         # In one step, as threads save as well; nor may a fork have that of its parent.
         return self._tokens.pop(os.getpid(), None) or checkpoint.new_token()
 
-    def note_saved(
-        self, one: SavedCheckpoint, *, began: float, took_s: float, why: str = ""
-    ) -> None:
-        """Record a save in the journal."""
-        reference, new_bytes = references.of_checkpoint(self.where, one), one.ref.new_bytes
-        self._note(reference, "saved", began=began, took_s=took_s, new_bytes=new_bytes, why=why)
-
     def note_subprocesses(self) -> None:
         """Record the saves of subprocesses in this attempt, as far as the store shows them."""
         known = {act.key for act in self.journal.acts}
         mine = islice(self.of_scope(), _MOST_NOTED)
         for one in takewhile(lambda each: each.about.task == self.identity.task, mine):
             if str(one.ref.key) not in known and one.about.attempt == self.identity.attempt:
-                self.note_saved(one, began=one.ref.created, took_s=0.0, why="by a subprocess")
+                self.journal.add(
+                    Act.of(
+                        references.of_checkpoint(self.where, one),
+                        "saved",
+                        by=checkpoint.KIND,
+                        began=one.ref.created,
+                        took_s=0.0,
+                        new_bytes=one.ref.new_bytes,
+                        why="by a subprocess",
+                    )
+                )
         self.journal.acts.sort(key=lambda act: act.began)
-
-    def note_loaded(
-        self, reference: dict[str, Any], *, began: float, took_s: float, why: str = ""
-    ) -> None:
-        """Record the load of any checkpoint or model in the journal."""
-        self._note(reference, "loaded", began=began, took_s=took_s, why=why)
-
-    def _note(self, reference: dict[str, Any], verb: str, **more: Any) -> None:
-        self.journal.add(Act.of(reference, verb, by=checkpoint.KIND, **more))
 
     def of_task(self, say: Callable[[str], None] = log.warning) -> Iterator[SavedCheckpoint]:
         """Yield the saves of this task in all its attempts, newest first."""
@@ -362,12 +402,6 @@ class Checkpointer:
             texts = {text for each in stores for text in memo.references(each.store)}
             self._referred = now, memo.keys_of(texts)
         return self._referred[1]
-
-
-@cache
-def _of_uid(uid: str, told: str, where: ArtifactStore) -> Checkpointer:
-    # The same for each call in a process: it knows when it last swept, and its next key.
-    return Checkpointer.of_uid(uid, told, where)
 
 
 def matching(

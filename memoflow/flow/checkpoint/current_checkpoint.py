@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import partial
 from pathlib import Path
@@ -21,6 +20,7 @@ from memoflow.errors import (
 from memoflow.fingerprint import Fingerprint
 from memoflow.flow import artifact_store, code, maintenance, references
 from memoflow.flow.artifact_ref import Reference
+from memoflow.flow.cards.journal import Watch
 from memoflow.flow.checkpoint.checkpoint import CheckpointException
 from memoflow.flow.checkpoint.checkpointer import (
     DEFAULT_NAME,
@@ -29,7 +29,7 @@ from memoflow.flow.checkpoint.checkpointer import (
     list_of_task,
     matching,
 )
-from memoflow.flow.host.current import add_to_current
+from memoflow.flow.host.client import add_to_current
 from memoflow.flow.lifecycle import Attempt, translated_errors
 from memoflow.flow.references import get_ready
 from memoflow.flow.spool import spool
@@ -162,13 +162,11 @@ class CurrentCheckpoint:
 
     @apart
     def _load(self, reference: Any, path: str | os.PathLike[str] | None) -> str:
-        began, clock = time.time(), time.monotonic()
+        watch = Watch()
         where = self._checkpointer.where
         into = self._scratch.new() if path is None else os.fspath(path)
         references.load(where, reference, Path(into), writable=True)
-        self._checkpointer.note_loaded(
-            references.describe(where, reference), began=began, took_s=time.monotonic() - clock
-        )
+        self._note_loaded(references.describe(where, reference), watch)
         return into
 
     @apart
@@ -250,28 +248,25 @@ class CurrentCheckpoint:
         return True
 
     def _take(self, reference: dict[str, Any], load: Callable[[Path], object]) -> bool:
-        began, clock = time.time(), time.monotonic()
+        watch = Watch()
         try:
             load(Path(self.directory))
         except (IntegrityError, NotFoundError) as error:
             what = f"Checkpoint {reference['key']} {condition(error)}"
             self._say(f"{what} ({error}); trying the one before")
             return False
-        self._info = Reference(reference)
-        self._checkpointer.note_loaded(
-            reference, began=began, took_s=time.monotonic() - clock, why="load policy"
-        )
-        self._tell()
-        return True
-
-    def _tell(self) -> None:
-        info = self._info
-        assert info is not None
+        self._info = info = Reference(reference)
+        self._note_loaded(reference, watch, why="load policy")
         self._say(
             f"Loading the following checkpoint:\n\t[pathspec] {printable(str(info.pathspec))}"
             f"\n\t[key] {printable(info.key)}\n\t[created on] {info.created_on}"
             f"\n\t[url] {printable(str(info.url))}"
         )
+        return True
+
+    def _note_loaded(self, reference: dict[str, Any], watch: Watch, why: str = "") -> None:
+        journal = self._checkpointer.journal
+        journal.note(reference, "loaded", watch, by=checkpoint.KIND, why=why)
 
     def _record_code(self) -> None:
         if self._code is not None and not self._code_recorded:

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, KeysView, Mapping
+import contextlib
+from collections.abc import Iterable, Iterator, KeysView, Mapping
 from typing import Any
 
 from metaflow.flowspec import INTERNAL_ARTIFACTS_SET
@@ -103,3 +104,18 @@ class TaskArtifacts:
 def datastore_of(flow: Any) -> Any:
     """Return the datastore behind a flow that runs a step, or behind an input of a join."""
     return flow._datastore
+
+
+@contextlib.contextmanager
+def untouched(flow: Any) -> Iterator[None]:
+    """Remove from the flow, after the block, the attributes that reading has bound.
+
+    Or it would look as if a decorator had set it, pickled again at the task's end and unknown to
+    what watches the step's reads.
+    """
+    before = set(vars(flow))
+    try:
+        yield
+    finally:
+        for name in set(vars(flow)) - before:
+            del vars(flow)[name]

@@ -1,4 +1,4 @@
-"""Client: facts about objects of Metaflow's Client, without the reads that are noted of a step.
+"""Client: facts about `current` and the Client's objects, without the reads noted of a step.
 
 A step's reads of public attributes are tracked, so memoflow's own questions go around them.
 """
@@ -117,3 +117,13 @@ def _provider(wanted: str) -> Iterator[None]:
     finally:
         with contextlib.suppress(ValueError):  # It said there that there is no directory.
             provider.INFO = info
+
+
+def add_to_current(name: str, value: Any) -> None:
+    """Let steps find a value as `current.<name>`."""
+    current._update_env({name: value})
+
+
+def current_run() -> tuple[str | None, str | None]:
+    """Return the flow and the run that this process works for."""
+    return current._flow_name, current._run_id

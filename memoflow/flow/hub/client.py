@@ -3,27 +3,28 @@
 from __future__ import annotations
 
 import contextlib
+import logging
 import os
 import re
 import tempfile
+import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from concurrent.futures import Future, as_completed
 from dataclasses import field
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 from urllib.parse import quote
 
 from memoflow.dataclass import dataclass
 from memoflow.errors import BackendUnavailableError, IntegrityError, MemoflowError, UsageError
-from memoflow.flow.hub.errors import OfflineError, translate_error
-from memoflow.flow.hub.log_redaction import redacted_logs
+from memoflow.flow.hub.errors import OfflineError, translate_error, with_retries
 from memoflow.flow.hub.meter import Meter, polling, waiting_reporter
-from memoflow.flow.hub.parallel import run_parallel
 from memoflow.flow.hub.resuming import download_resumable, supported_options
-from memoflow.flow.hub.retry import with_retries
 from memoflow.kinds import hub, hub_files
 from memoflow.kinds.hub import Wanted
 from memoflow.kinds.hub_files import Announced, WrongFileError
+from memoflow.threads import Pool
 
 _MOST_PAGES = 100_000
 _HEX = re.compile(r"[0-9a-f]+", re.ASCII)
@@ -138,7 +139,8 @@ class HubClient:
         """Return the response and its JSON."""
         from huggingface_hub.utils import get_session, hf_raise_for_status, validate_repo_id
 
-        self._check_may_ask(wanted)
+        if self._transfer.local_files_only:
+            raise OfflineError(f"{wanted.repo} is not to be asked for: local_files_only=True")
         validate_repo_id(wanted.repo_id)
         answer = get_session().get(
             page, headers=self._headers(), timeout=self._timeout_s(), **options
@@ -264,10 +266,6 @@ class HubClient:
 
         return self._transfer.etag_timeout or float(constants.HF_HUB_ETAG_TIMEOUT)
 
-    def _check_may_ask(self, wanted: Wanted) -> None:
-        if self._transfer.local_files_only:
-            raise OfflineError(f"{wanted.repo} is not to be asked for: local_files_only=True")
-
     def _headers(self) -> dict[str, str]:
         from huggingface_hub.utils import build_hf_headers
 
@@ -291,7 +289,8 @@ class HubClient:
         name = f"memoflow--{wanted.repo_type}--{wanted.repo_id.replace('/', '--')}.lock"
         look = waiting_reporter(f"another task that loads {wanted.repo}", self._say)
         with contextlib.ExitStack() as stack:
-            for folder in (self._cache_dir() / ".locks", _own_folder()):
+            own = Path(tempfile.gettempdir()) / f"memoflow-{os.getuid()}"  # The last resort.
+            for folder in (self._cache_dir() / ".locks", own):
                 try:
                     folder.mkdir(parents=True, exist_ok=True)
                     with polling(look):
@@ -312,11 +311,6 @@ class HubClient:
         except Exception as error:
             # Without its cause, whose message has addresses in it.
             raise translate_error(error, wanted, path) from None
-
-
-def _own_folder() -> Path:
-    """Return the last resort for this user's lock files."""
-    return Path(tempfile.gettempdir()) / f"memoflow-{os.getuid()}"
 
 
 def _announced(wanted: Wanted, entry: Any) -> Announced | None:
@@ -347,3 +341,80 @@ def _strange(wanted: Wanted) -> BackendUnavailableError:
 
 def _listed(patterns: Sequence[str] | None) -> str:
     return "None" if patterns is None else repr(list(patterns))
+
+
+T = TypeVar("T")
+
+
+def run_parallel(
+    jobs: Sequence[Callable[[], T]], *, at_most: int, stopped: threading.Event
+) -> list[T]:
+    """Run jobs in at most this many threads and return their results in order.
+
+    The first error, or a signal, is raised at once and sets `stopped`, which running jobs poll.
+    They are not waited for, neither here nor when Python ends.
+    """
+    pool = Pool(at_most)
+    futures: list[Future[T]] = []
+    try:
+        futures.extend(map(pool.submit, jobs))
+        for future in as_completed(futures):
+            future.result()
+    except BaseException:
+        stopped.set()
+        for future in futures:
+            future.cancel()
+        raise
+    finally:
+        pool.shutdown(wait=False)
+    return [future.result() for future in futures]
+
+
+# Whoever has the signed address of a file has the file, and the log of a task is kept.
+_LIBRARIES = (
+    *("hf_xet", "huggingface_hub", "httpcore", "httpcore2"),
+    *("httpx", "httpx2", "requests", "urllib3"),
+)
+_QUERY = re.compile(r"\?[^\s'\"]*=[^\s'\"]*")
+
+
+class _Redaction(logging.Filter):
+    def filter(self, record: logging.LogRecord) -> bool:
+        text = record.getMessage()
+        if "?" in text:
+            record.msg, record.args = _QUERY.sub("?...", text), ()
+        return True
+
+
+_filter = _Redaction()
+_lock = threading.Lock()
+_inside = 0
+
+
+@contextlib.contextmanager
+def redacted_logs() -> Iterator[None]:
+    """Keep signatures out of the logs of all threads within such blocks."""
+    from huggingface_hub import file_download  # noqa: F401  So that its loggers are there.
+
+    global _inside
+    with _lock:
+        _inside += 1
+        for logger in _loggers():
+            logger.addFilter(_filter)
+    try:
+        yield
+    finally:
+        with _lock:
+            _inside -= 1
+            if not _inside:
+                for logger in _loggers():
+                    logger.removeFilter(_filter)
+
+
+def _loggers() -> list[logging.Logger]:
+    known = dict(logging.root.manager.loggerDict)
+    return [
+        logger
+        for name, logger in known.items()
+        if isinstance(logger, logging.Logger) and name.partition(".")[0] in _LIBRARIES
+    ]

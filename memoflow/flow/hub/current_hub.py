@@ -4,63 +4,120 @@ from __future__ import annotations
 
 import contextlib
 import os
-import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import fields
 from itertools import chain, count
 from pathlib import Path
 from typing import Any
 
 from metaflow.metaflow_current import current
 
+from memoflow.dataclass import dataclass
 from memoflow.errors import IntegrityError, NotFoundError, UsageError, condition
 from memoflow.flow import references
 from memoflow.flow.artifact_store import ArtifactStore, current_store
-from memoflow.flow.cards.journal import Act, Journal, of_this_process
-from memoflow.flow.host.current import add_to_current
+from memoflow.flow.cards.journal import Journal, Watch, of_this_process
+from memoflow.flow.host.client import add_to_current
 from memoflow.flow.hub import revisions
 from memoflow.flow.hub.client import HubClient, Transfer
-from memoflow.flow.hub.huggingface_hub import HuggingfaceHubException
-from memoflow.flow.hub.request import HubRequest, parse
-from memoflow.flow.hub.resolving import Resolver, Revalidate, Run
-from memoflow.flow.hub.snapshots import Snapshots
+from memoflow.flow.hub.huggingface_hub import HuggingfaceHubException, hide, reveal
+from memoflow.flow.hub.snapshots import Resolver, Revalidate, Run, Snapshots
 from memoflow.flow.lifecycle import Attempt, translated_errors
 from memoflow.flow.task import identity
-from memoflow.flow.task.scratch import Scratch
+from memoflow.flow.task.scratch import Loaded, Scratch
 from memoflow.kinds import hub
 from memoflow.kinds.hub import Scope, Snapshot, Wanted
 from memoflow.units import readable, span
 
-# Of the options of `@huggingface_hub` that take more than Metaflow to check.
-CHECKS: dict[str, Callable[[Any], Any]] = {"load": parse, "revalidate": Revalidate.parse}
+_WANTED = ("repo_type", "revision", "allow_patterns", "ignore_patterns")
+_TRANSFER = tuple(field.name for field in fields(Transfer))
+# Older versions of huggingface_hub had them, and came to ignore them.
+_IDLE = ("local_dir_use_symlinks", "resume_download")
 
 
-class LoadedSnapshots(Mapping[str, str]):
+@dataclass(frozen=True)
+class HubRequest:
+    """A snapshot, where its files go, and how to reach the Hub for it.
+
+    None for `path` is a directory of memoflow's choice. Files are `writable` where they are the
+    caller's own, as in a `local_dir`.
+    """
+
+    wanted: Wanted
+    transfer: Transfer
+    path: str | None = None
+    writable: bool = False
+    force: bool = False
+
+    @classmethod
+    def of(
+        cls,
+        repo_id: Any,
+        options: Mapping[str, Any],
+        *,
+        path: str | os.PathLike[str] | None = None,
+    ) -> HubRequest:
+        """Return the request for these arguments of `snapshot_download`; UsageError if unknown."""
+        rest = dict(options)
+        wanted = Wanted.of(
+            repo_id,
+            endpoint=reveal(rest.get("endpoint")),
+            **{name: rest.pop(name, None) for name in _WANTED},
+        )
+        local_dir, force = rest.pop("local_dir", None), bool(rest.pop("force_download", False))
+        if local_dir is not None and path is not None:
+            raise UsageError(f"{wanted.repo}: give it either a path or a local_dir")
+        given = {name: reveal(rest.pop(name)) for name in _TRANSFER if name in rest}
+        given = {name: value for name, value in given.items() if value is not None}
+        unknown = sorted(rest.keys() - set(_IDLE))
+        if unknown:
+            raise UsageError(
+                f"{wanted.repo}: {', '.join(unknown)} cannot be asked for; what can be is "
+                f"{', '.join((*_WANTED, 'local_dir', 'force_download', *_TRANSFER))}"
+            )
+        _check(wanted, given)
+        return cls(
+            wanted,
+            Transfer(**given),
+            path=_path(wanted, path if local_dir is None else local_dir),
+            writable=local_dir is not None,
+            force=force,
+        )
+
+    @property
+    def deciding(self) -> list[Any]:
+        """The parts that decide the result of a step, as plain data."""
+        one = self.wanted
+        patterns = [None if each is None else list(each) for each in (one.allow, one.ignore)]
+        return [one.repo_type, one.repo_id, one.revision, *patterns, self.path]
+
+
+def _path(wanted: Wanted, path: Any) -> str | None:
+    if path is None:
+        return None
+    text = os.fspath(path) if isinstance(path, (str, os.PathLike)) else None
+    if not isinstance(text, str):
+        raise UsageError(f"{wanted.repo}: a directory to load to is a path, not {path!r}")
+    return os.path.expanduser(text)
+
+
+def _check(wanted: Wanted, given: Mapping[str, Any]) -> None:
+    workers, timeout_s = given.get("max_workers", 1), given.get("etag_timeout", 1)
+    if not isinstance(workers, int) or workers < 1:
+        raise UsageError(f"{wanted.repo}: max_workers={workers!r} is no number of files at a time")
+    if not isinstance(timeout_s, (int, float)) or timeout_s <= 0:
+        raise UsageError(f"{wanted.repo}: etag_timeout={timeout_s!r} is no number of seconds")
+    bars = given.get("tqdm_class")
+    if not isinstance(bars, (type, type(None))):
+        raise UsageError(f"{wanted.repo}: tqdm_class={bars!r} is no class")
+
+
+class LoadedSnapshots(Loaded[str]):
     """The directories of the repositories that `@huggingface_hub(load=...)` loaded, by id.
 
     Of several with one id the first has that; the next are `type/id@revision`, with `#2` and so on
     behind it where that is taken as well.
     """
-
-    def __init__(self) -> None:
-        self._paths: dict[str, str] = {}
-        self._info: dict[str, dict[str, Any]] = {}
-
-    @property
-    def info(self) -> dict[str, dict[str, Any]]:
-        """The reference dicts of the loaded repositories, by the same ids."""
-        return self._info
-
-    def __getitem__(self, repo_id: str) -> str:
-        if repo_id not in self._paths:
-            known = ", ".join(self._paths) or "none"
-            raise KeyError(f"{repo_id!r} was not loaded; loaded: {known}")
-        return self._paths[repo_id]
-
-    def __iter__(self) -> Iterator[str]:
-        return iter(self._paths)
-
-    def __len__(self) -> int:
-        return len(self._paths)
 
     def add(self, wanted: Wanted, path: str, info: dict[str, Any]) -> None:
         numbered = (f"{wanted.name}#{number}" for number in count(2))
@@ -151,19 +208,19 @@ class CurrentHub:
         self._scratch.clean_up()
 
     def _get(self, asked: HubRequest) -> Snapshot:
-        began, clock = time.time(), time.monotonic()
+        watch = Watch()
         client = HubClient(asked.transfer, self._say)
         snapshot, is_new = self._snapshots.get(asked.wanted, client, force=asked.force)
         if asked.wanted.commit is None:
             self._noticed(asked.wanted, snapshot.about.commit)
         if is_new:
-            took_s = self._note("saved", snapshot, began, clock)
+            took_s = self._note("saved", snapshot, watch, new_bytes=snapshot.ref.new_bytes)
             new = readable(snapshot.ref.new_bytes)
             self._say(f"Saved {asked.wanted.repo} in {span(took_s)}, {new} of it new")
         return snapshot
 
     def _load(self, asked: HubRequest, snapshot: Snapshot, into: str, *, why: str = "") -> Snapshot:
-        began, clock = time.time(), time.monotonic()
+        watch = Watch()
         store = self._where.store
         try:
             store.load(snapshot.ref, Path(into), linked=not asked.writable)
@@ -173,27 +230,14 @@ class CurrentHub:
             self._say(f"{what} ({error}); getting it again")
             snapshot = self._get(asked)
             store.load(snapshot.ref, Path(into), linked=not asked.writable)
-        took_s = self._note("loaded", snapshot, began, clock, why=why)
+        took_s = self._note("loaded", snapshot, watch, why=why)
         self._say(f"Loaded {asked.wanted.repo} at {snapshot.about.commit} in {span(took_s)}")
         return snapshot
 
-    def _note(
-        self, verb: str, snapshot: Snapshot, began: float, clock: float, *, why: str = ""
-    ) -> float:
-        took_s = time.monotonic() - clock
-        self._journal.add(
-            Act.of(
-                references.of_snapshot(self._where, snapshot),
-                verb,
-                kind=hub.KIND,  # Its reference calls it a checkpoint.
-                by="huggingface_hub",
-                began=began,
-                took_s=took_s,
-                new_bytes=snapshot.ref.new_bytes if verb == "saved" else None,
-                why=why,
-            )
-        )
-        return took_s
+    def _note(self, verb: str, snapshot: Snapshot, watch: Watch, **more: Any) -> float:
+        reference = references.of_snapshot(self._where, snapshot)
+        more |= {"by": "huggingface_hub", "kind": hub.KIND}  # Its reference calls it a checkpoint.
+        return self._journal.note(reference, verb, watch, **more).took_s
 
 
 def _needed(repo_id: str | None) -> str:
@@ -251,5 +295,28 @@ def commit_of(
         raise UsageError(f"how to reach {wanted.at} is known to the step alone")
     transfer = requests[0].transfer if requests else Transfer()
     scope, revalidate = options["cache_scope"], options["revalidate"]
-    resolver = Resolver(current_store().store, Run(*run), revalidate, cache_scope=scope, say=say)
+    resolver = Resolver(current_store().store, Run(*run), revalidate, scope, say)
     return resolver.commit_of(wanted, HubClient(transfer, say))
+
+
+def parse(load: Any) -> list[HubRequest]:
+    """Return the requests of a `load=`, in any of its shapes; UsageError for any other value."""
+    if load is None:
+        return []
+    found = []
+    for one in load if isinstance(load, list) else [load]:
+        what, path = one if isinstance(one, (tuple, list)) and len(one) == 2 else (one, None)
+        if isinstance(what, str):
+            what = {"repo_id": what}
+        if not isinstance(what, Mapping) or not isinstance(path, (str, os.PathLike, type(None))):
+            raise UsageError(
+                f"@huggingface_hub(load={hide(load)!r}): it takes a list of 'repo', "
+                "('repo', path), {'repo_id': 'repo', ...} or ({'repo_id': 'repo', ...}, path)"
+            )
+        options = dict(what)
+        found.append(HubRequest.of(options.pop("repo_id", None), options, path=path))
+    return found
+
+
+# Of the options of `@huggingface_hub` that take more than Metaflow to check.
+CHECKS: dict[str, Callable[[Any], Any]] = {"load": parse, "revalidate": Revalidate.parse}

@@ -1,10 +1,17 @@
-"""Errors of huggingface_hub and of the Hub, translated into errors of memoflow's.
+"""Errors of huggingface_hub and of the Hub: retried, or translated into errors of memoflow's.
 
 No message holds more of a request than the repository and the file: addresses and headers may
 carry secrets.
 """
 
 from __future__ import annotations
+
+import re
+import time
+from collections.abc import Callable
+from datetime import timedelta, timezone
+from email.utils import parsedate_to_datetime
+from typing import Any, TypeVar
 
 from memoflow.errors import (
     BackendDeniedError,
@@ -14,7 +21,6 @@ from memoflow.errors import (
     NotFoundError,
     UsageError,
 )
-from memoflow.flow.hub.retry import is_connection_error, response_of, retry_after_s
 from memoflow.kinds.hub import Wanted
 from memoflow.kinds.hub_files import WrongFileError
 from memoflow.units import span
@@ -89,3 +95,122 @@ def login(wanted: Wanted) -> str:
     if get_token() is None:
         return "no token was found: set HF_TOKEN or log in with `hf auth login`"
     return f"the token that was found gives no access to {wanted.repo_id}"
+
+
+T = TypeVar("T")
+
+_TRIES = 6
+_TRIES_TO_CONNECT = 3
+_LONGEST = timedelta(hours=1)
+_TRIES_IN_A_HURRY = 3
+_LONGEST_IN_A_HURRY = timedelta(minutes=1)
+_PASSING = (408, 429)
+# What versions of huggingface_hub make their requests with.
+_HTTP_LIBRARIES = ("hf_xet", "httpx", "httpx2", "requests", "urllib3")
+# https://www.ietf.org/archive/id/draft-ietf-httpapi-ratelimit-headers-09.html
+_NOTHING_LEFT = re.compile(r"\br\s*=\s*0\s*;\s*t\s*=\s*(?P<seconds>\d+)")
+
+
+def with_retries(
+    act: Callable[[], T],
+    what: str,
+    say: Callable[[str], None],
+    *,
+    has_fallback: Callable[[], bool] = lambda: False,
+    is_cancelled: Callable[[], bool] = lambda: False,
+) -> T:
+    """Call a function until it succeeds, waiting as the Hub asks or exponentially longer.
+
+    Errors of connections and the statuses 408, 429 and 5xx are retried. `has_fallback` is asked
+    after a failure: with another way to go on, only short waits are worth it. With `is_cancelled`
+    the result is no longer wanted, and the error is raised at once.
+    """
+    import tenacity
+
+    unreached = 0
+
+    def passes(error: BaseException) -> bool:
+        nonlocal unreached
+        answer = response_of(error)
+        if is_cancelled() or (answer is None and not is_connection_error(error)):
+            return False
+        if answer is not None:
+            if answer.status_code not in _PASSING and answer.status_code < 500:
+                return False
+            longest = _LONGEST_IN_A_HURRY if has_fallback() else _LONGEST
+            if (retry_after_s(answer) or 0) > longest.total_seconds():
+                return False
+        if getattr(error, "response", None) is None:
+            # Nobody is there, or huggingface_hub has tried for a while before it gave up.
+            unreached += 1
+        return unreached < _TRIES_TO_CONNECT
+
+    longer_each_time = tenacity.wait_exponential(multiplier=0.5) + tenacity.wait_random(0, 0.5)
+
+    def wait(state: tenacity.RetryCallState) -> float:
+        asked = retry_after_s(response_of(_failure(state)))
+        return longer_each_time(state) if asked is None else asked
+
+    def stop(state: tenacity.RetryCallState) -> bool:
+        if state.idle_for > _LONGEST.total_seconds():
+            return True
+        return state.attempt_number >= (_TRIES_IN_A_HURRY if has_fallback() else _TRIES)
+
+    def tell(state: tenacity.RetryCallState) -> None:
+        error = _failure(state)
+        answer = response_of(error)
+        why = type(error).__name__ if answer is None else f"the Hub answered {answer.status_code}"
+        say(f"{what}: {why}; trying again in {span(state.upcoming_sleep)}")
+
+    retrying = tenacity.Retrying(
+        retry=tenacity.retry_if_exception(passes),
+        wait=wait,
+        stop=stop,
+        before_sleep=tell,
+        reraise=True,
+    )
+    return retrying(act)
+
+
+def retry_after_s(answer: Any) -> float | None:
+    """Return the wait in seconds that a response asks for; None if it asks for none."""
+    if answer is None:
+        return None
+    after = answer.headers.get("Retry-After", "").strip()
+    if after.isdigit():
+        return float(after)
+    until, now = _seconds(after), _seconds(answer.headers.get("Date", ""))
+    if until is not None:
+        # By the clock that set it; a second more, since a date has no less than that.
+        return max(0.0, until - (time.time() if now is None else now) + 1)
+    match = _NOTHING_LEFT.search(answer.headers.get("RateLimit", ""))
+    return None if match is None or answer.status_code != 429 else float(match["seconds"]) + 1
+
+
+def response_of(error: BaseException) -> Any:
+    """Return the HTTP response of an error or of its causes; None if there was none."""
+    response = getattr(error, "response", None)
+    if response is None and error.__cause__ is not None:
+        return response_of(error.__cause__)
+    return response
+
+
+def is_connection_error(error: BaseException) -> bool:
+    """Tell whether an error comes from the connection rather than from an answer."""
+    module = type(error).__module__.partition(".")[0]
+    if module in _HTTP_LIBRARIES or type(error).__name__ == "XetDownloadError":
+        return True
+    return error.__cause__ is not None and is_connection_error(error.__cause__)
+
+
+def _failure(state: Any) -> BaseException:
+    error: BaseException = state.outcome.exception()
+    return error
+
+
+def _seconds(date: str) -> float | None:
+    try:
+        found = parsedate_to_datetime(date)
+    except (TypeError, ValueError):
+        return None
+    return (found if found.tzinfo else found.replace(tzinfo=timezone.utc)).timestamp()

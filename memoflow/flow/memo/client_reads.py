@@ -20,11 +20,11 @@ from metaflow.client import core
 from metaflow.client.core import DataArtifact, Metaflow, MetaflowData, MetaflowObject, Run
 from metaflow.exception import MetaflowNamespaceMismatch, MetaflowNotFound
 
-from memoflow.flow.host import current
 from memoflow.flow.host.client import (
     Settings,
     artifacts_of,
     attempt_of,
+    current_run,
     kind_of,
     place_asked,
     place_of,
@@ -62,7 +62,7 @@ class ClientWatch:
         self._process = os.getpid()
         self._lock = threading.Lock()
         self._before = Settings()
-        self._run = current.run()
+        self._run = current_run()
         self._names: WeakKeyDictionary[Any, Name] = WeakKeyDictionary()
         self._there: dict[Name, None] = {}  # objects of which nothing has been read yet
         self._implied: set[Name] = set()  # and those that must be there for what has been read

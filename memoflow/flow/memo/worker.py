@@ -11,7 +11,7 @@ from metaflow.metaflow_current import current
 from memoflow.errors import BackendUnreachableError, NoFingerprintError, UsageError
 from memoflow.flow.host import foreach, transition
 from memoflow.flow.host.artifacts import INTERNAL, TaskArtifacts
-from memoflow.flow.host.current import add_to_current
+from memoflow.flow.host.client import add_to_current
 from memoflow.flow.hub import revisions
 from memoflow.flow.memo import audit, card, card_page, task_notes, uncached
 from memoflow.flow.memo.audit import Audit

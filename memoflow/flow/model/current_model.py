@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import os
-import time
 import uuid
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -13,15 +12,14 @@ from typing import Any
 from memoflow.errors import NotFoundError, UsageError
 from memoflow.flow import references
 from memoflow.flow.artifact_store import ArtifactStore, current_store, tell_subprocesses
-from memoflow.flow.cards.journal import Act, Journal, of_this_process
-from memoflow.flow.host.current import add_to_current
+from memoflow.flow.cards.journal import Journal, Watch, of_this_process
+from memoflow.flow.host.artifacts import untouched
+from memoflow.flow.host.client import add_to_current
 from memoflow.flow.lifecycle import Attempt, translated_errors
 from memoflow.flow.model.model import ModelException
 from memoflow.flow.references import get_ready
-from memoflow.flow.task.artifact_peek import untouched
-from memoflow.flow.task.metadata import plain
-from memoflow.flow.task.patterns import ignored
-from memoflow.flow.task.scratch import Scratch
+from memoflow.flow.task.save_arguments import ignored, plain
+from memoflow.flow.task.scratch import Loaded, Scratch
 from memoflow.kinds import model
 from memoflow.kinds.about import About
 from memoflow.names import Key
@@ -31,34 +29,18 @@ from memoflow.units import span
 STORAGE_FORMATS = ("tar", "files")
 
 
-class LoadedModels(Mapping[str, "str | None"]):
+class LoadedModels(Loaded["str | None"]):
     """The directories of loaded models, by the name of their artifact.
 
     None for one that `best_effort_load` did without. What `current.model.load` loaded is there
     by its key.
     """
 
+    absent = "no model was loaded as {!r}"
+
     def __init__(self) -> None:
-        self._paths: dict[str, str | None] = {}
-        self._info: dict[str, dict[str, Any]] = {}
+        super().__init__()
         self._remove: dict[str, Callable[[], None]] = {}
-
-    @property
-    def info(self) -> dict[str, dict[str, Any]]:
-        """The reference dicts of the loaded models, by the same names."""
-        return self._info
-
-    def __getitem__(self, name: str) -> str | None:
-        if name not in self._paths:
-            known = ", ".join(self._paths) or "none"
-            raise KeyError(f"no model was loaded as {name!r}; loaded: {known}")
-        return self._paths[name]
-
-    def __iter__(self) -> Iterator[str]:
-        return iter(self._paths)
-
-    def __len__(self) -> int:
-        return len(self._paths)
 
     def add(
         self,
@@ -143,10 +125,11 @@ class CurrentModel:
 
     @apart
     def _save(self, key: Key, path: Path, about: About, ignore: tuple[str, ...]) -> dict[str, Any]:
-        began, clock = time.time(), time.monotonic()
+        watch = Watch()
         one = model.save(self._where.store, key, path, about, ignore=ignore)
         reference = references.of_model(self._where, one)
-        self._note("saved", reference, began, clock, new_bytes=one.ref.new_bytes)
+        new_bytes = one.ref.new_bytes
+        self._journal.note(reference, "saved", watch, by=model.KIND, new_bytes=new_bytes)
         return reference
 
     def load(
@@ -200,7 +183,7 @@ class CurrentModel:
     def _load(
         self, name: str, reference: Any, path: str | os.PathLike[str] | None, *, writable: bool
     ) -> str:
-        began, clock = time.time(), time.monotonic()
+        watch = Watch()
         found = references.describe(self._where, reference)
         self._say(f"Loading Artifact with name `{name}` [type:{found['type']}] key: {found['key']}")
         into = self._scratch.new() if path is None else os.fspath(path)
@@ -210,24 +193,9 @@ class CurrentModel:
             paths = list(references.contents(self._where, reference) or ())
             remove = partial(_remove_files, Path(into), paths)
         self._loaded.add(name, into, found, remove)
-        took = self._note("loaded", found, began, clock)
-        self._say(f"Loaded artifact `{name}[type:{found['type']}]` in {span(took)}")
+        act = self._journal.note(found, "loaded", watch, by=model.KIND)
+        self._say(f"Loaded artifact `{name}[type:{found['type']}]` in {span(act.took_s)}")
         return into
-
-    def _note(
-        self,
-        verb: str,
-        reference: dict[str, Any],
-        began: float,
-        clock: float,
-        *,
-        new_bytes: int | None = None,
-    ) -> float:
-        took_s = time.monotonic() - clock
-        self._journal.add(
-            Act.of(reference, verb, by=model.KIND, began=began, took_s=took_s, new_bytes=new_bytes)
-        )
-        return took_s
 
 
 def begin(attempt: Attempt, temp_dir_root: str | None, say: Callable[[str], None]) -> CurrentModel:

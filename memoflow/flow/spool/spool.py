@@ -210,7 +210,8 @@ class Own:
 
 def last_number(store: Store, series: Key) -> int:
     """Return the highest number in use on this machine; 0 if none is."""
-    names = (path.name for path in _entry_folders(_series_folder(store, series)))
+    processes = _folders(_series_folder(store, series))
+    names = (path.name for process in processes for path in _entry_folders(process))
     return max((int(name.partition("-")[0]) for name in names), default=0)
 
 
@@ -282,7 +283,7 @@ def _rescue(store: Store, folder: Path, *, older_than: timedelta) -> list[SavedC
             except MemoflowError as error:
                 failures.append(error)  # It does not keep others from being uploaded.
         for process in dead:
-            if all(_is_unfinished(each) for each in _entry_folders_of(process)):
+            if not any((each / _ABOUT).exists() for each in _entry_folders(process)):
                 shutil.rmtree(process, ignore_errors=True)
         _remove_if_empty(folder)
     if failures:
@@ -320,22 +321,13 @@ def _is_dead(process: Path) -> bool:
 
 
 def _entries(process: Path) -> Iterator[SpoolEntry]:
-    for folder in _entry_folders_of(process):
+    for folder in _entry_folders(process):
         entry = SpoolEntry.read(folder)
         if entry is not None:
             yield entry
 
 
-def _is_unfinished(folder: Path) -> bool:
-    return not (folder / _ABOUT).exists()
-
-
-def _entry_folders(folder: Path) -> Iterator[Path]:
-    for process in _folders(folder):
-        yield from _entry_folders_of(process)
-
-
-def _entry_folders_of(process: Path) -> list[Path]:
+def _entry_folders(process: Path) -> list[Path]:
     return sorted(path for path in _folders(process) if path.name[:8].isdigit())
 
 
@@ -405,7 +397,8 @@ def _copy(source: Source, target: Path) -> None:
     # As if everybody could read it, which is for those that are private to say.
     target.chmod(0o755 if source.executable else 0o644)
     if not _boot():
-        _sync(target)  # Since nobody could tell whether it outlived a power cut.
+        with open(target, "rb") as file:
+            flush(file.fileno())  # Since nobody could tell whether it outlived a power cut.
 
 
 def _copy_bytes(source: str, target: Path, size_bytes: int) -> None:
@@ -425,8 +418,3 @@ def _copy_bytes(source: str, target: Path, size_bytes: int) -> None:
     shutil.copyfile(source, target)  # Between file systems that cannot do so by themselves.
     if os.path.getsize(target) > size_bytes:
         os.truncate(target, size_bytes)
-
-
-def _sync(path: Path) -> None:
-    with open(path, "rb") as file:
-        flush(file.fileno())

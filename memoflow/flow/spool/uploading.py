@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import atexit
 import contextlib
-import math
 import os
 import signal
 import threading
@@ -239,7 +238,10 @@ class Uploader:
         os.write(2, b"[@checkpoint] SIGTERM: uploading %d saved before, newest first\n" % count)
         done = threading.Event()
         self._last_orders.put(done)
-        _wait(done, _LAST_WORDS.total_seconds())
+        until, check = time.monotonic() + _LAST_WORDS.total_seconds(), stop_check()
+        # In steps, between which signals for this thread are handled.
+        while not done.wait(_STEP.total_seconds()) and time.monotonic() < until:
+            check()
         self._ending = False
         self._wake.put(None)
 
@@ -315,13 +317,6 @@ def settle(store: Store, series: Key | None, wanted: Callable[[SpoolEntry], bool
             return
         check()
         time.sleep(_LOOK_EVERY.total_seconds())
-
-
-def _wait(event: threading.Event, seconds: float = math.inf) -> None:
-    """Wait for an event in steps, between which signals for this thread are handled."""
-    until, check = time.monotonic() + seconds, stop_check()
-    while not event.wait(_STEP.total_seconds()) and time.monotonic() < until:
-        check()
 
 
 def _before_fork() -> None:

@@ -14,7 +14,7 @@ from metaflow.metaflow_current import current
 from memoflow import fingerprint
 from memoflow.dataclass import dataclass
 from memoflow.errors import NoFingerprintError
-from memoflow.flow.task.artifact_peek import untouched
+from memoflow.flow.host.artifacts import untouched
 from memoflow.kinds import legacy_identity
 
 TAG = "checkpoint:"

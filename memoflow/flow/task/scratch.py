@@ -1,16 +1,47 @@
-"""Temporary directories of a task's attempt, and removal of those of killed attempts."""
+"""Directories of a task's attempt: loaded ones, and temporary ones, also of killed attempts."""
 
 from __future__ import annotations
 
 import glob
 import os
 import tempfile
+from collections.abc import Iterator, Mapping
+from typing import Any, ClassVar, TypeVar
 
 from memoflow import owned
 from memoflow.kinds.legacy_identity import pathspec_hash
 
 PREFIX = "metaflow_"
 _MOST_REMOVED = 2  # directories of other dead tasks, by one task: it waits for that
+
+T = TypeVar("T", covariant=True)
+
+
+class Loaded(Mapping[str, T]):
+    """The directories of what a decorator loaded, by name."""
+
+    absent: ClassVar[str] = "{!r} was not loaded"
+
+    def __init__(self) -> None:
+        self._paths: dict[str, T] = {}
+        self._info: dict[str, dict[str, Any]] = {}
+
+    @property
+    def info(self) -> dict[str, dict[str, Any]]:
+        """The reference dicts of what was loaded, by the same names."""
+        return self._info
+
+    def __getitem__(self, name: str) -> T:
+        if name not in self._paths:
+            known = ", ".join(self._paths) or "none"
+            raise KeyError(f"{self.absent.format(name)}; loaded: {known}")
+        return self._paths[name]
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._paths)
+
+    def __len__(self) -> int:
+        return len(self._paths)
 
 
 class Scratch:

@@ -7,7 +7,7 @@ from types import SimpleNamespace
 import pytest
 from metaflow.metaflow_current import Current, current
 
-from memoflow.flow.host.current import add_to_current, run
+from memoflow.flow.host.client import add_to_current, current_run
 
 
 def test_a_step_finds_what_was_added(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -22,7 +22,7 @@ def test_the_run_is_told_without_a_read(monkeypatch: pytest.MonkeyPatch) -> None
     monkeypatch.setattr(Current, "graph", None, raising=False)
     current._set_env(SimpleNamespace(name="Sweep"), run_id="4")
     monkeypatch.setattr(Current, "__getattribute__", underscores_only)
-    assert run() == ("Sweep", "4")
+    assert current_run() == ("Sweep", "4")
 
 
 def underscores_only(self: object, name: str) -> object:

@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from memoflow.errors import IntegrityError, MemoflowError, UsageError
-from memoflow.flow.hub.log_redaction import redacted_logs
+from memoflow.flow.hub.client import redacted_logs
 from tests.flow.hub.world import FILES, SECRET
 
 

@@ -11,8 +11,8 @@ from types import SimpleNamespace
 import pytest
 
 from memoflow.errors import IntegrityError, MemoflowError
-from memoflow.flow.hub.parallel import run_parallel
-from memoflow.flow.hub.retry import retry_after_s
+from memoflow.flow.hub.client import run_parallel
+from memoflow.flow.hub.errors import retry_after_s
 from tests.flow.hub.world import FILES, REPO
 from tests.waiting import PATIENCE_S
 

@@ -10,9 +10,8 @@ import pytest
 
 from memoflow.errors import UsageError
 from memoflow.flow.hub import revisions
-from memoflow.flow.hub.current_hub import LoadedSnapshots
+from memoflow.flow.hub.current_hub import HubRequest, LoadedSnapshots, parse
 from memoflow.flow.hub.huggingface_hub import has_secret, hide
-from memoflow.flow.hub.request import HubRequest, parse
 from memoflow.kinds.hub import Wanted
 
 SECRET = "hf_secret"

@@ -11,8 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from memoflow.flow.hub.client import HubClient, Transfer
-from memoflow.flow.hub.resolving import Revalidate, Run
-from memoflow.flow.hub.snapshots import Snapshots
+from memoflow.flow.hub.snapshots import Revalidate, Run, Snapshots
 from memoflow.kinds.hub import Scope, Snapshot, Wanted
 from memoflow.store import open_store
 from tests.hubs import Hub

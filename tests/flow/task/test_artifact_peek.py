@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from memoflow.flow.task.artifact_peek import untouched
+from memoflow.flow.host.artifacts import untouched
 
 
 class Flow:

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from memoflow.errors import UsageError
-from memoflow.flow.task.metadata import plain
+from memoflow.flow.task.save_arguments import plain
 
 
 def test_no_metadata_is_an_empty_dict() -> None:

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from memoflow.errors import UsageError
-from memoflow.flow.task.patterns import ignored
+from memoflow.flow.task.save_arguments import ignored
 
 
 def test_none_ignores_nothing() -> None:

@@ -1,4 +1,4 @@
-"""Metadata of checkpoints and models from users, as plain JSON data."""
+"""Arguments of saves: metadata as plain JSON data, and `ignore_patterns=`."""
 
 from __future__ import annotations
 
@@ -58,3 +58,17 @@ def _plain(value: Any) -> Any:
     if callable(getattr(value, "tolist", None)):  # of numpy, torch, pandas and jax
         return value.tolist()
     return str(value)
+
+
+def ignored(patterns: Any) -> tuple[str, ...]:
+    """Return the shell patterns of an option as a tuple; UsageError for any other value."""
+    if patterns is None:
+        return ()
+    if not isinstance(patterns, (list, tuple)):
+        raise UsageError(
+            f'ignore_patterns is a list of shell patterns, such as ["*.tmp"], not {patterns!r}'
+        )
+    for each in patterns:
+        if not isinstance(each, str) or not each.strip("/"):
+            raise UsageError(f"ignore_patterns has {each!r}, which is no shell pattern")
+    return tuple(each.rstrip("/").removeprefix("./") for each in patterns)
