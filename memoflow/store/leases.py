@@ -29,6 +29,7 @@ from collections.abc import Callable, Collection, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import asdict, replace
 from datetime import timedelta
+from functools import cached_property
 
 from memoflow.backends import Backend, Found
 from memoflow.dataclass import dataclass
@@ -47,7 +48,7 @@ _LONGEST_PAUSE_SECONDS = 1.0
 _LET_GO_SECONDS = 10.0
 _LARGEST_BYTES = 64 << 10
 # "=" is quoted in keys: so a generation is never taken for a key that goes on.
-_GENERATION = re.compile(r"n=([0-9]{8})")
+_GENERATION = re.compile(r"n=[0-9]{8}")
 
 
 @dataclass(frozen=True)
@@ -63,17 +64,20 @@ class _Claim:
     lifted: bool = False
     lasting: bool = False
 
+    @property
+    def holder(self) -> tuple[str, str, int]:
+        return self.who, self.host, self.pid
+
     def to_bytes(self) -> bytes:
         return json.dumps(asdict(self)).encode()
 
-    @classmethod
-    def from_bytes(cls, data: bytes, *, every_s: float) -> _Claim:
-        """Return the claim in a file; one of nobody for damaged bytes."""
+    def other(self, data: bytes) -> _Claim:
+        """Return the claim in a file; one of nobody, with our heartbeat, for damaged bytes."""
         with suppress(ValueError):
             fields = Fields(loaded(data))
             found = fields.number("every_s", most=_LONGEST_HEARTBEAT_SECONDS)
             if found > 0:
-                return cls(
+                return _Claim(
                     fields.text("id"),
                     fields.text("who"),
                     fields.text("host"),
@@ -83,36 +87,15 @@ class _Claim:
                     fields.flag("lifted", False),
                     fields.flag("lasting", False),
                 )
-        return cls("", "another process", "a machine unknown", 0, every_s)
+        return _Claim("", "another process", "a machine unknown", 0, self.every_s)
 
     def __str__(self) -> str:
         return f"{self.who} on {self.host}"
 
 
-class Silences:
-    """The silences of holders that were given up for dead, in this process."""
-
-    def __init__(self) -> None:
-        self._since: dict[tuple[str, str, int], tuple[float, float]] = {}
-
-    def note(self, claim: _Claim, file: Found, silent_s: float) -> None:
-        """Note that the holder of a file is dead, of which nothing was heard for so long."""
-        self._since[_holder(claim)] = file.modified, time.monotonic() - silent_s
-
-    def knows(self, claim: _Claim) -> bool:
-        return _holder(claim) in self._since
-
-    def of(self, claim: _Claim, file: Found) -> float:
-        """Return the seconds of certain silence of another lease of a dead holder.
-
-        By one clock, whichever it is: that by which both files were written.
-        """
-        written, since = self._since[_holder(claim)]
-        return max(0.0, time.monotonic() - since - max(0.0, file.modified - written))
-
-
-def _holder(claim: _Claim) -> tuple[str, str, int]:
-    return claim.who, claim.host, claim.pid
+# Of the holders that this process gave up for dead: when a file of theirs was written, by the
+# clock of the backend, and since when nothing was heard of them, by ours.
+Silences = dict[tuple[str, str, int], tuple[float, float]]
 
 
 class Lease:
@@ -190,7 +173,7 @@ class _HeldLease(Lease):
         highest = max(found, default="")
         if highest > self._name or not self._is_ours():
             data = _read(self._backend, highest) if highest else None
-            self._lost_to = "another process" if data is None else str(self._parse(data))
+            self._lost_to = "another process" if data is None else str(self._claim.other(data))
             return
         self._claim = replace(self._claim, beat=self._claim.beat + 1)
         self._backend.write(self._name, self._claim.to_bytes(), durable=False)
@@ -205,86 +188,69 @@ class _HeldLease(Lease):
 
     def _is_ours(self) -> bool:
         data = _read(self._backend, self._name)
-        return data is not None and self._parse(data).id == self.id
-
-    def _parse(self, data: bytes) -> _Claim:
-        return _Claim.from_bytes(data, every_s=self._claim.every_s)
+        return data is not None and self._claim.other(data).id == self.id
 
 
-@contextmanager
-def hold(
-    backend: Backend,
-    key: Key,
-    *,
-    who: str,
-    on_wait: Callable[[str], None],
-    is_done: Callable[[], bool],
-    within: Collection[str],
-    heartbeat: timedelta,
-    silences: Silences,
-) -> Iterator[Lease]:
-    """Wait until the key is free and hold it; see `Store.lease`."""
-    claim = _Claim(
-        uuid.uuid4().hex, who, socket.gethostname(), os.getpid(), heartbeat.total_seconds()
-    )
-    lease = _Contender(backend, key, claim, on_wait, within, silences).contend(is_done)
-    try:
-        if lease.is_held and is_done():
+@dataclass(eq=False)
+class Contender:
+    """One that wants a key, until it has it or needs it no more; see `Store.lease`."""
+
+    backend: Backend
+    key: Key
+    who: str
+    on_wait: Callable[[str], None]
+    is_done: Callable[[], bool]
+    within: Collection[str]
+    heartbeat: timedelta
+    silences: Silences
+    _said_at: float | None = None
+    _has_waited: bool = False
+
+    @contextmanager
+    def hold(self) -> Iterator[Lease]:
+        """Wait until the key is free and hold it."""
+        lease = self._contend()
+        try:
+            if lease.is_held and self.is_done():
+                lease.release()
+            yield lease
+        finally:
             lease.release()
-        yield lease
-    finally:
-        lease.release()
 
+    @cached_property
+    def _claim(self) -> _Claim:
+        id, host, every_s = uuid.uuid4().hex, socket.gethostname(), self.heartbeat.total_seconds()
+        return _Claim(id, self.who, host, os.getpid(), every_s)
 
-class _Contender:
-    """One that wants a key, until it has it or needs it no more."""
-
-    def __init__(
-        self,
-        backend: Backend,
-        key: Key,
-        claim: _Claim,
-        on_wait: Callable[[str], None],
-        within: Collection[str],
-        silences: Silences,
-    ) -> None:
-        self._backend = backend
-        self._key = key
-        self._claim = claim
-        self._on_wait = on_wait
-        self._within = within
-        self._silences = silences
-        self._said_at: float | None = None
-        self._has_waited = False
-
-    def contend(self, is_done: Callable[[], bool]) -> Lease:
+    def _contend(self) -> Lease:
         while True:
-            found = _generations(self._backend, self._key)
+            found = _generations(self.backend, self.key)
             highest = max(found, default="")
             if highest:
                 seen, silent_s = self._watch(highest)
                 if seen is None:
-                    if is_done():
-                        return Lease(self._key)
+                    if self.is_done():
+                        return Lease(self.key)
                     continue
-                claim = self._parse(seen)
+                claim = self._claim.other(seen)
                 if self._is_open(claim):
-                    return Lease(self._key)
-                found = _generations(self._backend, self._key)
+                    return Lease(self.key)
+                found = _generations(self.backend, self.key)
                 # Read after listing: what is listed is as it was while nothing was heard.
-                if max(found, default="") != highest or _read(self._backend, highest) != seen:
+                if max(found, default="") != highest or _read(self.backend, highest) != seen:
                     continue
                 if silent_s > 2 * claim.every_s:
-                    self._silences.note(claim, found[highest], silent_s)
-            name = _name(self._key, _number(highest) + 1)
+                    since = time.monotonic() - silent_s
+                    self.silences[claim.holder] = found[highest].modified, since
+            name = f"{FOLDER}/{self.key}/n={int(highest[-8:] or 0) + 1:08d}"
             if self._win(name, found):
-                return _HeldLease(self._key, self._backend, name, self._claim)
+                return _HeldLease(self.key, self.backend, name, self._claim)
 
     def _is_open(self, claim: _Claim) -> bool:
         """Tell whether nobody need wait for a claim, or its holder waits for this process."""
         if claim.lifted and (claim.lasting or self._has_waited):
             return True
-        return claim.id in self._within
+        return claim.id in self.within
 
     def _watch(self, name: str) -> tuple[bytes | None, float]:
         """Return the last bytes of a dead holder, and the seconds of its silence.
@@ -293,8 +259,8 @@ class _Contender:
         """
         seen, silent_s, asked_at = None, 0.0, time.monotonic()
         pause_s = min(0.05, self._claim.every_s / 100)
-        while (data := _read(self._backend, name)) is not None:
-            claim, now = self._parse(data), time.monotonic()
+        while (data := _read(self.backend, name)) is not None:
+            claim, now = self._claim.other(data), time.monotonic()
             # Of a pause not all counts: this process may have been stopped, and the holder, too.
             silent_s += min(now - asked_at, claim.every_s / 2)
             asked_at = now
@@ -314,44 +280,45 @@ class _Contender:
 
     def _known_silence(self, claim: _Claim, name: str) -> float:
         """Return the known seconds of silence of a claim that was just read."""
-        if not self._silences.knows(claim):
+        if claim.holder not in self.silences:
             return 0.0
         # Listed after it was read: a heartbeat in between makes the silence shorter, not longer.
-        file = _generations(self._backend, self._key).get(name)
-        return 0.0 if file is None else self._silences.of(claim, file)
+        file = _generations(self.backend, self.key).get(name)
+        if file is None:
+            return 0.0
+        # Between the files by one clock, whichever it is: that by which both were written.
+        written, since = self.silences[claim.holder]
+        return max(0.0, time.monotonic() - since - max(0.0, file.modified - written))
 
     def _say(self, claim: _Claim) -> None:
         now = time.monotonic()
         if self._said_at is None or now - self._said_at > _REMIND_SECONDS:
             self._said_at = now
-            self._on_wait(str(claim))
+            self.on_wait(str(claim))
 
     def _win(self, name: str, before: Mapping[str, Found]) -> bool:
         """Claim a generation over those there before; False if others were quicker."""
         body = self._claim.to_bytes()
         try:
-            is_first = self._backend.write(name, body, if_absent=True, durable=False)
+            is_first = self.backend.write(name, body, if_absent=True, durable=False)
             # Read, because the answer to a first try may be lost, and a second one finds it.
-            if not is_first and _read(self._backend, name) != body:
+            if not is_first and _read(self.backend, name) != body:
                 return False
-            found = _generations(self._backend, self._key)
-            others = {each: file for each, file in found.items() if each != name}
+            others = _generations(self.backend, self.key)
+            others.pop(name, None)
             stands = all(
                 each in before and before[each].version == file.version
                 for each, file in others.items()
             )
             left = list(others) if stands else [name]
             if left:
-                self._backend.delete(left)
+                self.backend.delete(left)
         except BackendError:
             with suppress(BackendError):
-                if _read(self._backend, name) == body:
-                    self._backend.delete([name])
+                if _read(self.backend, name) == body:
+                    self.backend.delete([name])
             raise
         return stands
-
-    def _parse(self, data: bytes) -> _Claim:
-        return _Claim.from_bytes(data, every_s=self._claim.every_s)
 
 
 def leased(backend: Backend) -> Callable[[Key], bool]:
@@ -383,12 +350,3 @@ def _generations(backend: Backend, key: Key) -> dict[str, Found]:
         for file in backend.list(start)
         if _GENERATION.fullmatch(file.name[len(start) + 1 :])
     }
-
-
-def _name(key: Key, generation: int) -> str:
-    return f"{FOLDER}/{key}/n={generation:08d}"
-
-
-def _number(name: str) -> int:
-    found = _GENERATION.search(name)
-    return 0 if found is None else int(found[1])

@@ -18,7 +18,7 @@ from memoflow.names import Digest, Key, Ref
 from memoflow.objects import DamagedBlobError, LostBlobError, Manifest, blob_name
 from memoflow.store.clock import StoreClock
 from memoflow.store.deletion_log import time_there
-from memoflow.store.leases import HEARTBEAT, Lease, Silences, hold
+from memoflow.store.leases import HEARTBEAT, Contender, Lease, Silences
 from memoflow.store.marker_file import claim
 from memoflow.store.refs.refs import QUARANTINE, Refs
 from memoflow.store.refs.remembered import Remembered, first, numbered
@@ -463,16 +463,9 @@ class Store:
         of those who wait for this process. Nothing is wrong but the work done twice if two ever
         hold one key.
         """
-        return hold(
-            self.backend,
-            key,
-            who=who,
-            on_wait=on_wait,
-            is_done=is_done,
-            within=within,
-            heartbeat=heartbeat,
-            silences=self._silences,
-        )
+        return Contender(
+            self.backend, key, who, on_wait, is_done, within, heartbeat, self._silences
+        ).hold()
 
     def close(self) -> None:
         """Write the pending rows of the index and close it; the store can be used again."""
