@@ -9,6 +9,7 @@ from __future__ import annotations
 import contextlib
 import gc
 from collections.abc import Iterator
+from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
 from metaflow.exception import MetaflowException
@@ -26,6 +27,30 @@ if TYPE_CHECKING:
 
 import_reads.begin()
 
+# Loaded in functions, since Metaflow imports this module at each start, and since a process is
+# either the one that launches the run or a worker.
+
+
+def _both_sides() -> tuple[ModuleType, ModuleType]:
+    # Not before a step is memoized.
+    from memoflow.flow.memo import context, lookup
+
+    return context, lookup
+
+
+def _launching_side() -> tuple[ModuleType, ModuleType]:
+    # Not in workers.
+    from memoflow.flow.memo import scheduler, summary
+
+    return scheduler, summary
+
+
+def _worker_side() -> ModuleType:
+    # Not in the process that launches the run.
+    from memoflow.flow.memo import worker
+
+    return worker
+
 
 @contextlib.contextmanager
 def _without_collecting() -> Iterator[None]:
@@ -41,6 +66,16 @@ def _without_collecting() -> Iterator[None]:
 
 class MemoizeException(MetaflowException):
     headline = "@memoize"
+
+
+@contextlib.contextmanager
+def _misses_as_errors() -> Iterator[None]:
+    """Raise the exception of the decorator for a miss under `--memo only`."""
+    _, lookup = _both_sides()
+    try:
+        yield
+    except lookup.MissError as error:
+        raise MemoizeException(str(error)) from error
 
 
 class MemoizeDecorator(Lifecycle):
@@ -71,18 +106,15 @@ class MemoizeDecorator(Lifecycle):
 
     def _prepare(self, flow: Any, graph: Any) -> None:
         with _without_collecting():
-            from memoflow.flow.memo.context import session_of
-            from memoflow.flow.memo.lookup import MemoizedStep
-
+            context, lookup = _both_sides()
             if self.is_in_worker:
-                from memoflow.flow.memo import worker  # noqa: F401  (it is asked for below)
-
+                _worker_side()
         try:
             options = MemoizeOptions.parse(self.attributes)
             if self.system_ctx.is_launch:
                 options.check(type(flow), graph, self.step_name)
-            session = session_of(self.flow_datastore, self.logger)
-            memoized = MemoizedStep(
+            session = context.session_of(self.flow_datastore, self.logger)
+            memoized = lookup.MemoizedStep(
                 flow, graph, self.step_name, options, key=session.context.mask_key
             )
         except UsageError as error:
@@ -100,40 +132,29 @@ class MemoizeDecorator(Lifecycle):
     def launch(self, cli_args: Any, attempt: int, *, has_unbounded_foreach: bool) -> None:
         if self._memoized is None or self._session is None or has_unbounded_foreach:
             return
-        from memoflow.flow.memo import scheduler
-        from memoflow.flow.memo.lookup import MissError
-
-        try:
+        scheduler, _ = _launching_side()
+        with _misses_as_errors():
             scheduler.prepare(cli_args, attempt, self._memoized, self._session)
-        except MissError as error:
-            raise MemoizeException(str(error)) from error
 
     def end_run(self) -> None:
         if self._session is not None:
-            from memoflow.flow.memo import summary
-
+            _, summary = _launching_side()
             with self.degrade("summary"):
                 summary.show(self._session, self.run_id)
 
     def begin(self, attempt: Attempt) -> None:
         if self._memoized is None or self._session is None or attempt.has_unbounded_foreach:
             return
-        from memoflow.flow.memo import worker
-        from memoflow.flow.memo.lookup import MissError
-
-        with self.degrade("lookup", but=MemoizeException):
-            try:
-                self._task = worker.Task(
-                    self._memoized,
-                    self._session,
-                    flow=attempt.flow,
-                    output=attempt.output,
-                    metadata=attempt.metadata,
-                    datastores=attempt.inputs,
-                    attempt=attempt.number,
-                )
-            except MissError as error:
-                raise MemoizeException(str(error)) from error
+        with self.degrade("lookup", but=MemoizeException), _misses_as_errors():
+            self._task = _worker_side().Task(
+                self._memoized,
+                self._session,
+                flow=attempt.flow,
+                output=attempt.output,
+                metadata=attempt.metadata,
+                datastores=attempt.inputs,
+                attempt=attempt.number,
+            )
         if self._task is not None:
             # Last in the list is outermost: the user's own step decorators read and set, too.
             getattr(attempt.flow, attempt.step).wrappers.append(self._task)
