@@ -18,7 +18,7 @@ T = TypeVar("T", covariant=True)
 
 
 class Loaded(Mapping[str, T]):
-    """The directories of what a decorator loaded, by name."""
+    """The directories of loaded models or snapshots, by name."""
 
     absent: ClassVar[str] = "{!r} was not loaded"
 
@@ -28,7 +28,7 @@ class Loaded(Mapping[str, T]):
 
     @property
     def info(self) -> dict[str, dict[str, Any]]:
-        """The reference dicts of what was loaded, by the same names."""
+        """The reference dicts of the loaded models or snapshots, by the same names."""
         return self._info
 
     def __getitem__(self, name: str) -> T:
