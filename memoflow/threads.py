@@ -140,6 +140,15 @@ def _bootstrap(act: Callable[[], None]) -> None:
     act()
 
 
+def for_each(act: Callable[[U], T], each: Iterable[U], *, threads: int) -> list[T]:
+    """Return the results for each, made in threads unless it is one; an error ends it."""
+    several = list(each)
+    if len(several) < 2:
+        return list(map(act, several))
+    with Pool(threads) as pool:
+        return list(pool.map(act, several))
+
+
 class Pool:
     """A few threads for submitted work; the end of the `with` block waits for all of it."""
 

@@ -1,11 +1,18 @@
 """Backends: bytes by name."""
 
-from memoflow.backends.backend import Backend, BlobLocation, Data, Forwarding, Found, chunks
-from memoflow.backends.contact import first_read
+from memoflow.backends.backend import (
+    Backend,
+    BlobLocation,
+    Data,
+    Forwarding,
+    Found,
+    Unconditional,
+    chunks,
+)
+from memoflow.backends.contact import first_read, honours_conditions
 from memoflow.backends.local import Local
 from memoflow.backends.memory import Memory
 from memoflow.backends.tiered import Tiered
-from memoflow.backends.unconditional import Unconditional, honours_conditions
 
 __all__ = [
     "Backend",

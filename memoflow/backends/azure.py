@@ -9,7 +9,7 @@ import time
 import uuid
 from base64 import b64encode
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import suppress
 from http.client import HTTPException
 from typing import Any
 
@@ -31,7 +31,7 @@ from azure.storage.blob import BlobBlock
 from requests.exceptions import RequestException
 from urllib3.exceptions import HTTPError
 
-from memoflow.backends.bucket import Bucket, Head, TakenError, TornError
+from memoflow.backends.bucket import Bucket, Head, TornError, garbled, of_status
 from memoflow.backends.spans import SPAN_BYTES, send_all
 from memoflow.errors import (
     BackendDeniedError,
@@ -59,16 +59,14 @@ class Azure(Bucket):
     service = "Azure"
     scheme = "azure"
     batch = 256
+    refusals = (ResourceExistsError, ResourceModifiedError)
 
     def failure(self, error: Exception, what: str) -> BackendError | None:
         if isinstance(error, ClientAuthenticationError):
             return _of_login(error, what)
         # Of which the first is an HttpResponseError as well, of whatever status.
         if isinstance(error, (DecodeError, DeserializationError, *_TORN)):
-            return BackendUnavailableError(
-                f"{what}: the answer is cut short or garbled ({type(error).__name__}: "
-                f"{_first_line(error)}); it may work later"
-            )
+            return garbled(what, error, _first_line(error))
         if isinstance(error, HttpResponseError):
             return _of_answer(error, what)
         if isinstance(error, ServiceRequestError):
@@ -93,12 +91,11 @@ class Azure(Bucket):
             return None
         return None if _is_folder(told) else Head(told.size, told.metadata or {})
 
-    def get(self, name: str, most_bytes: int) -> tuple[bytes, Head] | None:
+    def get(self, name: str, most_bytes: int) -> tuple[bytes, Mapping[str, str]] | None:
         found = self._get(name, most_bytes)
         if found is None or _is_folder(found[1]):
             return None
-        data, told = found
-        return data, Head(len(data), told.metadata or {})
+        return found[0], found[1].metadata or {}
 
     def get_span(self, name: str, start: int) -> tuple[bytes, int] | None:
         try:
@@ -113,10 +110,9 @@ class Azure(Bucket):
         return data, int(str(told.content_range or f"/{len(data)}").rpartition("/")[2])
 
     def put(self, name: str, data: bytes, said: Mapping[str, str], *, if_absent: bool) -> None:
-        with _conditions():
-            self._blob(name).upload_blob(
-                data, length=len(data), overwrite=not if_absent, metadata=dict(said)
-            )
+        self._blob(name).upload_blob(
+            data, length=len(data), overwrite=not if_absent, metadata=dict(said)
+        )
 
     def upload(self, name: str, parts: Iterator[bytearray], *, if_absent: bool) -> bool:
         nonce = uuid.uuid4().hex
@@ -125,15 +121,12 @@ class Azure(Bucket):
         def send(number: int, part: bytearray) -> Any:
             # Others may be sending blocks of the same name: theirs must be called otherwise.
             block = b64encode(f"{nonce}-{number:06}".encode()).decode()
-            self.patiently(
-                "write", name, lambda _: blob.stage_block(block, bytes(part), length=len(part))
-            )
+            self.patiently("write", name, blob.stage_block, block, bytes(part), length=len(part))
             return BlobBlock(block)
 
         def commit() -> None:
-            with _conditions():
-                condition = MatchConditions.IfMissing if if_absent else None
-                blob.commit_block_list(blocks, metadata={"nonce": nonce}, match_condition=condition)
+            condition = MatchConditions.IfMissing if if_absent else None
+            blob.commit_block_list(blocks, metadata={"nonce": nonce}, match_condition=condition)
 
         blocks = send_all(parts, send)
         try:
@@ -143,7 +136,7 @@ class Azure(Bucket):
                 raise
         # Whoever commits to a name first drops the blocks that others have sent for it; it may
         # have been a try of our own, without an answer.
-        head = self.patiently("read", name, lambda _: self.head(name))
+        head = self.patiently("read", name, self.head, name)
         if head is None:
             raise BackendUnavailableError(
                 f"cannot write {self.url(name)}: what was sent of it was dropped, since others "
@@ -157,7 +150,7 @@ class Azure(Bucket):
             return False
         target = self._blob(name)
 
-        def start(_: bool) -> Any:
+        def start() -> Any:
             try:
                 return target.start_copy_from_url(there._blob(source).url)
             except ResourceNotFoundError as error:
@@ -171,7 +164,7 @@ class Azure(Bucket):
         status, deadline = told["copy_status"], time.monotonic() + _COPY_PATIENCE_S
         while status == "pending" and time.monotonic() < deadline:
             time.sleep(0.2)
-            now = self.patiently("copy to", name, lambda _: target.get_blob_properties())
+            now = self.patiently("copy to", name, target.get_blob_properties)
             status = now.copy.status
         if status != "success":
             with self.explained("give up to copy to", name), suppress(HttpResponseError):
@@ -182,7 +175,7 @@ class Azure(Bucket):
             )
         return True
 
-    def page(self, start: str, token: str, is_last: bool) -> tuple[Any, str | None]:
+    def page(self, start: str, token: str) -> tuple[Any, str | None]:
         pages = self._container.list_blobs(name_starts_with=start, include=["metadata"]).by_page(
             continuation_token=token or None
         )
@@ -226,15 +219,6 @@ class Azure(Bucket):
             raise
 
 
-@contextmanager
-def _conditions() -> Iterator[None]:
-    """Tell a condition that was not met from other errors."""
-    try:
-        yield
-    except (ResourceExistsError, ResourceModifiedError) as error:
-        raise TakenError from error
-
-
 def _is_folder(told: Any) -> bool:
     return (told.metadata or {}).get(_FOLDER) == "true"
 
@@ -262,7 +246,7 @@ def _of_login(error: ClientAuthenticationError, what: str) -> BackendError:
 def _of_answer(error: HttpResponseError, what: str) -> BackendError:
     code, status = _code_of(error), error.status_code or 0
     what = f"{what}: {code or _first_line(error)}"
-    if code in {"ContainerNotFound", "ContainerBeingDeleted"}:
+    if _is_no_container(error):
         return BackendDeniedError(f"{what}; create the container, or name another")
     if code in {"AuthenticationFailed", "InvalidAuthenticationInfo"}:
         return BackendDeniedError(
@@ -273,9 +257,7 @@ def _of_answer(error: HttpResponseError, what: str) -> BackendError:
             f"{what}; give the account that runs this the role Storage Blob Data "
             "Contributor, and see that the network rules of the account let this machine in"
         )
-    if status >= 500 or status in (408, 429):
-        return BackendUnavailableError(f"{what}; it may work later")
-    return BackendError(what)
+    return of_status(what, status)
 
 
 def _first_line(error: BaseException) -> str:

@@ -1,4 +1,4 @@
-"""Backend: the seven verbs of a place for bytes, and the base of wrappers around one."""
+"""Backend: the seven verbs of a place for bytes; the base of wrappers around one, and the least."""
 
 from __future__ import annotations
 
@@ -174,6 +174,27 @@ class Forwarding(Backend):
 
     def cleanup(self, *, before: float, dry_run: bool = False) -> int:
         return self.backend.cleanup(before=before, dry_run=dry_run)
+
+
+class Unconditional(Forwarding):
+    """Wrap a backend on a server that ignores conditions: it looks before it writes.
+
+    Of two that write at the same moment both may take themselves for the winner; then the later
+    one's bytes are there. What is named by its content does not mind, and a ref that is not the one
+    that was found is noticed by its digest. So work may be done twice, and no answer is wrong.
+    """
+
+    def write(
+        self, name: str, data: Data, *, if_absent: bool = False, durable: bool = True
+    ) -> bool:
+        if if_absent and self.has(name):
+            return False
+        self.backend.write(name, data, durable=durable)
+        # Not ours if another wrote in between: the last one is the one there now.
+        return not (if_absent and isinstance(data, bytes)) or self.backend.read(name) == data
+
+    def link_or_copy(self, name: str, source: Path | BlobLocation) -> bool:
+        return not self.has(name) and self.backend.link_or_copy(name, source)
 
 
 def check_name(name: str) -> str:

@@ -22,7 +22,7 @@ from dataclasses import field
 from functools import partial
 from itertools import chain
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import Any, BinaryIO, ParamSpec, TypeVar, cast
 
 import xxhash
 from tenacity import (
@@ -43,7 +43,7 @@ from memoflow.backends.backend import (
     folder,
 )
 from memoflow.backends.failures import translated
-from memoflow.backends.spans import PART_BYTES, SPAN_BYTES, Spans, parts_of, pool
+from memoflow.backends.spans import PART_BYTES, SPAN_BYTES, THREADS, Spans, parts_of
 from memoflow.dataclass import dataclass
 from memoflow.errors import (
     BackendError,
@@ -52,6 +52,10 @@ from memoflow.errors import (
     NotFoundError,
     UsageError,
 )
+from memoflow.threads import for_each
+
+P = ParamSpec("P")
+T = TypeVar("T")
 
 # Said here: inside the class, `list` is one of its verbs.
 _Keys = list[str]
@@ -65,7 +69,10 @@ _SILENCE_LASTS_S = 30.0
 
 
 class TornError(Exception):
-    """An answer was incomplete, or its bytes are not those on the server."""
+    """An answer was incomplete, or its bytes are not those on the server.
+
+    A second argument is the result if the last answer is no better.
+    """
 
 
 class TakenError(Exception):
@@ -91,6 +98,7 @@ class Bucket(Backend):
     scheme = ""  # of its addresses
     longest_name_bytes = 1024  # with the prefix
     batch = 1  # names in one request to delete
+    refusals: tuple[type[Exception], ...] = (TakenError,)  # of conditional requests
 
     def __init__(self, connect: Callable[[], Any], bucket: str, prefix: str = "") -> None:
         self.bucket = bucket
@@ -116,22 +124,16 @@ class Bucket(Backend):
             return self._clients[process]
 
     def read(self, name: str, *, most_bytes: int = LARGEST_READ_BYTES) -> bytes | None:
-        found: bytes | None = self.patiently(
-            "read", name, lambda is_last: self._read(name, most_bytes, is_last=is_last)
-        )
-        return found
+        return self.patiently("read", name, self._read, name, most_bytes)
 
     def open(self, name: str) -> BinaryIO | None:
-        first = self.patiently("read", name, lambda _: self._get_span(name, 0))
+        first = self.patiently("read", name, self._get_span, name, 0)
         if first is None:
             return None
-        return io.BufferedReader(Spans(lambda start: self._read_span(name, start), *first))
+        return io.BufferedReader(Spans(partial(self._read_span, name), *first))
 
     def sizes(self, names: Sequence[str]) -> Sequence[int | None]:
-        if len(names) < 2:
-            return [self._size(name) for name in names]
-        with pool() as threads:
-            return list(threads.map(self._size, names))
+        return for_each(self._size, names, threads=THREADS)
 
     def write(
         self, name: str, data: Data, *, if_absent: bool = False, durable: bool = True
@@ -164,7 +166,7 @@ class Bucket(Backend):
         start = self.prefix + folder(prefix)
         more: str | None = ""
         while more is not None:
-            page, more = self.patiently("list", prefix, partial(self.page, start, more))
+            page, more = self.patiently("list", prefix, self.page, start, more)
             for found in page:
                 with suppress(UsageError):  # Not of our making: a folder's marker, perhaps.
                     yield Found(check_name(found[0][len(self.prefix) :]), *found[1:])
@@ -172,17 +174,11 @@ class Bucket(Backend):
     def delete(self, names: Sequence[str]) -> None:
         keys = [self.key(name) for name in names]
         batches = [keys[start : start + self.batch] for start in range(0, len(keys), self.batch)]
-
-        def delete(batch: _Keys) -> None:
-            self.patiently("delete from", "", lambda _: self.delete_batch(batch))
-
-        if len(batches) < 2:
-            for batch in batches:
-                delete(batch)
-            return
-        with pool() as threads:
-            for _ in threads.map(delete, batches):
-                pass
+        for_each(
+            lambda batch: self.patiently("delete from", "", self.delete_batch, batch),
+            batches,
+            threads=THREADS,
+        )
 
     def url(self, name: str) -> str:
         """Return the address of a name, for messages."""
@@ -198,11 +194,18 @@ class Bucket(Backend):
             )
         return key
 
-    def patiently(self, verb: str, name: str, act: Callable[[bool], Any]) -> Any:
+    def patiently(
+        self,
+        verb: str,
+        name: str,
+        act: Callable[P, T],
+        *arguments: P.args,
+        **options: P.kwargs,
+    ) -> T:
         """Return the result of one request, retried while its answer is torn or late.
 
-        `act` is told when there is no other time. BackendUnreachableError for half a minute after
-        the server was silent for as long as is waited: waits must not add up.
+        BackendUnreachableError for half a minute after the server was silent for as long as is
+        waited: waits must not add up.
         """
         self._check_heard_of()
         tries = Retrying(
@@ -211,11 +214,16 @@ class Bucket(Backend):
             retry=retry_if_exception_type((TornError, BackendUnavailableError)),
             reraise=True,
         )
+
+        def explained() -> T:
+            with self.explained(verb, name):
+                return act(*arguments, **options)
+
         try:
-            for attempt in tries:
-                with attempt, self.explained(verb, name):
-                    return act(attempt.retry_state.attempt_number == _TRIES)
+            return tries(explained)
         except TornError as error:
+            if error.args[1:]:
+                return cast("T", error.args[1])
             raise BackendUnavailableError(
                 f"cannot {verb} {self.url(name)}, tried {_TRIES} times: {error}"
             ) from error
@@ -233,22 +241,28 @@ class Bucket(Backend):
     def conditionally(self, name: str, nonce: str, act: Callable[[], Any]) -> bool:
         """Return whether our conditional write won; `nonce` marks it in its metadata."""
 
-        def write(is_last: bool) -> bool:
+        def write() -> bool:
             try:
                 act()
                 return True
-            except TakenError:
+            except self.refusals:
                 head = self.head(name)
             if head is None:  # Deleted since: the name is free again.
                 raise TornError("others write and delete it at the same time")
-            if "nonce" not in head.said and not is_last:
+            if "nonce" not in head.said:
                 raise TornError(
-                    "the listing does not name its writer"
-                )  # All that we write has one.
-            return head.said.get("nonce") == nonce
+                    "the listing does not name its writer", False
+                )  # All we write has one.
+            return head.said["nonce"] == nonce
 
-        won: bool = self.patiently("write", name, write)
-        return won
+        return self.patiently("write", name, write)
+
+    def head_to_copy(self, name: str) -> Head:
+        """Return the head of the source of a copy; NotFoundError if nothing is there."""
+        head = self.patiently("read", name, self.head, name)
+        if head is None:
+            raise NotFoundError(f"{self.url(name)} went away before it could be adopted")
+        return head
 
     @contextmanager
     def explained(self, verb: str, name: str) -> Iterator[None]:
@@ -273,8 +287,8 @@ class Bucket(Backend):
         """Return size and metadata of a name; None if nothing has it."""
 
     @abstractmethod
-    def get(self, name: str, most_bytes: int) -> tuple[bytes, Head] | None:
-        """Return the bytes and the head of a name, or None; TornError may be raised.
+    def get(self, name: str, most_bytes: int) -> tuple[bytes, Mapping[str, str]] | None:
+        """Return the bytes and the metadata of a name, or None; TornError may be raised.
 
         Of more than `most_bytes` one more than these.
         """
@@ -288,7 +302,7 @@ class Bucket(Backend):
 
     @abstractmethod
     def put(self, name: str, data: bytes, said: Mapping[str, str], *, if_absent: bool) -> None:
-        """Write in one request; TakenError if `if_absent` and the name is taken."""
+        """Write in one request; one of `refusals` if `if_absent` and the name is taken."""
 
     @abstractmethod
     def upload(self, name: str, parts: Iterator[bytearray], *, if_absent: bool) -> bool:
@@ -302,7 +316,7 @@ class Bucket(Backend):
         """
 
     @abstractmethod
-    def page(self, start: str, token: str, is_last: bool) -> tuple[_Listed, str | None]:
+    def page(self, start: str, token: str) -> tuple[_Listed, str | None]:
         """Return key, size, time and version of some objects whose keys start so.
 
         And the token of the next page; None if there is none. The first page has the token "".
@@ -314,27 +328,22 @@ class Bucket(Backend):
 
     def _write(self, name: str, data: bytes, *, if_absent: bool) -> bool:
         said = {"xxh3": xxhash.xxh3_128_hexdigest(data), "nonce": uuid.uuid4().hex}
-        return self.conditionally(
-            name,
-            said["nonce"],
-            lambda: self.put(name, data, said, if_absent=if_absent),
-        )
+        put = partial(self.put, name, data, said, if_absent=if_absent)
+        return self.conditionally(name, said["nonce"], put)
 
     def _size(self, name: str) -> int | None:
-        head = self.patiently("read", name, lambda _: self.head(name))
+        head = self.patiently("read", name, self.head, name)
         return None if head is None else head.size_bytes
 
-    def _read(self, name: str, most_bytes: int, *, is_last: bool) -> bytes | None:
+    def _read(self, name: str, most_bytes: int) -> bytes | None:
         found = self.get(name, most_bytes)
         if found is None:
             return None
-        data, head = found
-        if len(data) > most_bytes:
-            return data
-        told = head.said.get("xxh3")
-        if told and xxhash.xxh3_128_hexdigest(data) != told and not is_last:
-            raise TornError("its bytes are not those that were written")
-        # Not the bytes that were written, each time: damaged there, as their reader will find.
+        data, said = found
+        told = said.get("xxh3")
+        if told and len(data) <= most_bytes and xxhash.xxh3_128_hexdigest(data) != told:
+            # Each time: damaged there, as their reader will find.
+            raise TornError("its bytes are not those that were written", data)
         return data
 
     def _get_span(self, name: str, start: int) -> tuple[bytes, int] | None:
@@ -344,11 +353,25 @@ class Bucket(Backend):
         return found
 
     def _read_span(self, name: str, start: int) -> bytes:
-        found = self.patiently("read", name, lambda _: self._get_span(name, start))
+        found = self.patiently("read", name, self._get_span, name, start)
         if found is None:
             raise NotFoundError(f"{self.url(name)} went away while it was read")
-        data: bytes = found[0]
-        return data
+        return found[0]
+
+
+def garbled(what: str, error: BaseException, said: str = "") -> BackendUnavailableError:
+    """Return the error for an answer that is not whole, of which a client said something."""
+    return BackendUnavailableError(
+        f"{what}: the answer is cut short or garbled ({type(error).__name__}: {said or error}); it "
+        "may work later"
+    )
+
+
+def of_status(what: str, status: int) -> BackendError:
+    """Return the error for an answer that has no remedy of its own, by its HTTP status."""
+    if status >= 500 or status in (408, 429):
+        return BackendUnavailableError(f"{what}; it may work later")
+    return BackendError(what)
 
 
 def _is_enough(state: RetryCallState) -> bool:

@@ -1,7 +1,7 @@
-"""Contact: the first question to a server, with a bound on the wait for its answer.
+"""Contact: the first questions to a server, on its answers and its conditions.
 
-The clients' own time limits are no bound: names with many addresses, logins and proxies each have
-a patience of their own.
+The wait for its first answer has a bound. The clients' own time limits are none: names with many
+addresses, logins and proxies each have a patience of their own.
 """
 
 from __future__ import annotations
@@ -45,3 +45,15 @@ def first_read(backend: Backend, name: str, *, most_bytes: int) -> bytes | None:
         f"cannot reach {backend}: no answer within {_LONGEST_S:.0f} s; check the address and the "
         "network, and whether the server works"
     )
+
+
+def honours_conditions(backend: Backend, probe: str) -> bool:
+    """Tell whether a write that must not replace anything does not.
+
+    On a server that is tried: `probe` is overwritten.
+    """
+    if not backend.takes_round_trips:
+        return True
+    # Not deleted: who may not delete may have a store, too. It is there for the next one to ask.
+    backend.write(probe, b"")
+    return not backend.write(probe, b"again", if_absent=True)

@@ -54,9 +54,7 @@ def by_rename(temporary: str, path: str, root: str) -> None:
 def by_lock(temporary: str, path: str, root: str) -> None:
     with open(_opened(f"{root}/{LOCK}"), "rb") as lock:
         _wait_for(lock.fileno())
-        if os.path.lexists(path):
-            raise FileExistsError(errno.EEXIST, os.strerror(errno.EEXIST), path)
-        os.rename(temporary, path)
+        by_look(temporary, path, root)
 
 
 def by_look(temporary: str, path: str, root: str) -> None:

@@ -93,21 +93,17 @@ def reread(path: os.PathLike[str] | str, read: Callable[[], T]) -> T:
 
 def _without_inodes(path: str) -> str:
     """Return the advice for a file system out of inodes, "" if it is out of bytes."""
-    while True:
-        try:
-            info = os.statvfs(path)
-        except FileNotFoundError:
-            above = os.path.dirname(path)
-            if above == path:
-                return ""
-            path = above
-        except OSError:
-            return ""
-        else:
-            # Some file systems make inodes as they are needed, and count none.
-            if info.f_files <= 0 or info.f_favail > 0:
-                return ""
-            return (
-                f"no inodes are free there: {info.f_files} are in use, one by each file and "
-                "directory (`df -i` shows them); delete some files of any size, then run again"
-            )
+    path = os.path.abspath(path)
+    while not os.path.exists(path):
+        path = os.path.dirname(path)
+    try:
+        info = os.statvfs(path)
+    except OSError:
+        return ""
+    # Some file systems make inodes as they are needed, and count none.
+    if info.f_files <= 0 or info.f_favail > 0:
+        return ""
+    return (
+        f"no inodes are free there: {info.f_files} are in use, one by each file and "
+        "directory (`df -i` shows them); delete some files of any size, then run again"
+    )

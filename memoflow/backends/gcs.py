@@ -8,8 +8,6 @@ from __future__ import annotations
 import io
 import uuid
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
-from functools import partial
 from http.client import HTTPException
 from json import JSONDecodeError
 from typing import Any
@@ -34,14 +32,13 @@ from requests.exceptions import (
 )
 from urllib3.exceptions import HTTPError, ProtocolError
 
-from memoflow.backends.bucket import Bucket, Head, TakenError, TornError
+from memoflow.backends.bucket import Bucket, Head, TornError, garbled, of_status
 from memoflow.backends.spans import PART_BYTES, SPAN_BYTES
 from memoflow.errors import (
     BackendDeniedError,
     BackendError,
     BackendUnavailableError,
     BackendUnreachableError,
-    NotFoundError,
 )
 
 _LONGEST_COPY = 10_000  # requests, each of which copies a part; most copies take one
@@ -56,6 +53,7 @@ class Gcs(Bucket):
 
     service = "GCS"
     scheme = "gs"
+    refusals = (PreconditionFailed,)
 
     def __init__(
         self, connect: Callable[[], Any], bucket: str, prefix: str = "", *, patience_s: float = 40
@@ -100,10 +98,10 @@ class Gcs(Bucket):
             return None
         return Head(blob.size or 0, blob.metadata or {})
 
-    def get(self, name: str, most_bytes: int) -> tuple[bytes, Head] | None:
+    def get(self, name: str, most_bytes: int) -> tuple[bytes, Mapping[str, str]] | None:
         # What was said of it does not come with it; its CRC does, and is checked by the client.
         data = self._get(name, most_bytes)
-        return None if data is None else (data, Head(len(data)))
+        return None if data is None else (data, {})
 
     def get_span(self, name: str, start: int) -> tuple[bytes, int] | None:
         try:
@@ -121,14 +119,7 @@ class Gcs(Bucket):
     def put(self, name: str, data: bytes, said: Mapping[str, str], *, if_absent: bool) -> None:
         blob = self._blob(name)
         blob.metadata = dict(said)
-        with _conditions():
-            blob.upload_from_string(
-                data,
-                content_type="application/octet-stream",
-                client=self.client,
-                if_generation_match=_condition(if_absent),
-                **self._patience,
-            )
+        blob.upload_from_string(data, **self._upload_options(if_absent))
 
     def upload(self, name: str, parts: Iterator[bytearray], *, if_absent: bool) -> bool:
         blob = self._blob(name)
@@ -136,47 +127,35 @@ class Gcs(Bucket):
         blob.metadata = {"nonce": nonce}
         blob.chunk_size = PART_BYTES
 
-        def send() -> None:
-            with _conditions():
-                blob.upload_from_file(
-                    _Stream(parts),
-                    content_type="application/octet-stream",
-                    client=self.client,
-                    if_generation_match=_condition(if_absent),
-                    **self._patience,
-                )
-
         # Not `patiently`, as parts come once: the client sends again what did not arrive.
         with self.explained("write", name):
             try:
-                send()
+                blob.upload_from_file(_Stream(parts), **self._upload_options(if_absent))
                 return True
-            except TakenError:
+            except PreconditionFailed:
                 pass
-        head = self.patiently("read", name, lambda _: self.head(name))
+        head = self.patiently("read", name, self.head, name)
         return head is not None and head.said.get("nonce") == nonce
 
     def copy(self, name: str, there: Bucket, source: str) -> bool:
         if not isinstance(there, Gcs) or self._api != there._api:
             return False
-        head = there.patiently("read", source, lambda _: there.head(source))
-        if head is None:
-            raise NotFoundError(f"{there.url(source)} went away before it could be adopted")
+        head = there.head_to_copy(source)
         blob, token = self._blob(name), None
         blob.metadata = dict(head.said)  # A copy does not take it along where anything is said.
 
-        def copy(token: Any, _: bool) -> Any:
+        def copy(token: Any) -> Any:
             return blob.rewrite(there._blob(source), token=token, **self._patience)[0]
 
         for _ in range(_LONGEST_COPY):
-            token = self.patiently("copy to", name, partial(copy, token))
+            token = self.patiently("copy to", name, copy, token)
             if token is None:
                 return True
         raise BackendUnavailableError(
             f"cannot copy to {self.url(name)}: it takes too long; it may work later"
         )
 
-    def page(self, start: str, token: str, is_last: bool) -> tuple[Any, str | None]:
+    def page(self, start: str, token: str) -> tuple[Any, str | None]:
         listed = self.client.list_blobs(
             self.bucket,
             prefix=start,
@@ -197,6 +176,14 @@ class Gcs(Bucket):
             except NotFound as error:
                 if _is_no_bucket(error):
                     raise
+
+    def _upload_options(self, if_absent: bool) -> dict[str, Any]:
+        return {
+            "content_type": "application/octet-stream",
+            "client": self.client,
+            "if_generation_match": 0 if if_absent else None,
+            **self._patience,
+        }
 
     @property
     def _api(self) -> str:
@@ -256,19 +243,6 @@ class _Stream(io.RawIOBase):
         return bytes(part)
 
 
-def _condition(if_absent: bool) -> int | None:
-    return 0 if if_absent else None
-
-
-@contextmanager
-def _conditions() -> Iterator[None]:
-    """Tell a condition that was not met from other errors."""
-    try:
-        yield
-    except PreconditionFailed as error:
-        raise TakenError from error
-
-
 def _of_network(error: BaseException, what: str) -> BackendError:
     if isinstance(error, (GoogleAPICallError, InvalidResponse)):
         return BackendUnavailableError(f"{what}: {error}; it may work later")
@@ -280,10 +254,7 @@ def _of_network(error: BaseException, what: str) -> BackendError:
         return BackendUnreachableError(
             f"{what}: {error}; check the network, and STORAGE_EMULATOR_HOST if that is set"
         )
-    return BackendUnavailableError(
-        f"{what}: the answer is cut short or garbled ({type(error).__name__}: {error}); it may "
-        "work later"
-    )
+    return garbled(what, error)
 
 
 def _is_no_bucket(error: GoogleAPICallError) -> bool:
@@ -302,6 +273,4 @@ def _of_answer(error: GoogleAPICallError, what: str) -> BackendError:
         return BackendDeniedError(
             f"{what}; give the account that runs this the role Storage Object User in the bucket"
         )
-    if status >= 500 or status in (408, 429):
-        return BackendUnavailableError(f"{what}; it may work later")
-    return BackendError(what)
+    return of_status(what, status)

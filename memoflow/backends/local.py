@@ -26,12 +26,12 @@ from memoflow.backends.backend import (
 )
 from memoflow.backends.exclusive import ANSWERS, WAYS, Way, give
 from memoflow.backends.failures import reread, translated
-from memoflow.backends.flushing import flush, flush_folder
 from memoflow.errors import NotFoundError
 
 _Paths = list[str]  # Said here: inside the class, `list` is one of its verbs.
 _TEMPORARY = ".tmp-"
 _FICLONE = 0x40049409  # of linux/fs.h: btrfs and XFS know it
+_FAILED = {errno.EIO, errno.ENOSPC, errno.EDQUOT}  # Flushed again, they would say that all is well.
 _NO_FILE = {errno.ELOOP, errno.ENXIO}  # a link, a socket
 _ABSENT = (FileNotFoundError, NotADirectoryError, IsADirectoryError)
 
@@ -68,7 +68,10 @@ class Local(Backend):
         def read() -> bytes | None:
             try:
                 with open(path, "rb", buffering=0, opener=_regular) as file:
-                    return _read_all(file, most_bytes)
+                    if os.fstat(file.fileno()).st_size <= most_bytes:
+                        return file.readall()
+                    # At once, unless it is cut off meanwhile.
+                    return file.read(most_bytes + 1) or b""
             except _ABSENT:
                 return None
 
@@ -90,7 +93,19 @@ class Local(Backend):
 
     def list(self, prefix: str) -> Iterator[Found]:
         start = folder(prefix)
-        return self._walk(f"{self._prefix}{start}", start)
+        for name, entry in self._entries(f"{self._prefix}{start}", start):
+            if entry.name.startswith("."):
+                continue
+            try:
+                info = entry.stat(follow_symlinks=False)
+            except FileNotFoundError:
+                continue
+            except OSError:
+                with translated("list", entry.path):
+                    raise
+            if stat.S_ISREG(info.st_mode):
+                # ctime: an adopted file was written long before it became a blob.
+                yield Found(name, info.st_size, info.st_ctime, f"{info.st_ino}-{info.st_mtime_ns}")
 
     def write(
         self, name: str, data: Data, *, if_absent: bool = False, durable: bool = True
@@ -140,26 +155,22 @@ class Local(Backend):
 
     def cleanup(self, *, before: float, dry_run: bool = False) -> int:
         removed = 0
-        for path in self._unfinished(str(self.root)):
-            with translated("delete", path), suppress(FileNotFoundError):
-                if os.stat(path, follow_symlinks=False).st_ctime < before:
+        for _, entry in self._entries(f"{self.root}", ""):
+            if not entry.name.startswith(_TEMPORARY):
+                continue
+            with translated("delete", entry.path), suppress(FileNotFoundError):
+                if os.stat(entry.path, follow_symlinks=False).st_ctime < before:
                     if not dry_run:
-                        os.unlink(path)
+                        os.unlink(entry.path)
                     removed += 1
         return removed
 
     def specials(self) -> Iterator[tuple[str, int]]:
         """Yield name and mode of each thing that is neither a file nor a folder."""
-        ahead = [(str(self.root), "")]
-        while ahead:
-            directory, prefix = ahead.pop()
-            with translated("list", directory), suppress(*_ABSENT):
-                for entry in list(os.scandir(directory)):
-                    name = prefix + entry.name
-                    if entry.is_dir(follow_symlinks=False):
-                        ahead.append((entry.path, f"{name}/"))
-                    elif not entry.is_file(follow_symlinks=False) and entry.name[0] != ".":
-                        yield name, entry.stat(follow_symlinks=False).st_mode
+        for name, entry in self._entries(f"{self.root}", ""):
+            if not entry.is_file(follow_symlinks=False) and entry.name[0] != ".":
+                with translated("list", entry.path), suppress(FileNotFoundError):
+                    yield name, entry.stat(follow_symlinks=False).st_mode
 
     def _path(self, name: str) -> str:
         return self._prefix + check_name(name)
@@ -172,7 +183,8 @@ class Local(Backend):
                 return None
         return info.st_size if stat.S_ISREG(info.st_mode) else None
 
-    def _walk(self, directory: str, prefix: str) -> Iterator[Found]:
+    def _entries(self, directory: str, prefix: str) -> Iterator[tuple[str, os.DirEntry[str]]]:
+        """Yield all but folders in a folder and below, by name; of hidden folders nothing."""
         # A loop, and nothing entered for each: there are three folders to a result.
         ahead = [(directory, prefix)]
         while ahead:
@@ -185,35 +197,10 @@ class Local(Backend):
                 with translated("list", directory):
                     raise
             for entry in entries:
-                if entry.name.startswith("."):
-                    continue
-                if entry.is_dir(follow_symlinks=False):
+                if not entry.is_dir(follow_symlinks=False):
+                    yield prefix + entry.name, entry
+                elif not entry.name.startswith("."):  # Somebody's probe, perhaps theirs alone.
                     ahead.append((entry.path, f"{prefix}{entry.name}/"))
-                    continue
-                try:
-                    info = entry.stat(follow_symlinks=False)
-                except FileNotFoundError:
-                    continue
-                except OSError:
-                    with translated("list", entry.path):
-                        raise
-                if stat.S_ISREG(info.st_mode):
-                    # ctime: an adopted file was written long before it became a blob.
-                    version = f"{info.st_ino}-{info.st_mtime_ns}"
-                    yield Found(prefix + entry.name, info.st_size, info.st_ctime, version)
-
-    def _unfinished(self, directory: str) -> Iterator[str]:
-        with translated("list", directory):
-            try:
-                entries = list(os.scandir(directory))
-            except _ABSENT:
-                return
-        for entry in entries:
-            if entry.is_dir(follow_symlinks=False):
-                if not entry.name.startswith("."):  # Somebody's probe, perhaps theirs alone.
-                    yield from self._unfinished(entry.path)
-            elif entry.name.startswith(_TEMPORARY):
-                yield entry.path
 
     def _write(
         self,
@@ -253,7 +240,7 @@ class Local(Backend):
                     os.unlink(temporary)
             if durable:
                 for changed in (directory, *map(os.path.dirname, made)):
-                    flush_folder(changed)
+                    _flush_folder(changed)
         return True
 
     def _read_bits(self) -> int:
@@ -284,13 +271,24 @@ class Local(Backend):
         return info.st_mode & needed == needed
 
     def _give_name(self, temporary: str, path: str, *, if_absent: bool) -> bool:
-        if not if_absent:
-            _over_empty(path, lambda: os.rename(temporary, path))
-            return True
+        """Give a name, also in place of an empty folder, which nobody can miss."""
+
+        def act() -> None:
+            if if_absent:
+                give(temporary, path, str(self.root), self._ways)
+            else:
+                os.rename(temporary, path)
+
         try:
-            _over_empty(path, lambda: give(temporary, path, str(self.root), self._ways))
-        except FileExistsError:
-            return False
+            act()
+        except (FileExistsError, IsADirectoryError) as error:
+            with suppress(OSError):
+                os.rmdir(path)
+                act()
+                return True
+            if if_absent and isinstance(error, FileExistsError):
+                return False
+            raise
         return True
 
     def _in_folder(
@@ -333,13 +331,6 @@ class Local(Backend):
             directory = os.path.dirname(directory)
 
 
-def _read_all(file: FileIO, most_bytes: int) -> bytes:
-    if os.fstat(file.fileno()).st_size <= most_bytes:
-        return file.readall()
-    # At once, unless it is cut off meanwhile.
-    return file.read(most_bytes + 1) or b""
-
-
 def _regular(path: str, flags: int) -> int:
     """Open a regular file without blocking; anything else counts as absent.
 
@@ -357,18 +348,6 @@ def _regular(path: str, flags: int) -> int:
     return file
 
 
-def _over_empty(path: str, act: Callable[[], object]) -> None:
-    """Give a name, also in place of an empty folder, which nobody can miss."""
-    try:
-        act()
-    except (FileExistsError, IsADirectoryError):
-        with suppress(OSError):
-            os.rmdir(path)
-            act()
-            return
-        raise
-
-
 def _write_all(file: int, chunk: bytes | memoryview) -> None:
     rest = memoryview(chunk)
     while rest:
@@ -382,3 +361,35 @@ def _share_blocks(file: int, source: FileIO) -> bool:
     except OSError:
         return False
     return True
+
+
+def flush(file: int) -> None:
+    """Wait until an open file, or folder, is on the disk, and not only on its way there.
+
+    On macOS `fsync` leaves it in the disk's own memory; F_FULLFSYNC does not, where it is known.
+    """
+    full = getattr(fcntl, "F_FULLFSYNC", None)
+    if full is not None:
+        try:
+            fcntl.fcntl(file, full)
+            return
+        except OSError as error:
+            if error.errno in _FAILED:
+                raise
+            # Network file systems, and some disks, refuse it.
+    os.fsync(file)
+
+
+def _flush_folder(directory: str) -> None:
+    """Wait until the names in a folder are on the disk, as far as its file system can tell."""
+    try:
+        file = os.open(directory, os.O_RDONLY | os.O_DIRECTORY)
+    except (FileNotFoundError, PermissionError):
+        return  # Dropped meanwhile, or the parent of a root and not ours to sync.
+    try:
+        flush(file)
+    except OSError as error:
+        if error.errno != errno.EINVAL:  # Some file systems cannot sync a folder.
+            raise
+    finally:
+        os.close(file)

@@ -29,14 +29,13 @@ from botocore.exceptions import (
 from botocore.parsers import ResponseParserError
 from urllib3.exceptions import HTTPError, TimeoutError
 
-from memoflow.backends.bucket import Bucket, Head, TakenError, TornError
+from memoflow.backends.bucket import Bucket, Head, TakenError, TornError, garbled
 from memoflow.backends.spans import SPAN_BYTES, send_all
 from memoflow.errors import (
     BackendDeniedError,
     BackendError,
     BackendUnavailableError,
     BackendUnreachableError,
-    NotFoundError,
 )
 
 _LARGEST_COPY_BYTES = 5 << 30  # in one request
@@ -95,10 +94,7 @@ class S3(Bucket):
                 f"{what}: {error}; check METAFLOW_S3_ENDPOINT_URL and the network"
             )
         if isinstance(error, (HTTPClientError, *_TORN)):
-            return BackendUnavailableError(
-                f"{what}: the answer is cut short or garbled ({type(error).__name__}: {error}); it "
-                "may work later"
-            )
+            return garbled(what, error)
         if isinstance(error, BotoCoreError):
             return BackendError(f"{what}: {error}")
         if isinstance(error, ValueError):  # An endpoint that is no URL; boto3 has no class for it.
@@ -117,12 +113,9 @@ class S3(Bucket):
         whole = _whole(told, "ContentLength", "LastModified", "ETag")
         return Head(int(whole["ContentLength"]), told["Metadata"])
 
-    def get(self, name: str, most_bytes: int) -> tuple[bytes, Head] | None:
+    def get(self, name: str, most_bytes: int) -> tuple[bytes, Mapping[str, str]] | None:
         found = self._get(name, most_bytes)
-        if found is None:
-            return None
-        data, answer = found
-        return data, Head(len(data), answer["Metadata"])
+        return None if found is None else (found[0], found[1]["Metadata"])
 
     def get_span(self, name: str, start: int) -> tuple[bytes, int] | None:
         try:
@@ -151,54 +144,47 @@ class S3(Bucket):
         nonce = uuid.uuid4().hex
         target = {"Bucket": self.bucket, "Key": self.key(name)}
 
-        def begin(_: bool) -> str:
+        def begin() -> str:
             made = self.client.create_multipart_upload(
                 **target, Metadata={"nonce": nonce}, **self._encryption
             )
             return str(_whole(made, "UploadId")["UploadId"])
 
         def send(number: int, part: bytearray) -> dict[str, Any]:
-            def act(_: bool) -> dict[str, Any]:
-                answer = self.client.upload_part(**upload, PartNumber=number, Body=part)
-                return {"PartNumber": number, "ETag": _whole(answer, "ETag")["ETag"]}
-
-            sent: dict[str, Any] = self.patiently("write", name, act)
-            return sent
+            answer = self.client.upload_part(**upload, PartNumber=number, Body=part)
+            return {"PartNumber": number, "ETag": _whole(answer, "ETag")["ETag"]}
 
         upload = target | {"UploadId": self.patiently("write", name, begin)}
         won = False
         try:
-            all_sent = {"Parts": send_all(parts, send)}
+            sent = send_all(parts, lambda *part: self.patiently("write", name, send, *part))
 
             def complete() -> None:
                 with _conditions():
                     self.client.complete_multipart_upload(
-                        **upload, MultipartUpload=all_sent, **_condition(if_absent)
+                        **upload, MultipartUpload={"Parts": sent}, **_condition(if_absent)
                     )
 
-            won = self.conditionally(name, nonce, lambda: self._unless_ended(name, nonce, complete))
+            end = partial(self._unless_ended, name, nonce, complete)
+            won = self.conditionally(name, nonce, end)
         finally:
             if not won:
                 # What stays is removed by `cleanup`, or by a rule of the bucket's.
                 with suppress(BackendError):
-                    self.patiently(
-                        "write", name, lambda _: self.client.abort_multipart_upload(**upload)
-                    )
+                    self.patiently("write", name, self.client.abort_multipart_upload, **upload)
         return won
 
     def copy(self, name: str, there: Bucket, source: str) -> bool:
-        if not isinstance(there, S3) or not self._is_same_server(there):
+        if not isinstance(there, S3) or self._server() != there._server():
             return False
-        head = there.patiently("read", source, lambda _: there.head(source))
-        if head is None:
-            raise NotFoundError(f"{there.url(source)} went away before it could be adopted")
+        head = there.head_to_copy(source)
         said = {
             "CopySource": {"Bucket": there.bucket, "Key": there.key(source)},
             "Bucket": self.bucket,
             "Key": self.key(name),
         }
 
-        def copy(_: bool) -> None:
+        def copy() -> None:
             if head.size_bytes <= _LARGEST_COPY_BYTES:
                 self.client.copy_object(**said, **self._encryption)
             else:
@@ -208,7 +194,7 @@ class S3(Bucket):
         self.patiently("copy to", name, copy)
         return True
 
-    def page(self, start: str, token: str, is_last: bool) -> tuple[Any, str | None]:
+    def page(self, start: str, token: str) -> tuple[Any, str | None]:
         asked = {"ContinuationToken": token} if token else {}
         page = self._listed("list_objects_v2", {"Prefix": start, **asked})
         found = [
@@ -235,13 +221,15 @@ class S3(Bucket):
                 continue
             removed += 1
             if not dry_run:
-                self.patiently("delete from", "", partial(self._abort, upload))
+                self.patiently("delete from", "", self._abort, upload)
         return removed
 
     def _uploads(self) -> Iterator[Mapping[str, Any]]:
         asked = {"Prefix": self.prefix}
         while True:
-            page = self.patiently("list the uploads to", "", partial(self._upload_page, asked))
+            page = self.patiently(
+                "list the uploads to", "", self._listed, "list_multipart_uploads", asked
+            )
             yield from page.get("Uploads", ())
             following = {name: page.get(f"Next{name}") for name in ("KeyMarker", "UploadIdMarker")}
             more = {name: value for name, value in following.items() if value}
@@ -249,20 +237,13 @@ class S3(Bucket):
                 return
             asked = {"Prefix": self.prefix, **more}
 
-    def _upload_page(self, asked: Mapping[str, Any], _: bool) -> dict[str, Any]:
-        return self._listed("list_multipart_uploads", asked)
-
     def _listed(self, operation: str, asked: Mapping[str, Any]) -> dict[str, Any]:
         # Without that it is a page of something else, such as of a proxy that wants a login, and
         # not a folder in which nothing is.
         return _whole(getattr(self.client, operation)(Bucket=self.bucket, **asked), "IsTruncated")
 
-    def _is_same_server(self, other: S3) -> bool:
-        def act(_: bool) -> bool:
-            return bool(self.client.meta.endpoint_url == other.client.meta.endpoint_url)
-
-        same: bool = self.patiently("reach", "", act)
-        return same
+    def _server(self) -> str:
+        return self.patiently("reach", "", lambda: str(self.client.meta.endpoint_url))
 
     def _get(self, name: str, most_bytes: int, **asked: Any) -> tuple[bytes, dict[str, Any]] | None:
         """Return an object's bytes and the answer they came in; None if there is none."""
@@ -279,7 +260,7 @@ class S3(Bucket):
                 return body.read(most_bytes + 1), answer
             return body.read(), answer
 
-    def _abort(self, upload: Mapping[str, str], _: bool) -> None:
+    def _abort(self, upload: Mapping[str, str]) -> None:
         dead = {"Key": upload["Key"], "UploadId": upload["UploadId"]}
         try:
             self.client.abort_multipart_upload(Bucket=self.bucket, **dead)

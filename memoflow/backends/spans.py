@@ -16,11 +16,6 @@ THREADS = 8
 _SPANS_AHEAD = 8
 
 
-def pool() -> Pool:
-    """Return threads that wait for a server."""
-    return Pool(THREADS)
-
-
 class Spans(io.RawIOBase):
     """A reader by spans; once it reads in order, a few are on their way before it asks.
 
@@ -80,7 +75,7 @@ class Spans(io.RawIOBase):
 
     def _look_ahead(self, start: int) -> None:
         if self._pool is None:
-            self._pool = pool()
+            self._pool = Pool(THREADS)
         end = min(start + _SPANS_AHEAD * SPAN_BYTES, self._size_bytes)
         wanted = range(start, end, SPAN_BYTES)
         for old in self._ahead.keys() - set(wanted):
@@ -113,7 +108,7 @@ def send_all(parts: Iterable[bytearray], send: Callable[[int, bytearray], Any]) 
     """
     sent: list[Future[Any]] = []
     room = threading.Semaphore(THREADS + 1)
-    with pool() as threads:
+    with Pool(THREADS) as threads:
         try:
             for part in parts:
                 room.acquire()

@@ -20,7 +20,7 @@ from memoflow.backends.backend import (
 from memoflow.backends.local import Local
 from memoflow.errors import BackendError, NotFoundError
 from memoflow.log import log
-from memoflow.threads import Pool
+from memoflow.threads import for_each
 
 _TRIES = 5
 _THREADS = 4
@@ -107,9 +107,7 @@ class Tiered(Forwarding):
 
     def prefetch(self, names: Sequence[str]) -> None:
         wanted = [name for name in dict.fromkeys(names) if self._is_cached(name)]
-        with Pool(_THREADS) as pool:
-            for _ in pool.map(self._fetch, wanted):
-                pass
+        for_each(self._fetch, wanted, threads=_THREADS)
 
     def evict_cached(self, name: str) -> bool:
         if self.path(name) is None:

@@ -1,6 +1,7 @@
 """Objects: blobs by digest, and manifests that list the files made of them.
 
-Not here: `packing` and `reuse`, which most workers need not import, as their results have no files.
+Not here: `packing` and `planning`, which most workers need not import, since their results have no
+files.
 """
 
 from __future__ import annotations

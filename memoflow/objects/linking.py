@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Protocol
 
 from memoflow.backends import Backend
-from memoflow.backends.flushing import flush
+from memoflow.backends.local import flush
 from memoflow.dataclass import dataclass
 from memoflow.names import Digest
 from memoflow.objects.blobs import FOLDER, blob_name

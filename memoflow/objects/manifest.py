@@ -105,10 +105,7 @@ class Manifest:
             elif file.inline is not None:
                 row["inline"] = base64.b64encode(file.inline).decode()
             else:
-                row["runs"] = [
-                    [numbers.setdefault(run.blob, len(numbers)), run.offset, run.length, run.count]
-                    for run in _runs(file.pieces)
-                ]
+                row["runs"] = _runs(file.pieces, numbers)
                 row["xxh3"] = "".join(piece.xxh3 for piece in file.pieces)
             files.append(row)
         described: dict[str, Any] = {
@@ -185,23 +182,16 @@ class Packed:
 NOTHING = Packed((), (), {}, (), 0, {}, {})
 
 
-@dataclass(slots=True)
-class _Run:
-    blob: Digest
-    offset: int
-    length: int
-    count: int
-
-
-def _runs(pieces: Iterable[Piece]) -> list[_Run]:
-    runs: list[_Run] = []
+def _runs(pieces: Iterable[Piece], numbers: dict[Digest, int]) -> list[list[int]]:
+    """Return number of the blob, offset, length and count of pieces for each run of them."""
+    runs: list[list[int]] = []
     blob, length, end = None, 0, 0
     for piece in pieces:
         if piece.length == length and piece.offset == end and piece.blob == blob:
-            runs[-1].count += 1
+            runs[-1][3] += 1
         else:
             blob, length = piece.blob, piece.length
-            runs.append(_Run(blob, piece.offset, length, 1))
+            runs.append([numbers.setdefault(blob, len(numbers)), piece.offset, length, 1])
         end = piece.offset + length
     return runs
 
@@ -265,14 +255,10 @@ def _unfold(runs: object, xxh3: object, blobs: list[Digest]) -> tuple[Piece, ...
     pieces: list[Piece] = []
     for row in _list(runs):
         number, offset, length, count = map(_number, _list(row, exactly=4))
-        if number >= len(blobs):
-            raise ValueError(f"there is no blob {number}")
-        if not 0 < length <= LONGEST_PIECE_BYTES:
-            raise ValueError(f"a piece of {length} bytes")
+        blob = _blob(number, length, blobs)
         at = 32 * len(pieces)
         if not 0 < count <= (len(hexes) - at) // 32:
             raise ValueError(f"a run of {count} pieces")
-        blob = blobs[number]
         pieces += [
             Piece(blob, offset + n * length, length, hexes[at + 32 * n : at + 32 * (n + 1)])
             for n in range(count)
@@ -284,11 +270,17 @@ def _unfold(runs: object, xxh3: object, blobs: list[Digest]) -> tuple[Piece, ...
 
 def _piece(data: object, blobs: list[Digest]) -> Piece:
     number, offset, length, xxh3 = _list(data, exactly=4)
-    if _number(number) >= len(blobs):
+    blob = _blob(_number(number), _number(length), blobs)
+    return Piece(blob, _number(offset), length, _xxh3(xxh3))
+
+
+def _blob(number: int, length: int, blobs: list[Digest]) -> Digest:
+    """Return the blob of a piece, which is checked."""
+    if number >= len(blobs):
         raise ValueError(f"there is no blob {number}")
-    if not 0 < _number(length) <= LONGEST_PIECE_BYTES:
+    if not 0 < length <= LONGEST_PIECE_BYTES:
         raise ValueError(f"a piece of {length} bytes")
-    return Piece(blobs[number], _number(offset), length, _xxh3(xxh3))
+    return blobs[number]
 
 
 def _adoption(data: object) -> Adopted:

@@ -12,27 +12,35 @@ import mmap
 import os
 import threading
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import Future
 from functools import partial
 from itertools import accumulate, groupby, pairwise
 from typing import TypeVar
 
 from memoflow.backends import Backend
-from memoflow.dataclass import dataclass
 from memoflow.names import Digest
 from memoflow.objects.blobs import blob_name, xxh3_of
-from memoflow.objects.cutting import Region, piece_bytes, text
+from memoflow.objects.cutting import LONGEST_TEXT_BYTES, Region, cut_text, piece_bytes
 from memoflow.objects.growing import ChangedError, settle
 from memoflow.objects.linking import device_of_blobs, take
-from memoflow.objects.manifest import File, Located, Packed, Piece
-from memoflow.objects.planning import Draft, Pack, Span, Spot, is_whole_file, jobs, planned
+from memoflow.objects.manifest import File, Packed, Piece
+from memoflow.objects.planning import (
+    Draft,
+    Pack,
+    ReusablePieces,
+    Span,
+    Spot,
+    is_whole_file,
+    jobs,
+    planned,
+)
 from memoflow.objects.reading import Reader
-from memoflow.objects.reuse import ReusablePieces
 from memoflow.objects.tree import Source, Tree
 from memoflow.threads import Pool
 
 T = TypeVar("T")
+_Rest = tuple[Pack, memoryview]  # a pack that was not filled, and its bytes
 
 _PACK_BYTES = 16 << 20
 _THREADS = 3  # and as many packs in memory
@@ -215,23 +223,16 @@ class _Packer:
             raise
 
     def _write_joined(self, rests: Sequence[_Rest]) -> None:
-        sha256 = hashlib.sha256()
-        begins_at = 0
-        for rest in rests:
-            sha256.update(rest.view)
-            rest.pack.begins_at = begins_at
-            begins_at += len(rest.view)
-        sha256.update(self._salt)
-        digest = Digest(f"sha256:{sha256.hexdigest()}")
-        for rest in rests:
-            rest.pack.digest = digest
-        self._write(digest, [*(rest.view for rest in rests), memoryview(self._salt)])
+        views = [*(view for _, view in rests), memoryview(self._salt)]
+        digest, begins_at = _digest_of(views), 0
+        for pack, view in rests:
+            pack.digest, pack.begins_at = digest, begins_at
+            begins_at += len(view)
+        self._write(digest, views)
 
     def hand_on(self, view: memoryview) -> Digest:
         """Have a full pack written; return when its memory is free again."""
-        sha256 = hashlib.sha256(view)
-        sha256.update(self._salt)
-        digest = Digest(f"sha256:{sha256.hexdigest()}")
+        digest = _digest_of([view, memoryview(self._salt)])
         taken = threading.Event()
 
         def chunks() -> Iterator[memoryview]:
@@ -295,14 +296,6 @@ class _Packer:
             offset += length
 
 
-@dataclass(eq=False, slots=True)
-class _Rest:
-    """A pack that was not filled."""
-
-    pack: Pack
-    view: memoryview
-
-
 class _Worker:
     """One thread's pack: complete pieces up to `tail`, then unplaced bytes."""
 
@@ -325,7 +318,7 @@ class _Worker:
 
     def rest(self) -> _Rest:
         """Return the unwritten pieces at the end."""
-        return _Rest(self._pack, self._view[: self._tail])
+        return self._pack, self._view[: self._tail]
 
     def pack(self, spans: Sequence[Span]) -> None:
         """Write the tree's bytes as blobs; for files that change meanwhile see `growing`."""
@@ -340,7 +333,7 @@ class _Worker:
         """Read a span, a step at a time."""
         at, end = span.region.start, span.region.end
         # Of text it takes more than the longest piece to tell where that ends.
-        longest = text.LONGEST_BYTES + 1 if span.region.text else self._packer.piece_bytes
+        longest = LONGEST_TEXT_BYTES + 1 if span.region.text else self._packer.piece_bytes
         while at < end:
             ahead = min(end - at, self._room(min(end - at, longest)))
             view = self._view[self._tail + self._filled :][:ahead]
@@ -361,7 +354,7 @@ class _Worker:
 
     def _cut(self, region: Region, view: memoryview, *, is_end: bool) -> list[int]:
         if region.text:
-            return text.cut(view, is_end=is_end)
+            return cut_text(view, is_end=is_end)
         length = self._packer.piece_bytes
         count, rest = divmod(len(view), length)
         return [length] * count + ([rest] if rest and is_end else [])
@@ -376,7 +369,9 @@ class _Worker:
         known = earlier.known(unknown) if unknown else {}
         at = self._tail
         for span, key, piece in zip(self._spans, keys, unchanged, strict=True):
-            span.placed.append(piece or self._find(key, known, at) or self._keep(key, at))
+            if piece is None and key not in self._packer.mine:
+                piece = earlier.find(key, known, self._view[at : at + key[1]])
+            span.placed.append(piece or self._keep(key, at))
             at += key[1]
         self._spans, self._lengths, self._filled = [], [], 0
 
@@ -387,11 +382,6 @@ class _Worker:
             slices = [self._view[start:end] for start, end in pairwise(ends)]
             self._sliced = (self._tail, lengths, slices)
         return self._sliced[2]
-
-    def _find(self, key: tuple[str, int], known: Mapping[str, Located], at: int) -> Piece | None:
-        if key in self._packer.mine:
-            return None
-        return self._packer.earlier.find(key, known, self._view[at : at + key[1]])
 
     def store_anew(self, span: Span, thin: set[Digest]) -> None:
         """Keep the pieces of a span in this pack that lie in one of these blobs."""
@@ -432,12 +422,19 @@ def _joined(rests: Iterable[_Rest]) -> list[list[_Rest]]:
     """Merge packs that fit in one blob."""
     joined: list[list[_Rest]] = []
     for rest in rests:
-        if not rest.view:
+        if not rest[1]:
             continue
         for others in joined:
-            if sum(len(other.view) for other in others) + len(rest.view) <= _PACK_BYTES:
+            if sum(len(view) for _, view in [*others, rest]) <= _PACK_BYTES:
                 others.append(rest)
                 break
         else:
             joined.append([rest])
     return joined
+
+
+def _digest_of(views: Iterable[memoryview]) -> Digest:
+    sha256 = hashlib.sha256()
+    for view in views:
+        sha256.update(view)
+    return Digest(f"sha256:{sha256.hexdigest()}")

@@ -6,7 +6,6 @@ import errno
 import os
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
-from types import TracebackType
 
 from memoflow.errors import UsageError
 from memoflow.objects.blobs import xxh3_of
@@ -15,8 +14,6 @@ from memoflow.objects.tree import Source
 
 # What is in the place of a file that was removed or replaced while it was to be opened.
 _GONE = {errno.ENOENT, errno.ESTALE, errno.ENOTDIR, errno.ELOOP, errno.ENXIO}
-
-
 _COPIED_BYTES = 1 << 20
 
 
@@ -46,12 +43,7 @@ class Reader:
     def __enter__(self) -> Reader:
         return self
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
+    def __exit__(self, *raised: object) -> None:
         if self._file >= 0:
             os.close(self._file)
 
@@ -81,11 +73,8 @@ class Reader:
             view[:] = bytes(len(view))
             return
         while view:
-            if self._file < 0:
-                view[:] = bytes(len(view))
-                return
             try:
-                count = os.preadv(self._file, [view], offset)
+                count = os.preadv(self._file, [view], offset) if self._file >= 0 else 0
             except OSError as error:
                 if error.errno not in _GONE:
                     raise self._unreadable(error) from error

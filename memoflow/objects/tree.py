@@ -20,6 +20,16 @@ TICK_S = 0.012
 # What lets everybody read; of a file that lacks it the permission bits are kept.
 _FILE_READ, _FOLDER_READ = 0o044, 0o055
 
+_KINDS = {
+    stat.S_IFREG: "file",
+    stat.S_IFLNK: "symbolic link",
+    stat.S_IFDIR: "directory",
+    stat.S_IFIFO: "fifo",
+    stat.S_IFSOCK: "socket",
+    stat.S_IFBLK: "block device",
+    stat.S_IFCHR: "character device",
+}
+
 State = tuple[int, int, int]  # inode, size, time of the last change of the content
 
 
@@ -130,11 +140,8 @@ class Tree:
 
     def has_names_of(self, other: Tree) -> bool:
         """Tell whether both have the same folders and links, and nothing was renamed between."""
-        return (self.links, self.folders, self.visited) == (
-            other.links,
-            other.folders,
-            other.visited,
-        )
+        names, others = ((each.links, each.folders, each.visited) for each in (self, other))
+        return names == others
 
     def _walk(self, directory: str, folder: _Folder) -> None:
         prefix = folder.prefix
@@ -233,15 +240,11 @@ def _target_within(link: str, path: str, folder: _Folder) -> str | None:
     place = folder.place_of(named)
     if place is None:
         return None
-    if not os.path.isabs(target) and _is_plain(target, path, place):
+    # A relative target stays as it is if it leads to the place by its text alone, within the tree.
+    joined = os.path.normpath(os.path.join(os.path.dirname(path), target))
+    if not os.path.isabs(target) and joined == (place or "."):
         return target
     return os.path.relpath(f"/{place}", os.path.dirname(f"/{path}"))
-
-
-def _is_plain(target: str, path: str, place: str) -> bool:
-    """Tell whether a target leads to a place by its text alone, from within the tree."""
-    joined = os.path.normpath(os.path.join(os.path.dirname(path), target))
-    return joined == (place or ".")
 
 
 def state_of_file(info: os.stat_result) -> State:
@@ -250,18 +253,7 @@ def state_of_file(info: os.stat_result) -> State:
 
 def kind(mode: int) -> str:
     """Return the name of a file type, such as socket, by the mode."""
-    for test, name in (
-        (stat.S_ISREG, "file"),
-        (stat.S_ISLNK, "symbolic link"),
-        (stat.S_ISDIR, "directory"),
-        (stat.S_ISFIFO, "fifo"),
-        (stat.S_ISSOCK, "socket"),
-        (stat.S_ISBLK, "block device"),
-        (stat.S_ISCHR, "character device"),
-    ):
-        if test(mode):
-            return name
-    return "special file"
+    return _KINDS.get(stat.S_IFMT(mode), "special file")
 
 
 def _unreadable(path: str, error: OSError) -> MemoflowError:

@@ -6,11 +6,13 @@ import os
 import stat
 import unicodedata
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from functools import partial
+from itertools import groupby
+from operator import attrgetter
 from pathlib import Path
-from typing import BinaryIO
+from typing import BinaryIO, TypeVar
 
 from memoflow import owned
 from memoflow.backends import Backend
@@ -22,7 +24,9 @@ from memoflow.objects.blobs import blob_name, xxh3_of
 from memoflow.objects.linking import Proofs, linkable, whole_blob
 from memoflow.objects.manifest import File, Manifest, Piece
 from memoflow.objects.tree import kind
-from memoflow.threads import Pool, stop_check
+from memoflow.threads import for_each, stop_check
+
+T = TypeVar("T")
 
 _DRAFT = ".memoflow-"
 _MOST_REMOVED = 4  # drafts that killed loads left beside a target, by one load
@@ -96,10 +100,7 @@ def read_file(backend: Backend, file: File) -> bytes:
         raise NotFoundError(f"{file.path!r} is a link to {file.target!r}; read that")
     if file.inline is not None:
         return file.inline
-    data = bytearray()
-    for view in _read(backend, file.pieces):
-        data += view
-    return bytes(data)
+    return b"".join(map(bytes, _read(backend, file.pieces)))
 
 
 def _write_all(backend: Backend, manifest: Manifest, root: Path, linked: Proofs | None) -> None:
@@ -115,24 +116,20 @@ def _write_all(backend: Backend, manifest: Manifest, root: Path, linked: Proofs 
             backend, [file for file in files if file.path not in manifest.modes], root, linked
         )
         files = [file for file in files if file.path not in done]
-    _do([partial(_fill, backend, job) for job in _jobs(files, str(root))])
+    _do(partial(_fill, backend), _jobs(files, str(root)))
     if linked is not None:
         for file in files:
             os.chmod(root / file.path, 0o555 if file.executable else 0o444)
     written = folders.union(file.path for file in manifest.files if file.target is None)
-    _restrict({path: manifest.modes[path] for path in written & manifest.modes.keys()}, root)
+    # Less what the saved mode denies to others; the owner can always read.
+    for path in written & manifest.modes.keys():
+        mode = stat.S_IMODE(os.stat(root / path).st_mode)
+        os.chmod(root / path, mode & (manifest.modes[path] | 0o700))
     root.chmod(bits)
     # Last, so that nothing above can have been written through one.
     for file in manifest.files:
         if file.target is not None:
             os.symlink(file.target, root / file.path)
-
-
-def _restrict(modes: Mapping[str, int], root: Path) -> None:
-    """Remove permissions of others that the saved mode lacks; the owner can always read."""
-    for path, mode in modes.items():
-        bits = stat.S_IMODE(os.stat(root / path).st_mode)
-        os.chmod(root / path, bits & (mode | 0o700))
 
 
 def _tell_apart(manifest: Manifest, root: Path) -> None:
@@ -178,7 +175,7 @@ def _link_all(backend: Backend, files: list[File], root: Path, proofs: Proofs) -
     unproven = {
         link.blob: (file, link) for file, link in found if known.get(link.blob) != link.state
     }
-    _do([partial(_check, backend, file) for file, _ in unproven.values()])
+    _do(partial(_check, backend), [file for file, _ in unproven.values()])
     proofs.remember({blob: link.state for blob, (_, link) in unproven.items()})
     done = set()
     for file, link in found:
@@ -194,20 +191,14 @@ def _check(backend: Backend, file: File) -> None:
         pass
 
 
-def _do(jobs: list[Callable[[], None]]) -> None:
+def _do(act: Callable[[T], None], each: Iterable[T]) -> None:
     check = stop_check()
 
-    def do(job: Callable[[], None]) -> None:
+    def checked(one: T) -> None:
         check()
-        job()
+        act(one)
 
-    if len(jobs) < 2:
-        for job in jobs:
-            do(job)
-        return
-    with Pool(_THREADS) as pool:
-        for _ in pool.map(do, jobs):
-            pass
+    for_each(checked, each, threads=_THREADS)
 
 
 @dataclass(slots=True)
@@ -218,10 +209,6 @@ class _Part:
     file: File
     start: int
     pieces: Sequence[Piece]
-
-    def opened(self) -> int:
-        flags = os.O_WRONLY | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC
-        return os.open(self.path, flags, 0o777 if self.file.executable else 0o666)
 
 
 def _jobs(files: Iterable[File], root: str) -> list[list[_Part]]:
@@ -248,8 +235,9 @@ def _jobs(files: Iterable[File], root: str) -> list[list[_Part]]:
 def _fill(backend: Backend, parts: list[_Part]) -> None:
     """Write parts of files; the first part of a file creates it."""
     views = _read(backend, [piece for part in parts for piece in part.pieces])
+    flags = os.O_WRONLY | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC
     for part in parts:
-        opened = part.opened()
+        opened = os.open(part.path, flags, 0o777 if part.file.executable else 0o666)
         try:
             if part.file.inline is not None:
                 os.write(opened, part.file.inline)
@@ -282,40 +270,33 @@ def _write(opened: int, view: memoryview, at: int) -> int:
 def _read(backend: Backend, pieces: Sequence[Piece]) -> Iterator[memoryview]:
     """Yield the bytes of each piece, proven, each time in the same memory."""
     memory = memoryview(bytearray(max(_STEP_BYTES, *(piece.length for piece in pieces), 0)))
-    blob, file = None, None
-    try:
-        for run in _runs(pieces):
-            if run[0].blob != blob:
-                if file is not None:
-                    file.close()
-                blob, file = run[0].blob, backend.open(blob_name(run[0].blob))
-            if file is None:
-                raise LostBlobError(run[0].blob)
-            _read_run(file, run, memory)
-            at = 0
-            for piece in run:
-                view = memory[at : at + piece.length]
-                if xxh3_of(view) != piece.xxh3:
-                    raise DamagedBlobError(piece.blob)
-                yield view
-                at += piece.length
-    finally:
-        if file is not None:
-            file.close()
+    for blob, of_one in groupby(pieces, key=attrgetter("blob")):
+        file = backend.open(blob_name(blob))
+        if file is None:
+            raise LostBlobError(blob)
+        with file:
+            for run in _runs(of_one):
+                _read_run(file, run, memory)
+                at = 0
+                for piece in run:
+                    view = memory[at : at + piece.length]
+                    if xxh3_of(view) != piece.xxh3:
+                        raise DamagedBlobError(blob)
+                    yield view
+                    at += piece.length
 
 
 def _runs(pieces: Iterable[Piece]) -> Iterator[list[Piece]]:
-    """Yield groups of parts that are adjacent in a blob, up to the size of one read."""
+    """Yield groups of parts that are adjacent in their blob, up to the size of one read."""
     run: list[Piece] = []
-    blob, end, length = None, 0, 0
+    end = length = 0
     for piece in pieces:
-        if piece.offset != end or length + piece.length > _STEP_BYTES or piece.blob != blob:
-            if run:
-                yield run
+        if run and (piece.offset != end or length + piece.length > _STEP_BYTES):
+            yield run
             run, length = [], 0
         run.append(piece)
         length += piece.length
-        blob, end = piece.blob, piece.offset + piece.length
+        end = piece.offset + piece.length
     if run:
         yield run
 
@@ -346,16 +327,16 @@ def _move(draft: Path, into: Path) -> None:
 
 
 def _merge(draft: Path, into: Path) -> None:
-    """Move everything from the draft into an existing directory, which keeps its identity.
-
-    UsageError, before anything is touched, if something of another type is in its place: what
-    was put there may be dear to somebody.
-    """
+    """Move everything from the draft into an existing directory, which keeps its identity."""
     _check_places(draft, into)
     _put(draft, into)
 
 
 def _check_places(draft: Path, into: Path) -> None:
+    """Raise UsageError if a file has the place of a folder, or the other way round.
+
+    Links and others count as well. What lies there may be dear to somebody: nothing is touched.
+    """
     for entry in os.scandir(draft):
         target = into / entry.name
         try:

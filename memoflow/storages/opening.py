@@ -15,14 +15,13 @@ from memoflow.store import open_store as open_backend
 from memoflow.store.open import settings
 
 _ROOT_VARIABLE = "METAFLOW_MEMOFLOW_ROOT"
-# The module that opens roots of a type. Imported when one is opened: what they need takes a while
-# to import, and is there only where it is used.
-_MODULES = {"azure": "microsoft", "gs": "google_cloud", "s3": "amazon"}
-# Each with its name and the extra of our distribution that it needs.
-_EXTRAS = {
-    "microsoft": ("Azure", "metaflow-memoflow[azure]"),
-    "google_cloud": ("Google Cloud", "metaflow-memoflow[gcs]"),
-    "amazon": ("S3", "boto3"),
+# The module that opens roots of a type, with its service and the extra of our distribution that it
+# needs. Imported when one is opened: what they need takes a while to import, and is there only
+# where it is used.
+_MODULES = {
+    "azure": ("microsoft", "Azure", "metaflow-memoflow[azure]"),
+    "gs": ("google_cloud", "Google Cloud", "metaflow-memoflow[gcs]"),
+    "s3": ("amazon", "S3", "boto3"),
 }
 
 
@@ -32,13 +31,13 @@ def backend_of(type: str, root: str, config: Mapping[str, Any] | None = None) ->
     `config` is what `@with_artifact_store` was told beside the root. UsageError for a type that
     there is no backend for, or whose packages are not installed.
     """
-    module = check(type, root)
-    if module is None:
+    kind = check(type, root)
+    if kind is None:
         return Local(Path(os.path.expanduser(root)))
+    module, service, extra = _MODULES[kind]
     try:
         opened = import_module(f"memoflow.storages.{module}")
     except ImportError as error:
-        service, extra = _EXTRAS[module]
         raise UsageError(
             f"{service} support is not installed: pip install '{extra}' (for {root}; {error})"
         ) from error
@@ -80,7 +79,7 @@ def folder_of(type: str, root: str) -> str:
 
 
 def check(type: str, root: str) -> str | None:
-    """Return the module that opens a root, None for a directory; UsageError if none can."""
+    """Return the type of a root, None for a directory; UsageError if no backend is for it."""
     scheme = root.partition("://")[0] if "://" in root else None
     if scheme is None and (type == "local" or root.startswith("/")):
         return None
@@ -90,7 +89,7 @@ def check(type: str, root: str) -> str | None:
             f"{kind} is not supported as the place of a store ({root}): set METAFLOW_MEMOFLOW_ROOT "
             f"to a directory or an address of {', '.join(sorted(_MODULES))}"
         )
-    return _MODULES[kind]
+    return kind
 
 
 def open_store(root: str | Path | None = None) -> Store:

@@ -15,14 +15,22 @@ from hypothesis import strategies as st
 
 from memoflow.backends import Memory
 from memoflow.objects import Manifest, Tree, read_file
-from memoflow.objects.cutting import PIECE_BYTES, Region, formats, piece_bytes, regions, text
+from memoflow.objects.cutting import (
+    LONGEST_TEXT_BYTES,
+    PIECE_BYTES,
+    Region,
+    cut_text,
+    piece_bytes,
+    regions,
+)
+from memoflow.objects.formats import Read
 from memoflow.objects.packing import pack
-from memoflow.objects.reuse import ReusablePieces
+from memoflow.objects.planning import ReusablePieces
 
 KIB, MIB = 1 << 10, 1 << 20
 
 
-def reader(data: bytes) -> formats.Read:
+def reader(data: bytes) -> Read:
     return lambda offset, length: data[offset : offset + length]
 
 
@@ -122,7 +130,7 @@ def test_bytes_put_in_front_of_binary_data_shift_it() -> None:
 
 def test_text_without_ends_of_lines_is_cut_all_the_same() -> None:
     data = b"x" * 3 * MIB
-    assert sum(text.cut(memoryview(data), is_end=True)) == len(data)
+    assert sum(cut_text(memoryview(data), is_end=True)) == len(data)
     assert not any(region.text for region in regions_of(data))
 
 
@@ -204,14 +212,14 @@ LINES = st.lists(st.binary(max_size=400).map(lambda line: line.replace(b"\n", b"
 @given(LINES, st.integers(1, 400), st.integers(1, 3 * MIB))
 def test_text_in_any_portions_is_cut_the_same(lines: list[bytes], times: int, step: int) -> None:
     data = memoryview(b"\n".join(lines * times)[: 2 * MIB])
-    whole = text.cut(data, is_end=True)
+    whole = cut_text(data, is_end=True)
     assert sum(whole) == len(data)
-    assert all(0 < length <= text.LONGEST_BYTES for length in whole)
-    step = max(step, text.LONGEST_BYTES + 1)
+    assert all(0 < length <= LONGEST_TEXT_BYTES for length in whole)
+    step = max(step, LONGEST_TEXT_BYTES + 1)
     portions: list[int] = []
     while sum(portions) < len(data):
         at = sum(portions)
-        portions += text.cut(data[at : at + step], is_end=at + step >= len(data))
+        portions += cut_text(data[at : at + step], is_end=at + step >= len(data))
     assert portions == whole
 
 

@@ -9,7 +9,7 @@ import pytest
 from memoflow.backends import Memory
 from memoflow.objects import Manifest, Packed, Tree, read_file
 from memoflow.objects.packing import pack
-from memoflow.objects.reuse import ReusablePieces
+from memoflow.objects.planning import ReusablePieces
 
 KIB, MIB = 1 << 10, 1 << 20
 

@@ -29,8 +29,8 @@ from memoflow.objects import (
     unpack,
 )
 from memoflow.objects.packing import pack
+from memoflow.objects.planning import ReusablePieces
 from memoflow.objects.reading import Reader
-from memoflow.objects.reuse import ReusablePieces
 from tests.unprivileged import as_nobody
 
 KIB, MIB = 1 << 10, 1 << 20

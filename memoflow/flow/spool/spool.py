@@ -27,7 +27,7 @@ from errno import ENOSPC
 from functools import cache
 from pathlib import Path
 
-from memoflow.backends.flushing import flush
+from memoflow.backends.local import flush
 from memoflow.dataclass import dataclass
 from memoflow.errors import BackendError, MemoflowError
 from memoflow.fields import Fields, loaded

@@ -31,7 +31,7 @@ from memoflow.objects import (
     unpack,
 )
 from memoflow.store.refs.refs import Refs
-from memoflow.threads import Pool
+from memoflow.threads import for_each
 
 T = TypeVar("T")
 
@@ -130,9 +130,7 @@ def _fact(blob: Digest) -> str:
 def prove_names(backend: Backend, files: Iterable[File]) -> None:
     """Hash the blobs of files by their names; DamagedBlobError or LostBlobError if one is not."""
     blobs = sorted({piece.blob for file in files for piece in file.pieces})
-    with Pool(_THREADS) as pool:
-        for _ in pool.map(lambda blob: _prove_name(backend, blob), blobs):
-            pass
+    for_each(partial(_prove_name, backend), blobs, threads=_THREADS)
 
 
 def _prove_name(backend: Backend, blob: Digest) -> None:

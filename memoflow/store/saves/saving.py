@@ -165,7 +165,7 @@ class _Attempt:
     def _pack(self) -> Packed:
         # Here, since results without files need none of it.
         from memoflow.objects.packing import pack
-        from memoflow.objects.reuse import ReusablePieces
+        from memoflow.objects.planning import ReusablePieces
 
         payload, previous, fresh = self.payload, self.previous, self.fresh
         sizes: dict[Digest, int] = {} if previous is None else dict(previous.sizes)
