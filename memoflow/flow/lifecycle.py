@@ -288,7 +288,7 @@ class Lifecycle(WithOptions, StepDecorator):
     ) -> None:
         self.launch(cli_args, retry_count, has_unbounded_foreach=ubf_context is not None)
 
-    def runtime_finished(self, *_: Any) -> None:
+    def runtime_finished(self, exception: Any) -> None:
         self.end_run()
 
     def task_pre_step(
@@ -321,14 +321,30 @@ class Lifecycle(WithOptions, StepDecorator):
             )
         )
 
-    def task_post_step(self, *_: Any) -> None:
+    def task_post_step(
+        self, step_name: str, flow: Any, graph: Any, retry_count: int, max_user_code_retries: int
+    ) -> None:
         self.settle()
 
-    def task_exception(self, *_: Any) -> None:
+    def task_exception(
+        self,
+        exception: Exception,
+        step_name: str,
+        flow: Any,
+        graph: Any,
+        retry_count: int,
+        max_user_code_retries: int,
+    ) -> None:
         self.fail()
 
     def task_finished(
-        self, step_name: str, flow: Any, graph: Any, is_task_ok: bool, *_: Any
+        self,
+        step_name: str,
+        flow: Any,
+        graph: Any,
+        is_task_ok: bool,
+        retry_count: int,
+        max_user_code_retries: int,
     ) -> None:
         self.end(is_ok=is_task_ok)
 
