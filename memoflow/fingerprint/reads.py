@@ -93,12 +93,13 @@ def imports_in(node: ast.stmt, name: str) -> Iterator[Import]:
     """Yield the imports, also inside blocks, by which a statement binds `name`; stars as well."""
     for child in _same_scope(node):
         if isinstance(child, (ast.Import, ast.ImportFrom)):
-            for bound, target in _targets(child):
+            for bound, target in imports_of(child):
                 if bound in (name, "*"):
                     yield target
 
 
-def _targets(node: ast.Import | ast.ImportFrom) -> Iterator[tuple[str, Import]]:
+def imports_of(node: ast.Import | ast.ImportFrom) -> Iterator[tuple[str, Import]]:
+    """Yield each name that an import statement binds, and its meaning."""
     for alias in node.names:
         if isinstance(node, ast.ImportFrom):
             target = Import(node.module or "", node.level, alias.name)
@@ -162,7 +163,7 @@ def _bind(node: ast.AST, scope: _Scope) -> None:
         if not isinstance(node.ctx, ast.Load):
             scope.bound.add(node.id)
     elif isinstance(node, (ast.Import, ast.ImportFrom)):
-        for bound, target in _targets(node):
+        for bound, target in imports_of(node):
             scope.imports.setdefault(bound, set()).add(target)
     elif isinstance(node, (ast.Global, ast.Nonlocal)):
         scope.outer.update(node.names)
@@ -205,7 +206,7 @@ class _NameVisitor:
         elif isinstance(node, ast.Call):
             self.call(node, scope)
         elif isinstance(node, (ast.Import, ast.ImportFrom)):
-            for alias, (_, target) in zip(node.names, _targets(node), strict=True):
+            for alias, (_, target) in zip(node.names, imports_of(node), strict=True):
                 # `import a.b` binds a, and runs a.b as well.
                 whole = isinstance(node, ast.Import)
                 self.reads.ran.add(Import(alias.name) if whole else target)

@@ -6,11 +6,12 @@ the task's process: `@card` starts another one for that, which takes seconds at 
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import os
 import threading
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from datetime import datetime, timedelta, timezone
 from functools import cache, partial
 from pathlib import Path
@@ -110,34 +111,35 @@ class TaskCard:
             self._say("the one before is still being written")
             return
         try:
-            for gather in self._gather:
-                gather()
-            self._write(list(self.journal.acts), state)
-        except Exception as error:
-            self._say(f"{type(error).__name__}: {error}")
+            with self._quietly():
+                for gather in self._gather:
+                    gather()
+                self._write(list(self.journal.acts), state)
         finally:
             self._lock.release()
 
     def _write_running(self, acts: Sequence[Act]) -> None:
-        with self._lock:
+        with self._lock, self._quietly():
             if not self._finished:
                 self._live = True
                 self._write(acts, "running")
 
-    def _write(self, acts: Sequence[Act], state: str) -> None:
-        # Whatever goes wrong, in Metaflow or in here, a picture is no reason to fail a task.
+    @contextlib.contextmanager
+    def _quietly(self) -> Iterator[None]:
         try:
-            now = time.time()
-            began = self.journal.began
-            facts = self._facts | {
-                "state": state,
-                "began": f"{datetime.fromtimestamp(began, timezone.utc):%Y-%m-%d %H:%M:%S} UTC",
-            }
-            token = f"{state}-{now}" if state == "running" else "final"
-            html = page(acts, facts, began=began, ended=now, script=_script(token))
-            self._keep(html, token, now)
-        except Exception as error:
+            yield
+        except Exception as error:  # Of Metaflow or of ours: a picture is no reason to fail a task.
             self._say(f"{type(error).__name__}: {error}")
+
+    def _write(self, acts: Sequence[Act], state: str) -> None:
+        now, began = time.time(), self.journal.began
+        facts = self._facts | {
+            "state": state,
+            "began": f"{datetime.fromtimestamp(began, timezone.utc):%Y-%m-%d %H:%M:%S} UTC",
+        }
+        token = f"{state}-{now}" if state == "running" else "final"
+        html = page(acts, facts, began=began, ended=now, script=_script(token))
+        self._keep(html, token, now)
 
     def _keep(self, html: str, token: str, now: float) -> None:
         if self._root is None:

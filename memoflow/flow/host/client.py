@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Iterator, Mapping
+from functools import cached_property
 from typing import Any
 
 from metaflow.client import core
@@ -73,13 +74,13 @@ class Settings:
         if self._metadata is None and core.current_metadata:
             self._metadata = core.current_metadata.metadata_str()
 
-    @property
+    @cached_property
     def namespace(self) -> str | None:
         """The namespace; None if objects are found in any."""
         known: Any = self._namespace
         return str(resolve_identity()) if known is False else known
 
-    @property
+    @cached_property
     def metadata(self) -> str:
         """The provider, as it names itself."""
         return str(self._metadata or core.get_metadata())

@@ -10,7 +10,7 @@ import time
 from collections.abc import Collection, Iterable
 from datetime import timedelta
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import Any
 
 from memoflow.backends import Backend, BlobLocation
 from memoflow.errors import IntegrityError, MemoflowError, NotFoundError
@@ -181,10 +181,13 @@ class RemoteArtifacts:
     def look_ahead(self, sha1s: Collection[str]) -> None:
         """Look for these artifacts in bulk, ahead of `restore`."""
         now = time.time()
-        wanted = {sha1 for sha1 in sha1s if not self._is_fresh(self._seen.get(sha1), now)}
+        trusted_s = _TRUSTED.total_seconds()
+        wanted = {sha1 for sha1 in sha1s if not 0 <= now - self._seen.get(sha1, 0) < trusted_s}
         if len(wanted) > _FEW:
             wanted -= self._listed(wanted, now)
-        self._note(self._asked(list(wanted)), now)
+        asked = list(wanted)
+        sizes = self._data.sizes([_name(sha1) for sha1 in asked])
+        self._note((sha1 for sha1, size in zip(asked, sizes, strict=True) if size is not None), now)
 
     def restore(self, artifact: Artifact) -> None:
         """Make the artifact loadable from this flow, out of the store if it is not there.
@@ -217,12 +220,9 @@ class RemoteArtifacts:
         file = self._store.backend.open(blob_name(digest))
         if file is None:
             raise NotFoundError(f"blob {digest} is gone from the store")
-        with file:
-            self._save(artifact, file)
-
-    def _save(self, artifact: Artifact, file: BinaryIO) -> None:
         path = self._storage.path_join(self._flow, "data", _name(artifact.sha1))
-        self._storage.save_bytes(iter([(path, (file, artifact.cas))]), overwrite=True)
+        with file:
+            self._storage.save_bytes(iter([(path, (file, artifact.cas))]), overwrite=True)
 
     def _listed(self, wanted: set[str], now: float) -> set[str]:
         """Return those that exist, by a listing of all; none if there are far too many others."""
@@ -237,15 +237,8 @@ class RemoteArtifacts:
         self._note(found, now)
         return found
 
-    def _asked(self, wanted: list[str]) -> list[str]:
-        sizes = self._data.sizes([_name(sha1) for sha1 in wanted])
-        return [sha1 for sha1, size in zip(wanted, sizes, strict=True) if size is not None]
-
     def _note(self, sha1s: Iterable[str], now: float) -> None:
         self._seen.update(dict.fromkeys(sha1s, now))
-
-    def _is_fresh(self, seen: float | None, now: float) -> bool:
-        return seen is not None and 0 <= now - seen < _TRUSTED.total_seconds()
 
 
 def _name(sha1: str) -> str:

@@ -5,7 +5,7 @@ A few kilobytes, without a script: there is one for each task, and a foreach has
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import field, replace
 from functools import lru_cache
 
@@ -20,6 +20,7 @@ from memoflow.page.parts import Html
 from memoflow.units import readable
 
 _PACKAGES = ("package", "python")
+_CODE = ("name", "where", "kind", "value", "digest")
 _ROOM_FOR_CODE = 15_000
 _ROOM_FOR_PACKAGES = 3_000
 
@@ -83,7 +84,8 @@ def page(shown: Shown) -> str:
     left = room_left([*top, code])
     inputs = _inputs(shown.inputs, most_bytes=left * 2 // 3)
     sizes = ((name, readable(size)) for name, size in sorted(shown.outputs.items()))
-    outputs = _table("Outputs", ("name", "size"), sizes, left - len(inputs.encode()))
+    left -= len(inputs.encode())
+    outputs = parts.table(("name", "size"), sizes, heading="Outputs", most_bytes=left)
     return framed("Memo", [*top, inputs, code, outputs], subject=f"Memo of {shown.task}")
 
 
@@ -96,8 +98,10 @@ def _code(found: tuple[Part, ...]) -> Html:
     versions = ((p.name, p.summary or p.digest) for p in packages)
     return parts.joined(
         [
-            _table("Code", ("name", "where", "kind", "value", "digest"), rows, _ROOM_FOR_CODE),
-            _table("Packages", ("name", "version"), versions, _ROOM_FOR_PACKAGES),
+            parts.table(_CODE, rows, heading="Code", most_bytes=_ROOM_FOR_CODE),
+            parts.table(
+                ("name", "version"), versions, heading="Packages", most_bytes=_ROOM_FOR_PACKAGES
+            ),
         ]
     )
 
@@ -113,13 +117,7 @@ def _inputs(inputs: Sequence[Part] | None, *, most_bytes: int) -> Html:
     if not inputs:
         return parts.joined([parts.title("Inputs"), parts.note("It reads nothing.")])
     rows = ((part.name, part.summary, _digest(part.digest)) for part in inputs)
-    return _table("Inputs", ("name", "value", "digest"), rows, most_bytes)
-
-
-def _table(
-    heading: str, columns: Sequence[str], rows: Iterable[Sequence[str]], most_bytes: int
-) -> Html:
-    return parts.table(columns, rows, heading=heading, most_bytes=most_bytes)
+    return parts.table(("name", "value", "digest"), rows, heading="Inputs", most_bytes=most_bytes)
 
 
 def _digest(text: str) -> str:

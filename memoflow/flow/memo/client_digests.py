@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import pickle
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
@@ -19,15 +18,12 @@ from metaflow.client.core import (
 )
 from metaflow.events import Trigger
 
-from memoflow.fingerprint import ABSENT
 from memoflow.flow.host.client import artifacts_of, digest_of_code, exception_of, kind_of
 from memoflow.flow.memo.client_names import Name, Segment
 from memoflow.flow.memo.inputs import UndecidedError
+from memoflow.flow.memo.reads import Seen, sha1
 from memoflow.masking import without_passwords
 
-Seen = tuple[str, str]  # digest and summary
-
-GONE: Seen = (ABSENT, ABSENT)
 THERE: Seen = ("there", "there")
 NAMESPACE = "get_namespace()"  # the read of that function, by the name of it
 
@@ -40,7 +36,7 @@ def of_object(one: Any) -> Seen:
     run = path[1] if len(path) > 1 else path[0]
     if isinstance(one, DataArtifact):
         return str(one.sha), run
-    return _sha1(one.pathspec), run
+    return sha1(one.pathspec), run
 
 
 def of_listing(children: Sequence[Any]) -> Seen:
@@ -50,8 +46,8 @@ def of_listing(children: Sequence[Any]) -> Seen:
         ids = [str(one.id) for one in children]
         # Artifacts of a task are as old as one another: they come in the order of a directory.
         ids = sorted(ids) if isinstance(children[0], DataArtifact) else ids
-        return _sha1("\n".join(ids)), number
-    return _sha1(str(len(children))), number
+        return sha1("\n".join(ids)), number
+    return sha1(str(len(children))), number
 
 
 def has_named_children(child: Any) -> bool:
@@ -63,14 +59,16 @@ def has_named_children(child: Any) -> bool:
 
 
 def of_names(names: Iterable[str]) -> Seen:
-    names = sorted(names)
-    return _sha1("\n".join(names)), _count(len(names), "artifact")
+    return _of_texts(sorted(names), "artifact")
 
 
 def of_many(each: Iterable[Seen]) -> Seen:
     """Return one digest for the same read of each of the first objects in a listing."""
-    digests = [digest for digest, _ in each]
-    return _sha1("\n".join(digests)), _count(len(digests), "value")
+    return _of_texts([digest for digest, _ in each], "value")
+
+
+def _of_texts(texts: Sequence[str], noun: str) -> Seen:
+    return sha1("\n".join(texts)), _count(len(texts), noun)
 
 
 def of_attribute(one: Any, name: str, value: Any) -> Seen:
@@ -94,12 +92,12 @@ def of_namespace(namespace: str | None) -> Seen:
 def of_value(value: Any) -> Seen:
     if isinstance(value, str):
         shown = value if 0 < len(value) <= _MOST_SHOWN else f"text of {len(value)}"
-        return _sha1(f"str {value}"), without_passwords(shown)
+        return sha1(f"str {value}"), without_passwords(shown)
     plain = _plain(value)
     shown = str(value) if isinstance(value, (datetime, int, type(None))) else type(value).__name__
     if isinstance(value, (list, tuple, dict, set, frozenset)):
         shown += f" of {len(value)}"
-    return _sha1(repr(plain)), shown
+    return sha1(repr(plain)), shown
 
 
 def _plain(value: Any) -> Any:
@@ -135,10 +133,6 @@ def _plain(value: Any) -> Any:
 
 def _count(number: int, noun: str) -> str:
     return f"{number} {noun}" if number == 1 else f"{number} {noun}s"
-
-
-def _sha1(text: str) -> str:
-    return hashlib.sha1(text.encode("utf-8", "surrogatepass"), usedforsecurity=False).hexdigest()
 
 
 def grouped(reads: Mapping[Name, Seen]) -> Iterator[tuple[Name, Seen]]:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import time
-from contextlib import AbstractContextManager
 from dataclasses import replace
 from types import GeneratorType
 from typing import Any
@@ -15,10 +14,10 @@ from metaflow.exception import MetaflowNamespaceMismatch, MetaflowNotFound
 from memoflow.flow.host.client import WITHOUT_NAMESPACE, artifacts_of, looking_at
 from memoflow.flow.memo import client_digests as digests
 from memoflow.flow.memo import client_names as names
-from memoflow.flow.memo.client_digests import GONE, NAMESPACE, THERE, Seen
+from memoflow.flow.memo.client_digests import NAMESPACE, THERE
 from memoflow.flow.memo.client_names import OWN, Name, Segment
 from memoflow.flow.memo.inputs import UndecidedError
-from memoflow.flow.memo.untracked import hushed
+from memoflow.flow.memo.reads import GONE, Seen, hushed
 
 _KEEP_SECONDS = 5.0
 _BY_LENGTH = {1: Flow, 2: Run, 3: Step, 4: Task}
@@ -62,19 +61,22 @@ class Evaluator:
             self._since = now
         if text not in self._known:
             try:
-                self._known[text] = self._asked(text)
+                with hushed():
+                    self._known[text] = self._asked(text)
             except Exception as error:
                 # Of the provider, the network, or a name of another version's: nobody can tell.
                 raise UndecidedError(f"{text} cannot be told: {error}") from error
         return self._known[text]
 
     def _asked(self, text: str) -> Seen:
-        with hushed():
-            if text == NAMESPACE:
-                return digests.of_namespace(core.get_namespace())
-            name = names.parse(text)
-            with _settings(name, self._metadata):
-                return self._seen(name)
+        # Workers are told "" for no namespace, under which Metaflow finds less than under None.
+        own = core.get_namespace() or ""
+        if text == NAMESPACE:
+            return digests.of_namespace(own)
+        name = names.parse(text)
+        namespace = own if name.namespace == OWN else name.namespace
+        with looking_at(namespace, self._metadata if name.metadata == OWN else name.metadata):
+            return self._seen(name)
 
     def _seen(self, name: Name) -> Seen:
         slices = [at for at, each in enumerate(name.segments) if each[0] == "first"]
@@ -159,13 +161,3 @@ _GONE = (
     IndexError,
     AttributeError,
 )
-
-
-def _settings(name: Name, metadata: str | None) -> AbstractContextManager[None]:
-    """Let the Client look where the task would."""
-    # Workers are told "" for no namespace, under which Metaflow finds less than under None.
-    own = core.get_namespace() or ""
-    return looking_at(
-        own if name.namespace == OWN else name.namespace,
-        metadata if name.metadata == OWN else name.metadata,
-    )

@@ -64,6 +64,10 @@ class Name:
     def index(self, place: int) -> Name:
         return self._with(("index", place))
 
+    def up_to(self, length: int) -> Name:
+        """Return the name of what so many of the segments lead to."""
+        return Name(self.segments[:length], self.namespace, self.metadata)
+
     def existence(self) -> Name:
         return replace(self, exists=True)
 

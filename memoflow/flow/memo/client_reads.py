@@ -11,7 +11,6 @@ import contextlib
 import os
 import threading
 from collections.abc import Callable, Generator, Iterator
-from functools import cached_property
 from types import FunctionType, GeneratorType, MethodType
 from typing import Any
 from weakref import WeakKeyDictionary
@@ -32,13 +31,11 @@ from memoflow.flow.host.client import (
 from memoflow.flow.host.patches import replaced, replaced_code
 from memoflow.flow.memo import client_digests as digests
 from memoflow.flow.memo import client_names as names
-from memoflow.flow.memo.client_digests import GONE, NAMESPACE, THERE, Seen, grouped
+from memoflow.flow.memo.client_digests import NAMESPACE, THERE, grouped
 from memoflow.flow.memo.client_names import OWN, Name
 from memoflow.flow.memo.inputs import UndecidedError
-from memoflow.flow.memo.untracked import Around, hushed, is_hushed
+from memoflow.flow.memo.reads import GONE, Around, Never, Note, Seen, hushed, is_hushed
 
-Note = Callable[[str, str, str], None]
-Never = Callable[[str, str], None]
 _Method = Callable[..., Any]
 
 OWN_RUN = "reads its own run through the Client"
@@ -70,14 +67,6 @@ class ClientWatch:
         self._placed: dict[Name, Seen] = {}  # reads of what has a place in a listing
         self._noted: set[Name] = set()
 
-    @cached_property
-    def _namespace(self) -> str | None:
-        return self._before.namespace
-
-    @cached_property
-    def _metadata(self) -> str:
-        return self._before.metadata
-
     def hush(self) -> contextlib.AbstractContextManager[None]:
         return hushed(self._around)
 
@@ -105,8 +94,8 @@ class ClientWatch:
     def _placed_at(self, name: Name, namespace: str | None, metadata: str) -> Name:
         return Name(
             name.segments,
-            OWN if namespace == self._namespace else namespace,
-            OWN if metadata == self._metadata else metadata,
+            OWN if namespace == self._before.namespace else namespace,
+            OWN if metadata == self._before.metadata else metadata,
         )
 
     def record(self, name: Name, seen: Seen) -> None:
@@ -114,7 +103,7 @@ class ClientWatch:
         with self._lock:
             if seen != GONE:
                 for length in range(1, len(name.segments) + 1):
-                    above = Name(name.segments[:length], name.namespace, name.metadata)
+                    above = name.up_to(length)
                     self._implied.add(above)
                     self._there.pop(above, None)
             self._tell(name, seen)
@@ -245,7 +234,7 @@ class ClientWatch:
         """Note a listing, and name the objects in it."""
         self.record(name, digests.of_listing(children))
         last = name.segments[-1]
-        above = Name(name.segments[:-1], name.namespace, name.metadata)
+        above = name.up_to(-1)
         for place, child in enumerate(children):
             if not digests.has_named_children(child) or last[0] == "attr":
                 self._call(child, name.index(place))
@@ -334,7 +323,7 @@ class ClientWatch:
     def namespace(self, answer: Callable[[], str | None]) -> str | None:
         """Answer `get_namespace()` as Metaflow does."""
         found: str | None = answer()
-        if found == self._namespace:  # Else the step has set it.
+        if found == self._before.namespace:  # Else the step has set it.
             self._note(NAMESPACE, *digests.of_namespace(found))
         return found
 
@@ -352,9 +341,9 @@ def watching(
 ) -> Iterator[None]:
     """Note the reads of this process through the Client.
 
-    `note` is told name, digest and summary of each, at the latest when the watch ends; `never` is
-    told "Client" and a reason. `around` is entered for what the Client does by itself: files that
-    it opens are no reads of the step's, but classes that it unpickles are.
+    `note` is told of each at the latest when the watch ends, `never` of "Client". `around` is
+    entered for what the Client does by itself: files that it opens are no reads of the step's, but
+    classes that it unpickles are.
     """
     global _watch
     before, watch = _watch, ClientWatch(note, never, around)

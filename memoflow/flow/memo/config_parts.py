@@ -10,7 +10,6 @@ read by other means than its methods counts as well.
 from __future__ import annotations
 
 import ast
-import hashlib
 import os
 import re
 from collections.abc import Callable, Iterable, Mapping
@@ -22,7 +21,7 @@ from metaflow.user_configs.config_parameters import ConfigValue
 from memoflow import fingerprint
 from memoflow.fingerprint import ABSENT, Part
 from memoflow.flow.host.patches import replaced
-from memoflow.flow.memo.untracked import hushed, is_hushed
+from memoflow.flow.memo.reads import hushed, is_hushed, sha1
 from memoflow.masking import ANY, Mask
 
 Path = tuple[Any, ...]  # the name of the config, then keys
@@ -88,11 +87,8 @@ def part(name: str, config: Any, mask: Mask = ANY) -> Part:
 
 def _digest(value: Any, name: str) -> str:
     ordered = _ordered(value)
-    text = repr(ordered)
     if _is_data(value):
-        return hashlib.sha1(
-            text.encode("utf-8", "surrogatepass"), usedforsecurity=False
-        ).hexdigest()
+        return sha1(repr(ordered))
     return str(fingerprint.of_value(ordered, name=name))
 
 
@@ -154,8 +150,10 @@ def _leaves(value: Any) -> int:
 _WHOLE = (
     "__copy__",
     "__dir__",
+    "__eq__",
     "__iter__",
     "__len__",
+    "__ne__",
     "__reduce__",
     "__repr__",
     "__str__",
@@ -231,7 +229,6 @@ class ConfigWatch:
 
     def _hooks(self) -> dict[str, Any]:
         get, attribute = ConfigValue.__getitem__, ConfigValue.__getattr__
-        contains = ConfigValue.__contains__
         watch = self
 
         def __getitem__(node: Any, key: Any) -> Any:
@@ -245,41 +242,17 @@ class ConfigWatch:
             except KeyError:
                 raise AttributeError(key) from None
 
-        def __contains__(node: Any, key: Any) -> bool:
-            if id(node) not in watch._paths:
-                return bool(contains(node, key))
-            try:
-                watch._item(node, key, get)
-            except KeyError:
-                return False
-            return True
-
         hooks = {name: self._reader(getattr(ConfigValue, name)) for name in _WHOLE}
-        return hooks | {
-            "__getitem__": __getitem__,
-            "__getattr__": __getattr__,
-            "__contains__": __contains__,
-            "__eq__": self._of_two(ConfigValue.__eq__),
-            "__ne__": self._of_two(ConfigValue.__ne__),
-            "__or__": self._of_two(dict.__or__),
-            "__ror__": self._of_two(dict.__ror__),
-        }
+        hooks |= {name: self._reader(getattr(dict, name)) for name in ("__or__", "__ror__")}
+        # `in` asks for an item as well.
+        return hooks | {"__getitem__": __getitem__, "__getattr__": __getattr__}
 
     def _reader(self, function: Any) -> Any:
-        def hook(node: Any, *arguments: Any) -> Any:
-            self._whole(node)
+        def hook(*nodes: Any) -> Any:
+            for node in nodes:  # Two of them are compared or joined.
+                self._whole(node)
             with hushed():
-                return function(node, *arguments)
+                return function(*nodes)
 
         hook.__name__ = getattr(function, "__name__", "")
-        return hook
-
-    def _of_two(self, function: Any) -> Any:
-        def hook(node: Any, other: Any) -> Any:
-            self._whole(node)
-            if isinstance(other, ConfigValue):
-                self._whole(other)
-            with hushed():
-                return function(node, other)
-
         return hook

@@ -14,17 +14,13 @@ from memoflow.kinds import memo
 from memoflow.names import Key
 
 if TYPE_CHECKING:
-    from memoflow.kinds.evicted import Removal
-    from memoflow.kinds.nearest import EarlierResults
+    from memoflow.flow.memo.miss import ResultsBefore
 
 _EVERY_SECONDS = 60.0
 
 
 class RunLog:
-    """The hits and misses of a run as far as this process decided them.
-
-    `earlier`, `had_results` and `removals` are what `miss` has read of runs before, by code key.
-    """
+    """The hits and misses of a run as far as this process decided them."""
 
     def __init__(self) -> None:
         self.run = ""  # Flow/run, whose own results explain no miss of it
@@ -34,9 +30,7 @@ class RunLog:
         self.misses: set[str] = set()  # ids of the tasks whose workers do not look again
         self.missed: dict[str, Decision] = {}  # the last of each step
         self._uncached: set[tuple[str, str]] = set()  # step and reason
-        self.earlier: dict[Key, EarlierResults] = {}
-        self.had_results: dict[Key, bool] = {}
-        self.removals: dict[Key, dict[str, Removal]] = {}
+        self.before: dict[Key, ResultsBefore] = {}  # by code key
 
     def add_miss(self, step: str, task: str, decision: Decision) -> None:
         self.misses.add(task)

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterable, Mapping
+from contextlib import suppress
 from dataclasses import replace
 from enum import Enum
 from typing import Any
@@ -178,6 +179,13 @@ class Decision:
                 "differences": tuple(map(Difference.from_json, fields.get("differences", ()))),
             }
         )
+
+    @classmethod
+    def parse(cls, text: str | None) -> Decision | None:
+        """Return the decision in a text, None for a text that holds none or for no text."""
+        with suppress(ValueError, TypeError, KeyError, AttributeError):
+            return None if text is None else cls.from_json(json.loads(text))
+        return None
 
     def text(self, most_bytes: int = MOST_BYTES) -> str:
         """Return the decision as JSON text of at most so many bytes.

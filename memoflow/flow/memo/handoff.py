@@ -39,7 +39,7 @@ class Handoff:
                 "mode": self.mode,
                 "refresh": self.refresh,
                 "began": self.began,
-                "seen": None if self.seen is None else self.seen.to_json(),
+                "seen": None if self.seen is None else vars(self.seen),
                 "quiet": self.quiet,
                 "off": self.off,
             }
@@ -55,7 +55,7 @@ class Handoff:
             mode=told.get("mode"),
             refresh=told.get("refresh"),
             began=told.get("began"),
-            seen=None if seen is None else Seen.from_json(seen),
+            seen=None if seen is None else Seen(**seen),
             quiet=told.get("quiet", False),
             off=told.get("off", False),
         )

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import ast
 import datetime
-import functools
 import os
 import random
 import sys
@@ -16,11 +15,12 @@ import types
 from collections.abc import Mapping
 from typing import Any
 
-from memoflow.dataclass import dataclass
-from memoflow.fingerprint.modules import OURS, is_stdlib, site_of
-from memoflow.fingerprint.source import loaded
+from memoflow.fingerprint.flows import MISSING
+from memoflow.fingerprint.modules import owner_of
+from memoflow.fingerprint.name_resolution import cells_of
+from memoflow.fingerprint.reads import Chain, imports_of
+from memoflow.fingerprint.source import function_source
 from memoflow.flow.memo.lookup import MemoizedStep
-from memoflow.store import Store
 
 _MOST_FUNCTIONS = 2000
 _MOST_NAMED = 5
@@ -75,40 +75,21 @@ _CHANCE = {
 # Functions that set the state of one of these, or, of another module, the state of all.
 _SEEDS = frozenset(["manual_seed", "seed", "seed_all", "seed_everything", "set_seed"])
 
-Chain = tuple[str, ...]
-_NONE = "no state"
 
-
-@dataclass(frozen=True)
-class Hint:
-    """The clocks and random generators of a step: a line for people, and each name."""
-
-    line: str
-    kinds: tuple[str, ...]
-
-
-def of_step(memoized: MemoizedStep) -> Hint | None:
-    """Return the hint for a step of which a task ran; None if it needs none."""
+def of_step(memoized: MemoizedStep) -> tuple[str, list[str]]:
+    """Return the clocks and generators of a step in one line, "" for none, and each name."""
     found = of_code(memoized.shape.flow, memoized.step)
     left = {name: where for name, where in found.items() if not memoized.ignores(name)}
     if not left:
-        return None
+        return "", []
     named = [f"{name} ({where})" if where else name for name, where in left.items()]
     more = f" and {len(named) - _MOST_NAMED} more" if len(named) > _MOST_NAMED else ""
-    return Hint(
-        f"{memoized.step} uses {', '.join(named[:_MOST_NAMED])}{more}, which is not in "
+    return (
+        f"hint: {memoized.step} uses {', '.join(named[:_MOST_NAMED])}{more}, which is not in "
         "the cache key: pass it in as an artifact or parameter, or set a ttl; "
         f"{memoized.spelled('ignore', list(left))} if it does not matter",
-        tuple(left),
+        list(left),
     )
-
-
-def is_news(memoized: MemoizedStep, hint: Hint, store: Store) -> bool:
-    """Tell whether a part of a hint is new for the step, on this machine."""
-    step = f"{memoized.shape.flow.__name__}/{memoized.step}"
-    # All of them, or the next task says those that were left out.
-    news = [store.index.set_if_changed(f"hint:{step}:{kind}", "said") for kind in hint.kinds]
-    return any(news)
 
 
 def of_code(flow: type, step: str) -> dict[str, str]:
@@ -116,11 +97,8 @@ def of_code(flow: type, step: str) -> dict[str, str]:
     reader = _HintVisitor(flow)
     reader.follow(getattr(flow, step), bound=True)
     reader.read()
-    return {
-        name: where
-        for name, where in reader.found.items()
-        if reader.chance.get(name, _NONE) not in reader.seeded
-    }
+    seeded = {name for name, module in reader.chance.items() if module in reader.seeded}
+    return {name: where for name, where in reader.found.items() if name not in seeded}
 
 
 class _HintVisitor:
@@ -139,18 +117,16 @@ class _HintVisitor:
         value = getattr(value, "__func__", value)
         if isinstance(value, property):
             value = value.fget
-        if id(value) in self._seen:
+        if id(value) in self._seen or not isinstance(value, (type, types.FunctionType)):
             return
-        if isinstance(value, type):
-            self._seen.add(id(value))
-            path = getattr(sys.modules.get(value.__module__), "__file__", None)
-            if _is_users(value.__module__, path or ""):
-                for each in vars(value).values():
-                    self.follow(each)
-        elif isinstance(value, types.FunctionType):
-            self._seen.add(id(value))
-            if _is_users(str(value.__globals__.get("__name__")), value.__code__.co_filename):
-                self._todo.append((value, bound))
+        self._seen.add(id(value))
+        if owner_of(value) != "user":
+            return
+        if isinstance(value, types.FunctionType):
+            self._todo.append((value, bound))
+        else:
+            for each in vars(value).values():
+                self.follow(each)
 
     def read(self) -> None:
         for _ in range(_MOST_FUNCTIONS):
@@ -159,10 +135,10 @@ class _HintVisitor:
             self._function(*self._todo.pop())
 
     def _function(self, f: types.FunctionType, bound: bool) -> None:
-        source = loaded(os.path.abspath(f.__code__.co_filename))
-        node = None if source is None else source.function(f.__code__)
-        if node is None:
+        found = function_source(os.path.abspath(f.__code__.co_filename), f.__code__)
+        if found is None:
             return
+        _, node = found
         names = _Names(f, node)
         first = node.args.args[0].arg if bound and node.args.args else None
         shown = os.path.basename(f.__code__.co_filename)
@@ -212,23 +188,16 @@ class _Names:
 
     def __init__(self, f: types.FunctionType, node: ast.AST) -> None:
         self._globals = f.__globals__
-        self._local: dict[str, Any] = {}
+        bound = cells_of(f).items()
+        self._local = {name: value for name, value in bound if value is not MISSING}
         self._hidden = {*f.__code__.co_varnames, *f.__code__.co_cellvars}
         for inner in ast.walk(node):
-            if isinstance(inner, ast.Import):
-                for alias in inner.names:
-                    top = alias.name if alias.asname else alias.name.partition(".")[0]
-                    self._local[alias.asname or top] = sys.modules.get(top)
-            elif isinstance(inner, ast.ImportFrom) and not inner.level:
-                module = sys.modules.get(inner.module or "")
-                for alias in inner.names:
-                    self._local[alias.asname or alias.name] = _member(module, alias.name)
-        cells = zip(f.__code__.co_freevars, f.__closure__ or (), strict=True)
-        for name, cell in cells:
-            try:
-                self._local.setdefault(name, cell.cell_contents)
-            except ValueError:
-                continue  # Not bound yet.
+            if isinstance(inner, (ast.Import, ast.ImportFrom)):
+                for name, target in imports_of(inner):
+                    module = sys.modules.get(target.module)
+                    if not target.level:
+                        member = target.name
+                        self._local[name] = _member(module, member) if member else module
 
     def find(self, chain: Chain) -> tuple[Any, Any]:
         """Return the value of a chain of names and the owner of it; None if unknown.
@@ -263,11 +232,9 @@ def _module(owner: Any, value: Any) -> str:
         return of.__name__  # A builtin, such as `time.time`.
     if isinstance(of, random.Random) and getattr(random, value.__name__, None) == value:
         return "random"
-    return (
-        str(getattr(value, "__module__", "") or "")
-        if isinstance(value, (types.FunctionType, types.BuiltinFunctionType, type))
-        else ""
-    )
+    if isinstance(value, (types.FunctionType, types.BuiltinFunctionType, type)):
+        return str(value.__module__ or "")
+    return ""
 
 
 def _chain(node: ast.expr) -> Chain:
@@ -276,10 +243,3 @@ def _chain(node: ast.expr) -> Chain:
         attributes.append(node.attr)
         node = node.value
     return (node.id, *reversed(attributes)) if isinstance(node, ast.Name) else ()
-
-
-@functools.cache
-def _is_users(module: str, path: str) -> bool:
-    if not path or path.startswith("<") or module.partition(".")[0] in OURS:
-        return False
-    return not site_of(path) and not is_stdlib(module, path)

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterable, Mapping
-from contextlib import suppress
 
 from memoflow.flow.memo.decision import Decision
 from memoflow.index import Index
@@ -20,11 +18,8 @@ def keep(index: Index, flow: str, missed: Mapping[str, Decision]) -> None:
 def recall(index: Index, steps: Iterable[tuple[str, str]]) -> dict[tuple[str, str], Decision]:
     """Return the decision on the last miss of each step, given as flow and step, where known."""
     facts = {_fact(*step): step for step in steps}
-    found = {}
-    for fact, text in index.get(list(facts)).items():
-        with suppress(ValueError, TypeError, KeyError, AttributeError):  # Only an index.
-            found[facts[fact]] = Decision.from_json(json.loads(text))
-    return found
+    told = {facts[fact]: Decision.parse(text) for fact, text in index.get(list(facts)).items()}
+    return {step: decision for step, decision in told.items() if decision is not None}
 
 
 def _fact(flow: str, step: str) -> str:

@@ -50,13 +50,14 @@ class Remarks:
         store = self._context.store
         assert store is not None
         try:
-            hint = hints.of_step(self._memoized)
-            if hint is None:
-                return
-            if hints.is_news(self._memoized, hint, store):
-                self.say(f"hint: {hint.line}")
-            else:
-                self.lines.append(f"hint: {hint.line}")
+            line, kinds = hints.of_step(self._memoized)
+            facts = [f"hint:{uncached.step_path(self._memoized)}:{kind}" for kind in kinds]
+            # All of them, or the next task says those that were left out.
+            news = [store.index.set_if_changed(fact, "said") for fact in facts]
+            if any(news):
+                self.say(line)
+            elif line:
+                self.lines.append(line)
         except Exception as error:  # Raised by the user's code; the result is recorded already.
             tell(f"[memoize] no hints: {type(error).__name__}: {error}")
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Callable, Iterator
-from functools import wraps
+from functools import partial, wraps
 from types import FunctionType
 from typing import Any
 
@@ -12,9 +12,7 @@ from metaflow import Deployer, NBDeployer, NBRunner, Runner
 from metaflow.runner.deployer import DeployedFlow
 
 from memoflow.flow.host.patches import replaced
-from memoflow.flow.memo.untracked import Around, hushed, is_hushed
-
-Never = Callable[[str, str], None]
+from memoflow.flow.memo.reads import Around, Never, hushed, is_hushed
 
 _RUNS, _DEPLOYS = "starts another flow with", "deploys another flow with"
 # By the names under which users import them, which `ignore=[...]` takes.
@@ -34,7 +32,7 @@ def watching(never: Never, *, around: Around = contextlib.nullcontext) -> Iterat
     `around` is entered for what that does by itself, in this process.
     """
     hooks = {
-        cls: _hooks(cls, _teller(never, name, f"{verb} {name}"), around)
+        cls: _hooks(cls, partial(never, name, f"{verb} {name}"), around)
         for name, (cls, verb) in _STARTERS.items()
     }
     with replaced(hooks):
@@ -50,10 +48,6 @@ def _hooks(cls: type, tell: Callable[[], None], around: Around) -> dict[str, Any
             elif isinstance(was, classmethod):
                 hooks[method] = classmethod(_hook(was.__func__, tell, around))
     return hooks
-
-
-def _teller(never: Never, name: str, reason: str) -> Callable[[], None]:
-    return lambda: never(name, reason)
 
 
 def _hook(function: Any, tell: Callable[[], None], around: Around) -> Any:

@@ -13,7 +13,6 @@ is a miss the next time, and never a wrong hit.
 from __future__ import annotations
 
 import contextlib
-import hashlib
 import json
 import os
 from collections.abc import Callable, Iterable, Iterator
@@ -26,7 +25,6 @@ from metaflow import FlowSpec
 from metaflow.plugins.datatools.s3.s3 import S3, S3Object
 from metaflow.plugins.datatools.s3.s3util import get_s3_client
 
-from memoflow.fingerprint import ABSENT
 from memoflow.flow.host.patches import replaced
 from memoflow.flow.host.s3 import (
     has_own_client,
@@ -36,13 +34,7 @@ from memoflow.flow.host.s3 import (
     usual_endpoint,
 )
 from memoflow.flow.memo.inputs import UndecidedError
-from memoflow.flow.memo.untracked import Around, hushed, is_hushed
-
-Note = Callable[[str, str, str], None]
-Never = Callable[[str, str], None]
-Seen = tuple[str, str]  # digest and summary
-
-GONE: Seen = (ABSENT, ABSENT)
+from memoflow.flow.memo.reads import GONE, Around, Never, Note, Seen, hushed, is_hushed, sha1
 
 OWN_PREFIX = "uses S3(run=self), whose prefix differs in each run"
 
@@ -266,5 +258,4 @@ def _split(url: str) -> tuple[str, str]:
 
 
 def _digest(value: Any) -> str:
-    text = json.dumps(value, default=str, sort_keys=True)
-    return hashlib.sha1(text.encode(), usedforsecurity=False).hexdigest()
+    return sha1(json.dumps(value, default=str, sort_keys=True))

@@ -107,10 +107,14 @@ def known(memoized: MemoizedStep, store: Store) -> Decision | None:
     return None
 
 
+def step_path(memoized: MemoizedStep) -> str:
+    """Return the name of a step in facts: Flow/step."""
+    return f"{memoized.shape.flow.__name__}/{memoized.step}"
+
+
 def is_news(memoized: MemoizedStep, store: Store, run: str, kind: str) -> bool:
     """Tell whether a line of that kind was not said yet of the step in this run; it is now."""
-    step = f"{memoized.shape.flow.__name__}/{memoized.step}"
-    return store.index.set_if_changed(f"said:{step}:{kind}", run)
+    return store.index.set_if_changed(f"said:{step_path(memoized)}:{kind}", run)
 
 
 def unmatched(memoized: MemoizedStep, store: Store) -> list[str]:
@@ -121,7 +125,7 @@ def unmatched(memoized: MemoizedStep, store: Store) -> list[str]:
     ignore = sorted(memoized.options.ignore)
     if not ignore:
         return []
-    prefix = f"matched:{memoized.shape.flow.__name__}/{memoized.step}"
+    prefix = f"matched:{step_path(memoized)}"
     facts = {f"{prefix}:{name}": name for name in ignore}
     known = {facts[fact] for fact in store.index.get(list(facts))}
     store.index.set({f"{prefix}:{name}": "" for name in memoized.matched - known})
@@ -157,7 +161,7 @@ class Seen:
     def of(cls, memoized: MemoizedStep) -> Seen:
         code = memoized.code
         held = [part for part in code.parts if _holds_values(part)]
-        named = {_label(part): _short(part) for part in held[:_MOST_NAMES]}
+        named = {_label(part): part.digest.rpartition(":")[2][:8] for part in held[:_MOST_NAMES]}
         data = list(memoized.shape.constants.items())[:_MOST_NAMES]
         return cls(
             code=code.hex,
@@ -167,13 +171,6 @@ class Seen:
             host=socket.gethostname(),
             at=memoized.looked_at,
         )
-
-    def to_json(self) -> dict[str, Any]:
-        return dict(vars(self))
-
-    @classmethod
-    def from_json(cls, fields: Mapping[str, Any]) -> Seen:
-        return cls(**fields)
 
 
 def differing(seen: Seen, memoized: MemoizedStep, store: Store) -> Decision | None:
@@ -227,10 +224,6 @@ def _holds_values(part: Part) -> bool:
 
 def _label(part: Part) -> str:
     return f"constant {part.name}" if part.kind == "constant" else f"a default of {part.name}"
-
-
-def _short(part: Part) -> str:
-    return part.digest.rpartition(":")[2][:8]
 
 
 def _of_value(name: str, value: Any, mask: Mask) -> str:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import replace
 from itertools import islice
@@ -148,7 +147,7 @@ def of_task(store: Store, pathspec: str) -> Why:
         decision = Decision.hit(origin, None if ref is None else ref.created)
         audited = f"its audit: {told['memo-audit']}" if "memo-audit" in told else ""
         return Why(task.pathspec, decision, audited, key=key)
-    made = _made(told.get(FIELD)) or _of_older(store, task, told)
+    made = Decision.parse(told.get(FIELD)) or _of_older(store, task, told)
     if made is None:
         return Why(task.pathspec, note=_nothing_known(task, told))
     return Why(task.pathspec, made, key=key)
@@ -158,14 +157,6 @@ def result_key(pathspec: str) -> str | None:
     """Return the key of a task's result, None if it has none; errors as for `of_task`."""
     key: str | None = _task(pathspec).metadata_dict.get("memo-key")
     return key
-
-
-def _made(text: str | None) -> Decision | None:
-    """Return the decision in a task's metadata, None if there is no readable one."""
-    try:
-        return None if text is None else Decision.from_json(json.loads(text))
-    except (ValueError, TypeError, KeyError, AttributeError):
-        return None
 
 
 def _of_older(store: Store, task: Any, told: Mapping[str, str]) -> Decision | None:
@@ -249,9 +240,12 @@ def before_run(flow: Any, graph: Any, flow_datastore: Any, steps: Iterable[str] 
             options = MemoizeOptions.parse(memoize.attributes)
             memoized = MemoizedStep(flow, graph, step, options, key=session.context.mask_key)
             why = _of_step(subject, memoized, session, empty=empty)
-            missed = [each for each in graph.sorted_nodes if each in _before(graph, step)]
-            missed = [each for each in missed if each in found and found[each].outcome == MISS]
-            found[step] = _after(why, missed)
+            before = _before(graph, step)
+            missed = [each for each in found if each in before and found[each].outcome == MISS]
+            if missed and why.outcome == HIT:  # Of other results than those that there are now.
+                after = Decision(UNKNOWN, Reason.AFTER_MISS, ", ".join(missed))
+                why = replace(why, decision=after)
+            found[step] = why
         elif step in wanted:
             found[step] = Why(subject, note="it has no @memoize")
     return [found[step] for step in graph.sorted_nodes if step in found and step in asked]
@@ -265,13 +259,6 @@ def _before(graph: Any, step: str) -> set[str]:
         before |= ahead
         ahead = {each for name in ahead for each in graph[name].in_funcs} - before
     return before
-
-
-def _after(why: Why, missed: list[str]) -> Why:
-    """Return an answer that does not count on the results of steps that would run."""
-    if why.outcome != HIT or not missed:
-        return why
-    return replace(why, decision=Decision(UNKNOWN, Reason.AFTER_MISS, ", ".join(missed)))
 
 
 def _is_empty(flow_datastore: Any) -> bool:

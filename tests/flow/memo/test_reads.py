@@ -8,7 +8,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from memoflow.flow.memo.untracked import hushed, is_hushed
+from memoflow.flow.memo.reads import hushed, is_hushed
 
 
 def test_a_thread_is_hushed_within_the_outermost_block():
