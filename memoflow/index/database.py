@@ -1,4 +1,7 @@
-"""Database: one SQLite file that may be lost, locked, damaged or forked, and never raises."""
+"""Database: one SQLite file that may be lost, locked, damaged or forked, and never raises.
+
+It lies on a local disk, since SQLite needs one.
+"""
 
 from __future__ import annotations
 
@@ -6,17 +9,19 @@ import errno
 import os
 import random
 import sqlite3
+import stat
+import tempfile
 import threading
 import time
 import weakref
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager, suppress
 from datetime import timedelta
+from functools import partial
 from itertools import islice
 from pathlib import Path
 from typing import Any, TypeVar
 
-from memoflow.index.location import locate, mounts_of_this_machine
 from memoflow.log import log
 
 T = TypeVar("T")
@@ -30,9 +35,25 @@ _LEAST_FREE_BYTES = 256 << 10
 _SHARED_BYTES = 32 << 10  # of what processes share beside the log, as long as that is short
 _SHARED_PAGE_BYTES = 4 << 10
 _NOT_OURS = "not an index that this memoflow wrote"
+# By its words: the codes are there only from Python 3.11 on.
+_MISSING = ("no such table", "no such column")
+_DAMAGE = ("malformed", "not a database", "Could not decode to UTF-8", *_MISSING, _NOT_OURS)
+_NETWORK = {
+    "9p", "afs", "afpfs", "beegfs", "ceph", "cifs", "davfs", "fuse.ceph", "fuse.gcsfuse",
+    "fuse.glusterfs", "fuse.goofys", "fuse.juicefs", "fuse.rclone", "fuse.s3fs", "fuse.sshfs",
+    "glusterfs", "gpfs", "lustre", "ncpfs", "nfs", "nfs4", "smb3", "smbfs", "virtiofs",
+}  # fmt: skip
 _open: weakref.WeakSet[Database] = weakref.WeakSet()
 # A connection must not be used, nor even closed, in a process forked from the one that opened it.
 _inherited: list[sqlite3.Connection] = []
+
+
+def mounts_of_this_machine() -> str:
+    """Return the kernel's table of mounts; "" where there is none."""
+    try:
+        return Path("/proc/self/mounts").read_text(errors="surrogateescape")
+    except OSError:
+        return ""
 
 
 class Database:
@@ -86,13 +107,13 @@ class Database:
         """Run the statement once per row, in short transactions; forget it if that fails."""
         remaining = iter(rows)
         while batch := list(islice(remaining, _ROWS_A_TRANSACTION)):
-            self._run(lambda db, batch=batch: _commit(db, sql, batch), default=None)  # type: ignore[misc]
+            self._run(partial(_commit, sql=sql, rows=batch), default=None)
 
-    def batches(self, values: Iterable[T], size: int = 500) -> Iterator[list[T]]:
-        """Split values into the sizes of one `IN (...)`."""
+    def batches(self, values: Iterable[T], size: int = 500) -> Iterator[tuple[str, list[T]]]:
+        """Split values into the sizes of one `IN (...)`, and yield each with its marks."""
         remaining = iter(values)
         while batch := list(islice(remaining, size)):
-            yield batch
+            yield ",".join("?" * len(batch)), batch
 
     def inspect(self) -> dict[str, int]:
         """Return the number of rows of each table."""
@@ -104,9 +125,13 @@ class Database:
 
         return self._run(count, default={})
 
-    def damage(self, *, repair: bool) -> list[str]:
-        """Return SQLite's findings of damage in the file; `repair` then moves it away."""
+    def damage(self, read: Callable[[], object], *, repair: bool) -> list[str]:
+        """Return the findings of damage in the file by SQLite and by a read of its rows.
+
+        `repair` then moves it away.
+        """
         known = len(self.warnings)
+        read()
         rows = self.query("PRAGMA integrity_check(5)")
         # A file that cannot even be opened is quarantined by then, with a warning.
         found = [text for text in self.warnings[known:] if "unusable" in text]
@@ -140,12 +165,16 @@ class Database:
                 with self._in_hand():
                     if self._db is not None and self._was_replaced():
                         self.close()
-                    return act(self._connection())
+                    if self._db is None:
+                        self._db = self._connect()
+                    return act(self._db)
             except sqlite3.Error as error:
-                if _damaged(error) and not rebuilt and self.quarantine(str(error)):
+                is_damaged = any(words in str(error) for words in _DAMAGE)
+                if is_damaged and not rebuilt and self.quarantine(str(error)):
                     rebuilt = True
                     continue
-                if not _busy(error) or time.monotonic() + pause > deadline:
+                is_busy = "locked" in str(error) or "busy" in str(error)
+                if not is_busy or time.monotonic() + pause > deadline:
                     return self._give_up(error, default)
                 # Our own loop: SQLite's timeout alone still fails when many open a new file.
                 time.sleep(pause * random.uniform(0.5, 1.5))
@@ -170,11 +199,6 @@ class Database:
             yield
         finally:
             self._lock.release()
-
-    def _connection(self) -> sqlite3.Connection:
-        if self._db is None:
-            self._db = self._connect()
-        return self._db
 
     def _connect(self) -> sqlite3.Connection:
         self.path, warning = locate(self._wanted, mounts=self._mounts)
@@ -247,6 +271,68 @@ class Database:
             log.warning("%s", text)
 
 
+def network_file_system(path: Path) -> str:
+    """Return the type of network file system that a path is on; "" for a disk of this machine."""
+    kind = _file_system(path, mounts_of_this_machine())
+    return kind if kind in _NETWORK else ""
+
+
+def locate(path: Path, *, mounts: Callable[[], str]) -> tuple[Path | None, str | None]:
+    """Return a usable path for the index at `path`, and a warning if it is another.
+
+    None for the path means that no directory will do: keep it in memory.
+    """
+    kind = _file_system(path, mounts())
+    if kind in _NETWORK:
+        reason = f"it is on {kind}, where SQLite loses data"
+    elif not _usable(path):
+        reason = "it cannot be written there"
+    else:
+        return path, None
+    private = private_directory()
+    if private is None:
+        return None, f"the index cannot be at {path} ({reason}); using memory"
+    return private / path.name, f"the index cannot be at {path} ({reason}); using {private}"
+
+
+def private_directory() -> Path | None:
+    """Return a directory for temporary files that nobody else can write to, or None."""
+    directory = Path(tempfile.gettempdir()) / f"memoflow-{os.getuid()}"
+    try:
+        directory.mkdir(mode=0o700, exist_ok=True)
+        info = directory.lstat()
+    except OSError:
+        return None
+    # Anyone may have made that name first, to have us write where they like.
+    ours = stat.S_ISDIR(info.st_mode) and info.st_uid == os.getuid() and not info.st_mode & 0o022
+    return directory if ours and os.access(directory, os.W_OK | os.X_OK) else None
+
+
+def _usable(path: Path) -> bool:
+    try:
+        path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+    except OSError:
+        return False
+    # Beside itself SQLite makes files of its own.
+    in_folder = os.access(path.parent, os.W_OK | os.X_OK)
+    return in_folder and (not path.exists() or os.access(path, os.R_OK | os.W_OK))
+
+
+def _file_system(path: Path, mounts: str) -> str:
+    """Return the type of the file system at `path`, "" if unknown."""
+    where = os.path.realpath(path)
+    best, kind = "", ""
+    for line in mounts.splitlines():
+        fields = line.split(" ")
+        if len(fields) < 3:
+            continue
+        point = fields[1].replace("\\040", " ").rstrip("/")
+        # The last of equals wins: a later mount covers an earlier one.
+        if len(point) >= len(best) and (where == point or where.startswith(f"{point}/")):
+            best, kind = point, fields[2]
+    return kind
+
+
 def _check_room(folder: Path) -> None:
     """Raise OSError where the next few pages may find no room.
 
@@ -273,14 +359,9 @@ def _allocate(shared: Path) -> None:
 
 
 def _commit(db: sqlite3.Connection, sql: str, rows: list[tuple[object, ...]]) -> None:
-    db.execute("BEGIN IMMEDIATE")
-    try:
+    with db:
+        db.execute("BEGIN IMMEDIATE")
         db.executemany(sql, rows)
-        db.execute("COMMIT")
-    except BaseException:
-        with suppress(sqlite3.Error):
-            db.execute("ROLLBACK")
-        raise
 
 
 def _ensure_schema(db: sqlite3.Connection) -> None:
@@ -291,19 +372,14 @@ def _ensure_schema(db: sqlite3.Connection) -> None:
             return
     finally:
         db.execute("ROLLBACK")
-    db.execute("BEGIN IMMEDIATE")
-    try:
+    with db:
+        db.execute("BEGIN IMMEDIATE")
         # Asked again: another process may have been faster.
         if not _is_ours(db):
             for statement in _schema().split(";\n"):
                 db.execute(statement)
             db.execute(f"PRAGMA application_id = {_APPLICATION}")
             db.execute(f"PRAGMA user_version = {_VERSION}")
-        db.execute("COMMIT")
-    except BaseException:
-        with suppress(sqlite3.Error):
-            db.execute("ROLLBACK")
-        raise
 
 
 def _is_ours(db: sqlite3.Connection) -> bool:
@@ -322,21 +398,6 @@ def _schema() -> str:
     schema = Path(__file__).with_name("schema.sql").read_text()
     # STRICT came with SQLite 3.37; without it the same tables work, only less checked.
     return schema if sqlite3.sqlite_version_info >= (3, 37) else schema.replace("STRICT, ", "")
-
-
-def _busy(error: sqlite3.Error) -> bool:
-    return "locked" in str(error) or "busy" in str(error)
-
-
-def _damaged(error: sqlite3.Error) -> bool:
-    # By its words: the codes are there only from Python 3.11 on.
-    return any(
-        words in str(error)
-        for words in (
-            *("malformed", "not a database", "no such table", "no such column"),
-            *("Could not decode to UTF-8", _NOT_OURS),
-        )
-    )
 
 
 def _after_fork() -> None:

@@ -10,8 +10,7 @@ from typing import Any, NamedTuple, TypeVar
 
 from memoflow.display import html_rows
 from memoflow.errors import BadKeyError
-from memoflow.index.database import Database
-from memoflow.index.location import mounts_of_this_machine
+from memoflow.index.database import Database, mounts_of_this_machine
 from memoflow.names import Digest, Key, Ref
 from memoflow.units import moment, readable
 
@@ -177,7 +176,8 @@ class Index:
             ("", "\x7f") if prefix is None else _below(prefix),
         )
         return self._of_keys(
-            lambda: {row[0]: _entry(_ref(Key.parse(row[0]), row[2:]), row[1]) for row in rows}, {}
+            lambda: {text: _entry(_ref(Key.parse(text), row), used) for text, used, *row in rows},
+            {},
         )
 
     def used_since(self, time: int) -> list[tuple[str, int]]:
@@ -216,8 +216,7 @@ class Index:
         Equal hashes are no proof of equal bytes.
         """
         places = {}
-        for batch in self._db.batches(xxh3s):
-            marks = ",".join("?" * len(batch))
+        for marks, batch in self._db.batches(xxh3s):
             for xxh3, blob, offset, length in self._db.query(
                 f"SELECT xxh3, blob, offset, length FROM pieces WHERE xxh3 IN ({marks})",
                 map(bytes.fromhex, batch),
@@ -237,24 +236,15 @@ class Index:
 
     def drop_blobs(self, blobs: Iterable[Digest]) -> None:
         """Forget every piece that lies in one of these blobs."""
-        for batch in self._db.batches(blobs):
-            marks = ",".join("?" * len(batch))
-            self._db.change(
-                f"DELETE FROM pieces WHERE blob IN ({marks})",
-                [tuple(bytes.fromhex(blob.hex) for blob in batch)],
-            )
+        for marks, batch in self._db.batches(bytes.fromhex(blob.hex) for blob in blobs):
+            self._db.change(f"DELETE FROM pieces WHERE blob IN ({marks})", [tuple(batch)])
 
     def get(self, names: Sequence[str]) -> dict[str, str]:
         """Return the remembered text of each name; unknown ones are left out."""
         facts: dict[str, str] = {}
-        for batch in self._db.batches(names):
-            marks = ",".join("?" * len(batch))
-            facts.update(
-                (name, value)
-                for name, value in self._db.query(
-                    f"SELECT name, value FROM facts WHERE name IN ({marks})", batch
-                )
-            )
+        for marks, batch in self._db.batches(names):
+            sql = f"SELECT name, value FROM facts WHERE name IN ({marks})"
+            facts.update(self._db.query(sql, batch))
         return facts
 
     def set(self, facts: Mapping[str, str]) -> None:
@@ -291,10 +281,7 @@ class Index:
             " WHERE flow = ? AND run = ? ORDER BY at, step, task",
             (flow, run),
         )
-        return [
-            Outcome(flow, run, step, task, bool(hit), saved, at)
-            for flow, run, step, task, hit, saved, at in rows
-        ]
+        return [Outcome(*row)._replace(hit=bool(row[4])) for row in rows]
 
     def tally(self) -> list[Tally]:
         """Return the hits and misses of each step, over all runs on this machine."""
@@ -314,11 +301,7 @@ class Index:
 
     def damage(self, *, repair: bool = False) -> list[str]:
         """Return descriptions of damage in the file; `repair` then quarantines it."""
-        known = len(self.warnings)
-        self.entries()  # Which finds a key that is none.
-        found = [text for text in self.warnings[known:] if "unusable" in text]
-        found = [f"is{text.partition(' is')[2]}" for text in found]
-        return found + self._db.damage(repair=repair)
+        return self._db.damage(self.entries, repair=repair)  # Which finds a key that is none.
 
     def inspect(self) -> dict[str, int]:
         """Return the number of rows of each table."""

@@ -165,11 +165,6 @@ def restore_file(store: Store, entry: MemoEntry, name: str, path: Path) -> None:
         shutil.move(Path(folder, stored), path)
 
 
-def _read(part: Part) -> str:
-    """Return the name by which a part is read again: a part of a config is not any artifact."""
-    return f"config {part.name}" if part.kind == "config" else part.name
-
-
 def artifacts_of(store: Store, refs: Iterable[Ref]) -> set[str]:
     """Return the SHA-1 of every artifact that these results bind, as far as they can be read."""
     found: set[str] = set()
@@ -228,7 +223,10 @@ def record(
     mask: Mask = ANY,
 ) -> Ref:
     """Store a result as the next entry of its series, then drop the entries it replaces."""
-    names = sorted(map(_read, result.inputs))
+    # By which they are read again: a part of a config is not any artifact.
+    names = sorted(
+        f"config {part.name}" if part.kind == "config" else part.name for part in result.inputs
+    )
     text = json.dumps(names)
     reads = code_key / READ_SETS / Digest.of(text.encode()).hex[:32]
     if store.find(reads) is None:

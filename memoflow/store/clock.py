@@ -27,18 +27,16 @@ class StoreClock:
         self._clock = clock
         self._ahead: float | None = None
 
-    def ask(self) -> float:
-        """Return the time there, asked just now; BackendError if the store cannot be written."""
-        there = time_there(self._backend)
-        self._note(there - self._clock())
-        return there
-
     def fresh(self) -> float:
         """Return the time there, asked just now, or the estimate if that fails."""
         try:
-            return self.ask()
+            there = time_there(self._backend)
         except BackendError:  # Read-only, or full: then to remove something is all the better.
             return self.estimate()
+        self._ahead = there - self._clock()
+        if abs(self._ahead - self._remembered()) > _WORTH_NOTING_SECONDS:
+            self._index.set({_AHEAD: repr(self._ahead)})
+        return there
 
     def now(self) -> float:
         """Return the time there, asked once a process, or the estimate if that fails."""
@@ -59,11 +57,6 @@ class StoreClock:
         """Return the time there by the last known difference, without a write."""
         ahead = self._remembered() if self._ahead is None else self._ahead
         return self._clock() + ahead
-
-    def _note(self, ahead: float) -> None:
-        self._ahead = ahead
-        if abs(ahead - self._remembered()) > _WORTH_NOTING_SECONDS:
-            self._index.set({_AHEAD: repr(ahead)})
 
     def _remembered(self) -> float:
         try:

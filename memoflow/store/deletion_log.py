@@ -16,7 +16,6 @@ import uuid
 from collections.abc import Callable, Collection, Iterable, Mapping
 from dataclasses import field
 from enum import Enum
-from types import TracebackType
 
 from memoflow.backends import Backend
 from memoflow.dataclass import dataclass
@@ -182,14 +181,9 @@ class Deleting:
         self._last = _now()
         return self
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
+    def __exit__(self, kind: object, *failure: object) -> None:
         # After an error a deletion may still be under way to where the bytes are.
-        if error is None:
+        if kind is None:
             self._backend.delete([f"{self._folder}/names", f"{self._folder}/beat"])
 
     def beat(self) -> bool:

@@ -39,11 +39,9 @@ def read_format(backend: Backend, *, make: bool = True) -> Format:
     if data is None and not make:
         raise BackendDeniedError(f"there is no store in {backend}: it has no {NAME}")
     if data is None:
-        fields: dict[str, Any] = {"format": VERSION, "id": uuid.uuid4().hex}
         try:
-            if not honours_conditions(backend, PROBE):
-                fields["conditional"] = False
-            backend.write(NAME, _encoded(fields), if_absent=True)
+            made = Format(uuid.uuid4().hex, honours_conditions(backend, PROBE))
+            backend.write(NAME, encoded(made), if_absent=True)
         except BackendDeniedError as error:
             raise BackendDeniedError(
                 f"there is no store yet, and none can be made: {error}"
@@ -73,7 +71,10 @@ def read_format(backend: Backend, *, make: bool = True) -> Format:
 def _found(fields: dict[str, Any]) -> Format:
     typed = Fields(fields)
     found = Format(typed.text("id"), typed.flag("conditional", True))
-    if not _is_whole(fields):
+    rest = {name: value for name, value in fields.items() if name != "seal"}
+    is_known = rest.keys() <= {"format", "id", "conditional"} and _ID.fullmatch(found.id)
+    # The first stores had no seal.
+    if not is_known or fields.get("seal", _seal(rest)) != _seal(rest):
         raise ValueError("its fields are malformed")
     return found
 
@@ -81,21 +82,9 @@ def _found(fields: dict[str, Any]) -> Format:
 def encoded(format: Format) -> bytes:
     """Return the bytes of a format, for `read_format`."""
     fields: dict[str, Any] = {"format": VERSION, "id": format.id}
-    return _encoded(fields if format.conditional else fields | {"conditional": False})
-
-
-def _encoded(fields: dict[str, Any]) -> bytes:
+    if not format.conditional:
+        fields["conditional"] = False
     return json.dumps(fields | {"seal": _seal(fields)}).encode() + b"\n"
-
-
-def _is_whole(fields: dict[str, Any]) -> bool:
-    rest = {name: value for name, value in fields.items() if name != "seal"}
-    return (
-        rest.keys() <= {"format", "id", "conditional"}
-        and _ID.fullmatch(rest["id"]) is not None
-        # The first stores had none.
-        and fields.get("seal", _seal(rest)) == _seal(rest)
-    )
 
 
 def _seal(fields: dict[str, Any]) -> str:

@@ -6,6 +6,7 @@ import time
 from collections import Counter
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, suppress
+from dataclasses import replace
 from datetime import timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -26,7 +27,7 @@ from memoflow.store.refs.signing import Keyring
 from memoflow.store.saves.adoption import Adoption, Payload, adopt
 from memoflow.store.saves.loading import IndexedProofs, load, load_file
 from memoflow.store.saves.saving import save, stands
-from memoflow.store.saves.series import Next, known
+from memoflow.store.saves.series import Next
 
 # What looks after a store is imported where it is used: tasks look up and save, and start sooner.
 if TYPE_CHECKING:
@@ -120,7 +121,8 @@ class Store:
 
         Expired ones are among them; a damaged one is quarantined with a warning.
         """
-        return known(self._refs, series)
+        listed = numbered(self._refs.listed(series), series)
+        return [ref for ref in map(self.lookup, listed) if ref is not None]
 
     def recent(
         self, prefix: Key, most: int, *, before: float, wanted: Callable[[Key], bool]
@@ -422,14 +424,14 @@ class Store:
         """
         # Here: a task that looks up and saves starts sooner without it.
         from memoflow.store.check import orphans
-        from memoflow.store.check.verification import verify
+        from memoflow.store.check.verification import Verification
 
         problems = list(orphans.check_strays(self._refs, repair=repair))
-        problems += verify(self._refs, read_data=read_data, repair=repair)
+        problems += Verification(self._refs, read_data=read_data, repair=repair).run()
         now = time_there(self.backend) if repair else self._clock()
         backend = self.backend.far if isinstance(self.backend, Tiered) else self.backend
         problems += orphans.check(backend, self.id, now=now, read_data=read_data, repair=repair)
-        return problems
+        return problems if repair else [replace(each, done="") for each in problems]
 
     def quarantined(self) -> list[Found]:
         """Return the damaged files in quarantine; a sweep deletes them after 30 days."""

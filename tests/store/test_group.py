@@ -16,7 +16,7 @@ import pytest
 from memoflow.backends import Local
 from memoflow.names import Digest, Key
 from memoflow.store import Adoption, Payload, Store, open_store
-from memoflow.store.check import orphans, strays, verification  # noqa: F401 - before there is no root
+from memoflow.store.check import orphans, verification  # noqa: F401 - before there is no root
 from memoflow.store.gc.eviction import evict  # noqa: F401
 from memoflow.store.gc.sweeping import Sweep  # noqa: F401
 from tests.unprivileged import User

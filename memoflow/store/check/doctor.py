@@ -9,6 +9,7 @@ from __future__ import annotations
 import difflib
 import fcntl
 import os
+import re
 import shutil
 import stat
 import sys
@@ -18,6 +19,7 @@ import uuid
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import suppress
 from enum import Enum
+from functools import partial
 from importlib import metadata
 from pathlib import Path
 from typing import Any
@@ -32,8 +34,6 @@ from memoflow.store.refs.signing import Keyring
 from memoflow.units import flag, readable, size, span
 
 _PREFIX = "METAFLOW_MEMOFLOW_"
-_MODES = ("on", "off", "read-only", "only")
-_LOADS = ("eager", "fresh", "none")
 _OLDEST_PYTHON = (3, 10)
 _OLDEST_METAFLOW = (2, 19, 23)
 _SKEW_SECONDS = 60.0
@@ -51,12 +51,17 @@ class Severity(Enum):
 
 @dataclass(frozen=True)
 class Check:
-    """One finding: the subject, its severity, the fact, and the remedy ("" for none)."""
+    """One finding: its severity, the subject, the fact, and the remedy ("" for none)."""
 
-    name: str
     verdict: Severity
+    name: str
     what: str
     advice: str = ""
+
+
+_ok = partial(Check, Severity.OK)
+_warn = partial(Check, Severity.WARN)
+_fail = partial(Check, Severity.FAIL)
 
 
 def examine(
@@ -74,7 +79,7 @@ def examine(
     installed packages, None for one that is not; by default it looks.
     """
     checks = [*of_settings(settings), *_who_reads_keys(settings)]
-    checks += [*of_versions(versions or installed())]
+    checks += of_versions(versions or installed())
     try:
         checks += _of_backend(backend, cache, clock)
     except MemoflowError as error:
@@ -84,29 +89,15 @@ def examine(
     return [*checks, *_of_machine(backend, cache)]
 
 
-def _ok(name: str, what: str) -> Check:
-    return Check(name, Severity.OK, what)
-
-
-def _warn(name: str, what: str, advice: str) -> Check:
-    return Check(name, Severity.WARN, what, advice)
-
-
-def _fail(name: str, what: str, advice: str) -> Check:
-    return Check(name, Severity.FAIL, what, advice)
-
-
 # Settings and versions
 
 
-def _mode(option: str, value: str) -> None:
-    if value not in _MODES:
-        raise UsageError(f"{option} is one of {', '.join(_MODES)}, not {value!r}")
+def _one_of(*values: str) -> Callable[[str, str], None]:
+    def check(option: str, value: str) -> None:
+        if value not in values:
+            raise UsageError(f"{option} is one of {', '.join(values)}, not {value!r}")
 
-
-def _load(option: str, value: str) -> None:
-    if value not in _LOADS:
-        raise UsageError(f"{option} is one of {', '.join(_LOADS)}, not {value!r}")
+    return check
 
 
 def _any(option: str, value: str) -> None:
@@ -115,10 +106,10 @@ def _any(option: str, value: str) -> None:
 
 SETTINGS: Mapping[str, Callable[[str, str], Any]] = {
     f"{_PREFIX}ROOT": _any,
-    f"{_PREFIX}MODE": _mode,
+    f"{_PREFIX}MODE": _one_of("on", "off", "read-only", "only"),
     f"{_PREFIX}REFRESH": _any,
     f"{_PREFIX}CHECKPOINT": flag,
-    f"{_PREFIX}CHECKPOINT_LOAD": _load,
+    f"{_PREFIX}CHECKPOINT_LOAD": _one_of("eager", "fresh", "none"),
     f"{_PREFIX}MAX_SIZE": size,
     f"{_PREFIX}INSTALL": flag,
     f"{_PREFIX}LEGACY": flag,
@@ -187,7 +178,7 @@ def of_versions(versions: Mapping[str, str | None]) -> Iterator[Check]:
     if metaflow is None:
         advice = "install metaflow: all but this command needs it"
         yield _warn("versions", "Metaflow is not installed here", advice)
-    elif _numbers(metaflow) < _OLDEST_METAFLOW:
+    elif tuple(map(int, re.findall(r"[0-9]+", metaflow)[:3])) < _OLDEST_METAFLOW:
         yield _fail("versions", f"Metaflow {metaflow} is too old", "install 2.19.23 or later")
     beside = versions.get("metaflow-checkpoint")
     if beside is not None:
@@ -199,11 +190,6 @@ def of_versions(versions: Mapping[str, str | None]) -> Iterator[Check]:
         f"memoflow {versions.get('memoflow')}, Metaflow {metaflow}, Python {python}, SQLite "
         f"{SQLITE_VERSION}, format {VERSION}",
     )
-
-
-def _numbers(version: str) -> tuple[int, ...]:
-    parts = version.split(".")[:3]
-    return tuple(int("".join(filter(str.isdigit, part)) or 0) for part in parts)
 
 
 # The store, where it is kept
@@ -369,7 +355,8 @@ def _of_file_system(root: Path) -> Iterator[Check]:
     try:
         file = folder / "file"
         file.write_bytes(b"probe")
-        links, shares = _links(file), _shares(file)
+        links = _works(lambda: os.link(file, file.with_name("link")))
+        shares = _works(lambda: _share(file, file.with_name("copy")))
         way = exclusive.way_of(str(folder))
     except OSError:
         return  # Which space and permissions say.
@@ -401,21 +388,17 @@ def of_way(way: exclusive.Way) -> Check:
     return _ok("file system", f"files are never overwritten: {means[way]}")
 
 
-def _links(file: Path) -> bool:
+def _works(act: Callable[[], object]) -> bool:
     try:
-        os.link(file, file.with_name("link"))
+        act()
     except OSError:
         return False
     return True
 
 
-def _shares(file: Path) -> bool:
-    try:
-        with open(file, "rb") as source, open(file.with_name("copy"), "wb") as copy:
-            fcntl.ioctl(copy, _FICLONE, source.fileno())
-    except OSError:
-        return False
-    return True
+def _share(file: Path, copy: Path) -> None:
+    with open(file, "rb") as source, open(copy, "wb") as target:
+        fcntl.ioctl(target, _FICLONE, source.fileno())
 
 
 def _of_cache(cache: Path) -> Iterator[Check]:

@@ -47,14 +47,17 @@ _FOLDERS = (QUARANTINE, BLOBS, FOLDER, prefetch.FOLDER, leases.FOLDER, uses.FOLD
 def check(
     backend: Backend, id: str, *, now: float, read_data: bool, repair: bool
 ) -> Iterator[Problem]:
-    """Yield the orphans in a store of this id; with `repair` they are removed.
+    """Yield the orphans in a store of this id, each as `repair` removes it.
 
     `now` is by the backend's clock: what is young may be of somebody who lives.
     """
     yield from _format(backend, id, repair=repair)
-    yield from _unfinished(backend, now=now, repair=repair)
+    count = backend.cleanup(before=now - LITTER_AGE.total_seconds(), dry_run=not repair)
+    if count:
+        yield _harmless("", f"{count} unfinished files of saves that were killed")
     yield from _marks(backend, now=now, repair=repair)
-    yield from _uses(backend, repair=repair)
+    notes = list(uses.damaged(backend))
+    yield from _removed(backend, notes, "a note of uses is damaged", repair=repair)
     if read_data:
         yield from _bundles(backend, repair=repair)
 
@@ -76,15 +79,7 @@ def _format(backend: Backend, id: str, *, repair: bool) -> Iterator[Problem]:
     if repair:
         found = Format(id, honours_conditions(backend, format.PROBE))
         backend.write(format.NAME, format.encoded(found))
-    yield Problem(format.NAME, what, None, "written again" if repair else "")
-
-
-def _unfinished(backend: Backend, *, now: float, repair: bool) -> Iterator[Problem]:
-    before = now - LITTER_AGE.total_seconds()
-    count = backend.cleanup(before=before, dry_run=not repair)
-    if count:
-        what = f"{count} unfinished files of saves that were killed"
-        yield _harmless("", what, "removed" if repair else "")
+    yield Problem(format.NAME, what, None, "written again")
 
 
 def _marks(backend: Backend, *, now: float, repair: bool) -> Iterator[Problem]:
@@ -105,7 +100,7 @@ def _marks(backend: Backend, *, now: float, repair: bool) -> Iterator[Problem]:
             # Another than any before, so that saves which know one look what is left.
             backend.write(GENERATION, sealed(Digest.of(repr(now).encode()).hex[:32].encode()))
     for name, what in dead.items():
-        yield _harmless(name, what, "removed" if repair else "")
+        yield _harmless(name, what)
 
 
 def _damaged(backend: Backend) -> Iterator[tuple[Found, str | BackendError]]:
@@ -133,14 +128,6 @@ def _damaged(backend: Backend) -> Iterator[tuple[Found, str | BackendError]]:
                     yield found, "a mark that is damaged"
 
 
-def _uses(backend: Backend, *, repair: bool) -> Iterator[Problem]:
-    bad = list(uses.damaged(backend))
-    if repair:
-        backend.delete(bad)
-    for name in bad:
-        yield _harmless(name, "a note of uses is damaged", "removed" if repair else "")
-
-
 def _check_id(data: bytes) -> None:
     if not _ID.fullmatch(content(data)):
         raise ValueError("it is no id")
@@ -157,22 +144,26 @@ def _bundles(backend: Backend, *, repair: bool) -> Iterator[Problem]:
             continue
         if data is not None and (not _BUNDLE.fullmatch(name) or Digest.of(data).hex != name):
             bad.append(found.name)
+    yield from _removed(backend, bad, "a copy of refs is damaged", repair=repair)
+
+
+def _removed(backend: Backend, bad: list[str], what: str, *, repair: bool) -> Iterator[Problem]:
     if repair:
         backend.delete(bad)
     for name in bad:
-        yield _harmless(name, "a copy of refs is damaged", "removed" if repair else "")
+        yield _harmless(name, what)
 
 
 def _unread(name: str, error: BackendError) -> Problem:
     return Problem(name, f"cannot be read ({error})", None, harmless=True, unread=True)
 
 
-def _harmless(name: str, what: str, done: str) -> Problem:
+def _harmless(name: str, what: str, done: str = "removed") -> Problem:
     return Problem(name, what, None, done, harmless=True)
 
 
 def check_strays(refs: Refs, *, repair: bool) -> Iterator[Problem]:
-    """Yield the files and folders out of place; with `repair` they are moved away."""
+    """Yield the files and folders out of place, each as `repair` moves it away."""
     backend = refs.backend
     if isinstance(backend, Tiered):
         yield from _in_cache(backend.near, repair=repair)
@@ -185,27 +176,22 @@ def check_strays(refs: Refs, *, repair: bool) -> Iterator[Problem]:
                 backend.delete([folder])
             elif repair:
                 refs.move_to_quarantine(folder)
-            done = "quarantined" if repair else ""
-            yield Problem(folder, "a file is in the place of a folder", None, done)
+            yield Problem(folder, "a file is in the place of a folder", None, "quarantined")
     yield from _special(backend, repair=repair)
     for found in list(backend.list(BLOBS)):
         if blob_of(found.name) is None:
             if repair:
                 refs.move_to_quarantine(found.name)
             what = "a file that is no blob is among the blobs"
-            done = "quarantined" if repair else ""
-            yield Problem(found.name, what, None, done, harmless=True)
+            yield _harmless(found.name, what, "quarantined")
 
 
 def _in_cache(near: Local, *, repair: bool) -> Iterator[Problem]:
     for each in _special(near, repair=repair):
-        yield Problem(each.name, f"in this machine's cache {each.what}", None, each.done, True)
-    for found in list(near.list("")):
-        if blob_of(found.name) is None:
-            if repair:
-                near.delete([found.name])
-            what = "a file that is no copy of a blob is in this machine's cache"
-            yield Problem(found.name, what, None, _removed(repair), harmless=True)
+        yield _harmless(each.name, f"in this machine's cache {each.what}")
+    bad = [found.name for found in near.list("") if blob_of(found.name) is None]
+    what = "a file that is no copy of a blob is in this machine's cache"
+    yield from _removed(near, bad, what, repair=repair)
 
 
 def _special(backend: Local, *, repair: bool) -> Iterator[Problem]:
@@ -214,7 +200,7 @@ def _special(backend: Local, *, repair: bool) -> Iterator[Problem]:
             backend.delete([name])  # Only the name of it: what a link leads to stays.
         key = _key_of(name)
         what = f"a {kind(mode)} is in the place of a file"
-        yield Problem(name, what, key, _removed(repair), harmless=key is None)
+        yield Problem(name, what, key, "removed", harmless=key is None)
 
 
 def _key_of(name: str) -> Key | None:
@@ -222,7 +208,3 @@ def _key_of(name: str) -> Key | None:
         return Key.parse(name.removeprefix(f"{FOLDER}/")) if name.startswith(f"{FOLDER}/") else None
     except (BadKeyError, UnicodeDecodeError):
         return None
-
-
-def _removed(repair: bool) -> str:
-    return "removed" if repair else ""

@@ -59,12 +59,9 @@ class Problem:
     unread: bool = False
 
 
-def verify(refs: Refs, *, read_data: bool, repair: bool) -> list[Problem]:
-    """Check every ref and blob, and this machine's copies and index; see `Store.verify`."""
-    return _Check(refs, read_data=read_data, repair=repair).run()
+class Verification:
+    """One check of every ref and blob, and this machine's copies and index; see `Store.verify`."""
 
-
-class _Check:
     def __init__(self, refs: Refs, *, read_data: bool, repair: bool) -> None:
         self._refs = refs
         self._backend: Backend = refs.backend
@@ -83,7 +80,9 @@ class _Check:
         self._refs_there: dict[Key, Ref | None] = {}  # None for what is hurt
 
     def run(self) -> list[Problem]:
-        self._check_index_file()
+        for what in self._refs.index.damage(repair=self._repair):
+            name = str(self._refs.index.path)
+            self._add(name, f"the index {what}", None, "made anew", harmless=True)
         # Before the refs: what is in the index by now is there, unless it was forgotten since.
         remembered = self._refs.index.entries()
         for key, _ in self._all("refs", self._refs.listed()):
@@ -131,20 +130,15 @@ class _Check:
         except (FormatError, OtherKeyError) as error:
             self._add(name, str(error), key, harmless=True)
             return
-        good = manifest is not None
-        for blob in sorted(manifest.blobs) if manifest is not None else ():
-            good = self._check_blob(blob, key) and good
-        for adopted in manifest.adopted if manifest is not None else ():
-            self._packed.setdefault(adopted.blob, {})[adopted] = key
-        if good:
+        blobs = {stored.manifest_blob}
+        if manifest is not None:
+            blobs = {blob for blob in sorted(manifest.blobs) if not self._check_blob(blob, key)}
+            for adopted in manifest.adopted:
+                self._packed.setdefault(adopted.blob, {})[adopted] = key
+        if not blobs:
             self._refs_there[key] = stored.ref
-        elif self._repair and self._is_lost(stored, manifest):
+        elif self._repair and not blobs <= self._unread:  # Damaged or gone, not only unreadable.
             self._refs.drop([key])
-
-    def _is_lost(self, stored: Stored, manifest: Manifest | None) -> bool:
-        """Tell whether a ref needs a blob that is damaged or gone, and not only unreadable now."""
-        blobs = {stored.manifest_blob} if manifest is None else manifest.blobs
-        return any(blob and self._verdicts[blob] and blob not in self._unread for blob in blobs)
 
     def _unreadable(self, error: BackendError) -> str:
         """Return the text about an unreadable file; raise the error if nothing can be read."""
@@ -286,11 +280,6 @@ class _Check:
         # What is packed is right, but so is what the same content is packed in there.
         return measured(self._near, blob) == measured(self._backend, blob)
 
-    def _check_index_file(self) -> None:
-        index = self._refs.index
-        for what in index.damage(repair=self._repair):
-            self._add(str(index.path), f"the index {what}", None, "made anew", harmless=True)
-
     def _check_index(self, remembered: Mapping[str, IndexEntry]) -> None:
         """Compare the index with the refs in the backend."""
         index = self._refs.index
@@ -318,5 +307,4 @@ class _Check:
         harmless: bool = False,
         unread: bool = False,
     ) -> None:
-        done = done if self._repair else ""
         self._problems.append(Problem(name, what, key, done, harmless, unread))

@@ -10,8 +10,10 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable, Collection, Iterable, Sequence
-from dataclasses import replace
+from dataclasses import field, replace
 from datetime import timedelta
+from functools import cached_property
+from math import inf
 
 from memoflow.backends import Found
 from memoflow.dataclass import dataclass
@@ -55,11 +57,7 @@ class Tier:
 
 def one_tier(keep: Collection[Key] | Callable[[], Collection[Key]]) -> list[Tier]:
     """Return the tier of all refs, that any rule may take but for those to keep."""
-    return [Tier(_any, _any, lambda _: keep() if callable(keep) else keep)]
-
-
-def _any(key: Key) -> bool:
-    return True
+    return [Tier(lambda _: True, lambda _: True, lambda _: keep() if callable(keep) else keep)]
 
 
 @dataclass(frozen=True)
@@ -67,6 +65,10 @@ class _Kept:
     ref: Ref
     used: float
     file: Found
+
+    @property
+    def last_used(self) -> tuple[float, float]:
+        return self.used, self.ref.created
 
 
 def evict(
@@ -88,7 +90,7 @@ def evict(
     if asked is None and dry_run:
         # Nothing was written, so what was written last is one more witness of the time there.
         now = max([now, *(each.file.modified for each in held.values())])
-    oldest = None if older_than is None else now - older_than.total_seconds()
+    oldest = -inf if older_than is None else now - older_than.total_seconds()
     eviction = _Eviction(refs, held, now, tiers, oldest)
     eviction.take_old()
     budget = None
@@ -106,59 +108,59 @@ def evict(
     )
 
 
+@dataclass(eq=False)
 class _Eviction:
     """The refs to drop, with their reasons, as one rule after the other is applied."""
 
-    def __init__(
-        self,
-        refs: Refs,
-        held: dict[Key, _Kept],
-        now: float,
-        tiers: Sequence[Tier],
-        oldest: float | None,
-    ) -> None:
-        self._refs = refs
-        self._held = held
-        self._now = now
-        self._tiers = tiers
-        self.reasons: dict[Key, str] = {}
-        self._kept = {key for key, each in held.items() if each.file.modified > now}
-        self._kept.update(filter(leased(refs.backend), held))
+    refs: Refs
+    held: dict[Key, _Kept]
+    now: float
+    tiers: Sequence[Tier]
+    oldest: float
+    reasons: dict[Key, str] = field(default_factory=dict)
+
+    @cached_property
+    def _kept(self) -> set[Key]:
+        young = {key for key, each in self.held.items() if each.file.modified > self.now}
+        return young.union(filter(leased(self.refs.backend), self.held))
+
+    @cached_property
+    def _ends(self) -> dict[Key, float]:
         over = [
-            (key, each.file) for key, each in held.items() if expiry(each.ref, each.file) <= now
+            (key, each.file)
+            for key, each in self.held.items()
+            if expiry(each.ref, each.file) <= self.now
         ]
         # By the ref itself: the index may remember one that was made anew elsewhere, and anybody
         # may have left a bundle.
-        self._ends = {
+        return {
             key: end
-            for key, file, stored in refs.contents(over, signed=False, copies=False)
-            if (end := expiry(stored.ref, file)) <= now
+            for key, file, stored in self.refs.contents(over, signed=False, copies=False)
+            if (end := expiry(stored.ref, file)) <= self.now
         }
-        self._unused = [
-            key for key, each in held.items() if oldest is not None and each.used < oldest
-        ]
 
     def take_old(self) -> None:
         """Take expired refs, and those unused for long."""
-        for tier in self._tiers:
+        unused = [key for key, each in self.held.items() if each.used < self.oldest]
+        for tier in self.tiers:
             for key in self._loose(tier, self._ends):
-                self.reasons[key] = f"expired {age(self._now - self._ends[key])} ago"
-            for key in self._loose(tier, filter(tier.by_rule, self._unused)):
-                self.reasons[key] = f"unused for {age(self._now - self._held[key].used)}"
+                self.reasons[key] = f"expired {age(self.now - self._ends[key])} ago"
+            for key in self._loose(tier, filter(tier.by_rule, unused)):
+                self.reasons[key] = f"unused for {age(self.now - self.held[key].used)}"
 
     def take_over(self, max_size_bytes: int) -> tuple[int, int, tuple[str, ...]]:
         """Take the least recently used, so that the rest and the blobs it reaches fit.
 
         Return by how much they do not, and what of them no rule may take, with its kinds.
         """
-        held = {key: each for key, each in self._held.items() if key not in self.reasons}
-        stock = _Stock(self._refs, held)
-        for tier in self._tiers:
+        held = {key: each for key, each in self.held.items() if key not in self.reasons}
+        stock = _Stock(self.refs, held)
+        for tier in self.tiers:
             loose = self._loose(tier, filter(tier.by_rule, held))
-            for key in sorted(loose, key=self._last_used):
+            for key in sorted(loose, key=lambda key: (held[key].last_used, str(key))):
                 if stock.total_bytes <= max_size_bytes:
                     return 0, 0, ()
-                self.reasons[key] = f"over the budget; last used {day(self._held[key].used)}"
+                self.reasons[key] = f"over the budget; last used {day(self.held[key].used)}"
                 stock.take(key)
         over = stock.total_bytes - max_size_bytes
         if over <= 0:
@@ -166,23 +168,23 @@ class _Eviction:
         spared = [
             key
             for key in held
-            if not any(tier.holds(key) and tier.by_rule(key) for tier in self._tiers)
+            if not any(tier.holds(key) and tier.by_rule(key) for tier in self.tiers)
         ]
         return over, stock.size_of(spared), tuple(sorted({key.kind for key in spared}))
 
     def drop(self, prefix: Key | None) -> None:
         """Drop the taken refs, except those written anew meanwhile: these are other refs."""
         planned = len(self.reasons)
-        there = {key: file.version for key, file in self._refs.listed(prefix)}
+        there = {key: file.version for key, file in self.refs.listed(prefix)}
         for key in list(self.reasons):
-            if there.get(key) != self._held[key].file.version:
+            if there.get(key) != self.held[key].file.version:
                 del self.reasons[key]
         # What stays after all may be what others are kept for.
-        for tier in self._tiers if len(self.reasons) < planned else ():
+        for tier in self.tiers if len(self.reasons) < planned else ():
             spared = set(tier.keep(self.reasons))
             for key in [key for key in self.reasons if key in spared and tier.holds(key)]:
                 del self.reasons[key]
-        self._refs.drop(self.reasons)
+        self.refs.drop(self.reasons)
 
     def _loose(self, tier: Tier, keys: Iterable[Key]) -> list[Key]:
         """Return those of the keys that are of the tier, and that nothing keeps."""
@@ -191,10 +193,6 @@ class _Eviction:
             return []
         kept = self._kept.union(tier.keep(self.reasons))
         return [key for key in found if key not in kept]
-
-    def _last_used(self, key: Key) -> tuple[float, float, str]:
-        each = self._held[key]
-        return each.used, each.ref.created, str(key)
 
 
 class _Stock:
@@ -229,7 +227,7 @@ class _Stock:
 
 def expiry(ref: Ref, file: Found) -> float:
     """Return the time at which a ref of this file expires, by the clock that dates the file."""
-    return float("inf") if ref.expires is None else file.modified + (ref.expires - ref.created)
+    return inf if ref.expires is None else file.modified + (ref.expires - ref.created)
 
 
 def _held(refs: Refs, prefix: Key | None, *, ahead: float, now: float) -> dict[Key, _Kept]:

@@ -18,12 +18,13 @@ import threading
 import zlib
 from collections.abc import Callable, Collection, Iterable, Iterator
 from datetime import timedelta
+from functools import cached_property
 
 from memoflow.backends import Backend, Found
 from memoflow.dataclass import dataclass
 from memoflow.errors import NoRoomError
 from memoflow.fields import Fields, loaded, number, text
-from memoflow.names import Digest, Key, Ref
+from memoflow.names import Key, Ref
 from memoflow.objects import blob_name, blob_of
 from memoflow.store.deletion_log import Deleting, ended_without_a_word, time_there
 from memoflow.store.gc.full_disk import delete_in_parts, keep_reserve, make_room
@@ -64,56 +65,44 @@ class Swept:
     litter: int = 0
 
 
+@dataclass(eq=False)
 class Sweep:
     """One sweep; see `Store.sweep`. `time` is a dry run's, which asks for none: that writes."""
 
-    def __init__(
-        self,
-        refs: Refs,
-        *,
-        keep_newer: timedelta,
-        now: bool,
-        leftovers: bool = False,
-        dry_run: bool,
-        time: float = 0.0,
-        without: Collection[Key] = (),
-    ) -> None:
-        self._refs = refs
-        self._backend = refs.backend
-        self._reach = Reach(refs)
-        self._now = now
-        self._grace = 0.0 if now else keep_newer.total_seconds()
-        self._leftovers = leftovers
-        self._dry_run = dry_run
-        self._time = time
-        # Nothing that a ref reaches is ever deleted: only a dry run may take refs for gone.
-        self._without = frozenset(without) if dry_run else frozenset()
+    refs: Refs
+    keep_newer: timedelta
+    now: bool
+    dry_run: bool
+    leftovers: bool = False
+    time: float = 0.0
+    without: Collection[Key] = ()
+
+    @cached_property
+    def reach(self) -> Reach:
+        return Reach(self.refs)
 
     def run(self) -> Swept:
-        backend = self._backend
+        backend = self.refs.backend
+        grace = 0.0 if self.now else self.keep_newer.total_seconds()
         found = {name.name: name for name in backend.list("blobs") if blob_of(name.name)}
         # In a dry run nothing may be written: no earlier than the newest thing there.
         newest = max((file.modified for file in found.values()), default=0.0)
-        time = max(newest, self._time) if self._dry_run else time_there(backend)
+        time = max(newest, self.time) if self.dry_run else time_there(backend)
         # Before the refs: what is not marked any more has its ref by then.
-        silent_s = _SILENT_SECONDS if self._leftovers else DEAD_AFTER_SECONDS
+        silent_s = _SILENT_SECONDS if self.leftovers else DEAD_AFTER_SECONDS
         since_saves, dead = unfinished_since(backend, now=time, dead_after_s=silent_s)
         reached = self.look()
         lost = {
             name: file
             for name, file in found.items()
-            if name not in reached
-            and file.modified <= time - self._grace
-            and file.modified < since_saves
+            if name not in reached and file.modified <= time - grace and file.modified < since_saves
         }
         since = _read_condemned(backend)
         doomed = [
-            file
-            for name, file in lost.items()
-            if self._now or since.get(name, time) < time - self._grace
+            file for name, file in lost.items() if self.now or since.get(name, time) < time - grace
         ]
-        if self._dry_run:
-            self._reach.remember()
+        if self.dry_run:
+            self.reach.remember()
             return Swept(len(doomed), _size(doomed), len(lost) - len(doomed))
         gone = self._delete_all(doomed, dead, time)
         left = {name: since.get(name, time) for name in lost.keys() - {file.name for file in gone}}
@@ -127,49 +116,47 @@ class Sweep:
             # What cannot be noted cannot wait either, and need not: it is of nobody who runs.
             gone += self._delete_all([lost[name] for name in left], dead, time)
             left = {}
-        self._reach.remember()
+        self.reach.remember()
         litter = self._tidy(dead, time)
         keep_reserve(backend)
         return Swept(len(gone), _size(gone), len(left), litter)
 
-    @property
-    def refs_seen(self) -> int:
-        """Return the number of refs in the last look."""
-        return self._reach.refs_seen
-
     def look(self, beat: Callable[[], object] = lambda: None) -> set[str]:
         """Return the names of the blobs that refs reach now."""
-        return self._reach.look(beat, without=self._without)
+        # Nothing that a ref reaches is ever deleted: only a dry run may take refs for gone.
+        return self.reach.look(beat, without=self.without if self.dry_run else ())
 
     def _delete_all(self, doomed: list[Found], dead_saves: list[str], time: float) -> list[Found]:
         def make() -> None:
             self._tidy(dead_saves, time)
-            self._backend.delete([CONDEMNED])
-            make_room(self._backend)
+            self.refs.backend.delete([CONDEMNED])
+            make_room(self.refs.backend)
 
         return delete_in_parts(doomed, self.delete, make_room=make)
 
     def delete(self, doomed: list[Found]) -> list[Found]:
         """Delete the blobs that still no ref reaches, and return these."""
         gone: list[Found] = []
-        with Deleting(self._backend, [file.name for file in doomed]) as deleting:
+        with Deleting(self.refs.backend, [file.name for file in doomed]) as deleting:
             # After what is doomed was said: who has not seen that has a ref that is seen now.
             reached = self.look(deleting.beat)
             lost = [file for file in doomed if file.name not in reached]
             for start in range(0, len(lost), _BATCH):
                 batch = lost[start : start + _BATCH]
-                self._refs.index.drop_blobs(_sha256(batch))
+                blobs = (blob_of(file.name) for file in batch)
+                sha256 = (blob for blob in blobs if blob and blob.algorithm == "sha256")
+                self.refs.index.drop_blobs(sha256)
                 if not deleting.beat():
                     break  # Held up for so long that others may count on what is left.
-                self._backend.delete([file.name for file in batch])
+                self.refs.backend.delete([file.name for file in batch])
                 gone += batch
         return gone
 
     def _tidy(self, dead_saves: list[str], time: float) -> int:
-        backend = self._backend
-        unfinished = time - (_SILENT_SECONDS if self._leftovers else LITTER_AGE.total_seconds())
+        backend = self.refs.backend
+        unfinished = time - (_SILENT_SECONDS if self.leftovers else LITTER_AGE.total_seconds())
         litter = backend.cleanup(before=unfinished)
-        old = time - (0.0 if self._leftovers else _QUARANTINE_AGE.total_seconds())
+        old = time - (0.0 if self.leftovers else _QUARANTINE_AGE.total_seconds())
         quarantined = [file.name for file in backend.list(QUARANTINE) if file.modified <= old]
         old = time - STOPPED_AGE.total_seconds()
         stopped = ended_without_a_word(backend, before=old)
@@ -196,11 +183,6 @@ def condemned(data: bytes) -> dict[str, float]:
     return {text(name, "blobs"): number(since, "blobs") for name, since in blobs.items()}
 
 
-def _sha256(files: Iterable[Found]) -> list[Digest]:
-    digests = (blob_of(file.name) for file in files)
-    return [digest for digest in digests if digest and digest.algorithm == "sha256"]
-
-
 def _size(files: Iterable[Found]) -> int:
     return sum(file.size_bytes for file in files)
 
@@ -212,18 +194,11 @@ class Reach:
         self._refs = refs
         self._is_remembered = refs.backend.takes_round_trips
         self._facts = refs.index.get(_BUCKETS) if self._is_remembered else {}
-        self._seen = dict(_decoded(self._facts))
+        self.seen = dict(_decoded(self._facts))  # by the last look
 
-    @property
-    def refs_seen(self) -> int:
-        """Return the number of refs in the last look."""
-        return len(self._seen)
-
-    def look(
-        self, beat: Callable[[], object] = lambda: None, *, without: Collection[Key] = ()
-    ) -> set[str]:
+    def look(self, beat: Callable[[], object], *, without: Collection[Key]) -> set[str]:
         """Return the names of the blobs that refs reach which are listed now, `without` some."""
-        before, self._seen = self._seen, {}
+        before, self.seen = self.seen, {}
         new: list[tuple[Key, Found]] = []
         reached: set[str] = set()
         for key, found in self._refs.listed():
@@ -231,11 +206,11 @@ class Reach:
             known = before.get(found.name)
             if key in without:
                 if known is not None:
-                    self._seen[found.name] = known
+                    self.seen[found.name] = known
                 continue
             # By its version: a key can lead elsewhere since it was last looked at.
             if known is not None and known[0] == _version(found):
-                self._seen[found.name] = known
+                self.seen[found.name] = known
                 reached |= known[1]
             else:
                 new.append((key, found))
@@ -243,7 +218,7 @@ class Reach:
             beat()
             reached |= names
             if is_all and found.version:
-                self._seen[found.name] = (_version(found), names)
+                self.seen[found.name] = (_version(found), names)
         return reached
 
     def remember(self) -> None:
@@ -251,9 +226,10 @@ class Reach:
         if not self._is_remembered:
             return
         buckets: dict[str, dict[str, list[str]]] = {bucket: {} for bucket in _BUCKETS}
-        for name, (version, names) in sorted(self._seen.items()):
+        for name, (version, names) in sorted(self.seen.items()):
             if len(names) <= _MOST_BLOBS:
-                buckets[_bucket(name)][name] = [version, *sorted(names)]
+                bucket = _BUCKETS[zlib.crc32(name.encode()) % len(_BUCKETS)]
+                buckets[bucket][name] = [version, *sorted(names)]
         facts = {bucket: json.dumps(rows) for bucket, rows in buckets.items()}
         empty = json.dumps({})
         self._refs.index.set(
@@ -281,10 +257,6 @@ class Reach:
 
 def _version(found: Found) -> str:
     return f"{found.version} {found.size_bytes} {found.modified}"
-
-
-def _bucket(name: str) -> str:
-    return _BUCKETS[zlib.crc32(name.encode()) % len(_BUCKETS)]
 
 
 def _decoded(facts: dict[str, str]) -> Iterator[tuple[str, tuple[str, frozenset[str]]]]:
@@ -324,7 +296,7 @@ class ReplacedBlobs:
         with self._lock:
             for name in names:
                 self._left.pop(name, None)
-            least_bytes = _BYTES_PER_REF * self._sweep.refs_seen
+            least_bytes = _BYTES_PER_REF * len(self._sweep.reach.seen)
             self._free_above(max(least_bytes, _MOST * live.size_bytes - used_bytes))
 
     def _free_above(self, most_bytes: float) -> None:

@@ -18,6 +18,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import suppress
 from dataclasses import field
 from datetime import timedelta
+from functools import partial
 
 from memoflow.backends import Backend, Found
 from memoflow.dataclass import dataclass
@@ -134,14 +135,12 @@ class Prefetch:
     def _read(self, looked: _Looked, keys: list[Key]) -> None:
         with Pool(_AT_ONCE) as pool:
             names = [looked.found[key].name for key in keys]
-            for key, data in zip(keys, pool.map(self._read_one, names), strict=True):
+            read = partial(self._backend.read, most_bytes=LARGEST_BYTES)
+            for key, data in zip(keys, pool.map(read, names), strict=True):
                 if data is None:
                     del looked.found[key]  # It went since it was listed.
                 else:
                     looked.data[key] = data
-
-    def _read_one(self, name: str) -> bytes | None:
-        return self._backend.read(name, most_bytes=LARGEST_BYTES)
 
     def _bundles(self, prefix: Key) -> list[Found]:
         try:

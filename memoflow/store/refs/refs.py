@@ -159,10 +159,6 @@ class Refs:
         """Return the stored ref; None with a warning if it is damaged or not signed by us."""
         return self.or_warn(self.read, key)
 
-    def learn(self, listed: Iterable[tuple[Key, Found]]) -> None:
-        """Remember the refs stored in these versions, as `read` does for one key."""
-        self.index.record((stored.ref for _, _, stored in self.contents(listed)), is_used=False)
-
     def distrusts(self, key: Key) -> bool:
         """Tell whether the stored ref is signed with none of our keys; see `Store.distrusts`."""
         try:
@@ -178,7 +174,7 @@ class Refs:
         known = self.index.entries()
         unknown = [(key, file) for key, file in self.listed() if known.pop(str(key), None) is None]
         self.index.drop(Key.parse(text) for text in known)
-        self.learn(unknown)
+        self.index.record((stored.ref for _, _, stored in self.contents(unknown)), is_used=False)
         return len(unknown)
 
     def recent(

@@ -132,19 +132,17 @@ class Expiry:
         self._clock = clock
         self._written: dict[Key, float] = {}
 
-    def is_over(self, ref: Ref, file: Found | None = None) -> bool:
-        """Tell whether a ref has expired; `file` is its file if it was just listed."""
-        return ref.expires is not None and self.is_older(ref, ref.expires - ref.created, file)
+    def is_over(self, ref: Ref) -> bool:
+        """Tell whether a ref has expired."""
+        return ref.expires is not None and self.is_older(ref, ref.expires - ref.created)
 
     def may_be_over(self, ref: Ref) -> bool:
         """Tell whether a ref has expired, or says so: put back from a backup its file is young."""
         says_so = ref.expires is not None and ref.expires <= self._clock.now()
         return says_so or self.is_over(ref)
 
-    def is_older(self, ref: Ref, seconds: float, file: Found | None = None) -> bool:
+    def is_older(self, ref: Ref, seconds: float) -> bool:
         """Tell whether a ref was written so long ago, or longer."""
-        if file is not None:
-            return self._age(ref, file.modified) >= seconds
         known = self._written.get(ref.key)
         # What was written anew since is younger, so only an old one is looked at again.
         if known is not None and self._age(ref, known) < seconds:

@@ -8,7 +8,7 @@ from collections.abc import Callable
 from contextlib import suppress
 
 from memoflow.errors import IntegrityError, NotFoundError, UsageError
-from memoflow.names import Key, Ref
+from memoflow.names import Key
 from memoflow.store.deletion_log import GcSnapshot
 from memoflow.store.refs.refs import Refs
 from memoflow.store.refs.remembered import Remembered, numbered
@@ -16,20 +16,6 @@ from memoflow.store.saves.saving import LEAST_USE, LEAST_USE_OF_DROPPED, Previou
 
 _TOKEN = re.compile(r"[0-9a-f]{1,32}")
 _LISTED_SECONDS = 10.0  # how long a list of what is elsewhere serves
-
-
-def known(refs: Refs, series: Key) -> list[Ref]:
-    """Return the refs listed directly below a series; see `Store.series`."""
-    entries = refs.index.entries(series)
-    found = []
-    for key in numbered(refs.listed(series), series):
-        entry = entries.get(str(key))
-        stored = None if entry is not None else refs.read_or_warn(key)
-        if entry is not None:
-            found.append(entry.ref)
-        elif stored is not None:
-            found.append(stored.ref)
-    return found
 
 
 class Next:

@@ -13,7 +13,6 @@ import threading
 import uuid
 from collections.abc import Callable
 from contextlib import suppress
-from types import TracebackType
 
 from memoflow.backends import Backend
 from memoflow.errors import BackendError
@@ -42,12 +41,7 @@ class UploadHeartbeat:
     def __enter__(self) -> UploadHeartbeat:
         return self
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
+    def __exit__(self, *failure: object) -> None:
         if self._is_marked:
             with suppress(BackendError):  # It counts for nothing soon, and is swept.
                 self._backend.delete([self._name])
@@ -86,12 +80,9 @@ def unfinished_since(
             dead.append(mark.name)
             continue
         # Earlier than it says, because a mark takes its time to be written.
-        since = min(since, mark.modified - _seconds(_read(backend, mark.name)) - _EVERY_SECONDS)
+        seconds = _seconds(backend.read(mark.name, most_bytes=LARGEST_MARK_BYTES))
+        since = min(since, mark.modified - seconds - _EVERY_SECONDS)
     return since, dead
-
-
-def _read(backend: Backend, name: str) -> bytes | None:
-    return backend.read(name, most_bytes=LARGEST_MARK_BYTES)
 
 
 def _seconds(data: bytes | None) -> float:
