@@ -41,7 +41,6 @@ def memo(ctx: Any, words: tuple[str, ...]) -> None:
 
 def _pass_on(words: tuple[str, ...], name: str, flow: Any) -> None:
     # Here, since Metaflow imports this module for other commands, too.
-    from memoflow.cli.main import main
-    from memoflow.cli.verb import CommandContext
+    from memoflow.cli.main import run_for_flow
 
-    main(list(words), prog_name=name, obj=CommandContext(flow=flow))
+    run_for_flow(words, name, flow)

@@ -95,3 +95,8 @@ for verb in (ls, show, why, get, forget, gc, verify, stats, report, reindex, doc
 
 if __name__ == "__main__":
     main()
+
+
+def run_for_flow(words: tuple[str, ...], name: str, flow: Any) -> None:
+    """Run the command on the store of a flow, or of the configuration without one."""
+    main(list(words), prog_name=name, obj=CommandContext(flow=flow))

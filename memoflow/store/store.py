@@ -9,6 +9,7 @@ from contextlib import AbstractContextManager, suppress
 from dataclasses import replace
 from datetime import timedelta
 from pathlib import Path
+from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
 from memoflow.backends import Backend, Found, Tiered
@@ -36,6 +37,20 @@ if TYPE_CHECKING:
     from memoflow.store.gc.sweeping import ReplacedBlobs, Swept
 
 _NO_KEYS = Keyring()
+
+
+def _sweeping() -> ModuleType:
+    # Here, since a task that looks up and saves starts sooner without it.
+    from memoflow.store.gc import sweeping
+
+    return sweeping
+
+
+def _uses() -> ModuleType:
+    # Here, since a task that looks up and saves starts sooner without it.
+    from memoflow.store.gc import uses
+
+    return uses
 
 
 class Store:
@@ -316,11 +331,8 @@ class Store:
         if self.backend.takes_round_trips:
             self._refs.drop([ref.key for ref in old])
             return
-        # Here: a task that looks up and saves starts sooner without it.
-        from memoflow.store.gc.sweeping import ReplacedBlobs
-
         if self._leftovers is None:
-            self._leftovers = ReplacedBlobs(self._refs)
+            self._leftovers = _sweeping().ReplacedBlobs(self._refs)
         self._leftovers.add(old)
         self._refs.drop([ref.key for ref in old])
         self._leftovers.free(new)
@@ -335,17 +347,11 @@ class Store:
         Nothing happens if the store cannot be written. `once` is for a process on a machine that
         may be gone with it.
         """
-        # Here: a task that looks up and saves starts sooner without it.
-        from memoflow.store.gc import uses
-
-        uses.note(self.backend, self.index, self._store_clock, once=once)
+        _uses().note(self.backend, self.index, self._store_clock, once=once)
 
     def merge_uses(self) -> None:
         """Merge the notes of use of days that are over, so that there are few."""
-        # Here: a task that looks up and saves starts sooner without it.
-        from memoflow.store.gc import uses
-
-        uses.merge(self.backend, self._refs.listed, self._store_clock.now())
+        _uses().merge(self.backend, self._refs.listed, self._store_clock.now())
 
     def evict(
         self,
@@ -400,19 +406,21 @@ class Store:
         minutes ago, and all that is in quarantine. A full disk is no hindrance: see `room`. A dry
         run takes the refs `without` for gone.
         """
-        # Here: a task that looks up and saves starts sooner without it.
-        from memoflow.store.gc.sweeping import Sweep
-
         time = self._store_clock.estimate() if dry_run else 0.0
-        return Sweep(
-            self._refs,
-            keep_newer=keep_newer,
-            now=now,
-            leftovers=leftovers,
-            dry_run=dry_run,
-            time=time,
-            without=without,
-        ).run()
+        swept: Swept = (
+            _sweeping()
+            .Sweep(
+                self._refs,
+                keep_newer=keep_newer,
+                now=now,
+                leftovers=leftovers,
+                dry_run=dry_run,
+                time=time,
+                without=without,
+            )
+            .run()
+        )
+        return swept
 
     def verify(self, *, read_data: bool = True, repair: bool = False) -> list[Problem]:
         """Read all refs, and all blobs unless told not to, and return the problems.
@@ -423,11 +431,10 @@ class Store:
         is old by this machine's clock, or by the backend's in a repair, which may write.
         """
         # Here: a task that looks up and saves starts sooner without it.
-        from memoflow.store.check import orphans
-        from memoflow.store.check.verification import Verification
+        from memoflow.store.check import orphans, verification
 
         problems = list(orphans.check_strays(self._refs, repair=repair))
-        problems += Verification(self._refs, read_data=read_data, repair=repair).run()
+        problems += verification.Verification(self._refs, read_data=read_data, repair=repair).run()
         now = time_there(self.backend) if repair else self._clock()
         backend = self.backend.far if isinstance(self.backend, Tiered) else self.backend
         problems += orphans.check(backend, self.id, now=now, read_data=read_data, repair=repair)

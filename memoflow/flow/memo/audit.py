@@ -13,6 +13,7 @@ from memoflow.errors import MemoflowError
 from memoflow.flow.artifact_ref import Reference
 from memoflow.flow.host import transition
 from memoflow.flow.host.artifacts import INTERNAL, TaskArtifacts
+from memoflow.flow.memo.inputs import current_saves
 from memoflow.kinds.memo import MemoEntry
 from memoflow.masking import ANY, Mask, without_passwords
 
@@ -168,9 +169,9 @@ def _files(reference: Any) -> dict[str, Hashable] | None:
     """Return the content of each file, by digest; None for no reference or a dead one."""
     if not isinstance(reference, (dict, str, Reference)):
         return None
-    from memoflow.flow import artifact_store, references  # Here, since few results are audited.
-
     try:
-        return references.contents(artifact_store.current_store(), reference)
+        references, where = current_saves()
+        found: dict[str, Hashable] | None = references.contents(where, reference)
     except MemoflowError:
         return None
+    return found

@@ -13,8 +13,8 @@ from collections.abc import Callable, Iterable
 from dataclasses import replace
 from functools import cached_property
 from itertools import islice
-from types import FunctionType, MethodType
-from typing import Any
+from types import FunctionType, MethodType, ModuleType
+from typing import TYPE_CHECKING, Any
 
 from memoflow import fingerprint
 from memoflow.dataclass import dataclass
@@ -29,6 +29,9 @@ from memoflow.index import Index
 from memoflow.kinds import memo
 from memoflow.masking import ANY, MASK, Mask
 from memoflow.names import Digest
+
+if TYPE_CHECKING:
+    from memoflow.flow.artifact_store import ArtifactStore
 
 # `current.x` that is another one in each run: a step that reads it depends on its run.
 OF_ONE_RUN = frozenset(
@@ -371,16 +374,20 @@ def collapse(reads: dict[str, None], parents: InputDigests) -> dict[str, None]:
     return kept
 
 
+def current_saves() -> tuple[ModuleType, ArtifactStore]:
+    """Return the module of references, and the place in which they are looked up."""
+    # Here, since most values and results refer to nothing.
+    from memoflow.flow import artifact_store, references
+
+    return references, artifact_store.current_store()
+
+
 def _meaning(value: Any) -> Any:
     """Return a value with the content of its checkpoints and models in place of their keys."""
     if not find_in(value)[0]:
         return value
-    from memoflow.flow import (  # Here, since most values refer to nothing.
-        artifact_store,
-        references,
-    )
-
-    return references.by_content(artifact_store.current_store(), value)
+    references, where = current_saves()
+    return references.by_content(where, value)
 
 
 def load(datastore: Any, name: str) -> Any:

@@ -29,7 +29,7 @@ from memoflow.flow.memo.context import Session
 from memoflow.flow.memo.decision import Decision, Reason, reason_of
 from memoflow.flow.memo.external_reads import ExternalReads
 from memoflow.flow.memo.flags import MODES, given, steps_to_refresh
-from memoflow.flow.memo.inputs import FlowShape, InputDigests, UndecidedError
+from memoflow.flow.memo.inputs import FlowShape, InputDigests, UndecidedError, current_saves
 from memoflow.flow.memo.options import MemoizeOptions, names
 from memoflow.flow.memo.uncached import Seen
 from memoflow.kinds import memo
@@ -400,10 +400,5 @@ def dead_reference(entry: MemoEntry) -> str | None:
     """Return the first checkpoint or model that the outputs refer to and nobody can load."""
     if not entry.refers_to:
         return None
-    from memoflow.flow import (  # Here, since most results refer to nothing.
-        artifact_store,
-        references,
-    )
-
-    where = artifact_store.current_store()
+    references, where = current_saves()
     return next((key for key in entry.refers_to if not references.is_there(where, key)), None)

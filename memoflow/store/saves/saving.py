@@ -164,19 +164,18 @@ class _Attempt:
 
     def _pack(self) -> Packed:
         # Here, since results without files need none of it.
-        from memoflow.objects.packing import pack
-        from memoflow.objects.planning import ReusablePieces
+        from memoflow.objects import packing, planning
 
         payload, previous, fresh = self.payload, self.previous, self.fresh
         sizes: dict[Digest, int] = {} if previous is None else dict(previous.sizes)
-        earlier = ReusablePieces(
+        earlier = planning.ReusablePieces(
             self.refs.backend,
             previous=None if previous is None else previous.manifest,
             proven=previous is not None and previous.proven,
             known=(lambda xxh3s: {}) if fresh else _known(self.refs, sizes),
             sizes=sizes,
         )
-        return pack(
+        return packing.pack(
             self.refs.backend,
             Tree.survey(payload.tree, payload.files, payload.ignore),
             whole=payload.whole and not fresh,
