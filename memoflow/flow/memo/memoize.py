@@ -48,7 +48,7 @@ class MemoizeDecorator(Lifecycle):
 
     MF Add To Current
     -----------------
-    memo -> memoflow.flow.memo.current_memo.CurrentMemo
+    memo -> memoflow.flow.memo.worker.CurrentMemo
         `hit`, `key` and `origin` of the running task.
     """
 
@@ -110,10 +110,8 @@ class MemoizeDecorator(Lifecycle):
 
     def end_run(self) -> None:
         if self._session is not None:
-            from memoflow.flow.memo import summary
-
             with self.degrade("summary"):
-                summary.show(self._session, self.run_id)
+                self._session.end_run(self.run_id)
 
     def begin(self, attempt: Attempt) -> None:
         if self._memoized is None or self._session is None or attempt.has_unbounded_foreach:
