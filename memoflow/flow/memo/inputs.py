@@ -14,7 +14,10 @@ from dataclasses import replace
 from functools import cached_property
 from itertools import islice
 from types import FunctionType, MethodType
-from typing import Any
+from typing import TYPE_CHECKING, Any
+
+from metaflow.metaflow_current import current
+from metaflow.util import get_username, resolve_identity
 
 from memoflow import fingerprint
 from memoflow.dataclass import dataclass
@@ -29,6 +32,9 @@ from memoflow.index import Index
 from memoflow.kinds import memo
 from memoflow.masking import ANY, MASK, Mask
 from memoflow.names import Digest
+
+if TYPE_CHECKING:
+    from memoflow.flow.memo.lookup import MemoizedStep
 
 # `current.x` that is another one in each run: a step that reads it depends on its run.
 OF_ONE_RUN = frozenset(
@@ -381,6 +387,23 @@ def _meaning(value: Any) -> Any:
     )
 
     return references.by_content(artifact_store.current_store(), value)
+
+
+def current_of_step(name: str, memoized: MemoizedStep, *, known_in: str) -> Any:
+    """Return a value of `current` as a process that runs the step would have it."""
+    if name == "flow_name":
+        return memoized.shape.flow.__name__
+    if name == "step_name":
+        return memoized.step
+    if name == "username":
+        return get_username()
+    if name == "namespace":
+        return resolve_identity()
+    try:
+        # What flow decorators such as @project set, they set in each process.
+        return getattr(current, name)
+    except Exception as error:  # A property may raise whatever it likes.
+        raise UndecidedError(f"current.{name} is known in the {known_in} only") from error
 
 
 def load(datastore: Any, name: str) -> Any:
