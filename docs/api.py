@@ -80,7 +80,7 @@ SECTIONS: dict[str, tuple[str, tuple[Shown, ...]]] = {
         "What `metaflow.current` has in a step with the decorator of that name. A reference is a "
         "dict of plain JSON; where one is taken, its `key` or an object from `info` will do.",
         (
-            Shown("current.memo", "memoflow.flow.memo.current_memo.CurrentMemo", ()),
+            Shown("current.memo", "memoflow.flow.memo.worker.CurrentMemo", ()),
             Shown(
                 "current.checkpoint",
                 "memoflow.flow.checkpoint.current_checkpoint.CurrentCheckpoint",

@@ -168,10 +168,10 @@ def _by_step(steps: Sequence[Tally], store: Store) -> list[Html]:
     if not steps:
         return [parts.note("No memoized task has run yet.")]
     # Here, since it imports Metaflow.
-    from memoflow.flow.memo import last_misses
+    from memoflow.flow.memo.decision import recall_missed
 
     shown = sorted(steps, key=lambda step: -(step.hits + step.misses))[:_MOST_STEPS]
-    missed = last_misses.recall(store.index, [(step.flow, step.step) for step in shown])
+    missed = recall_missed(store.index, [(step.flow, step.step) for step in shown])
     rows = []
     for step in shown:
         tasks = step.hits + step.misses

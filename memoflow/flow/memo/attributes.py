@@ -7,10 +7,8 @@ step runs. What a step has set before is no input; what it looked for and did no
 from __future__ import annotations
 
 import contextlib
-import json
 import os
 import sys
-import tempfile
 import threading
 from collections.abc import Callable, Iterator
 from types import FrameType, FunctionType
@@ -24,6 +22,7 @@ from memoflow.flow.host.patches import replaced
 from memoflow.flow.memo import config_parts
 from memoflow.flow.memo.config_parts import ConfigWatch
 from memoflow.flow.memo.inputs import OF_ONE_RUN, TOOLS, FlowShape
+from memoflow.tracking.notes import ChildLog
 
 
 class AttributeTracker:
@@ -50,8 +49,7 @@ class AttributeTracker:
         self._on = contextlib.ExitStack()
         self._quiet = threading.local()
         self._watching = False
-        self._children: str | None = None
-        self._parent = os.getpid()
+        self._children: ChildLog | None = None
         self._preset: frozenset[str] = frozenset()
         self._loaded: set[str] = set()
 
@@ -250,25 +248,21 @@ class AttributeTracker:
 
     def _before_fork(self) -> None:
         if self._children is None:
-            handle, self._children = tempfile.mkstemp(prefix="memoflow-reads-")
-            os.close(handle)
+            self._children = ChildLog()
 
     def _tell_parent(self, *note: str) -> None:
-        if self._children is not None and os.getpid() != self._parent:
-            with open(self._children, "a") as log:  # A child's memory is lost with it.
-                log.write(json.dumps(note) + "\n")
+        if self._children is not None and self._children.is_child:
+            self._children.append(*note)  # A child's memory is lost with it.
 
     def _merge_children(self) -> None:
-        if self._children is None or os.getpid() != self._parent:
+        if self._children is None or self._children.is_child:
             return
-        with open(self._children) as log:
-            for line in log:
-                field, *what = json.loads(line)
-                if field == "refs":
-                    self.refs.add((what[0], what[1]))
-                else:
-                    getattr(self, field)[what[0]] = None
-        os.unlink(self._children)
+        for field, *what in self._children.read_new():
+            if field == "refs":
+                self.refs.add((what[0], what[1]))
+            else:
+                getattr(self, field)[what[0]] = None
+        self._children.close()
         self._children = None
 
 

@@ -7,11 +7,13 @@ import time
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
+from memoflow.errors import MemoflowError
 from memoflow.flow.memo.artifacts import Artifacts
-from memoflow.flow.memo.decision import Decision
+from memoflow.flow.memo.decision import Decision, keep_missed
 from memoflow.flow.memo.store_context import StoreContext
 from memoflow.kinds import memo
 from memoflow.names import Key
+from memoflow.units import span
 
 if TYPE_CHECKING:
     from memoflow.flow.memo.miss import ResultsBefore
@@ -80,6 +82,42 @@ class Session:
         self.context = StoreContext(flow_datastore, logger)
         self.log = RunLog()
         self.prefetch = ScopePrefetch(self.context)
+
+    def end_run(self, run_id: str) -> None:
+        """Print hits, misses and time saved of a run, once, then collect garbage."""
+        context, log = self.context, self.log
+        if log.ended:
+            return
+        log.ended = True
+        if "cards" in vars(context) and context.cards is not None:
+            context.cards.wait()
+        store = context.store
+        if store is None:
+            return
+        flow = context.flow_datastore.flow_name
+        now = time.time()
+        store.index.record_outcomes([(*hit[:4], True, hit[4], now) for hit in log.hits])
+        keep_missed(store.index, flow, log.missed)
+        # The workers' decisions, where the scheduler could not decide, are in the index.
+        saved_s = {hit[3]: hit[4] for hit in log.hits}
+        missed = set(log.misses)
+        for outcome in store.index.outcomes(flow, run_id):
+            if outcome.hit:
+                saved_s[outcome.task] = outcome.saved_s
+            else:
+                missed.add(outcome.task)
+        missed -= saved_s.keys()  # Found by the worker, after it had waited for another's.
+        if saved_s or missed:
+            hits = f"{len(saved_s)} hit{'s' * (len(saved_s) != 1)}"
+            misses = f"{len(missed)} miss{'es' * (len(missed) != 1)}"
+            saved = f", {span(sum(saved_s.values()))} saved" if saved_s else ""
+            context.say(f"{hits}, {misses}{saved}")
+        try:
+            if missed:
+                self.prefetch.leave_bundles()
+            context.collect()
+        except (MemoflowError, OSError) as error:
+            context.say(f"maintenance failed: {error}")
 
 
 _sessions: dict[int, Session] = {}

@@ -11,15 +11,19 @@ from collections.abc import Iterable, Mapping
 from contextlib import suppress
 from dataclasses import replace
 from enum import Enum
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from memoflow.dataclass import dataclass
 from memoflow.fingerprint import Difference, Part
 from memoflow.units import span
 
+if TYPE_CHECKING:
+    from memoflow.index import Index
+
 HIT, MISS, OFF, UNKNOWN = "hit", "miss", "off", "unknown"
 FIELD = "memo-decision"
 MOST_BYTES = 16 << 10
+_MOST_LAST_BYTES = 2000  # of the last decision on a step, in the index
 _MOST_DIFF = 2000  # characters of one diff, where not all have room
 
 
@@ -225,6 +229,24 @@ def headline(differences: tuple[Difference, ...]) -> str:
     if first.change in ("changed", "moved"):
         rest = [each for each in rest if each.change in ("changed", "moved")]
     return f"{first}, and {len(rest)} more" if rest else f"{first}"
+
+
+def keep_missed(index: Index, flow: str, missed: Mapping[str, Decision]) -> None:
+    """Remember the latest decisions on misses, by the names of their steps."""
+    index.set({_fact(flow, step): each.text(_MOST_LAST_BYTES) for step, each in missed.items()})
+
+
+def recall_missed(
+    index: Index, steps: Iterable[tuple[str, str]]
+) -> dict[tuple[str, str], Decision]:
+    """Return the decision on the last miss of each step, given as flow and step, where known."""
+    facts = {_fact(*step): step for step in steps}
+    told = {facts[fact]: Decision.parse(text) for fact, text in index.get(list(facts)).items()}
+    return {step: decision for step, decision in told.items() if decision is not None}
+
+
+def _fact(flow: str, step: str) -> str:
+    return f"missed:{flow}/{step}"
 
 
 def _part(fields: list[Any]) -> Part:

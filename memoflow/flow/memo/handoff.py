@@ -33,29 +33,17 @@ class Handoff:
 
     def put(self, environment: MutableMapping[str, str]) -> None:
         """Write it where the worker reads it; large decisions without their diffs."""
-        environment[_VARIABLE] = json.dumps(
-            {
-                "decision": None if self.decision is None else self.decision.text(),
-                "mode": self.mode,
-                "refresh": self.refresh,
-                "began": self.began,
-                "seen": None if self.seen is None else vars(self.seen),
-                "quiet": self.quiet,
-                "off": self.off,
-            }
-        )
+        decision = None if self.decision is None else self.decision.text()
+        seen = None if self.seen is None else vars(self.seen)
+        environment[_VARIABLE] = json.dumps({**vars(self), "decision": decision, "seen": seen})
 
     @classmethod
     def take(cls) -> Handoff:
         """Return the message to this process, once: processes that a step starts do not get it."""
         told = json.loads(os.environ.pop(_VARIABLE, "{}"))
-        decision, seen = told.get("decision"), told.get("seen")
+        decision, seen = told.pop("decision", None), told.pop("seen", None)
         return cls(
             decision=None if decision is None else Decision.from_json(json.loads(decision)),
-            mode=told.get("mode"),
-            refresh=told.get("refresh"),
-            began=told.get("began"),
             seen=None if seen is None else Seen(**seen),
-            quiet=told.get("quiet", False),
-            off=told.get("off", False),
+            **told,
         )

@@ -16,6 +16,9 @@ from itertools import islice
 from types import FunctionType, MethodType, ModuleType
 from typing import TYPE_CHECKING, Any
 
+from metaflow.metaflow_current import current
+from metaflow.util import get_username, resolve_identity
+
 from memoflow import fingerprint
 from memoflow.dataclass import dataclass
 from memoflow.errors import NoFingerprintError
@@ -32,6 +35,7 @@ from memoflow.names import Digest
 
 if TYPE_CHECKING:
     from memoflow.flow.artifact_store import ArtifactStore
+    from memoflow.flow.memo.lookup import MemoizedStep
 
 # `current.x` that is another one in each run: a step that reads it depends on its run.
 OF_ONE_RUN = frozenset(
@@ -388,6 +392,23 @@ def _meaning(value: Any) -> Any:
         return value
     references, where = current_saves()
     return references.by_content(where, value)
+
+
+def current_of_step(name: str, memoized: MemoizedStep, *, known_in: str) -> Any:
+    """Return a value of `current` as a process that runs the step would have it."""
+    if name == "flow_name":
+        return memoized.shape.flow.__name__
+    if name == "step_name":
+        return memoized.step
+    if name == "username":
+        return get_username()
+    if name == "namespace":
+        return resolve_identity()
+    try:
+        # What flow decorators such as @project set, they set in each process.
+        return getattr(current, name)
+    except Exception as error:  # A property may raise whatever it likes.
+        raise UndecidedError(f"current.{name} is known in the {known_in} only") from error
 
 
 def load(datastore: Any, name: str) -> Any:

@@ -261,11 +261,7 @@ def look_up(
     for read_set in read_sets(memoized, candidates):
         try:
             inputs = tuple(parents.digest(name) for name in read_set)
-        except UndecidedError as error:
-            undecided = error
-            continue
-        seen.append(inputs)
-        try:
+            seen.append(inputs)
             found = _usable(memoized, candidates, inputs, asked, dry=dry)
         except UndecidedError as error:
             undecided = error

@@ -38,11 +38,11 @@ def _both_sides() -> tuple[ModuleType, ModuleType]:
     return context, lookup
 
 
-def _launching_side() -> tuple[ModuleType, ModuleType]:
+def _launching_side() -> ModuleType:
     # Not in workers.
-    from memoflow.flow.memo import scheduler, summary
+    from memoflow.flow.memo import scheduler
 
-    return scheduler, summary
+    return scheduler
 
 
 def _worker_side() -> ModuleType:
@@ -83,7 +83,7 @@ class MemoizeDecorator(Lifecycle):
 
     MF Add To Current
     -----------------
-    memo -> memoflow.flow.memo.current_memo.CurrentMemo
+    memo -> memoflow.flow.memo.worker.CurrentMemo
         `hit`, `key` and `origin` of the running task.
     """
 
@@ -132,15 +132,13 @@ class MemoizeDecorator(Lifecycle):
     def launch(self, cli_args: Any, attempt: int, *, has_unbounded_foreach: bool) -> None:
         if self._memoized is None or self._session is None or has_unbounded_foreach:
             return
-        scheduler, _ = _launching_side()
         with _misses_as_errors():
-            scheduler.prepare(cli_args, attempt, self._memoized, self._session)
+            _launching_side().prepare(cli_args, attempt, self._memoized, self._session)
 
     def end_run(self) -> None:
         if self._session is not None:
-            _, summary = _launching_side()
             with self.degrade("summary"):
-                summary.show(self._session, self.run_id)
+                self._session.end_run(self.run_id)
 
     def begin(self, attempt: Attempt) -> None:
         if self._memoized is None or self._session is None or attempt.has_unbounded_foreach:

@@ -13,9 +13,7 @@ from typing import Any
 from metaflow.client import Flow
 from metaflow.exception import MetaflowNotFound
 from metaflow.includefile import IncludeFile
-from metaflow.metaflow_current import current
 from metaflow.parameters import DeployTimeField
-from metaflow.util import get_username, resolve_identity
 
 from memoflow import fingerprint
 from memoflow.errors import NoFingerprintError
@@ -24,7 +22,13 @@ from memoflow.flow.host import foreach, transition
 from memoflow.flow.host.flow_class import configs_of, graph_of, parameters_of
 from memoflow.flow.host.foreach import Foreach
 from memoflow.flow.memo import config_parts
-from memoflow.flow.memo.inputs import OF_ONE_RUN, InputDigests, UndecidedError, load
+from memoflow.flow.memo.inputs import (
+    OF_ONE_RUN,
+    InputDigests,
+    UndecidedError,
+    current_of_step,
+    load,
+)
 from memoflow.flow.memo.lookup import MemoizedStep
 from memoflow.flow.memo.store_context import StoreContext
 
@@ -162,17 +166,6 @@ def _tasks(
 
 
 def _current(memoized: MemoizedStep, name: str) -> Any:
-    if name == "flow_name":
-        return memoized.shape.flow.__name__
-    if name == "step_name":
-        return memoized.step
-    if name == "username":
-        return get_username()
-    if name == "namespace":
-        return resolve_identity()
     if name in OF_ONE_RUN or name == "tags" or name.startswith("huggingface_hub"):
         raise UndecidedError(f"current.{name} is known in the run only")
-    try:
-        return getattr(current, name)  # as flow decorators such as @project set it
-    except Exception as error:  # A property may raise whatever it likes.
-        raise UndecidedError(f"current.{name} is known in the run only") from error
+    return current_of_step(name, memoized, known_in="run")

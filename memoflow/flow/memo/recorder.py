@@ -9,7 +9,6 @@ from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
-from memoflow.dataclass import dataclass
 from memoflow.fingerprint import Part
 from memoflow.flow.host.artifacts import INTERNAL, TaskArtifacts
 from memoflow.flow.memo import uncached
@@ -17,23 +16,12 @@ from memoflow.flow.memo.attributes import AttributeTracker
 from memoflow.flow.memo.code_key import edited_since
 from memoflow.flow.memo.inputs import InputDigests, UndecidedError, collapse
 from memoflow.flow.memo.lookup import MemoizedStep
-from memoflow.flow.memo.step_reads import StepReads
+from memoflow.flow.memo.step_reads import Left, StepReads
 from memoflow.flow.memo.store_context import StoreContext
 from memoflow.flow.memo.uncached import Seen, Uncached
 from memoflow.kinds import memo
 from memoflow.names import Ref
 from memoflow.tracking import UnreadableError, state_of
-
-
-@dataclass
-class Left:
-    """The outcome of a step when it returned, still in memory."""
-
-    run_time_s: float = 0.0
-    next_step: dict[str, Any] | None = None
-    refers_to: frozenset[str] = frozenset()
-    all_looked_at: bool = True
-    named: frozenset[str] = frozenset()  # paths that its values name, there or not
 
 
 class Recorder:

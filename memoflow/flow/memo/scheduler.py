@@ -4,10 +4,8 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping
+from functools import partial
 from typing import Any
-
-from metaflow.metaflow_current import current
-from metaflow.util import get_username, resolve_identity
 
 from memoflow.display import printable
 from memoflow.errors import BackendUnreachableError, NoFingerprintError
@@ -20,7 +18,7 @@ from memoflow.flow.memo.context import Session
 from memoflow.flow.memo.decision import Decision, Reason
 from memoflow.flow.memo.external_reads import is_elsewhere
 from memoflow.flow.memo.handoff import Handoff
-from memoflow.flow.memo.inputs import OF_ONE_RUN, InputDigests, UndecidedError
+from memoflow.flow.memo.inputs import OF_ONE_RUN, InputDigests, UndecidedError, current_of_step
 from memoflow.flow.memo.lookup import LookupResult, MemoizedStep, MissError, look_up
 from memoflow.flow.memo.store_context import StoreContext
 from memoflow.flow.memo.uncached import Seen
@@ -105,7 +103,7 @@ def _decide(
         shape=memoized.shape,
         join_type=memoized.join_type,
         frames=foreach.stack,
-        current=_CurrentOf(task, memoized),
+        current=partial(_current, task, memoized),
         facts=context.store.index,
         lists=context.lists,
         load_limit_bytes=_LOAD_LIMIT_BYTES,
@@ -139,31 +137,13 @@ def _decide(
     return verdict
 
 
-class _CurrentOf:
-    """The values that `current` would have in the task's worker."""
-
-    def __init__(self, task: Any, memoized: MemoizedStep) -> None:
-        self._task = task
-        self._memoized = memoized
-
-    def __call__(self, name: str) -> Any:
-        wanted = revisions.parse(f"current.{name}")
-        if wanted is not None:
-            return self._memoized.commit_of(wanted, self._task.run_id, self._task.clone_run_id)
-        if name in OF_ONE_RUN:
-            raise UndecidedError(f"current.{name} differs in each run")
-        if name == "flow_name":
-            return self._task.flow_name
-        if name == "step_name":
-            return self._task.step
-        if name == "username":
-            return get_username()
-        if name == "namespace":
-            return resolve_identity()
-        if name == "tags":
-            return sorted(self._task.metadata.sticky_tags)
-        try:
-            # What flow decorators such as @project set, they set in each process.
-            return getattr(current, name)
-        except Exception as error:  # A property may raise whatever it likes.
-            raise UndecidedError(f"current.{name} is known in the task only") from error
+def _current(task: Any, memoized: MemoizedStep, name: str) -> Any:
+    """Return the value that `current` would have in the task's worker."""
+    wanted = revisions.parse(f"current.{name}")
+    if wanted is not None:
+        return memoized.commit_of(wanted, task.run_id, task.clone_run_id)
+    if name in OF_ONE_RUN:
+        raise UndecidedError(f"current.{name} differs in each run")
+    if name == "tags":
+        return sorted(task.metadata.sticky_tags)
+    return current_of_step(name, memoized, known_in="task")

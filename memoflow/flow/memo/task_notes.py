@@ -8,9 +8,9 @@ from typing import Any
 from metaflow.metadata_provider import MetaDatum
 from metaflow.metaflow_current import current
 
-from memoflow.flow.memo import card, last_misses
+from memoflow.flow.memo import card
 from memoflow.flow.memo.card_page import Shown
-from memoflow.flow.memo.decision import FIELD, Decision
+from memoflow.flow.memo.decision import FIELD, Decision, keep_missed
 from memoflow.flow.memo.lookup import MemoizedStep
 from memoflow.flow.memo.store_context import StoreContext
 from memoflow.kinds.memo import MemoEntry
@@ -58,8 +58,7 @@ class TaskNotes:
         """Keep the decision on a miss that only this process knows, for the report."""
         store = self._context.store
         if store is not None:
-            missed = {self._memoized.step: decision}
-            last_misses.keep(store.index, str(current.flow_name), missed)
+            keep_missed(store.index, str(current.flow_name), {self._memoized.step: decision})
 
     def tally(self, *, hit: bool, saved_s: float) -> None:
         """Count the task as a hit or a miss of its step."""

@@ -8,6 +8,7 @@ from typing import Any
 
 from metaflow.metaflow_current import current
 
+from memoflow.dataclass import dataclass
 from memoflow.errors import BackendUnreachableError, NoFingerprintError, UsageError
 from memoflow.flow.host import foreach, transition
 from memoflow.flow.host.artifacts import INTERNAL, TaskArtifacts
@@ -17,7 +18,6 @@ from memoflow.flow.memo import audit, card, card_page, task_notes, uncached
 from memoflow.flow.memo.audit import Audit
 from memoflow.flow.memo.card_page import Shown
 from memoflow.flow.memo.context import Session
-from memoflow.flow.memo.current_memo import CurrentMemo
 from memoflow.flow.memo.decision import Decision, Reason
 from memoflow.flow.memo.handoff import Handoff
 from memoflow.flow.memo.inputs import InputDigests, UndecidedError
@@ -25,14 +25,37 @@ from memoflow.flow.memo.lookup import LookupResult, MemoizedStep, MissError, lea
 from memoflow.flow.memo.recorder import Recorder
 from memoflow.flow.memo.remarks import Remarks
 from memoflow.flow.memo.single_flight import SingleFlightLock
+from memoflow.flow.memo.step_reads import TrackedStep
 from memoflow.flow.memo.task_notes import TaskNotes
-from memoflow.flow.memo.tracked_step import TrackedStep
 from memoflow.flow.memo.uncached import Uncached
 from memoflow.flow.task.process import tell
 from memoflow.kinds.memo import MemoEntry
 from memoflow.units import span
 
 _NO_LIMIT = 1 << 62
+
+
+@dataclass(frozen=True)
+class CurrentMemo:
+    """The hit or miss of this task, its key, and the task that computed its results.
+
+    `key` is the code key until the step has run, since what a step reads is part of the
+    whole key; None if the step cannot be memoized. `origin` is None on a miss.
+    """
+
+    hit: bool
+    key: str | None
+    origin: str | None
+
+    @classmethod
+    def of(cls, verdict: LookupResult, memoized: MemoizedStep) -> CurrentMemo:
+        entry = verdict.entry
+        if entry is not None:
+            return cls(True, str(entry.ref.key), entry.origin)
+        try:
+            return cls(False, str(memoized.code_key), None)
+        except NoFingerprintError:
+            return cls(False, None, None)
 
 
 class Task:

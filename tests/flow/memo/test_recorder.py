@@ -11,8 +11,8 @@ import pytest
 
 from memoflow.fingerprint import Part
 from memoflow.flow.host.artifacts import TaskArtifacts
-from memoflow.flow.memo.recorder import Left, Recorder
-from memoflow.flow.memo.step_reads import StepReads
+from memoflow.flow.memo.recorder import Recorder
+from memoflow.flow.memo.step_reads import Left, StepReads
 from memoflow.flow.memo.uncached import Uncached
 from memoflow.kinds import memo
 from memoflow.kinds.memo import MemoEntry

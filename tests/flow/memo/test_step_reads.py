@@ -10,8 +10,7 @@ import pytest
 
 from memoflow.flow.memo.attributes import AttributeTracker
 from memoflow.flow.memo.inputs import FlowShape
-from memoflow.flow.memo.step_reads import StepReads, StepTracker
-from memoflow.flow.memo.tracked_step import TrackedStep
+from memoflow.flow.memo.step_reads import StepReads, StepTracker, TrackedStep
 
 
 @pytest.fixture

@@ -7,8 +7,7 @@ from typing import Any
 import pytest
 
 from memoflow.errors import BackendUnavailableError
-from memoflow.flow.memo import last_misses, summary
-from memoflow.flow.memo.decision import Decision, Reason
+from memoflow.flow.memo.decision import Decision, Reason, keep_missed, recall_missed
 from memoflow.index import Outcome
 
 HIT = ("Train", "1", "fit", "2", 3.0)
@@ -17,7 +16,7 @@ HIT = ("Train", "1", "fit", "2", 3.0)
 @pytest.fixture
 def shown(host) -> Any:
     def shown() -> list[str]:
-        summary.show(host.session, "1")
+        host.session.end_run("1")
         return [line.removeprefix("[memoize] ") for line in host.said]
 
     return shown
@@ -62,14 +61,14 @@ def test_hits_of_the_scheduler_are_remembered(host, shown):
 def test_the_last_miss_of_a_step_is_kept_for_the_report(host, shown):
     host.session.log.add_miss("fit", "3", Decision.miss(Reason.EVICTED, "gc"))
     shown()
-    found = last_misses.recall(host.store.index, [("Train", "fit"), ("Train", "other")])
+    found = recall_missed(host.store.index, [("Train", "fit"), ("Train", "other")])
     assert {step: each.reason for step, each in found.items()} == {("Train", "fit"): Reason.EVICTED}
 
 
 def test_a_last_miss_that_cannot_be_read_is_none(host):
-    last_misses.keep(host.store.index, "Train", {"fit": Decision.miss(Reason.EVICTED)})
+    keep_missed(host.store.index, "Train", {"fit": Decision.miss(Reason.EVICTED)})
     host.store.index.set({"missed:Train/fit": '{"reason": "no such"}'})
-    assert last_misses.recall(host.store.index, [("Train", "fit")]) == {}
+    assert recall_missed(host.store.index, [("Train", "fit")]) == {}
 
 
 def test_maintenance_that_fails_costs_a_line(host, shown, monkeypatch):

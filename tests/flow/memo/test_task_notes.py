@@ -8,9 +8,9 @@ from typing import Any
 
 import pytest
 
-from memoflow.flow.memo import last_misses, task_notes
+from memoflow.flow.memo import task_notes
 from memoflow.flow.memo.card_page import Shown
-from memoflow.flow.memo.decision import Decision, Reason
+from memoflow.flow.memo.decision import Decision, Reason, recall_missed
 from memoflow.flow.memo.task_notes import TaskNotes
 from memoflow.kinds import memo
 
@@ -63,7 +63,7 @@ def test_a_task_counts_once_it_is_decided(host, notes):
 
 def test_a_miss_that_only_the_worker_knows_is_kept_for_the_report(host, notes):
     notes().keep_last_miss(MISS)
-    assert last_misses.recall(host.store.index, [("Train", "fit")])["Train", "fit"] == MISS
+    assert recall_missed(host.store.index, [("Train", "fit")])["Train", "fit"] == MISS
 
 
 def test_without_a_store_nothing_is_counted(host, notes):

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from memoflow.flow.host.artifacts import TaskArtifacts
-from memoflow.flow.memo.tracked_step import TrackedStep
+from memoflow.flow.memo.step_reads import TrackedStep
 
 LICENSE = Path(__file__).parents[3] / "LICENSE"  # Made before this process, as inputs are.
 SAVE = "checkpoint/Train/fit/0f1e2d3c4b5a6978/0f1e2d3c4b5a6978/00000001-0f1e2d3c"
