@@ -6,9 +6,17 @@ import sys
 from collections.abc import Iterator
 from typing import Any
 
-from memoflow.fingerprint.encoding import EncoderInterface, Handler, Unstable, handler_among
+from memoflow.fingerprint.encoding import (
+    EncoderInterface,
+    Handler,
+    Library,
+    Unstable,
+    handler_among,
+)
 from memoflow.fingerprint.tables import TABLES
 
+np: Any = Library("numpy")
+torch: Any = Library("torch")
 _CHUNK = 1 << 24  # bytes copied at a time from an array that is not contiguous
 # Attributes that are encoded as the content, or are computed from it on demand.
 _KNOWN = frozenset(
@@ -23,8 +31,6 @@ _COMPRESSED_BY_COLUMN = ("torch.sparse_csc", "torch.sparse_bsc")
 
 
 def _ndarray(encoder: EncoderInterface, value: Any) -> bytes:
-    np: Any = sys.modules["numpy"]
-
     kind = type(value)
     plain = value.view(np.ndarray)
     pieces = [_ndarray_content(encoder, plain)]
@@ -54,8 +60,6 @@ def _ndarray_content(encoder: EncoderInterface, plain: Any) -> bytes:
 
 def _raw(plain: Any) -> Iterator[Any]:
     """Yield the bytes of an array in C order, without a copy if they lie that way."""
-    np: Any = sys.modules["numpy"]
-
     if not plain.size or not plain.dtype.itemsize:
         return
     if plain.dtype.kind in "fc" and plain.dtype.itemsize > 16 - 8 * (plain.dtype.kind == "f"):
@@ -74,14 +78,10 @@ def _raw(plain: Any) -> Iterator[Any]:
 
 
 def _numpy_scalar(encoder: EncoderInterface, value: Any) -> bytes:
-    np: Any = sys.modules["numpy"]
-
     return encoder.node(b"scalar", (_ndarray_content(encoder, np.asarray(value)),))
 
 
 def _masked(encoder: EncoderInterface, value: Any) -> bytes:
-    np: Any = sys.modules["numpy"]
-
     mask = np.ma.getmaskarray(value)
     data = np.array(value.data, copy=True)
     _clear(data, mask)
@@ -91,8 +91,6 @@ def _masked(encoder: EncoderInterface, value: Any) -> bytes:
 
 def _clear(data: Any, mask: Any) -> None:
     """Overwrite values under a mask, which have no meaning."""
-    np: Any = sys.modules["numpy"]
-
     if data.dtype.names is None:
         data[mask] = np.zeros((), data.dtype)
     for name in data.dtype.names or ():
@@ -110,8 +108,6 @@ def _matrix(encoder: EncoderInterface, value: Any) -> bytes:
 
 
 def _compressed(encoder: EncoderInterface, value: Any) -> list[bytes]:
-    np: Any = sys.modules["numpy"]
-
     used = int(value.indptr[-1])
     places = np.asarray(value.indices[:used], dtype=np.int64)
     starts = np.asarray(value.indptr, dtype=np.int64)
@@ -125,16 +121,12 @@ def _compressed(encoder: EncoderInterface, value: Any) -> list[bytes]:
 
 
 def _coordinates(encoder: EncoderInterface, value: Any) -> list[bytes]:
-    np: Any = sys.modules["numpy"]
-
     axes = getattr(value, "coords", None) or (value.row, value.col)
     places = [np.asarray(axis, dtype=np.int64) for axis in axes]
     return [encoder.encode(each) for each in (*places, value.data)]
 
 
 def _diagonals(encoder: EncoderInterface, value: Any) -> list[bytes]:
-    np: Any = sys.modules["numpy"]
-
     rows, columns = value.shape
     offsets = np.asarray(value.offsets, dtype=np.int64)
     data = np.zeros((len(offsets), columns), dtype=value.dtype)
@@ -151,8 +143,6 @@ def _lists(encoder: EncoderInterface, value: Any) -> list[bytes]:
 
 
 def _keys(encoder: EncoderInterface, value: Any) -> list[bytes]:
-    np: Any = sys.modules["numpy"]
-
     keys = np.array(list(value.keys()), dtype=np.int64)
     data = np.array(list(value.values()), dtype=value.dtype)
     return [encoder.encode(keys), encoder.encode(data)]
@@ -170,8 +160,6 @@ _FORMATS = {
 
 
 def _tensor(encoder: EncoderInterface, value: Any) -> bytes:
-    torch: Any = sys.modules["torch"]
-
     kind = type(value)
     try:
         with torch._C.DisableTorchFunctionSubclass(), torch.no_grad():
@@ -222,8 +210,6 @@ def _content(encoder: EncoderInterface, value: Any) -> bytes:
 
 
 def _items(plain: Any) -> Any:
-    torch: Any = sys.modules["torch"]
-
     # A view may be marked as conjugate or negative without its memory being so.
     flat = plain.cpu().resolve_conj().resolve_neg().contiguous().reshape(-1)
     return flat.view(torch.uint8).numpy()
@@ -246,8 +232,6 @@ def _lazy(value: Any) -> bool:
 
 def _wraps(value: Any) -> bool:
     """Return whether a tensor has no items of its own, but attributes that stand for them."""
-    torch: Any = sys.modules["torch"]
-
     kind = type(value)
     if kind.__module__.startswith("torch._subclasses"):
         raise Unstable(f"a {kind.__qualname__} has no content")
@@ -260,8 +244,6 @@ def _wraps(value: Any) -> bool:
 
 
 def _storage(encoder: EncoderInterface, value: Any) -> bytes:
-    torch: Any = sys.modules["torch"]
-
     kind = type(value)
     items = torch.tensor([], dtype=torch.uint8).set_(getattr(value, "_untyped_storage", value))
     header = encoder.encode([str(getattr(value, "dtype", "")), items.device.type])

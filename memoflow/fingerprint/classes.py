@@ -29,10 +29,10 @@ from memoflow.fingerprint.modules import (
     LIBRARIES,
     find,
     functions_of,
+    location_named,
     owner_of,
     owner_of_class,
     owner_of_function,
-    place_named,
     users_functions,
 )
 from memoflow.fingerprint.name_resolution import (
@@ -90,7 +90,7 @@ class WrittenClass:
 def written_class(cls: type) -> WrittenClass:
     """Return the file and statements that made a user's class, as far as they are certain."""
     home = sys.modules.get(cls.__module__)
-    if home is None or place_named(cls.__module__).owner != "user":
+    if home is None or location_named(cls.__module__).owner != "user":
         return _by_functions(cls) or WrittenClass(cls.__module__, {}, "")
     namespace = vars(home)
     path = str(namespace.get("__file__") or "")
@@ -193,7 +193,7 @@ class Members:
             held[name] = self._walk.code(value)
             return
         home = getattr(inner, "__globals__", {}).get("__name__", "")
-        if path.startswith("<") and place_named(str(home)).owner != "user":
+        if path.startswith("<") and location_named(str(home)).owner != "user":
             return
         try:
             held[name] = self._walk.code(value)
@@ -237,9 +237,9 @@ class Members:
         return all(owner_of_class(cls) in ("user", "missing") for cls in found)
 
     def _constant(self, name: str, value: Any) -> str:
-        place = written_in_class(self._cls, name)
+        location = written_in_class(self._cls, name)
         shown = f"{self._body.shown}.{name}"
-        return self._walk.constant_part(value, shown, self._body.namespace, *place)
+        return self._walk.constant_part(value, shown, self._body.namespace, *location)
 
 
 def _is_of_framework(cls: type, written: WrittenClass) -> bool:
@@ -262,7 +262,7 @@ def follow_class(walk: Walk, cls: type) -> str:
     if owner in LIBRARIES:
         walk.home(cls.__module__)
         return _of_library(walk, cls, token)
-    if owner == place_named(cls.__module__).owner:
+    if owner == location_named(cls.__module__).owner:
         walk.home(cls.__module__)
     if walk.flow and cls in walk.flow.classes:
         walk.escape(public=cls is not walk.flow.cls)
@@ -332,7 +332,7 @@ def _body(walk: Walk, cls: type, token: str) -> str:
         held |= follow_names(walk, _reads(written, {*taken, *fields}), body)
     if written.unnamed:
         # Its file made it without naming it, such as the messages of a protocol.
-        walk.static.whole(place_named(cls.__module__))
+        walk.static.whole(location_named(cls.__module__))
     if node is None:
         held |= _annotations(walk, cls, shown)
     follow_import(walk, written.module, written.namespace)

@@ -19,7 +19,7 @@ from memoflow.fingerprint.classes import follow_class
 from memoflow.fingerprint.encoding import Unstable
 from memoflow.fingerprint.flows import MISSING, Flow
 from memoflow.fingerprint.functions import follow_function
-from memoflow.fingerprint.modules import find, place_named
+from memoflow.fingerprint.modules import find, location_named
 from memoflow.fingerprint.parts import Fingerprint, Part
 from memoflow.fingerprint.self_attributes import member
 from memoflow.fingerprint.values import Encoder
@@ -83,10 +83,10 @@ def of_references(refs: Iterable[tuple[str, str]], *, mask: Mask = ANY) -> Finge
 
     def follow() -> None:
         for module, qualname in sorted(set(refs)):
-            place = modules.locate(module)
+            location = modules.locate(module)
             value = find(module, qualname)
-            if place.path or place.owner != "user" or value is None:
-                if place.owner == "missing" and value is not None:
+            if location.path or location.owner != "user" or value is None:
+                if location.owner == "missing" and value is not None:
                     walk.code(value)
                 else:
                     walk.static.name(module, qualname.partition(".")[0])
@@ -134,9 +134,9 @@ def _walk(
     strict: bool = False,
     mask: Mask = ANY,
 ) -> Walk:
-    home = place_named(module) if module else None
+    home = location_named(module) if module else None
     if home is None or home.owner != "user":
-        home = place_named("__main__")
+        home = location_named("__main__")
     file = home.path if home.owner == "user" else ""
     return Walk(
         follow_function,

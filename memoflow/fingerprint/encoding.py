@@ -47,6 +47,16 @@ class EncoderInterface(Protocol):
 Handler = Callable[[Any, Any], bytes]
 
 
+class Library:
+    """A library by its name, which is loaded wherever there are values of it."""
+
+    def __init__(self, name: str) -> None:
+        self._name = name
+
+    def __getattr__(self, attribute: str) -> Any:
+        return getattr(sys.modules[self._name], attribute)
+
+
 def handler_among(known: Iterable[tuple[str, str, Handler]], kind: type) -> Handler | None:
     """Return the first handler for `kind`, given each with the module and name of its class.
 

@@ -86,7 +86,7 @@ class Difference:
         if self.change == "moved":
             return f"{subject} changed{place}: the same in another order"
         if self.change != "changed":
-            return f"{subject} is {_CHANGES.get((self.kind, self.change), self.change)}{place}"
+            return f"{subject} is {self._changed}{place}"
         if self.kind == "code":
             return f"code of {subject} changed{place}"
         if not self.old or not self.new or (self.old == self.new and self.part):
@@ -109,6 +109,10 @@ class Difference:
         return f"{part} {self.old} -> {self.new}"
 
     @property
+    def _changed(self) -> str:
+        return _CHANGES.get((self.kind, self.change), self.change)
+
+    @property
     def _subject(self) -> str:
         if self.kind == "python":
             return "Python"
@@ -124,7 +128,7 @@ class Difference:
     def _of_directory(self) -> str:
         folder = re.sub(_PATTERN, "", self.name) or "."
         if self.change != "changed":
-            return f"directory {self.name} is {_CHANGES['directory', self.change]}"
+            return f"directory {self.name} is {self._changed}"
         before, after = (text.split("\n") if text else [] for text in (self.old, self.new))
         for names, others, what in ((after, before, "new"), (before, after, "gone")):
             # Names that follow upon the last one of a list that was cut off are not known.
@@ -146,14 +150,11 @@ class Difference:
 
 # Of what is there outside of the flow: as it is found now.
 _CHANGES = {
-    ("file", "new"): "there now",
-    ("file", "gone"): "gone",
+    **dict.fromkeys(
+        itertools.product(("file", "directory", "client", "s3"), ("new",)), "there now"
+    ),
     ("environment", "new"): "set now",
     ("environment", "gone"): "not set any more",
-    ("directory", "new"): "there now",
-    ("directory", "gone"): "gone",
-    ("client", "new"): "there now",
-    ("s3", "new"): "there now",
 }
 
 
@@ -253,18 +254,16 @@ def _difference(kind: str, name: str, was: list[Part], now: list[Part]) -> Diffe
     known = {part.digest for part in was} & {part.digest for part in now}
     older = [part for part in was if part.digest not in known] or was
     newer = [part for part in now if part.digest not in known] or now
-    if kind in ("code", "environment"):  # What a variable holds is never shown.
-        old = new = ""
-    elif kind in ("package", "python"):
-        old, new = (
-            ", ".join(sorted({part.summary or part.digest for part in parts}))
-            for parts in (was, now)
-        )
-    else:
-        old, new = (", ".join(sorted({part.summary for part in parts})) for parts in (was, now))
+    is_shown = kind not in ("code", "environment")  # What a variable holds never is.
+    is_version = kind in ("package", "python")
+
+    def shown(parts: list[Part]) -> str:
+        texts = {part.summary or part.digest * is_version for part in parts}
+        return ", ".join(sorted(texts)) if is_shown else ""
+
     diff = _diff(older[0], newer[0]) if len(older) == len(newer) == 1 else ""
     where = _at(newer or older) if kind in ("code", "constant") else ""
-    return Difference(kind, name, change, where, old, new, diff)
+    return Difference(kind, name, change, where, shown(was), shown(now), diff)
 
 
 def _diff(old: Part, new: Part) -> str:

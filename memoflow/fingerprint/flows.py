@@ -6,7 +6,7 @@ import types
 from collections.abc import Callable, Collection, Iterable
 from typing import Any
 
-from memoflow.fingerprint.modules import owner_of_class, place_named
+from memoflow.fingerprint.modules import location_named, owner_of_class
 from memoflow.fingerprint.values import CODE_TYPES
 
 MISSING = object()
@@ -43,7 +43,7 @@ class Flow:
         self.is_step = is_step
         self._kept = kept
         self.classes = [
-            each for each in cls.__mro__ if place_named(each.__module__).owner == "user"
+            each for each in cls.__mro__ if location_named(each.__module__).owner == "user"
         ]
         step = _wrapped(getattr(cls, name, None))
         self.joins = step is not None and step.__code__.co_argcount > 1
@@ -59,7 +59,7 @@ class Flow:
     def find(self, name: str) -> Any:
         """Return the raw attribute of the class, None for one of Metaflow's, or MISSING."""
         for each in self.homes(name)[:1]:
-            known = place_named(each.__module__).owner in ("user", "installed")
+            known = location_named(each.__module__).owner in ("user", "installed")
             return each.__dict__[name] if known else None
         return MISSING
 

@@ -19,9 +19,9 @@ from memoflow.fingerprint.modules import (
     LIBRARIES,
     ModuleLocation,
     find,
+    location_named,
     owner_of,
     owner_of_function,
-    place_named,
 )
 from memoflow.fingerprint.name_resolution import (
     CodeUnit,
@@ -185,7 +185,7 @@ def _held(walk: Walk, value: Any) -> str:
         held = [_held(walk, each) for each in value]
         return repr(held) if any(held) else ""
     module = type(value).__module__
-    if module != "builtins" and place_named(module).owner == "user":
+    if module != "builtins" and location_named(module).owner == "user":
         return walk.digest(value, type(value).__qualname__)
     return ""
 
@@ -213,7 +213,7 @@ def _body(
     walk.static.follow(reads, package)
     held = follow_names(walk, reads, body) | follow_loaded(walk, reads, body, package)
     if reads.dynamic:
-        walk.static.whole(place_named(module))
+        walk.static.whole(location_named(module))
     _defaults(walk, f, body, held)
     if isinstance(getattr(f, "__wrapped__", None), CODE_TYPES):
         held["__wrapped__"] = walk.code(f.__wrapped__)  # type: ignore[attr-defined]

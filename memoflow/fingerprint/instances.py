@@ -201,11 +201,11 @@ class Opaque:
         return self._tokens[id(value)][1]
 
 
-def _described(cls: type, place: ModuleLocation) -> str:
+def _described(cls: type, location: ModuleLocation) -> str:
     name = f"{cls.__module__}.{cls.__qualname__}"
-    if place.owner != "installed" or not place.path:
+    if location.owner != "installed" or not location.path:
         return name
-    provided = providers(place.name.partition(".")[0], place.path)
+    provided = providers(location.name.partition(".")[0], location.path)
     return f"{name} of {', '.join(f'{each.name} {each.version}' for each in provided)}"
 
 

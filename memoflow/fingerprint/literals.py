@@ -96,14 +96,8 @@ def _comment(line: str) -> str:
 
 
 def _values(node: ast.AST) -> set[str]:
-    found = set()
-    for each in ast.walk(node):
-        if isinstance(each, ast.Constant):
-            if isinstance(each.value, str):
-                found.add(each.value)
-            elif isinstance(each.value, bytes):
-                found.add(each.value.decode("latin-1"))
-    return found
+    values = (each.value for each in ast.walk(node) if isinstance(each, ast.Constant))
+    return {_as_text(each) for each in values if isinstance(each, (str, bytes))}
 
 
 class _Spans:
@@ -120,12 +114,10 @@ class _Spans:
     def rewrite(self, node: ast.expr) -> None:
         """Mask the passwords in a literal's text, where it has any."""
         first, start, last, end = self._place(node)
-        if first == last:
-            raw = self._lines[first][start:end].decode("utf-8", "surrogatepass")
-        else:
-            middle = self._lines[first + 1 : last]
-            pieces = [self._lines[first][start:], *middle, self._lines[last][:end]]
-            raw = b"\n".join(pieces).decode("utf-8", "surrogatepass")
+        lines = self._lines[first : last + 1]
+        lines[-1] = lines[-1][:end]
+        lines[0] = lines[0][start:]
+        raw = b"\n".join(lines).decode("utf-8", "surrogatepass")
         clean = without_passwords(raw)
         if clean != raw:
             if clean.count("\n") != raw.count("\n"):
@@ -307,9 +299,12 @@ def _name(node: ast.AST | None, *, texts: bool = True) -> str:
         first = node.args[0] if node.args and _called(node) in _LOOKUPS else node.func
         return _name(first) if first is not node.func else _name(first, texts=texts)
     if texts and isinstance(node, ast.Constant):
-        value = node.value
-        return value.decode("latin-1") if isinstance(value, bytes) else str(value)
+        return _as_text(node.value)
     return ""
+
+
+def _as_text(value: object) -> str:
+    return value.decode("latin-1") if isinstance(value, bytes) else str(value)
 
 
 def _called(node: ast.Call) -> str:

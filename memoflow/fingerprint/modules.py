@@ -39,8 +39,8 @@ class ModuleLocation:
     search: tuple[str, ...] = ()
 
 
-def place_of(module: types.ModuleType) -> ModuleLocation:
-    """Return the place of a loaded module."""
+def location_of(module: types.ModuleType) -> ModuleLocation:
+    """Return the location of a loaded module."""
     # Not by attribute: a module's own __getattr__ is code of the user's.
     namespace = vars(module)
     path = namespace.get("__file__")
@@ -48,13 +48,13 @@ def place_of(module: types.ModuleType) -> ModuleLocation:
     name = str(namespace.get("__name__", "?"))
     if path is None and not search and namespace.get("__spec__") is None and name != "__main__":
         return ModuleLocation(name, "user")  # Made by somebody's code and not by an import.
-    return _place(name, path, search)
+    return _location(name, path, search)
 
 
-def place_named(name: str) -> ModuleLocation:
-    """Return the place of a module by its loaded or importable name; import nothing."""
+def location_named(name: str) -> ModuleLocation:
+    """Return the location of a module by its loaded or importable name; import nothing."""
     module = sys.modules.get(name)
-    return place_of(module) if isinstance(module, types.ModuleType) else locate(name)
+    return location_of(module) if isinstance(module, types.ModuleType) else locate(name)
 
 
 def locate(name: str) -> ModuleLocation:
@@ -64,7 +64,7 @@ def locate(name: str) -> ModuleLocation:
         return ModuleLocation(name, "ours")
     if top == "__main__":
         main = sys.modules.get("__main__")
-        return place_of(main) if main is not None else ModuleLocation(name, "missing")
+        return location_of(main) if main is not None else ModuleLocation(name, "missing")
     try:
         spec = importlib.util.find_spec(top)
     except (ImportError, ValueError, AttributeError):
@@ -72,14 +72,14 @@ def locate(name: str) -> ModuleLocation:
     if spec is None:
         return ModuleLocation(name, "missing")
     path = spec.origin if spec.has_location else None
-    place = _place(top, path, tuple(spec.submodule_search_locations or ()))
+    location = _location(top, path, tuple(spec.submodule_search_locations or ()))
     for i, part in enumerate(rest, start=2):
-        if place.owner not in ("user", "installed"):
-            return place
-        if place.owner == "installed" and place.path:
-            return place
-        place = _below(place, part, ".".join(name.split(".")[:i]))
-    return place
+        if location.owner not in ("user", "installed"):
+            return location
+        if location.owner == "installed" and location.path:
+            return location
+        location = _below(location, part, ".".join(name.split(".")[:i]))
+    return location
 
 
 def _below(package: ModuleLocation, part: str, name: str) -> ModuleLocation:
@@ -88,16 +88,16 @@ def _below(package: ModuleLocation, part: str, name: str) -> ModuleLocation:
         for suffix in ("/__init__.py", ".py"):
             if os.path.isfile(inner + suffix):
                 search = (inner,) if suffix == "/__init__.py" else ()
-                return _place(name, inner + suffix, search)
+                return _location(name, inner + suffix, search)
         if os.path.isdir(inner):
-            return _place(name, None, (inner,))
+            return _location(name, None, (inner,))
         for suffix in importlib.machinery.EXTENSION_SUFFIXES:
             if os.path.isfile(inner + suffix):
-                return _place(name, inner + suffix, ())
+                return _location(name, inner + suffix, ())
     return ModuleLocation(name, "missing")
 
 
-def _place(name: str, path: str | None, search: tuple[str, ...]) -> ModuleLocation:
+def _location(name: str, path: str | None, search: tuple[str, ...]) -> ModuleLocation:
     if name.partition(".")[0] in OURS:
         return ModuleLocation(name, "ours")
     probe = path or (os.path.join(search[0], "x") if search else None)
@@ -107,11 +107,11 @@ def _place(name: str, path: str | None, search: tuple[str, ...]) -> ModuleLocati
     return ModuleLocation(name, owner, path or "", search)
 
 
-def package_of(place: ModuleLocation) -> str:
+def package_of(location: ModuleLocation) -> str:
     """Return the package that relative imports in a module start from."""
-    if place.name == "__main__":
+    if location.name == "__main__":
         return getattr(sys.modules.get("__main__"), "__package__", None) or ""
-    return place.name if place.search else place.name.rpartition(".")[0]
+    return location.name if location.search else location.name.rpartition(".")[0]
 
 
 def absolute(module: str, level: int, package: str) -> str:
@@ -177,8 +177,8 @@ def _owner_of_file(module: str, path: str) -> Owner:
 def owner_of_class(cls: type) -> Owner:
     """Return the owner of a class; "missing" if only its `__module__` names one."""
     if not isinstance(cls.__module__, str):  # Some libraries make classes of descriptions so.
-        return place_named(type(cls).__module__).owner
-    owner = place_named(cls.__module__).owner
+        return location_named(type(cls).__module__).owner
+    owner = location_named(cls.__module__).owner
     if owner == "user":
         return owner
     functions = [(_certain_owner(f), f) for _, f in functions_of(cls)]
@@ -196,14 +196,14 @@ def owner_of_class(cls: type) -> Owner:
 def owner_of(value: Any) -> Owner:
     """Return the owner of a module, function, class or instance."""
     if isinstance(value, types.ModuleType):
-        return place_of(value).owner
+        return location_of(value).owner
     if isinstance(value, types.FunctionType):
         return owner_of_function(value)
     if isinstance(value, type):
         return owner_of_class(value)
     module = getattr(value, "__module__", None) if callable(value) else None
     if isinstance(module, str) and owner_of_class(type(value)) == "stdlib":
-        return place_named(module).owner
+        return location_named(module).owner
     return owner_of_class(type(value))
 
 

@@ -17,7 +17,7 @@ from memoflow.errors import NoFingerprintError
 from memoflow.fingerprint import modules, source
 from memoflow.fingerprint.flows import MISSING, NAMES_OF_CLASS, TELLING
 from memoflow.fingerprint.literals import kept
-from memoflow.fingerprint.modules import owner_of, place_named, place_of
+from memoflow.fingerprint.modules import location_named, location_of, owner_of
 from memoflow.fingerprint.parts import digest_of
 from memoflow.fingerprint.reads import Chain, NamesRead, imports_in, reads_of
 from memoflow.fingerprint.source import SourceFile, syntax_digest, written, written_in_class
@@ -110,11 +110,13 @@ def follow(walk: Walk, value: Any, name: str, rest: list[str], f: CodeUnit) -> s
     """Return the token of the attribute `rest` of a value of this name; follow it."""
     namespace = f.namespace
     while isinstance(value, types.ModuleType):
-        place = walk.home_of(value)
+        location = walk.home(value)
         inside = rest and rest[0] in vars(value)
-        if place.owner != "user" and not (place.owner == "installed" and not place.path and inside):
+        if location.owner != "user" and not (
+            location.owner == "installed" and not location.path and inside
+        ):
             return f"{value.__name__}.{'.'.join(rest)}{_injected(walk, value, rest)}"
-        follow_import(walk, place.name, vars(value))
+        follow_import(walk, location.name, vars(value))
         namespace = vars(value)
         if not rest:
             return walk.code(value)
@@ -163,7 +165,7 @@ def _body_of(
 ) -> CodeUnit:
     """Return the code unit of a top-level statement of a module."""
     assert found is not None
-    return CodeUnit(shown, module, namespace, {}, found.path, found.place(node), True)
+    return CodeUnit(shown, module, namespace, {}, found.path, found.where(node), True)
 
 
 def _follow_leniently(walk: Walk, nodes: Sequence[ast.stmt], body: CodeUnit) -> None:
@@ -252,11 +254,11 @@ def _origin(walk: Walk, name: str, value: Any, f: CodeUnit) -> tuple[str, str] |
             if home is None or attribute is None:
                 continue
             if vars(home).get(attribute, MISSING) is value:
-                place = walk.home(module)
+                location = walk.home(module)
                 # A number counts by its value, an object of a library by the library.
-                if place.owner != "user" and type(value).__module__ == "builtins":
+                if location.owner != "user" and type(value).__module__ == "builtins":
                     return None
-                return place.owner, dotted(module, attribute)
+                return location.owner, dotted(module, attribute)
     return None
 
 
@@ -308,7 +310,7 @@ def _closure(walk: Walk, module: str) -> frozenset[str]:
     todo = [module, *([walk.flow.cls.__module__] if walk.flow else [])]
     while todo:
         home = sys.modules.get(name := todo.pop())
-        if name in seen or home is None or place_of(home).owner != "user":
+        if name in seen or home is None or location_of(home).owner != "user":
             continue
         seen.add(name)
         found = source.of_namespace(vars(home))
@@ -336,14 +338,14 @@ def follow_import(walk: Walk, module: str, namespace: Mapping[str, Any]) -> None
             value = namespace.get(node.name)
             shown, text = dotted(module, node.name), found.text(node)
             syntax = kept(text, syntax_digest(node), walk.mask)
-            walk.add("code", shown, syntax, found.place(node), source=text)
+            walk.add("code", shown, syntax, found.where(node), source=text)
             if isinstance(value, CODE_TYPES):
                 walk.code(value)
     # What these define does not matter unless it is read, but they ran as well.
     for ran in found.imports:
         for name in candidates(ran, str(namespace.get("__package__") or "")):
             inner = sys.modules.get(name)
-            if inner is not None and place_of(inner).owner == "user":
+            if inner is not None and location_of(inner).owner == "user":
                 walk.todo.append(functools.partial(follow_import, walk, name, vars(inner)))
 
 
@@ -354,4 +356,4 @@ def _registers(decorator: ast.expr, namespace: Mapping[str, Any]) -> bool:
     value = namespace.get(source.root_of(decorator))
     home = value.__name__ if isinstance(value, types.ModuleType) else None
     home = home or getattr(value, "__module__", None) or type(value).__module__
-    return place_named(str(home)).owner == "installed"
+    return location_named(str(home)).owner == "installed"

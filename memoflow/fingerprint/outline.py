@@ -12,7 +12,7 @@ import datetime
 import enum
 import pathlib
 import types
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from typing import Any, NamedTuple
 
 from xxhash import xxh3_64_hexdigest
@@ -38,6 +38,7 @@ _SHOWN = (
 # So, too, but not worth importing for those who have none.
 _SHOWN_BY_NAME = frozenset([("decimal", "Decimal"), ("fractions", "Fraction"), ("uuid", "UUID")])
 MAPPING, SEQUENCE = "{}", "[]"
+_NODES = (MAPPING, SEQUENCE)
 MOST_LEAVES = 50
 _DEPTHS = (4, 2, 1)  # the less, the more room the leaves take
 _LONGEST_LIST = 16
@@ -98,8 +99,7 @@ def _changed(
     if before is None or after is None:
         change = "new" if before is None else "gone"
         return [Change(path, change, before[0] if before else "", after[0] if after else "")]
-    nodes = {MAPPING, SEQUENCE}
-    if (before[1] in nodes) != (after[1] in nodes) and before[0] == after[0]:
+    if (before[1] in _NODES) != (after[1] in _NODES) and before[0] == after[0]:
         return []  # One of them had no room for its parts.
     return [Change(path, "changed", before[0], after[0])]
 
@@ -110,8 +110,7 @@ def _is_below(path: str, other: str) -> bool:
 
 def equal_parts(was: Outline, now: Outline) -> bool:
     """Return whether two values have a part in common, and not only that they are of one kind."""
-    nodes = {MAPPING, SEQUENCE}
-    return any(leaf in was for leaf in now if leaf[2] not in nodes)
+    return any(leaf in was for leaf in now if leaf[2] not in _NODES)
 
 
 def flat(leaves: Outline, most: int) -> str:
@@ -124,7 +123,7 @@ def flat(leaves: Outline, most: int) -> str:
         if name.endswith("}"):
             name, _, member = name[:-1].partition("{")
             shown[name] = f"{shown[name][:-1]}, {member}}}" if name in shown else f"{{{member}}}"
-        elif mark not in (MAPPING, SEQUENCE):
+        elif mark not in _NODES:
             shown[name] = text
     text = " ".join(f"{name}={text}" if name else text for name, text in shown.items())
     return text if len(text) <= most else ""
@@ -257,15 +256,12 @@ def _expanded(value: Any, room: int) -> tuple[str, list[tuple[str, Any]]] | None
     """Return the sort of a value's parts, and the parts by path; None if it stays a leaf."""
     kind = type(value)
     if isinstance(value, dict):
-        if not 0 < len(value) <= room:
-            return None
-        return MAPPING, [(_step(key), each) for key, each in value.items()]
+        parts = [(_step(key), each) for key, each in value.items()] if len(value) <= room else []
+        return (MAPPING, parts) if parts else None
     if isinstance(value, tuple) and hasattr(kind, "_fields"):
         return MAPPING, [(f".{name}", each) for name, each in zip(kind._fields, value, strict=True)]
     if isinstance(value, (list, tuple)):
-        if not 0 < len(value) <= room:
-            return None
-        return SEQUENCE, [(f"[{i}]", each) for i, each in enumerate(value)]
+        return _numbered(value) if 0 < len(value) <= room else None
     if isinstance(value, (set, frozenset)):
         return _members(value, room)
     if isinstance(value, (*CODE_TYPES, type)) or is_whole(value):
@@ -299,15 +295,14 @@ def _columns(frame: Any, room: int) -> tuple[str, list[tuple[str, Any]]] | None:
 def _items(array: Any, room: int) -> tuple[str, list[tuple[str, Any]]] | None:
     """Return the items of a short array of plain numbers or texts."""
     shape: Any = getattr(array, "shape", ())
-    if (
-        not isinstance(shape, tuple)
-        or len(shape) != 1
-        or not 0 < shape[0] <= min(room, _LONGEST_LIST)
-    ):
+    is_flat = isinstance(shape, tuple) and len(shape) == 1
+    if not is_flat or not 0 < shape[0] <= min(room, _LONGEST_LIST):
         return None
     items = array.tolist()
-    if not all(map(is_whole, items)):
-        return None
+    return _numbered(items) if all(map(is_whole, items)) else None
+
+
+def _numbered(items: Iterable[Any]) -> tuple[str, list[tuple[str, Any]]]:
     return SEQUENCE, [(f"[{i}]", each) for i, each in enumerate(items)]
 
 
@@ -380,9 +375,8 @@ def _name_of_code(value: Any) -> str:
 
 def _is_too_large(value: Any) -> bool:
     size = getattr(value, "nbytes", 0)
-    if isinstance(size, int) and size > _MOST_BYTES:
-        return True
-    return any(count > _MOST_ITEMS for count in _lengths(value))
+    is_large = isinstance(size, int) and size > _MOST_BYTES
+    return is_large or any(count > _MOST_ITEMS for count in _lengths(value))
 
 
 def _lengths(value: Any) -> Iterator[int]:

@@ -78,12 +78,9 @@ def bound_by(node: ast.stmt) -> set[str]:
     _bind(node, scope)
     names = scope.bound | set(scope.imports)
     for child in _same_scope(node):
-        if isinstance(child, (ast.Attribute, ast.Subscript)) and not isinstance(
-            child.ctx, ast.Load
-        ):
-            root: ast.AST = child
-            while isinstance(root, (ast.Attribute, ast.Subscript)):
-                root = root.value
+        root = child if not isinstance(getattr(child, "ctx", ast.Load()), ast.Load) else None
+        while isinstance(root, (ast.Attribute, ast.Subscript)):
+            root = root.value
             if isinstance(root, ast.Name):
                 names.add(root.id)
     return names
@@ -144,20 +141,16 @@ def _same_scope(node: ast.AST) -> Iterator[ast.AST]:
 
 def _bind(node: ast.AST, scope: _Scope) -> None:
     """Record the names that a node binds in its scope."""
-    if isinstance(node, (ast.FunctionDef, ast.AsyncFunctionDef, ast.ClassDef)):
-        scope.bound.add(node.name)
-        for outside in (*node.decorator_list, *_outside(node)):
-            _bind(outside, scope)
-        return
-    if isinstance(node, ast.Lambda):
+    if isinstance(node, (*_FUNCTIONS, ast.ClassDef)):
+        if not isinstance(node, ast.Lambda):
+            scope.bound.add(node.name)
         for outside in _outside(node):
             _bind(outside, scope)
         return
     if isinstance(node, _COMPREHENSIONS):
         # Only a walrus binds outside of a comprehension.
-        for child in ast.walk(node):
-            if isinstance(child, ast.NamedExpr):
-                scope.bound.add(child.target.id)
+        walruses = (child for child in ast.walk(node) if isinstance(child, ast.NamedExpr))
+        scope.bound.update(child.target.id for child in walruses)
         return
     if isinstance(node, ast.Name):
         if not isinstance(node.ctx, ast.Load):
@@ -178,6 +171,7 @@ def _bind(node: ast.AST, scope: _Scope) -> None:
 
 def _outside(node: ast.AST) -> Iterator[ast.AST]:
     """Yield the parts of a function or class that are evaluated where it is defined."""
+    yield from getattr(node, "decorator_list", ())
     if isinstance(node, ast.ClassDef):
         yield from node.bases
         yield from node.keywords
@@ -210,7 +204,7 @@ class _NameVisitor:
                 # `import a.b` binds a, and runs a.b as well.
                 whole = isinstance(node, ast.Import)
                 self.reads.ran.add(Import(alias.name) if whole else target)
-        elif isinstance(node, ast.Subscript) and _dotted(node.value) == ("sys", "modules"):
+        elif isinstance(node, ast.Subscript) and chain_of(node.value) == ("sys", "modules"):
             if isinstance(node.slice, ast.Name) and node.slice.id == "__name__":
                 self.reads.dynamic = True
             else:
@@ -234,9 +228,8 @@ class _NameVisitor:
         first: bool = False,
         decorated: bool = True,
     ) -> None:
-        lambda_or_bare = isinstance(node, ast.Lambda) or not decorated
-        decorators = [] if lambda_or_bare else node.decorator_list  # type: ignore[union-attr]
-        for outside in (*decorators, *_outside(node)):
+        decorators = getattr(node, "decorator_list", [])
+        for outside in list(_outside(node))[0 if decorated else len(decorators) :]:
             self.visit(outside, scope)
         inner = _Scope(scope)
         inner.bound.update(_type_parameters(node))
@@ -252,7 +245,7 @@ class _NameVisitor:
             inner.first = positional[0].arg
         elif first and arguments.vararg:
             inner.rest = arguments.vararg.arg
-        if decorators:
+        if decorators and decorated:
             # A decorator may act on annotations; where they cannot be resolved it cannot either.
             for parameter in parameters:
                 if parameter.annotation is not None:
@@ -261,7 +254,7 @@ class _NameVisitor:
             self.visit(statement, inner)
 
     def class_(self, node: ast.ClassDef, scope: _Scope) -> None:
-        for outside in (*node.decorator_list, *_outside(node)):
+        for outside in _outside(node):
             self.visit(outside, scope)
         generic = _Scope(scope)
         generic.bound.update(_type_parameters(node))
@@ -276,9 +269,7 @@ class _NameVisitor:
         self.visit(generators[0].iter, scope)
         inner = _Scope(scope)
         for generator in generators:
-            for child in ast.walk(generator.target):
-                if isinstance(child, ast.Name) and isinstance(child.ctx, ast.Store):
-                    inner.bound.add(child.id)
+            _bind(generator.target, inner)
         for i, generator in enumerate(generators):
             self.visit(generator.target, inner)
             if i:
@@ -341,11 +332,8 @@ class _NameVisitor:
             reads.escapes = True
 
     def is_super(self, node: ast.Call, scope: _Scope) -> bool:
-        return (
-            isinstance(node.func, ast.Name)
-            and node.func.id == "super"
-            and scope.find("super") is None
-        )
+        is_named = isinstance(node.func, ast.Name) and node.func.id == "super"
+        return is_named and scope.find("super") is None
 
     def is_first(self, node: ast.AST, scope: _Scope) -> bool:
         if not isinstance(node, ast.Name):
@@ -355,12 +343,8 @@ class _NameVisitor:
 
     def is_type_of_first(self, node: ast.Call, scope: _Scope) -> bool:
         function = node.func
-        return (
-            isinstance(function, ast.Name)
-            and function.id == "type"
-            and len(node.args) == 1
-            and self.is_first(node.args[0], scope)
-        )
+        is_type = isinstance(function, ast.Name) and function.id == "type"
+        return is_type and len(node.args) == 1 and self.is_first(node.args[0], scope)
 
     def call(self, node: ast.Call, scope: _Scope) -> None:
         function, arguments = node.func, list(node.args)
@@ -368,7 +352,7 @@ class _NameVisitor:
         named = function.id if isinstance(function, ast.Name) else None
         if named is not None and scope.find(named) is not None:
             named = None
-        dotted = _dotted(function)
+        dotted = chain_of(function)
         if dotted and dotted[-1] in ("import_module", "__import__") and arguments:
             self.import_by_name(arguments[0])
         elif named in ("getattr", "hasattr", "setattr", "delattr") and len(arguments) >= 2:
@@ -410,7 +394,8 @@ class _NameVisitor:
         self.reads.guesses.add(prefix)
 
 
-def _dotted(node: ast.AST) -> Chain:
+def chain_of(node: ast.AST) -> Chain:
+    """Return a name and the attributes taken from it; () for any other expression."""
     names: list[str] = []
     while isinstance(node, ast.Attribute):
         names.append(node.attr)

@@ -9,7 +9,7 @@ from collections.abc import Iterable
 from typing import Any
 
 from memoflow.fingerprint.flows import MISSING, NAMES_OF_CLASS, TELLING, Flow
-from memoflow.fingerprint.modules import owner_of_class, place_named
+from memoflow.fingerprint.modules import location_named, owner_of_class
 from memoflow.fingerprint.name_resolution import CodeUnit, follow
 from memoflow.fingerprint.reads import Chain, NamesRead
 from memoflow.fingerprint.source import written_in_class
@@ -85,7 +85,7 @@ def _attribute(
 ) -> str | None:
     """Return the token of an attribute of the flow's class; None for an input."""
     name, *rest = chain
-    if place_named(home.__module__).owner not in ("user", "installed"):
+    if location_named(home.__module__).owner not in ("user", "installed"):
         return None
     value = home.__dict__[name]
     if isinstance(value, types.ModuleType):

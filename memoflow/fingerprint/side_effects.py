@@ -23,6 +23,7 @@ _PURE = frozenset(
 )  # fmt: skip
 # Calls that stand alone and do not change results.
 _TELLING = frozenset({"logging", "print", "warnings"})
+_COMPUTED = (ast.UnaryOp, ast.BinOp, ast.JoinedStr)
 _BLOCKS = (ast.If, ast.Try, *([ast.TryStar] if hasattr(ast, "TryStar") else []))
 
 
@@ -111,18 +112,12 @@ def _value(node: ast.expr | None, resolve: Resolve) -> bool:
         return True
     if isinstance(node, ast.Lambda):
         return all(_value(each, resolve) for each in (*node.args.defaults, *node.args.kw_defaults))
-    if isinstance(node, ast.Attribute):
-        return _value(node.value, resolve)
-    if isinstance(node, (ast.Tuple, ast.List, ast.Set)):
-        return all(_value(each, resolve) for each in node.elts)
-    if isinstance(node, ast.Dict):
-        return all(_value(each, resolve) for each in (*node.keys, *node.values))
-    if isinstance(node, (ast.UnaryOp, ast.BinOp, ast.JoinedStr)):
-        leaves = (each for each in ast.walk(node) if isinstance(each, ast.expr))
-        return all(
-            isinstance(each, (ast.UnaryOp, ast.BinOp, ast.JoinedStr, ast.Constant))
-            for each in leaves
-        )
+    if isinstance(node, (ast.Attribute, ast.Tuple, ast.List, ast.Set, ast.Dict)):
+        inner = (each for each in ast.iter_child_nodes(node) if isinstance(each, ast.expr))
+        return all(_value(each, resolve) for each in inner)
+    if isinstance(node, _COMPUTED):
+        inner = (each for each in ast.walk(node) if isinstance(each, ast.expr))
+        return all(isinstance(each, (*_COMPUTED, ast.Constant)) for each in inner)
     if isinstance(node, ast.Call):
         owner, dotted = resolve(node.func)
         return owner == "stdlib" and dotted in _PURE and _is_given_values(node, resolve)

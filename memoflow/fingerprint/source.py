@@ -81,7 +81,7 @@ class SourceFile:
             kept += self._lines[first - 1 : last]
         return "\n".join(kept)
 
-    def place(self, node: ast.AST) -> str:
+    def where(self, node: ast.AST) -> str:
         return f"{os.path.basename(self.path)}:{lines_of(node)[0]}"
 
     @functools.cached_property
@@ -398,4 +398,4 @@ def _first(
 ) -> tuple[str, str]:
     if file is None or not statements:
         return otherwise, ""
-    return file.place(statements[0]), file.text(*statements)
+    return file.where(statements[0]), file.text(*statements)

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Iterator
 from typing import Any
 
-from memoflow.fingerprint.encoding import EncoderInterface, Handler, Unstable
+from memoflow.fingerprint.encoding import EncoderInterface, Handler, Library, Unstable
 
+np: Any = Library("numpy")
+pd: Any = Library("pandas")
+pl: Any = Library("polars")
+arrow: Any = Library("pyarrow")
 _LARGE = {"string_view": "large_string", "binary_view": "large_binary"}
 
 
@@ -26,14 +29,12 @@ def _arrow_table(encoder: EncoderInterface, value: Any) -> bytes:
 
 def _arrow_column(encoder: EncoderInterface, value: Any) -> bytes:
     # Arrays have a class for each type; a chunked one has none.
-    arrow: Any = sys.modules["pyarrow"]
     name = "chunks" if isinstance(value, arrow.ChunkedArray) else "array"
     pieces = encoder.encode(name), _type(encoder, value.type), arrow_content(encoder, value)
     return encoder.node(b"arrow", pieces)
 
 
 def _arrow_scalar(encoder: EncoderInterface, value: Any) -> bytes:
-    arrow: Any = sys.modules["pyarrow"]
     return encoder.node(b"arrow scalar", (_arrow_column(encoder, arrow.repeat(value, 1)),))
 
 
@@ -53,7 +54,6 @@ def _field(encoder: EncoderInterface, field: Any) -> bytes:
 
 def _type(encoder: EncoderInterface, kind: Any) -> bytes:
     """Encode a type with the metadata of its fields."""
-    arrow: Any = sys.modules["pyarrow"]
     fields = [_field(encoder, kind.field(i)) for i in range(kind.num_fields)]
     own = b""
     if isinstance(kind, arrow.BaseExtensionType):
@@ -69,7 +69,6 @@ def arrow_content(encoder: EncoderInterface, value: Any) -> bytes:
 
 def _chunks(encoder: EncoderInterface, kind: Any, chunks: list[Any]) -> bytes:
     """Encode arrays of one type as one array, without the bytes of missing items."""
-    arrow: Any = sys.modules["pyarrow"]
     count = sum(map(len, chunks))
     if sum(each.null_count for each in chunks):
         missing = encoder.node(b"missing", (_bools(each.is_valid()) for each in chunks))
@@ -88,8 +87,7 @@ def _chunks(encoder: EncoderInterface, kind: Any, chunks: list[Any]) -> bytes:
 
 def _items(encoder: EncoderInterface, kind: Any, chunks: list[Any]) -> bytes:
     """Encode the items of arrays in which none is missing."""
-    types: Any = sys.modules["pyarrow"].types
-
+    types = arrow.types
     if types.is_null(kind):
         return encoder.node(b"nothing", ())
     if types.is_boolean(kind):
@@ -99,7 +97,6 @@ def _items(encoder: EncoderInterface, kind: Any, chunks: list[Any]) -> bytes:
     if hasattr(kind, "storage_type"):
         return _chunks(encoder, kind.storage_type, [each.storage for each in chunks])
     if str(kind) in _LARGE:
-        arrow: Any = sys.modules["pyarrow"]
         kind = getattr(arrow, _LARGE[str(kind)])()
         chunks = [each.cast(kind) for each in chunks]
     for is_kind, width in (
@@ -128,8 +125,7 @@ def _bools(array: Any) -> Any:
 
 
 def _lengths(array: Any) -> Any:
-    compute: Any = sys.modules["pyarrow"].compute
-    return compute.list_value_length(array).cast("int64").to_numpy()
+    return arrow.compute.list_value_length(array).cast("int64").to_numpy()
 
 
 def _fixed(array: Any, width: int) -> Any:
@@ -141,8 +137,6 @@ def _fixed(array: Any, width: int) -> Any:
 
 
 def _texts(encoder: EncoderInterface, chunks: list[Any], width: int) -> bytes:
-    np: Any = sys.modules["numpy"]
-
     lengths: list[Any] = []
     data: list[Any] = []
     for array in chunks:
@@ -158,8 +152,6 @@ def _texts(encoder: EncoderInterface, chunks: list[Any], width: int) -> bytes:
 
 def _dictionary(encoder: EncoderInterface, kind: Any, chunks: list[Any]) -> bytes:
     """Encode a dictionary's values, also unused ones, and the items by their indices."""
-    arrow: Any = sys.modules["pyarrow"]
-
     one = arrow.chunked_array(chunks, type=kind).unify_dictionaries().chunks
     if not one:
         return encoder.node(b"no dictionary", ())
@@ -201,8 +193,6 @@ def _polars_items(encoder: EncoderInterface, value: Any) -> bytes:
 
 
 def _polars_present(encoder: EncoderInterface, value: Any) -> Iterator[bytes]:
-    pl: Any = sys.modules["polars"]
-
     kind = value.dtype
     if isinstance(kind, pl.Struct):
         yield from (_polars_items(encoder, value.struct.field(n)) for n in value.struct.fields)
@@ -248,9 +238,8 @@ def _frame(encoder: EncoderInterface, value: Any) -> bytes:
 
 def _series(encoder: EncoderInterface, value: Any) -> bytes:
     pieces = encoder.encode(value.index), _labels(encoder, value), _column(encoder, value.array)
-    return encoder.node(
-        b"series", (encoder.named(type(value)), encoder.encode(value.name), *pieces)
-    )
+    header = encoder.named(type(value)), encoder.encode(value.name)
+    return encoder.node(b"series", (*header, *pieces))
 
 
 def _labels(encoder: EncoderInterface, value: Any) -> bytes:
@@ -262,9 +251,8 @@ def _labels(encoder: EncoderInterface, value: Any) -> bytes:
 
 def _index(encoder: EncoderInterface, value: Any) -> bytes:
     names = encoder.encode([*value.names, getattr(value, "freqstr", None)])
-    return encoder.node(
-        b"index", (encoder.named(type(value)), names, _column(encoder, value.array))
-    )
+    pieces = encoder.named(type(value)), names, _column(encoder, value.array)
+    return encoder.node(b"index", pieces)
 
 
 def _multi_index(encoder: EncoderInterface, value: Any) -> bytes:
@@ -273,8 +261,6 @@ def _multi_index(encoder: EncoderInterface, value: Any) -> bytes:
 
 
 def _column(encoder: EncoderInterface, value: Any) -> bytes:
-    pd: Any = sys.modules["pandas"]
-
     arrays = pd.arrays
     dtype = encoder.encode(str(value.dtype))
     if type(value) is arrays.NumpyExtensionArray:

@@ -190,8 +190,7 @@ class Encoder:
                 pairs = []
                 for key, item in state.items():
                     pairs.append(encode(key) + encode(item))
-                for pair in sorted(pairs):
-                    hasher.update(pair)
+                hasher.update(b"".join(sorted(pairs)))
         except Unstable as error:
             error.steps.append(f".{key}" if type(key) in SCALARS else "[...]")
             raise
@@ -201,10 +200,6 @@ class Encoder:
         """Encode the qualified name of a class, and report the class."""
         self._instance(cls)
         return text_bytes(class_name(cls))
-
-    def extras(self, value: Any) -> bytes:
-        """Encode the attributes of an instance of a builtin's subclass."""
-        return self.attributes(attributes_of(value))
 
     def code(self, value: Any) -> bytes:
         return b"c" + text_bytes(self._code(value))
@@ -236,14 +231,11 @@ class Encoder:
 
 
 def _members(encoder: Encoder, value: Any) -> list[bytes]:
-    members = []
-    for member in list(value):
-        try:
-            members.append(encoder.encode(member))
-        except Unstable as error:
-            error.steps.append("{...}")
-            raise
-    return sorted(members)
+    try:
+        return sorted([encoder.encode(member) for member in list(value)])
+    except Unstable as error:
+        error.steps.append("{...}")
+        raise
 
 
 def _set(encoder: Encoder, value: Any) -> bytes:
@@ -252,7 +244,8 @@ def _set(encoder: Encoder, value: Any) -> bytes:
 
 def _subclass(content: Handler) -> Handler:
     def handler(encoder: Encoder, value: Any) -> bytes:
-        pieces = encoder.named(type(value)), content(encoder, value), encoder.extras(value)
+        extras = attributes_of(value)
+        pieces = encoder.named(type(value)), content(encoder, value), encoder.attributes(extras)
         return encoder.node(b"subclass", pieces)
 
     return handler

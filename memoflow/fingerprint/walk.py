@@ -23,9 +23,9 @@ from memoflow.fingerprint.modules import (
     LIBRARIES,
     ModuleLocation,
     is_builtin,
+    location_named,
+    location_of,
     owner_of_class,
-    place_named,
-    place_of,
 )
 from memoflow.fingerprint.outline import outline, summary
 from memoflow.fingerprint.parts import Fingerprint, Outline, Part, digest_of
@@ -219,8 +219,8 @@ class Walk:
         for cls in type(owner).__mro__:
             home = sys.modules.get(cls.__module__)
             if home is not None and vars(home).get(name) is value:
-                place = self.home(cls.__module__)
-                return f"{cls.__module__}:{name}" if place.owner in LIBRARIES else ""
+                location = self.home(cls.__module__)
+                return f"{cls.__module__}:{name}" if location.owner in LIBRARIES else ""
         return ""
 
     def _bound_to(self, value: Any, path: str) -> str:
@@ -236,31 +236,25 @@ class Walk:
                 raise
         return self._bound[id(value)][1]
 
-    def home(self, module: str) -> ModuleLocation:
-        """Return the place of a module; add its package, or its file if it is no Python."""
-        return self._at_home(place_named(module))
+    def home(self, module: str | types.ModuleType) -> ModuleLocation:
+        """Return the location of a module; add its package, or its file if it is no Python."""
+        location = location_named(module) if isinstance(module, str) else location_of(module)
+        if location.owner == "installed":
+            self.package(location)
+        elif location.owner == "user" and location.path and not location.path.endswith(".py"):
+            self.static.whole(location)
+        return location
 
-    def home_of(self, module: types.ModuleType) -> ModuleLocation:
-        """Return the location of a loaded module, as `home` does, by the module itself."""
-        return self._at_home(place_of(module))
-
-    def _at_home(self, place: ModuleLocation) -> ModuleLocation:
-        if place.owner == "installed":
-            self.package(place)
-        elif place.owner == "user" and place.path and not place.path.endswith(".py"):
-            self.static.whole(place)
-        return place
-
-    def package(self, place: ModuleLocation) -> None:
-        top = sys.modules.get(place.name.partition(".")[0])
-        path = getattr(top, "__dict__", {}).get("__file__") or place.path
+    def package(self, location: ModuleLocation) -> None:
+        top = sys.modules.get(location.name.partition(".")[0])
+        path = getattr(top, "__dict__", {}).get("__file__") or location.path
         if path:
-            self.static.package(ModuleLocation(place.name, place.owner, path))
+            self.static.package(ModuleLocation(location.name, location.owner, path))
 
     def _module(self, module: types.ModuleType) -> str:
-        place = self.home_of(module)
-        if place.owner == "user":
-            self.static.whole(place)
+        location = self.home(module)
+        if location.owner == "user":
+            self.static.whole(location)
         return f"module {module.__name__}"
 
     def value(self, value: Any, path: str) -> str:

@@ -9,6 +9,7 @@ from __future__ import annotations
 import functools
 import opcode
 import os
+from collections.abc import Iterator
 from types import CodeType, FrameType
 from typing import Any, Literal
 
@@ -26,6 +27,12 @@ _READERS_OF_CODE = frozenset(
     os.path.join(os.path.dirname(os.__file__), f"{name}.py")
     for name in ("linecache", "inspect", "traceback", "tokenize", "pdb", "runpy")
 ) | {"<frozen runpy>"}
+# Of the functions that load a module: the variable that names it, and the attribute of that.
+_NAMING = {
+    "_load_unlocked": ("spec", "name"),
+    "exec_module": ("module", "__name__"),
+    "_run_code": ("mod_name", ""),
+}
 _IMPORT_NAME = opcode.opmap["IMPORT_NAME"]
 
 
@@ -35,14 +42,18 @@ def caller(frame: FrameType | None) -> Caller:
     "import" is the loading of a library, or of the code of a module of the user's; a module of the
     user's that runs while it is imported is "user". "nobody" is a thread of a library's.
     """
-    for _ in range(_DEEPEST):
-        if frame is None:
-            return "nobody"
-        owner = _owner(frame.f_code.co_filename, str(frame.f_globals.get("__name__")))
-        if owner != "library" and not (owner == "import" and _is_of_resource(frame)):
+    for each in _callers(frame, _DEEPEST):
+        owner = _owner(each.f_code.co_filename, str(each.f_globals.get("__name__")))
+        if owner != "library" and not (owner == "import" and _is_of_resource(each)):
             return owner
-        frame = frame.f_back
     return "nobody"
+
+
+def _callers(frame: FrameType | None, most: int) -> Iterator[FrameType]:
+    """Yield a frame and those that called it, nearest first."""
+    while frame is not None and most:
+        yield frame
+        frame, most = frame.f_back, most - 1
 
 
 def _is_of_resource(frame: FrameType) -> bool:
@@ -57,13 +68,7 @@ def _is_of_resource(frame: FrameType) -> bool:
 
 def reads_code(frame: FrameType | None) -> bool:
     """Return whether a file is opened to show or parse code, as for a traceback."""
-    for _ in range(6):
-        if frame is None:
-            return False
-        if frame.f_code.co_filename in _READERS_OF_CODE:
-            return True
-        frame = frame.f_back
-    return False
+    return any(each.f_code.co_filename in _READERS_OF_CODE for each in _callers(frame, 6))
 
 
 def is_users(filename: str, module: str = "") -> bool:
@@ -108,18 +113,11 @@ def note_run(tracker: AccessTracker, frame: FrameType, code: Any) -> None:
 
 def _module_of(frame: FrameType | None) -> str:
     """Return the name of the module that is being loaded, as far as its loader tells."""
-    for _ in range(12):
-        if frame is None:
-            return ""
-        found = frame.f_locals.get("spec") if frame.f_code.co_name == "_load_unlocked" else None
-        if found is not None:
-            return str(found.name)
-        found = frame.f_locals.get("module") if frame.f_code.co_name == "exec_module" else None
-        if found is not None:
-            return str(getattr(found, "__name__", ""))
-        if frame.f_code.co_name == "_run_code" and frame.f_locals.get("mod_name"):
-            return str(frame.f_locals["mod_name"])
-        frame = frame.f_back
+    for each in _callers(frame, 12):
+        variable, attribute = _NAMING.get(each.f_code.co_name, ("", ""))
+        found = each.f_locals.get(variable) if variable else None
+        if found is not None and found != "":
+            return str(getattr(found, attribute, "") if attribute else found)
     return ""
 
 

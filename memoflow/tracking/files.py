@@ -10,12 +10,14 @@ import genericpath
 import glob
 import os
 import pathlib
+from collections.abc import Iterator
 from types import FrameType
 from typing import Any
 
 from memoflow.tracking import commands
 from memoflow.tracking.callers import caller, reads_code
 from memoflow.tracking.notes import KIND, SIZE, is_of_results
+from memoflow.tracking.paths import is_magic
 from memoflow.tracking.tracker import AccessTracker
 
 _WRITES = os.O_WRONLY | os.O_RDWR
@@ -116,17 +118,16 @@ def matched_anywhere(tracker: AccessTracker, frame: FrameType, path: Any, patter
 
 def _note_pattern(tracker: AccessTracker, pattern: str) -> None:
     where = os.path.abspath(pattern)
-    if not any(character in where for character in "*?["):
-        tracker.note_read(where, KIND)
-    else:
+    if is_magic(where):
         tracker.note_pattern(where)
+    else:
+        tracker.note_read(where, KIND)
 
 
 def linked(
     tracker: AccessTracker, frame: FrameType, source: Any, target: Any, *folders: Any
 ) -> None:
-    ends = _ends(source, target, folders)
-    if ends is not None:
+    for ends in _ends(source, target, *folders):
         _link(tracker, frame, *ends)
 
 
@@ -148,16 +149,15 @@ def _link(tracker: AccessTracker, frame: FrameType, source: str, made: str) -> N
 def moved(
     tracker: AccessTracker, frame: FrameType, source: Any, target: Any, *folders: Any
 ) -> None:
-    ends = _ends(source, target, folders)
-    if ends is not None:
+    for ends in _ends(source, target, *folders):
         tracker.note_move(*ends)
 
 
-def _ends(source: Any, target: Any, folders: tuple[Any, ...]) -> tuple[str, str] | None:
-    """Return two paths, each relative to an open folder of its own."""
-    first, second = folders if len(folders) == 2 else (-1, -1)
-    ends = path_in(source, first), path_in(target, second)
-    return None if ends[0] is None or ends[1] is None else (ends[0], ends[1])
+def _ends(source: Any, target: Any, first: int = -1, second: int = -1) -> Iterator[tuple[str, str]]:
+    """Yield two paths, each relative to an open folder of its own, if both can be told."""
+    old, new = path_in(source, first), path_in(target, second)
+    if old is not None and new is not None:
+        yield old, new
 
 
 def removed(tracker: AccessTracker, frame: FrameType, path: Any, dir_fd: int = -1, *_: Any) -> None:
@@ -167,9 +167,7 @@ def removed(tracker: AccessTracker, frame: FrameType, path: Any, dir_fd: int = -
 
 
 def truncated(tracker: AccessTracker, frame: FrameType, path: Any, *_: Any) -> None:
-    where = absolute(path)
-    if where is not None:
-        tracker.note_write(where)
+    removed(tracker, frame, path)  # The second argument of the event is a size.
 
 
 def made_folder(

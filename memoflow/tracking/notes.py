@@ -116,6 +116,11 @@ class Notes:
         self.never: dict[str, str] = {}
         self.unseen: dict[str, None] = {}
         self.troubles: dict[str, None] = {}
+        # Sort of note -> where notes are kept by key, the first of each.
+        self._kept: dict[str, dict[str, Any]] = {
+            "variable": self.variables, "code": self.code, "link": self.links, "never": self.never,
+            "package": self.packages, "trouble": self.troubles, "listing": self.listings,
+        }  # fmt: skip
         self.started = time.time()
         self.temporary_since = self.started  # since when temporary files are the code's own
         self.quiet = Quiet()
@@ -153,8 +158,7 @@ class Notes:
         return path in self._own or (is_in(path, self._trees) and not self._is_read(path))
 
     def _is_read(self, path: str) -> bool:
-        known = self.reads.get(path)
-        return known is not None and known.depth >= CONTENT
+        return path in self.reads and self.reads[path].depth >= CONTENT
 
     def is_output(self, path: str) -> bool:
         """Return whether a file is declared to be an output."""
@@ -167,15 +171,17 @@ class Notes:
 
     def note_never(self, name: str, reason: str) -> None:
         """Note the reason, by name, why the reads cannot determine the result."""
-        if name not in self.never:
-            self.never[name] = reason
-            self._report("never", name, reason)
+        self._keep("never", name, reason)
 
     def note_trouble(self, reason: str) -> None:
         """Note a reason for which the reads of this run are not all known."""
-        if reason not in self.troubles:
-            self.troubles[reason] = None
-            self._report("trouble", reason)
+        self._keep("trouble", reason)
+
+    def _keep(self, what: str, key: str, value: Any = None) -> None:
+        """Keep the first note of this sort by this key, and report it to the parent."""
+        if key not in self._kept[what]:
+            self._kept[what][key] = value
+            self._report(what, key, value)
 
     def _keep_written(self, path: str) -> None:
         known = self.reads.get(path)
@@ -210,16 +216,12 @@ class Notes:
         folder = path.partition("*")[0].partition("?")[0].partition("[")[0]
         return not self._is_transient(folder, state_of(folder.rstrip(os.sep) or os.sep))
 
-    def _without_own(self, folder: str, names: Iterable[str]) -> tuple[str, ...]:
-        """Return the names of files that the code has not made itself."""
-        return tuple(name for name in names if os.path.join(folder, name) not in self._own)
-
     @property
     def _is_child(self) -> bool:
         return self._children is not None and self._children.is_child
 
     def _report(self, *note: Any) -> None:
-        if self._children is not None and self._children.is_child:
+        if self._children is not None and self._is_child:
             self._children.append(*note)
 
     def _is_known(self, path: str, mine: bool) -> bool:
@@ -273,16 +275,13 @@ class Notes:
             self.written[path] = None
 
     def _keep_event(self, path: str, state: State | None) -> None:
-        if state is not None and state.kind == "other":
-            return
-        if self._is_transient(path, state):
+        if (state is not None and state.kind == "other") or self._is_transient(path, state):
             return
         if len(self.reads) >= MOST_READS:
             self.is_full = True
             return
         known = self.reads.get(path)
-        state = state if known is None else known.state
-        self.reads[path] = Read(CONTENT, state, sure=False)
+        self.reads[path] = Read(CONTENT, state if known is None else known.state, sure=False)
 
     def _on_directory(self, event: Event, path: str) -> None:
         if (event.made or event.replaced) and not (event.mine and path in self._handled):
@@ -302,7 +301,8 @@ class Notes:
         if any(name.endswith((".py", ".pyc")) for name in names or ()):
             self._searched.add(path)
         elif self._is_listed(path) and not self.is_own(path):
-            self.listings[path] = self._without_own(path, names or ())
+            others = (each for each in names or () if os.path.join(path, each) not in self._own)
+            self.listings[path] = tuple(others)
 
 
 def is_in(path: str, folders: set[str]) -> bool:

@@ -79,9 +79,9 @@ class Paths:
         known = self._known.get(folder)
         if known is None:
             known = self._known[folder] = self._counts(folder, os.path.realpath(folder))
-        if known and self._is_setting(path):
-            return False
-        return known and f"{path}/" not in self._own
+        # A hidden file or folder in the home directory holds settings.
+        is_setting = path.startswith(f"{self._home}.") and not self.is_inside(path)
+        return known and not is_setting and f"{path}/" not in self._own
 
     def is_temporary(self, path: str) -> bool:
         """Return whether a path lies among the temporary files, and not in the project."""
@@ -111,12 +111,6 @@ class Paths:
         """Return whether an interpreter's prefix holds the project as well, such as /usr or /."""
         prefixes = [each for each in self._libraries if folder.startswith(each)]
         return all(self.root.startswith(each) or each == os.sep for each in prefixes)
-
-    def _is_setting(self, path: str) -> bool:
-        """Return whether a path is a hidden file or folder in the home directory."""
-        if not path.startswith(self._home) or self.is_inside(path):
-            return False
-        return path[len(self._home) :].startswith(".")
 
     def folders(self, most: int) -> Folders:
         """Return the project's folders, nearest to `base` first, and those that links lead to."""

@@ -14,7 +14,7 @@ import time
 from collections.abc import Callable, Iterable
 from typing import Any
 
-from memoflow.tracking.digests import State, state_of
+from memoflow.tracking.digests import ABSENT, State, state_of
 from memoflow.tracking.kernel import KernelEvents
 from memoflow.tracking.notes import (
     CONTENT,
@@ -148,8 +148,9 @@ class AccessTracker(Notes):
         if state is None and known is None:
             self._touch_above(path)
         if state is not None and state.kind != "file":
-            if depth == CONTENT:
-                self._note_other(path, state)
+            if depth == CONTENT and stat.S_ISFIFO(state.mode):
+                name = self.paths.name(path)
+                self.note_never(f"file {name}", f"{name} is a pipe, whose content has no digest")
             depth = KIND  # A folder that is opened is not listed yet.
             if known is not None and known.depth >= depth and known.sure:
                 return
@@ -168,11 +169,6 @@ class AccessTracker(Notes):
             above = os.path.dirname(above)
         if not os.path.isdir(above):
             self._touch(above, KIND, sure=True)
-
-    def _note_other(self, path: str, state: State) -> None:
-        if stat.S_ISFIFO(state.mode):
-            name = self.paths.name(path)
-            self.note_never(f"file {name}", f"{name} is a pipe, whose content has no digest")
 
     def note_write(self, path: str, *, append: bool = False) -> None:
         """Note that a file or folder is about to be made, replaced or removed."""
@@ -196,9 +192,10 @@ class AccessTracker(Notes):
 
     def note_move(self, source: str, target: str) -> None:
         """Note that a file or folder is about to be renamed."""
-        note = self.note_tree if os.path.isdir(source) else self.note_write
+        is_folder = os.path.isdir(source)
+        note = self.note_tree if is_folder else self.note_write
         was_own = self.is_own(source) or self._is_transient(source, state_of(source))
-        if os.path.isdir(source):
+        if is_folder:
             self._placed.add(target)
             self._report("placed", target)
         for path in (source, target):
@@ -212,10 +209,8 @@ class AccessTracker(Notes):
         if path in self.links or not self.paths.counts(path):
             return
         self._catch_up()
-        if self.is_own(path):
-            return
-        self.links[path] = link_text(self.paths, path)
-        self._report("link", path, self.links[path])
+        if not self.is_own(path):
+            self._keep("link", path, link_text(self.paths, path))
 
     def note_listing(self, path: str) -> None:
         """Note that the names in a folder were asked for."""
@@ -224,7 +219,7 @@ class AccessTracker(Notes):
             return
         self._catch_up()
         if not self.is_own(path):
-            self._keep_listing(path, names_in(path))
+            self._keep("listing", path, _listed(names_in(path)))
 
     def note_pattern(self, pattern: str) -> None:
         """Note that the names matching an absolute pattern were asked for."""
@@ -233,22 +228,16 @@ class AccessTracker(Notes):
         self._catch_up()
         self._is_listing = True
         try:
-            self._keep_listing(pattern, names_matching(pattern))
+            self._keep("listing", pattern, _listed(names_matching(pattern)))
             if self._kernel is not None:
                 self._kernel.drain()
         finally:
             self._is_listing = False
 
-    def _keep_listing(self, where: str, names: Iterable[str] | None) -> None:
-        kept = tuple(names) if names is not None else ("absent",)
-        self.listings[where] = kept
-        self._report("listing", where, kept)
-
     def note_variable(self, name: str, value: str | None) -> None:
         """Note the value of an environment variable, None for one that is not set."""
-        if name not in self.variables and name not in self._own_variables:
-            self.variables[name] = value
-            self._report("variable", name, value)
+        if name not in self._own_variables:
+            self._keep("variable", name, value)
 
     def note_own_variable(self, name: str, before: str | None, value: str | None) -> None:
         """Note that an environment variable is set, or removed: the value None."""
@@ -257,9 +246,7 @@ class AccessTracker(Notes):
 
     def note_package(self, name: str) -> None:
         """Note an installed module that was imported by a name that only the run knew."""
-        if name not in self.packages:
-            self.packages[name] = None
-            self._report("package", name)
+        self._keep("package", name)
 
     def note_other(self, kind: str, name: str, digest: str, summary: str) -> None:
         """Note a read of another kind, compared later by its own handler."""
@@ -270,9 +257,8 @@ class AccessTracker(Notes):
     def note_code(self, path: str, module: str) -> None:
         """Note a module that was loaded by a name that only the run knew."""
         self._handled.add(path)
-        if path not in self.code and not self.is_own(path):
-            self.code[path] = module
-            self._report("code", path, module)
+        if not self.is_own(path):
+            self._keep("code", path, module)
 
     def note_handled(self, path: str) -> None:
         """Note that a file is opened to no effect on results, as an import opens its code."""
@@ -280,10 +266,9 @@ class AccessTracker(Notes):
 
     def note_child(self) -> None:
         """Note the start of a process whose reads remain unknown."""
-        if self._has_children:
-            return
-        self._has_children = True
-        self._report("child")
+        if not self._has_children:
+            self._has_children = True
+            self._report("child")
 
     def note_value(self, value: Any) -> None:
         """Note accesses to the files that a value names, also outside the project.
@@ -352,19 +337,18 @@ class AccessTracker(Notes):
         elif what in ("tree", "move", "placed"):
             folders = {"tree": self._trees, "move": self._moved, "placed": self._placed}
             folders[what].add(note[0])
-        elif what == "listing":
-            self.listings.setdefault(note[0], tuple(note[1]))
         elif what == "other":
             kind, name, digest, summary = note
             self.others.setdefault((kind, name), (digest, summary))
         elif what == "child":
             self.note_child()
         else:
-            kept: Any = {
-                "variable": self.variables, "code": self.code, "link": self.links,
-                "never": self.never, "package": self.packages, "trouble": self.troubles,
-            }  # fmt: skip
-            kept[what].setdefault(*note)
+            key, value = note
+            self._kept[what].setdefault(key, tuple(value) if what == "listing" else value)
+
+
+def _listed(names: Iterable[str] | None) -> tuple[str, ...]:
+    return (ABSENT,) if names is None else tuple(names)
 
 
 def _has_workers() -> bool:

@@ -17,11 +17,11 @@ from xxhash import xxh3_128_hexdigest
 
 from memoflow.fingerprint import Part, source
 from memoflow.fingerprint.distributions import providers
-from memoflow.fingerprint.modules import absolute, locate, place_of
+from memoflow.fingerprint.modules import locate, location_of
 from memoflow.fingerprint.reads import reads_of
 from memoflow.fingerprint.static import candidates
 from memoflow.tracking.digests import ABSENT, FileDigests, State, UnreadableError, state_of
-from memoflow.tracking.notes import CONTENT, SIZE, Read, link_text
+from memoflow.tracking.notes import CONTENT, KIND, SIZE, Read, link_text
 from memoflow.tracking.paths import Paths, is_magic, names_in, names_matching, split
 from memoflow.tracking.tracker import AccessTracker
 
@@ -43,7 +43,7 @@ def with_imports(code: Mapping[str, str]) -> dict[str, str]:
         found[path] = module
         for name in _imports(path, module):
             home = sys.modules.get(name)
-            if home is None or place_of(home).owner != "user":
+            if home is None or location_of(home).owner != "user":
                 continue
             file = vars(home).get("__file__")
             if isinstance(file, str) and file.endswith(".py"):
@@ -62,7 +62,6 @@ def _imports(path: str, module: str) -> Iterator[str]:
     statements = [node for node in ast.walk(parsed.tree) if isinstance(node, kinds)]
     for ran in reads_of(statements).ran:
         yield from candidates(ran, package)
-        yield absolute(ran.module, ran.level, package)
 
 
 class World:
@@ -108,8 +107,7 @@ class World:
             path = self.paths.path(part.name.removesuffix(_LINK))
             return link_part(self.paths, path, link_text(self.paths, path))
         if part.kind == "file":
-            depth = CONTENT if part.digest.startswith("xxh3:") else SIZE
-            depth = depth if not part.digest.startswith("is:") else 0
+            depth = {"xxh3": CONTENT, "is": KIND}.get(part.digest.partition(":")[0], SIZE)
             digest = self._file(self.paths.path(part.name), states[part.name], depth)
             return Part("file", part.name, digest)
         if part.kind == "directory":
@@ -140,8 +138,8 @@ class World:
 
     def package(self, name: str) -> Part:
         """Return the distributions that provide a module, by name and content."""
-        place = locate(name)
-        found = providers(name, place.path) if place.path else ()
+        location = locate(name)
+        found = providers(name, location.path) if location.path else ()
         digest = " ".join(f"{each.name} {each.digest}" for each in found) or ABSENT
         return Part("package", name, digest, summary=", ".join(each.version for each in found))
 
