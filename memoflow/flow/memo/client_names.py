@@ -65,7 +65,7 @@ class Name:
         return self._with(("index", place))
 
     def up_to(self, length: int) -> Name:
-        """Return the name of the object that so many of the segments lead to."""
+        """Return the name with its first segments alone, up to this number of them."""
         return Name(self.segments[:length], self.namespace, self.metadata)
 
     def existence(self) -> Name:
