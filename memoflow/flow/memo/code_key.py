@@ -26,12 +26,10 @@ def of_step(flow: Any, step: str, options: MemoizeOptions, mask: Mask) -> Finger
     parts.append(Part("option", "key schema", memo.SCHEMA))
     if options.version:
         parts.append(Part("option", "version", options.version, summary=options.version))
-    if options.outputs is not None:
-        listed = ", ".join(sorted(options.outputs))
-        parts.append(Part("option", "outputs", listed, summary=listed))
-    if options.files:
-        listed = ", ".join(sorted(options.files))
-        parts.append(Part("option", "files", listed, summary=listed))
+    for name, listed in (("outputs", options.outputs), ("files", options.files or None)):
+        if listed is not None:
+            text = ", ".join(sorted(listed))
+            parts.append(Part("option", name, text, summary=text))
     return Fingerprint.of(parts)
 
 

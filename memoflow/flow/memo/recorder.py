@@ -9,6 +9,7 @@ from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
+from memoflow.dataclass import dataclass
 from memoflow.fingerprint import Part
 from memoflow.flow.host.artifacts import INTERNAL, TaskArtifacts
 from memoflow.flow.memo import uncached
@@ -24,28 +25,18 @@ from memoflow.names import Ref
 from memoflow.tracking import UnreadableError, state_of
 
 
+@dataclass
 class Recorder:
     """Records one task; `inputs` are those that it read, once that is known."""
 
-    def __init__(
-        self,
-        memoized: MemoizedStep,
-        context: StoreContext,
-        parents: InputDigests,
-        *,
-        output: Any,
-        datastores: list[Any],
-        seen: Seen | None,
-        say: Callable[[str], None],
-    ) -> None:
-        self._memoized = memoized
-        self._context = context
-        self.parents = parents
-        self._output = output
-        self._datastores = datastores
-        self._seen = seen
-        self._say = say
-        self.inputs: tuple[Part, ...] | None = None
+    memoized: MemoizedStep
+    context: StoreContext
+    parents: InputDigests
+    output: Any
+    datastores: list[Any]
+    seen: Seen | None
+    say: Callable[[str], None]
+    inputs: tuple[Part, ...] | None = None
 
     def record(
         self, watch: AttributeTracker, besides: StepReads, left: Left, origin: str
@@ -54,7 +45,7 @@ class Recorder:
 
         `besides` is what it read besides inputs.
         """
-        memoized, store = self._memoized, self._context.store
+        memoized, store = self.memoized, self.context.store
         assert store is not None
         try:
             inputs = self._read(watch)
@@ -96,16 +87,16 @@ class Recorder:
 
     def sizes(self, names: Iterable[str]) -> dict[str, int]:
         """Return the sizes of those of the names that the task has left."""
-        left = TaskArtifacts(self._output)
+        left = TaskArtifacts(self.output)
         return {name: left.size_bytes(name) for name in names if name in left}
 
     def _named(self, besides: StepReads, left: Left) -> dict[str, str]:
         """Return the files that the step wrote and its outputs name, by digest."""
-        names = {self._context.paths.name(path) for path in left.named}
+        names = {self.context.paths.name(path) for path in left.named}
         found = {}
         for name in besides.written:
             if name in names:
-                digest = self._context.digests.of_file(self._context.paths.path(name))
+                digest = self.context.digests.of_file(self.context.paths.path(name))
                 if digest is not None:
                     found[name] = digest
         return found
@@ -115,8 +106,8 @@ class Recorder:
 
         Only those that the step wrote: a hit would put others back as they were then.
         """
-        context, found = self._context, dict[str, tuple[str, Path]]()
-        for pattern in self._memoized.options.files:
+        context, found = self.context, dict[str, tuple[str, Path]]()
+        for pattern in self.memoized.options.files:
             is_matched = False
             for path in glob.glob(os.path.join(context.paths.base, pattern), recursive=True):
                 path = os.path.abspath(path)
@@ -127,12 +118,12 @@ class Recorder:
                 digest = context.digests.of_content(path, state)
                 found[context.paths.name(path)] = digest, Path(path)
             if not is_matched:
-                self._say(f'files="{pattern}" matched no file that {self._memoized.step} wrote')
+                self.say(f'files="{pattern}" matched no file that {self.memoized.step} wrote')
         return dict(sorted(found.items()))
 
     def _read(self, watch: AttributeTracker) -> tuple[Part, ...] | Uncached:
         """Return the inputs that decide the result, as they are now."""
-        memoized, parents = self._memoized, self.parents
+        memoized, parents = self.memoized, self.parents
         reads = collapse(watch.reads, parents)
         names = memoized.listed()
         if names is not None:
@@ -148,21 +139,21 @@ class Recorder:
     def _trouble(self, left: Left, inputs: tuple[Part, ...]) -> Uncached | None:
         if not left.all_looked_at:
             return Uncached("outputs", "its outputs are too many to look through for references")
-        edited = edited_since(self._memoized.looked_at)
+        edited = edited_since(self.memoized.looked_at)
         if edited:
             return Uncached("edited", f"{edited} was edited while the task ran", lasts=False)
-        if self._seen is not None:
-            unlike = uncached.of_class_data(self._seen, self._memoized, inputs)
+        if self.seen is not None:
+            unlike = uncached.of_class_data(self.seen, self.memoized, inputs)
             if unlike is not None:
                 return unlike
-        return uncached.of_run_time(self._memoized, left.run_time_s)
+        return uncached.of_run_time(self.memoized, left.run_time_s)
 
     def _outputs(self, watch: AttributeTracker) -> dict[str, Any]:
         """Return the artifacts that the step set or changed, and that `outputs=` lists."""
-        left, memoized = TaskArtifacts(self._output), self._memoized
+        left, memoized = TaskArtifacts(self.output), self.memoized
         before: Mapping[str, str | None]
         if memoized.join_type is None:
-            before = TaskArtifacts(self._datastores[0]).sha1s()
+            before = TaskArtifacts(self.datastores[0]).sha1s()
         else:
             before = {name: left.sha1(name) for name in memoized.shape.parameters}
         changed = watch.writes & left.names() - (INTERNAL - {"name"})
@@ -177,18 +168,18 @@ class Recorder:
         if wanted is not None:
             unlisted = sorted(changed - set(wanted))
             if unlisted:
-                self._say(
+                self.say(
                     f"{memoized.step} also sets {', '.join(unlisted)}, which "
                     "outputs=[...] does not list: a hit will not have it"
                 )
             unset = sorted(set(wanted) - changed)
             if unset:
-                self._say(
+                self.say(
                     f"{memoized.step} did not set {', '.join(unset)}, which outputs=[...] lists"
                 )
             changed &= set(wanted)
         return {
-            name: self._context.artifacts.packed(left.sha1s()[name], left.info(name))
+            name: self.context.artifacts.packed(left.sha1s()[name], left.info(name))
             for name in sorted(changed)
         }
 
@@ -198,11 +189,11 @@ class Recorder:
             name
             for name in reads
             if name not in known
-            and not self._memoized.ignores(name)
+            and not self.memoized.ignores(name)
             and not (name.startswith("inputs") and name.rpartition(".")[2] in known)
         ]
         if also:
-            self._say(
-                f"{self._memoized.step} also reads {', '.join(also)}, which "
+            self.say(
+                f"{self.memoized.step} also reads {', '.join(also)}, which "
                 "inputs=[...] does not list: a change in it will not be noticed"
             )
