@@ -72,7 +72,7 @@ class Evaluator:
         # Workers are told "" for no namespace, under which Metaflow finds less than under None.
         own = core.get_namespace() or ""
         if text == NAMESPACE:
-            return digests.of_namespace(own)
+            return digests.of_value(own)
         name = names.parse(text)
         namespace = own if name.namespace == OWN else name.namespace
         with looking_at(namespace, self._metadata if name.metadata == OWN else name.metadata):
