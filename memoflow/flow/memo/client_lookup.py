@@ -46,10 +46,6 @@ class Evaluator:
         self._walked: dict[Name, Any] = {}
         self._since = 0.0
 
-    def clear(self) -> None:
-        self._known.clear()
-        self._walked.clear()
-
     def evaluate(self, text: str) -> Seen:
         """Return digest and summary of a read as they are now.
 
@@ -57,7 +53,8 @@ class Evaluator:
         """
         now = time.monotonic()
         if now - self._since > self._keep_s:
-            self.clear()
+            self._known.clear()
+            self._walked.clear()
             self._since = now
         if text not in self._known:
             try:
