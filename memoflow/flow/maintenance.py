@@ -30,7 +30,10 @@ def collect(store: Store, say: Callable[[str], None], referring: Iterable[Store]
     try:
         budget = units.size("METAFLOW_MEMOFLOW_MAX_SIZE", text) if text else None
     except UsageError as error:
-        _say_once(f"nothing is evicted: {error}", say)
+        line = f"nothing is evicted: {error}"
+        if line not in _said:  # Each decorator tidies up after a run.
+            _said.add(line)
+            say(line)
         return
     if not store.housekeeping_due(timedelta(hours=1)):
         return
@@ -47,12 +50,6 @@ def collect(store: Store, say: Callable[[str], None], referring: Iterable[Store]
 def _note_uses(store: Store) -> None:
     """Note the entries that this machine has used, once a process."""
     store.note_uses()
-
-
-def _say_once(line: str, say: Callable[[str], None]) -> None:
-    if line not in _said:  # Each decorator tidies up after a run.
-        _said.add(line)
-        say(line)
 
 
 _said: set[str] = set()

@@ -60,18 +60,15 @@ def _figures(saves: Sequence[Act]) -> Html:
     logical = sum(act.size_bytes for act in saves if act.new_bytes is not None)
     stored = sum(act.new_bytes or 0 for act in saves)
     took = sum(act.took_s for act in saves)
+    ratio = f"{logical / stored:.1f} : 1" if stored else "nothing new"
     return parts.figures(
         [
             ("Saved", str(len(saves)), f"in {_took(took)}" if took else ""),
             ("In all", readable(logical), "as if each were kept whole"),
             ("Stored", readable(stored), "the rest was there already"),
-            ("Ratio", _ratio(logical, stored), "all bytes to stored bytes"),
+            ("Ratio", ratio, "all bytes to stored bytes"),
         ]
     )
-
-
-def _ratio(logical: int, stored: int) -> str:
-    return f"{logical / stored:.1f} : 1" if stored else "nothing new"
 
 
 def _timeline(loads: Sequence[Act], saves: Sequence[Act], began: float, ended: float) -> list[Html]:
@@ -91,13 +88,6 @@ def _place(act: Act, began: float, time_s: float) -> float:
     return chart.WIDTH * min(1.0, max(0.0, (act.began - began) / time_s))
 
 
-def _width(places: Sequence[float]) -> float:
-    """Return a width of columns at which most do not touch."""
-    gaps = sorted(after - before for before, after in pairwise(places))
-    usual = gaps[len(gaps) // 2] if gaps else chart.WIDTH
-    return min(16.0, max(2.0, 0.7 * usual))
-
-
 def _thinned(values: Sequence[_T]) -> Sequence[_T]:
     """Return as many as are drawn, evenly, and the last of them always."""
     every = -(-len(values) // _MOST_DRAWN) or 1
@@ -108,7 +98,9 @@ def _chart_of_acts(loads: Sequence[Act], saves: Sequence[Act], began: float, tim
     top = max(act.size_bytes for act in (*loads, *saves)) or 1
     saved = [(act, _place(act, began, time_s)) for act in _thinned(saves)]
     loaded = [(act, _place(act, began, time_s)) for act in _thinned(loads)]
-    width = _width([x for _, x in saved])
+    # Columns of a width at which most do not touch.
+    gaps = sorted(after - before for (_, before), (_, after) in pairwise(saved))
+    width = min(16.0, max(2.0, 0.7 * (gaps[len(gaps) // 2] if gaps else chart.WIDTH)))
     marks = []
     for act, x in saved:
         paths = {"whole": chart.column(x, width, chart.HEIGHT * act.size_bytes / top)}

@@ -155,8 +155,7 @@ class Checkpointer:
     def tell_subprocesses(self) -> None:
         """Set the environment variables that `from_environment` reads in subprocesses."""
         one = self.identity
-        fields = (one.task, one.identifier, one.scope, str(one.attempt))
-        os.environ[UID] = "/".join(fields)
+        os.environ[UID] = "/".join((one.task, one.identifier, one.scope, str(one.attempt)))
         os.environ[IDENTIFIER] = one.identifier
         ttl = self.options.ttl
         os.environ[OPTIONS] = json.dumps(

@@ -57,8 +57,7 @@ class TaskArtifacts:
 
     def names(self) -> KeysView[str]:
         """Return all names, as a live view."""
-        bound: dict[str, str] = self._datastore._objects
-        return bound.keys()
+        return self.sha1s().keys()
 
     def sha1s(self) -> Mapping[str, str]:
         """Return the SHA-1 of each artifact by its name."""

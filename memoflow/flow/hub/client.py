@@ -125,11 +125,8 @@ class HubClient:
                 answer, entries = with_retries(ask, wanted.repo, self._say)
                 if not isinstance(entries, list):
                     raise _strange(wanted)
-                found += [
-                    announced
-                    for announced in (_announced(wanted, entry) for entry in entries)
-                    if announced is not None
-                ]
+                announced = (_announced(wanted, entry) for entry in entries)
+                found += [file for file in announced if file is not None]
                 page, options = answer.links.get("next", {}).get("url"), {}
                 if page in seen or len(seen) > _MOST_PAGES:
                     raise IntegrityError(f"the Hub's list of the files of {wanted.repo} has no end")

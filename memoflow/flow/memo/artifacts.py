@@ -79,7 +79,9 @@ class Artifacts:
         expected = json.dumps(artifact.cas or _PACKED)
         meta = _meta(path)
         if not meta.exists() or meta.read_text() != expected:
-            _write_whole(meta, expected.encode())
+            temporary = meta.with_name(f"{meta.name}.{os.getpid()}.tmp")
+            temporary.write_text(expected)
+            temporary.replace(meta)
 
     def _take_back(self, artifact: Artifact, path: Path) -> None:
         digest = Digest(f"sha1:{artifact.sha1}")
@@ -145,12 +147,6 @@ def _link(source: Path, target: Path) -> None:
         temporary = target.with_name(f"{target.name}.{os.getpid()}.tmp")
         shutil.copyfile(source, temporary)
         temporary.replace(target)
-
-
-def _write_whole(path: Path, data: bytes) -> None:
-    temporary = path.with_name(f"{path.name}.{os.getpid()}.tmp")
-    temporary.write_bytes(data)
-    temporary.replace(path)
 
 
 class RemoteArtifacts:

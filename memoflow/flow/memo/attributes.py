@@ -54,13 +54,16 @@ class AttributeTracker:
         self._loaded: set[str] = set()
 
     def start(self) -> None:
-        global _watch
+        global _watch, _hooked
         if self._watching:
             return
         self._watching = True
         _watch = self
         self._preset = frozenset(_names_in(self._flow)) - INTERNAL - self._constants
-        _hook_once()
+        if not _hooked:  # Once: hooks of forks and audits last for the life of the process.
+            _hooked = True
+            os.register_at_fork(before=_on_fork)
+            sys.addaudithook(_on_audit)
         self._hook_flow(type(self._flow))
         self._hook_current()
         self._on.enter_context(self._configs.watching())
@@ -246,10 +249,6 @@ class AttributeTracker:
 
         self._on.enter_context(replaced({Current: {"__getattribute__": __getattribute__}}))
 
-    def _before_fork(self) -> None:
-        if self._children is None:
-            self._children = ChildLog()
-
     def _tell_parent(self, *note: str) -> None:
         if self._children is not None and self._children.is_child:
             self._children.append(*note)  # A child's memory is lost with it.
@@ -271,18 +270,9 @@ _watch: AttributeTracker | None = None
 _hooked = False
 
 
-def _hook_once() -> None:
-    """Hook forks and the class lookups of unpickling, for the life of the process."""
-    global _hooked
-    if not _hooked:
-        _hooked = True
-        os.register_at_fork(before=_on_fork)
-        sys.addaudithook(_on_audit)
-
-
 def _on_fork() -> None:
-    if _watch is not None and _watch._watching:
-        _watch._before_fork()
+    if _watch is not None and _watch._watching and _watch._children is None:
+        _watch._children = ChildLog()
 
 
 def _on_audit(event: str, arguments: tuple[Any, ...]) -> None:

@@ -169,22 +169,14 @@ def of_worker(shown: Shown, context: StoreContext) -> None:
         cards.quietly(lambda: cards.write(shown.task, page(shown)))
 
 
-def keep_at_exit(task: str, result: Ref, context: StoreContext, memoized: MemoizedStep) -> None:
-    """Before this process ends, keep the cards of the task with the result that it recorded."""
-    _at_exit(memoized, context, lambda cards, store: cards.keep(task, result, store))
-
-
-def replace_at_exit(
-    task: str, entry: MemoEntry, context: StoreContext, memoized: MemoizedStep
+def at_exit(
+    act: Callable[..., None],
+    task: str,
+    result: Ref | MemoEntry,
+    context: StoreContext,
+    memoized: MemoizedStep,
 ) -> None:
-    """Before this process ends, give the task that it did not run the cards of its origin."""
-    _at_exit(memoized, context, lambda cards, store: cards.replace(task, entry, store))
-
-
-def _at_exit(
-    memoized: MemoizedStep, context: StoreContext, act: Callable[[CardFiles, Store], None]
-) -> None:
-    """Do it once all decorators are done: `@card` makes its own last."""
+    """Keep or replace a task's cards once all decorators are done: `@card` makes its own last."""
     cards, store = context.cards if memoized.options.show_card else None, context.store
     if cards is not None and store is not None and cards.may_exist(memoized):
-        atexit.register(cards.quietly, partial(act, cards, store))
+        atexit.register(cards.quietly, partial(act, cards, task, result, store))

@@ -6,7 +6,7 @@ A few kilobytes, without a script: there is one for each task, and a foreach has
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import field, replace
+from dataclasses import field
 from functools import lru_cache
 
 from memoflow.dataclass import dataclass
@@ -53,21 +53,11 @@ def of_hit(task: str, entry: MemoEntry, code: Sequence[Part]) -> Shown:
         facts={"origin": entry.origin, "key": str(entry.ref.key)},
         code=code,
         inputs=(*entry.inputs, *entry.reads),
-        outputs=_sizes(entry),
+        outputs={  # Pickled, and not yet packed.
+            name: int(artifact.info.get("size") or artifact.packed_size)
+            for name, artifact in entry.artifacts.items()
+        },
     )
-
-
-def of_audit(task: str, entry: MemoEntry, code: Sequence[Part], came_to: str) -> Shown:
-    """Return the content for a task that ran to be compared with the stored result."""
-    return replace(of_hit(task, entry, code), outcome="audit", why=came_to)
-
-
-def _sizes(entry: MemoEntry) -> dict[str, int]:
-    """Return the size of each output: pickled, and not yet packed."""
-    return {
-        name: int(artifact.info.get("size") or artifact.packed_size)
-        for name, artifact in entry.artifacts.items()
-    }
 
 
 def page(shown: Shown) -> str:

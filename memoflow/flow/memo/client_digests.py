@@ -84,11 +84,6 @@ def of_attribute(one: Any, name: str, value: Any) -> Seen:
     return of_value(value)
 
 
-def of_namespace(namespace: str | None) -> Seen:
-    # Workers are told "" for none.
-    return of_value(namespace or "")
-
-
 def of_value(value: Any) -> Seen:
     if isinstance(value, str):
         shown = value if 0 < len(value) <= _MOST_SHOWN else f"text of {len(value)}"

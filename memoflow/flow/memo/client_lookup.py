@@ -46,10 +46,6 @@ class Evaluator:
         self._walked: dict[Name, Any] = {}
         self._since = 0.0
 
-    def clear(self) -> None:
-        self._known.clear()
-        self._walked.clear()
-
     def evaluate(self, text: str) -> Seen:
         """Return digest and summary of a read as they are now.
 
@@ -57,7 +53,8 @@ class Evaluator:
         """
         now = time.monotonic()
         if now - self._since > self._keep_s:
-            self.clear()
+            self._known.clear()
+            self._walked.clear()
             self._since = now
         if text not in self._known:
             try:
@@ -72,7 +69,7 @@ class Evaluator:
         # Workers are told "" for no namespace, under which Metaflow finds less than under None.
         own = core.get_namespace() or ""
         if text == NAMESPACE:
-            return digests.of_namespace(own)
+            return digests.of_value(own)
         name = names.parse(text)
         namespace = own if name.namespace == OWN else name.namespace
         with looking_at(namespace, self._metadata if name.metadata == OWN else name.metadata):

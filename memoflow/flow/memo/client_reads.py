@@ -324,7 +324,8 @@ class ClientWatch:
         """Answer `get_namespace()` as Metaflow does."""
         found: str | None = answer()
         if found == self._before.namespace:  # Else the step has set it.
-            self._note(NAMESPACE, *digests.of_namespace(found))
+            # Workers are told "" for none.
+            self._note(NAMESPACE, *digests.of_value(found or ""))
         return found
 
 

@@ -53,11 +53,6 @@ def path_of(name: str) -> Path | None:
     return tuple(path) if path and not rest else None
 
 
-def can_name(key: Any) -> bool:
-    """Return whether a key can stand in a name; others are read with all their siblings."""
-    return isinstance(key, (str, int, float, bool, type(None)))
-
-
 def is_ignored(name: str, ignore: Iterable[str]) -> bool:
     """Return whether a read is a part of an ignored one, as `cfg` or `cfg.clean`."""
     path = path_of(name)
@@ -80,16 +75,10 @@ def part(name: str, config: Any, mask: Mask = ANY) -> Part:
         if not isinstance(value, Mapping) or key not in value:
             return Part("config", shown, ABSENT, summary=ABSENT)
         value = value[key]
-    plain = _plain(value)
-    digest = mask.digest(shown, plain, _digest(value, shown))
+    ordered, plain = _ordered(value), _plain(value)
+    own = sha1(repr(ordered)) if _is_data(value) else fingerprint.of_value(ordered, name=shown)
+    digest = mask.digest(shown, plain, own)
     return Part("config", shown, digest, summary=fingerprint.summary(plain, shown, mask))
-
-
-def _digest(value: Any, name: str) -> str:
-    ordered = _ordered(value)
-    if _is_data(value):
-        return sha1(repr(ordered))
-    return str(fingerprint.of_value(ordered, name=name))
 
 
 def _is_data(value: Any) -> bool:
@@ -205,7 +194,8 @@ class ConfigWatch:
         path = self._paths.get(id(node))
         if path is None or is_hushed():
             return get(node, key)
-        if not can_name(key):
+        if not isinstance(key, (str, int, float, bool, type(None))):
+            # It cannot stand in a name: it is read with all its siblings.
             self._whole(node)
             return get(node, key)
         self._unread.pop(path, None)

@@ -54,8 +54,7 @@ def _told(stored: Any, now: Any, path: _Path) -> str:
         return ""
     if path.hides(stored) or path.hides(now):
         return f"another {MASK}"
-    inner = _inside(stored, now, replace(path, pairs=(*path.pairs, pair)))
-    if inner:
+    if inner := _inside(stored, now, replace(path, pairs=(*path.pairs, pair))):
         return inner
     before, after = path.summary(stored), path.summary(now)
     return f"{before} -> {after}" if before != after else f"other values in {before}"
@@ -145,17 +144,14 @@ def _of_texts(stored: Any, now: Any, mask: Mask) -> str:
 
 
 def _of_frames(stored: Any, now: Any, path: _Path) -> str:
-    inner = _between(list(stored.columns), list(now.columns), path)
-    if inner:
+    if inner := _between(list(stored.columns), list(now.columns), path):
         return f"columns {inner}"
     if len(stored) != len(now):
         return f"{len(stored)} rows -> {len(now)}"
-    inner = _of_indexes(stored, now, path)
-    if inner:
+    if inner := _of_indexes(stored, now, path):
         return inner
     for column in stored.columns:
-        inner = _between(stored[column], now[column], path.to(column))
-        if inner:
+        if inner := _between(stored[column], now[column], path.to(column)):
             return f"[{fingerprint.summary(column)}] {inner}"
     return ""
 
@@ -176,8 +172,7 @@ def _of_arrays(stored: Any, now: Any, path: _Path) -> str:
         return ""
     if not shape:
         return _between(stored.item(), now.item(), path)
-    inner = _of_indexes(stored, now, path)
-    if inner:
+    if inner := _of_indexes(stored, now, path):
         return inner
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")

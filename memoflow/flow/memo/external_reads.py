@@ -89,9 +89,11 @@ class ExternalReads:
 
     def _check(self, reads: Sequence[Part]) -> None:
         """Raise UndecidedError for reads of the machine on which the step is to run."""
+        suffixes = str(metaflow_config.DEFAULT_PACKAGE_SUFFIXES).split(",")
+        known = tuple(filter(None, map(str.strip, suffixes)))
         for part in reads:
             inside = not part.name.startswith((os.sep, ".."))
-            packed = part.name.endswith(_suffixes())
+            packed = part.name.endswith(known)
             if part.kind in ("file", "code") and inside and packed and part.digest != ABSENT:
                 continue
             if part.kind in ("file", "code", "directory", "environment", "package"):
@@ -126,11 +128,6 @@ class ExternalReads:
             is_asked = any(is_match(name, each) for each in self._memoized.options.files)
             if is_asked and self._digest(name) != digest:
                 memo.restore_file(store, entry, name, Path(self.context.paths.path(name)))
-
-
-def _suffixes() -> tuple[str, ...]:
-    suffixes = str(metaflow_config.DEFAULT_PACKAGE_SUFFIXES).split(",")
-    return tuple(filter(None, (each.strip() for each in suffixes)))
 
 
 def is_elsewhere(memoized: MemoizedStep) -> bool:

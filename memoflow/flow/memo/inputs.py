@@ -183,7 +183,9 @@ class InputDigests:
         if name == "input":
             return self._items(self.frames[-1]) if self.frames else (ABSENT, ABSENT)
         if name == "foreach_stack":
-            return self._stack()
+            levels = [[each.index, each.num_splits, self._items(each)[0]] for each in self.frames]
+            short = [level[:2] for level in levels]
+            return fingerprint.of_value(levels), fingerprint.summary(short)
         if name in self._shape.constants:
             return self._constant(name)
         if self.join_type is not None and name not in self._shape.parameters:
@@ -208,7 +210,9 @@ class InputDigests:
         sha1 = artifacts.sha1(name)
         if sha1 is None or name in INTERNAL:
             return ABSENT, ABSENT
-        digest, summary = self._value_digest(ds, name, sha1, artifacts.size_bytes(name))
+        digest, summary = f"sha1:{sha1}", f"sha1:{sha1[:12]}"
+        if artifacts.size_bytes(name) <= MEANING_LIMIT:
+            digest, summary = self._remembered(sha1, lambda: load(ds, name), digest, name)
         parser = self._shape.parsers.get(name)
         if parser == "":
             raise UndecidedError(f"the parser of {name} has no stable fingerprint")
@@ -225,11 +229,6 @@ class InputDigests:
         self._outlined[str(seen)] = lambda: fingerprint.outline(value, name, self.mask)
         return seen, summary
 
-    def _value_digest(self, ds: Any, name: str, sha1: str, size_bytes: int) -> tuple[str, str]:
-        if size_bytes > MEANING_LIMIT:
-            return f"sha1:{sha1}", f"sha1:{sha1[:12]}"
-        return self._remembered(sha1, lambda: load(ds, name), f"sha1:{sha1}", name)
-
     def _remembered(
         self, fact: str, value: Callable[[], Any], bytes_digest: str, name: str
     ) -> tuple[str, str]:
@@ -241,7 +240,10 @@ class InputDigests:
             digest, summary = json.loads(known)
             self._outlined[digest] = lambda: self._recalled(leaves)
             return digest, summary
-        loaded = _meaning(value())
+        loaded = value()
+        if find_in(loaded)[0]:  # The content of checkpoints and models counts, not their keys.
+            references, where = current_saves()
+            loaded = references.by_content(where, loaded)
         outline = fingerprint.outline(loaded, name, self.mask)
         try:
             digest = str(fingerprint.of_value(loaded, name=name))
@@ -298,10 +300,6 @@ class InputDigests:
         if len(items) == 1:
             return items[0]
         return fingerprint.of_value(sorted({digest for digest, _ in items})), items[0][1]
-
-    def _stack(self) -> tuple[str, str]:
-        levels = [[frame.index, frame.num_splits, self._items(frame)[0]] for frame in self.frames]
-        return fingerprint.of_value(levels), fingerprint.summary([one[:2] for one in levels])
 
     def _joined(self, name: str) -> tuple[str, str]:
         if name == "inputs":
@@ -384,14 +382,6 @@ def current_saves() -> tuple[ModuleType, ArtifactStore]:
     from memoflow.flow import artifact_store, references
 
     return references, artifact_store.current_store()
-
-
-def _meaning(value: Any) -> Any:
-    """Return a value with the content of its checkpoints and models in place of their keys."""
-    if not find_in(value)[0]:
-        return value
-    references, where = current_saves()
-    return references.by_content(where, value)
 
 
 def current_of_step(name: str, memoized: MemoizedStep, *, known_in: str) -> Any:

@@ -38,13 +38,6 @@ def _both_sides() -> tuple[ModuleType, ModuleType]:
     return context, lookup
 
 
-def _launching_side() -> ModuleType:
-    # Not in workers.
-    from memoflow.flow.memo import scheduler
-
-    return scheduler
-
-
 def _worker_side() -> ModuleType:
     # Not in the process that launches the run.
     from memoflow.flow.memo import worker
@@ -132,8 +125,10 @@ class MemoizeDecorator(Lifecycle):
     def launch(self, cli_args: Any, attempt: int, *, has_unbounded_foreach: bool) -> None:
         if self._memoized is None or self._session is None or has_unbounded_foreach:
             return
+        from memoflow.flow.memo import scheduler  # Here, since workers do without.
+
         with _misses_as_errors():
-            _launching_side().prepare(cli_args, attempt, self._memoized, self._session)
+            scheduler.prepare(cli_args, attempt, self._memoized, self._session)
 
     def end_run(self) -> None:
         if self._session is not None:

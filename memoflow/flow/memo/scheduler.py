@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping
+from contextlib import suppress
 from functools import partial
 from typing import Any
 
@@ -20,7 +21,6 @@ from memoflow.flow.memo.external_reads import is_elsewhere
 from memoflow.flow.memo.handoff import Handoff
 from memoflow.flow.memo.inputs import OF_ONE_RUN, InputDigests, UndecidedError, current_of_step
 from memoflow.flow.memo.lookup import LookupResult, MemoizedStep, MissError, look_up
-from memoflow.flow.memo.store_context import StoreContext
 from memoflow.flow.memo.uncached import Seen
 
 _LOAD_LIMIT_BYTES = 64 << 20
@@ -58,24 +58,19 @@ def prepare(cli_args: Any, attempt: int, memoized: MemoizedStep, session: Sessio
         if memoized.mode == "only":
             raise MissError(memoized.step, decision.line)
         log.add_miss(memoized.step, task.task_id, decision)
+    seen: Seen | None = None
+    if context.store is not None and memoized.mode != "off":
+        with suppress(NoFingerprintError):
+            seen = memoized.seen
     Handoff(
         decision=None if verdict.undecided else decision,
         mode=memoized.mode,
         refresh=memoized.refresh,
         began=log.began,
-        seen=_seen(memoized, context),
+        seen=seen,
         off=context.is_cut_off,
         quiet=decision.is_uncached and not log.is_news(memoized.step, decision),
     ).put(cli_args.env)
-
-
-def _seen(memoized: MemoizedStep, context: StoreContext) -> Seen | None:
-    if context.store is None or memoized.mode == "off":
-        return None
-    try:
-        return memoized.seen
-    except NoFingerprintError:
-        return None
 
 
 def _decide(

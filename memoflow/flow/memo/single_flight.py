@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import os
 import signal
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable
 
 from memoflow.errors import BackendError, BackendUnreachableError, LeaseLostError
 from memoflow.flow.memo.inputs import UndecidedError
@@ -32,17 +32,15 @@ class SingleFlightLock:
         Raises BackendUnreachableError; without a lease for another reason the task goes on.
         """
         outer = os.environ.get(LEASES, "").split()
+        left_s = signal.alarm(0)  # Time spent here does not count for @timeout, the step's limit.
         try:
-            with _standing_timeout():
-                for key in keys:
-                    lease = self._held.enter_context(
-                        store.lease(
-                            key, who=who, on_wait=_say_for_whom, is_done=is_done, within=outer
-                        )
-                    )
-                    if not lease.is_held:
-                        break
-                    self._leases.append(lease)
+            for key in keys:
+                lease = self._held.enter_context(
+                    store.lease(key, who=who, on_wait=_say_for_whom, is_done=is_done, within=outer)
+                )
+                if not lease.is_held:
+                    break
+                self._leases.append(lease)
         except (BackendError, UndecidedError) as error:
             if isinstance(error, BackendUnreachableError):
                 raise
@@ -50,6 +48,8 @@ class SingleFlightLock:
         except BaseException:
             self.close()
             raise
+        finally:
+            signal.alarm(left_s)
         os.environ[LEASES] = " ".join([*outer, *(lease.id for lease in self._leases)])
 
     def check(self) -> None:
@@ -71,13 +71,3 @@ class SingleFlightLock:
 
 def _say_for_whom(holder: str) -> None:
     tell(f"[memoize] waiting for {holder}, which computes the same")
-
-
-@contextlib.contextmanager
-def _standing_timeout() -> Iterator[None]:
-    """Let time pass that does not count for @timeout: it is for the step, not for others."""
-    left_s = signal.alarm(0)
-    try:
-        yield
-    finally:
-        signal.alarm(left_s)

@@ -78,7 +78,9 @@ class StepTracker:
         tracker = self.tracker
         import_reads.end()
         held = list(_globals())
-        if self._memoized.code.by_class or any(map(_is_filled, held)):
+        if self._memoized.code.by_class or any(
+            type(value) is _CACHED and value.cache_info().currsize > 0 for value in held
+        ):
             self._take_earlier()
         begin(tracker)
         self._on.callback(end, tracker)
@@ -92,11 +94,9 @@ class StepTracker:
             elif tracker.sees_all:  # Else each file that is named would count as read.
                 tracker.note_value(_texts(value))
         self._watch.on_value = tracker.note_value
-        for watching in (client_reads.watching, s3_reads.watching):
-            kind = "client" if watching is client_reads.watching else "s3"
-            self._on.enter_context(
-                watching(self._noting(kind), tracker.note_never, around=self._quietly)
-            )
+        for kind, watching in (("client", client_reads.watching), ("s3", s3_reads.watching)):
+            note = functools.partial(tracker.note_other, kind)
+            self._on.enter_context(watching(note, tracker.note_never, around=self._quietly))
         self._on.enter_context(
             runner_reads.watching(tracker.note_never, around=lambda: tracker.quiet)
         )
@@ -133,12 +133,6 @@ class StepTracker:
         # Classes that are unpickled meanwhile are noted, files that are opened are not.
         with self.tracker.quiet, self._watch.quiet(loading=True):
             yield
-
-    def _noting(self, kind: str) -> Any:
-        def note(name: str, digest: str, summary: str) -> None:
-            self.tracker.note_other(kind, name, digest, summary)
-
-        return note
 
     def _collect(self) -> StepReads:
         reads = ReadSet(self.tracker, self._besides.world, self._context.digests)
@@ -228,15 +222,13 @@ class TrackedStep:
 def _globals() -> Iterator[Any]:
     """Yield the values of the globals of the user's modules."""
     for module in list(sys.modules.values()):
+        if not issubclass(type(module), ModuleType):
+            continue
         # Not by its attributes: a module that loads at first use would do so now.
-        held = object.__getattribute__(module, "__dict__") if _is_module(module) else {}
+        held = object.__getattribute__(module, "__dict__")
         file = held.get("__file__")
         if isinstance(file, str) and is_users(file, str(held.get("__name__", ""))):
             yield from list(held.values())
-
-
-def _is_module(value: Any) -> bool:
-    return issubclass(type(value), ModuleType)
 
 
 def _texts(value: Any) -> list[str]:
@@ -257,17 +249,10 @@ def _is_code(value: Any) -> bool:
     """Return whether a value is a function or class of the user's."""
     if type(value) is FunctionType:
         return is_users(value.__code__.co_filename, value.__module__ or "")
-    return issubclass(type(value), type) and _is_own(value)
-
-
-def _is_own(cls: type) -> bool:
-    file = getattr(sys.modules.get(cls.__module__), "__file__", None)
-    return isinstance(file, str) and is_users(file, cls.__module__)
-
-
-def _is_filled(value: Any) -> bool:
-    """Return whether a value is a function with a cache that has something in it."""
-    return type(value) is _CACHED and value.cache_info().currsize > 0
+    if not issubclass(type(value), type):
+        return False
+    file = getattr(sys.modules.get(value.__module__), "__file__", None)
+    return isinstance(file, str) and is_users(file, value.__module__)
 
 
 def _as_part(name: str) -> Part:

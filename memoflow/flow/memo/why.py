@@ -224,7 +224,10 @@ def before_run(flow: Any, graph: Any, flow_datastore: Any, steps: Iterable[str] 
             known = ", ".join(graph.sorted_nodes)
             raise UsageError(f"{graph.name} has no step {step!r}; its steps are {known}")
     session = session_of(flow_datastore, lambda *args, **kwargs: None)
-    empty = _is_empty(flow_datastore)
+    where = artifact_store.of_datastore(flow_datastore.TYPE, flow_datastore.datastore_root)
+    # Read by itself: to open the flow's store would make one.
+    backend = backend_of(where.type, where.folder)
+    empty = first_read(backend, "format.json", most_bytes=1) is None
     asked = wanted or graph.sorted_nodes
     needed = set(asked).union(*(_before(graph, step) for step in asked))
     found: dict[str, Why] = {}
@@ -259,12 +262,6 @@ def _before(graph: Any, step: str) -> set[str]:
         before |= ahead
         ahead = {each for name in ahead for each in graph[name].in_funcs} - before
     return before
-
-
-def _is_empty(flow_datastore: Any) -> bool:
-    """Tell whether the flow has no store yet, without making one."""
-    where = artifact_store.of_datastore(flow_datastore.TYPE, flow_datastore.datastore_root)
-    return first_read(backend_of(where.type, where.folder), "format.json", most_bytes=1) is None
 
 
 def _of_step(subject: str, memoized: MemoizedStep, session: Session, *, empty: bool) -> Why:

@@ -16,6 +16,7 @@ from memoflow.flow.host.client import add_to_current
 from memoflow.flow.hub import revisions
 from memoflow.flow.memo import audit, card, card_page, task_notes, uncached
 from memoflow.flow.memo.audit import Audit
+from memoflow.flow.memo.card import CardFiles
 from memoflow.flow.memo.card_page import Shown
 from memoflow.flow.memo.context import Session
 from memoflow.flow.memo.decision import Decision, Reason
@@ -235,13 +236,16 @@ class Task:
     def post_step(self, step: str, flow: Any, exception: Exception | None) -> Exception | None:
         if self._tracked is not None:
             self._tracked.stop(failed=exception is not None)
-        if self._audit is not None:
-            if exception is None:
-                self._compare(self._audit)
-            elif self._audit.absorb(exception, self._memoized.node):
-                self._remarks.say(f"audit: {self._memoized.step} {self._audit.line}")
-                return None
-        return exception
+        done, memoized = self._audit, self._memoized
+        if done is None or (exception is not None and not done.absorb(exception, memoized.node)):
+            return exception
+        if exception is None:
+            try:
+                done.compare(memoized.node, memoized.options.outputs)
+            except Exception as error:  # An audit never fails its step.
+                done.differences.append(f"nothing can be told: {type(error).__name__}: {error}")
+        self._remarks.say(f"audit: {memoized.step} {done.line}")
+        return None
 
     def settled(self) -> None:
         """Finish the audit: all decorators around the step are done."""
@@ -273,7 +277,9 @@ class Task:
         elif self._tracked is not None:
             self._finish_miss(self._tracked)
         elif self._recorder is not None:
-            self._note_miss(None, self._why_unrecorded())
+            decision, mode = self._decision, self._memoized.mode
+            lost = decision.detail or "nothing that it leaves could be found again"
+            self._note_miss(None, f"the mode is {mode}" if decision.records else lost)
 
     def _finish_hit(self, entry: MemoEntry) -> None:
         """Note the use of the result and its origin, and take over the cards of that."""
@@ -282,7 +288,7 @@ class Task:
         notes.register(task_notes.origin(entry))
         notes.tally(hit=True, saved_s=entry.run_time_s)
         notes.show(card_page.of_hit(notes.task, entry, memoized.code.parts))
-        card.replace_at_exit(notes.task, entry, context, memoized)
+        card.at_exit(CardFiles.replace, notes.task, entry, context, memoized)
 
     def _finish_miss(self, tracked: TrackedStep) -> None:
         """Record the result of the step, and note the decision and its outcome."""
@@ -323,14 +329,8 @@ class Task:
                 self._remarks.say_once(found.kind, found.line)
             return None, found.text
         self._notes.tally(hit=False, saved_s=0.0)
-        card.keep_at_exit(task, found, context, self._memoized)
+        card.at_exit(CardFiles.keep, task, found, context, self._memoized)
         return str(found.key), ""
-
-    def _why_unrecorded(self) -> str:
-        decision = self._decision
-        if not decision.records:
-            return decision.detail or "nothing that it leaves could be found again"
-        return f"the mode is {self._memoized.mode}"
 
     def _note_miss(self, key: str | None, unrecorded: str) -> None:
         """Leave the decision in the task's metadata, for `why`."""
@@ -359,21 +359,14 @@ class Task:
             )
         )
 
-    def _compare(self, audit: Audit) -> None:
-        wanted = self._memoized.options.outputs
-        try:
-            audit.compare(self._memoized.node, wanted)
-        except Exception as error:  # An audit never fails its step.
-            audit.differences.append(f"nothing can be told: {type(error).__name__}: {error}")
-        self._remarks.say(f"audit: {self._memoized.step} {audit.line}")
-
     def _finish_audit(self, entry: MemoEntry) -> None:
         assert self._audit is not None
         memoized, notes, came_to = self._memoized, self._notes, self._audit.line
         self._session.context.candidates(memoized.code_key, memoized.mask).touch(entry)
         notes.register({**task_notes.origin(entry), "memo-audit": came_to})
         notes.tally(hit=True, saved_s=0.0)
-        notes.show(card_page.of_audit(notes.task, entry, memoized.code.parts, came_to))
+        shown = card_page.of_hit(notes.task, entry, memoized.code.parts)
+        notes.show(replace(shown, outcome="audit", why=came_to))
 
     def _current(self, name: str) -> Any:
         wanted = revisions.parse(f"current.{name}")

@@ -259,7 +259,12 @@ def collect(store: Store, say: Callable[[str], None]) -> None:
     # Of other stores as well, which perhaps nobody ever opens again.
     for other in _folders(mine.parent) if mine is not None else []:
         for folder in _folders(other):
-            _give_up(folder, say)
+            for process in _folders(folder):
+                age_s = time.time() - process.stat().st_mtime
+                if age_s > _GIVEN_UP.total_seconds() and _is_dead(process):
+                    shutil.rmtree(process, ignore_errors=True)
+                    say(f"gave up on {process}, which nobody could upload for a week")
+            _remove_if_empty(folder)
 
 
 def _rescue(store: Store, folder: Path, *, older_than: timedelta) -> list[SavedCheckpoint]:
@@ -296,15 +301,6 @@ def _remove_if_empty(folder: Path) -> None:
         if not _folders(folder):
             (folder / _RESCUE).unlink(missing_ok=True)
             folder.rmdir()
-
-
-def _give_up(folder: Path, say: Callable[[str], None]) -> None:
-    for process in _folders(folder):
-        age_s = time.time() - process.stat().st_mtime
-        if age_s > _GIVEN_UP.total_seconds() and _is_dead(process):
-            shutil.rmtree(process, ignore_errors=True)
-            say(f"gave up on {process}, which nobody could upload for a week")
-    _remove_if_empty(folder)
 
 
 def _is_dead(process: Path) -> bool:

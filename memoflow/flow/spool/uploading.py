@@ -247,8 +247,6 @@ class Uploader:
 
 
 _uploader: Uploader | None = None
-
-
 _uploader_lock = threading.Lock()
 _before_us: Any = None  # the former handler of SIGTERM
 _watches = False

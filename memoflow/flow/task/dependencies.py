@@ -49,7 +49,9 @@ def provide(needed: dict[str, str], *, install: bool) -> None:
         return
     if not install:
         raise _lacking(missing, "")
-    if _forbidden():
+    from metaflow import metaflow_config  # Here, since it asks this module while it is imported.
+
+    if str(metaflow_config.MEMOFLOW_INSTALL).lower() in ("0", "false", "off", "no"):
         raise _lacking(missing, ", and METAFLOW_MEMOFLOW_INSTALL=0 forbids to install them")
     try:
         _use(_installed(missing))
@@ -97,12 +99,6 @@ def of_environment(asking: Any) -> dict[str, str]:
             return {_CONDA_NAMES.get(name, name): bound for name, bound in needed.items()}
         asking = asking.f_back
     return dict(TASK)
-
-
-def _forbidden() -> bool:
-    from metaflow import metaflow_config  # Here, since it asks this module while it is imported.
-
-    return str(metaflow_config.MEMOFLOW_INSTALL).lower() in ("0", "false", "off", "no")
 
 
 def _missing(needed: dict[str, str]) -> dict[str, str]:

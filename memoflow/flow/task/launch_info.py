@@ -25,20 +25,17 @@ _asked: dict[str, str] = {}
 
 def setting(name: str) -> str | None:
     """Return the value of a setting on the launching machine; None outside of a task."""
-    value: str | None = _told().get("settings", {}).get(name)
-    return value
+    return _told().get("settings", {}).get(name)
 
 
 def version(package: str) -> str | None:
     """Return the version of a package on the launching machine."""
-    value: str | None = _told().get("versions", {}).get(package)
-    return value
+    return _told().get("versions", {}).get(package)
 
 
 def image(step: str) -> str | None:
     """Return the container image of a step, as launched."""
-    value: str | None = _told().get("images", {}).get(step)
-    return value
+    return _told().get("images", {}).get(step)
 
 
 def is_elsewhere() -> bool:
@@ -75,9 +72,9 @@ def _folder() -> Path:
 
 
 @cache
-def _told() -> dict[str, Any]:
+def _told() -> dict[str, dict[str, str]]:
     try:
-        told: dict[str, Any] = json.loads((_PACKAGE / _FILE).read_text())
+        told: dict[str, dict[str, str]] = json.loads((_PACKAGE / _FILE).read_text())
     except (OSError, ValueError):
         return {}
     return told
