@@ -261,9 +261,7 @@ class ReadSet:
         """
         if read.state is None and wrote:
             return
-        if not read.sure and (
-            self._tracker.is_output(path) or not self._tracker.has_accessed(path)
-        ):
+        if not read.sure and (self._tracker.is_output(path) or path not in self._tracker.accessed):
             return
         if wrote:
             self.never.setdefault(f"file {name}", f"reads and then changes {name}")
