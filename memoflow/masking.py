@@ -243,10 +243,7 @@ class Mask:
         return without_passwords(_as_text(value))
 
     def keyed(self, digest: str) -> str:
-        """Return a keyed, deliberately slow digest of a password.
-
-        So that neither a table nor a list of likely passwords tells which one it was.
-        """
+        """Return a slow, keyed digest of a password: no table and no list of guesses tells it."""
         return _stretched(digest, self._key())
 
     def digest(self, name: str, value: Any, digest: str) -> str:

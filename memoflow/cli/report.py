@@ -51,10 +51,7 @@ def report(asked: CommandContext, *, html: Path) -> Answer:
 
 
 def write_report(store: Store, path: Path) -> None:
-    """Write the report of a store to a file, which is replaced.
-
-    UsageError if it cannot be written.
-    """
+    """Write the report of a store to a file, which is replaced; UsageError if it cannot be."""
     now = datetime.now(timezone.utc)
     html = page(collect(store), store.index.days(), store=store, now=now)
     try:

@@ -125,10 +125,7 @@ def _state(encoder: EncoderInterface, value: Any, state: Any) -> bytes:
 
 
 def _are_attributes(value: Any, state: dict[Any, Any]) -> bool:
-    """Return whether a state consists of an instance's attributes, in any order.
-
-    A class that reads its state by itself may as well keep a dict there that is its data.
-    """
+    """Return whether a state consists of attributes, not of data that a class reads by itself."""
     own = attributes_of(value)
     return not state or any(name in own for name in state)
 
@@ -162,10 +159,7 @@ def attributes_of(value: Any) -> dict[str, Any]:
 
 
 class Opaque:
-    """Gives tokens to objects that cannot be encoded.
-
-    `described` has (class, class and what provides it) of each of those.
-    """
+    """Gives tokens to objects that cannot be encoded; `described` tells the class of each."""
 
     def __init__(
         self,
@@ -173,7 +167,7 @@ class Opaque:
         code: Callable[[Any], str],
         tokens: dict[int, tuple[Any, str]],
     ) -> None:
-        self.described: list[tuple[str, str]] = []
+        self.described: list[tuple[str, str]] = []  # class, and the class with what provides it
         self._may: dict[type, bool] = {}
         self._tokens = tokens  # by id, with the object so that it stays the only one of that id
         self._home = home
@@ -218,12 +212,9 @@ def _file_name(value: Any) -> str:
 
 
 def _code_in(value: Any) -> Iterator[Any]:
-    """Yield the user's functions and classes that an object holds, such as its callbacks.
-
-    Level by level, so that where it gets too much the same is left out in each process.
-    """
+    """Yield the user's functions and classes that an object holds, such as its callbacks."""
     seen = {id(value)}
-    level = [value]
+    level = [value]  # By levels: where it gets too much the same is left out in each process.
     while level and len(seen) < _MOST_VISITED:
         following: list[Any] = []
         for each in level:

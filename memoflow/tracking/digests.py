@@ -130,10 +130,7 @@ class FileDigests:
         return digest
 
     def of_file(self, path: str) -> str | None:
-        """Return the digest of the file at a path as it is now, None if there is no file.
-
-        UnreadableError if it has none.
-        """
+        """Return the digest of a file now; None for no file, UnreadableError for no digest."""
         state = state_of(path)
         return None if state is None or state.kind != "file" else self.of_content(path, state)
 

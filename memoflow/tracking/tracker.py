@@ -1,8 +1,6 @@
 """Tracker: the files, folders and variables that a piece of code reads while it runs.
 
-Each path counts as it was touched first: one that the code has written is its own, one that was
-read and is then changed by the code makes its result unknowable. A read that did not happen costs
-a needless run; one that goes unseen costs a wrong answer.
+A read that did not happen costs a needless run; one that goes unseen costs a wrong answer.
 """
 
 from __future__ import annotations
