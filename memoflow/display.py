@@ -6,10 +6,7 @@ from collections.abc import Iterable
 
 
 def escape(text: str) -> str:
-    """Return a text as HTML shows it.
-
-    As `html.escape` does, whose module loads a table of two thousand names first.
-    """
+    """Return a text as HTML shows it; importing `html` would load a table of two thousand names."""
     for character, name in _ESCAPED:
         text = text.replace(character, name)
     return text
@@ -19,10 +16,7 @@ _ESCAPED = (("&", "&amp;"), ("<", "&lt;"), (">", "&gt;"), ('"', "&quot;"), ("'",
 
 
 def printable(text: str) -> str:
-    """Return a text in one line that can do nothing to a terminal.
-
-    Control characters are spelled out, and so is what turns the order of others around.
-    """
+    """Return a text in one line for a terminal, with control and bidi characters spelled out."""
     if text.isprintable():
         return text
     return "".join(each if each.isprintable() else repr(each)[1:-1] for each in text)

@@ -6,10 +6,7 @@ from memoflow.display import shown
 
 
 class MemoflowError(Exception):
-    """Anything memoflow raises on purpose.
-
-    Its message can do nothing to a terminal, whoever made the names that it tells.
-    """
+    """Anything memoflow raises on purpose; no name in its message can do anything to a terminal."""
 
     def __str__(self) -> str:
         return shown(super().__str__())
@@ -28,10 +25,7 @@ class NotFoundError(MemoflowError):
 
 
 class NoFingerprintError(UsageError):
-    """A value or function has no stable digest.
-
-    `path` leads to the culprit, such as `inputs.model.hook`.
-    """
+    """A value or function has no stable digest; `path` leads to it, such as `inputs.model.hook`."""
 
     def __init__(self, path: str, reason: str) -> None:
         super().__init__(f"{path} has no stable fingerprint: {reason}")

@@ -167,13 +167,10 @@ def _masked_pair(found: re.Match[str]) -> str:
         return found[0]
     level = strength(name)
     bare = value.strip("\\'\"")
-    if not level or (level < 2 and _is_number(bare)) or bare in ("", MASK, "None"):
+    number = r"[-+]?[\d_]*\.?\d+(?:[eE][-+]?\d+)?"
+    if not level or (level < 2 and re.fullmatch(number, bare)) or bare in ("", MASK, "None"):
         return found[0]
     return f"{name}{sign}{quote}{MASK}{quote}"
-
-
-def _is_number(text: str) -> bool:
-    return re.fullmatch(r"[-+]?[\d_]*\.?\d+(?:[eE][-+]?\d+)?", text) is not None
 
 
 class Mask:
@@ -243,10 +240,7 @@ class Mask:
         return without_passwords(_as_text(value))
 
     def keyed(self, digest: str) -> str:
-        """Return a keyed, deliberately slow digest of a password.
-
-        So that neither a table nor a list of likely passwords tells which one it was.
-        """
+        """Return a slow, keyed digest of a password: no table and no list of guesses tells it."""
         return _stretched(digest, self._key())
 
     def digest(self, name: str, value: Any, digest: str) -> str:

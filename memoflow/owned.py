@@ -129,10 +129,7 @@ def _remove(name: str, lock: int | None, process: int) -> None:
 
 @cache
 def _machine() -> str:
-    """Return an id of this machine since its last start.
-
-    Containers of one machine have the same.
-    """
+    """Return an id of this machine since its last start, the same in all its containers."""
     try:
         return Path("/proc/sys/kernel/random/boot_id").read_text().strip()
     except OSError:

@@ -49,10 +49,7 @@ _stop: ContextVar[_Stop | None] = ContextVar("stop", default=None)
 
 
 def stop_check() -> Callable[[], None]:
-    """Return a function that raises StoppedError once the present work is told to stop.
-
-    Any thread may call it.
-    """
+    """Return a function for any thread that raises StoppedError once this work is told to stop."""
     stop = _stop.get()
     return (lambda: None) if stop is None else stop.check
 

@@ -7,11 +7,10 @@ from typing import Any
 
 import click
 
-from memoflow.cli.listing import COLUMNS, FIELDS, SHORT_COLUMNS, Listed, complete, listed, matching
+from memoflow.cli.listing import COLUMNS, FIELDS, SHORT_COLUMNS, complete, listed, matching
 from memoflow.cli.table import count, show_table
 from memoflow.cli.verb import Answer, CommandContext, Verb
 from memoflow.kinds import retention
-from memoflow.store import Store
 from memoflow.units import readable
 
 _ORDERS = {
@@ -72,11 +71,14 @@ def ls(
     size_bytes = sum(each.ref.size_bytes for each in found)
 
     def show() -> None:
-        if shown or not on_terminal:
-            _show(shown, asked.store if on_terminal else None)
-        if on_terminal:
-            rest = f", {len(shown)} of them listed; --limit 0 lists all" * (len(shown) < len(found))
-            click.echo(f"{count(len(found), 'entry', 'entries')}, {readable(size_bytes)}{rest}")
+        if not on_terminal:
+            show_table(COLUMNS, (each.row() for each in shown), right="size")
+            return
+        if shown:
+            rows = (each.short_row(asked.store) for each in shown)
+            show_table(SHORT_COLUMNS, rows, right="size")
+        rest = f", {len(shown)} of them listed; --limit 0 lists all" * (len(shown) < len(found))
+        click.echo(f"{count(len(found), 'entry', 'entries')}, {readable(size_bytes)}{rest}")
 
     def data() -> dict[str, Any]:
         return {
@@ -86,11 +88,3 @@ def ls(
         }
 
     return Answer(data, show)
-
-
-def _show(shown: list[Listed], short: Store | None) -> None:
-    """Print a table: a short one, with details read from the store `short`, if given."""
-    if short is not None:
-        show_table(SHORT_COLUMNS, (each.short_row(short) for each in shown), right="size")
-    else:
-        show_table(COLUMNS, (each.row() for each in shown), right="size")

@@ -59,10 +59,7 @@ def show_each(refs: Sequence[Ref], reasons: Sequence[str] = ()) -> None:
 
 
 def confirm(refs: Sequence[Ref], show: Callable[[], None]) -> bool:
-    """Show entries, ask for their removal, and return the answer.
-
-    UsageError, with the remedy, where there is no terminal.
-    """
+    """Show entries, ask for their removal, return the answer; UsageError without a terminal."""
     as_json = is_json(click.get_current_context())
     if not as_json:
         show()

@@ -51,10 +51,7 @@ def report(asked: CommandContext, *, html: Path) -> Answer:
 
 
 def write_report(store: Store, path: Path) -> None:
-    """Write the report of a store to a file, which is replaced.
-
-    UsageError if it cannot be written.
-    """
+    """Write the report of a store to a file, which is replaced; UsageError if it cannot be."""
     now = datetime.now(timezone.utc)
     html = page(collect(store), store.index.days(), store=store, now=now)
     try:
@@ -203,16 +200,15 @@ def _used(entries: Sequence[Listed]) -> list[Html]:
     if len(by_use) > _MOST_ENTRIES:
         shown_of["Coldest entries"] = by_use[:_MOST_ENTRIES]
     columns = ("id", "kind", "step", "size", "created", "used")
-    return [
-        _table(heading, columns, [_row(each) for each in shown])
-        for heading, shown in shown_of.items()
-    ]
-
-
-def _row(each: Listed) -> list[str]:
-    size = readable(each.ref.size_bytes)
-    times = _moment(each.ref.created), _moment(each.entry.used)
-    return [each.id, each.kind, _cell(each.where), size, *times]
+    tables = []
+    for heading, shown in shown_of.items():
+        rows = []
+        for each in shown:
+            times = _moment(each.ref.created), _moment(each.entry.used)
+            size = readable(each.ref.size_bytes)
+            rows.append([each.id, each.kind, _cell(each.where), size, *times])
+        tables.append(_table(heading, columns, rows))
+    return tables
 
 
 def _cut(text: str, most: int) -> str:

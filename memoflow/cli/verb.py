@@ -23,10 +23,7 @@ _AS_JSON = "memoflow.json"
 
 @dataclass
 class CommandContext:
-    """The store of a command.
-
-    `flow` is Metaflow's context object under `python flow.py memo`, None for other front doors.
-    """
+    """The store of a command; `flow` is Metaflow's context of `python flow.py memo`, or None."""
 
     root: str | None = None
     flow: Any = None

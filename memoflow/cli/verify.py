@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from typing import Any
 
 import click
@@ -64,7 +63,7 @@ def verify(asked: CommandContext, *, read_data: bool, repair: bool) -> Answer:
 
     def data() -> dict[str, Any]:
         return {
-            "problems": [_row(each) for each in problems],
+            "problems": [{**vars(each), "key": each.key and str(each.key)} for each in problems],
             "read_data": read_data,
             "repaired": repair,
         }
@@ -76,10 +75,6 @@ def _code(problems: list[Problem]) -> int:
     if any(not each.harmless and not each.unread for each in problems):
         return DAMAGE
     return UNREAD if any(each.unread for each in problems) else 0
-
-
-def _row(problem: Problem) -> Mapping[str, Any]:
-    return {**vars(problem), "key": None if problem.key is None else str(problem.key)}
 
 
 def _problems(asked: CommandContext, *, read_data: bool, repair: bool) -> list[Problem]:

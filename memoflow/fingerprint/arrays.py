@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any
 
 from memoflow.fingerprint.encoding import (
@@ -137,25 +137,21 @@ def _diagonals(encoder: EncoderInterface, value: Any) -> list[bytes]:
     return [encoder.encode(offsets), encoder.encode(data)]
 
 
-def _lists(encoder: EncoderInterface, value: Any) -> list[bytes]:
-    # Its lists hold numbers of Python or of numpy, as they were put in.
-    return _compressed(encoder, value.tocsr())
-
-
 def _keys(encoder: EncoderInterface, value: Any) -> list[bytes]:
     keys = np.array(list(value.keys()), dtype=np.int64)
     data = np.array(list(value.values()), dtype=value.dtype)
     return [encoder.encode(keys), encoder.encode(data)]
 
 
-_FORMATS = {
+_FORMATS: dict[str, Callable[[EncoderInterface, Any], list[bytes]]] = {
     "bsr": _compressed,
     "coo": _coordinates,
     "csc": _compressed,
     "csr": _compressed,
     "dia": _diagonals,
     "dok": _keys,
-    "lil": _lists,
+    # Its lists hold numbers of Python or of numpy, as they were put in.
+    "lil": lambda encoder, value: _compressed(encoder, value.tocsr()),
 }
 
 

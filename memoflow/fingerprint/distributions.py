@@ -178,10 +178,7 @@ def read(path: str, *, size: int = -1) -> bytes | None:
 
 
 def required(roots: Iterable[Distribution]) -> Iterator[Distribution]:
-    """Yield the distributions that these require, however indirectly, as far as installed.
-
-    Not those of Metaflow and this project, nor what only these require.
-    """
+    """Yield the distributions that these require, however indirectly, as far as installed."""
     todo = [(root.info, frozenset[str]()) for root in roots if root.info]
     seen = set(todo)
     sites = [os.path.dirname(info) for info, _ in todo]
@@ -191,7 +188,7 @@ def required(roots: Iterable[Distribution]) -> Iterator[Distribution]:
         info, extras = todo.pop()
         for name, wanted in _requirements(info, stamp(os.path.dirname(info)), extras):
             for site, entries in installed:
-                if name in entries and name not in _OURS:
+                if name in entries and name not in _OURS:  # Nor what only ours require.
                     entry = entries[name]
                     found = os.path.join(site, entry.directory), wanted
                     if found not in seen:

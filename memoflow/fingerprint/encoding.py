@@ -58,12 +58,9 @@ class Library:
 
 
 def handler_among(known: Iterable[tuple[str, str, Handler]], kind: type) -> Handler | None:
-    """Return the first handler for `kind`, given each with the module and name of its class.
-
-    Of a library that is not loaded there are no values.
-    """
+    """Return the first handler for `kind`, given each with the module and name of its class."""
     for module, name, handler in known:
-        base = getattr(sys.modules.get(module), name, None)
+        base = getattr(sys.modules.get(module), name, None)  # Not loaded, it has no values.
         if isinstance(base, type) and issubclass(kind, base):
             return handler
     return None

@@ -166,10 +166,7 @@ def explain(old: Iterable[Part] | Fingerprint, new: Iterable[Part] | Fingerprint
 def differences(
     old: Iterable[Part] | Fingerprint, new: Iterable[Part] | Fingerprint
 ) -> list[Difference]:
-    """Return the differences, the most telling first; [] for equal fingerprints.
-
-    Code that merely calls changed code is not named.
-    """
+    """Return the differences, most telling first, but for callers of changed code; [] if equal."""
     before, after = _grouped(old), _grouped(new)
     found: list[Difference] = []
     bindings: list[Difference] = []

@@ -71,7 +71,8 @@ def _reduced(encoder: EncoderInterface, value: Any) -> bytes:
         name = text_bytes(f"{module}:{reduced}")
         return encoder.node(b"global", (encoder.named(kind), name, *code))
     make, arguments, state, items, pairs = [*reduced, None, None, None][:5]
-    if encoder.live and any(map(_holds_pickle, (*arguments, state))):
+    texts = [each for each in (*arguments, state) if isinstance(each, bytes)]
+    if encoder.live and any(map(_PICKLED.search, texts)):  # A library pickled what it was given.
         raise Unstable(f"a {kind.__module__}.{kind.__qualname__} keeps code as bytes")
     pieces = [encoder.named(kind), _maker(encoder, make)]
     # A class here says what to make: its name counts, as for any other instance, not its code.
@@ -85,11 +86,6 @@ def _reduced(encoder: EncoderInterface, value: Any) -> bytes:
     if pairs is not None:
         pieces.append(encoder.mapping(b"pairs", pairs))
     return encoder.node(b"reduced", pieces)
-
-
-def _holds_pickle(data: Any) -> bool:
-    """Return whether bytes hold a pickle, by which a library keeps functions given to it."""
-    return isinstance(data, bytes) and _PICKLED.search(data) is not None
 
 
 def reduction(value: Any) -> Any:
@@ -117,20 +113,13 @@ def _state(encoder: EncoderInterface, value: Any, state: Any) -> bytes:
             meaningful = state
         else:
             meaningful = _meaningful(value, state, live=encoder.live)
-        own = not hasattr(type(value), "__setstate__") or _are_attributes(value, state)
+        # A class that reads its state by itself may as well keep a dict there that is its data.
+        own = not hasattr(type(value), "__setstate__") or not state
+        own = own or not attributes_of(value).keys().isdisjoint(state)
         return encoder.attributes(meaningful) if own else encoder.encode(state)
     if type(state) is tuple and len(state) == 2 and type(state[1]) is dict:
         return _state(encoder, value, state[0]) + _state(encoder, value, state[1])
     return encoder.encode(state)
-
-
-def _are_attributes(value: Any, state: dict[Any, Any]) -> bool:
-    """Return whether a state consists of an instance's attributes, in any order.
-
-    A class that reads its state by itself may as well keep a dict there that is its data.
-    """
-    own = attributes_of(value)
-    return not state or any(name in own for name in state)
 
 
 def _meaningful(value: Any, state: dict[Any, Any], *, live: bool) -> dict[Any, Any]:
@@ -162,10 +151,7 @@ def attributes_of(value: Any) -> dict[str, Any]:
 
 
 class Opaque:
-    """Gives tokens to objects that cannot be encoded.
-
-    `described` has (class, class and what provides it) of each of those.
-    """
+    """Gives tokens to objects that cannot be encoded; `described` tells the class of each."""
 
     def __init__(
         self,
@@ -173,7 +159,7 @@ class Opaque:
         code: Callable[[Any], str],
         tokens: dict[int, tuple[Any, str]],
     ) -> None:
-        self.described: list[tuple[str, str]] = []
+        self.described: list[tuple[str, str]] = []  # class, and the class with what provides it
         self._may: dict[type, bool] = {}
         self._tokens = tokens  # by id, with the object so that it stays the only one of that id
         self._home = home
@@ -218,12 +204,9 @@ def _file_name(value: Any) -> str:
 
 
 def _code_in(value: Any) -> Iterator[Any]:
-    """Yield the user's functions and classes that an object holds, such as its callbacks.
-
-    Level by level, so that where it gets too much the same is left out in each process.
-    """
+    """Yield the user's functions and classes that an object holds, such as its callbacks."""
     seen = {id(value)}
-    level = [value]
+    level = [value]  # By levels: where it gets too much the same is left out in each process.
     while level and len(seen) < _MOST_VISITED:
         following: list[Any] = []
         for each in level:

@@ -190,7 +190,9 @@ def owner_of_class(cls: type) -> Owner:
     top = cls.__module__.partition(".")[0]
     homes = [str(f.__globals__.get("__name__", "?")) for each, f in functions if each is not None]
     made_there = any(home.partition(".")[0] == top for home in homes)
-    return owner if made_there or _is_made_in_c(cls) else "missing"
+    has_c = any(isinstance(each, _OF_C_TYPES) for each in cls.__dict__.values())
+    made_in_c = has_c or not cls.__flags__ & _HEAP_TYPE
+    return owner if made_there or made_in_c else "missing"
 
 
 def owner_of(value: Any) -> Owner:
@@ -229,11 +231,6 @@ def _certain_owner(f: types.FunctionType) -> Owner | None:
 def users_functions(cls: type) -> list[tuple[str, types.FunctionType]]:
     """Return the functions of the user's that were put on a class."""
     return [(name, f) for name, f in functions_of(cls) if _certain_owner(f) == "user"]
-
-
-def _is_made_in_c(cls: type) -> bool:
-    own = any(isinstance(each, _OF_C_TYPES) for each in cls.__dict__.values())
-    return own or not cls.__flags__ & _HEAP_TYPE
 
 
 def is_builtin(cls: type) -> bool:

@@ -283,10 +283,7 @@ def _flow_class(walk: Walk, cls: type, rest: list[str], f: CodeUnit) -> str | No
 
 
 def follow_loaded(walk: Walk, reads: NamesRead, body: CodeUnit, package: str) -> dict[str, str]:
-    """Follow a function's repeated import of a module that is certainly loaded.
-
-    What others have put there by then is in no file that it names.
-    """
+    """Follow a function's repeated import of a loaded module: others may have put more there."""
     held: dict[str, str] = {}
     for target in sorted(reads.imports, key=repr):
         module = modules.absolute(target.module, target.level, package)

@@ -130,10 +130,7 @@ def flat(leaves: Outline, most: int) -> str:
 
 
 def summary(value: Any, name: str = "", mask: Mask = ANY) -> str:
-    """Return a value in one short line for people; its own `repr` is not called.
-
-    What `mask` hides is masked, in parts of the value as well.
-    """
+    """Return a value in one short line for people, masked throughout; its `repr` is not called."""
     if mask.hides(name, value):
         return MASK
     text = _summary(value, mask)
@@ -206,10 +203,7 @@ def _is_short(value: Any, depth: int = 3) -> bool:
 
 
 def outline(value: Any, name: str = "", mask: Mask = ANY) -> Outline:
-    """Return the leaves of a value, breadth first; () if it has no parts, or too many.
-
-    Of those that `mask` hides only the place is told, and a keyed digest.
-    """
+    """Return the leaves of a value, breadth first, hidden ones keyed; () for none or too many."""
     try:
         if mask.hides(name, value) or _expanded(value, MOST_LEAVES) is None:
             return ()

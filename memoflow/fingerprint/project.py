@@ -9,6 +9,7 @@ from __future__ import annotations
 import functools
 import os
 import re
+from pathlib import PurePath
 
 _MARKERS = (".git", "pyproject.toml", "setup.py")
 # A path in a longer text starts after these, or after `scheme://`, and ends before those.
@@ -77,7 +78,8 @@ class Anchors:
             for start, end in ((directory, root), (_real(directory), _real(root))):
                 if _below(start, end):
                     self._roots.add(end)
-                    for level, each in enumerate(_upwards(start, end)):
+                    above = (start, *map(str, PurePath(start).parents))
+                    for level, each in enumerate(each for each in above if _below(each, end)):
                         self._tokens.setdefault(each, f"{i}:{level}")
         longest_first = sorted(self._tokens, key=len, reverse=True)
         self.any = bool(self._roots)
@@ -96,15 +98,6 @@ class Anchors:
         if len(pieces) == 1:
             return None
         return [self._tokens[each] if i % 2 else each for i, each in enumerate(pieces)]
-
-
-def _upwards(directory: str, root: str) -> list[str]:
-    """Return a directory and those above it, as far as `root`."""
-    found = [directory]
-    while directory != root:
-        directory = os.path.dirname(directory)
-        found.append(directory)
-    return found
 
 
 @functools.cache

@@ -65,10 +65,7 @@ class SourceFile:
         return self._text.split("\n")
 
     def text(self, *nodes: ast.AST, shallow: bool = False) -> str:
-        """Return the lines of statements as they are written; for people, it counts nowhere.
-
-        `shallow` leaves out the functions in a class body.
-        """
+        """Return the lines of statements, for people; `shallow` leaves out functions in a class."""
         kept: list[str] = []
         for node in nodes:
             first, last = lines_of(node)

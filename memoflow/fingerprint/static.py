@@ -106,13 +106,10 @@ class StaticCode:
         self.parts.append(Part("code", name, "missing"))
 
     def _guess(self, prefix: str) -> None:
-        """Follow all of the package that a module is imported from by a computed name.
-
-        Where not even that is known, the run alone tells: it records the files that it loads.
-        """
+        """Follow all of the package from which a module is imported by a computed name."""
         location = self._locate(prefix) if prefix else None
         if location is None:
-            return
+            return  # The run alone tells: it records the files that it loads.
         if location.owner == "installed":
             self.package(location)
         for directory in location.search if location.owner == "user" else ():

@@ -40,13 +40,6 @@ from memoflow.names import Digest
 _STAND_INS = "memoflow.tracking.hooks"
 
 
-def _original(value: Any) -> Any:
-    """Return the function that a stand-in calls, where a module has taken hold of one."""
-    if type(value) is types.FunctionType and value.__globals__.get("__name__") == _STAND_INS:
-        return getattr(value, "__wrapped__", value)
-    return value
-
-
 class Walk:
     """Collects parts. A token is the text by which code refers to other code.
 
@@ -150,7 +143,8 @@ class Walk:
 
     def code(self, value: Any) -> str:
         """Return the token of a function, class, module or the like; follow it."""
-        value = _original(value)
+        if type(value) is types.FunctionType and value.__globals__.get("__name__") == _STAND_INS:
+            value = getattr(value, "__wrapped__", value)  # A module has taken hold of a stand-in.
         if isinstance(value, types.MethodType):
             value = self._methods.setdefault((id(value.__func__), id(value.__self__)), value)
         token = self.tokens.get(id(value))

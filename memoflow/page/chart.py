@@ -47,14 +47,11 @@ class Mark:
 
 
 def drawn(marks: Sequence[Mark], *, most_tips: int) -> Html:
-    """Return marks as SVG; where there are more than so many, without their texts.
-
-    Then all marks of one colour are one path, which takes a quarter of the bytes.
-    """
+    """Return marks as SVG; where there are more than so many, without their texts."""
     if len(marks) <= most_tips:
         each = (f"<g><title>{text(m.tip, 160)}</title>{_paths(m.paths)}</g>" for m in marks)
         return Html("".join(each))
-    merged: dict[str, str] = {}
+    merged: dict[str, str] = {}  # One path a colour takes a quarter of the bytes.
     for one in marks:
         for css, path in one.paths.items():
             merged[css] = merged.get(css, "") + path

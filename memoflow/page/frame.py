@@ -11,10 +11,7 @@ MOST_BYTES = 30_000
 
 
 def page(heading: str, parts: Iterable[Html], *, subject: str, script: str = "") -> str:
-    """Return a page that asks no server for anything; `subject` is for the browser's tab.
-
-    `script` is no text of users'.
-    """
+    """Return a page that asks no server; `subject` is for the tab, `script` no text of users'."""
     added = f"<script>{script}</script>" if script else ""
     tab = text(subject, 100).replace("<wbr>", "")
     return (

@@ -70,10 +70,7 @@ def figures(values: Iterable[tuple[str, str, str]]) -> Html:
 
 
 def bar(shares: Mapping[str, float]) -> Html:
-    """Return a bar of parts, by their colours and shares of its width.
-
-    For a cell of a table in which other cells hold the numbers.
-    """
+    """Return a bar of parts by colours and shares of its width, beside cells that hold numbers."""
     parts = (f'<i class="{css}" style="width:{100 * n:.1f}%"></i>' for css, n in shares.items())
     return Html(f'<b class="bar" aria-hidden="true">{"".join(parts)}</b>')
 

@@ -13,7 +13,7 @@ _SHELLS = frozenset({"sh", "bash", "dash", "zsh", "ksh", "fish"})
 _OPERATORS = r"[|&;()<>`\n]+|\$\("
 _TARGET = r"\d?>{1,2}\s*(?P<target>[^\s|&;<>()]+)"
 _MOST_WORDS = 2000
-_OF_SHELLS = frozenset(
+_OF_SHELLS = frozenset(  # by which they find their way
     {"HOME", "IFS", "LINENO", "LOGNAME", "OLDPWD", "OPTARG", "OPTIND", "PATH", "PPID", "PS1", "PWD",
      "RANDOM", "SECONDS", "SHELL", "SHLVL", "TERM", "TMPDIR", "UID", "USER"}
 )  # fmt: skip
@@ -44,10 +44,7 @@ def files_named(
 
 
 def variables_named(arguments: Any) -> list[str]:
-    """Return the environment variables that a command given to a shell names: `$REGION`.
-
-    Not those by which shells find their way, or which the command sets itself.
-    """
+    """Return the environment variables that a shell's command names and does not set: `$REGION`."""
     words = _texts(arguments) if not isinstance(arguments, (str, bytes)) else []
     if not words or os.path.basename(words[0]) not in _SHELLS:
         return []

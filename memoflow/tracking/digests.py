@@ -130,10 +130,7 @@ class FileDigests:
         return digest
 
     def of_file(self, path: str) -> str | None:
-        """Return the digest of the file at a path as it is now, None if there is no file.
-
-        UnreadableError if it has none.
-        """
+        """Return the digest of a file now; None for no file, UnreadableError for no digest."""
         state = state_of(path)
         return None if state is None or state.kind != "file" else self.of_content(path, state)
 
@@ -143,7 +140,10 @@ class FileDigests:
         name = f"syntax:{sys.version_info[0]}.{sys.version_info[1]}:{content}"
         self._look_up([name])
         if name not in self._facts:
-            self._note(name, _syntax(path))
+            found = source.current(path)
+            if found is None:
+                raise UnreadableError("it is no Python code")
+            self._note(name, f"syntax:{source.syntax_digest(found.tree)}")
         return self._facts[name]
 
     def _note(self, name: str, fact: str) -> None:
@@ -154,14 +154,6 @@ class FileDigests:
     def _save(self) -> None:
         new, self._new = self._new, {}
         self._remember(new)
-
-
-def _syntax(path: str) -> str:
-    """Return the digest of the code in a file; UnreadableError if it is none."""
-    found = source.current(path)
-    if found is None:
-        raise UnreadableError("it is no Python code")
-    return f"syntax:{source.syntax_digest(found.tree)}"
 
 
 def _fact(state: State) -> str:

@@ -253,10 +253,7 @@ def asked_link(tracker: AccessTracker, frame: FrameType, path: Any, *, dir_fd: A
 
 
 def asked_by(frame: FrameType) -> tuple[str, FrameType]:
-    """Return the name of the function of `os.path` or `pathlib` that was called, and its frame.
-
-    That is "stat" if it was none of them.
-    """
+    """Return the name of the called function of `os.path` or `pathlib`, else "stat"; its frame."""
     name, last = "stat", frame
     at: FrameType | None = frame
     while at is not None:

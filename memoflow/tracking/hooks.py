@@ -138,14 +138,6 @@ def _asked_of_copy(tracker: AccessTracker, frame: FrameType, name: str) -> None:
         tracker.note_variable(name, os.environ.get(name))
 
 
-def _iterated(frame: FrameType | None) -> None:
-    """Remember the line of code that iterates over all variables: it reads no single one."""
-    while frame is not None and frame.f_code.co_filename in _OF_ENVIRON:
-        frame = frame.f_back
-    if frame is not None and len(_copied_at) < _MOST_COPIED:
-        _copied_at.add((frame.f_code, frame.f_lasti))
-
-
 def _changed(tracker: AccessTracker, frame: FrameType, name: Any, value: Any = None) -> None:
     """Note a variable that is about to be set or removed."""
     key = os.fsencode(name)
@@ -222,10 +214,15 @@ def _noting_open(original: Any) -> Any:
 
 
 def _noting_iteration(original: Any) -> Any:
+    """Remember the line of code that iterates over all variables: it reads no single one."""
+
     @functools.wraps(original)
     def __iter__(self: Any) -> Any:
-        if _tracker is not None:
-            _iterated(sys._getframe(1))
+        frame = sys._getframe(1) if _tracker is not None else None
+        while frame is not None and frame.f_code.co_filename in _OF_ENVIRON:
+            frame = frame.f_back
+        if frame is not None and len(_copied_at) < _MOST_COPIED:
+            _copied_at.add((frame.f_code, frame.f_lasti))
         return original(self)
 
     return __iter__

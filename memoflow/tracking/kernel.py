@@ -37,10 +37,7 @@ _MOST_BUFFERS = 256  # read at a time, whatever goes on
 
 
 class Event(NamedTuple):
-    """An event of a file; `mine` is False for another process.
-
-    The kernel merges what happens to one file before it is told, and then the order is lost.
-    """
+    """One or more events of a file, merged in no order; `mine` is False for another process."""
 
     path: str
     mine: bool

@@ -131,7 +131,7 @@ class Notes:
         self._placed: set[str] = set()  # folders that were moved to where they are
         self._appended: set[str] = set()
         self._handled: set[str] = set()  # opened by Python, which told of it
-        self._accessed: set[str] = set()
+        self.accessed: set[str] = set()  # certainly read by code that Python does not see
         self._by_value: set[str] = set()  # counted as read since a value names it
         self._own_variables: dict[str, str | None] = {}
         self._children: ChildLog | None = None
@@ -142,11 +142,6 @@ class Notes:
         self._kernel: KernelEvents | None = None
         self._folders: Folders | None = None
         self._searched: set[str] = set()  # folders that modules were looked for in
-
-    @property
-    def busy(self) -> bool:
-        """True if this thread runs the tracker itself, or code that must not count."""
-        return self.quiet.depth > 0
 
     def knows(self, path: str) -> bool:
         """Return whether a file is known to be read, for certain."""
@@ -164,10 +159,6 @@ class Notes:
         """Return whether a file is declared to be an output."""
         name = self.paths.name(path)
         return any(is_match(name, pattern) for pattern in self._outputs)
-
-    def has_accessed(self, path: str) -> bool:
-        """Return whether a file that code unknown to Python opened was certainly read."""
-        return path in self._accessed
 
     def note_never(self, name: str, reason: str) -> None:
         """Note the reason, by name, why the reads cannot determine the result."""
@@ -193,12 +184,6 @@ class Notes:
         if path not in self.written:
             self.written[path] = None
             self._report("write", path)
-
-    def _check_moved(self, path: str) -> None:
-        """Note that a file is read which was moved to where it is now."""
-        if path in self._moved or is_in(path, self._moved):
-            name = self.paths.name(path)
-            self.note_never(f"file {name}", f"moves {name} to where it is, and reads it")
 
     def _is_transient(self, path: str, state: State | None) -> bool:
         """Return whether a file is a temporary one that was made since the start."""
@@ -239,7 +224,9 @@ class Notes:
             if path.endswith((".pyc", ".py")) and not event.mine:
                 if not self._has_children:
                     return  # Forked children report their imports.
-                path = _source_of(path) if path.endswith(".pyc") else path
+                if path.endswith(".pyc"):  # The file that it was compiled from.
+                    folder, name = os.path.split(path)
+                    path = os.path.join(os.path.dirname(folder), f"{name.partition('.')[0]}.py")
             for name in [path] if self._folders is None else self._folders.names(path):
                 if not self.paths.counts(name):
                     continue
@@ -255,11 +242,11 @@ class Notes:
             if event.written and not is_told:
                 self.written.setdefault(path)  # Python tells of all that it opens to write.
             return
-        had_read = path in self._accessed or (
+        had_read = path in self.accessed or (
             known is not None and known.sure and self._is_read(path)
         )
         if event.read:
-            self._accessed.add(path)
+            self.accessed.add(path)
         if event.made or (event.written and not event.read and not had_read):
             # New, or opened to be written: a file that seemed to be read is not, up to now.
             if known is not None and not known.sure and not had_read:
@@ -333,9 +320,3 @@ def link_text(paths: Paths, path: str) -> str | None:
 
 # The function itself: the module's attribute is replaced while a step runs.
 _readlink = os.readlink
-
-
-def _source_of(path: str) -> str:
-    """Return the file that a compiled module was made from."""
-    folder, name = os.path.split(path)
-    return os.path.join(os.path.dirname(folder), f"{name.partition('.')[0]}.py")

@@ -133,10 +133,7 @@ class Folders:
     """The folders to be watched for a project, by name, and the links that lead to files there."""
 
     def __init__(self, base: str, root: str, counts: Callable[[str, str], bool], most: int) -> None:
-        """Walk a project, nearest to `base` first; `whole` is False if there are over `most`.
-
-        `counts` says whether a folder, by its name and by its real path, may hold inputs.
-        """
+        """Walk the folders that `counts` accepts; `whole` is False if there are over `most`."""
         self.found: list[str] = []
         self.caches: list[str] = []  # of compiled modules
         self.whole = True

@@ -1,8 +1,6 @@
 """Tracker: the files, folders and variables that a piece of code reads while it runs.
 
-Each path counts as it was touched first: one that the code has written is its own, one that was
-read and is then changed by the code makes its result unknowable. A read that did not happen costs
-a needless run; one that goes unseen costs a wrong answer.
+A read that did not happen costs a needless run; one that goes unseen costs a wrong answer.
 """
 
 from __future__ import annotations
@@ -84,7 +82,7 @@ class AccessTracker(Notes):
         if not self.is_watching:
             return
         self.is_watching = False
-        if self.busy:  # A signal came between two lines of the tracker, and was an exception.
+        if self.quiet.depth:  # A signal came between two lines of the tracker, and raised.
             self.note_trouble("the step was interrupted where it was followed")
         with self.quiet:
             self._catch_up()
@@ -136,7 +134,9 @@ class AccessTracker(Notes):
             return
         known = self.reads.get(path)
         if self.is_own(path):
-            self._check_moved(path)
+            if path in self._moved or is_in(path, self._moved):
+                name = self.paths.name(path)
+                self.note_never(f"file {name}", f"moves {name} to where it is, and reads it")
             return
         if path in self._appended and depth > KIND:
             name = self.paths.name(path)

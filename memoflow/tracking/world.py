@@ -30,10 +30,7 @@ _LONGEST_SUMMARY = 4096  # characters of the names in a folder that are kept to 
 
 
 def with_imports(code: Mapping[str, str]) -> dict[str, str]:
-    """Return module names by file: those given, and all of the user's that they import.
-
-    Only modules that are loaded: what was not did nothing.
-    """
+    """Return module names by file: those given, and the user's loaded ones that they import."""
     found: dict[str, str] = {}
     ahead = list(code.items())
     while ahead:
@@ -44,7 +41,7 @@ def with_imports(code: Mapping[str, str]) -> dict[str, str]:
         for name in _imports(path, module):
             home = sys.modules.get(name)
             if home is None or location_of(home).owner != "user":
-                continue
+                continue  # What was not loaded did nothing.
             file = vars(home).get("__file__")
             if isinstance(file, str) and file.endswith(".py"):
                 ahead.append((os.path.abspath(file), name))
@@ -65,10 +62,7 @@ def _imports(path: str, module: str) -> Iterator[str]:
 
 
 class World:
-    """This machine, as a result's reads see it.
-
-    `secret` keys the digests of environment variables, so that they can be told from no table.
-    """
+    """This machine, as a result's reads see it; `secret` keys the digests of variables."""
 
     def __init__(
         self, paths: Paths, digests: FileDigests, secret: bytes, environment: Mapping[str, str]
@@ -261,9 +255,7 @@ class ReadSet:
         """
         if read.state is None and wrote:
             return
-        if not read.sure and (
-            self._tracker.is_output(path) or not self._tracker.has_accessed(path)
-        ):
+        if not read.sure and (self._tracker.is_output(path) or path not in self._tracker.accessed):
             return
         if wrote:
             self.never.setdefault(f"file {name}", f"reads and then changes {name}")
