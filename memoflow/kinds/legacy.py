@@ -21,8 +21,8 @@ from memoflow.backends import Backend
 from memoflow.dataclass import dataclass
 from memoflow.errors import BadKeyError, IntegrityError, NotFoundError, UnsignedError, UsageError
 from memoflow.fields import loaded
+from memoflow.kinds.about import Reference, Saves
 from memoflow.kinds.legacy_unpacking import write_files, write_tar
-from memoflow.kinds.saves import Reference, Saves
 from memoflow.log import log
 from memoflow.objects import drafted
 from memoflow.objects.paths import check_path

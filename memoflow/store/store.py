@@ -27,8 +27,7 @@ from memoflow.store.refs.remembered import Remembered, first, numbered
 from memoflow.store.refs.signing import Keyring
 from memoflow.store.saves.adoption import Adoption, Payload, adopt
 from memoflow.store.saves.loading import IndexedProofs, load, load_file
-from memoflow.store.saves.saving import save, stands
-from memoflow.store.saves.series import Next
+from memoflow.store.saves.saving import Next, save, stands
 
 # What looks after a store is imported where it is used: tasks look up and save, and start sooner.
 if TYPE_CHECKING:
