@@ -6,13 +6,12 @@ import json
 import os
 import re
 import time
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import field, replace
 from functools import partial
 from typing import Any
 
-from memoflow.backends import Backend
 from memoflow.dataclass import dataclass
 from memoflow.errors import BackendUnavailableError, IntegrityError, NotFoundError, UsageError
 from memoflow.names import Digest, Key, Ref
@@ -21,7 +20,6 @@ from memoflow.objects import (
     Manifest,
     Packed,
     Proofs,
-    State,
     Tree,
     blob_name,
     state_of,
@@ -112,7 +110,9 @@ def save(
                 refs.index.record([ref])
                 _remember_proven(refs, ref, manifest, attempt.packed)
                 refs.index.record_pieces(attempt.packed.new)
-                proofs.remember(_states(refs.backend, attempt.packed.whole))
+                paths = {each: refs.backend.path(blob_name(each)) for each in attempt.packed.whole}
+                states = {each: state_of(path) for each, path in paths.items() if path is not None}
+                proofs.remember({each: state for each, state in states.items() if state})
                 return ref
             # Deleted between being found and being reached by this ref, or it still could be:
             # write all of it anew, under other names.
@@ -308,12 +308,6 @@ def _known(refs: Refs, sizes: dict[Digest, int]) -> Callable[[Sequence[str]], Ma
         }
 
     return known
-
-
-def _states(backend: Backend, blobs: Iterable[Digest]) -> dict[Digest, State]:
-    paths = {blob: backend.path(blob_name(blob)) for blob in blobs}
-    states = {blob: state_of(path) for blob, path in paths.items() if path is not None}
-    return {blob: state for blob, state in states.items() if state is not None}
 
 
 def _write_ref(
