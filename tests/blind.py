@@ -5,16 +5,15 @@ from __future__ import annotations
 import os
 from collections.abc import Iterator
 
-from memoflow.backends import Found, Local
-from memoflow.backends.backend import check_name, folder
+from memoflow.backends import Local
+from memoflow.backends.backend import check_name
 
 
 class Blind(Local):
     """Keep the case in which each name was made first, and find it by any other."""
 
-    def list(self, prefix: str) -> Iterator[Found]:
-        start = folder(prefix)
-        return self._walk(f"{self._path(prefix)}/" if prefix else f"{self.root}/", start)
+    def _entries(self, directory: str, prefix: str) -> Iterator[tuple[str, os.DirEntry[str]]]:
+        return super()._entries(self._path(prefix[:-1]) if prefix else directory, prefix)
 
     def _path(self, name: str) -> str:
         path = str(self.root)

@@ -180,7 +180,7 @@ def test_what_another_machine_made_anew_is_not_taken_for_the_old(
     there.forget(KEY)
     clock.pass_(1)
     new = there.save(KEY, Payload())
-    with pytest.raises(NotFoundError, match="made anew"):
+    with pytest.raises(NotFoundError, match="written again"):
         store.manifest(old)
     assert store.find(KEY) == new
 
