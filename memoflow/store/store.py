@@ -203,9 +203,7 @@ class Store:
         when the caller settled on what to save; None is now.
         """
         coming = Next(self._refs, series, token=token, number=number, after=after, place=place)
-        previous = None
-        if payload.tree is not None:
-            previous = coming.previous(self.remembered)
+        previous = None if payload.tree is None else coming.previous(self.remembered)
         return save(
             self._refs,
             self._proofs,
