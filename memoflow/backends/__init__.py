@@ -8,8 +8,9 @@ from memoflow.backends.backend import (
     Found,
     Unconditional,
     chunks,
+    first_read,
+    honours_conditions,
 )
-from memoflow.backends.contact import first_read, honours_conditions
 from memoflow.backends.local import Local
 from memoflow.backends.memory import Memory
 from memoflow.backends.tiered import Tiered

@@ -226,7 +226,7 @@ class Local(Backend):
             try:
                 try:
                     self._share(file)
-                    if like is None or not _share_blocks(file, like):
+                    if like is None or not share_blocks(file, like):
                         for chunk in source:
                             _write_all(file, chunk)
                     if durable:
@@ -354,7 +354,7 @@ def _write_all(file: int, chunk: bytes | memoryview) -> None:
         rest = rest[os.write(file, rest) :]
 
 
-def _share_blocks(file: int, source: FileIO) -> bool:
+def share_blocks(file: int, source: FileIO) -> bool:
     """Let a new file share a source's blocks until either is written to, where that can be."""
     try:
         fcntl.ioctl(file, _FICLONE, source.fileno())

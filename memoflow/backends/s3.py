@@ -50,7 +50,6 @@ _LOGIN = {
     "SignatureDoesNotMatch",
     "TokenRefreshRequired",
 }
-_SKEW = {"RequestTimeTooSkewed"}
 # What comes out of botocore as it is where an answer breaks while its body is read: of one that
 # is streamed it reads an error's body outside of all that it catches.
 _SILENCE = (TimeoutError, builtins.TimeoutError)
@@ -250,7 +249,7 @@ class S3(Bucket):
         try:
             answer = self.client.get_object(Bucket=self.bucket, Key=self.key(name), **asked)
         except ClientError as error:
-            if _status_of(error) != _ABSENT or _is_no_bucket(error):
+            if _status_of(error) != _ABSENT or _code_of(error) == "NoSuchBucket":
                 raise
             return None
         if "transfer-encoding" not in answer["ResponseMetadata"]["HTTPHeaders"]:
@@ -273,7 +272,7 @@ class S3(Bucket):
         try:
             complete()
         except ClientError as error:
-            if error.response.get("Error", {}).get("Code") != "NoSuchUpload":
+            if _code_of(error) != "NoSuchUpload":
                 raise
             head = self.head(name)
             if head is None or head.said.get("nonce") != nonce:
@@ -305,24 +304,23 @@ def _conditions() -> Iterator[None]:
         raise
 
 
-def _is_no_bucket(error: ClientError) -> bool:
-    return bool(error.response.get("Error", {}).get("Code") == "NoSuchBucket")
+def _code_of(error: ClientError) -> str:
+    return str(error.response.get("Error", {}).get("Code", ""))
 
 
 def _status_of(error: ClientError) -> int:
     """Return the HTTP status of an error answer, or of its code; 0 if unknown."""
     status = error.response.get("ResponseMetadata", {}).get("HTTPStatusCode")
-    code = error.response.get("Error", {}).get("Code", "")
-    return int(status or (code if str(code).isdigit() else 0))
+    code = _code_of(error)
+    return int(status or (code if code.isdigit() else 0))
 
 
 def _of_answer(error: ClientError, what: str) -> BackendError:
-    told = error.response.get("Error", {})
-    code, status = str(told.get("Code", "")), _status_of(error)
-    what = f"{what}: {told.get('Message') or code or status}"
+    code, status = _code_of(error), _status_of(error)
+    what = f"{what}: {error.response.get('Error', {}).get('Message') or code or status}"
     if code == "NoSuchBucket":
         return BackendDeniedError(f"{what}; create the bucket, or name another")
-    if code in _SKEW:
+    if code == "RequestTimeTooSkewed":
         return BackendDeniedError(f"{what}; set the clock of this machine")
     if code in _LOGIN or status == 401:
         return BackendDeniedError(f"{what}; renew or correct the AWS credentials")

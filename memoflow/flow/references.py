@@ -22,12 +22,11 @@ from memoflow.flow.artifact_ref import Reference, is_key
 from memoflow.flow.artifact_store import ArtifactStore
 from memoflow.flow.spool import uploading
 from memoflow.kinds import checkpoint, hub, legacy, model
-from memoflow.kinds.about import About
+from memoflow.kinds.about import About, Saves
 from memoflow.kinds.checkpoint import SavedCheckpoint
 from memoflow.kinds.hub import Snapshot
 from memoflow.kinds.legacy_identity import pathspec_hash
 from memoflow.kinds.model import Model
-from memoflow.kinds.saves import Saves
 from memoflow.names import Key, Ref
 
 # The modules that saves import when they begin. The handler of a signal may come in the middle of

@@ -376,7 +376,11 @@ def _ensure_schema(db: sqlite3.Connection) -> None:
         db.execute("BEGIN IMMEDIATE")
         # Asked again: another process may have been faster.
         if not _is_ours(db):
-            for statement in _schema().split(";\n"):
+            schema = Path(__file__).with_name("schema.sql").read_text()
+            if sqlite3.sqlite_version_info < (3, 37):
+                # That had no STRICT yet; without it the same tables work, only less checked.
+                schema = schema.replace("STRICT, ", "")
+            for statement in schema.split(";\n"):
                 db.execute(statement)
             db.execute(f"PRAGMA application_id = {_APPLICATION}")
             db.execute(f"PRAGMA user_version = {_VERSION}")
@@ -392,12 +396,6 @@ def _is_ours(db: sqlite3.Connection) -> bool:
     if (version, application) != (_VERSION, _APPLICATION):
         raise sqlite3.DatabaseError(f"{_NOT_OURS}: version {version} of {application:#x}")
     return True
-
-
-def _schema() -> str:
-    schema = Path(__file__).with_name("schema.sql").read_text()
-    # STRICT came with SQLite 3.37; without it the same tables work, only less checked.
-    return schema if sqlite3.sqlite_version_info >= (3, 37) else schema.replace("STRICT, ", "")
 
 
 def _after_fork() -> None:

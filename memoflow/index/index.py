@@ -176,7 +176,10 @@ class Index:
             ("", "\x7f") if prefix is None else _below(prefix),
         )
         return self._of_keys(
-            lambda: {text: _entry(_ref(Key.parse(text), row), used) for text, used, *row in rows},
+            lambda: {
+                text: IndexEntry(ref := _ref(Key.parse(text), row), used or ref.created)
+                for text, used, *row in rows
+            },
             {},
         )
 
@@ -320,10 +323,6 @@ class Index:
         if self._touched:
             self.flush()
         self._db.close()
-
-
-def _entry(ref: Ref, used: int) -> IndexEntry:
-    return IndexEntry(ref, used or ref.created)
 
 
 def _ref(key: Key, row: Sequence[Any]) -> Ref:

@@ -1,12 +1,13 @@
-"""About: the description kept beside the files of a checkpoint, a model or a Hub snapshot."""
+"""About: the descriptions of checkpoints, models and Hub snapshots, and the interface to them."""
 
 from __future__ import annotations
 
 import json
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Hashable, Mapping
 from datetime import datetime, timezone
-from typing import Any
+from pathlib import Path
+from typing import Any, Protocol
 
 from memoflow.dataclass import dataclass
 from memoflow.errors import IntegrityError
@@ -75,6 +76,48 @@ class SavedEntry:
     def created_on(self) -> str:
         """The time of the save, in ISO 8601 and UTC."""
         return datetime.fromtimestamp(self.ref.created, timezone.utc).isoformat()
+
+
+Reference = dict[str, Any]
+
+
+class Saves(Protocol):
+    """The saves of one datastore in one format.
+
+    `flow.references.StoreSaves` has those of a store, `legacy.Legacy` those of metaflow-checkpoint.
+    A reference is a dict with the fields that metaflow-checkpoint gave it; lists are newest first.
+    Raises IntegrityError for damage.
+    """
+
+    def reference(self, key: str) -> Reference | None:
+        """Return the reference of a key, or None."""
+        ...
+
+    def load(self, reference: Reference | str, into: Path, *, writable: bool = True) -> Path:
+        """Write a save into a directory, whole or not at all, and return the directory.
+
+        Files of the same path are replaced, others stay. Unless `writable`, files may be read-only
+        and links into the store. NotFoundError if any of it is gone.
+        """
+        ...
+
+    def contents(self, key: str) -> dict[str, Hashable] | None:
+        """Return a value for the bytes of each file, by path; None if they are not known."""
+        ...
+
+    def delete(self, key: str) -> bool:
+        """Forget a save; False if it was gone already. UsageError where nothing is written."""
+        ...
+
+    def of_scope(
+        self, flow: str, step: str, scope: str, identifier: str, *, task: str | None = None
+    ) -> list[Reference]:
+        """Return the checkpoints of a task identity: of all runs, or of one task (a pathspec)."""
+        ...
+
+    def of_task(self, task: str) -> list[Reference]:
+        """Return the checkpoints of a task (Flow/run/step/task) in all attempts."""
+        ...
 
 
 def _text_of(noun: str, fits: Callable[[str], object]) -> Callable[[Fields, str], str]:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from copy import copy
-from functools import cache
 from typing import NamedTuple
 
 from memoflow.errors import IntegrityError, NotFoundError
@@ -17,6 +16,7 @@ from memoflow.names import Key, Ref
 from memoflow.store import Remembered, Store
 
 _MOST = 64
+_NO_REFERENCES = of_references(()).hex
 
 
 class OutdatedEntry(NamedTuple):
@@ -87,7 +87,7 @@ class Candidates:
         the entry is damaged; it is quarantined by then.
         """
         results = (*self._results.parts, Fingerprint.of(inputs).hex)
-        ref = self._view.latest(Key((*results, _no_references())))
+        ref = self._view.latest(Key((*results, _NO_REFERENCES)))
         if ref is not None:
             return memo.read(self._store, ref)
         outdated: OutdatedEntry | None = None
@@ -127,8 +127,3 @@ def _unlike(before: Sequence[Part], now: Sequence[Part]) -> int:
     if len(before) != len(now):
         return max(len(before), len(now))
     return sum(one.digest != other.digest for one, other in zip(before, now, strict=True))
-
-
-@cache
-def _no_references() -> str:
-    return of_references(()).hex

@@ -106,11 +106,6 @@ class Wanted:
         """The commit, if the request names one."""
         return self.revision if is_commit(self.revision) else None
 
-    @property
-    def patterns_digest(self) -> str:
-        lists = [None if each is None else sorted(set(each)) for each in (self.allow, self.ignore)]
-        return Digest.of(json.dumps(lists).encode()).hex[:32]
-
 
 def _patterns(option: str, value: object) -> Patterns | None:
     if value is None:
@@ -174,7 +169,9 @@ class Snapshot(SavedEntry):
 
 
 def key(scope: tuple[str, ...], wanted: Wanted, commit: str) -> Key:
-    digest = wanted.patterns_digest
+    patterns = (wanted.allow, wanted.ignore)
+    lists = [None if each is None else sorted(set(each)) for each in patterns]
+    digest = Digest.of(json.dumps(lists).encode()).hex[:32]
     return Key.of(KIND, *scope, wanted.repo_type, wanted.repo_id, commit, digest)
 
 

@@ -148,7 +148,10 @@ class EarlierResults:
             return best
         # Other code may read other things; only what both read says more.
         more = [each for each in like.differences if each.change in ("changed", "moved")]
-        return replace(like, differences=_with_code(best.differences, more))
+        code = best.differences
+        # Nor the item of a foreach: each task has another one, whether its code changed or not.
+        more = [each for each in more if not code or each.name not in (ITEM, PLACE)]
+        return replace(like, differences=(*code, *more))
 
     def _of_references(self, entry: MemoEntry) -> list[Difference]:
         """Return the differences in the code of the classes of equal inputs."""
@@ -166,20 +169,6 @@ class EarlierResults:
                 return found
         names = ", ".join(name for _, name in entry.refs)
         return [Difference("code", f"classes of inputs ({names})")]
-
-
-def nearest(
-    store: Store,
-    code_key: Key,
-    parts: Iterable[Part],
-    *,
-    inputs: tuple[Part, ...] | None = None,
-    result: Key | None = None,
-    before: float | None = None,
-) -> Nearest | None:
-    """Return the nearest result that was recorded before a time; see `EarlierResults`."""
-    earlier = EarlierResults(store, code_key, tuple(parts), before=before, result=result)
-    return earlier.nearest(inputs)
 
 
 class _Shape:
@@ -235,14 +224,6 @@ class _Results:
                     self._found.append(_Result(entry))
                     return True
         return False
-
-
-def _with_code(code: Sequence[Difference], more: Sequence[Difference]) -> tuple[Difference, ...]:
-    """Return differences of code and of inputs.
-
-    Not that of a foreach's item: each task has another one, whether its code changed or not.
-    """
-    return (*code, *(each for each in more if not code or each.name not in (ITEM, PLACE)))
 
 
 def _distance(

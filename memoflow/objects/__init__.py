@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from memoflow.objects.blobs import FOLDER, blob_name, blob_of, is_whole, measure, measured, prove
 from memoflow.objects.growing import settle
-from memoflow.objects.linking import Proofs, state_of, whole_blob
+from memoflow.objects.linking import Proofs, state_of
 from memoflow.objects.manifest import (
     LARGEST_BYTES,
     NOTHING,
@@ -58,5 +58,4 @@ __all__ = [
     "settle",
     "state_of",
     "unpack",
-    "whole_blob",
 ]

@@ -244,20 +244,15 @@ def _fill(backend: Backend, parts: list[_Part]) -> None:
             at, end = part.start, part.start + sum(piece.length for piece in part.pieces)
             while at < end:
                 view = next(views)
-                if _is_zeros(view):
-                    # A hole: nothing else writes here, and the file is new.
+                is_large = len(view) >= _LEAST_HOLE_BYTES
+                if is_large and not (view[0] or view[-1]) and bytes(view) == bytes(len(view)):
+                    # A hole of zeros: nothing else writes here, and the file is new.
                     os.ftruncate(opened, part.file.size_bytes)
                     at += len(view)
                 else:
                     at = _write(opened, view, at)
         finally:
             os.close(opened)
-
-
-def _is_zeros(view: memoryview) -> bool:
-    if len(view) < _LEAST_HOLE_BYTES or view[0] or view[-1]:
-        return False
-    return bytes(view) == bytes(len(view))
 
 
 def _write(opened: int, view: memoryview, at: int) -> int:

@@ -2,12 +2,9 @@
 
 from __future__ import annotations
 
-from contextlib import suppress
-
-from memoflow.errors import BadKeyError
 from memoflow.index import IndexEntry
 from memoflow.names import Key
-from memoflow.store.refs.ref_file import FOLDER
+from memoflow.store.refs.ref_file import FOLDER, parsed_key
 from memoflow.store.store import Store
 
 
@@ -27,8 +24,9 @@ def entries(store: Store) -> dict[str, IndexEntry]:
         if entry is not None:
             found[text] = entry
             continue
-        with suppress(BadKeyError, UnicodeDecodeError):  # A file that a person left here.
-            unknown[text] = Key.parse(text)
+        key = parsed_key(text)
+        if key is not None:  # Else it is a file that a person left here.
+            unknown[text] = key
     for kind in {key.kind for key in unknown.values()}:
         store.remembered.prefetch(Key.of(kind))
     for text, key in unknown.items():

@@ -248,9 +248,8 @@ class Contender:
 
     def _is_open(self, claim: _Claim) -> bool:
         """Tell whether nobody need wait for a claim, or its holder waits for this process."""
-        if claim.lifted and (claim.lasting or self._has_waited):
-            return True
-        return claim.id in self.within
+        is_over = claim.lifted and (claim.lasting or self._has_waited)
+        return is_over or claim.id in self.within
 
     def _watch(self, name: str) -> tuple[bytes | None, float]:
         """Return the last bytes of a dead holder, and the seconds of its silence.

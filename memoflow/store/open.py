@@ -14,7 +14,7 @@ from memoflow.backends import Backend, Local, Tiered, Unconditional
 from memoflow.errors import BackendError, NotFoundError, UsageError
 from memoflow.index import Index, private_directory
 from memoflow.objects import blob_of, is_whole
-from memoflow.store.format import NAME, Format, read_format
+from memoflow.store.format import NAME, read_format
 from memoflow.store.gc.full_disk import keep_reserve
 from memoflow.store.refs.signing import Keyring
 from memoflow.store.store import Store
@@ -58,7 +58,14 @@ def open_store(
     index = Index(folder / f"{name}.sqlite", clock=clock)
     _make_private(folder)
     if backend.takes_round_trips:
-        backend = _cached(backend, found, folder / found.id)
+        limit = os.environ.get(CACHE_SIZE_VARIABLE) or _CACHE_SIZE
+        backend = Tiered(
+            Local(folder / found.id),
+            backend if found.conditional else Unconditional(backend),
+            is_cached=lambda name: name.startswith("blobs/"),
+            is_whole=_is_whole,
+            limit_bytes=size(CACHE_SIZE_VARIABLE, limit),
+        )
     return Store(found.id, backend, index, keyring=keyring, clock=clock)
 
 
@@ -99,17 +106,6 @@ def _make_private(folder: Path) -> None:
 def cache_folder() -> Path:
     """Return this machine's default folder for indexes and copies."""
     return _user_cache() / "memoflow"
-
-
-def _cached(backend: Backend, format: Format, folder: Path) -> Tiered:
-    text = os.environ.get(CACHE_SIZE_VARIABLE) or _CACHE_SIZE
-    return Tiered(
-        Local(folder),
-        backend if format.conditional else Unconditional(backend),
-        is_cached=lambda name: name.startswith("blobs/"),
-        is_whole=_is_whole,
-        limit_bytes=size(CACHE_SIZE_VARIABLE, text),
-    )
 
 
 def _is_whole(backend: Backend, name: str) -> bool:

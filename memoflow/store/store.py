@@ -27,8 +27,7 @@ from memoflow.store.refs.remembered import Remembered, first, numbered
 from memoflow.store.refs.signing import Keyring
 from memoflow.store.saves.adoption import Adoption, Payload, adopt
 from memoflow.store.saves.loading import IndexedProofs, load, load_file
-from memoflow.store.saves.saving import save, stands
-from memoflow.store.saves.series import Next
+from memoflow.store.saves.saving import Next, save, stands
 
 # What looks after a store is imported where it is used: tasks look up and save, and start sooner.
 if TYPE_CHECKING:
@@ -204,9 +203,7 @@ class Store:
         when the caller settled on what to save; None is now.
         """
         coming = Next(self._refs, series, token=token, number=number, after=after, place=place)
-        previous = None
-        if payload.tree is not None:
-            previous = coming.previous(self.remembered)
+        previous = None if payload.tree is None else coming.previous(self.remembered)
         return save(
             self._refs,
             self._proofs,

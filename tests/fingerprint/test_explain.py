@@ -10,7 +10,7 @@ import pytest
 
 from memoflow.fingerprint import Fingerprint, Part, differences, of_value, summary
 from memoflow.kinds import memo
-from memoflow.kinds.nearest import Nearest, nearest
+from memoflow.kinds.nearest import EarlierResults, Nearest
 from memoflow.store import Store, open_store
 from tests.fingerprint.conftest import Answer, World
 from tests.fingerprint.test_closure import install
@@ -200,7 +200,7 @@ def record(
 
 def asked(store: Store, parts: list[Part], inputs: tuple[Part, ...] | None = None) -> Nearest:
     scope = memo.code_key("Sweep", "fit", Fingerprint.of(parts))
-    found = nearest(store, scope, parts, inputs=inputs)
+    found = EarlierResults(store, scope, tuple(parts)).nearest(inputs)
     assert found is not None
     return found
 
@@ -338,7 +338,7 @@ def test_code_and_input_that_both_changed_are_both_named(store: Store) -> None:
 
 def test_without_an_earlier_result_there_is_nothing_to_compare(store: Store) -> None:
     scope = memo.code_key("Sweep", "fit", Fingerprint.of([]))
-    assert nearest(store, scope, []) is None
+    assert EarlierResults(store, scope, ()).nearest() is None
 
 
 def test_a_diff_is_numbered_as_in_the_file() -> None:

@@ -14,7 +14,7 @@ from memoflow.fingerprint import Fingerprint, Part
 from memoflow.index import Index
 from memoflow.kinds import memo
 from memoflow.kinds.candidates import Candidates
-from memoflow.kinds.nearest import nearest
+from memoflow.kinds.nearest import EarlierResults
 from memoflow.store import Payload, Store, open_store
 from tests.faults import Faulty
 
@@ -247,18 +247,19 @@ def test_a_class_of_an_input_that_changed_is_told(store, tmp_path, monkeypatch):
     module.write_text("class Model:\n    def f(self):\n        return 1\n")
     memo.record(store, CODE_KEY, CODE, result(refs=refs))
     module.write_text("class Model:\n    def f(self):\n        return 22\n")
-    found = nearest(store, CODE_KEY, CODE, inputs=ONE)
+    found = EarlierResults(store, CODE_KEY, CODE).nearest(ONE)
     assert [str(each) for each in found.differences] == [
         "code of Model.f() changed (model_of_why.py:2)"
     ]
     assert "+    return 22" in found.differences[0].diff
     ref = memo.record(store, CODE_KEY, CODE, result(refs=refs))
-    assert nearest(store, CODE_KEY, CODE, inputs=ONE, result=ref.key) == found
+    assert EarlierResults(store, CODE_KEY, CODE, result=ref.key).nearest(ONE) == found
 
 
 def test_what_was_recorded_later_is_not_compared_with(store):
     memo.record(store, CODE_KEY, CODE, result())
-    assert nearest(store, CODE_KEY, CODE, inputs=OTHER, before=time.time() - 60) is None
+    earlier = EarlierResults(store, CODE_KEY, CODE, before=time.time() - 60)
+    assert earlier.nearest(OTHER) is None
 
 
 def test_a_damaged_result_is_passed_over(store):
@@ -266,7 +267,8 @@ def test_a_damaged_result_is_passed_over(store):
     ref = memo.record(store, CODE_KEY, CODE, result(OTHER, "Sweep/1/fit/2"))
     path = store.backend.path(f"refs/{ref.key}")
     path.write_bytes(path.read_bytes()[:-9])
-    found = nearest(store, CODE_KEY, CODE, inputs=(Part("input", "input", "d7"), ONE[1]))
+    inputs = (Part("input", "input", "d7"), ONE[1])
+    found = EarlierResults(store, CODE_KEY, CODE).nearest(inputs)
     assert found.origin == "Sweep/1/fit/1"
 
 
@@ -279,5 +281,5 @@ def test_asking_why_reads_a_bounded_number_of_results(tmp_path):
         )
     backend.calls.clear()
     inputs = Part("input", "a", "x"), Part("input", "b", "y")
-    assert nearest(store, CODE_KEY, CODE, inputs=inputs) is not None
+    assert EarlierResults(store, CODE_KEY, CODE).nearest(inputs) is not None
     assert backend.calls == {"read": 512}

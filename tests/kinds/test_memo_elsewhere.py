@@ -16,7 +16,7 @@ from memoflow.errors import NotFoundError
 from memoflow.fingerprint import Fingerprint, Part
 from memoflow.kinds import memo, retention
 from memoflow.kinds.candidates import Candidates
-from memoflow.kinds.nearest import nearest
+from memoflow.kinds.nearest import EarlierResults
 from memoflow.names import Digest, Key, Ref
 from memoflow.store import Payload, Store, open_store
 from memoflow.store.refs.ref_file import decode, encode
@@ -86,7 +86,7 @@ def test_asking_why_elsewhere_takes_few_requests(filled: list[Store], there: Fau
     parts = (Part("code", "train()", "2", "train.py:4"),)
     scope = memo.code_key("Sweep", "fit", Fingerprint.of(parts))
     there.calls.clear()
-    assert nearest(filled[2], scope, parts, inputs=inputs(99)) is not None
+    assert EarlierResults(filled[2], scope, parts).nearest(inputs(99)) is not None
     # Two lists, as many results as are compared, once more when they are read, and the code.
     assert sum(there.calls.values()) <= 2 + 2 * 16 + 3
 

@@ -18,12 +18,12 @@ from memoflow.objects import Manifest, Tree, read_file
 from memoflow.objects.cutting import (
     LONGEST_TEXT_BYTES,
     PIECE_BYTES,
+    Read,
     Region,
     cut_text,
     piece_bytes,
     regions,
 )
-from memoflow.objects.formats import Read
 from memoflow.objects.packing import pack
 from memoflow.objects.planning import ReusablePieces
 

@@ -21,7 +21,7 @@ from memoflow.flow.memo.inputs import UndecidedError
 from memoflow.flow.memo.lookup import MemoizedStep, look_up
 from memoflow.flow.memo.options import MemoizeOptions
 from memoflow.kinds import memo
-from memoflow.kinds.nearest import nearest
+from memoflow.kinds.nearest import EarlierResults
 from memoflow.names import Key
 from memoflow.storages import backend_of
 from memoflow.store import Store
@@ -174,7 +174,8 @@ def _of_older(store: Store, task: Any, told: Mapping[str, str]) -> Decision | No
     except (IntegrityError, NotFoundError):
         parts, inputs = (), None
     code_key = memo.code_key_of(result)
-    found = nearest(store, code_key, parts, inputs=inputs, result=result, before=before)
+    earlier = EarlierResults(store, code_key, parts, before=before, result=result)
+    found = earlier.nearest(inputs)
     if not parts or found is None or not found.differences:
         return Decision.miss(Reason.TOLD, said)
     return Decision.miss(

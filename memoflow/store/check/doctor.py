@@ -7,7 +7,6 @@ where there is none.
 from __future__ import annotations
 
 import difflib
-import fcntl
 import os
 import re
 import shutil
@@ -25,6 +24,7 @@ from pathlib import Path
 from typing import Any
 
 from memoflow.backends import Backend, Local, exclusive
+from memoflow.backends.local import share_blocks
 from memoflow.dataclass import dataclass
 from memoflow.errors import BackendError, FormatError, IntegrityError, MemoflowError, UsageError
 from memoflow.index import SQLITE_VERSION, Index, network_file_system
@@ -38,7 +38,6 @@ _OLDEST_PYTHON = (3, 10)
 _OLDEST_METAFLOW = (2, 19, 23)
 _SKEW_SECONDS = 60.0
 _LEAST_FREE_BYTES = 2 << 30
-_FICLONE = 0x40049409  # of linux/fs.h
 
 
 class Severity(Enum):
@@ -333,7 +332,10 @@ def _of_machine(backend: Backend, cache: Path) -> Iterator[Check]:
     if kind:
         what = f"{cache} is on {kind}, where SQLite loses data; the index is kept elsewhere"
         yield _warn("file system", what, f"set {_PREFIX}CACHE_DIR to a directory on a local disk")
-    yield from _of_cache(cache)
+    there = _nearest(cache)
+    if not os.path.isdir(there) or not os.access(there, os.W_OK | os.X_OK):
+        what = f"the cache cannot be in {cache}: {there} is not writable"
+        yield _warn("permissions", what, f"give this user write access, or set {_PREFIX}CACHE_DIR")
     for name, place in places.items():
         yield from _of_space(name, place)
         yield from _of_privacy(name, place)
@@ -355,8 +357,11 @@ def _of_file_system(root: Path) -> Iterator[Check]:
     try:
         file = folder / "file"
         file.write_bytes(b"probe")
-        links = _works(lambda: os.link(file, file.with_name("link")))
-        shares = _works(lambda: _share(file, file.with_name("copy")))
+        with suppress(OSError):
+            os.link(file, folder / "link")
+        links = (folder / "link").exists()
+        with open(file, "rb", buffering=0) as source, open(folder / "copy", "wb") as copy:
+            shares = share_blocks(copy.fileno(), source)
         way = exclusive.way_of(str(folder))
     except OSError:
         return  # Which space and permissions say.
@@ -386,27 +391,6 @@ def of_way(way: exclusive.Way) -> Check:
         exclusive.by_lock: "by a lock, among the processes of one machine",
     }
     return _ok("file system", f"files are never overwritten: {means[way]}")
-
-
-def _works(act: Callable[[], object]) -> bool:
-    try:
-        act()
-    except OSError:
-        return False
-    return True
-
-
-def _share(file: Path, copy: Path) -> None:
-    with open(file, "rb") as source, open(copy, "wb") as target:
-        fcntl.ioctl(target, _FICLONE, source.fileno())
-
-
-def _of_cache(cache: Path) -> Iterator[Check]:
-    there = _nearest(cache)
-    if not os.path.isdir(there) or not os.access(there, os.W_OK | os.X_OK):
-        what = f"the cache cannot be in {cache}: {there} is not writable"
-        advice = f"give this user write access, or set {_PREFIX}CACHE_DIR"
-        yield _warn("permissions", what, advice)
 
 
 def _of_space(name: str, place: Path) -> Iterator[Check]:

@@ -11,8 +11,8 @@ import re
 from collections.abc import Callable, Iterator
 
 from memoflow.backends import Backend, Found, Local, Tiered, honours_conditions
-from memoflow.errors import BackendError, BadKeyError, FormatError, IntegrityError
-from memoflow.names import Digest, Key
+from memoflow.errors import BackendError, FormatError, IntegrityError
+from memoflow.names import Digest
 from memoflow.objects import FOLDER as BLOBS
 from memoflow.objects import blob_of, kind
 from memoflow.store import format, leases
@@ -34,7 +34,7 @@ from memoflow.store.gc.sweeping import (
 )
 from memoflow.store.marker_file import LARGEST_MARK_BYTES, content, sealed
 from memoflow.store.refs import prefetch
-from memoflow.store.refs.ref_file import FOLDER
+from memoflow.store.refs.ref_file import FOLDER, parsed_key
 from memoflow.store.refs.refs import DROPPED, QUARANTINE, Refs
 from memoflow.store.saves.upload_heartbeat import DEAD_AFTER_SECONDS
 from memoflow.store.saves.upload_heartbeat import FOLDER as SAVING
@@ -166,7 +166,12 @@ def check_strays(refs: Refs, *, repair: bool) -> Iterator[Problem]:
     """Yield the files and folders out of place, each as `repair` moves it away."""
     backend = refs.backend
     if isinstance(backend, Tiered):
-        yield from _in_cache(backend.near, repair=repair)
+        near = backend.near
+        for each in _special(near, repair=repair):
+            yield _harmless(each.name, f"in this machine's cache {each.what}")
+        bad = [found.name for found in near.list("") if blob_of(found.name) is None]
+        what = "a file that is no copy of a blob is in this machine's cache"
+        yield from _removed(near, bad, what, repair=repair)
         return
     if not isinstance(backend, Local):
         return  # A bucket holds nothing but files, and a folder there is only part of a name.
@@ -186,25 +191,11 @@ def check_strays(refs: Refs, *, repair: bool) -> Iterator[Problem]:
             yield _harmless(found.name, what, "quarantined")
 
 
-def _in_cache(near: Local, *, repair: bool) -> Iterator[Problem]:
-    for each in _special(near, repair=repair):
-        yield _harmless(each.name, f"in this machine's cache {each.what}")
-    bad = [found.name for found in near.list("") if blob_of(found.name) is None]
-    what = "a file that is no copy of a blob is in this machine's cache"
-    yield from _removed(near, bad, what, repair=repair)
-
-
 def _special(backend: Local, *, repair: bool) -> Iterator[Problem]:
     for name, mode in list(backend.specials()):
         if repair:
             backend.delete([name])  # Only the name of it: what a link leads to stays.
-        key = _key_of(name)
+        below = name.removeprefix(f"{FOLDER}/")
+        key = parsed_key(below) if below != name else None
         what = f"a {kind(mode)} is in the place of a file"
         yield Problem(name, what, key, "removed", harmless=key is None)
-
-
-def _key_of(name: str) -> Key | None:
-    try:
-        return Key.parse(name.removeprefix(f"{FOLDER}/")) if name.startswith(f"{FOLDER}/") else None
-    except (BadKeyError, UnicodeDecodeError):
-        return None

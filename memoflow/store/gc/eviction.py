@@ -66,10 +66,6 @@ class _Kept:
     used: float
     file: Found
 
-    @property
-    def last_used(self) -> tuple[float, float]:
-        return self.used, self.ref.created
-
 
 def evict(
     refs: Refs,
@@ -157,7 +153,9 @@ class _Eviction:
         stock = _Stock(self.refs, held)
         for tier in self.tiers:
             loose = self._loose(tier, filter(tier.by_rule, held))
-            for key in sorted(loose, key=lambda key: (held[key].last_used, str(key))):
+            for key in sorted(
+                loose, key=lambda key: (held[key].used, held[key].ref.created, str(key))
+            ):
                 if stock.total_bytes <= max_size_bytes:
                     return 0, 0, ()
                 self.reasons[key] = f"over the budget; last used {day(self.held[key].used)}"

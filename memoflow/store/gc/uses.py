@@ -66,9 +66,10 @@ def note(backend: Backend, index: Index, clock: StoreClock, *, once: bool) -> No
     index.flush()
     began = int(clock.ours())
     known = index.get([_NOTED, _MACHINE])
-    since = _number(known.get(_NOTED))
-    if since > began:
-        since = 0  # The clock was set back.
+    since = 0
+    with suppress(ValueError):
+        noted = int(known.get(_NOTED) or 0)
+        since = noted if noted <= began else 0  # Else the clock was set back.
     if not index.used_since(since):
         return
     machine = _machine(index, known.get(_MACHINE))
@@ -305,10 +306,3 @@ def _day(text: str) -> int | None:
 
 def _text(day: int) -> str:
     return (date(1970, 1, 1) + timedelta(days=day)).isoformat()
-
-
-def _number(text: str | None) -> int:
-    try:
-        return int(text or 0)
-    except ValueError:
-        return 0

@@ -234,7 +234,7 @@ class RefNames:
         """Yield each key below a prefix that the backend lists, and its file."""
         depth = 0 if prefix is None else len(prefix.parts)
         for found in self._backend.list(FOLDER if prefix is None else ref_name(prefix)):
-            key = _parsed(found.name[len(FOLDER) + 1 :])
+            key = parsed_key(found.name[len(FOLDER) + 1 :])
             if self.is_case_blind:
                 key = self._owner_of(found, key)
                 if key is not None and prefix is not None and key.parts[:depth] != prefix.parts:
@@ -258,9 +258,9 @@ class RefNames:
         data = self._backend.read(name, most_bytes=_HEAD_BYTES)
         if data is None:
             return None
-        named = _parsed(name[len(FOLDER) + 1 :])
+        named = parsed_key(name[len(FOLDER) + 1 :])
         head = _HEAD.match(data)
-        owner = None if head is None else _parsed(head[1].decode(errors="replace"))
+        owner = None if head is None else parsed_key(head[1].decode(errors="replace"))
         if named is None:
             is_beside = owner is not None and _beside(owner).casefold() == name.casefold()
             return owner if is_beside else None
@@ -274,7 +274,8 @@ def _beside(key: Key) -> str:
     return f"{folder}+{Digest.of(str(key).encode()).hex[:32]}"
 
 
-def _parsed(text: str) -> Key | None:
+def parsed_key(text: str) -> Key | None:
+    """Return the key in a text; None if it holds none."""
     try:
         return Key.parse(text)
     except (BadKeyError, UnicodeDecodeError):

@@ -1,16 +1,17 @@
-"""Saving: blobs, then the manifest, then the ref, then the index; and outliving a sweep."""
+"""Saving: blobs, then the manifest, then the ref, then the index; also as the next of a series."""
 
 from __future__ import annotations
 
 import json
 import os
-from collections.abc import Callable, Iterable, Mapping, Sequence
+import re
+import time
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import field, replace
 from functools import partial
 from typing import Any
 
-from memoflow.backends import Backend
 from memoflow.dataclass import dataclass
 from memoflow.errors import BackendUnavailableError, IntegrityError, NotFoundError, UsageError
 from memoflow.names import Digest, Key, Ref
@@ -19,7 +20,6 @@ from memoflow.objects import (
     Manifest,
     Packed,
     Proofs,
-    State,
     Tree,
     blob_name,
     state_of,
@@ -27,14 +27,17 @@ from memoflow.objects import (
 from memoflow.store.deletion_log import BlobFate, GcSnapshot
 from memoflow.store.refs.ref_file import LARGEST_INLINE_BYTES, Stored, encode
 from memoflow.store.refs.refs import Refs
+from memoflow.store.refs.remembered import Remembered, numbered
 from memoflow.store.saves.adoption import Payload, adopt
 from memoflow.store.saves.upload_heartbeat import UploadHeartbeat
 
 _TRIES = 3
 # The share of a pack that a save must use, or it stores again what it would use: where earlier
 # saves stay, so that equal pieces are kept once; and where they are dropped, so that packs go.
-LEAST_USE = 1 / 8
-LEAST_USE_OF_DROPPED = 1 / 2
+_LEAST_USE = 1 / 8
+_LEAST_USE_OF_DROPPED = 1 / 2
+_TOKEN = re.compile(r"[0-9a-f]{1,32}")
+_LISTED_SECONDS = 10.0  # how long a list of what is elsewhere serves
 
 # Given the key that was taken, or None at first: the next one, or None to leave it at that.
 NextKey = Callable[[Key | None], Key | None]
@@ -67,7 +70,7 @@ def save(
     durable: bool,
     created: float | None = None,
     outlook: GcSnapshot | None = None,
-    least_use: float = LEAST_USE,
+    least_use: float = _LEAST_USE,
 ) -> Ref:
     """Save under the first key that is free; see `Store.save` and `Store.append`.
 
@@ -99,13 +102,17 @@ def save(
                 if stands(refs, theirs):
                     return theirs.ref
                 continue
-            is_sure = not payload.kept and not _is_borrowed(listed, previous)
+            # Not where the manifest's blob is that of a save that was not looked at.
+            is_own = previous is None or previous.proven or listed != previous.listed
+            is_sure = not payload.kept and (is_own or not isinstance(listed, Digest))
             verdict = _confirm(refs, outlook, manifest, listed, is_sure=is_sure)
             if verdict is BlobFate.THERE:
                 refs.index.record([ref])
                 _remember_proven(refs, ref, manifest, attempt.packed)
                 refs.index.record_pieces(attempt.packed.new)
-                proofs.remember(_states(refs.backend, attempt.packed.whole))
+                paths = {each: refs.backend.path(blob_name(each)) for each in attempt.packed.whole}
+                states = {each: state_of(path) for each, path in paths.items() if path is not None}
+                proofs.remember({each: state for each, state in states.items() if state})
                 return ref
             # Deleted between being found and being reached by this ref, or it still could be:
             # write all of it anew, under other names.
@@ -226,13 +233,6 @@ def _proof(ref: Ref, outlook: GcSnapshot) -> str:
     return f"{ref.digest} {(outlook.generation or b'').decode(errors='replace')}"
 
 
-def _is_borrowed(listed: object, previous: Previous | None) -> bool:
-    """Tell whether a ref shares the manifest's blob of one that was not looked at."""
-    if previous is None or previous.proven or not isinstance(listed, Digest):
-        return False
-    return listed == previous.listed
-
-
 def stands(refs: Refs, stored: Stored) -> bool:
     """Tell whether a ref that somebody wrote can be counted on; drop it if it leads nowhere.
 
@@ -310,12 +310,6 @@ def _known(refs: Refs, sizes: dict[Digest, int]) -> Callable[[Sequence[str]], Ma
     return known
 
 
-def _states(backend: Backend, blobs: Iterable[Digest]) -> dict[Digest, State]:
-    paths = {blob: backend.path(blob_name(blob)) for blob in blobs}
-    states = {blob: state_of(path) for blob, path in paths.items() if path is not None}
-    return {blob: state for blob, state in states.items() if state is not None}
-
-
 def _write_ref(
     refs: Refs,
     next_key: NextKey,
@@ -347,3 +341,78 @@ def _write_ref(
 def _whole_milliseconds(seconds: float) -> float:
     # As the index keeps them: a ref is the same wherever it was found.
     return round(seconds * 1000) / 1000
+
+
+class Next:
+    """A save on its way to a series: the save before it, and its key."""
+
+    def __init__(
+        self,
+        refs: Refs,
+        series: Key,
+        *,
+        token: str | None,
+        number: int | None,
+        after: int,
+        place: Callable[[int], int] | None,
+    ) -> None:
+        if token is not None and not _TOKEN.fullmatch(token):
+            raise UsageError(f"{token!r} cannot end a key; give a token of hex digits")
+        if number is not None and token is None:
+            raise UsageError(f"number {number} of {series} is anybody's; give a token with it")
+        # From before anything is looked for.
+        self.outlook = refs.deletions.snapshot()
+        self._refs = refs
+        self._series = series
+        self._token = token
+        self._number = number
+        self._after = after
+        self._place = place
+        self._began = time.monotonic()
+        self._listed: list[Key] | None = None
+        # Larger once a save of the series was dropped: by a rule, then more will be.
+        self.least_use = _LEAST_USE
+
+    def previous(self, remembered: Remembered) -> Previous | None:
+        """Return the last save that is whole; None if there is none."""
+        listed = numbered(self._refs.listed(self._series), self._series)
+        if listed and len(listed) < _number(listed[0]):
+            self.least_use = _LEAST_USE_OF_DROPPED
+        if self._refs.backend.takes_round_trips:
+            # One listing for this and for the number.
+            self._listed = listed
+            return _first_of(self._refs, listed, self.outlook)
+        ref = remembered.last(self._series)
+        if ref is None:
+            return None
+        try:
+            return as_previous(self._refs, self._refs.read_same(ref), self.outlook)
+        except (NotFoundError, IntegrityError):
+            return None
+
+    def key(self, taken: Key | None) -> Key | None:
+        """Return the key to try, given the one that was taken; None to leave it at that."""
+        if self._number is not None:
+            return None if taken else self._series / f"{self._number:08d}-{self._token}"
+        listed = self._listed
+        # Listed anew when all is packed: others may have saved and forgotten since it began.
+        if listed is None or taken or time.monotonic() - self._began > _LISTED_SECONDS:
+            listed = numbered(self._refs.listed(self._series), self._series)
+        found = [*listed, taken] if taken else listed
+        number = max([self._after, *map(_number, found)]) + 1
+        if self._place is not None and taken is None:
+            number = self._place(number)
+        return self._series / (f"{number:08d}" + (f"-{self._token}" if self._token else ""))
+
+
+def _first_of(refs: Refs, keys: list[Key], outlook: GcSnapshot) -> Previous | None:
+    for key in keys:
+        stored = refs.read_or_warn(key)
+        if stored is not None:
+            with suppress(NotFoundError, IntegrityError):
+                return as_previous(refs, stored, outlook)
+    return None
+
+
+def _number(key: Key) -> int:
+    return int(key.parts[-1].partition("-")[0])
