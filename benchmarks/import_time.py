@@ -24,7 +24,7 @@ assert hasattr(metaflow, "memoize")
 """
 )
 WITHOUT = (
-    HIDE.format(name="memoflow")
+    HIDE.format(name="metaflow-memoflow")
     + """
 metaflow_extensions.__path__ = []
 metaflow_extensions.__spec__.submodule_search_locations = []
