@@ -86,6 +86,7 @@ def test_settings_stay_those_of_when_they_were_noted(runs: Runs) -> None:
 def test_the_usual_namespace_is_that_of_the_user(
     runs: Runs, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.setenv("METAFLOW_USER", OWN.removeprefix("user:"))
     monkeypatch.setattr(core, "current_namespace", False)
     assert client.Settings().namespace == OWN
     monkeypatch.setattr(core, "current_namespace", None)
