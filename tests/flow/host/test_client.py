@@ -9,6 +9,7 @@ import pytest
 from metaflow import DataArtifact, Flow, Run, Step, Task, get_metadata, get_namespace
 from metaflow.client import core
 from metaflow.client.core import MetaflowCode
+from metaflow.util import resolve_identity
 
 from memoflow.flow.host import client
 from tests.flow.memo.runs import OWN, Runs, looking_at
@@ -86,9 +87,8 @@ def test_settings_stay_those_of_when_they_were_noted(runs: Runs) -> None:
 def test_the_usual_namespace_is_that_of_the_user(
     runs: Runs, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setenv("METAFLOW_USER", OWN.removeprefix("user:"))
     monkeypatch.setattr(core, "current_namespace", False)
-    assert client.Settings().namespace == OWN
+    assert client.Settings().namespace == resolve_identity()
     monkeypatch.setattr(core, "current_namespace", None)
     assert client.Settings().namespace is None
 
