@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import contextlib
 import json
+import mmap
 import os
 import tempfile
 import threading
@@ -35,6 +36,7 @@ class ChildLog:
     def __init__(self) -> None:
         handle, self._path = tempfile.mkstemp(prefix="memoflow-reads-")
         os.close(handle)
+        self._lost = mmap.mmap(-1, 1)  # Shared with children, and there when the disk is full.
         self._parent = os.getpid()
         self._read_bytes = 0
 
@@ -43,14 +45,24 @@ class ChildLog:
         """True in a process forked from the one that made the log."""
         return os.getpid() != self._parent
 
+    @property
+    def has_lost(self) -> bool:
+        """True if a note could not be written or read."""
+        return self._lost[0] != 0
+
     def append(self, *note: Any) -> None:
         """Append a note, in a child."""
-        with contextlib.suppress(OSError):
+        line = (json.dumps(note) + "\n").encode()
+        try:
             handle = os.open(self._path, os.O_WRONLY | os.O_APPEND | os.O_CLOEXEC)
             try:
-                os.write(handle, (json.dumps(note) + "\n").encode())
+                is_whole = os.write(handle, line) == len(line)
             finally:
                 os.close(handle)
+        except OSError:
+            is_whole = False
+        if not is_whole:
+            self._lost[0] = 1
 
     def read_new(self) -> Iterator[list[Any]]:
         """Yield the notes that were appended since the last time, in the parent."""
@@ -65,7 +77,7 @@ class ChildLog:
                     self._read_bytes += len(line)
                     yield json.loads(line)
         except OSError:
-            return
+            self._lost[0] = 1
 
     def close(self) -> None:
         """Remove the file, in the parent."""

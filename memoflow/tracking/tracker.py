@@ -96,6 +96,8 @@ class AccessTracker(Notes):
                 for name in filter(sys.modules.__contains__, _READERS):
                     self.unseen[f"what {name} reads by itself"] = None
             if self._children is not None:
+                if self._children.has_lost:
+                    self.note_trouble("a process that it forked could not report its reads")
                 self._children.close()
                 self._children = None
 

@@ -11,6 +11,7 @@ import inspect
 import os
 import pickle
 import posix
+import resource
 import shutil
 import signal
 import subprocess
@@ -217,6 +218,20 @@ def test_a_fork_finds_no_thread_of_the_trackers(watched: Case) -> None:
         pytest.skip("other threads run here")
     watched.run(act)
     assert watched.result == 0
+
+
+def test_a_fork_that_cannot_report_its_reads_settles_nothing(case: Case) -> None:
+    put("a")
+
+    def act() -> None:
+        child = os.fork()
+        if child == 0:
+            resource.setrlimit(resource.RLIMIT_FSIZE, (0, 0))  # As on a full disk.
+            Path("a").read_text()
+            os._exit(0)
+        assert os.waitpid(child, 0)[1] == 0
+
+    assert "a process that it forked could not report its reads" in case.run(act).unsettled
 
 
 def test_a_fork_while_others_read_goes_on(case: Case) -> None:

@@ -261,6 +261,8 @@ class AttributeTracker:
                 self.refs.add((what[0], what[1]))
             else:
                 getattr(self, field)[what[0]] = None
+        if self._children.has_lost:
+            self.blind["a fork that could not report its reads"] = None
         self._children.close()
         self._children = None
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import resource
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
@@ -72,6 +74,33 @@ def test_a_method_of_the_flow_is_no_read(tracked):
 
 def test_the_whole_of_a_flow_makes_its_reads_unknowable(tracked):
     assert tracked(lambda flow: vars(flow)).blind
+
+
+def in_a_fork_without_room(act: Callable[[], object]) -> None:
+    """Run in a child whose files can take no byte more, as on a full disk."""
+    child = os.fork()
+    if child == 0:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (0, 0))
+        act()
+        os._exit(0)
+    assert os.waitpid(child, 0)[1] == 0
+
+
+def test_a_read_in_a_fork_counts(tracked):
+    def act(flow: Any) -> None:
+        child = os.fork()
+        if child == 0:
+            _ = flow.x
+            os._exit(0)
+        os.waitpid(child, 0)
+
+    tracker = tracked(act, x=1, y=2)
+    assert (list(tracker.reads), list(tracker.blind)) == (["x"], [])
+
+
+def test_a_fork_that_cannot_report_its_reads_makes_them_unknowable(tracked):
+    tracker = tracked(lambda flow: in_a_fork_without_room(lambda: flow.x), x=1)
+    assert list(tracker.blind) == ["a fork that could not report its reads"]
 
 
 def test_what_is_set_around_the_class_is_noticed(tracked):
