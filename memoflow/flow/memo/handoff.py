@@ -11,6 +11,9 @@ from memoflow.flow.memo.decision import Decision
 from memoflow.flow.memo.uncached import Seen
 
 _VARIABLE = "MEMOFLOW_TOLD"
+_PLAIN = frozenset(
+    ("mode", "refresh", "began", "quiet", "off")
+)  # Of others a worker knows nothing.
 
 
 @dataclass(frozen=True)
@@ -45,5 +48,5 @@ class Handoff:
         return cls(
             decision=None if decision is None else Decision.from_json(json.loads(decision)),
             seen=None if seen is None else Seen(**seen),
-            **told,
+            **{name: told[name] for name in _PLAIN & told.keys()},
         )

@@ -44,3 +44,8 @@ def test_a_large_decision_fits_into_an_environment(environment):
     told = Handoff.take().decision
     assert told is not None
     assert [each.name for each in told.differences] == [each.name for each in diffs]
+
+
+def test_what_a_worker_does_not_know_of_a_message_is_ignored(environment):
+    environment["MEMOFLOW_TOLD"] = '{"mode": "off", "weather": "fair"}'
+    assert Handoff.take() == Handoff(mode="off")
