@@ -265,13 +265,15 @@ class Notes:
                 del self.reads[path]
             self._keep_written(path)
         elif event.opened and not self.is_own(path) and not self._is_read(path):
-            state = state_of(path)
-            if event.written and not self._is_unchanged(state) and not self.is_output(path):
-                name = self.paths.name(path)  # The order in which it was read and written is lost.
-                self.note_never(f"file {name}", f"reads and changes {name}")
-            self._keep_event(path, state)
+            self._keep_event(path, state_of(path))
         if event.written and not event.made and self._is_read(path):
             self.written[path] = None
+            read = self.reads[path]
+            # Told late, its state may be that of after the write: what was read then is not known.
+            is_late = not read.sure and not self._is_unchanged(read.state)
+            if is_late and not self.is_output(path):
+                name = self.paths.name(path)
+                self.note_never(f"file {name}", f"reads and changes {name}")
 
     def _keep_event(self, path: str, state: State | None) -> None:
         if (state is not None and state.kind == "other") or self._is_transient(path, state):

@@ -97,12 +97,11 @@ def test_what_fails_after_an_upload_holds_up_no_other() -> None:
 FORKING = """
     import signal
 
-    def fork_and_end(child=lambda: None):
+    def fork_and_end():
         # 7 is of a child that ends by itself.
         ours, theirs = os.pipe()
         process = os.fork()
         if not process:
-            child()
             os.read(ours, 1)  # The signal has been sent by then.
             for _ in range(1000):
                 pass
@@ -147,9 +146,15 @@ def test_a_process_that_has_forked_is_still_told_to_end() -> None:
         said(
             FORKING,
             """
-            signal.signal(signal.SIGTERM, lambda *_: (print("told", flush=True), os._exit(0)))
+            parent = os.getpid()
+
+            def end(*_):
+                print("told" * (os.getpid() == parent), end="", flush=True)
+                os._exit(0)
+
+            signal.signal(signal.SIGTERM, end)
             uploading.watch_for_sigterm()
-            fork_and_end(lambda: signal.signal(signal.SIGTERM, signal.SIG_DFL))
+            fork_and_end()
             os.kill(os.getpid(), signal.SIGTERM)
             for _ in range(1000):
                 pass

@@ -19,6 +19,7 @@ from typing import Any
 
 import pytest
 
+from memoflow.tracking.kernel import Event
 from tests.tracking.cases import NOTHING, Case, c_read, c_write, put, settle
 
 HIDDEN = "x=a; cat $x > /dev/null"  # names no file
@@ -188,6 +189,31 @@ def test_what_others_read_and_change_is_never_known_again(who: str, watched: Cas
     put("a")
     settle()
     assert "file a" in watched.run(lambda: CHANGED[who](watched)).never
+
+
+LATE = {
+    "a read, and a write": ({"opened", "read"}, {"opened", "written"}),
+    "an open, and what came after": ({"opened"}, {"opened", "read", "written"}),
+    "all at once": ({"opened", "read", "written"},),
+}
+
+
+@pytest.mark.parametrize("told", LATE.values(), ids=LATE)
+def test_a_read_that_is_told_after_the_file_changed_is_never_known_again(
+    told: tuple[set[str], ...], project: Path
+) -> None:
+    put("a")
+    settle()
+    path = str(project / "a")
+    case = Case(project, sees_kernel=False)
+
+    def act() -> None:
+        c_write("a")
+        for fields in told:
+            is_true = {field: field in fields for field in Event._fields[2:]}
+            case.tracker._on_event(Event(path, mine=True, **is_true))
+
+    assert "file a" in case.run(act).never
 
 
 def test_an_output_that_is_declared_may_be_read_and_changed_by_others(project: Path) -> None:
