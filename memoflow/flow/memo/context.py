@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import time
 from collections.abc import Callable
+from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
 from memoflow.errors import MemoflowError
@@ -13,12 +14,16 @@ from memoflow.flow.memo.decision import Decision, keep_missed
 from memoflow.flow.memo.store_context import StoreContext
 from memoflow.kinds import memo
 from memoflow.names import Key
+from memoflow.threads import Pool
 from memoflow.units import span
 
 if TYPE_CHECKING:
+    from memoflow.flow.host.task_ids import TaskIds
+    from memoflow.flow.memo.lookup import MemoizedStep
     from memoflow.flow.memo.miss import ResultsBefore
 
 _EVERY_SECONDS = 60.0
+_AT_ONCE = 32
 
 
 class RunLog:
@@ -33,6 +38,7 @@ class RunLog:
         self.missed: dict[str, Decision] = {}  # the last of each step
         self._uncached: set[tuple[str, str]] = set()  # step and reason
         self.before: dict[Key, ResultsBefore] = {}  # by code key
+        self.unwritten: dict[str, str] = {}  # why a hit could not be, by path of the task
 
     def add_miss(self, step: str, task: str, decision: Decision) -> None:
         self.misses.add(task)
@@ -82,6 +88,35 @@ class Session:
         self.context = StoreContext(flow_datastore, logger)
         self.log = RunLog()
         self.prefetch = ScopePrefetch(self.context)
+        self._task_ids: dict[int, TaskIds] = {}  # by provider of metadata
+
+    @cached_property
+    def threads(self) -> Pool:
+        """The threads that ask servers while the scheduler goes on."""
+        return Pool(_AT_ONCE)
+
+    def begin_run(self, memoized: MemoizedStep) -> None:
+        """Keep what the runtime learns of the tasks from which those of a step start."""
+        # Here, since workers do without the runtime.
+        from memoflow.flow.host import answers
+
+        if memoized.mode != "off":
+            self.context.tasks.follow(memoized.graph, memoized.step)
+            answers.on_finished(self.context.tasks.add)
+
+    def expect_tasks(self, of: Any, step: str, *, at_least: int = 0, more: int = 0) -> None:
+        """Make tasks of a step known to Metaflow before the runtime begins them.
+
+        In the run of the task `of`: so many at least, or so many more than before.
+        """
+        # Here, since workers do without the runtime.
+        from memoflow.flow.host.task_ids import TaskIds
+
+        ids = self._task_ids.get(id(of.metadata))
+        if ids is None:
+            ids = TaskIds(of.metadata, self.context.flow_datastore, self.threads)
+            self._task_ids[id(of.metadata)] = ids
+        ids.expect(of.run_id, step, at_least=at_least, more=more)
 
     def end_run(self, run_id: str) -> None:
         """Print hits, misses and time saved of a run, once, then collect garbage."""

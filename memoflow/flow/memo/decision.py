@@ -50,6 +50,7 @@ class Reason(str, Enum):
     NO_FINGERPRINT = "no_fingerprint"
     DIFFERS_EACH_PROCESS = "differs_each_process"
     LOOKUP_FAILED = "lookup_failed"
+    NOT_WRITTEN = "not_written"
     UNDECIDED = "undecided"
     AFTER_MISS = "after_miss"
     OFF = "off"
@@ -85,6 +86,10 @@ _TEXTS: Mapping[Reason, tuple[str, str]] = {
     Reason.FILE_CHANGED: (
         "{}, which the step wrote, changed since",
         "a file that the step wrote changed since",
+    ),
+    Reason.NOT_WRITTEN: (
+        "found, but not written down: {}",
+        "the cached result could not be written down as this task's",
     ),
     Reason.LOOKUP_FAILED: ("lookup failed: {}", "lookup failed"),
     Reason.UNDECIDED: ("{}", "its inputs are known only during the run"),

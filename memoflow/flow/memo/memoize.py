@@ -122,6 +122,11 @@ class MemoizeDecorator(Lifecycle):
             # Now, while parameters are still what the class says, as in the scheduler.
             memoized.fix_code()
 
+    def begin_run(self) -> None:
+        if self._memoized is not None and self._session is not None:
+            with self.degrade("following the run"):
+                self._session.begin_run(self._memoized)
+
     def launch(self, cli_args: Any, attempt: int, *, has_unbounded_foreach: bool) -> None:
         if self._memoized is None or self._session is None or has_unbounded_foreach:
             return

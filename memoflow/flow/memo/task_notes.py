@@ -82,3 +82,11 @@ def origin(entry: MemoEntry) -> dict[str, str]:
     in place of the task's, which fails once the origin's run was cleaned up.
     """
     return {"memo-origin": entry.origin, "memo-key": str(entry.ref.key)}
+
+
+def of_hit(entry: MemoEntry, resumed: str | None) -> dict[str, str]:
+    """Return the metadata of a hit whose task no worker registers.
+
+    `resumed` is the run that its run resumes: the Client takes a run's origin from its last task.
+    """
+    return origin(entry) | ({} if resumed is None else {"origin-run-id": resumed})
