@@ -84,18 +84,19 @@ class Tables:
         self._numbers: Counter[str] = Counter()
 
     def answer(self, method: str, path: str, body: Any = None) -> Answer:
-        """Carry out a request, and return status and body as the service would."""
+        """Carry out a request, and return the service's status and body, as bytes if not JSON."""
         shape, ids, query = _parsed(path)
         act = _ROUTES.get(f"{method} {shape}")
         if act is None:
             is_known = any(route.endswith(f" {shape}") for route in _ROUTES)
-            return 405 if is_known else 404, None
+            return (405, b"405: Method Not Allowed") if is_known else (404, b"404: Not Found")
         try:
             return act(self, query if method == "GET" else body, *ids)
         except _Refused as refused:
             return refused.status, refused.body
-
-    # Flows and runs
+        except (AttributeError, LookupError, TypeError, ValueError) as error:
+            refused = _fault(str(error))
+            return refused.status, refused.body
 
     def get_flows(self, body: Any) -> Answer:
         return 200, [flow.row for flow in self.flows.values()]
@@ -111,10 +112,10 @@ class Tables:
 
     def get_runs(self, body: Any, flow: str) -> Answer:
         runs = self.flows[flow].runs.values() if flow in self.flows else ()
-        return 200, [_with_owner(run.row) for run in runs]
+        return 200, [_exposed(run.row) for run in runs]
 
     def get_run(self, body: Any, flow: str, run: str) -> Answer:
-        return 200, _with_owner(self._run(flow, run).row)
+        return 200, _exposed(self._run(flow, run).row)
 
     def create_run(self, body: Any, flow: str) -> Answer:
         name = body.get("run_number")
@@ -122,7 +123,7 @@ class Tables:
             raise _fault("provided run_id may not be a numeric")
         number = self._next("run")
         if flow not in self.flows:
-            raise _Refused(404, _database_error("foreign key"))
+            raise _Refused(404, _database_error("violates foreign key constraint"))
         parent = self.flows[flow]
         if name in parent.names:
             raise _conflict("runs_v3_flow_id_run_id_key")
@@ -181,7 +182,7 @@ class Tables:
         try:
             matches = re.compile(pattern).search
         except re.error as error:
-            raise _fault(str(error)) from error
+            raise _fault("not enough values to unpack (expected 6, got 1)") from error
         with suppress(_Refused):
             tasks = self._run(flow, run).step(step).tasks.values()
             return 200, [
@@ -201,11 +202,11 @@ class Tables:
     def create_task(self, body: Any, flow: str, run: str, step: str) -> Answer:
         name = body.get("task_id")
         if name and name.isnumeric():
-            raise _Refused(400, {"message": "provided task_name may not be a numeric"})
+            raise _Refused(500, b"500 Internal Server Error")  # It means to say 400.
         grandparent = self._parent_run(flow, run)
         number = self._next("task")
         if step not in grandparent.steps:
-            raise _Refused(404, _database_error("foreign key"))
+            raise _Refused(404, _database_error("violates foreign key constraint"))
         parent = grandparent.steps[step]
         if name in parent.names:
             raise _conflict("tasks_v3_flow_id_run_number_step_name_task_name_key")
@@ -221,12 +222,18 @@ class Tables:
     # Heartbeats
 
     def beat_run(self, body: Any, flow: str, run: str) -> Answer:
-        return self._beaten(self._beat(self._run(flow, run).row))
+        is_new = False
+        with suppress(_Refused):
+            is_new = self._beat(self._run(flow, run).row)
+        return self._beaten(is_new)
 
     def beat_task(self, body: Any, flow: str, run: str, step: str, task: str) -> Answer:
-        found = self._run(flow, run)
-        self._beat(found.row)
-        return self._beaten(self._beat(found.step(step).task(task).row))
+        is_new = False
+        with suppress(_Refused):
+            found = self._run(flow, run)
+            self._beat(found.row)
+            is_new = self._beat(found.step(step).task(task).row)
+        return self._beaten(is_new)
 
     def _beat(self, row: Row) -> bool:
         now = int(self._clock())
@@ -237,7 +244,7 @@ class Tables:
 
     @staticmethod
     def _beaten(is_new: bool) -> Answer:
-        # One that comes early finds no row to change: 404 there, and the client tries again.
+        # One that comes early finds no row to change, as one of no task: 404, and it comes again.
         return 200 if is_new else 404, json.dumps({"wait_time_in_seconds": HEARTBEAT_S})
 
     # Metadata and artifacts
@@ -277,7 +284,9 @@ class Tables:
         for given in body:
             texts = {name: _text(given.get(name, " ")) for name in _ARTIFACT}
             key = int(given.get("attempt_id", 0)), texts["name"] or ""
-            if any(_is_refused(texts[name], _SHORT) for name in ("name", "location", "ds_type")):
+            if any(
+                _is_refused(texts[name], _SHORT, may_lack=name in _MAY_LACK) for name in _ARTIFACT
+            ):
                 continue
             if key in parent.artifacts:
                 continue
@@ -345,10 +354,12 @@ class Tables:
         return said | {"ts_epoch": self._now()}
 
     def _first_heartbeat(self, body: Any) -> Row:
-        # The service knows by a tag whether the client is new enough to send any.
-        tags = body.get("system_tags") or ()
-        is_told = any(str(tag).startswith("metaflow_version:") for tag in tags)
-        return {"last_heartbeat_ts": int(self._clock()) if is_told else None}
+        """Return the heartbeat of a new row, for clients that will send others."""
+        tags = body.get("system_tags")
+        match = re.search(r"metaflow_version:(\d+(?:\.\d+)*)", str(tags))
+        version = tuple(map(int, match[1].split("."))) if match else ()
+        is_able = tags is None or version >= (2, 2, 12)
+        return {"last_heartbeat_ts": int(self._clock()) if is_able else None}
 
     def _now(self) -> int:
         return round(self._clock() * 1000)
@@ -360,8 +371,11 @@ class Tables:
 
 _DATUM = {"field_name": _SHORT, "value": _LONG, "type": _SHORT}
 _ARTIFACT = ("name", "location", "ds_type", "sha", "type", "content_type", "user_name")
+_MAY_LACK = ("sha", "type", "content_type", "user_name")
 _IDS = "/flows/*/runs/*/steps/*/tasks/*"
 _ROUTES = {
+    "GET /ping": lambda tables, query: (200, b"pong"),
+    "GET /healthcheck": lambda tables, query: (200, {"status": "UP"}),
     "GET /flows": Tables.get_flows,
     "GET /flows/*": Tables.get_flow,
     "POST /flows/*": Tables.create_flow,
@@ -415,11 +429,6 @@ def _tagged(row: Row, run: Run) -> Row:
     return _exposed(row) | {"tags": run.row["tags"], "system_tags": run.row["system_tags"]}
 
 
-def _with_owner(row: Row) -> Row:
-    is_vouched = f"user:{row['user_name']}" in (row["system_tags"] or ())
-    return _exposed(row) | ({"user": row["user_name"]} if is_vouched else {})
-
-
 def _of_attempt(rows: dict[tuple[int, str], Row], attempt: str) -> list[Row]:
     wanted = int(attempt) if attempt else max((number for number, _ in rows), default=0)
     return [row for (number, _), row in rows.items() if number == wanted]
@@ -445,8 +454,10 @@ def _array_element(text: str) -> str:
     return '"' + re.sub(r'(["\\])', r"\\\1", text) + '"'
 
 
-def _is_refused(text: str | None, limit: int) -> bool:
-    return text is None or len(text) > limit or "\0" in text
+def _is_refused(text: str | None, limit: int, may_lack: bool = False) -> bool:
+    if text is None:
+        return not may_lack
+    return len(text) > limit or "\0" in text
 
 
 def _conflict(constraint: str) -> _Refused:
@@ -455,7 +466,7 @@ def _conflict(constraint: str) -> _Refused:
 
 
 def _database_error(told: str) -> str:
-    return json.dumps({"err_msg": {"pgerror": told}})
+    return json.dumps({"err_msg": {"pgerror": f"ERROR:  {told}"}})
 
 
 def _fault(told: str) -> _Refused:
@@ -471,10 +482,10 @@ def shape_of(path: str) -> str:
 def _parsed(path: str) -> tuple[str, list[str], Row]:
     """Return the shape of a path, the ids in it and its query."""
     path, _, query = path.partition("?")
-    parts = path.strip("/").split("/")
-    if parts[-2:] == ["tag", "mutate"]:
-        shape, ids, _ = _parsed("/".join(parts[:-2]))
+    if path.endswith("/tag/mutate"):
+        shape, ids, _ = _parsed(path.removesuffix("/tag/mutate"))
         return f"{shape}/tag/mutate", ids, {}
+    parts = path.split("/")[1:]
     ids = [unquote(part) for part in parts[1::2]]
     parts[1::2] = ["*"] * len(ids)
     return "/" + "/".join(parts), ids, dict(parse_qsl(query))
