@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import threading
 from collections import OrderedDict
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from hashlib import sha1
 from typing import Any
 
@@ -46,10 +46,17 @@ class BlobCache:
 class NewBlobs(ContentAddressedStore):
     """Where the artifacts of tasks are written that did not run: each that the cache lacks."""
 
-    def __init__(self, flow_datastore: Any, cache: BlobCache) -> None:
+    def __init__(
+        self,
+        flow_datastore: Any,
+        cache: BlobCache,
+        is_there: Callable[[str], bool] = lambda sha1: False,
+    ) -> None:
+        """Write what neither the cache has nor `is_there` knows of, by SHA-1."""
         of_flow = flow_datastore.ca_store
         super().__init__(of_flow._prefix, of_flow._storage_impl)
         self._cache = cache
+        self._is_there = is_there
         self._writing = threading.Lock()
 
     def save_blobs(
@@ -67,14 +74,18 @@ class NewBlobs(ContentAddressedStore):
             with self._writing:
                 super().save_blobs(blobs)
         else:
-            new = dict(zip(keys, blobs, strict=True))
-            new = {key: blob for key, blob in new.items() if self._cache.load_key(key) is None}
-            # Without looking whether they are there: that takes as long, and equal ones may be
-            # written over.
-            self._storage_impl.save_bytes(map(self._packed, new.items()), overwrite=True)
+            # Without asking the server for any: that takes as long, and equal ones may be written
+            # over.
+            new = [
+                each for each in dict(zip(keys, blobs, strict=True)).items() if self._is_new(*each)
+            ]
+            self._storage_impl.save_bytes(map(self._packed, new), overwrite=True)
         for key, blob in zip(keys, blobs, strict=True):
             self._cache.store_key(key, blob)
         return [self.save_blobs_result(uri=None, key=key) for key in keys]
+
+    def _is_new(self, key: str, blob: bytes) -> bool:
+        return self._cache.load_key(key) is None and not self._is_there(key)
 
     def _packed(self, one: tuple[str, bytes]) -> tuple[str, Any]:
         key, blob = one

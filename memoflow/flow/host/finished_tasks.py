@@ -35,10 +35,13 @@ class FinishedTasks:
     def add(self, task: Any) -> None:
         """Keep a task of the runtime that has finished, if another will start from it."""
         if task.step in self._followed and task.path not in self._kept:
-            self._keep(task.path, TaskArtifacts(task.results))
+            self.settle(task, TaskArtifacts(task.results))
 
-    def answered(self, task: Any, artifacts: TaskArtifacts) -> None:
-        """Give the runtime the artifacts of a task that did not run, in place of a look at them."""
+    def settle(self, task: Any, artifacts: TaskArtifacts) -> None:
+        """Keep the artifacts of a task, and give them to the runtime, which looks no further.
+
+        It asks for `_foreach_stack` and others again for each split of a foreach, and caches none.
+        """
         self._keep(task.path, artifacts)
         task._results_ds = self._reopened(task.path)
         if task.step not in self._followed:

@@ -6,7 +6,7 @@ import time
 from typing import Any
 
 from memoflow.display import printable
-from memoflow.errors import BackendUnreachableError
+from memoflow.errors import is_away
 from memoflow.flow.host import answers, task_record, transition
 from memoflow.flow.host.answers import Answer
 from memoflow.flow.host.foreach import Foreach
@@ -75,14 +75,14 @@ class Hit:
         if took_s > _SLOW_SECONDS:
             slow = "the metadata service or the datastore is slow"
             context.say_once(f"{slow}: to write down one hit took {span(took_s)}")
-        context.tasks.answered(self._task, left)
+        context.tasks.settle(self._task, left)
         self._session.log.hits.append((*self._names, entry.run_time_s))
         card.of_hit("/".join(self._names), entry, memoized, context)
         return self._line
 
     def _give_up(self, error: Exception) -> str:
         trouble = f"{type(error).__name__}: {error}"
-        if isinstance(error, BackendUnreachableError):
+        if is_away(error):
             self._session.context.cut_off(error)
         self._session.log.unwritten[self._task.path] = trouble
         return printable(f"[memoize] hit, but it could not be written down: {trouble}")

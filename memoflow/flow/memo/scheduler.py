@@ -8,7 +8,7 @@ from contextlib import suppress
 from functools import partial
 from typing import Any
 
-from memoflow.errors import BackendUnreachableError, NoFingerprintError
+from memoflow.errors import NoFingerprintError, is_away
 from memoflow.flow.host.foreach import Foreach
 from memoflow.flow.hub import revisions
 from memoflow.flow.memo import audit
@@ -76,7 +76,7 @@ def _decide(
     except Exception as error:
         # Anything of Metaflow's or of a user's class may be met here; none may fail the run.
         trouble = f"{type(error).__name__}: {error}"
-        if isinstance(error, BackendUnreachableError):
+        if is_away(error):
             context.cut_off(error)
         else:
             context.say_once(f"lookup failed, steps run as usual: {trouble}")

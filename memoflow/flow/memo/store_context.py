@@ -10,7 +10,7 @@ from typing import Any
 
 from memoflow.backends import Local
 from memoflow.display import printable
-from memoflow.errors import BackendUnreachableError, MemoflowError
+from memoflow.errors import MemoflowError, is_away
 from memoflow.fingerprint.project import root_of
 from memoflow.flow import artifact_store, maintenance
 from memoflow.flow.host import storage
@@ -59,7 +59,7 @@ class StoreContext:
             )
             return where.store
         except (MemoflowError, OSError) as error:
-            self.is_cut_off = isinstance(error, BackendUnreachableError)
+            self.is_cut_off = is_away(error)
             self.say_once(f"off: {error}")
             return None
 
@@ -67,7 +67,7 @@ class StoreContext:
         """Tell whether datastore and metadata are on this machine, where threads gain nothing."""
         return {self.flow_datastore.TYPE, metadata.TYPE} == {"local"}
 
-    def cut_off(self, error: BackendUnreachableError | None = None) -> None:
+    def cut_off(self, error: Exception | None = None) -> None:
         """Go on without the store, whose server does not answer: waits for it would add up.
 
         Without an error that has been said where it was found out.
@@ -122,7 +122,7 @@ class StoreContext:
 
     @cached_property
     def new_blobs(self) -> NewBlobs:
-        return NewBlobs(self.flow_datastore, self.blobs)
+        return NewBlobs(self.flow_datastore, self.blobs, self.artifacts.is_seen)
 
     @cached_property
     def reader(self) -> Any:

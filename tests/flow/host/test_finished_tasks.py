@@ -89,10 +89,27 @@ def test_others_are_opened(runtime: Runtime, graph: Any) -> None:
 def test_an_answer_is_what_the_runtime_goes_on_with(runtime: Runtime, graph: Any) -> None:
     task = runtime.task("score", value=1)
     runtime.tasks.follow(graph, "join")
-    runtime.tasks.answered(task, TaskArtifacts(task.results))
+    runtime.tasks.settle(task, TaskArtifacts(task.results))
     assert task._results_ds["value"] == 1
     assert runtime.tasks.open([task.path])[0]["value"] == 1
     assert runtime.opened == 0
+
+
+def test_what_the_runtime_asks_for_again_is_read_once(
+    runtime: Runtime, graph: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    runtime.tasks.follow(graph, "fit")
+    start = runtime.task("start", _foreach_stack=[])
+    runtime.tasks.add(start)
+    loads: list[Any] = []
+    storage_impl = runtime.reader.ca_store._storage_impl
+    load = storage_impl.load_bytes
+    monkeypatch.setattr(
+        storage_impl, "load_bytes", lambda paths: (loads.extend(paths), load(paths))[1]
+    )
+    for _ in range(3):
+        assert start._results_ds["_foreach_stack"] == []
+    assert len(loads) == 1
 
 
 def test_equal_names_digests_and_types_are_kept_once(runtime: Runtime, graph: Any) -> None:

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 from metaflow.plugins.datastores.local_storage import LocalStorage
 
-from memoflow.errors import BackendUnreachableError
+from memoflow.errors import BackendUnavailableError, BackendUnreachableError
 from memoflow.flow.host.artifacts import TaskArtifacts
 from memoflow.flow.memo import scheduler
 from memoflow.flow.memo.lookup import MissError
@@ -84,8 +84,8 @@ def test_the_runtime_need_not_open_what_a_hit_left(host, record, monkeypatch):
     record(host.memoized(), host.left(x=1), "x", y=3)
     launched = host.launched()
     scheduler.prepare(launched, 0, host.memoized(), host.session)
-    monkeypatch.setattr(LocalStorage, "is_file", unreachable)
-    monkeypatch.setattr(LocalStorage, "load_bytes", unreachable)
+    monkeypatch.setattr(LocalStorage, "is_file", None)
+    monkeypatch.setattr(LocalStorage, "load_bytes", None)
     left = launched.task._results_ds
     assert left["_transition"] == (["end"], None)
     assert left["_foreach_stack"] == []
@@ -187,18 +187,19 @@ def test_trouble_in_a_lookup_runs_the_step(host):
     assert "lookup failed, steps run as usual" in host.said[0]
 
 
-def test_a_store_that_does_not_answer_is_asked_once(host):
+@pytest.mark.parametrize("error", [BackendUnreachableError, BackendUnavailableError])
+def test_a_store_that_does_not_answer_is_asked_once(error, host):
     host.left(x=1)
-    host.session.context.store.backend.list = unreachable
+
+    def fails(*_: Any, **__: Any) -> Any:
+        raise error("the server does not answer")
+
+    host.session.context.store.backend.list = fails
     for task in "23":
         launched = host.launched(task)
         scheduler.prepare(launched, 0, host.memoized(), host.session)
         assert handed(launched)["off"] is True
     assert len(host.said) == 1
-
-
-def unreachable(*_: Any, **__: Any) -> Any:
-    raise BackendUnreachableError("the server does not answer")
 
 
 def test_without_a_store_the_worker_is_told_nothing_of_the_code(host):
