@@ -41,6 +41,7 @@ from memoflow.store import Store
 from memoflow.units import moment
 
 _MOST_TASKS = 200  # that are looked up before a run
+_FEW = 8  # tasks whose results are looked for one by one; for more, all of the step are read
 _MOST_SHOWN = 12  # differences, to people
 _MOST_CLONES = 10  # of clones, that are followed to a result
 
@@ -329,7 +330,10 @@ def _of_run(subject: str, memoized: MemoizedStep, session: Session, run: str) ->
     """Look up the tasks of the step with the inputs of a run; None if it has none."""
     hit = missed = None
     tasks, hits, unlike = 0, 0, ""
+    store = session.context.store
     for parents in islice(planned.planned_tasks(memoized, session.context, run), _MOST_TASKS):
+        if tasks == _FEW and store is not None:
+            store.remembered.prefetch(memoized.code_key)
         verdict = look_up(memoized, parents, session, dry=True)
         if verdict.undecided:
             raise UndecidedError(verdict.decision.line)
