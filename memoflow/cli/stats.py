@@ -10,7 +10,7 @@ import click
 
 from memoflow.cli.listing import SHORT_COLUMNS, Listed, of_entries
 from memoflow.cli.table import count, show_facts, show_table
-from memoflow.cli.verb import Answer, CommandContext, Verb, parsed_by
+from memoflow.cli.verb import Answer, CommandContext, Verb, decisions, parsed_by
 from memoflow.dataclass import dataclass
 from memoflow.index import Tally
 from memoflow.names import Ref
@@ -152,7 +152,10 @@ def stats(asked: CommandContext, *, team: bool, since: timedelta | None) -> Answ
     """
     if since is not None and not team:
         raise click.UsageError("--since needs --team: give both")
-    of_team = _of_team(asked.store, since or duration("--since", _SINCE)) if team else None
+    of_team: Team | None = None
+    if team:
+        _, _, teams = decisions()
+        of_team = teams.collect(asked.store, since or duration("--since", _SINCE))
 
     def data() -> dict[str, Any]:
         figures = collect(asked.store)
@@ -193,13 +196,6 @@ def held(named: Iterable[tuple[str, Ref]]) -> list[Held]:
         Held(name, len(refs), sum(ref.size_bytes for ref in refs), sum(r.new_bytes for r in refs))
         for name, refs in sorted(by_name.items())
     ]
-
-
-def _of_team(store: Store, since: timedelta) -> Team:
-    # Here, since it imports Metaflow.
-    from memoflow.flow.memo import team
-
-    return team.collect(store, since)
 
 
 def _team_data(team: Team) -> dict[str, Any]:

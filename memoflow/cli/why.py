@@ -7,11 +7,12 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from memoflow.cli.table import show_table
-from memoflow.cli.verb import Answer, CommandContext, Verb
+from memoflow.cli.verb import Answer, CommandContext, Verb, decisions
 from memoflow.display import printable
 
 if TYPE_CHECKING:
     from memoflow.flow.memo.run_decisions import RunDecisions
+    from memoflow.flow.memo.why import Why
 
 
 @click.command(
@@ -45,33 +46,30 @@ def why(asked: CommandContext, *, names: tuple[str, ...]) -> Answer:
     parameters and results of the latest run. A step after a miss is unknown, since its inputs may
     change.
     """
-    # Here, since it imports Metaflow.
-    from memoflow.flow.memo import run_decisions
-    from memoflow.flow.memo import why as asking
-
     steps = [name for name in names if "/" not in name]
     if asked.flow is None and (steps or not names):
         raise click.UsageError(
             "name a run as Flow/run or a task as Flow/run/step/task; predict a run with "
             "`python flow.py memo why`"
         )
-    found: list[RunDecisions | asking.Why] = [
-        run_decisions.of_run(name)
+    of_tasks, of_runs, _ = decisions()
+    found: list[RunDecisions | Why] = [
+        of_runs.of_run(name)
         if name.count("/") == 1 and all(name.split("/"))
-        else asking.of_task(asked.store, name)
+        else of_tasks.of_task(asked.store, name)
         for name in names
         if "/" in name
     ]
     if steps or not names:
         flow = asked.flow
-        found += asking.before_run(flow.flow, flow.graph, flow.flow_datastore, steps)
+        found += of_tasks.before_run(flow.flow, flow.graph, flow.flow_datastore, steps)
 
     def show() -> None:
         for each in found:
-            if isinstance(each, run_decisions.RunDecisions):
+            if isinstance(each, of_runs.RunDecisions):
                 _show_run(each)
             else:
-                click.echo("\n".join(map(printable, asking.lines(each))))
+                click.echo("\n".join(map(printable, of_tasks.lines(each))))
         if not found:
             click.echo("no step has @memoize")
 

@@ -63,7 +63,7 @@ def of_run(run: Any, fields: Collection[str]) -> dict[tuple[str, str], Rows]:
 
 @contextmanager
 def explained(subject: str) -> Iterator[None]:
-    """Raise what Metaflow raises within the block as MemoflowError that names its subject."""
+    """Turn Metaflow's errors within the block into MemoflowError that names their subject."""
     try:
         yield
     except MetaflowException as error:
