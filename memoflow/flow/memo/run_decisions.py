@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from metaflow.client import Run
-from metaflow.exception import MetaflowException
+from metaflow.exception import MetaflowNotFound
 
 from memoflow.dataclass import dataclass
 from memoflow.errors import NotFoundError, UsageError
@@ -103,11 +103,11 @@ def of_run(pathspec: str, *, most_tasks: int = _MOST_TASKS) -> RunDecisions:
     Metaflow's service is asked once for the steps, once a step for its tasks, and once for the
     metadata of all. UsageError, before that, for a run of more tasks than `most_tasks`.
     """
-    try:
-        run = Run(pathspec, _namespace_check=False)
-    except MetaflowException as error:
-        raise NotFoundError(f"Metaflow has no run {pathspec}: {error}") from error
     with task_rows.explained(pathspec):
+        try:
+            run = Run(pathspec, _namespace_check=False)
+        except MetaflowNotFound as error:
+            raise NotFoundError(f"Metaflow has no run {pathspec}: {error}") from error
         # The Client yields the latest first.
         tasks = {step.id: [task.id for task in step] for step in reversed(list(run))}
     number = sum(map(len, tasks.values()))
