@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import suppress
 from dataclasses import replace
-from itertools import islice
+from itertools import chain, islice
 from typing import Any
 
 from metaflow.client import Step, Task
@@ -41,7 +41,7 @@ from memoflow.store import Store
 from memoflow.units import moment
 
 _MOST_TASKS = 200  # that are looked up before a run
-_FEW = 8  # tasks whose results are looked for one by one; for more, all of the step are read
+_MANY = 8  # tasks for which all results of the step are read at once, if this machine lacks them
 _MOST_SHOWN = 12  # differences, to people
 _MOST_CLONES = 10  # of clones, that are followed to a result
 
@@ -326,14 +326,26 @@ def _of_step(subject: str, memoized: MemoizedStep, session: Session, *, empty: b
     return Why(subject, unknown, key=str(code_key))
 
 
+def _prefetch(memoized: MemoizedStep, session: Session) -> None:
+    """Read all results of the step at once, unless this machine knows some for each of many tasks.
+
+    One by one, a result that is not in the index takes three requests.
+    """
+    store = session.context.store
+    assert store is not None
+    if len(store.index.entries(memoized.code_key / memo.RESULTS)) < _MANY:
+        store.remembered.prefetch(memoized.code_key)
+
+
 def _of_run(subject: str, memoized: MemoizedStep, session: Session, run: str) -> Why | None:
     """Look up the tasks of the step with the inputs of a run; None if it has none."""
     hit = missed = None
     tasks, hits, unlike = 0, 0, ""
-    store = session.context.store
-    for parents in islice(planned.planned_tasks(memoized, session.context, run), _MOST_TASKS):
-        if tasks == _FEW and store is not None:
-            store.remembered.prefetch(memoized.code_key)
+    following = islice(planned.planned_tasks(memoized, session.context, run), _MOST_TASKS)
+    first = list(islice(following, _MANY))
+    if len(first) == _MANY:
+        _prefetch(memoized, session)
+    for parents in chain(first, following):
         verdict = look_up(memoized, parents, session, dry=True)
         if verdict.undecided:
             raise UndecidedError(verdict.decision.line)
