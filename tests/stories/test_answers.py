@@ -10,22 +10,27 @@ from tests.s3 import Server
 from tests.service import serving
 from tests.stories.conftest import Project
 
-FLOW = """
+# The first so many records that the scheduler writes fail in the middle.
+BREAKING = """
     import os, sys
-    from metaflow import FlowSpec, memoize, step
     from metaflow.plugins.metadata_providers.local import LocalMetadataProvider as Provider
 
-    # The first so many records that the scheduler writes, fail in the middle.
-    left = [int(os.environ.get("METAFLOW_BROKEN", 0)) if "run" in sys.argv else 0]
+    left = int(os.environ.get("METAFLOW_BROKEN", 0)) if "run" in sys.argv else 0
     register = Provider.register_data_artifacts
 
     def broken(self, run_id, step_name, *rest):
-        if step_name != "_parameters" and left[0] > 0:
-            left[0] -= 1
+        global left
+        if step_name != "_parameters" and left > 0:
+            left -= 1
             raise RuntimeError("the disk is full")
         register(self, run_id, step_name, *rest)
 
     Provider.register_data_artifacts = broken
+"""
+FLOW = """
+    import os
+    from metaflow import FlowSpec, memoize, step
+    import breaking
 
     class Sweep(FlowSpec):
         @step
@@ -62,6 +67,7 @@ FLOW = """
 
 @pytest.fixture
 def sweep(project: Project) -> Project:
+    project.write("breaking.py", BREAKING)
     project.write("flow.py", FLOW)
     project.run()
     return project
@@ -111,6 +117,7 @@ def test_a_failed_run_leaves_no_more_than_is_resumed(sweep: Project) -> None:
 
 def test_far_away_each_hit_takes_few_requests(project: Project, s3_server: Server) -> None:
     """What a hit more costs, beyond the four requests by which Metaflow makes a task known."""
+    project.write("breaking.py", "")
     project.write("flow.py", FLOW.replace("[1, 2, 3]", "list(range(int(os.environ['SPLITS'])))"))
     bucket = s3_server.bucket()
     with serving() as far:

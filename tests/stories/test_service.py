@@ -367,14 +367,6 @@ def test_a_resumed_run_with_hits_is_one_that_ran(world, field):
     assert world["views"]["resumed"]["run"][field] == world["views"]["continued"]["run"][field]
 
 
-NO_ORIGIN = pytest.mark.xfail(
-    strict=True,
-    raises=(AssertionError, KeyError),
-    reason="hits of a resumed run lack `origin-run-id`, by which the Client finds a run's origin",
-)
-
-
-@NO_ORIGIN
 def test_a_hit_of_a_resumed_run_names_the_run_that_it_continues(world):
     hits = world["views"]["resumed"]["tasks"]
     origin = world["views"]["hits"]["tasks"]["end.0"]["pathspec"].split("/")[1]
@@ -382,13 +374,11 @@ def test_a_hit_of_a_resumed_run_names_the_run_that_it_continues(world):
         assert hits[name]["metadata"]["origin-run-id"] == [origin, "origin-run-id"]
 
 
-@NO_ORIGIN
 def test_a_resumed_run_with_hits_has_its_origin(world):
     origin = world["views"]["hits"]["tasks"]["end.0"]["pathspec"].split("/")[1]
     assert world["views"]["resumed"]["run"]["origin"] == f"Shapes/{origin}"
 
 
-@NO_ORIGIN
 def test_clones_in_a_resumed_run_with_hits_have_their_origin(world):
     clones, origins = (world["views"][name]["tasks"] for name in ("resumed", "hits"))
     for name in ("start.0", "split.1", "work.3", "merge.0"):
