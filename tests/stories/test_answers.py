@@ -10,18 +10,22 @@ from tests.s3 import Server
 from tests.service import serving
 from tests.stories.conftest import Project
 
-# The first so many records that the scheduler writes fail in the middle.
+# As many records of the scheduler's fail in the middle as the file has lines.
 BREAKING = """
     import os, sys
     from metaflow.plugins.metadata_providers.local import LocalMetadataProvider as Provider
 
-    left = int(os.environ.get("METAFLOW_BROKEN", 0)) if "run" in sys.argv else 0
     register = Provider.register_data_artifacts
 
     def broken(self, run_id, step_name, *rest):
-        global left
-        if step_name != "_parameters" and left > 0:
-            left -= 1
+        if "run" in sys.argv and step_name != "_parameters" and os.path.exists(".broken"):
+            with open(".broken", "r+") as file:
+                left = file.readlines()[1:]
+                file.seek(0)
+                file.truncate()
+                file.writelines(left)
+            if not left:
+                os.remove(".broken")
             raise RuntimeError("the disk is full")
         register(self, run_id, step_name, *rest)
 
@@ -82,7 +86,8 @@ def test_hits_start_no_process(sweep: Project) -> None:
 
 
 def test_a_hit_that_cannot_be_written_down_is_a_workers_task(sweep: Project) -> None:
-    again = sweep.run(METAFLOW_BROKEN="2")
+    sweep.write(".broken", "x\nx\n")
+    again = sweep.run()
     assert "TOTAL 7.0" in again.text
     assert again.text.count("hit, but it could not be written down: RuntimeError: the disk") == 2
     assert again.workers == ["start", "fit", "fit", "end"]
@@ -100,7 +105,8 @@ def test_a_hit_that_cannot_be_written_down_fails_a_run_that_may_only_hit(sweep: 
     for name in ("start", "end"):
         sweep.edit("flow.py", f"@step\n    def {name}", f"@memoize\n    @step\n    def {name}")
     sweep.run()
-    failed = sweep.run("--memo=only", ok=False, METAFLOW_BROKEN="1")
+    sweep.write(".broken", "x\n")
+    failed = sweep.run("--memo=only", ok=False)
     assert failed.code != 0
     assert "found, but not written down: RuntimeError: the disk is full" in failed.text
     assert sweep.run("--memo=only").workers == []
