@@ -7,11 +7,13 @@ the other. Of the splits of one foreach it does not matter which has which id.
 from __future__ import annotations
 
 import contextlib
+import os
 import threading
 from collections import Counter, deque
 from concurrent.futures import Future
 from typing import Any
 
+from metaflow.metaflow_config import FEAT_ALWAYS_UPLOAD_CODE_PACKAGE
 from metaflow.runtime import Task
 
 from memoflow.flow.host.patches import wrap
@@ -42,6 +44,8 @@ class TaskIds:
         self._make_more(key)
 
     def _make_more(self, key: _Step) -> None:
+        if FEAT_ALWAYS_UPLOAD_CODE_PACKAGE and "METAFLOW_CODE_SHA" not in os.environ:
+            return  # The metadata of a task would lack the package, which is on its way.
         ahead = self._ahead.setdefault(key, deque())
         for _ in range(min(self._to_come[key], _MOST) - len(ahead)):
             ahead.append(self._pool.submit(self._begin, *key))
