@@ -20,8 +20,8 @@ from memoflow.threads import Pool
 _PIPE_BYTES = 4096  # fit into any pipe that nobody reads from yet
 
 
-class Answer:
-    """The writing of a task's record, in the form of a process.
+class AnswerProcess:
+    """The writing of a task's record, with the interface of a process.
 
     `write` returns the line for the task's log; `give_up` is told of its exception, and returns the
     line for people.
@@ -69,7 +69,7 @@ class _AnsweredError(Exception):
     """A task has an answer, so that there is no command to run."""
 
 
-def answer(cli_args: Any, answered: Answer, pool: Pool | None) -> None:
+def answer(cli_args: Any, answered: AnswerProcess, pool: Pool | None) -> None:
     """Have the runtime wait for an answer in place of a process of the task.
 
     A thread of the pool writes it; without a pool it is written at once. The rest of the command
@@ -105,7 +105,7 @@ def _launch(original: Callable[[Any], Any], worker: Any) -> Any:
 
 def _terminate(original: Callable[[Any], int], worker: Any) -> int:
     task, answered = worker.task, worker._proc
-    if not isinstance(answered, Answer):
+    if not isinstance(answered, AnswerProcess):
         return original(worker)
     if answered.wait() == 0:
         task.save_logs = task.save_metadata = _nothing  # The record has them.

@@ -44,7 +44,7 @@ class BlobCache:
 
 
 class NewBlobs(ContentAddressedStore):
-    """Where the artifacts of tasks are written that did not run: each that the cache lacks."""
+    """The datastore of artifacts for tasks without a worker: each is written once."""
 
     def __init__(
         self,
@@ -52,7 +52,7 @@ class NewBlobs(ContentAddressedStore):
         cache: BlobCache,
         is_there: Callable[[str], bool] = lambda sha1: False,
     ) -> None:
-        """Write what neither the cache has nor `is_there` knows of, by SHA-1."""
+        """Open the store of a flow; `is_there` knows some SHA-1s, besides those in the cache."""
         of_flow = flow_datastore.ca_store
         super().__init__(of_flow._prefix, of_flow._storage_impl)
         self._cache = cache

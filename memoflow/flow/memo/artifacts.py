@@ -52,7 +52,7 @@ class Artifacts:
         self._proven: set[tuple[str, State]] = set()  # within this process
 
     def is_seen(self, sha1: str) -> bool:
-        """Return False: Metaflow itself looks whether a file is there."""
+        """Return False, as Metaflow looks for each file by itself."""
         return False
 
     def path(self, sha1: str) -> Path:

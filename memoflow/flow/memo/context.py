@@ -88,7 +88,7 @@ class Session:
         self.context = StoreContext(flow_datastore, logger)
         self.log = RunLog()
         self.prefetch = ScopePrefetch(self.context)
-        self._task_ids: dict[int, TaskIds] = {}  # by provider of metadata
+        self.task_ids: TaskIds | None = None  # once there are tasks to expect
 
     @cached_property
     def threads(self) -> Pool:
@@ -96,27 +96,13 @@ class Session:
         return Pool(_AT_ONCE)
 
     def begin_run(self, memoized: MemoizedStep) -> None:
-        """Keep what the runtime learns of the tasks from which those of a step start."""
+        """Keep the artifacts of the finished tasks before a step, as the runtime opens them."""
         # Here, since workers do without the runtime.
         from memoflow.flow.host import answers
 
         if memoized.mode != "off":
             self.context.tasks.follow(memoized.graph, memoized.step)
             answers.on_finished(self.context.tasks.add)
-
-    def expect_tasks(self, of: Any, step: str, *, at_least: int = 0, more: int = 0) -> None:
-        """Make tasks of a step known to Metaflow before the runtime begins them.
-
-        In the run of the task `of`: so many at least, or so many more than before.
-        """
-        # Here, since workers do without the runtime.
-        from memoflow.flow.host.task_ids import TaskIds
-
-        ids = self._task_ids.get(id(of.metadata))
-        if ids is None:
-            ids = TaskIds(of.metadata, self.context.flow_datastore, self.threads)
-            self._task_ids[id(of.metadata)] = ids
-        ids.expect(of.run_id, step, at_least=at_least, more=more)
 
     def end_run(self, run_id: str) -> None:
         """Print hits, misses and time saved of a run, once, then collect garbage."""

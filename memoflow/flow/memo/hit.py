@@ -8,8 +8,9 @@ from typing import Any
 from memoflow.display import printable
 from memoflow.errors import is_away
 from memoflow.flow.host import answers, task_record, transition
-from memoflow.flow.host.answers import Answer
+from memoflow.flow.host.answers import AnswerProcess
 from memoflow.flow.host.foreach import Foreach
+from memoflow.flow.host.task_ids import TaskIds
 from memoflow.flow.memo import card, task_notes
 from memoflow.flow.memo.context import Session
 from memoflow.flow.memo.decision import Decision
@@ -51,7 +52,7 @@ class Hit:
         is_here = session.context.is_all_here(self._task.metadata)
         if not is_here:
             self._expect_tasks()
-        answered = Answer(self._write, self._give_up)
+        answered = AnswerProcess(self._write, self._give_up)
         answers.answer(cli_args, answered, None if is_here else session.threads)
 
     def _write(self) -> str:
@@ -92,10 +93,14 @@ class Hit:
         task, session = self._task, self._session
         if task.clone_run_id:
             return  # Of which `resume` may have cloned some.
+        ids = session.task_ids
+        if ids is None:
+            ids = TaskIds(task.metadata, session.context.flow_datastore, session.threads)
+            session.task_ids = ids
         if task.split_index is not None:
             rest = self._foreach.stack[-1].num_splits - int(task.split_index) - 1
-            session.expect_tasks(task, task.step, at_least=rest)
+            ids.expect(task.run_id, task.step, at_least=rest)
         graph = self._memoized.graph
         for step in transition.single_steps(self._entry.next_step):
             if graph[step].type != "join":
-                session.expect_tasks(task, step, more=1)
+                ids.expect(task.run_id, step, more=1)
