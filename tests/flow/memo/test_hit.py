@@ -47,9 +47,7 @@ def answered(host, record):
             attempt=0,
             entry=entry,
             datastores=[parent],
-            foreach=Foreach(
-                [SimpleNamespace(num_splits=3, var="", value="", step="", index=1)], []
-            ),
+            foreach=Foreach([frame], []),
         ).answer(launched)
         assert launched.task.answer.wait() in (0, 1)
         return ids.expected
