@@ -410,7 +410,7 @@ def test_a_server_that_is_busy_is_waited_for_once_a_run(
     assert ran.workers.count("fit") == 6
     assert len(ran.memo_lines) == 1, ran.text
     assert "it may work later" in ran.memo_lines[0]
-    assert proxy.requests.total() < 12  # the tries of one read
+    assert proxy.requests.total() <= 100  # the tries of one wait, and of no worker's
 
 
 @pytest.mark.stress

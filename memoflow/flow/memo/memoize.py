@@ -107,6 +107,8 @@ class MemoizeDecorator(Lifecycle):
             if self.system_ctx.is_launch:
                 options.check(type(flow), graph, self.step_name)
             session = context.session_of(self.flow_datastore, self.logger)
+            if self.is_in_worker and _worker_side().Handoff.is_off():
+                session.context.cut_off()  # Before anything asks the store for its id.
             memoized = lookup.MemoizedStep(
                 flow, graph, self.step_name, options, key=session.context.mask_key
             )
