@@ -21,22 +21,29 @@ splits, so it grows with the square of their number, in runs without memoflow as
 from __future__ import annotations
 
 import argparse
-import importlib.util
+import gzip
+import hashlib
 import json
 import math
 import os
 import pickle
 import re
-import runpy
 import subprocess
 import sys
 import tempfile
-import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
-RESULTS = 10  # that the small run computes
+from benchmarks.usage import Usage
+from memoflow.backends import BlobLocation
+from memoflow.fingerprint.closure import of_value
+from memoflow.kinds import memo
+from memoflow.names import Key
+from memoflow.store import Store, open_store
+
+USAGE = str(Path(__file__).with_name("usage.py"))
+RESULTS = 3  # that the small run computes
 MISSES = 10
 PLAIN = 6  # tasks of a run with --memo off
 DEPTH = 3  # of the small run
@@ -59,7 +66,7 @@ class Wide(FlowSpec):
     @memoize
     @step
     def work(self):
-        self.value = self.input % 10
+        self.value = self.input % 3
         self.next(self.join)
 
     @memoize
@@ -70,7 +77,7 @@ class Wide(FlowSpec):
 
     @step
     def end(self):
-        assert self.new or self.total == sum(number % 10 for number in range(self.splits))
+        assert self.new or self.total == sum(number % 3 for number in range(self.splits))
 
 if __name__ == "__main__":
     Wide()
@@ -96,7 +103,7 @@ class Nested(FlowSpec):
     @memoize
     @step
     def work(self):
-        self.value = self.input % 10
+        self.value = self.input % 3
         self.next(self.join)
 
     @memoize
@@ -114,7 +121,7 @@ class Nested(FlowSpec):
     @step
     def end(self):
         side = int(self.splits ** 0.5)
-        assert self.total == side * sum(number % 10 for number in range(side))
+        assert self.total == side * sum(number % 3 for number in range(side))
 
 if __name__ == "__main__":
     Nested()
@@ -148,16 +155,6 @@ FLOWS = {"foreach": FOREACH, "misses": FOREACH, "nested": NESTED, "recursion": R
 
 
 @dataclass
-class Usage:
-    """What the scheduler of one run used."""
-
-    wall_s: float
-    cpu_s: float
-    queue_s: float
-    peak_mb: float
-
-
-@dataclass
 class Runs:
     hits: list[Usage] = field(default_factory=list)
     resumes: list[Usage] = field(default_factory=list)
@@ -186,8 +183,7 @@ class Bench:
         done = subprocess.run(
             [
                 sys.executable,
-                __file__,
-                "--log",
+                USAGE,
                 str(log),
                 "flow.py",
                 "--no-pylint",
@@ -251,34 +247,46 @@ class Bench:
 
 
 def fill(folder: Path, shape: str, splits: int) -> None:
-    """Record results for tasks with inputs 0 to `splits`, modelled on those of the small run."""
-    from memoflow.fingerprint import closure
-    from memoflow.kinds import memo
-    from memoflow.names import Key
-    from memoflow.store import open_store
-
-    store = open_store(folder / ".metaflow" / "memoflow", cache_dir=folder / "cache")
-    steps = {"nested": ["row", "work"], "recursion": ["loop"]}.get(shape, ["work"])
+    """Record the results of a run of so many tasks in the store of a folder."""
     flow = re.findall(r"class (\w+)", FLOWS[shape])[0]
     data = folder / ".metaflow" / flow / "data"
+    store = open_store(folder / ".metaflow" / "memoflow", cache_dir=folder / "cache")
+    record_more(store, shape, splits, lambda sha1: data / sha1[:2] / sha1, data)
+    store.close()
+
+
+def record_more(
+    store: Store,
+    shape: str,
+    splits: int,
+    place: Callable[[str], Path | BlobLocation],
+    data: Path | None = None,
+) -> None:
+    """Record results for tasks with inputs 0 to `splits`, modelled on those of the small run.
+
+    `place` is where Metaflow has the artifact of a SHA-1; outputs that no task had are written
+    below `data`.
+    """
+    flow = re.findall(r"class (\w+)", FLOWS[shape])[0]
+    steps = {"nested": ["row", "work"], "recursion": ["loop"]}.get(shape, ["work"])
     for step in steps:
         keys = [key for key in store.keys(Key.of("memo", flow, step)) if memo.is_result(key)]
         refs = [store.find(key) for key in keys]
         entries = [memo.read(store, ref) for ref in refs if ref is not None]
         parts = memo.code_parts(store, entries[0].ref.key)
-        values = list(_values(shape, step, splits, entries))
-        for inputs, entry, outputs in values:
+        for inputs, entry, outputs in list(_values(shape, step, splits, entries)):
             artifacts = {
-                name: (artifact, data / artifact.sha1[:2] / artifact.sha1)
-                for name, artifact in entry.artifacts.items()
+                name: (artifact, place(artifact.sha1)) for name, artifact in entry.artifacts.items()
             }
             for name, value in outputs.items():
-                sha1, size_bytes, path = _artifact(data, value)
+                assert data is not None
+                sha1, size_bytes = _artifact(data, value)
                 old = entry.artifacts[name]
                 info = old.info | {"size": size_bytes}
-                artifacts[name] = replace(old, sha1=sha1, info=info, packed_size=0, xxh3=""), path
+                new = replace(old, sha1=sha1, info=info, packed_size=0, xxh3="")
+                artifacts[name] = new, place(sha1)
             read = tuple(
-                replace(part, digest=str(closure.of_value(inputs[part.name])))
+                replace(part, digest=str(of_value(inputs[part.name])))
                 if part.name in inputs
                 else part
                 for part in entry.inputs
@@ -292,7 +300,6 @@ def fill(folder: Path, shape: str, splits: int) -> None:
                 refs=entry.refs,
             )
             memo.record(store, memo.code_key_of(entry.ref.key), parts, result)
-    store.close()
 
 
 def _values(
@@ -315,74 +322,20 @@ def _values(
             yield {"input": number, "side": side}, wide, {"places": list(range(side))}
         return
     by_digest = {part.digest: entry for entry in entries for part in entry.inputs}
-    from memoflow.fingerprint import closure
-
-    models = [by_digest[str(closure.of_value(number))] for number in range(RESULTS)]
+    models = [by_digest[str(of_value(number))] for number in range(RESULTS)]
     for number in range(math.isqrt(splits) if shape == "nested" else splits):
         yield {"input": number}, models[number % RESULTS], {}
 
 
-def _artifact(data: Path, value: object) -> tuple[str, int, Path]:
-    """Write an artifact as Metaflow does; return its SHA-1, the size of its pickle and its file."""
-    from metaflow.datastore.content_addressed_store import ContentAddressedStore
-    from metaflow.plugins.datastores.local_storage import LocalStorage
-
+def _artifact(data: Path, value: object) -> tuple[str, int]:
+    """Write an artifact as Metaflow does; return its SHA-1 and the size of its pickle."""
     pickled = pickle.dumps(value, protocol=4)
-    place = ContentAddressedStore(f"{data.parent.name}/data", LocalStorage(str(data.parents[1])))
-    sha1 = place.save_blobs(iter([pickled]))[0].key
-    return sha1, len(pickled), data / sha1[:2] / sha1
-
-
-class Watch:
-    """Times Metaflow's bookkeeping; patches its runtime on import, after the flow was started."""
-
-    MODULE = "metaflow.runtime"
-
-    def __init__(self) -> None:
-        self.queue_s = 0.0
-
-    def find_spec(self, module, path=None, target=None):
-        if module != self.MODULE:
-            return None
-        sys.meta_path.remove(self)
-        spec = importlib.util.find_spec(module)
-        load = spec.loader.exec_module
-        spec.loader.exec_module = lambda found: (load(found), self.patch(found.NativeRuntime))
-        return spec
-
-    def patch(self, runtime) -> None:
-        inner = runtime._queue_tasks
-
-        def timed(*arguments):
-            began = time.thread_time()
-            inner(*arguments)
-            self.queue_s += time.thread_time() - began
-
-        runtime._queue_tasks = timed
-
-
-def watch(log: str, *arguments: str) -> None:
-    """Run a flow in this process, and write what it used to a file."""
-    watched = Watch()
-    sys.meta_path.insert(0, watched)
-    sys.argv = list(arguments)
-    began = time.perf_counter()
-    try:
-        runpy.run_path(sys.argv[0], run_name="__main__")
-    finally:
-        used = Usage(
-            wall_s=time.perf_counter() - began,
-            cpu_s=time.process_time(),
-            queue_s=watched.queue_s,
-            peak_mb=_peak_mb(),
-        )
-        Path(log).write_text(json.dumps(vars(used)))
-
-
-def _peak_mb() -> float:
-    """Return the most memory that this process ever had, without that of its parent."""
-    status = Path("/proc/self/status").read_text()
-    return int(re.findall(r"VmHWM:\s+(\d+)", status)[0]) / 1024
+    sha1 = hashlib.sha1(pickled).hexdigest()
+    path = data / sha1[:2] / sha1
+    path.parent.mkdir(exist_ok=True)
+    path.write_bytes(gzip.compress(pickled, compresslevel=3))
+    path.with_name(f"{sha1}_meta").write_text('{"cas_raw": false, "cas_version": 1}')
+    return sha1, len(pickled)
 
 
 def table(shape: str, runs: dict[int, Runs]) -> None:
@@ -448,9 +401,7 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    if sys.argv[1:2] == ["--log"]:
-        watch(*sys.argv[2:])
-    elif sys.argv[1:2] == ["--fill"]:
+    if sys.argv[1:2] == ["--fill"]:
         fill(Path(os.environ["BENCH_FOLDER"]), sys.argv[2], int(sys.argv[3]))
     else:
         main()
