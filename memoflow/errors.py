@@ -61,6 +61,11 @@ class BackendUnreachableError(BackendUnavailableError):
     """The server gave no answer in time; callers go on without the store where they can."""
 
 
+def is_away(error: BaseException) -> bool:
+    """Tell whether a store failed so that each further question would wait as long."""
+    return isinstance(error, BackendUnavailableError) and not isinstance(error, NoRoomError)
+
+
 class LeaseLostError(MemoflowError):
     """Another process took this key over."""
 

@@ -134,22 +134,26 @@ def backend_at(root: str) -> Backend:
 
 
 class Proxy:
-    """What stands before a server: counts what passes, and may break some of it.
+    """What stands before a server: counts what passes, may delay it, and may break some of it.
 
     `share` of requests meet one of FAULTS; the others pass. The same seed breaks the same ones,
-    as far as requests come in the same order.
+    as far as requests come in the same order. Each request waits for `delay_s` by itself, however
+    many come at once, and clients keep their connections: a network's latency.
     """
 
     FAULTS = ("500", "503", "reset", "stall", "truncated", "flipped", "lost")
     # Of answers of any status: half of the headers, or of the body; another page in its place.
     TORN = ("half headers", "half body", "login page")
 
-    def __init__(self, target: str, *, share: float = 0.0, seed: int = 0) -> None:
+    def __init__(
+        self, target: str, *, share: float = 0.0, seed: int = 0, delay_s: float = 0.0
+    ) -> None:
         self.requests: Counter[str] = Counter()  # by method, and LIST and COPY by themselves
         self.broken: Counter[str] = Counter()
         self.sent_bytes = 0
         self.log: list[str] = []
         self.share = share
+        self.delay_s = delay_s
         self.faults: tuple[str, ...] = self.FAULTS
         self.ignores_conditions = False
         self.refuses: Callable[[str, str], bool] = lambda method, path: False
@@ -176,8 +180,7 @@ class Proxy:
 
     @contextmanager
     def running(self) -> Iterator[str]:
-        server = ThreadingHTTPServer(("127.0.0.1", 0), _handler(self, self._target))
-        server.daemon_threads = True
+        server = _ManyClients(("127.0.0.1", 0), _handler(self, self._target))
         thread = threading.Thread(target=server.serve_forever, args=(0.05,))
         thread.start()
         try:
@@ -186,6 +189,11 @@ class Proxy:
             server.shutdown()
             thread.join()
             server.server_close()
+
+
+class _ManyClients(ThreadingHTTPServer):
+    daemon_threads = True
+    request_queue_size = 512  # Beyond the usual 5, a client's next try comes a second later.
 
 
 @contextmanager
@@ -199,6 +207,7 @@ def _handler(proxy: Proxy, target: str) -> type[BaseHTTPRequestHandler]:
     class Handler(BaseHTTPRequestHandler):
         protocol_version = "HTTP/1.1"
         timeout = PATIENCE_S
+        disable_nagle_algorithm = True  # Else a body waits 40 ms for the client to note its head.
 
         def handle_one_request(self) -> None:
             try:
@@ -213,6 +222,8 @@ def _handler(proxy: Proxy, target: str) -> type[BaseHTTPRequestHandler]:
             body = self.rfile.read(int(self.headers.get("Content-Length") or 0))
             kind = _kind(self.command, self.path, self.headers)
             fault = proxy.chosen(kind, self.path, len(body))
+            if proxy.delay_s:
+                threading.Event().wait(proxy.delay_s)  # Some tests take the sleep away.
             if proxy.is_silent.is_set():
                 threading.Event().wait(PATIENCE_S)
                 return self.drop()

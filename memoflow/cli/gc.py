@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import tempfile
-from collections.abc import Callable
 from datetime import timedelta
 from typing import Any
 
@@ -11,8 +10,7 @@ import click
 
 from memoflow import owned
 from memoflow.cli import removal
-from memoflow.cli.verb import Answer, CommandContext, Verb
-from memoflow.errors import UsageError
+from memoflow.cli.verb import Answer, CommandContext, Verb, parsed_by
 from memoflow.kinds import retention
 from memoflow.names import Ref
 from memoflow.store.gc.eviction import Evicted
@@ -20,18 +18,6 @@ from memoflow.store.gc.sweeping import Swept
 from memoflow.units import duration, readable, size
 
 _MOST_SCRATCH = 1000  # temporary directories of killed tasks
-
-
-def _parsed_by(parse: Callable[[str, Any], Any]) -> Callable[..., Any]:
-    """Return the callback that converts an option's text with a parser of `units`."""
-
-    def callback(ctx: click.Context, param: click.Parameter, value: str | None) -> Any:
-        try:
-            return None if value is None else parse(param.opts[0], value)
-        except UsageError as error:
-            raise click.BadParameter(str(error), ctx, param) from None
-
-    return callback
 
 
 @click.command(
@@ -56,13 +42,13 @@ def _parsed_by(parse: Callable[[str, Any], Any]) -> Callable[..., Any]:
 @click.option(
     "--older-than",
     metavar="TIME",
-    callback=_parsed_by(duration),
+    callback=parsed_by(duration),
     help="Evict results and snapshots unused for that long: 30d, 12h.",
 )
 @click.option(
     "--max-size",
     metavar="SIZE",
-    callback=_parsed_by(size),
+    callback=parsed_by(size),
     help="Evict the least recently used results and snapshots until the store fits: 50GB.",
 )
 @click.option(

@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 import click
 
 from memoflow.cli.table import first
-from memoflow.cli.verb import CommandContext
+from memoflow.cli.verb import CommandContext, decisions
 from memoflow.errors import BadKeyError, MemoflowError, NotFoundError
 from memoflow.fingerprint import Part
 from memoflow.fingerprint.outline import flat
@@ -230,9 +230,7 @@ def _named(store: Store, among: Collection[Listed], text: str) -> list[Listed]:
         raise NotFoundError(
             f"{store.backend} has no entry named {text!r}; list the entries with `memoflow ls`"
         )
-    # Here, since it imports Metaflow.
-    from memoflow.flow.memo import why
-
+    why, _, _ = decisions()
     key = why.result_key(text)
     of_task = None if key is None else _by_key(store, key)
     if of_task is None:

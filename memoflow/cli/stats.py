@@ -1,23 +1,28 @@
-"""stats: time saved by hits, and the sizes of the store."""
+"""stats: time saved by hits, on this machine or by a team, and the sizes of the store."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable
-from typing import Any
+from datetime import timedelta
+from typing import TYPE_CHECKING, Any
 
 import click
 
 from memoflow.cli.listing import SHORT_COLUMNS, Listed, of_entries
-from memoflow.cli.table import show_facts, show_table
-from memoflow.cli.verb import Answer, CommandContext, Verb
+from memoflow.cli.table import count, show_facts, show_table
+from memoflow.cli.verb import Answer, CommandContext, Verb, decisions, parsed_by
 from memoflow.dataclass import dataclass
 from memoflow.index import Tally
 from memoflow.names import Ref
 from memoflow.store import Store
 from memoflow.store.entries import entries
-from memoflow.units import readable, span
+from memoflow.units import day, duration, iso, readable, span
+
+if TYPE_CHECKING:
+    from memoflow.flow.memo.team import Team, TeamTally
 
 _MOST = 5
+_SINCE = "30d"
 
 
 @dataclass(frozen=True)
@@ -100,6 +105,7 @@ def collect(store: Store) -> Stats:
     return Stats(found, notes, store.index.tally(), stored_bytes)
 
 
+_TALLY = "hits, misses, saved_s and untimed (hits of memoflow 0.1.0, which noted no time)"
 _HELD = "objects of name, entries, size_bytes and new_bytes"
 
 
@@ -117,19 +123,42 @@ _HELD = "objects of name, entries, size_bytes and new_bytes"
         "name the entries that all flows share",
         "hottest, coldest": f"the {_MOST} most and least recently used entries, each as `entries` "
         "of `ls`",
+        "team": "null without `--team`; else an object of since (ISO 8601 in UTC), runs, left_out "
+        "(further runs of that time, beyond the latest 1,000), hits, misses, saved_s, untimed, "
+        "users (objects of user and runs), steps (of flow and step) and tallies (of user, flow and "
+        f"step), each with {_TALLY}",
     },
-    examples=("memoflow stats", "memoflow stats --json"),
+    examples=(
+        "memoflow stats",
+        "memoflow stats --json",
+        "memoflow stats --team",
+        "memoflow stats --team --since 7d",
+    ),
+)
+@click.option("--team", is_flag=True, help="Show the hits and misses of all users and machines.")
+@click.option(
+    "--since",
+    metavar="TIME",
+    callback=parsed_by(duration),
+    help=f"With --team, read the runs of that time: 7d, 12h; default: {_SINCE}.",
 )
 @click.pass_obj
-def stats(asked: CommandContext) -> Answer:
+def stats(asked: CommandContext, *, team: bool, since: timedelta | None) -> Answer:
     """Show time saved by hits, and the size of the store by kind and flow.
 
     Hits, misses and uses are those of this machine. On the same disk, results share their bytes
-    with Metaflow's own files.
+    with Metaflow's own files. With --team, hits and misses are those of all users: they are read
+    from Metaflow's metadata of the latest 1,000 runs, of the flows with results in this store.
     """
-    figures = collect(asked.store)
+    if since is not None and not team:
+        raise click.UsageError("--since needs --team: give both")
+    of_team: Team | None = None
+    if team:
+        _, _, teams = decisions()
+        of_team = teams.collect(asked.store, since or duration("--since", _SINCE))
 
     def data() -> dict[str, Any]:
+        figures = collect(asked.store)
         return {
             "hits": figures.hits,
             "misses": figures.misses,
@@ -146,9 +175,16 @@ def stats(asked: CommandContext) -> Answer:
             "flows": [vars(each) for each in figures.by_flow],
             "hottest": [each.to_json() for each in figures.hottest],
             "coldest": [each.to_json() for each in figures.coldest],
+            "team": None if of_team is None else _team_data(of_team),
         }
 
-    return Answer(data, lambda: _show(figures, asked.store))
+    def show() -> None:
+        if of_team is None:
+            _show(collect(asked.store), asked.store)
+        else:
+            _show_team(of_team)
+
+    return Answer(data, show)
 
 
 def held(named: Iterable[tuple[str, Ref]]) -> list[Held]:
@@ -162,13 +198,66 @@ def held(named: Iterable[tuple[str, Ref]]) -> list[Held]:
     ]
 
 
+def _team_data(team: Team) -> dict[str, Any]:
+    return {
+        "since": iso(team.since),
+        "runs": team.runs.total(),
+        "left_out": team.left_out,
+        **vars(team.total),
+        "users": [
+            {"user": user, "runs": team.runs[user], **vars(tally)}
+            for user, tally in team.by_user.items()
+        ],
+        "steps": [
+            {"flow": flow, "step": step, **vars(tally)}
+            for (flow, step), tally in team.by_step.items()
+        ],
+        "tallies": [
+            {"user": user, "flow": flow, "step": step, **vars(tally)}
+            for (user, flow, step), tally in team.tallies.items()
+        ],
+    }
+
+
+def _show_team(team: Team) -> None:
+    total = team.total
+    left_out = f", the latest of {team.runs.total() + team.left_out}" if team.left_out else ""
+    untimed = f", without {count(total.untimed, 'hit')} of memoflow 0.1.0" if total.untimed else ""
+    show_facts(
+        [
+            ("runs", f"{team.runs.total()} since {day(team.since)}{left_out}"),
+            ("hits", _rate(total)),
+            ("saved", f"{span(total.saved_s)}{untimed}"),
+        ]
+    )
+    if team.by_user:
+        show_table(
+            ("user", "runs", "hits", "misses", "saved"),
+            [(user, str(team.runs[user]), *_counts(each)) for user, each in team.by_user.items()],
+            right="runs hits misses saved",
+        )
+    if team.by_step:
+        show_table(
+            ("step", "hits", "misses", "saved"),
+            [("/".join(step), *_counts(each)) for step, each in team.by_step.items()],
+            right="hits misses saved",
+        )
+
+
+def _counts(of: Tally | TeamTally) -> tuple[str, str, str]:
+    return str(of.hits), str(of.misses), span(of.saved_s)
+
+
+def _rate(of: Stats | TeamTally) -> str:
+    tasks = of.hits + of.misses
+    return f"{of.hits} of {tasks}" + (f" ({of.hits / tasks:.0%})" if tasks else "")
+
+
 def _show(figures: Stats, store: Store) -> None:
-    tasks = figures.hits + figures.misses
-    rate = f" ({figures.hits / tasks:.0%})" if tasks else ""
     ratio = figures.deduplication
     show_facts(
         [
-            ("hits", f"{figures.hits} of {tasks}{rate}"),
+            ("hits", _rate(figures)),
             ("saved", span(figures.saved_s)),
             ("entries", str(len(figures.entries))),
             ("size", readable(figures.size_bytes)),
@@ -179,10 +268,7 @@ def _show(figures: Stats, store: Store) -> None:
     if figures.tallies:
         show_table(
             ("step", "hits", "misses", "saved"),
-            [
-                (f"{each.flow}/{each.step}", str(each.hits), str(each.misses), span(each.saved_s))
-                for each in figures.tallies
-            ],
+            [(f"{each.flow}/{each.step}", *_counts(each)) for each in figures.tallies],
             right="hits misses saved",
         )
     for column, each_held in (("kind", figures.by_kind), ("flow", figures.by_flow)):

@@ -6,13 +6,14 @@ import json
 import os
 from collections.abc import Callable, Mapping, Sequence
 from functools import cached_property
+from types import ModuleType
 from typing import Any
 
 import click
 
 from memoflow.backends import Backend
 from memoflow.dataclass import dataclass
-from memoflow.errors import NotFoundError
+from memoflow.errors import NotFoundError, UsageError
 from memoflow.storages import folder_of
 from memoflow.storages.opening import find_backend, open_store
 from memoflow.store import Store
@@ -111,3 +112,23 @@ class Verb(click.Command):
 def is_json(ctx: click.Context) -> bool:
     """Return whether a command was called with `--json`."""
     return bool(ctx.meta[_AS_JSON])
+
+
+def decisions() -> tuple[ModuleType, ModuleType, ModuleType]:
+    """Return the modules about the decisions on tasks, on whole runs and on those of a team."""
+    # Here, since they import Metaflow, and most verbs do without.
+    from memoflow.flow.memo import run_decisions, team, why
+
+    return why, run_decisions, team
+
+
+def parsed_by(parse: Callable[[str, Any], Any]) -> Callable[..., Any]:
+    """Return the callback that converts an option's text with a parser of `units`."""
+
+    def callback(ctx: click.Context, param: click.Parameter, value: str | None) -> Any:
+        try:
+            return None if value is None else parse(param.opts[0], value)
+        except UsageError as error:
+            raise click.BadParameter(str(error), ctx, param) from None
+
+    return callback

@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
-from memoflow.cli.verb import Answer, CommandContext, Verb
+from memoflow.cli.table import show_table
+from memoflow.cli.verb import Answer, CommandContext, Verb, decisions
 from memoflow.display import printable
+
+if TYPE_CHECKING:
+    from memoflow.flow.memo.run_decisions import RunDecisions
+    from memoflow.flow.memo.why import Why
 
 
 @click.command(
@@ -18,10 +23,13 @@ from memoflow.display import printable
         "first_run, new_input, input_changed, code_changed, evicted), `detail`, `note`, "
         "`unrecorded`, `key`, `origin` and `recorded` (Unix seconds) of the result that was found "
         "or compared with, `differences` (objects of kind, name, part, change, where, old, new, "
-        "diff and line), and before a run `like`, `tasks` and `hits`",
+        "diff and line), and before a run `like`, `tasks` and `hits`. Of a run: `subject`, "
+        "`outcome`, `line`, `note`, `tasks`, `hits`, `misses`, `clones`, and `steps` (objects of "
+        "step, tasks, hits, misses, clones, and of the first miss task, reason and line)",
     },
     examples=(
         "memoflow why Sweep/18/fit/31",
+        "memoflow why Sweep/18",
         "python flow.py memo why",
         "python flow.py memo why fit",
     ),
@@ -31,28 +39,37 @@ from memoflow.display import printable
 def why(asked: CommandContext, *, names: tuple[str, ...]) -> Answer:
     """Explain a hit or miss, with the differences from the nearest earlier result.
 
-    NAME is a task: Sweep/18/fit/31, or Sweep/18/fit for a step with one task. With
-    `python flow.py memo why`, NAME may be a step (default: all memoized steps): this predicts the
-    hits and misses of a run, without running anything, from the parameters and results of the
-    latest run. A step after a miss is unknown, since its inputs may change.
+    NAME is a task: Sweep/18/fit/31, or Sweep/18/fit for a step with one task. Of a run, Sweep/18,
+    a table has the hits and misses of each step, the clones that `resume` made, and the reason for
+    the first miss. With `python flow.py memo why`, NAME may be a step (default: all memoized
+    steps): this predicts the hits and misses of a run, without running anything, from the
+    parameters and results of the latest run. A step after a miss is unknown, since its inputs may
+    change.
     """
-    # Here, since it imports Metaflow.
-    from memoflow.flow.memo import why as asking
-
-    tasks = [name for name in names if "/" in name]
     steps = [name for name in names if "/" not in name]
     if asked.flow is None and (steps or not names):
         raise click.UsageError(
-            "name a task as Flow/run/step/task; predict a run with `python flow.py memo why`"
+            "name a run as Flow/run or a task as Flow/run/step/task; predict a run with "
+            "`python flow.py memo why`"
         )
-    found = [asking.of_task(asked.store, task) for task in tasks]
+    of_tasks, of_runs, _ = decisions()
+    found: list[RunDecisions | Why] = [
+        of_runs.of_run(name)
+        if name.count("/") == 1 and all(name.split("/"))
+        else of_tasks.of_task(asked.store, name)
+        for name in names
+        if "/" in name
+    ]
     if steps or not names:
         flow = asked.flow
-        found += asking.before_run(flow.flow, flow.graph, flow.flow_datastore, steps)
+        found += of_tasks.before_run(flow.flow, flow.graph, flow.flow_datastore, steps)
 
     def show() -> None:
         for each in found:
-            click.echo("\n".join(map(printable, asking.lines(each))))
+            if isinstance(each, of_runs.RunDecisions):
+                _show_run(each)
+            else:
+                click.echo("\n".join(map(printable, of_tasks.lines(each))))
         if not found:
             click.echo("no step has @memoize")
 
@@ -60,3 +77,23 @@ def why(asked: CommandContext, *, names: tuple[str, ...]) -> Answer:
         return {"answers": [each.to_json() for each in found]}
 
     return Answer(data, show)
+
+
+def _show_run(run: RunDecisions) -> None:
+    click.echo(printable(f"{run.subject}: {run.line}"))
+    if run.note:
+        click.echo(printable(f"note: {run.note}"))
+    if run.steps:
+        show_table(
+            ("step", "hits", "misses", "clones", "first miss", "reason"),
+            [
+                (
+                    each.step,
+                    *map(str, (each.hits, each.misses, each.clones)),
+                    each.task or "",
+                    each.line,
+                )
+                for each in run.steps
+            ],
+            right="hits misses clones",
+        )

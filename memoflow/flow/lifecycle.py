@@ -156,6 +156,9 @@ class Lifecycle(WithOptions, StepDecorator):
             raise self.exception(str(error)) from error
         return True
 
+    def begin_run(self) -> None:
+        """Begin a run, in the process that launches it."""
+
     def launch(self, cli_args: Any, attempt: int, *, has_unbounded_foreach: bool) -> None:
         """Change the command line of a task that is about to start."""
 
@@ -282,6 +285,7 @@ class Lifecycle(WithOptions, StepDecorator):
     def runtime_init(self, flow: Any, graph: Any, package: Any, run_id: str) -> None:
         self.run_id = run_id
         self._say_if_off()
+        self.begin_run()
 
     def runtime_step_cli(
         self, cli_args: Any, retry_count: int, max_user_code_retries: int, ubf_context: Any

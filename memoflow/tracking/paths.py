@@ -23,12 +23,16 @@ from memoflow.fingerprint.modules import site_of
 _SYSTEM = (
     "/proc", "/sys", "/dev", "/etc", "/run", "/bin", "/sbin", "/lib", "/lib32", "/lib64", "/boot",
     "/usr/bin", "/usr/sbin", "/usr/lib", "/usr/lib32", "/usr/lib64", "/usr/libexec",
+    "/usr/include", "/usr/local/include", "/usr/local/etc", "/usr/local/sbin",
+    "/usr/local/share/fonts", "/usr/local/share/locale", "/usr/local/share/ca-certificates",
     "/usr/local/lib", "/usr/local/bin", "/usr/local/cuda", "/usr/share/locale", "/usr/share/fonts",
     "/usr/share/fontconfig", "/usr/share/zoneinfo", "/usr/share/mime", "/usr/share/terminfo",
     "/usr/share/ca-certificates", "/usr/share/git-core", "/usr/share/i18n", "/usr/share/misc",
     "/var/cache", "/var/lib", "/var/run",
     "/System", "/Library", "/private/etc", "/opt/homebrew",
 )  # fmt: skip
+# Prefixes of a Python that came with the system: others keep data below them, too.
+_SHARED_PREFIXES = ("/", "/usr", "/usr/local")
 _CACHES = ("XDG_CACHE_HOME", "HF_HOME", "TORCH_HOME", "NUMBA_CACHE_DIR", "MPLCONFIGDIR")
 _SETTINGS = ("XDG_CONFIG_HOME", "XDG_DATA_HOME", "XDG_STATE_HOME", "XDG_RUNTIME_DIR")
 _STORE = "/memoflow/"
@@ -52,7 +56,8 @@ class Paths:
         self.base = os.path.abspath(base)
         self.root = os.path.abspath(root)
         self._own = _folders(own)
-        self._libraries = _folders([sys.prefix, sys.base_prefix, sys.exec_prefix])
+        prefixes = {sys.prefix, sys.base_prefix, sys.exec_prefix}.difference(_SHARED_PREFIXES)
+        self._libraries = _folders([*sorted(prefixes), os.path.dirname(os.__file__)])
         named = [os.environ.get(name, "") for name in (*_CACHES, *_SETTINGS)]
         self._hidden = _folders(filter(None, named))
         self._home = os.path.join(os.path.expanduser("~"), "")

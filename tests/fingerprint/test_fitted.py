@@ -33,7 +33,8 @@ def test_vectorizers_fitted_alike_in_two_processes_are_the_same() -> None:
     for _ in range(2):
         found = subprocess.run([sys.executable, "-c", FIT], capture_output=True, check=True)
         made.append(pickle.loads(found.stdout))
-    assert made[0][0]._stop_words_id != made[1][0]._stop_words_id
+    for each in made[1][:2]:  # In some builds of Python a constant always lies in one place.
+        each._stop_words_id += 8
     assert of_value(made[0]) == of_value(made[1])
 
 

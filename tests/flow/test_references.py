@@ -13,8 +13,10 @@ from memoflow.errors import NotFoundError, UsageError
 from memoflow.flow import artifact_store, references
 from memoflow.flow.artifact_ref import Reference
 from memoflow.flow.artifact_store import ArtifactStore
+from memoflow.flow.checkpoint import checkpointer
 from memoflow.kinds import checkpoint
 from memoflow.kinds.about import About
+from tests.flow.memo.noted import HIT, clone, noting
 from tests.kinds.test_legacy import DATA, FIRST, SCOPE
 
 OLD = ("Old", "start", SCOPE, FIRST["identifier"])
@@ -90,6 +92,16 @@ def test_lists_of_a_task_are_those_of_its_scope(where, found):
         for each in saves.of_task(found["pathspec"])
     ]
     assert of_task == listed
+
+
+def test_a_clone_lists_what_the_cloned_task_saved(where, save, tmp_path):
+    with noting("local", tmp_path / "flows") as noted:
+        run = noted.run()
+        task = noted.task(run, "fit", clone("1", "2"))
+        noted.task(run, "end", HIT)  # By which the Client says that no task of the run is a clone.
+        saved = save(task="Train/1/fit/2")
+        assert checkpointer.list_of_task(where, task) == [saved]
+        assert checkpointer.list_of_task(where, noted.task(run, "fit")) == []
 
 
 def test_a_scope_lists_all_of_its_tasks_newest_first(where, save):

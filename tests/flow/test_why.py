@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Iterator
 from typing import Any
 
 import pytest
@@ -12,7 +13,9 @@ from memoflow.fingerprint import Difference
 from memoflow.flow.memo import why
 from memoflow.flow.memo.decision import UNKNOWN, Decision, Reason, reason_of
 from memoflow.flow.memo.why import Why
-from memoflow.store import open_store
+from memoflow.store import Store, open_store
+from tests.flow.memo.noted import HIT as A_HIT
+from tests.flow.memo.noted import NotedRuns, clone, noting
 
 CODE = Difference("code", "train()", where="train.py:40", diff="--- a\n+++ b\n-1\n+2")
 ALPHA = Difference("parameter", "alpha", old="0.1", new="0.2")
@@ -104,3 +107,57 @@ def test_what_names_no_task_is_refused(tmp_path, text):
     store = open_store(tmp_path / "store", cache_dir=tmp_path / "cache")
     with pytest.raises(UsageError, match="is not a task; name one as Flow/run/step/task"):
         why.of_task(store, text)
+
+
+@pytest.fixture(params=["local", "service"])
+def noted(request, tmp_path) -> Iterator[NotedRuns]:
+    with noting(request.param, tmp_path) as runs:
+        yield runs
+
+
+@pytest.fixture
+def store(tmp_path) -> Store:
+    return open_store(tmp_path / "store", cache_dir=tmp_path / "cache")
+
+
+def cloned(noted: NotedRuns, task: str) -> str:
+    """Leave the clone of a task in a run of its own."""
+    _, run, step, number = task.split("/")
+    return noted.task(noted.run(), step, clone(run, number))
+
+
+def test_a_hit_of_a_resumed_run_is_told_as_a_hit(noted, store):
+    task = noted.task(noted.run(), "fit", A_HIT | {"origin-run-id": "7"})
+    told = why.of_task(store, task)
+    assert (told.outcome, told.line) == ("hit", "the result of Train/1/fit/2")
+
+
+def test_a_clone_of_a_hit_is_told_as_a_clone_with_the_origin_of_the_hit(noted, store):
+    hit = noted.task(noted.run(), "fit", A_HIT)
+    told = why.of_task(store, cloned(noted, hit))
+    assert told.outcome == "none"
+    assert told.line == (f"it did not run: resume cloned {hit}, a hit: the result of Train/1/fit/2")
+
+
+def test_a_clone_whose_origin_was_cleaned_up_is_told_as_a_clone(noted, store):
+    told = why.of_task(store, cloned(noted, "Train/99999/fit/3"))
+    assert told.line == "it did not run: resume cloned Train/99999/fit/3"
+
+
+def test_the_result_of_a_clone_is_that_of_the_task_that_was_cloned(noted):
+    hit = noted.task(noted.run(), "fit", A_HIT)
+    assert why.result_key(cloned(noted, cloned(noted, hit))) == A_HIT["memo-key"]
+    assert why.result_key(cloned(noted, "Train/99999/fit/3")) is None
+
+
+def test_a_task_is_told_by_a_few_requests(tmp_path, store):
+    with noting("service", tmp_path) as runs:
+        assert runs.service is not None
+        task = runs.task(runs.run(), "fit", A_HIT)
+        runs.service.requests.clear()
+        why.of_task(store, task)
+        requests = dict(runs.service.requests)
+    assert requests == {
+        "GET /flows/*/runs/*/steps/*/tasks/*": 1,
+        "GET /flows/*/runs/*/steps/*/tasks/*/metadata": 1,
+    }

@@ -104,7 +104,7 @@ def test_each_setting_is_documented():
     "room",
     [
         *("cli", "flow", "flow/cards", "flow/checkpoint", "flow/hub", "flow/memo", "flow/model"),
-        *("flow/spool", "flow/task", "tracking"),
+        *("flow/host", "flow/spool", "flow/task", "tracking"),
     ],
 )
 def test_each_module_has_its_job_in_the_design(room):

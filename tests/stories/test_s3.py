@@ -398,6 +398,21 @@ def test_a_server_that_never_answers_is_waited_for_once_a_run(
     assert len(ran.memo_lines) == 1, ran.text
 
 
+def test_a_server_that_is_busy_is_waited_for_once_a_run(
+    project: Project, s3_server: Server, proxy: Proxy
+) -> None:
+    """Errors such as 503 are asked again for a while: not by each task."""
+    project.write("flow.py", SPLITS)
+    project.env |= store_in_a_bucket(s3_server)
+    proxy.share, proxy.faults = 1.0, ("503",)
+    with proxy.running() as url:
+        ran = project.run(METAFLOW_S3_ENDPOINT_URL=url)
+    assert ran.workers.count("fit") == 6
+    assert len(ran.memo_lines) == 1, ran.text
+    assert "it may work later" in ran.memo_lines[0]
+    assert proxy.requests.total() <= 100  # the tries of one wait, and of no worker's
+
+
 @pytest.mark.stress
 def test_a_save_to_a_server_that_never_answers_fails_with_the_reason(
     project: Project, s3_server: Server

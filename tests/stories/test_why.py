@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import json
 from typing import Any
+from urllib.parse import unquote
 
 import pytest
 
+from tests.s3 import Proxy, serving
+from tests.stories.clouds import on_another_machine
 from tests.stories.conftest import Project
 from tests.stories.world import once
 
@@ -267,3 +270,159 @@ def test_asking_before_a_run_runs_nothing(seeded):
 def test_an_unknown_step_is_an_error_that_lists_the_steps(seeded):
     assert "no step 'nowhere'" in seeded["wrong"]
     assert "start, code, parameter" in seeded["wrong"]
+
+
+WIDE = """
+    from metaflow import FlowSpec, memoize, step
+
+    class Wide(FlowSpec):
+        @step
+        def start(self):
+            self.items = [1, 2, 3]
+            self.next(self.fit, foreach="items")
+
+        @step
+        def fit(self):
+            self.fitted = self.input + 1
+            self.next(self.score)
+
+        @memoize
+        @step
+        def score(self):
+            self.scored = self.fitted * 2
+            self.next(self.join)
+
+        @step
+        def join(self, inputs):
+            self.next(self.end)
+
+        @step
+        def end(self):
+            pass
+
+    if __name__ == "__main__":
+        Wide()
+"""
+
+
+@once
+def in_a_bucket(project: Project) -> Any:
+    project.write("flow.py", WIDE)
+    with serving() as server:
+        project.env |= server.environment(server.bucket())
+        run = project.run()
+        proxy = Proxy(server.url)
+        with proxy.running() as url:
+            project.env |= {"METAFLOW_S3_ENDPOINT_URL": url} | on_another_machine(project, 1)
+            project.env["METAFLOW_DATASTORE_SYSROOT_LOCAL"] = str(project.folder)
+            asked = project.python("flow.py", "--no-pylint", "memo", "why", "--json")
+    return {
+        "run": run.run_id,
+        "answers": answers(asked.stdout),
+        "asked": [unquote(line) for line in proxy.log],
+    }
+
+
+@pytest.mark.stress
+def test_in_a_bucket_a_task_before_the_step_is_one_file(in_a_bucket):
+    [score] = in_a_bucket["answers"]
+    assert (score["outcome"], score["tasks"]) == ("hit", 3)
+    of_tasks = [each for each in in_a_bucket["asked"] if f"Wide/{in_a_bucket['run']}/" in each]
+    kinds = sorted(each.split()[0] for each in of_tasks)
+    assert kinds == ["GET", "GET", "GET", "LIST"]
+    assert {each.rpartition("/")[2] for each in of_tasks if "GET" in each} == {"0.data.json"}
+
+
+@pytest.mark.stress
+def test_in_a_bucket_no_artifact_is_asked_for_twice(in_a_bucket):
+    artifacts = [each for each in in_a_bucket["asked"] if "Wide/data/" in each]
+    assert len(artifacts) >= 3
+    assert sorted(artifacts) == sorted(set(artifacts))
+    assert not [each for each in artifacts if each.startswith("HEAD")]
+
+
+RESUMED = """
+    import os
+    from metaflow import FlowSpec, memoize, step
+
+    class Seeded(FlowSpec):
+        @memoize
+        @step
+        def start(self):
+            self.x = 1
+            self.next(self.shaky)
+
+        @step
+        def shaky(self):
+            if "FAIL" in os.environ:
+                raise RuntimeError("on purpose")
+            self.y = self.x
+            self.next(self.last)
+
+        @memoize
+        @step
+        def last(self):
+            self.z = self.y + 1
+            self.next(self.end)
+
+        @step
+        def end(self):
+            pass
+
+    if __name__ == "__main__":
+        Seeded()
+"""
+
+
+@once
+def resumed(project: Project) -> Any:
+    project.write("flow.py", RESUMED)
+    first = project.run()
+    failed = project.run(ok=False, FAIL="1")
+    second = project.run("resume", "--origin-run-id", failed.run_id)
+    runs = [run.run_id for run in (first, failed, second)]
+    asked = project.python("-c", ASK, *runs)
+    assert "ANSWER " in asked.stdout, asked.stdout
+    whole = ["-m", "memoflow", "why", *(f"Seeded/{run}" for run in runs), "--json"]
+    flow = project.python("flow.py", "--no-pylint", "memo", "why", f"Seeded/{runs[2]}")
+    team = project.python("-m", "memoflow", "stats", "--team", "--json")
+    return {
+        "runs": runs,
+        "told": json.loads(asked.stdout.rpartition("ANSWER ")[2]),
+        "whole": answers(project.python(*whole).stdout),
+        "flow": flow.stdout,
+        "team": json.loads(team.stdout[team.stdout.index('{"hits"') :])["team"],
+    }
+
+
+def test_a_clone_of_a_hit_and_a_hit_after_resume_are_told_apart(resumed):
+    first, failed, second = resumed["runs"]
+    clone, hit = (resumed["told"][f"{step} {second}"] for step in ("start", "last"))
+    assert clone["outcome"] == "none"
+    assert clone["line"].startswith(f"it did not run: resume cloned Seeded/{failed}/start/")
+    assert f", a hit: the result of Seeded/{first}/start/" in clone["line"]
+    assert hit["outcome"] == "hit"
+    assert hit["origin"].startswith(f"Seeded/{first}/last/")
+
+
+def test_whole_runs_are_told_by_their_steps(resumed):
+    assert [(each["hits"], each["misses"], each["clones"]) for each in resumed["whole"]] == [
+        (0, 2, 0),
+        (1, 0, 0),
+        (1, 0, 1),
+    ]
+    assert [each["note"] != "" for each in resumed["whole"]] == [False, True, False]
+    assert [step["step"] for step in resumed["whole"][0]["steps"]] == ["start", "last"]
+    assert resumed["whole"][0]["steps"][0]["line"] == "first run"
+
+
+def test_a_flow_tells_of_its_runs_as_well(resumed):
+    assert f"Seeded/{resumed['runs'][2]}: 1 hit, 0 misses, 1 clone" in resumed["flow"]
+
+
+def test_the_hits_of_all_runs_are_counted_with_the_time_that_they_saved(resumed):
+    team = resumed["team"]
+    assert [(each["user"], each["runs"], each["hits"]) for each in team["users"]] == [
+        ("tester", 3, 2)
+    ]
+    assert (team["hits"], team["misses"], team["untimed"]) == (2, 2, 0)

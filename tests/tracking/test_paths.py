@@ -43,6 +43,17 @@ def test_other_files_are(paths: Paths, path: str) -> None:
     assert paths.counts(path)
 
 
+@pytest.mark.parametrize("prefix", ["/usr", "/usr/local"])
+def test_so_are_they_beside_a_python_of_the_system(
+    prefix: str, project: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name in ("prefix", "base_prefix", "exec_prefix"):
+        monkeypatch.setattr(sys, name, prefix)
+    paths = Paths(str(project / "flows"), str(project))
+    assert paths.counts(f"{prefix}/share/words")
+    assert not paths.counts(f"{prefix}/lib/python3/x.txt")
+
+
 @pytest.mark.parametrize("name", ["x.csv", "flows/x.csv", ".env", "flows/.hidden/x"])
 def test_all_files_of_the_project_are(paths: Paths, project: Path, name: str) -> None:
     assert paths.counts(str(project / name))

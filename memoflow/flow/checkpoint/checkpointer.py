@@ -26,6 +26,7 @@ from memoflow.flow.artifact_store import (
     tell_subprocesses,
 )
 from memoflow.flow.cards.journal import Act, Journal, Watch, of_this_process
+from memoflow.flow.host import task_rows
 from memoflow.flow.spool import spool, uploading
 from memoflow.flow.spool.spool import SpoolEntry
 from memoflow.flow.task.identity import Identity
@@ -441,11 +442,12 @@ def list_of_task(where: ArtifactStore, task: Any) -> list[dict[str, Any]]:
         task = Task(task, _namespace_check=False)
     elif not isinstance(task, Task):
         raise UsageError(f"task is a Task or its pathspec, not {task!r}")
-    for pathspec in (task.pathspec, task.origin_pathspec):
-        if pathspec is None:
-            continue
-        sources = references.sources(where)
-        listed = [each for saves in sources for each in saves.of_task(pathspec)]
-        if listed:
-            return listed
-    return []
+
+    def saved_by(pathspec: str) -> list[dict[str, Any]]:
+        return [each for saves in references.sources(where) for each in saves.of_task(pathspec)]
+
+    listed = saved_by(task.pathspec)
+    if listed:
+        return listed
+    cloned = task_rows.origin_of_clone(task.pathspec, task_rows.of_task(task))
+    return [] if cloned is None else saved_by(cloned)

@@ -37,11 +37,3 @@ def on_command(hook: Callable[[str, Any], None]) -> None:
         return command
 
     LazyGroup._lazy_load = load_and_tell
-
-
-def run_instead(cli_args: Any, command: list[str]) -> None:
-    """Have the runtime run another command for a task than its step's.
-
-    All of the command: @kubernetes and @batch rewrite its parts after us.
-    """
-    cli_args.get_args = lambda: command

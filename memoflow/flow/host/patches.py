@@ -1,8 +1,9 @@
-"""Patches: methods of Metaflow's that answer otherwise for a while."""
+"""Patches: methods of Metaflow's that answer otherwise, for a while or for good."""
 
 from __future__ import annotations
 
 import contextlib
+import functools
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
@@ -42,3 +43,14 @@ def _restore(cls: type, name: str, was: Any) -> None:
         delattr(cls, name)
     else:
         setattr(cls, name, was)
+
+
+def wrap(cls: type, name: str, hook: Callable[..., Any]) -> None:
+    """Have calls of a method answered by `hook` for good: it is given the method first."""
+    original = getattr(cls, name)
+
+    @functools.wraps(original)
+    def call(*arguments: Any, **options: Any) -> Any:
+        return hook(original, *arguments, **options)
+
+    setattr(cls, name, call)

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from types import FrameType
 from typing import Any
 
 from metaflow import FlowSpec
 from metaflow.metaflow_config import DATATOOLS_CLIENT_PARAMS
+from metaflow.plugins.datastores import s3_storage
 from metaflow.plugins.datatools.s3.s3 import S3Client
 
 
@@ -18,6 +20,11 @@ def url_of(s3: Any, key: Any = None) -> str:
 def is_of_own_run(s3: Any) -> bool:
     """Tell whether it was made with `run=self`, so that its prefix is that of the run."""
     return isinstance(s3._run, FlowSpec)
+
+
+def is_datastore(caller: FrameType) -> bool:
+    """Tell whether a frame is that of Metaflow's datastore, which loads artifacts by this class."""
+    return bool(caller.f_globals.get("__name__") == s3_storage.__name__)
 
 
 def has_own_client(s3: Any) -> bool:

@@ -2,18 +2,12 @@
 
 from __future__ import annotations
 
-from typing import Any, Protocol
+from typing import Any
 
 from metaflow.datastore import FlowDataStore
 from metaflow.plugins.cards.card_datastore import CardDatastore
 
-
-class BlobCache(Protocol):
-    """Bytes of artifacts that were loaded, as Metaflow asks for them by SHA-1."""
-
-    def load_key(self, key: str) -> bytes | None: ...
-
-    def store_key(self, key: str, blob: bytes) -> None: ...
+from memoflow.flow.host.blobs import BlobCache
 
 
 def storage_of(flow_datastore: Any) -> Any:

@@ -8,10 +8,13 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from typing import Any
 
-from metaflow.metadata_provider import MetaDatum
+from metaflow.metadata_provider import DataArtifact, MetaDatum
+from metaflow.mflog import RUNTIME_LOG_SOURCE
+from metaflow.mflog.mflog import decorate
 
 from memoflow.flow.host import transition
 from memoflow.flow.host.artifacts import TaskArtifacts
+from memoflow.flow.host.blobs import NewBlobs
 from memoflow.flow.host.foreach import Foreach
 
 
@@ -19,6 +22,7 @@ def write(
     task: Any,
     *,
     flow_datastore: Any,
+    blobs: NewBlobs,
     attempt: int,
     parent: Any,
     passed: Iterable[str] | None,
@@ -26,18 +30,24 @@ def write(
     next_step: dict[str, Any],
     foreach: Foreach,
     fields: Mapping[str, str],
-) -> None:
+    log: str = "",
+) -> TaskArtifacts:
     """Write the records of a runtime's task as if it had run and left these artifacts.
 
-    It starts with all that `parent`, a datastore, holds, or in a join with what it holds of
-    `passed`. `fields` are added to the metadata of the task.
+    The runtime has begun the attempt. It starts with all that `parent`, a datastore, holds, or in
+    a join with what it holds of `passed`. `fields` are added to the metadata of the task, `log` is
+    what it printed. Returns the artifacts.
+
+    What others take for a finished task comes last: `DONE.lock` in the datastore once all that it
+    vouches for is there, and then `attempt_ok` in the metadata.
     """
     run, step, task_id = task.run_id, task.step, task.task_id
     if attempt:  # The runtime has registered the first one when it made the task.
         task.metadata.register_task_id(run, step, task_id, attempt)
-    # An own datastore: the runtime still saves logs through the task's, which must not be done.
+    # An own datastore: the runtime's still belongs to the attempt that it would start.
     output = flow_datastore.get_task_datastore(run, step, task_id, attempt=attempt, mode="w")
-    output.init_task()
+    output._ca_store = blobs
+    output._metadata = None  # Or `done` would register it, in requests of its own.
     bound = TaskArtifacts(output)
     if passed is None:
         bound.bind_all_of(parent)
@@ -59,13 +69,35 @@ def write(
             }.items()
         )
     )
+    if log:
+        text = decorate(RUNTIME_LOG_SOURCE, f"{log}\n")
+        output.save_logs(RUNTIME_LOG_SOURCE, {"stdout": text})
+    output.done()
+    task.metadata.register_data_artifacts(
+        run,
+        step,
+        task_id,
+        attempt,
+        [
+            DataArtifact(
+                name=name,
+                ds_type=flow_datastore.TYPE,
+                ds_root=flow_datastore.datastore_root,
+                url=None,
+                sha=sha1,
+                type=bound.info(name)["encoding"],
+            )
+            for name, sha1 in bound.sha1s().items()
+        ],
+    )
     noted = {
         "attempt": str(attempt),
         "ds-type": flow_datastore.TYPE,
         "ds-root": flow_datastore.datastore_root,
-        "attempt_ok": "True",
         **fields,
         **foreach.metadata(),
+        "attempt-done": str(attempt),
+        "attempt_ok": "True",
     }
     types = {"attempt_ok": "internal_attempt_status"}
     task.metadata.register_metadata(
@@ -77,4 +109,4 @@ def write(
             for field, value in noted.items()
         ],
     )
-    output.done()
+    return bound

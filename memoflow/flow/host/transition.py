@@ -65,6 +65,12 @@ def restore(kept: dict[str, Any]) -> dict[str, Any]:
     return artifacts
 
 
+def single_steps(kept: dict[str, Any]) -> list[str]:
+    """Return the steps of which a kept decision starts one task each, so none of a foreach."""
+    steps, foreach = kept.get("_transition") or ((), None)
+    return [] if foreach is not None else list(steps)
+
+
 def next_steps(datastore: Any) -> list[str]:
     """Return the steps that a finished task sent the flow on to."""
     return list((datastore.get("_transition") or [[]])[0])

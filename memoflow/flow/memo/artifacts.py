@@ -9,6 +9,7 @@ import shutil
 import time
 from collections.abc import Collection, Iterable
 from datetime import timedelta
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -49,6 +50,10 @@ class Artifacts:
         self._data: Path = Path(flow_datastore.datastore_root) / flow_datastore.flow_name / "data"
         self._store = store
         self._proven: set[tuple[str, State]] = set()  # within this process
+
+    def is_seen(self, sha1: str) -> bool:
+        """Return False, as Metaflow looks for each file by itself."""
+        return False
 
     def path(self, sha1: str) -> Path:
         return self._data / sha1[:2] / sha1
@@ -177,13 +182,16 @@ class RemoteArtifacts:
     def look_ahead(self, sha1s: Collection[str]) -> None:
         """Look for these artifacts in bulk, ahead of `restore`."""
         now = time.time()
-        trusted_s = _TRUSTED.total_seconds()
-        wanted = {sha1 for sha1 in sha1s if not 0 <= now - self._seen.get(sha1, 0) < trusted_s}
+        wanted = {sha1 for sha1 in sha1s if not self.is_seen(sha1)}
         if len(wanted) > _FEW:
             wanted -= self._listed(wanted, now)
         asked = list(wanted)
         sizes = self._data.sizes([_name(sha1) for sha1 in asked])
         self._note((sha1 for sha1, size in zip(asked, sizes, strict=True) if size is not None), now)
+
+    def is_seen(self, sha1: str) -> bool:
+        """Tell whether an artifact was there within the hour, without asking."""
+        return 0 <= time.time() - self._seen.get(sha1, 0) < _TRUSTED.total_seconds()
 
     def restore(self, artifact: Artifact) -> None:
         """Make the artifact loadable from this flow, out of the store if it is not there.
@@ -221,17 +229,11 @@ class RemoteArtifacts:
             self._storage.save_bytes(iter([(path, (file, artifact.cas))]), overwrite=True)
 
     def _listed(self, wanted: set[str], now: float) -> set[str]:
-        """Return those that exist, by a listing of all; none if there are far too many others."""
+        """Return those that exist, by a listing of all, or of some if there are far more others."""
         most = max(_LEAST_LISTED, _LISTED_FOR_EACH * len(wanted))
-        found = set()
-        for count, each in enumerate(self._data.list("")):
-            if count > most:
-                break
-            sha1 = each.name.rpartition("/")[2]
-            if sha1 in wanted:
-                found.add(sha1)
-        self._note(found, now)
-        return found
+        found = {each.name.rpartition("/")[2] for each in islice(self._data.list(""), most)}
+        self._note(found, now)  # Others, too: a task that hits has artifacts besides its outputs.
+        return found & wanted
 
     def _note(self, sha1s: Iterable[str], now: float) -> None:
         self._seen.update(dict.fromkeys(sha1s, now))

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import time
 from collections.abc import Callable
+from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
 from memoflow.errors import MemoflowError
@@ -13,12 +14,16 @@ from memoflow.flow.memo.decision import Decision, keep_missed
 from memoflow.flow.memo.store_context import StoreContext
 from memoflow.kinds import memo
 from memoflow.names import Key
+from memoflow.threads import Pool
 from memoflow.units import span
 
 if TYPE_CHECKING:
+    from memoflow.flow.host.task_ids import TaskIds
+    from memoflow.flow.memo.lookup import MemoizedStep
     from memoflow.flow.memo.miss import ResultsBefore
 
 _EVERY_SECONDS = 60.0
+_AT_ONCE = 32
 
 
 class RunLog:
@@ -33,6 +38,7 @@ class RunLog:
         self.missed: dict[str, Decision] = {}  # the last of each step
         self._uncached: set[tuple[str, str]] = set()  # step and reason
         self.before: dict[Key, ResultsBefore] = {}  # by code key
+        self.unwritten: dict[str, str] = {}  # why a hit could not be, by path of the task
 
     def add_miss(self, step: str, task: str, decision: Decision) -> None:
         self.misses.add(task)
@@ -82,6 +88,21 @@ class Session:
         self.context = StoreContext(flow_datastore, logger)
         self.log = RunLog()
         self.prefetch = ScopePrefetch(self.context)
+        self.task_ids: TaskIds | None = None  # once there are tasks to expect
+
+    @cached_property
+    def threads(self) -> Pool:
+        """The threads that ask servers while the scheduler goes on."""
+        return Pool(_AT_ONCE)
+
+    def begin_run(self, memoized: MemoizedStep) -> None:
+        """Keep the artifacts of the finished tasks before a step, as the runtime opens them."""
+        # Here, since workers do without the runtime.
+        from memoflow.flow.host import answers
+
+        if memoized.mode != "off":
+            self.context.tasks.follow(memoized.graph, memoized.step)
+            answers.on_finished(self.context.tasks.add)
 
     def end_run(self, run_id: str) -> None:
         """Print hits, misses and time saved of a run, once, then collect garbage."""

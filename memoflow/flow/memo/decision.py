@@ -1,7 +1,7 @@
 """Decision: hit or miss and the one reason for it, made once and shown everywhere.
 
 The log line, the card, `why`, the report and JSON all render it. It is kept as JSON in the metadata
-of a task that ran (`memo-decision`); of a hit, `memo-origin` and `memo-key` say all of it.
+of a task that ran (`memo-decision`); of a hit, `memo-origin`, `memo-key` and `memo-saved` say it.
 """
 
 from __future__ import annotations
@@ -20,8 +20,9 @@ from memoflow.units import span
 if TYPE_CHECKING:
     from memoflow.index import Index
 
-HIT, MISS, OFF, UNKNOWN = "hit", "miss", "off", "unknown"
+HIT, MISS, OFF, UNKNOWN, NONE = "hit", "miss", "off", "unknown", "none"
 FIELD = "memo-decision"
+ORIGIN, SAVED = "memo-origin", "memo-saved"  # of a hit: its task, and the run time in seconds
 MOST_BYTES = 16 << 10
 _MOST_LAST_BYTES = 2000  # of the last decision on a step, in the index
 _MOST_DIFF = 2000  # characters of one diff, where not all have room
@@ -50,6 +51,7 @@ class Reason(str, Enum):
     NO_FINGERPRINT = "no_fingerprint"
     DIFFERS_EACH_PROCESS = "differs_each_process"
     LOOKUP_FAILED = "lookup_failed"
+    NOT_WRITTEN = "not_written"
     UNDECIDED = "undecided"
     AFTER_MISS = "after_miss"
     OFF = "off"
@@ -85,6 +87,10 @@ _TEXTS: Mapping[Reason, tuple[str, str]] = {
     Reason.FILE_CHANGED: (
         "{}, which the step wrote, changed since",
         "a file that the step wrote changed since",
+    ),
+    Reason.NOT_WRITTEN: (
+        "found, but not written down: {}",
+        "the cached result could not be written down as this task's",
     ),
     Reason.LOOKUP_FAILED: ("lookup failed: {}", "lookup failed"),
     Reason.UNDECIDED: ("{}", "its inputs are known only during the run"),

@@ -41,6 +41,11 @@ class Handoff:
         environment[_VARIABLE] = json.dumps({**vars(self), "decision": decision, "seen": seen})
 
     @classmethod
+    def is_off(cls) -> bool:
+        """Tell whether this process is to go on without the store, and leave the message."""
+        return bool(json.loads(os.environ.get(_VARIABLE, "{}")).get("off"))
+
+    @classmethod
     def take(cls) -> Handoff:
         """Return the message to this process, once: processes that a step starts do not get it."""
         told = json.loads(os.environ.pop(_VARIABLE, "{}"))

@@ -94,6 +94,7 @@ class MemoizedStep:
         self.step = step
         self.options = options
         self.shape = FlowShape.of(flow)
+        self.graph = graph
         self.node = graph[step]
         self.join_type = None
         if self.node.type == "join":

@@ -107,6 +107,8 @@ class MemoizeDecorator(Lifecycle):
             if self.system_ctx.is_launch:
                 options.check(type(flow), graph, self.step_name)
             session = context.session_of(self.flow_datastore, self.logger)
+            if self.is_in_worker and _worker_side().Handoff.is_off():
+                session.context.cut_off()  # Before anything asks the store for its id.
             memoized = lookup.MemoizedStep(
                 flow, graph, self.step_name, options, key=session.context.mask_key
             )
@@ -121,6 +123,11 @@ class MemoizeDecorator(Lifecycle):
         if self.is_in_worker:
             # Now, while parameters are still what the class says, as in the scheduler.
             memoized.fix_code()
+
+    def begin_run(self) -> None:
+        if self._memoized is not None and self._session is not None:
+            with self.degrade("following the run"):
+                self._session.begin_run(self._memoized)
 
     def launch(self, cli_args: Any, attempt: int, *, has_unbounded_foreach: bool) -> None:
         if self._memoized is None or self._session is None or has_unbounded_foreach:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import suppress
 from dataclasses import replace
 from functools import partial
@@ -18,9 +18,10 @@ from metaflow.parameters import DeployTimeField
 from memoflow import fingerprint
 from memoflow.errors import NoFingerprintError
 from memoflow.fingerprint import Part
-from memoflow.flow.host import foreach, transition
+from memoflow.flow.host import foreach, listed_tasks, transition
 from memoflow.flow.host.flow_class import configs_of, graph_of, parameters_of
 from memoflow.flow.host.foreach import Foreach
+from memoflow.flow.host.listed_tasks import AttemptFiles, ListedTask
 from memoflow.flow.memo import config_parts
 from memoflow.flow.memo.inputs import (
     OF_ONE_RUN,
@@ -31,10 +32,12 @@ from memoflow.flow.memo.inputs import (
 )
 from memoflow.flow.memo.lookup import MemoizedStep
 from memoflow.flow.memo.store_context import StoreContext
+from memoflow.storages import backend_of
 
 _LOAD_LIMIT_BYTES = 64 << 20
 _MOST_PARENTS = 1000
 _MOST_RUNS = 5
+_AT_ONCE = 100  # tasks that are opened together
 
 
 class PlannedTask(InputDigests):
@@ -139,30 +142,55 @@ def _tasks(
     """Yield the datastores that a task starts from, and its place in a foreach."""
     graph, step = graph_of(memoized.shape.flow), memoized.step
     before = ["_parameters"] if step == graph.start_step else sorted(memoized.node.in_funcs)
-    found = [
-        datastore
-        for datastore in context.reader.get_task_datastores(run, steps=before)
-        if step == graph.start_step or step in transition.next_steps(datastore)
-    ]
-    if len(found) > _MOST_PARENTS:
-        raise UndecidedError(f"{len(found)} tasks come before it")
+    finished = _finished(context.flow_datastore, run, before)
     if memoized.join_type is not None:
         groups: dict[str, list[Any]] = {}
-        for datastore in found:
+        for datastore in _opened(memoized, context, run, finished):
             stack = foreach.stack_of(datastore)
             outer = stack[:-1] if memoized.join_type == "foreach" else stack
             groups.setdefault(repr([frame[:4] for frame in outer]), []).append(datastore)
         for group in groups.values():
             yield sorted(group, key=lambda each: str(each.pathspec)), None
         return
-    for datastore in found:
-        if graph.nodes.get(datastore.step_name) is None:  # the parameters
-            yield [datastore], None
-        elif graph[datastore.step_name].type == "foreach":
-            for index in range(foreach.num_splits(datastore)):
-                yield [datastore], index
-        else:
-            yield [datastore], None
+    # A few at a time: who asks may want the first ones only.
+    for start in range(0, len(finished), _AT_ONCE):
+        for datastore in _opened(memoized, context, run, finished[start : start + _AT_ONCE]):
+            if graph.nodes.get(datastore.step_name) is None:  # the parameters
+                yield [datastore], None
+            elif graph[datastore.step_name].type == "foreach":
+                for index in range(foreach.num_splits(datastore)):
+                    yield [datastore], index
+            else:
+                yield [datastore], None
+
+
+def _finished(flow_datastore: Any, run: str, steps: Iterable[str]) -> list[ListedTask]:
+    """Return the finished tasks of some steps, by a listing; UndecidedError if there are too many.
+
+    A bucket lists a thousand files in a request, and a task has about eight.
+    """
+    root = flow_datastore.datastore_root.rstrip("/")
+    tasks = backend_of(flow_datastore.TYPE, f"{root}/{flow_datastore.flow_name}/{run}")
+    files = AttemptFiles()
+    for step in steps:
+        for found in tasks.list(step):
+            files.add(found.name)
+            if len(files.began) > _MOST_PARENTS:
+                raise UndecidedError(f"more than {_MOST_PARENTS:,} tasks come before it")
+    return files.finished()
+
+
+def _opened(
+    memoized: MemoizedStep, context: StoreContext, run: str, tasks: Iterable[ListedTask]
+) -> list[Any]:
+    """Return the datastores of those of the tasks that went on to the step."""
+    step = memoized.step
+    is_first = step == graph_of(memoized.shape.flow).start_step
+    return [
+        datastore
+        for datastore in listed_tasks.opened(context.reader, run, tasks)
+        if is_first or step in transition.next_steps(datastore)
+    ]
 
 
 def _current(memoized: MemoizedStep, name: str) -> Any:

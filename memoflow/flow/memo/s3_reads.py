@@ -15,11 +15,13 @@ from __future__ import annotations
 import contextlib
 import json
 import os
+import sys
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from functools import lru_cache, partial, wraps
 from typing import Any
 from urllib.parse import urlparse
+from weakref import WeakSet
 
 from metaflow import FlowSpec
 from metaflow.plugins.datatools.s3.s3 import S3, S3Object
@@ -28,6 +30,7 @@ from metaflow.plugins.datatools.s3.s3util import get_s3_client
 from memoflow.flow.host.patches import replaced
 from memoflow.flow.host.s3 import (
     has_own_client,
+    is_datastore,
     is_of_own_run,
     other_endpoint,
     url_of,
@@ -71,6 +74,9 @@ class _Watch:
         self._around = around
         self._read: set[str] = set()
         self._written: set[str] = set()
+        # An artifact is an input, by the name that the step reads, and counts as such.
+        self._of_datastore: WeakSet[Any] = WeakSet()
+        self._artifacts: set[str] = set()  # loaded by these
 
     def hooks(self) -> dict[type, dict[str, Any]]:
         methods: dict[str, Callable[..., Iterable[str]]] = {
@@ -94,6 +100,8 @@ class _Watch:
         @wraps(make)
         def hook(s3: Any, *arguments: Any, **named: Any) -> None:
             run = named.get("run") or (arguments[3] if len(arguments) > 3 else None)
+            if is_datastore(sys._getframe(1)):
+                self._of_datastore.add(s3)
             is_own = isinstance(run, FlowSpec) and not is_hushed()
             if is_own:
                 self._never("S3", OWN_PREFIX)
@@ -122,6 +130,9 @@ class _Watch:
     def _see(self, s3: Any, wanted: list[str]) -> None:
         if is_of_own_run(s3):
             return  # Told when it was made; who ignores that ignores its objects, too.
+        if s3 in self._of_datastore:
+            self._artifacts.update(wanted)
+            return
         new = [name for name in wanted if name not in self._read and name not in self._written]
         if not new:
             return
@@ -163,7 +174,8 @@ class _Watch:
             with hushed(self._around):
                 value = was.fget(one)
             name = f"{field} of {one.url}"
-            if not is_hushed() and one.exists and name not in self._read | self._written:
+            known = name in self._read | self._written or one.url in self._artifacts
+            if not is_hushed() and one.exists and not known:
                 self._read.add(name)
                 with hushed(self._around):
                     self._evaluated([name])

@@ -8,17 +8,15 @@ from contextlib import suppress
 from functools import partial
 from typing import Any
 
-from memoflow.display import printable
-from memoflow.errors import BackendUnreachableError, NoFingerprintError
-from memoflow.flow.host import task_record
-from memoflow.flow.host.command_line import run_instead
+from memoflow.errors import NoFingerprintError, is_away
 from memoflow.flow.host.foreach import Foreach
 from memoflow.flow.hub import revisions
-from memoflow.flow.memo import audit, card, task_notes
+from memoflow.flow.memo import audit
 from memoflow.flow.memo.context import Session
 from memoflow.flow.memo.decision import Decision, Reason
 from memoflow.flow.memo.external_reads import is_elsewhere
 from memoflow.flow.memo.handoff import Handoff
+from memoflow.flow.memo.hit import Hit
 from memoflow.flow.memo.inputs import OF_ONE_RUN, InputDigests, UndecidedError, current_of_step
 from memoflow.flow.memo.lookup import LookupResult, MemoizedStep, MissError, look_up
 from memoflow.flow.memo.uncached import Seen
@@ -36,24 +34,15 @@ def prepare(cli_args: Any, attempt: int, memoized: MemoizedStep, session: Sessio
     session.prefetch.is_on = True
     log.run = f"{task.flow_name}/{task.run_id}"
     context.metadata = task.metadata.metadata_str()
-    try:
+    unwritten = log.unwritten.pop(task.path, None)
+    if unwritten is not None:
+        verdict = LookupResult(Decision.miss(Reason.NOT_WRITTEN, unwritten))
+    else:
         environment = {**os.environ, **cli_args.env}
-        verdict = _decide(task, attempt, memoized, session, environment)
-    except Exception as error:
-        # Anything of Metaflow's or of a user's class may be met here; none may fail the run.
-        trouble = f"{type(error).__name__}: {error}"
-        if isinstance(error, BackendUnreachableError):
-            context.cut_off(error)
-        else:
-            context.say_once(f"lookup failed, steps run as usual: {trouble}")
-        verdict = LookupResult(Decision.miss(Reason.LOOKUP_FAILED, trouble))
-    decision = verdict.decision
+        verdict = _decide(cli_args, attempt, memoized, session, environment)
     if verdict.entry is not None:
-        run_instead(cli_args, ["echo", printable(f"[memoize] {decision.log_line}")])
-        names = task.flow_name, task.run_id, task.step, task.task_id
-        log.hits.append((*names, verdict.entry.run_time_s))
-        card.of_hit("/".join(names), verdict.entry, memoized, context)
         return
+    decision = verdict.decision
     if not verdict.undecided:
         if memoized.mode == "only":
             raise MissError(memoized.step, decision.line)
@@ -74,21 +63,37 @@ def prepare(cli_args: Any, attempt: int, memoized: MemoizedStep, session: Sessio
 
 
 def _decide(
-    task: Any,
+    cli_args: Any,
     attempt: int,
     memoized: MemoizedStep,
     session: Session,
     environment: Mapping[str, str],
 ) -> LookupResult:
+    """Look the task up, and answer it if there is a result."""
     context = session.context
+    try:
+        return _look_up(cli_args, attempt, memoized, session, environment)
+    except Exception as error:
+        # Anything of Metaflow's or of a user's class may be met here; none may fail the run.
+        trouble = f"{type(error).__name__}: {error}"
+        if is_away(error):
+            context.cut_off(error)
+        else:
+            context.say_once(f"lookup failed, steps run as usual: {trouble}")
+        return LookupResult(Decision.miss(Reason.LOOKUP_FAILED, trouble))
+
+
+def _look_up(
+    cli_args: Any,
+    attempt: int,
+    memoized: MemoizedStep,
+    session: Session,
+    environment: Mapping[str, str],
+) -> LookupResult:
+    context, task = session.context, cli_args.task
     if context.store is None or memoized.mode == "off" or not task.input_paths:
         return look_up(memoized, None, session)
-    paths = task.input_paths
-    if len(paths) == 1:
-        datastores = [context.task(paths[0])]
-    else:
-        open_task = context.reader.get_task_datastore
-        datastores = [open_task(*path.split("/")[:3]) for path in paths]
+    datastores = context.tasks.open(task.input_paths)
     split_index = None if task.split_index is None else int(task.split_index)
     foreach = Foreach.of_new_task(
         memoized.shape.flow, memoized.step, datastores, memoized.join_type, split_index
@@ -116,18 +121,16 @@ def _decide(
     if entry is not None and share and audit.is_due(share, entry, task.run_id):
         return LookupResult(Decision.miss(Reason.UNDECIDED, "to be audited"))
     if entry is not None:
-        shape = memoized.shape
-        task_record.write(
-            task,
-            flow_datastore=context.flow_datastore,
+        hit = Hit(
+            memoized,
+            session,
+            task=task,
             attempt=attempt,
-            parent=datastores[0],
-            passed=None if memoized.join_type is None else {*shape.parameters, *shape.constants},
-            artifacts={name: (each.sha1, each.info) for name, each in entry.artifacts.items()},
-            next_step=entry.next_step,
+            entry=entry,
+            datastores=datastores,
             foreach=foreach,
-            fields=task_notes.origin(entry),
         )
+        hit.answer(cli_args)
         context.candidates(memoized.code_key, memoized.mask).touch(entry)
     return verdict
 

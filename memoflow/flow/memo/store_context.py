@@ -4,17 +4,18 @@ from __future__ import annotations
 
 import os
 import sys
-from collections import OrderedDict
 from collections.abc import Callable
 from functools import cached_property
 from typing import Any
 
 from memoflow.backends import Local
 from memoflow.display import printable
-from memoflow.errors import BackendUnreachableError, MemoflowError
+from memoflow.errors import MemoflowError, is_away
 from memoflow.fingerprint.project import root_of
 from memoflow.flow import artifact_store, maintenance
 from memoflow.flow.host import storage
+from memoflow.flow.host.blobs import BlobCache, NewBlobs
+from memoflow.flow.host.finished_tasks import FinishedTasks
 from memoflow.flow.memo.artifacts import Artifacts, RemoteArtifacts
 from memoflow.flow.memo.card import CardFiles
 from memoflow.kinds.candidates import Candidates
@@ -25,7 +26,6 @@ from memoflow.store import Store
 from memoflow.store.open import cache_folder
 from memoflow.tracking import FileDigests, Paths
 
-_CACHED_BLOB_BYTES = 1 << 20
 _OF_METAFLOW = (".metaflow", ".metaflow_spin")
 
 
@@ -59,11 +59,15 @@ class StoreContext:
             )
             return where.store
         except (MemoflowError, OSError) as error:
-            self.is_cut_off = isinstance(error, BackendUnreachableError)
+            self.is_cut_off = is_away(error)
             self.say_once(f"off: {error}")
             return None
 
-    def cut_off(self, error: BackendUnreachableError | None = None) -> None:
+    def is_all_here(self, metadata: Any) -> bool:
+        """Tell whether datastore and metadata are on this machine, where threads gain nothing."""
+        return {self.flow_datastore.TYPE, metadata.TYPE} == {"local"}
+
+    def cut_off(self, error: Exception | None = None) -> None:
         """Go on without the store, whose server does not answer: waits for it would add up.
 
         Without an error that has been said where it was found out.
@@ -112,41 +116,28 @@ class StoreContext:
         return found
 
     @cached_property
+    def blobs(self) -> BlobCache:
+        """The packed artifacts of the flow that this process has read or written."""
+        return BlobCache()
+
+    @cached_property
+    def new_blobs(self) -> NewBlobs:
+        return NewBlobs(self.flow_datastore, self.blobs, self.artifacts.is_seen)
+
+    @cached_property
     def reader(self) -> Any:
         """An own way to read tasks."""
-        self._open: OrderedDict[str, Any] = OrderedDict()
-        return storage.reader(self.flow_datastore, _SmallBlobs())
+        return storage.reader(self.flow_datastore, self.blobs)
 
-    def task(self, path: str) -> Any:
-        """Return the datastore of a finished task, `run/step/task` or with its attempt."""
-        reader = self.reader
-        if path in self._open:
-            return self._open[path]
-        run, step, task_id, *attempt = path.split("/")
-        found = reader.get_task_datastore(
-            run, step, task_id, attempt=int(attempt[0]) if attempt else None
-        )
-        self._open[path] = found
-        if len(self._open) > 64:
-            self._open.popitem(last=False)
-        return found
+    @cached_property
+    def tasks(self) -> FinishedTasks:
+        """The finished tasks of the run."""
+        return FinishedTasks(self.reader)
 
     def collect(self) -> None:
         """Evict and sweep, if nobody has within the hour."""
         if self.store is not None:
             maintenance.collect(self.store, self.say)
-
-
-class _SmallBlobs(dict[str, bytes]):
-    """A blob cache, as Metaflow's content-addressed store asks one for bytes it has loaded."""
-
-    load_key = dict.get
-
-    def store_key(self, key: str, blob: bytes) -> None:
-        if len(blob) <= _CACHED_BLOB_BYTES:
-            self[key] = blob
-            if len(self) > 64:
-                del self[next(iter(self))]
 
 
 def _paths_of(flow_datastore: Any, store: Store | None) -> Paths:

@@ -10,7 +10,7 @@ from metaflow.metaflow_current import current
 
 from memoflow.flow.memo import card
 from memoflow.flow.memo.card_page import Shown
-from memoflow.flow.memo.decision import FIELD, Decision, keep_missed
+from memoflow.flow.memo.decision import FIELD, ORIGIN, SAVED, Decision, keep_missed
 from memoflow.flow.memo.lookup import MemoizedStep
 from memoflow.flow.memo.store_context import StoreContext
 from memoflow.kinds.memo import MemoEntry
@@ -76,9 +76,21 @@ class TaskNotes:
 
 
 def origin(entry: MemoEntry) -> dict[str, str]:
-    """Return the metadata of a hit: the task and the key of its results.
+    """Return the metadata of a hit: the task and the key of its result, and the time saved.
 
     Not `origin-task-id`, as `resume` writes it: the Client API then reads the origin's metadata
     in place of the task's, which fails once the origin's run was cleaned up.
     """
-    return {"memo-origin": entry.origin, "memo-key": str(entry.ref.key)}
+    return {
+        ORIGIN: entry.origin,
+        "memo-key": str(entry.ref.key),
+        SAVED: f"{entry.run_time_s:.1f}",
+    }
+
+
+def of_hit(entry: MemoEntry, resumed: str | None) -> dict[str, str]:
+    """Return the metadata of a hit whose task no worker registers.
+
+    `resumed` is the run that its run resumes: the Client takes a run's origin from its last task.
+    """
+    return origin(entry) | ({} if resumed is None else {"origin-run-id": resumed})

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping
+from contextlib import suppress
 from dataclasses import replace
-from itertools import islice
+from itertools import chain, islice
 from typing import Any
 
 from metaflow.client import Step, Task
@@ -14,9 +15,21 @@ from memoflow.backends import first_read
 from memoflow.dataclass import dataclass
 from memoflow.errors import IntegrityError, NotFoundError, UsageError
 from memoflow.flow import artifact_store
+from memoflow.flow.host import task_rows
 from memoflow.flow.memo import miss, planned
 from memoflow.flow.memo.context import Session, session_of
-from memoflow.flow.memo.decision import FIELD, HIT, MISS, OFF, UNKNOWN, Decision, Reason, reason_of
+from memoflow.flow.memo.decision import (
+    FIELD,
+    HIT,
+    MISS,
+    NONE,
+    OFF,
+    ORIGIN,
+    UNKNOWN,
+    Decision,
+    Reason,
+    reason_of,
+)
 from memoflow.flow.memo.inputs import UndecidedError
 from memoflow.flow.memo.lookup import MemoizedStep, look_up
 from memoflow.flow.memo.options import MemoizeOptions
@@ -27,9 +40,10 @@ from memoflow.storages import backend_of
 from memoflow.store import Store
 from memoflow.units import moment
 
-NONE = "none"
 _MOST_TASKS = 200  # that are looked up before a run
+_MANY = 8  # tasks for which all results of the step are read at once, if this machine lacks them
 _MOST_SHOWN = 12  # differences, to people
+_MOST_CLONES = 10  # of clones, that are followed to a result
 
 
 @dataclass(frozen=True)
@@ -137,11 +151,11 @@ def of_task(store: Store, pathspec: str) -> Why:
     other texts, NotFoundError if Metaflow has no such task.
     """
     task = _task(pathspec)
-    told = {str(name): str(value) for name, value in task.metadata_dict.items()}
-    resumed = task.origin_pathspec
-    if resumed is not None:  # Its metadata is that of the original task.
-        return Why(task.pathspec, note=f"it did not run: resume cloned {resumed}")
-    key, origin = told.get("memo-key"), told.get("memo-origin")
+    told = task_rows.of_task(task)
+    cloned = task_rows.origin_of_clone(task.pathspec, told)
+    if cloned is not None:
+        return Why(task.pathspec, note=f"it did not run: resume cloned {_remark(cloned)}")
+    key, origin = told.get("memo-key"), told.get(ORIGIN)
     if origin is not None:
         ref = None if key is None else store.lookup(Key.parse(key))
         decision = Decision.hit(origin, None if ref is None else ref.created)
@@ -154,9 +168,29 @@ def of_task(store: Store, pathspec: str) -> Why:
 
 
 def result_key(pathspec: str) -> str | None:
-    """Return the key of a task's result, None if it has none; errors as for `of_task`."""
-    key: str | None = _task(pathspec).metadata_dict.get("memo-key")
-    return key
+    """Return the key of a task's result, None if it has none; errors as for `of_task`.
+
+    Of a clone, that of the task that was cloned.
+    """
+    task = _task(pathspec)
+    told = task_rows.of_task(task)
+    with suppress(MetaflowException):  # The cloned task may be gone.
+        for _ in range(_MOST_CLONES):
+            cloned = task_rows.origin_of_clone(task.pathspec, told)
+            if cloned is None:
+                break
+            task = Task(cloned, _namespace_check=False)
+            told = task_rows.of_task(task)
+    return told.get("memo-key")
+
+
+def _remark(cloned: str) -> str:
+    """Return a cloned task, with the origin of its result if it was a hit and is still known."""
+    with suppress(MetaflowException):
+        origin = task_rows.of_task(Task(cloned, _namespace_check=False)).get(ORIGIN)
+        if origin is not None:
+            return f"{cloned}, a hit: the result of {origin}"
+    return cloned
 
 
 def _of_older(store: Store, task: Any, told: Mapping[str, str]) -> Decision | None:
@@ -189,7 +223,9 @@ def _of_older(store: Store, task: Any, told: Mapping[str, str]) -> Decision | No
 def _task(pathspec: str) -> Any:
     depth = pathspec.count("/")
     if depth not in (2, 3) or not all(pathspec.split("/")):
-        raise UsageError(f"{pathspec!r} is not a task; name one as Flow/run/step/task")
+        raise UsageError(
+            f"{pathspec!r} is not a task; name one as Flow/run/step/task, or a run as Flow/run"
+        )
     try:
         if depth == 3:
             return Task(pathspec, _namespace_check=False)
@@ -290,11 +326,26 @@ def _of_step(subject: str, memoized: MemoizedStep, session: Session, *, empty: b
     return Why(subject, unknown, key=str(code_key))
 
 
+def _prefetch(memoized: MemoizedStep, session: Session) -> None:
+    """Read all results of the step at once, unless this machine knows some for each of many tasks.
+
+    One by one, a result that is not in the index takes three requests.
+    """
+    store = session.context.store
+    assert store is not None
+    if len(store.index.entries(memoized.code_key / memo.RESULTS)) < _MANY:
+        store.remembered.prefetch(memoized.code_key)
+
+
 def _of_run(subject: str, memoized: MemoizedStep, session: Session, run: str) -> Why | None:
     """Look up the tasks of the step with the inputs of a run; None if it has none."""
     hit = missed = None
     tasks, hits, unlike = 0, 0, ""
-    for parents in islice(planned.planned_tasks(memoized, session.context, run), _MOST_TASKS):
+    following = islice(planned.planned_tasks(memoized, session.context, run), _MOST_TASKS)
+    first = list(islice(following, _MANY))
+    if len(first) == _MANY:
+        _prefetch(memoized, session)
+    for parents in chain(first, following):
         verdict = look_up(memoized, parents, session, dry=True)
         if verdict.undecided:
             raise UndecidedError(verdict.decision.line)

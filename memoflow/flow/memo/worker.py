@@ -19,7 +19,7 @@ from memoflow.flow.memo.audit import Audit
 from memoflow.flow.memo.card import CardFiles
 from memoflow.flow.memo.card_page import Shown
 from memoflow.flow.memo.context import Session
-from memoflow.flow.memo.decision import Decision, Reason
+from memoflow.flow.memo.decision import SAVED, Decision, Reason
 from memoflow.flow.memo.handoff import Handoff
 from memoflow.flow.memo.inputs import InputDigests, UndecidedError
 from memoflow.flow.memo.lookup import LookupResult, MemoizedStep, MissError, lease_keys, look_up
@@ -363,7 +363,7 @@ class Task:
         assert self._audit is not None
         memoized, notes, came_to = self._memoized, self._notes, self._audit.line
         self._session.context.candidates(memoized.code_key, memoized.mask).touch(entry)
-        notes.register({**task_notes.origin(entry), "memo-audit": came_to})
+        notes.register({**task_notes.origin(entry), SAVED: "0.0", "memo-audit": came_to})
         notes.tally(hit=True, saved_s=0.0)
         shown = card_page.of_hit(notes.task, entry, memoized.code.parts)
         notes.show(replace(shown, outcome="audit", why=came_to))

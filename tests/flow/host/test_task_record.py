@@ -10,6 +10,7 @@ from metaflow import FlowSpec, Task
 
 from memoflow.flow.host import task_record
 from memoflow.flow.host.artifacts import TaskArtifacts
+from memoflow.flow.host.blobs import BlobCache, NewBlobs
 from memoflow.flow.host.foreach import Foreach
 from tests.flow.host.conftest import World
 
@@ -37,9 +38,13 @@ def record(world: World, flow: type[FlowSpec]) -> Any:
             metadata=world.metadata,
         )
         settings = {"attempt": 0, "passed": None, **options}
+        world.datastore.get_task_datastore(
+            world.run, "fit", task.task_id, attempt=settings["attempt"], mode="w"
+        ).init_task()
         task_record.write(
             task,
             flow_datastore=world.datastore,
+            blobs=NewBlobs(world.datastore, BlobCache()),
             parent=start,
             artifacts={"model": (origin.sha1s()["model"], origin.info("model"))},
             next_step={
@@ -87,6 +92,11 @@ def test_the_next_step_starts_from_it(record: Any, world: World, flow: type[Flow
     assert left["_current_step"] == "fit"
     (frame,) = Foreach.of_new_task(flow, "score", [left], None, None).stack
     assert frame.index == 1
+
+
+def test_what_it_printed_is_in_its_log(record: Any) -> None:
+    task = record(log="[memoize] hit")
+    assert (task.stdout, task.stderr) == ("[memoize] hit\n", "")
 
 
 def test_a_later_attempt_is_the_one_that_counts(record: Any) -> None:

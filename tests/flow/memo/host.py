@@ -44,6 +44,7 @@ class Train(FlowSpec):
 class Metadata:
     """A provider of metadata: what tasks registered, by their ids."""
 
+    TYPE = "local"
     sticky_tags: tuple[str, ...] = ()
 
     def __init__(self) -> None:
@@ -116,11 +117,13 @@ class Host:
 
     def launched(self, task: str = "2") -> Any:
         """Return the command line by which the runtime would start the task after `start/1`."""
+        self.output("fit", task)
         runtime_task = SimpleNamespace(
             flow_name="Train",
             run_id="1",
             step="fit",
             task_id=task,
+            path=f"1/fit/{task}",
             input_paths=["1/start/1"],
             split_index=None,
             clone_run_id=None,

@@ -28,6 +28,9 @@ def test_a_message_arrives_as_it_was_sent(environment):
 
 
 def test_a_message_is_taken_once_so_that_processes_of_the_step_get_none(environment):
+    assert not Handoff.is_off()
+    Handoff(off=True).put(environment)
+    assert Handoff.is_off()
     Handoff(mode="off").put(environment)
     assert Handoff.take().mode == "off"
     assert Handoff.take() == Handoff()

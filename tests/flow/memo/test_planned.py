@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import json
+from itertools import islice
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -24,6 +27,38 @@ def test_a_step_has_a_task_after_each_task_that_went_on_to_it(host):
 
 def test_a_run_that_never_came_to_the_step_tells_of_none(host):
     assert tasks(host) == []
+
+
+def test_of_a_task_that_was_tried_again_the_latest_attempt_counts(host):
+    host.left(x=1, _transition=(["fit"], None))
+    again = host.datastore.get_task_datastore("1", "start", "1", attempt=1, mode="w")
+    again.init_task()
+    assert tasks(host) == []
+    internal = {"_foreach_stack": [], "_iteration_stack": [], "_transition": (["fit"], None)}
+    again.save_artifacts(iter((internal | {"x": 2}).items()))
+    again.done()
+    [found] = tasks(host)
+    assert found.digest("x").summary == "2"
+
+
+def test_too_many_tasks_before_a_step_are_told_by_their_listing(host):
+    folder = Path(host.datastore.datastore_root, "Train", "1", "start")
+    for task in range(1001):
+        began = folder / str(task) / "0.attempt.json"
+        began.parent.mkdir(parents=True)
+        began.touch()
+    with pytest.raises(UndecidedError, match="more than 1,000 tasks come before it"):
+        tasks(host)
+
+
+def test_tasks_are_opened_as_they_are_asked_for(host):
+    for task in range(101):
+        last = host.left(task=str(task), x=task, _transition=(["fit"], None))
+    Path(host.datastore.datastore_root, "Train", last.pathspec, "0.data.json").write_text("torn")
+    planned_tasks = planned.planned_tasks(host.memoized(), host.session.context, "1")
+    assert len(list(islice(planned_tasks, 100))) == 100
+    with pytest.raises(json.JSONDecodeError):
+        next(planned_tasks)
 
 
 def test_a_value_that_is_another_in_each_run_is_undecided(host):

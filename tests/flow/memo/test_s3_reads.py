@@ -10,6 +10,7 @@ import pytest
 from metaflow import S3, FlowSpec
 from metaflow.metaflow_config import DATATOOLS_CLIENT_PARAMS
 from metaflow.metaflow_current import current
+from metaflow.plugins.datastores.s3_storage import S3Storage
 from metaflow.plugins.datatools.s3 import s3 as datatools
 
 from memoflow.flow.memo.s3_reads import OWN_PREFIX, evaluate, watching
@@ -144,6 +145,16 @@ def test_what_was_missing_is_there_now(bucket: Bucket) -> None:
     assert set(noted.values()) == {("absent", "absent")}
     bucket.put("d/x", "x")
     assert evaluate(noted) != noted
+
+
+def test_an_artifact_that_metaflow_loads_is_no_read_of_s3(bucket: Bucket) -> None:
+    def step() -> list[Any]:
+        with S3Storage(f"{bucket.url}/d").load_bytes(["a.txt"]) as loaded:
+            return [metadata for _, _, metadata in loaded]
+
+    assert reads_of(step) == {}
+    both = reads_of(lambda: (step(), with_s3(lambda s3: s3.get("d/b.txt"), s3root=bucket.url)()))
+    assert list(both) == [f"{bucket.url}/d/b.txt"]
 
 
 def test_what_the_step_wrote_before_is_no_read(bucket: Bucket) -> None:

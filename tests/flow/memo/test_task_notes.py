@@ -52,6 +52,7 @@ def test_a_hit_names_the_task_and_the_key_of_its_results(host, record):
     assert task_notes.origin(memo.read(host.store, ref)) == {
         "memo-origin": "Train/0/fit/9",
         "memo-key": str(ref.key),
+        "memo-saved": "2.0",
     }
 
 

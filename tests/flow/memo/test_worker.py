@@ -151,6 +151,7 @@ def test_an_audited_hit_runs_and_is_compared(host):
     audited = Attempt(host, started, "3", audit=1.0)
     assert audited.run()
     assert audited.noted["memo-audit"] == "the same as Train/1/fit/2"
+    assert audited.noted["memo-saved"] == "0.0"
 
 
 def test_a_run_that_goes_on_without_the_store_runs_the_step(host, monkeypatch):

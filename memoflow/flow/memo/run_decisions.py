@@ -1,0 +1,167 @@
+"""Run decisions: the hits, misses and clones of all tasks of a run, by its steps."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from metaflow.client import Run
+from metaflow.exception import MetaflowNotFound
+
+from memoflow.dataclass import dataclass
+from memoflow.errors import NotFoundError, UsageError
+from memoflow.flow.host import task_rows
+from memoflow.flow.memo.decision import FIELD, HIT, MISS, NONE, ORIGIN, Decision
+
+_MOST_TASKS = 20_000
+_FIELDS = ("attempt_ok", "end_step", "origin-task-id", FIELD, ORIGIN)
+
+Task = tuple[str, str]  # step and id
+
+
+@dataclass(frozen=True)
+class StepDecisions:
+    """The tasks of one step of a run; `task` is the first that was a miss, and `miss` the reason.
+
+    Tasks that are still running, that failed or that were not looked up are none of the three.
+    """
+
+    step: str
+    tasks: int
+    hits: int = 0
+    misses: int = 0
+    clones: int = 0
+    task: str | None = None
+    miss: Decision | None = None
+
+    def to_json(self) -> dict[str, Any]:
+        known = {name: value for name, value in vars(self).items() if name != "miss"}
+        reason = None if self.miss is None else self.miss.reason.value
+        return known | {"reason": reason, "line": self.line}
+
+    @property
+    def line(self) -> str:
+        """The reason for the first miss; empty if there was none."""
+        return "" if self.miss is None else self.miss.line
+
+
+@dataclass(frozen=True)
+class RunDecisions:
+    """The steps of a run that had a hit, a miss or a clone, in their order."""
+
+    subject: str  # Flow/run
+    steps: tuple[StepDecisions, ...]
+    tasks: int
+    is_finished: bool
+
+    @property
+    def hits(self) -> int:
+        return sum(each.hits for each in self.steps)
+
+    @property
+    def misses(self) -> int:
+        return sum(each.misses for each in self.steps)
+
+    @property
+    def clones(self) -> int:
+        return sum(each.clones for each in self.steps)
+
+    @property
+    def outcome(self) -> str:
+        """One of "miss", "hit" and "none": "miss" if at least one task was."""
+        return MISS if self.misses else HIT if self.hits else NONE
+
+    @property
+    def line(self) -> str:
+        """The numbers of hits, misses and clones."""
+        if not self.steps:
+            return "no task of it was looked up: no step has @memoize, or that was off"
+        return ", ".join(_counts(self))
+
+    @property
+    def note(self) -> str:
+        """A remark on a run that has not come to its end; empty for others."""
+        return "" if self.is_finished else "it has not finished: it is still running, or it failed"
+
+    def to_json(self) -> dict[str, Any]:
+        return {
+            "subject": self.subject,
+            "outcome": self.outcome,
+            "line": self.line,
+            "note": self.note,
+            "tasks": self.tasks,
+            "hits": self.hits,
+            "misses": self.misses,
+            "clones": self.clones,
+            "steps": [each.to_json() for each in self.steps],
+        }
+
+
+def of_run(pathspec: str, *, most_tasks: int = _MOST_TASKS) -> RunDecisions:
+    """Return the decisions on the tasks of a run, by Flow/run; NotFoundError for an unknown one.
+
+    Metaflow's service is asked once for the steps, once a step for its tasks, and once for the
+    metadata of all. UsageError, before that, for a run of more tasks than `most_tasks`.
+    """
+    with task_rows.explained(pathspec):
+        try:
+            run = Run(pathspec, _namespace_check=False)
+        except MetaflowNotFound as error:
+            raise NotFoundError(f"Metaflow has no run {pathspec}: {error}") from error
+        # The Client yields the latest first.
+        tasks = {step.id: [task.id for task in step] for step in reversed(list(run))}
+    number = sum(map(len, tasks.values()))
+    if number > most_tasks:
+        raise UsageError(
+            f"{pathspec} has {number:,} tasks, more than the {most_tasks:,} that are looked at "
+            "together; name one of them as Flow/run/step/task"
+        )
+    with task_rows.explained(pathspec):
+        rows = task_rows.of_run(run, _FIELDS)
+    steps = (_of_step(step, ids, rows) for step, ids in tasks.items())
+    return RunDecisions(
+        pathspec,
+        tuple(each for each in steps if each.hits or each.misses or each.clones),
+        number,
+        _is_finished(rows),
+    )
+
+
+def _of_step(step: str, tasks: list[str], rows: Mapping[Task, task_rows.Rows]) -> StepDecisions:
+    hits = clones = 0
+    missed: dict[str, Decision] = {}
+    for task in sorted(tasks, key=task_rows.in_order):
+        told = rows.get((step, task), {})
+        decision = Decision.parse(told.get(FIELD))
+        if "origin-task-id" in told:
+            clones += 1
+        elif ORIGIN in told:
+            hits += 1
+        elif decision is not None and decision.outcome == MISS:
+            missed[task] = decision
+    first = next(iter(missed), None)
+    return StepDecisions(
+        step,
+        len(tasks),
+        hits,
+        len(missed),
+        clones,
+        first,
+        None if first is None else missed[first],
+    )
+
+
+def _is_finished(rows: Mapping[Task, task_rows.Rows]) -> bool:
+    """Return whether the last step of a run has finished, by the metadata of its tasks."""
+    end = next((each["end_step"] for each in rows.values() if "end_step" in each), "end")
+    return any(step == end and told.get("attempt_ok") == "True" for (step, _), told in rows.items())
+
+
+def _counts(of: RunDecisions) -> list[str]:
+    told = [
+        f"{of.hits} hit{'s' * (of.hits != 1)}",
+        f"{of.misses} miss{'es' * (of.misses != 1)}",
+    ]
+    if of.clones:
+        told.append(f"{of.clones} clone{'s' * (of.clones != 1)}")
+    return told
