@@ -91,8 +91,8 @@ class Hit:
     def _expect_tasks(self) -> None:
         """Expect the other splits, and the one task that follows unless it joins several."""
         task, session = self._task, self._session
-        if task.clone_run_id:
-            return  # Of which `resume` may have cloned some.
+        if self._attempt or task.clone_run_id:
+            return  # They are expected already, or `resume` may have cloned some.
         ids = session.task_ids
         if ids is None:
             ids = TaskIds(task.metadata, session.context.flow_datastore, session.threads)

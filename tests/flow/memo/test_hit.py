@@ -25,7 +25,9 @@ class Ids:
 def answered(host, record):
     """Answer a task in a flow of three splits whose service is elsewhere."""
 
-    def answer(*, split: str | None = None, steps: Any = None, resumed: str | None = None) -> Any:
+    def answer(
+        *, split: str | None = None, steps: Any = None, resumed: str | None = None, attempt: int = 0
+    ) -> Any:
         memoized = host.memoized()
         parent = host.left(x=1)
         record(memoized, parent, "x")
@@ -44,7 +46,7 @@ def answered(host, record):
             memoized,
             host.session,
             task=launched.task,
-            attempt=0,
+            attempt=attempt,
             entry=entry,
             datastores=[parent],
             foreach=Foreach([frame], []),
@@ -69,3 +71,7 @@ def test_how_many_follow_in_a_foreach_is_told_by_its_first(answered):
 
 def test_in_a_resumed_run_none_is_sure(answered):
     assert answered(split="1", resumed="0") == []
+
+
+def test_none_is_expected_twice_for_a_later_attempt(answered):
+    assert answered(split="1", attempt=1) == []
