@@ -187,7 +187,10 @@ def test_answers_that_metaflow_asks_for_again_cost_no_hit(
     assert results(project, ran) == RIGHT
 
 
-@pytest.mark.parametrize("matches", [of_the_end, of_the_attempt, of_the_artifacts])
+@pytest.mark.parametrize(
+    "matches",
+    [of_the_end, of_the_artifacts, pytest.param(of_the_attempt, marks=pytest.mark.stress)],
+)
 def test_a_hit_that_the_service_refuses_runs_in_its_worker(
     project: Project, service: Service, matches: Callable[[Request], bool]
 ) -> None:
