@@ -11,7 +11,7 @@ from collections import Counter
 from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, TypeVar
 from urllib.parse import parse_qsl, unquote
 
 HEARTBEAT_S = 10
@@ -20,6 +20,7 @@ _LONG = 10**9
 
 Row = dict[str, Any]
 Answer = tuple[int, Any]
+T = TypeVar("T")
 
 
 class _Refused(Exception):
@@ -29,6 +30,14 @@ class _Refused(Exception):
         super().__init__(status)
         self.status = status
         self.body = {} if body is None else body
+
+
+def _found(numbers: dict[int, T], names: dict[str, T], key: str) -> T:
+    """Return what has a number or a name; the service answers 404 for others."""
+    found = numbers.get(int(key)) if key.isnumeric() else names.get(key)
+    if found is None:
+        raise _Refused(404)
+    return found
 
 
 @dataclass
@@ -45,10 +54,7 @@ class Step:
     names: dict[str, Task] = field(default_factory=dict)
 
     def task(self, key: str) -> Task:
-        found = self.tasks.get(int(key)) if key.isnumeric() else self.names.get(key)
-        if found is None:
-            raise _Refused(404)
-        return found
+        return _found(self.tasks, self.names, key)
 
 
 @dataclass
@@ -69,10 +75,7 @@ class Flow:
     names: dict[str, Run] = field(default_factory=dict)
 
     def run(self, key: str) -> Run:
-        found = self.runs.get(int(key)) if key.isnumeric() else self.names.get(key)
-        if found is None:
-            raise _Refused(404)
-        return found
+        return _found(self.runs, self.names, key)
 
 
 class Tables:

@@ -1,8 +1,9 @@
-"""A host for tests of the parts that meet Metaflow in process."""
+"""A host for tests of the parts that meet Metaflow in process, and runs by their metadata."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -13,6 +14,7 @@ from memoflow.flow.memo.lookup import MemoizedStep
 from memoflow.kinds import memo
 from memoflow.names import Ref
 from tests.flow.memo.host import Host
+from tests.flow.memo.noted import NotedRuns, noting
 
 GOES_ON = {"_transition": [["end"], None], "_foreach_var": None, "_foreach_num_splits": None}
 
@@ -48,3 +50,15 @@ def record(host) -> Callable[..., Ref]:
         return memo.record(host.store, memoized.code_key, memoized.code.parts, result)
 
     return record
+
+
+@pytest.fixture(params=["local", "service"])
+def noted(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[NotedRuns]:
+    with noting(request.param, tmp_path) as runs:
+        yield runs
+
+
+@pytest.fixture
+def service(tmp_path: Path) -> Iterator[NotedRuns]:
+    with noting("service", tmp_path) as runs:
+        yield runs

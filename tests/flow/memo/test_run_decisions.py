@@ -2,27 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from pathlib import Path
-
 import pytest
 
 from memoflow.errors import MemoflowError, NotFoundError, UsageError
 from memoflow.flow.memo import run_decisions
 from memoflow.flow.memo.decision import Reason
-from tests.flow.memo.noted import HIT, NotedRuns, clone, miss, noting
-
-
-@pytest.fixture(params=["local", "service"])
-def noted(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[NotedRuns]:
-    with noting(request.param, tmp_path) as runs:
-        yield runs
-
-
-@pytest.fixture
-def service(tmp_path: Path) -> Iterator[NotedRuns]:
-    with noting("service", tmp_path) as runs:
-        yield runs
+from tests.flow.memo.noted import HIT, NotedRuns, clone, miss
 
 
 def test_each_step_has_its_hits_misses_and_clones_in_order(noted: NotedRuns) -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from datetime import timedelta
 from pathlib import Path
 
@@ -13,22 +12,10 @@ from memoflow.flow.memo import team
 from memoflow.flow.memo.team import TeamTally
 from memoflow.kinds import memo
 from memoflow.store import Payload, Store, open_store
-from tests.flow.memo.noted import HIT, NotedRuns, clone, miss, noting
+from tests.flow.memo.noted import HIT, NotedRuns, clone, miss
 
 MONTH = timedelta(days=30)
 SAVED = HIT | {"memo-saved": "2.5"}
-
-
-@pytest.fixture(params=["local", "service"])
-def noted(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[NotedRuns]:
-    with noting(request.param, tmp_path) as runs:
-        yield runs
-
-
-@pytest.fixture
-def service(tmp_path: Path) -> Iterator[NotedRuns]:
-    with noting("service", tmp_path) as runs:
-        yield runs
 
 
 @pytest.fixture
