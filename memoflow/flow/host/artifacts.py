@@ -68,10 +68,14 @@ class TaskArtifacts:
         """Return the SHA-1 of an artifact's packed bytes, None if there is none of that name."""
         return self.sha1s().get(name)
 
+    def infos(self) -> Mapping[str, dict[str, Any]]:
+        """Return Metaflow's notes on each artifact by its name: size, type and encoding."""
+        infos: dict[str, dict[str, Any]] = self._datastore._info
+        return infos
+
     def info(self, name: str) -> dict[str, Any]:
-        """Return Metaflow's notes on an artifact: its size, type and encoding."""
-        info: dict[str, Any] = self._datastore._info.get(name, {})
-        return info
+        """Return Metaflow's notes on an artifact; empty if there is none of that name."""
+        return self.infos().get(name, {})
 
     def size_bytes(self, name: str) -> int:
         """Return the size of an artifact's pickle, 0 where it is not known."""

@@ -68,23 +68,24 @@ class NewBlobs(ContentAddressedStore):
     ) -> list[Any]:
         """Write packed blobs that are not there, and return their places as Metaflow does."""
         blobs = list(blob_iter)
-        keys = [sha1(blob, usedforsecurity=False).hexdigest() for blob in blobs]
         if self.TYPE == "local":
             # A file is written in place, so of two threads one writes, and the other finds it.
             with self._writing:
-                super().save_blobs(blobs)
+                saved: list[Any] = super().save_blobs(blobs)
         else:
+            keys = [sha1(blob, usedforsecurity=False).hexdigest() for blob in blobs]
             # Without asking the server for any: that takes as long, and equal ones may be written
             # over.
             new = [
                 each for each in dict(zip(keys, blobs, strict=True)).items() if self._is_new(*each)
             ]
             self._storage_impl.save_bytes(map(self._packed, new), overwrite=True)
-        for key, blob in zip(keys, blobs, strict=True):
-            self._cache.store_key(key, blob)
-        return [self.save_blobs_result(uri=None, key=key) for key in keys]
+            saved = [self.save_blobs_result(uri=None, key=key) for key in keys]
+        for one, blob in zip(saved, blobs, strict=True):
+            self._cache.store_key(one.key, blob)
+        return saved
 
-    def _is_new(self, key: str, blob: bytes) -> bool:
+    def _is_new(self, key: str, _: bytes) -> bool:
         return self._cache.load_key(key) is None and not self._is_there(key)
 
     def _packed(self, one: tuple[str, bytes]) -> tuple[str, Any]:

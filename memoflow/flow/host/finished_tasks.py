@@ -42,10 +42,15 @@ class FinishedTasks:
 
         It asks for `_foreach_stack` and others again for each split of a foreach, and caches none.
         """
-        self._keep(task.path, artifacts)
-        task._results_ds = self._reopened(task.path)
-        if task.step not in self._followed:
-            del self._kept[task.path]
+        # Ten thousand tasks have the same few names, types and sizes.
+        sha1s = {intern(name): intern(sha1) for name, sha1 in artifacts.sha1s().items()}
+        infos = {
+            name: self._infos.setdefault(repr(info), info)
+            for name, info in artifacts.infos().items()
+        }
+        task._results_ds = self._reopened(task.path, sha1s, infos)
+        if task.step in self._followed:
+            self._kept[task.path] = sha1s, infos
 
     def open(self, paths: Iterable[str]) -> list[Any]:
         """Return the datastores of the tasks from which one task starts."""
@@ -62,7 +67,7 @@ class FinishedTasks:
     def _opened(self, path: str, read: dict[str, Any]) -> Any:
         if path in self._open:
             return self._open[path]
-        found = read[path] if path in read else self._reopened(path)
+        found = read[path] if path in read else self._reopened(path, *self._kept[path])
         if self._followed.get(path.split("/")[1]):
             self._kept.pop(path, None)  # Nobody else starts from it.
         else:
@@ -71,18 +76,8 @@ class FinishedTasks:
                 self._open.popitem(last=False)
         return found
 
-    def _reopened(self, path: str) -> Any:
-        objects, info = self._kept[path]
+    def _reopened(self, path: str, sha1s: dict[str, str], infos: dict[str, Any]) -> Any:
         run, step, task_id, *_ = path.split("/")
         return self._reader.get_task_datastore(
-            run, step, task_id, data_metadata={"objects": objects, "info": info}
+            run, step, task_id, data_metadata={"objects": sha1s, "info": infos}
         )
-
-    def _keep(self, path: str, artifacts: TaskArtifacts) -> None:
-        # Ten thousand tasks have the same few names, types and sizes.
-        sha1s = {intern(name): intern(sha1) for name, sha1 in artifacts.sha1s().items()}
-        info = {name: self._shared(artifacts.info(name)) for name in sha1s}
-        self._kept[path] = sha1s, info
-
-    def _shared(self, info: dict[str, Any]) -> dict[str, Any]:
-        return self._infos.setdefault(repr(info), info)

@@ -53,16 +53,18 @@ class TaskIds:
     def _next(self, run_id: str, step_name: str, tags: Any = None, sys_tags: Any = None) -> str:
         key = run_id, step_name
         if tags or sys_tags or not self._ahead.get(key):
-            with self._counting:
-                return str(self._make(run_id, step_name, tags=tags, sys_tags=sys_tags))
+            return self._made(run_id, step_name, tags=tags, sys_tags=sys_tags)
         made = self._ahead[key].popleft()
         self._to_come[key] -= 1
         self._make_more(key)
         return made.result()
 
-    def _begin(self, run_id: str, step: str) -> str:
+    def _made(self, run_id: str, step: str, **tags: Any) -> str:
         with self._counting:
-            task_id = str(self._make(run_id, step))
+            return str(self._make(run_id, step, **tags))
+
+    def _begin(self, run_id: str, step: str) -> str:
+        task_id = self._made(run_id, step)
         begun = self._flow_datastore.get_task_datastore(run_id, step, task_id, attempt=0, mode="w")
         begun.init_task()
         _begun.add(f"{run_id}/{step}/{task_id}")

@@ -73,6 +73,7 @@ def write(
         text = decorate(RUNTIME_LOG_SOURCE, f"{log}\n")
         output.save_logs(RUNTIME_LOG_SOURCE, {"stdout": text})
     output.done()
+    infos = bound.infos()
     task.metadata.register_data_artifacts(
         run,
         step,
@@ -85,7 +86,7 @@ def write(
                 ds_root=flow_datastore.datastore_root,
                 url=None,
                 sha=sha1,
-                type=bound.info(name)["encoding"],
+                type=infos[name]["encoding"],
             )
             for name, sha1 in bound.sha1s().items()
         ],

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping
 from contextlib import suppress
 from functools import partial
 from typing import Any
@@ -34,12 +33,16 @@ def prepare(cli_args: Any, attempt: int, memoized: MemoizedStep, session: Sessio
     session.prefetch.is_on = True
     log.run = f"{task.flow_name}/{task.run_id}"
     context.metadata = task.metadata.metadata_str()
-    unwritten = log.unwritten.pop(task.path, None)
-    if unwritten is not None:
-        verdict = LookupResult(Decision.miss(Reason.NOT_WRITTEN, unwritten))
-    else:
-        environment = {**os.environ, **cli_args.env}
-        verdict = _decide(cli_args, attempt, memoized, session, environment)
+    try:
+        verdict = _decide(cli_args, attempt, memoized, session)
+    except Exception as error:
+        # Anything of Metaflow's or of a user's class may be met here; none may fail the run.
+        trouble = f"{type(error).__name__}: {error}"
+        if is_away(error):
+            context.cut_off(error)
+        else:
+            context.say_once(f"lookup failed, steps run as usual: {trouble}")
+        verdict = LookupResult(Decision.miss(Reason.LOOKUP_FAILED, trouble))
     if verdict.entry is not None:
         return
     decision = verdict.decision
@@ -62,35 +65,12 @@ def prepare(cli_args: Any, attempt: int, memoized: MemoizedStep, session: Sessio
     ).put(cli_args.env)
 
 
-def _decide(
-    cli_args: Any,
-    attempt: int,
-    memoized: MemoizedStep,
-    session: Session,
-    environment: Mapping[str, str],
-) -> LookupResult:
+def _decide(cli_args: Any, attempt: int, memoized: MemoizedStep, session: Session) -> LookupResult:
     """Look the task up, and answer it if there is a result."""
-    context = session.context
-    try:
-        return _look_up(cli_args, attempt, memoized, session, environment)
-    except Exception as error:
-        # Anything of Metaflow's or of a user's class may be met here; none may fail the run.
-        trouble = f"{type(error).__name__}: {error}"
-        if is_away(error):
-            context.cut_off(error)
-        else:
-            context.say_once(f"lookup failed, steps run as usual: {trouble}")
-        return LookupResult(Decision.miss(Reason.LOOKUP_FAILED, trouble))
-
-
-def _look_up(
-    cli_args: Any,
-    attempt: int,
-    memoized: MemoizedStep,
-    session: Session,
-    environment: Mapping[str, str],
-) -> LookupResult:
     context, task = session.context, cli_args.task
+    unwritten = session.log.unwritten.pop(task.path, None)
+    if unwritten is not None:
+        return LookupResult(Decision.miss(Reason.NOT_WRITTEN, unwritten))
     if context.store is None or memoized.mode == "off" or not task.input_paths:
         return look_up(memoized, None, session)
     datastores = context.tasks.open(task.input_paths)
@@ -113,7 +93,7 @@ def _look_up(
         memoized,
         parents,
         session,
-        environment=environment,
+        environment={**os.environ, **cli_args.env},
         is_here=not is_elsewhere(memoized),
     )
     entry = verdict.entry
@@ -121,6 +101,7 @@ def _look_up(
     if entry is not None and share and audit.is_due(share, entry, task.run_id):
         return LookupResult(Decision.miss(Reason.UNDECIDED, "to be audited"))
     if entry is not None:
+        context.candidates(memoized.code_key, memoized.mask).touch(entry)
         hit = Hit(
             memoized,
             session,
@@ -131,7 +112,6 @@ def _look_up(
             foreach=foreach,
         )
         hit.answer(cli_args)
-        context.candidates(memoized.code_key, memoized.mask).touch(entry)
     return verdict
 
 
