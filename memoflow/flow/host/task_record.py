@@ -12,7 +12,7 @@ from metaflow.metadata_provider import DataArtifact, MetaDatum
 from metaflow.mflog import RUNTIME_LOG_SOURCE
 from metaflow.mflog.mflog import decorate
 
-from memoflow.flow.host import transition
+from memoflow.flow.host import local_rows, transition
 from memoflow.flow.host.artifacts import TaskArtifacts
 from memoflow.flow.host.blobs import NewBlobs
 from memoflow.flow.host.foreach import Foreach
@@ -42,6 +42,7 @@ def write(
     vouches for is there, and then `attempt_ok` in the metadata.
     """
     run, step, task_id = task.run_id, task.step, task.task_id
+    local_rows.write_fast(task.metadata)
     if attempt:  # The runtime has registered the first one when it made the task.
         task.metadata.register_task_id(run, step, task_id, attempt)
     # An own datastore: the runtime's still belongs to the attempt that it would start.
