@@ -8,6 +8,7 @@ from __future__ import annotations
 import threading
 from collections import OrderedDict
 from collections.abc import Callable, Iterable
+from concurrent.futures import Future
 from hashlib import sha1
 from typing import Any
 
@@ -57,7 +58,8 @@ class NewBlobs(ContentAddressedStore):
         super().__init__(of_flow._prefix, of_flow._storage_impl)
         self._cache = cache
         self._is_there = is_there
-        self._writing = threading.Lock()
+        self._lock = threading.Lock()
+        self._under_way: dict[str, Future[None]] = {}
 
     def save_blobs(
         self,
@@ -70,23 +72,57 @@ class NewBlobs(ContentAddressedStore):
         blobs = list(blob_iter)
         if self.TYPE == "local":
             # A file is written in place, so of two threads one writes, and the other finds it.
-            with self._writing:
+            with self._lock:
                 saved: list[Any] = super().save_blobs(blobs)
         else:
             keys = [sha1(blob, usedforsecurity=False).hexdigest() for blob in blobs]
-            # Without asking the server for any: that takes as long, and equal ones may be written
-            # over.
-            new = [
-                each for each in dict(zip(keys, blobs, strict=True)).items() if self._is_new(*each)
-            ]
-            self._storage_impl.save_bytes(map(self._packed, new), overwrite=True)
+            self._write_missing(dict(zip(keys, blobs, strict=True)))
             saved = [self.save_blobs_result(uri=None, key=key) for key in keys]
         for one, blob in zip(saved, blobs, strict=True):
             self._cache.store_key(one.key, blob)
         return saved
 
-    def _is_new(self, key: str, _: bytes) -> bool:
-        return self._cache.load_key(key) is None and not self._is_there(key)
+    def _write_missing(self, blobs: dict[str, bytes]) -> None:
+        """Write blobs that are neither known to be there nor being written by another thread.
+
+        The server is not asked for any: that takes as long, and equal ones may be written over.
+        """
+        while blobs:
+            ours, theirs = self._claim(blobs)
+            if ours:
+                self._write(ours)
+            # What another thread failed to write is for this one to try.
+            blobs = {key: blobs[key] for key, future in theirs.items() if future.exception()}
+
+    def _claim(self, blobs: dict[str, bytes]) -> tuple[dict[str, bytes], dict[str, Future[None]]]:
+        """Return the blobs for this thread to write, and those that others are writing."""
+        ours, theirs = {}, {}
+        with self._lock:
+            for key, blob in blobs.items():
+                if self._cache.load_key(key) is not None or self._is_there(key):
+                    continue
+                if key in self._under_way:
+                    theirs[key] = self._under_way[key]
+                else:
+                    ours[key] = blob
+                    self._under_way[key] = Future()
+        return ours, theirs
+
+    def _write(self, blobs: dict[str, bytes]) -> None:
+        try:
+            self._storage_impl.save_bytes(map(self._packed, blobs.items()), overwrite=True)
+        except BaseException as error:
+            for future in self._release(blobs):
+                future.set_exception(error)
+            raise
+        for key, blob in blobs.items():
+            self._cache.store_key(key, blob)
+        for future in self._release(blobs):
+            future.set_result(None)
+
+    def _release(self, keys: Iterable[str]) -> list[Future[None]]:
+        with self._lock:
+            return [self._under_way.pop(key) for key in keys]
 
     def _packed(self, one: tuple[str, bytes]) -> tuple[str, Any]:
         key, blob = one

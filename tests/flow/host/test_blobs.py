@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import pytest
@@ -81,6 +82,55 @@ def test_of_two_threads_one_writes_a_file(world: World, monkeypatch: pytest.Monk
     monkeypatch.setattr(impl, "save_bytes", saved)
     new = NewBlobs(world.datastore, BlobCache())
     for_each(lambda _: new.save_blobs(iter([b"one"])), range(20), threads=4)
+    assert len(written) == 1
+
+
+def test_of_threads_that_write_equal_blobs_at_once_one_does(
+    world: World, written: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    impl, ready = world.datastore._storage_impl, threading.Barrier(8)
+    save = impl.save_bytes
+
+    def slow(pairs: Any, **options: Any) -> None:
+        ready.wait(10)  # until all have claimed what they write
+        save(pairs, **options)
+
+    monkeypatch.setattr(impl, "save_bytes", slow)
+    new = NewBlobs(world.datastore, BlobCache())
+
+    def write(number: int) -> list[str]:
+        saved = new.save_blobs(iter([b"equal", b"%d" % number]))
+        assert len(written) == len({*written})
+        return [each.key for each in saved]
+
+    with ThreadPoolExecutor(8) as threads:
+        keys = list(threads.map(write, range(8)))
+    assert len({key for key, _ in keys}) == 1
+    assert len(written) == 9
+
+
+def test_what_another_thread_failed_to_write_is_tried_again(
+    world: World, written: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    impl = world.datastore._storage_impl
+    save, fails, may_fail = impl.save_bytes, threading.Event(), threading.Event()
+
+    def saved(pairs: Any, **options: Any) -> None:
+        if fails.is_set():
+            return save(pairs, **options)
+        fails.set()
+        may_fail.wait(10)
+        raise OSError("no")
+
+    monkeypatch.setattr(impl, "save_bytes", saved)
+    new = NewBlobs(world.datastore, BlobCache())
+    with ThreadPoolExecutor(2) as threads:
+        first = threads.submit(new.save_blobs, iter([b"one"]))
+        fails.wait(10)
+        second = threads.submit(new.save_blobs, iter([b"one"]))
+        may_fail.set()
+        assert isinstance(first.exception(10), OSError)
+        assert len(second.result(10)) == 1
     assert len(written) == 1
 
 
