@@ -179,12 +179,16 @@ class RemoteArtifacts:
             cas = _PACKED
         return Artifact(sha1, info, cas or {}), BlobLocation(self._data, _name(sha1))
 
-    def look_ahead(self, sha1s: Collection[str]) -> None:
-        """Look for these artifacts in bulk, ahead of `restore`."""
+    def look_ahead(self, sha1s: Collection[str], *, tasks: int = 1) -> None:
+        """Look for these artifacts in bulk, ahead of `restore` for so many tasks.
+
+        Many tasks may share few outputs, but each has artifacts of its own besides, such as its
+        place in a foreach, and those of an equal earlier run are not to be written again.
+        """
         now = time.time()
         wanted = {sha1 for sha1 in sha1s if not self.is_seen(sha1)}
-        if len(wanted) > _FEW:
-            wanted -= self._listed(wanted, now)
+        if wanted and (most := max(len(wanted), tasks)) > _FEW:
+            wanted -= self._listed(wanted, most, now)
         asked = list(wanted)
         sizes = self._data.sizes([_name(sha1) for sha1 in asked])
         self._note((sha1 for sha1, size in zip(asked, sizes, strict=True) if size is not None), now)
@@ -228,11 +232,11 @@ class RemoteArtifacts:
         with file:
             self._storage.save_bytes(iter([(path, (file, artifact.cas))]), overwrite=True)
 
-    def _listed(self, wanted: set[str], now: float) -> set[str]:
+    def _listed(self, wanted: set[str], count: int, now: float) -> set[str]:
         """Return those that exist, by a listing of all, or of some if there are far more others."""
-        most = max(_LEAST_LISTED, _LISTED_FOR_EACH * len(wanted))
+        most = max(_LEAST_LISTED, _LISTED_FOR_EACH * count)
         found = {each.name.rpartition("/")[2] for each in islice(self._data.list(""), most)}
-        self._note(found, now)  # Others, too: a task that hits has artifacts besides its outputs.
+        self._note(found, now)  # others, too
         return found & wanted
 
     def _note(self, sha1s: Iterable[str], now: float) -> None:

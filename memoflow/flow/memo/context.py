@@ -72,7 +72,7 @@ class ScopePrefetch:
         refs = store.remembered.prefetch(code_key)
         artifacts = self._context.artifacts
         if not isinstance(artifacts, Artifacts):
-            artifacts.look_ahead(memo.artifacts_of(store, refs))
+            artifacts.look_ahead(memo.artifacts_of(store, refs), tasks=len(refs))
 
     def leave_bundles(self) -> None:
         """Read the results that this run has added, so that the next run finds them in bulk."""

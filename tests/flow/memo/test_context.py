@@ -34,8 +34,8 @@ class Bulk:
 class Artifacts:
     """The artifacts of a bucket, of which none are asked for."""
 
-    def look_ahead(self, wanted: set[str]) -> None:
-        assert wanted == set()
+    def look_ahead(self, wanted: set[str], *, tasks: int) -> None:
+        assert (wanted, tasks) == (set(), 0)
 
 
 def prefetch(store: Any) -> ScopePrefetch:
