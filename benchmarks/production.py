@@ -41,7 +41,7 @@ from tests.s3 import Proxy, Server, serving_elsewhere
 
 FEW = width.RESULTS  # splits of the run that comes first
 PLAIN = 2, 6  # splits of the two runs with --memo off
-SLOW_SPLITS = 8
+SLOW_SPLITS = 24
 # Workers go elsewhere, so that their requests are not counted as the scheduler's.
 _ELSEWHERE = """
 import os, sys

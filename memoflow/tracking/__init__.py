@@ -1,7 +1,15 @@
 """Tracking: accesses of running code besides its arguments, noted, and repeated later."""
 
 from memoflow.tracking.digests import ABSENT, FileDigests, State, UnreadableError, state_of
-from memoflow.tracking.hooks import active, begin, end, tracking
+from memoflow.tracking.hooks import (
+    active,
+    begin,
+    end,
+    follow_executors,
+    trackers,
+    tracking,
+    tracking_call,
+)
 from memoflow.tracking.paths import Paths, is_match, paths_in
 from memoflow.tracking.tracker import AccessTracker
 from memoflow.tracking.world import ReadSet, World
@@ -18,8 +26,11 @@ __all__ = [
     "active",
     "begin",
     "end",
+    "follow_executors",
     "is_match",
     "paths_in",
     "state_of",
+    "trackers",
     "tracking",
+    "tracking_call",
 ]

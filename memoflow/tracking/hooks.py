@@ -18,17 +18,27 @@ import functools
 import importlib
 import os
 import sys
+import threading
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextvars import ContextVar
 from types import CodeType, FrameType
 from typing import Any
 
 from memoflow.fingerprint.modules import is_stdlib, site_of
 from memoflow.tracking import callers, files
 from memoflow.tracking.callers import caller, is_import, is_users, note_code
-from memoflow.tracking.notes import is_of_results
+from memoflow.tracking.notes import Notes, is_of_results
 from memoflow.tracking.tracker import AccessTracker
 
-_tracker: AccessTracker | None = None
+_Trackers = tuple[AccessTracker, ...]
+_of_process: _Trackers = ()  # the one that takes notes of all threads, if any
+_of_calls: _Trackers = ()  # those that take notes of one call each, of all that run
+_everybody: _Trackers = ()  # both
+# Those of the calls that this context runs in; None where nobody has told.
+_of_context: ContextVar[_Trackers | None] = ContextVar("memoflow_calls", default=None)
+_changing = threading.RLock()
+_carries = False
 _OURS = os.path.join(os.path.dirname(__file__), "")
 _OF_ENVIRON = frozenset(
     {os.__file__, "<frozen os>", "<frozen posixpath>", "<frozen genericpath>",
@@ -48,17 +58,19 @@ _copied_at: set[tuple[CodeType, int]] = set()
 _is_hooked = False
 
 
-def _guarded(
-    tracker: AccessTracker, handler: Callable[..., None], frame: FrameType, *given: Any, **by: Any
-) -> None:
-    """Call a handler; note its errors, and raise only exceptions of signals."""
-    with tracker.quiet:
-        try:
-            handler(tracker, frame, *given, **by)
-        except Exception as error:
-            if not _is_of_tracker(error):
-                raise
-            tracker.note_trouble(f"a read could not be followed ({type(error).__name__}: {error})")
+def _tell(handler: Callable[..., None], frame: FrameType, *given: Any, **by: Any) -> None:
+    """Call a handler for each tracker; note its errors, and raise only exceptions of signals."""
+    if Notes.quiet.depth:
+        return
+    for tracker in trackers():
+        with tracker.quiet:
+            try:
+                handler(tracker, frame, *given, **by)
+            except Exception as error:
+                if not _is_of_tracker(error):
+                    raise
+                trouble = f"{type(error).__name__}: {error}"
+                tracker.note_trouble(f"a read could not be followed ({trouble})")
 
 
 def _is_of_tracker(error: Exception) -> bool:
@@ -126,9 +138,8 @@ class _CopiedEnviron(dict[str, str]):
         return dict, (dict(self),)
 
     def _ask(self, key: object) -> None:
-        tracker = _tracker
-        if tracker is not None and not tracker.quiet.depth and isinstance(key, str):
-            _guarded(tracker, _asked_of_copy, sys._getframe(2), key)
+        if _everybody and isinstance(key, str):
+            _tell(_asked_of_copy, sys._getframe(2), key)
 
 
 def _asked_of_copy(tracker: AccessTracker, frame: FrameType, name: str) -> None:
@@ -188,9 +199,8 @@ def _noting(handler: Callable[..., None]) -> Callable[[Any], Any]:
     def wrap(original: Any) -> Any:
         @functools.wraps(original)
         def wrapped(*arguments: Any, **options: Any) -> Any:
-            tracker = _tracker
-            if tracker is not None and not tracker.quiet.depth:
-                _guarded(tracker, handler, sys._getframe(1), *arguments, **options)
+            if _everybody:
+                _tell(handler, sys._getframe(1), *arguments, **options)
             return original(*arguments, **options)
 
         return wrapped
@@ -201,13 +211,12 @@ def _noting(handler: Callable[..., None]) -> Callable[[Any], Any]:
 def _noting_open(original: Any) -> Any:
     @functools.wraps(original)
     def wrapped(path: Any, flags: int, mode: int = 0o777, *, dir_fd: Any = None) -> Any:
-        tracker = _tracker
-        if tracker is None or tracker.quiet.depth or dir_fd is None:
+        if not _everybody or Notes.quiet.depth or dir_fd is None:
             return original(path, flags, mode, dir_fd=dir_fd)
         # The event that is raised has not the folder.
         where = files.path_in(path, dir_fd)
-        _guarded(tracker, files.opened, sys._getframe(1), where, None, flags)
-        with tracker.quiet:
+        _tell(files.opened, sys._getframe(1), where, None, flags)
+        with Notes.quiet:
             return original(path, flags, mode, dir_fd=dir_fd)
 
     return wrapped
@@ -218,7 +227,7 @@ def _noting_iteration(original: Any) -> Any:
 
     @functools.wraps(original)
     def __iter__(self: Any) -> Any:
-        frame = sys._getframe(1) if _tracker is not None else None
+        frame = sys._getframe(1) if _everybody else None
         while frame is not None and frame.f_code.co_filename in _OF_ENVIRON:
             frame = frame.f_back
         if frame is not None and len(_copied_at) < _MOST_COPIED:
@@ -232,7 +241,7 @@ def _noting_copy(original: Any) -> Any:
     @functools.wraps(original)
     def copy(self: Any) -> Any:
         copied = original(self)
-        return _CopiedEnviron(copied) if _tracker is not None else copied
+        return _CopiedEnviron(copied) if _everybody else copied
 
     return copy
 
@@ -241,15 +250,16 @@ def _noting_import(original: Any) -> Any:
     @functools.wraps(original)
     def import_module(name: str, package: str | None = None) -> Any:
         module = original(name, package)
-        tracker = _tracker
-        if tracker is not None and not tracker.quiet.depth and tracker.in_step:
-            _guarded(tracker, _imported, sys._getframe(1), module)
+        if _everybody:
+            _tell(_imported, sys._getframe(1), module)
         return module
 
     return import_module
 
 
 def _imported(tracker: AccessTracker, frame: FrameType, module: Any) -> None:
+    if not tracker.in_step:
+        return
     path = getattr(module, "__dict__", {}).get("__file__")
     if caller(frame) != "user" or not isinstance(path, str):
         return
@@ -290,8 +300,8 @@ if sys.version_info < (3, 11):
 
 
 def active() -> AccessTracker | None:
-    """Return the tracker that takes notes in this process, if any."""
-    return _tracker
+    """Return the tracker that takes notes of all threads of this process, if any."""
+    return next(iter(_of_process), None)
 
 
 @contextlib.contextmanager
@@ -304,45 +314,119 @@ def tracking(tracker: AccessTracker) -> Iterator[AccessTracker]:
         end(tracker)
 
 
+@contextlib.contextmanager
+def tracking_call(tracker: AccessTracker) -> Iterator[AccessTracker]:
+    """Let a tracker record what runs in this context in a `with` block.
+
+    Those around it take notes as well. What runs in a thread of unknown origin is noted by those
+    of all calls: it may work for any of them.
+    """
+    token = _of_context.set((*_calls_here(), tracker))
+    _take_part(of_calls=lambda calls: (*calls, tracker))
+    try:
+        yield tracker
+    finally:
+        _take_part(of_calls=lambda calls: tuple(each for each in calls if each is not tracker))
+        _of_context.reset(token)
+
+
 def begin(tracker: AccessTracker) -> None:
-    """Let a tracker take notes until `end`, in place of any other."""
-    global _is_hooked, _tracker
-    if not _is_hooked:
-        _is_hooked = True
-        sys.addaudithook(_on_audit)
-        os.register_at_fork(before=_before_fork, after_in_parent=_after_fork)
-    if _tracker is None:
-        for patch in PATCHES:
-            patch.apply()
-    _tracker = tracker
+    """Let a tracker take notes of the process until `end`, in place of any other."""
+    _take_part(of_process=lambda _: (tracker,))
 
 
 def end(tracker: AccessTracker) -> None:
-    """Stop a tracker and restore the wrapped functions."""
-    global _tracker
-    if _tracker is tracker:
-        _tracker = None
-        for patch in reversed(PATCHES):
-            patch.undo()
+    """Stop a tracker of the process, and restore the wrapped functions unless calls need them."""
+    _take_part(of_process=lambda now: () if now == (tracker,) else now)
+
+
+def trackers() -> _Trackers:
+    """Return the trackers that take notes of what this context does."""
+    return (*_of_process, *_calls_here())
+
+
+def _calls_here() -> _Trackers:
+    known = _known_calls()
+    return _of_calls if known is None else known
+
+
+def _known_calls() -> _Trackers | None:
+    """Return the trackers of the calls that this context runs in; None if nobody can tell."""
+    of_context = _of_context.get()
+    if of_context is None and threading.get_ident() == threading.main_thread().ident:
+        return ()  # It works for nobody else.
+    return of_context
+
+
+def follow_executors() -> None:
+    """Have what is submitted to executors run in the calls of whoever submits it, from now on."""
+    global _carries
+    with _changing:
+        if not _carries:
+            _carries = True
+            Patch(ThreadPoolExecutor, "submit", _carrying).apply()
+
+
+def _carrying(original: Any) -> Any:
+    @functools.wraps(original)
+    def submit(self: Any, fn: Any, /, *arguments: Any, **options: Any) -> Any:
+        return original(self, _work, _known_calls(), fn, *arguments, **options)
+
+    return submit
+
+
+def _work(calls: _Trackers | None, fn: Any, /, *arguments: Any, **options: Any) -> Any:
+    token = _of_context.set(calls)
+    try:
+        return fn(*arguments, **options)
+    finally:
+        _of_context.reset(token)
+
+
+def _take_part(
+    of_process: Callable[[_Trackers], _Trackers] = lambda now: now,
+    of_calls: Callable[[_Trackers], _Trackers] = lambda now: now,
+) -> None:
+    """Change who takes notes; the functions are wrapped while anybody does."""
+    global _is_hooked, _of_process, _of_calls, _everybody
+    with _changing:
+        if not _is_hooked:
+            _is_hooked = True
+            sys.addaudithook(_on_audit)
+            os.register_at_fork(
+                before=_before_fork, after_in_parent=_after_fork, after_in_child=_in_child
+            )
+        had_any = bool(_everybody)
+        _of_process, _of_calls = of_process(_of_process), of_calls(_of_calls)
+        everybody = *_of_process, *_of_calls
+        if everybody and not had_any:
+            for patch in PATCHES:
+                patch.apply()
+        _everybody = everybody
+        if had_any and not everybody:
+            for patch in reversed(PATCHES):
+                patch.undo()
 
 
 def _before_fork() -> None:
-    if _tracker is not None:
-        _tracker.before_fork()
+    for tracker in _everybody:
+        tracker.before_fork()
 
 
 def _after_fork() -> None:
-    if _tracker is not None:
-        _tracker.after_fork()
+    for tracker in _everybody:
+        tracker.after_fork()
+
+
+def _in_child() -> None:
+    global _changing
+    _changing = threading.RLock()  # A thread that is not in this process may have held it.
 
 
 def _on_audit(event: str, arguments: tuple[Any, ...]) -> None:
     handler = _HANDLERS.get(event)
-    if handler is None:
-        return
-    tracker = _tracker
-    if tracker is not None and not tracker.quiet.depth:
-        _guarded(tracker, handler, sys._getframe(1), *arguments)
+    if handler is not None and _everybody:
+        _tell(handler, sys._getframe(1), *arguments)
 
 
 _HANDLERS: dict[str, Callable[..., None]] = {

@@ -101,7 +101,7 @@ class Read:
 
 
 class Quiet(threading.local):
-    """A flag by thread: it runs the tracker itself, or code that must not count."""
+    """A flag by thread: it runs a tracker itself, or code that must not count."""
 
     depth = 0
 
@@ -109,11 +109,16 @@ class Quiet(threading.local):
         self.depth += 1
 
     def __exit__(self, *error: object) -> None:
-        self.depth -= 1
+        self.depth = max(0, self.depth - 1)
 
 
 class Notes:
-    """Files, folders and variables that were touched since the start, by absolute path."""
+    """Files, folders and variables that were touched since the start, by absolute path.
+
+    What one tracker opens for itself is of no account to the others, so all share one `quiet`.
+    """
+
+    quiet = Quiet()
 
     def __init__(self, paths: Paths, outputs: Iterable[str]) -> None:
         self.paths = paths
@@ -135,7 +140,6 @@ class Notes:
         }  # fmt: skip
         self.started = time.time()
         self.temporary_since = self.started  # since when temporary files are the code's own
-        self.quiet = Quiet()
         self._outputs = tuple(outputs)
         self._own: set[str] = set()  # of `written`, the files that had not been read before
         self._trees: set[str] = set()  # folders that are the code's own, with all in them

@@ -83,7 +83,8 @@ class AccessTracker(Notes):
             return
         self.is_watching = False
         if self.quiet.depth:  # A signal came between two lines of the tracker, and raised.
-            self.note_trouble("the step was interrupted where it was followed")
+            self.note_trouble("the code was interrupted where it was followed")
+            self.quiet.depth = 0
         with self.quiet:
             self._catch_up()
             if self._kernel is not None:

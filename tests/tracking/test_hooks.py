@@ -352,7 +352,7 @@ def test_an_interrupt_between_two_lines_of_the_tracker_is_told(case: Case) -> No
         case.tracker.quiet.depth += 1  # Where an exception came before it was taken back.
 
     reads = case.run(act)
-    assert reads.unsettled == ["the step was interrupted where it was followed"]
+    assert reads.unsettled == ["the code was interrupted where it was followed"]
 
 
 def test_a_tracker_that_never_started_stops(project: Path) -> None:
