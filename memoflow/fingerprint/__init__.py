@@ -6,6 +6,7 @@ from memoflow.fingerprint.closure import (
     of_references,
     of_step,
     of_value,
+    watched,
 )
 from memoflow.fingerprint.explain import ABSENT, Difference, differences, explain
 from memoflow.fingerprint.outline import outline, summary
@@ -26,4 +27,5 @@ __all__ = [
     "of_value",
     "outline",
     "summary",
+    "watched",
 ]

@@ -306,6 +306,7 @@ def _described(walk: Walk, cls: type) -> str:
 def _body(walk: Walk, cls: type, token: str) -> str:
     """Add the parts of a user's class; return a digest of it with its members."""
     walk.classes[token] = cls
+    walk.witness.class_(cls)
     written = written_class(cls)
     found, node = written.file, written.node
     where = os.path.basename(written.path) + (f":{node.lineno}" if node else "")

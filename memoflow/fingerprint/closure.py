@@ -8,7 +8,7 @@ bytecode otherwise.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Iterable
+from collections.abc import Callable, Collection, Iterable, Mapping
 from typing import Any
 
 from xxhash import xxh3_128_hexdigest
@@ -24,6 +24,7 @@ from memoflow.fingerprint.parts import Fingerprint, Part
 from memoflow.fingerprint.self_attributes import member
 from memoflow.fingerprint.values import Encoder
 from memoflow.fingerprint.walk import Walk
+from memoflow.fingerprint.witness import Witness
 from memoflow.masking import ANY, Mask
 from memoflow.names import Digest
 
@@ -38,13 +39,34 @@ def of_function(f: Any, *, ignore: frozenset[str] = frozenset(), mask: Mask = AN
     return _of_function(f, ignore=ignore, mask=mask)
 
 
+def watched(
+    f: Any, *, ignore: frozenset[str] = frozenset(), mask: Mask = ANY
+) -> tuple[Fingerprint, Witness]:
+    """Return a fingerprint as `of_function` does, and what tells whether it still holds."""
+    walk = _walk_of(f, ignore=ignore, mask=mask)
+    found = walk.finish(lambda: walk.code(f), getattr(f, "__qualname__", type(f).__qualname__))
+
+    def digest(value: Any, name: str, namespace: Mapping[str, Any]) -> str:
+        return _walk_of(f, ignore=ignore, mask=mask).digest(value, name, namespace)
+
+    walk.witness.settle(digest)
+    return found, walk.witness
+
+
 def _of_function(
     f: Any, *, ignore: frozenset[str] = frozenset(), strict: bool = False, mask: Mask = ANY
 ) -> Fingerprint:
+    walk = _walk_of(f, ignore=ignore, strict=strict, mask=mask)
+    return walk.finish(lambda: walk.code(f), getattr(f, "__qualname__", type(f).__qualname__))
+
+
+def _walk_of(
+    f: Any, *, ignore: frozenset[str] = frozenset(), strict: bool = False, mask: Mask = ANY
+) -> Walk:
     module = str(getattr(f, "__module__", ""))
     walk = _walk(module=module, ignore=ignore, strict=strict, mask=mask)
     walk.python()
-    return walk.finish(lambda: walk.code(f), getattr(f, "__qualname__", type(f).__qualname__))
+    return walk
 
 
 def of_step(

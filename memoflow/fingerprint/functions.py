@@ -6,6 +6,7 @@ Its bytecode stands for it where no source is certain.
 from __future__ import annotations
 
 import ast
+import copy
 import dis
 import os
 import types
@@ -34,7 +35,8 @@ from memoflow.fingerprint.name_resolution import (
 from memoflow.fingerprint.parts import digest_of
 from memoflow.fingerprint.reads import Chain, Import, NamesRead, reads_of_function
 from memoflow.fingerprint.self_attributes import asked_of_inputs, follow_self
-from memoflow.fingerprint.source import function_source, syntax_digest
+from memoflow.fingerprint.source import Function, function_source, root_of, syntax_digest
+from memoflow.fingerprint.transparent import behind
 from memoflow.fingerprint.values import CODE_TYPES
 from memoflow.fingerprint.walk import Walk
 
@@ -116,6 +118,7 @@ def _collect(code: CodeType, reads: NamesRead) -> None:
 
 def follow_function(walk: Walk, f: types.FunctionType) -> str:
     """Return the token of a function, and follow it, at once or later in the walk."""
+    walk.witness.function(f)
     module = str(f.__globals__.get("__name__", "?"))
     qualname = _written_name(f)
     if walk.flow:
@@ -129,7 +132,7 @@ def follow_function(walk: Walk, f: types.FunctionType) -> str:
         walk.tokens[id(f)] = token
         return _of_library(walk, f, token)
     token = f"{module}:{qualname}{_other_name(walk, f)}"
-    if find(f.__module__, f.__qualname__) is f:
+    if behind(find(f.__module__, f.__qualname__)) is f:
         walk.tokens[id(f)] = token
         walk.todo.append(lambda: _body(walk, f, token, module, qualname, path))
         return token
@@ -246,10 +249,28 @@ def _made_of(walk: Walk, f: types.FunctionType, path: str, shown: str, *, bound:
     if written is not None:
         file, node = written
         decorators = not (walk.flow and walk.flow.is_body(f))
+        node = _without_ours(node, f)
         reads = reads_of_function(node, first=bound, decorators=decorators)
         return _Made(syntax_digest(node, decorators=decorators), reads, file.text(node), node)
     syntax = bytecode_digest(f.__code__, lambda value: walk.digest(value, shown))
     return _Made(syntax, bytecode_reads(f.__code__))
+
+
+def _without_ours(node: Function, f: types.FunctionType) -> Function:
+    """Return the definition of a function without decorators of memoflow: they decide nothing."""
+    if isinstance(node, ast.Lambda):
+        return node
+    kept = [each for each in node.decorator_list if not _is_ours(each, f)]
+    if len(kept) == len(node.decorator_list):
+        return node
+    bare = copy.copy(node)
+    bare.decorator_list = kept
+    return bare
+
+
+def _is_ours(decorator: ast.expr, f: types.FunctionType) -> bool:
+    value = f.__globals__.get(root_of(decorator))
+    return value is not None and owner_of(value) == "ours"
 
 
 def _defaults(walk: Walk, f: types.FunctionType, body: CodeUnit, held: dict[str, str]) -> None:

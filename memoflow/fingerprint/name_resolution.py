@@ -22,6 +22,7 @@ from memoflow.fingerprint.parts import digest_of
 from memoflow.fingerprint.reads import Chain, NamesRead, imports_in, reads_of
 from memoflow.fingerprint.source import SourceFile, syntax_digest, written, written_in_class
 from memoflow.fingerprint.static import candidates, effects_part
+from memoflow.fingerprint.transparent import behind
 from memoflow.fingerprint.values import CODE_TYPES
 from memoflow.fingerprint.walk import Walk
 
@@ -82,6 +83,8 @@ def follow_names(walk: Walk, reads: NamesRead, body: CodeUnit) -> dict[str, str]
 def _meaning(walk: Walk, chain: Chain, f: CodeUnit) -> str | None:
     """Return the token of a chain of names in a function; follow its object."""
     root, *rest = chain
+    if root not in f.cells:
+        walk.witness.name(f.namespace, root)
     if root in f.cells:
         value, name = f.cells[root], f"{f.shown}.{root}"
         if value is MISSING:
@@ -109,7 +112,10 @@ def _meaning(walk: Walk, chain: Chain, f: CodeUnit) -> str | None:
 def follow(walk: Walk, value: Any, name: str, rest: list[str], f: CodeUnit) -> str | None:
     """Return the token of the attribute `rest` of a value of this name; follow it."""
     namespace = f.namespace
+    value = behind(value)
     while isinstance(value, types.ModuleType):
+        if rest:
+            walk.witness.name(vars(value), rest[0])
         location = walk.home(value)
         inside = rest and rest[0] in vars(value)
         if location.owner != "user" and not (
@@ -126,12 +132,14 @@ def follow(walk: Walk, value: Any, name: str, rest: list[str], f: CodeUnit) -> s
         first, *rest = rest
         if first in _MODULE_NAMES:
             return None
-        name, value = dotted(value.__name__, first), namespace[first]
+        name, value = dotted(value.__name__, first), behind(namespace[first])
     if walk.ignores(name):
         return "ignored"
     if walk.flow and any(value is each for each in walk.flow.classes):
         return _flow_class(walk, value, rest, f)
     if isinstance(value, CODE_TYPES):
+        if rest and isinstance(value, types.FunctionType):
+            walk.witness.name(vars(value), rest[0])
         attribute = getattr(value, "__dict__", {}).get(rest[0]) if rest else None
         if rest and rest[0] == "__doc__":
             attribute = value.__doc__
@@ -190,6 +198,7 @@ def _injected(walk: Walk, module: types.ModuleType, rest: list[str]) -> str:
     for name in rest:
         if not isinstance(value, types.ModuleType):
             break
+        walk.witness.name(vars(value), name)
         value = vars(value).get(name)
     if isinstance(value, (types.FunctionType, type)) and owner_of(value) == "user":
         return f" {walk.code(value)}"
@@ -307,6 +316,7 @@ def _closure(walk: Walk, module: str) -> frozenset[str]:
     todo = [module, *([walk.flow.cls.__module__] if walk.flow else [])]
     while todo:
         home = sys.modules.get(name := todo.pop())
+        walk.witness.module(name)
         if name in seen or home is None or location_of(home).owner != "user":
             continue
         seen.add(name)

@@ -10,7 +10,7 @@ import ast
 import builtins
 import os
 from collections.abc import Callable, Iterable
-from functools import cache, partial
+from functools import partial
 
 from memoflow.fingerprint import source
 from memoflow.fingerprint.distributions import providers, required
@@ -20,6 +20,7 @@ from memoflow.fingerprint.parts import Part, digest_of
 from memoflow.fingerprint.reads import Chain, Import, NamesRead, chain_of, imports_in, reads_of
 from memoflow.fingerprint.side_effects import side_effects_of
 from memoflow.fingerprint.source import SourceFile, is_main_guard, syntax_digest
+from memoflow.fingerprint.witness import Witness
 from memoflow.masking import ANY, MASK, Mask
 
 _SIMPLE = (ast.Assign, ast.AnnAssign)
@@ -30,7 +31,13 @@ _DEFINITIONS = (*_FUNCTIONS, ast.ClassDef)
 class StaticCode:
     """Collects the parts that names of modules reach."""
 
-    def __init__(self, ignore: frozenset[str] = frozenset(), mask: Mask = ANY) -> None:
+    def __init__(
+        self,
+        ignore: frozenset[str] = frozenset(),
+        mask: Mask = ANY,
+        witness: Witness | None = None,
+    ) -> None:
+        self._witness = witness or Witness()
         self.ignore = ignore
         self.mask = mask
         self.parts: list[Part] = []
@@ -38,7 +45,15 @@ class StaticCode:
         self._todo: list[Callable[[], None]] = []
         self._known_effects: dict[str, list[ast.stmt]] = {}  # by path
         self._active: dict[str, bool] = {}  # by module
-        self._locate = cache(locate)
+        self._known_locations: dict[str, ModuleLocation] = {}
+
+    def _locate(self, name: str) -> ModuleLocation:
+        known = self._known_locations.get(name)
+        if known is None:
+            known = self._known_locations[name] = locate(name)
+            if known.owner in ("user", "missing"):
+                self._witness.module(name)
+        return known
 
     def follow(self, reads: NamesRead, package: str) -> None:
         """Follow the imports in the reads of a function of `package`."""
@@ -132,6 +147,7 @@ class StaticCode:
             self._whole(location)
 
     def _source(self, location: ModuleLocation) -> SourceFile | None:
+        self._witness.file(location.path)
         found = source.current(location.path) if location.path.endswith(".py") else None
         if found is None and location.path and self._is_new("file", location.path):
             for each in providers(location.name, location.path):

@@ -34,6 +34,7 @@ from memoflow.fingerprint.encoding import (
 )
 from memoflow.fingerprint.instances import Opaque, attributes_of, reduced
 from memoflow.fingerprint.project import Anchors
+from memoflow.fingerprint.transparent import Transparent
 
 _DEEPEST = 200  # levels of three frames; Python allows a thousand, and not all are ours
 _REVISITS = 100_000  # of values on cycles, whose encodings cannot be remembered
@@ -41,6 +42,7 @@ _REVISITS_OPAQUE = 10_000  # of those where something stands for what cannot be 
 _NOWHERE = sys.maxsize
 
 CODE_TYPES: tuple[type, ...] = (
+    Transparent,
     types.FunctionType,
     types.MethodType,
     types.BuiltinFunctionType,

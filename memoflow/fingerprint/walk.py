@@ -32,7 +32,9 @@ from memoflow.fingerprint.parts import Fingerprint, Outline, Part, digest_of
 from memoflow.fingerprint.project import Anchors, anchors
 from memoflow.fingerprint.source import syntax_digest, written_in_class
 from memoflow.fingerprint.static import StaticCode
+from memoflow.fingerprint.transparent import behind
 from memoflow.fingerprint.values import CODE_TYPES, Encoder
+from memoflow.fingerprint.witness import Witness
 from memoflow.masking import ANY, Mask
 from memoflow.names import Digest
 
@@ -61,6 +63,7 @@ class Walk:
         strict: bool = False,
         mask: Mask = ANY,
     ) -> None:
+        self.witness = Witness()
         self.mask = mask
         self.flow = flow
         self.file = file
@@ -72,7 +75,7 @@ class Walk:
         self._encoders: list[Encoder] = []  # those at work, each for code found by the one before
         self._function = function
         self._class = class_
-        self.static = StaticCode(ignore, mask)
+        self.static = StaticCode(ignore, mask, self.witness)
         self.parts: list[Part] = []
         self.tokens: dict[int, str] = {}
         self._alive: list[object] = []
@@ -145,6 +148,7 @@ class Walk:
         """Return the token of a function, class, module or the like; follow it."""
         if type(value) is types.FunctionType and value.__globals__.get("__name__") == _STAND_INS:
             value = getattr(value, "__wrapped__", value)  # A module has taken hold of a stand-in.
+        value = behind(value)
         if isinstance(value, types.MethodType):
             value = self._methods.setdefault((id(value.__func__), id(value.__self__)), value)
         token = self.tokens.get(id(value))
@@ -258,6 +262,7 @@ class Walk:
         return self.digest(value, path)
 
     def digest(self, value: Any, path: str, namespace: Mapping[str, Any] | None = None) -> str:
+        self.witness.content(value, path, namespace or {})
         opaque = None if self.strict else Opaque(self.home, self.code, self._objects)
         located = self._anchors(namespace or {})
         encoder = Encoder(

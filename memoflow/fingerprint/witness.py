@@ -1,0 +1,136 @@
+"""Witness: what a fingerprint was taken from in memory, compared with what is there now.
+
+To take a fingerprint anew costs milliseconds, to compare this some microseconds. A name counts by
+the object that it is bound to, and what can be changed by its content.
+"""
+
+from __future__ import annotations
+
+import functools
+import os
+import sys
+import types
+from collections.abc import Callable, Mapping
+from typing import Any
+
+MISSING = object()  # the value of a name that is not bound
+_CONSTANT = frozenset(
+    {bool, int, float, complex, str, bytes, type(None), type(...), type, range,
+     types.FunctionType, types.BuiltinFunctionType, types.ModuleType}
+)  # fmt: skip
+
+Digest = Callable[[Any, str, Mapping[str, Any]], str]
+
+
+class Witness:
+    """The names, functions, classes and values that one walk has come across."""
+
+    def __init__(self) -> None:
+        self._names: dict[tuple[int, str], tuple[Mapping[str, Any], str, Any]] = {}
+        self._functions: dict[int, tuple[types.FunctionType, tuple[Any, ...]]] = {}
+        self._classes: dict[int, tuple[type, tuple[Any, ...]]] = {}
+        self._contents: dict[int, tuple[Any, str, Mapping[str, Any]]] = {}
+        self._files: dict[str, tuple[int, int] | None] = {}
+        self._digest: Digest | None = None
+        self._digests: list[tuple[Any, str, Mapping[str, Any], str]] = []
+
+    def name(self, namespace: Mapping[str, Any], name: str) -> None:
+        """Note the object that a name is bound to, or that it is not bound."""
+        found = namespace, name, namespace.get(name, MISSING)
+        self._names.setdefault((id(namespace), name), found)
+
+    def module(self, name: str) -> None:
+        """Note whether a module is loaded."""
+        self.name(sys.modules, name)
+
+    def function(self, f: types.FunctionType) -> None:
+        """Note the code, the defaults and the closure of a function."""
+        self._functions.setdefault(id(f), (f, _state_of_function(f)))
+
+    def class_(self, cls: type) -> None:
+        """Note the attributes and the subclasses of a class."""
+        self._classes.setdefault(id(cls), (cls, _state_of_class(cls)))
+
+    def content(self, value: Any, name: str, namespace: Mapping[str, Any]) -> None:
+        """Note a value whose content counts, unless nothing can change that."""
+        if not _is_constant(value):
+            self._contents.setdefault(id(value), (value, name, namespace))
+
+    def file(self, path: str) -> None:
+        """Note the state of a file that stands for a module which is not loaded."""
+        self._files.setdefault(path, _state_of_file(path))
+
+    def settle(self, digest: Digest) -> None:
+        """Keep the digests of the values, as `digest` gives them from now on."""
+        self._digest = digest
+        self._digests = [(*each, digest(*each)) for each in self._contents.values()]
+        self._contents.clear()
+
+    def change(self) -> str | None:
+        """Return what is another thing now than it was: a name or path; None if nothing is."""
+        for namespace, name, value in self._names.values():
+            if namespace.get(name, MISSING) is not value:
+                return name
+        for f, of_function in self._functions.values():
+            if not _are_same(_state_of_function(f), of_function):
+                return f.__qualname__
+        for cls, of_class in self._classes.values():
+            if not _are_same(_state_of_class(cls), of_class):
+                return cls.__qualname__
+        for path, of_file in self._files.items():
+            if _state_of_file(path) != of_file:
+                return path
+        for value, name, namespace, before in self._digests:
+            assert self._digest is not None
+            if self._digest(value, name, namespace) != before:
+                return name
+        return None
+
+
+def _state_of_function(f: types.FunctionType) -> tuple[Any, ...]:
+    keyed = f.__kwdefaults__
+    return (
+        f.__code__,
+        f.__dict__.get("__wrapped__"),
+        *(f.__defaults__ or ()),
+        *(keyed.values() if keyed else ()),
+        *(map(_content, f.__closure__ or ())),
+    )
+
+
+def _content(cell: types.CellType) -> Any:
+    try:
+        return cell.cell_contents
+    except ValueError:
+        return MISSING
+
+
+def _state_of_class(cls: type) -> tuple[Any, ...]:
+    return (*cls.__bases__, *vars(cls).values(), *type.__subclasses__(cls))
+
+
+def _are_same(now: tuple[Any, ...], before: tuple[Any, ...]) -> bool:
+    return len(now) == len(before) and all(map(_is, now, before))
+
+
+def _is(one: Any, other: Any) -> bool:
+    return one is other
+
+
+def _state_of_file(path: str) -> tuple[int, int] | None:
+    try:
+        found = os.stat(path)
+    except OSError:
+        return None
+    return found.st_mtime_ns, found.st_size
+
+
+def _is_constant(value: Any) -> bool:
+    kind = type(value)
+    if kind in _CONSTANT:
+        return True
+    if kind in (tuple, frozenset):
+        return all(map(_is_constant, value))
+    if kind is functools.partial:
+        return not value.keywords and _is_constant(value.args) and _is_constant(value.func)
+    return False
