@@ -1,6 +1,7 @@
 """Fingerprints: digests of everything that determines a result, known before it exists."""
 
 from memoflow.fingerprint.closure import (
+    of_argument,
     of_constant,
     of_function,
     of_references,
@@ -20,6 +21,7 @@ __all__ = [
     "Part",
     "differences",
     "explain",
+    "of_argument",
     "of_constant",
     "of_function",
     "of_references",

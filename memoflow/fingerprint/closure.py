@@ -9,7 +9,9 @@ bytecode otherwise.
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Iterable, Mapping
+from contextlib import suppress
 from typing import Any
+from weakref import WeakKeyDictionary
 
 from xxhash import xxh3_128_hexdigest
 
@@ -19,8 +21,8 @@ from memoflow.fingerprint.classes import follow_class
 from memoflow.fingerprint.encoding import Unstable
 from memoflow.fingerprint.flows import MISSING, Flow
 from memoflow.fingerprint.functions import follow_function
-from memoflow.fingerprint.modules import find, location_named
-from memoflow.fingerprint.parts import Fingerprint, Part
+from memoflow.fingerprint.modules import find, location_named, owner_of_class
+from memoflow.fingerprint.parts import Fingerprint, Part, digest_of
 from memoflow.fingerprint.self_attributes import member
 from memoflow.fingerprint.values import Encoder
 from memoflow.fingerprint.walk import Walk
@@ -39,15 +41,61 @@ def of_function(f: Any, *, ignore: frozenset[str] = frozenset(), mask: Mask = AN
     return _of_function(f, ignore=ignore, mask=mask)
 
 
+def of_argument(v: Any, *, name: str = "value") -> str:
+    """Return the digest of a value together with the code of the classes of its instances.
+
+    The code of a class or function is followed once, and again when it changed; see `watched`.
+    Raises NoFingerprintError as `of_value` does.
+    """
+    classes: dict[type, None] = {}
+    try:
+        encoded = Encoder(_code_of, lambda cls: classes.setdefault(cls)).encode(v)
+    except Unstable as error:
+        raise error.at(name) from error
+    except RecursionError as error:
+        raise NoFingerprintError(name, "it is nested too deeply") from error
+    digest = "xxh3:" + xxh3_128_hexdigest(encoded)
+    code = sorted(_code_of(cls) for cls in classes if _is_users(cls))
+    return digest_of(digest, *code) if code else digest
+
+
+_watched: WeakKeyDictionary[Any, tuple[Fingerprint, Witness]] = WeakKeyDictionary()
+_is_of_user: WeakKeyDictionary[type, bool] = WeakKeyDictionary()
+
+
+def _code_of(code: Any) -> str:
+    """Return the text that stands for a function or class, with all that it reaches."""
+    try:
+        known = _watched.get(code)
+    except TypeError:  # It has no hash or cannot be referred to weakly: as a bound method.
+        return str(_of_function(code, strict=True))
+    if known is None or known[1].change() is not None:
+        known = watched(code, strict=True)
+        with suppress(TypeError):
+            _watched[code] = known
+    return str(known[0])
+
+
+def _is_users(cls: type) -> bool:
+    known = _is_of_user.get(cls)
+    if known is None:
+        known = _is_of_user[cls] = owner_of_class(cls) in ("user", "missing")
+    return known
+
+
 def watched(
-    f: Any, *, ignore: frozenset[str] = frozenset(), mask: Mask = ANY
+    f: Any, *, ignore: frozenset[str] = frozenset(), strict: bool = False, mask: Mask = ANY
 ) -> tuple[Fingerprint, Witness]:
-    """Return a fingerprint as `of_function` does, and what tells whether it still holds."""
-    walk = _walk_of(f, ignore=ignore, mask=mask)
+    """Return a fingerprint as `of_function` does, and what tells whether it still holds.
+
+    With `strict` a constant that cannot be encoded is an error, also where its class could stand
+    for it. What the script that runs does besides is no code of the function's.
+    """
+    walk = _walk_of(f, ignore=ignore, strict=strict, mask=mask, is_called=True)
     found = walk.finish(lambda: walk.code(f), getattr(f, "__qualname__", type(f).__qualname__))
 
     def digest(value: Any, name: str, namespace: Mapping[str, Any]) -> str:
-        return _walk_of(f, ignore=ignore, mask=mask).digest(value, name, namespace)
+        return _walk_of(f, ignore=ignore, strict=strict, mask=mask).digest(value, name, namespace)
 
     walk.witness.settle(digest)
     return found, walk.witness
@@ -61,10 +109,15 @@ def _of_function(
 
 
 def _walk_of(
-    f: Any, *, ignore: frozenset[str] = frozenset(), strict: bool = False, mask: Mask = ANY
+    f: Any,
+    *,
+    ignore: frozenset[str] = frozenset(),
+    strict: bool = False,
+    mask: Mask = ANY,
+    is_called: bool = False,
 ) -> Walk:
     module = str(getattr(f, "__module__", ""))
-    walk = _walk(module=module, ignore=ignore, strict=strict, mask=mask)
+    walk = _walk(module=module, ignore=ignore, strict=strict, mask=mask, is_called=is_called)
     walk.python()
     return walk
 
@@ -155,6 +208,7 @@ def _walk(
     ignore: frozenset[str] = frozenset(),
     strict: bool = False,
     mask: Mask = ANY,
+    is_called: bool = False,
 ) -> Walk:
     home = location_named(module) if module else None
     if home is None or home.owner != "user":
@@ -168,4 +222,5 @@ def _walk(
         ignore=ignore,
         strict=strict,
         mask=mask,
+        is_called=is_called,
     )

@@ -26,6 +26,7 @@ from memoflow.fingerprint.transparent import behind
 from memoflow.fingerprint.values import CODE_TYPES
 from memoflow.fingerprint.walk import Walk
 
+_SCRIPTS = ("__main__", "__mp_main__")
 _MODULE_NAMES = frozenset(
     {
         "__annotations__", "__builtins__", "__cached__", "__file__", "__loader__", "__name__",
@@ -336,7 +337,7 @@ def follow_import(walk: Walk, module: str, namespace: Mapping[str, Any]) -> None
     found = source.of_namespace(namespace)
     if found is None:
         return
-    if found.effects:
+    if found.effects and not (walk.is_called and module in _SCRIPTS):
         walk.parts.append(effects_part(found, module, walk.mask))
         body = _body_of(found, found.effects[0], f"import {module}", module, namespace)
         _follow_leniently(walk, found.effects, body)

@@ -49,7 +49,8 @@ class Walk:
     walk not them. Paths of constants count as they are from `file` where the module of a
     constant has none. The names in `ignore` are left out; what `mask` hides is masked. If
     `strict`, a constant that cannot be encoded is an error, also where its class could stand for
-    it.
+    it. What the script that runs does besides
+    its definitions counts unless the function `is_called` by it.
     """
 
     def __init__(
@@ -62,8 +63,10 @@ class Walk:
         ignore: frozenset[str] = frozenset(),
         strict: bool = False,
         mask: Mask = ANY,
+        is_called: bool = False,
     ) -> None:
         self.witness = Witness()
+        self.is_called = is_called
         self.mask = mask
         self.flow = flow
         self.file = file
@@ -262,7 +265,6 @@ class Walk:
         return self.digest(value, path)
 
     def digest(self, value: Any, path: str, namespace: Mapping[str, Any] | None = None) -> str:
-        self.witness.content(value, path, namespace or {})
         opaque = None if self.strict else Opaque(self.home, self.code, self._objects)
         located = self._anchors(namespace or {})
         encoder = Encoder(
@@ -283,6 +285,7 @@ class Walk:
             raise error.at(path) from error
         finally:
             self._encoders.pop()
+        self.witness.content(value, path, namespace or {})
         for cls, described in opaque.described if opaque else ():
             name = self._within[-1] if self._within else path
             self.by_class.add(name)

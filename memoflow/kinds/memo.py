@@ -70,6 +70,7 @@ class MemoEntry:
     named: Mapping[str, str] = field(default_factory=dict)  # that its outputs name: name, digest
     files: Mapping[str, str] = field(default_factory=dict)  # that are kept with it: name, digest
     outlines: Mapping[str, Any] = field(default_factory=dict)  # of inputs by name, as JSON
+    value: Mapping[str, Any] = field(default_factory=dict)  # how the value of a function is kept
 
     @property
     def outlined_inputs(self) -> tuple[Part, ...]:
@@ -94,6 +95,8 @@ class Result:
     written: tuple[str, ...] = ()
     named: Mapping[str, str] = field(default_factory=dict)
     files: Mapping[str, tuple[str, Path]] = field(default_factory=dict)  # name: digest, place
+    value: Mapping[str, Any] = field(default_factory=dict)  # how that of a function is kept
+    value_files: Mapping[str, bytes | Path] = field(default_factory=dict)
 
 
 def step_key(flow: str, step: str) -> Key:
@@ -146,6 +149,7 @@ def _entry(ref: Ref, manifest: Manifest) -> MemoEntry:
         inputs=parts_of(meta.rows("inputs")),
         refs=tuple((module, name) for module, name in map(free_texts, meta.rows("refs"))),
         outlines=meta.mapping("outlines", {}),
+        value=meta.mapping("value", {}),
         **mostly_empty_of(manifest.meta),
     )
 
@@ -242,7 +246,11 @@ def record(
     ref = store.append(
         series,
         Payload(
-            files={f"{_FILES}{i}": path for i, (_, path) in enumerate(result.files.values())},
+            files={
+                **{f"{_FILES}{i}": path for i, (_, path) in enumerate(result.files.values())},
+                **{f"{VALUE}{name}": content for name, content in result.value_files.items()},
+            },
+            whole=bool(result.value_files),
             adopted={
                 name: Adoption(Digest(f"sha1:{artifact.sha1}"), path)
                 for name, (artifact, path) in result.artifacts.items()
@@ -264,6 +272,7 @@ def record(
             "written": list(result.written),
             "named": list(map(list, result.named.items())),
             "files": [[name, digest] for name, (digest, _) in result.files.items()],
+            **({"value": result.value} if result.value else {}),
         },
         expires=expires,
         durable=False,
@@ -330,5 +339,6 @@ def orphans(
     return found
 
 
+VALUE = "value/"  # before the names of the files of a function's value
 _FILES = "files/"  # before the names of kept files in a manifest
 _SKEW_SECONDS = 3600.0  # by which another machine's clock may be ahead

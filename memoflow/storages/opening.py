@@ -45,10 +45,11 @@ def backend_of(type: str, root: str, config: Mapping[str, Any] | None = None) ->
     return backend
 
 
-def configured() -> tuple[str, str]:
+def configured(*, create: bool = False) -> tuple[str, str]:
     """Return type and root of the datastore that Metaflow is configured to use.
 
-    NotFoundError if that is a local one and there is none here or above.
+    NotFoundError if that is a local one and there is none here or above; with `create` one is made
+    here.
     """
     # Here, since Metaflow takes a while to import, and only some ask for this.
     from metaflow import metaflow_config
@@ -56,7 +57,7 @@ def configured() -> tuple[str, str]:
 
     kind = metaflow_config.DEFAULT_DATASTORE
     (storage,) = (each for each in DATASTORES if kind == each.TYPE)
-    root = storage.get_datastore_root_from_config(lambda *_: None, create_on_absent=False)
+    root = storage.get_datastore_root_from_config(lambda *_: None, create_on_absent=create)
     if root is None:
         raise NotFoundError(
             "there is no .metaflow directory here or above; run this where the flow was run, or "
@@ -92,18 +93,20 @@ def check(type: str, root: str) -> str | None:
     return kind
 
 
-def open_store(root: str | Path | None = None) -> Store:
+def open_store(root: str | Path | None = None, *, create: bool = False) -> Store:
     """Return the store in a directory or at an address such as `s3://bucket/folder`.
 
-    By default that of the datastore that Metaflow is configured to use. NotFoundError if there is
-    none: looking does not make one.
+    By default that of the datastore that Metaflow is configured to use. With `create` a new one is
+    made where there is none; else that is a NotFoundError.
 
         import memoflow
         store = memoflow.open_store()
         for key in store.keys():
             print(store.find(key))
     """
-    where, backend = find_backend(root)
+    where, backend = find_backend(root, create=create)
+    if create:
+        return open_backend(backend)
     # Read, since a look whether it is there takes a bucket that does not exist for an empty one.
     if first_read(backend, "format.json", most_bytes=1) is None:
         raise NotFoundError(
@@ -113,14 +116,17 @@ def open_store(root: str | Path | None = None) -> Store:
     return open_backend(backend)
 
 
-def find_backend(root: str | Path | None) -> tuple[str, Backend]:
-    """Return the location of a store and its backend; the store need not exist yet."""
+def find_backend(root: str | Path | None, *, create: bool = False) -> tuple[str, Backend]:
+    """Return the location of a store and its backend; the store need not exist yet.
+
+    With `create`, not even the datastore of Metaflow's that it would lie in.
+    """
     named = str(root or settings().get(_ROOT_VARIABLE) or "")
     if named and "://" not in named:
         path = Path(os.path.abspath(os.path.expanduser(named)))
         return str(path), Local(path)
     if named:
         return named, backend_of("local", named)
-    kind, datastore = configured()
+    kind, datastore = configured(create=create)
     folder = folder_of(kind, datastore)
     return folder, backend_of(kind, folder)

@@ -34,6 +34,7 @@ if TYPE_CHECKING:
     from memoflow.store.check.verification import Problem
     from memoflow.store.gc.eviction import Evicted, Tier
     from memoflow.store.gc.sweeping import ReplacedBlobs, Swept
+    from memoflow.store.saves.mapping import MappedFiles
 
 _NO_KEYS = Keyring()
 
@@ -80,6 +81,7 @@ class Store:
         self._expiry = self.remembered.expiry
         self._proofs = IndexedProofs(index, clock=clock)
         self._leftovers: ReplacedBlobs | None = None
+        self._mapped: MappedFiles | None = None
         self._silences = Silences()
 
     def __repr__(self) -> str:
@@ -291,6 +293,18 @@ class Store:
     def read_file(self, manifest: Manifest, path: str) -> bytes:
         """Return the content of one file of a manifest, proven; NotFoundError if it has none."""
         return load_file(self._refs, manifest, path)
+
+    def map_file(self, manifest: Manifest, path: str) -> memoryview:
+        """Return the content of one file of a manifest, mapped where it is a blob of its own here.
+
+        Proven, writable, and private to the caller. Raises as `read_file` does.
+        """
+        if self._mapped is None:
+            # Here, since only results of functions are mapped.
+            from memoflow.store.saves.mapping import MappedFiles
+
+            self._mapped = MappedFiles(self._refs)
+        return self._mapped.map(manifest, path)
 
     def blob_path(self, digest: Digest) -> Path | None:
         """Return a blob's path on this machine, fetched if need be; None if it cannot be.

@@ -25,7 +25,7 @@ from memoflow.tracking.notes import CONTENT, KIND, SIZE, Read, link_text
 from memoflow.tracking.paths import Paths, is_magic, names_in, names_matching, split
 from memoflow.tracking.tracker import AccessTracker
 
-_LINK = " (link)"  # at the end of the name of a symbolic link, of which the target was asked for
+LINK = " (link)"  # at the end of the name of a symbolic link, of which the target was asked for
 _LONGEST_SUMMARY = 4096  # characters of the names in a folder that are kept to tell which is new
 
 
@@ -97,8 +97,8 @@ class World:
             return [self._now(part, states, own) for part in reads]
 
     def _now(self, part: Part, states: Mapping[str, State | None], own: set[str]) -> Part:
-        if part.kind == "file" and part.name.endswith(_LINK):
-            path = self.paths.path(part.name.removesuffix(_LINK))
+        if part.kind == "file" and part.name.endswith(LINK):
+            path = self.paths.path(part.name.removesuffix(LINK))
             return link_part(self.paths, path, link_text(self.paths, path))
         if part.kind == "file":
             depth = {"xxh3": CONTENT, "is": KIND}.get(part.digest.partition(":")[0], SIZE)
@@ -163,7 +163,7 @@ def digest_of_file(digests: FileDigests, path: str, state: State | None, depth: 
 def link_part(paths: Paths, path: str, text: str | None) -> Part:
     """Return the part that the target of a symbolic link is."""
     digest = ABSENT if text is None else f"link:{text}"
-    return Part("file", f"{paths.name(path)}{_LINK}", digest)
+    return Part("file", f"{paths.name(path)}{LINK}", digest)
 
 
 def listing_part(name: str, path: str, names: Iterable[str] | None, own: set[str]) -> Part:

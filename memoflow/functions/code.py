@@ -1,0 +1,77 @@
+"""Code: the fingerprint of a function, taken anew only when something that it reaches changed."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Callable
+from typing import Any
+
+from memoflow.errors import NoFingerprintError
+from memoflow.fingerprint import Fingerprint, Part, watched
+from memoflow.fingerprint.witness import Witness
+from memoflow.functions.options import FunctionOptions
+from memoflow.kinds import memo
+from memoflow.log import log
+from memoflow.masking import Mask
+
+_KEEP_SECONDS = 1.0  # that a function without a fingerprint is believed to have none
+_SLOW_SECONDS = 0.02
+
+
+class FunctionCode:
+    """The code that decides the results of one function, with its environment and options."""
+
+    def __init__(
+        self, function: Callable[..., Any], options: FunctionOptions, mask: Callable[[], Mask]
+    ) -> None:
+        self._function = function
+        self._options = options
+        self._mask = mask
+        self._lock = threading.RLock()
+        self._known: tuple[Fingerprint, Witness] | None = None
+        self._error: tuple[NoFingerprintError, float] | None = None
+        self._said = False
+
+    def now(self) -> Fingerprint:
+        """Return the fingerprint of the code as it is in memory; NoFingerprintError if none."""
+        with self._lock:
+            if self._known is not None and self.change() is None:
+                return self._known[0]
+            if self._error is not None and time.monotonic() - self._error[1] < _KEEP_SECONDS:
+                raise self._error[0]
+            try:
+                found, witness = watched(
+                    self._function, ignore=self._options.ignore, mask=self._mask()
+                )
+            except NoFingerprintError as error:
+                self._known, self._error = None, (error, time.monotonic())
+                raise
+            self._known = self._with_options(found), witness
+            return self._known[0]
+
+    def change(self) -> str | None:
+        """Return what the code reaches that changed since `now` was asked, None if nothing did."""
+        if self._known is None:
+            return None
+        began = time.perf_counter()
+        changed = self._known[1].change()
+        took = time.perf_counter() - began
+        if took > _SLOW_SECONDS and not self._said:
+            self._said = True
+            log.warning(
+                "[memoize] %s: to compare the globals that it reads takes %.2f s at each call; "
+                "pass the largest as an argument, or name it in ignore=",
+                self._function.__qualname__,
+                took,
+            )
+        return changed
+
+    def _with_options(self, found: Fingerprint) -> Fingerprint:
+        options, parts = self._options, list(found.parts)
+        if not options.environment:
+            parts = [part for part in parts if part.kind not in ("package", "python")]
+        parts.append(Part("option", "key schema", f"function {memo.SCHEMA}"))
+        if options.version:
+            parts.append(Part("option", "version", options.version, summary=options.version))
+        return Fingerprint.of(parts)

@@ -1,0 +1,502 @@
+"""Memoized functions: called like the function, they return what is stored, or run and store."""
+
+from __future__ import annotations
+
+import contextlib
+import functools
+import inspect
+import os
+import sys
+import threading
+import time
+import types
+from collections import OrderedDict
+from collections.abc import Callable, Mapping
+from concurrent.futures import Future
+from contextvars import ContextVar
+from typing import Any
+
+from memoflow.dataclass import dataclass
+from memoflow.errors import (
+    BackendError,
+    IntegrityError,
+    MemoflowError,
+    NoFingerprintError,
+    NotFoundError,
+    UnsignedError,
+    UsageError,
+    is_away,
+)
+from memoflow.fingerprint import Fingerprint, Part
+from memoflow.fingerprint.transparent import Transparent
+from memoflow.functions import arguments, values
+from memoflow.functions.arguments import Arguments
+from memoflow.functions.code import FunctionCode
+from memoflow.functions.options import MODE_VARIABLE, FunctionOptions
+from memoflow.functions.place import PLACES, Place
+from memoflow.kinds import memo
+from memoflow.kinds.memo import MemoEntry
+from memoflow.names import Key
+from memoflow.tracking import (
+    AccessTracker,
+    ReadSet,
+    UnreadableError,
+    follow_executors,
+    paths_in,
+    tracking_call,
+)
+from memoflow.tracking.repeat import repeat_reads
+
+_LARGEST_REMEMBERED_BYTES = 64 << 10
+_MOST_REMEMBERED = 4096
+_REMEMBERED_SECONDS = 1.0  # that what is stored is believed to be there, without asking
+_LEASES_VARIABLE = "MEMOFLOW_LEASES"
+_MISSING = object()
+
+# The keys of the calls that this context is in: one that calls itself waits for no other.
+_inside: ContextVar[tuple[str, ...]] = ContextVar("memoflow_inside", default=())
+
+
+class MissError(MemoflowError):
+    """A call without a stored result, where only stored ones are allowed."""
+
+
+@dataclass(frozen=True)
+class Call:
+    """One call of a memoized function: what decides its result."""
+
+    place: Place
+    code: Fingerprint
+    code_key: Key
+    inputs: tuple[Part, ...]
+    bound: Mapping[str, Any]
+
+    @functools.cached_property
+    def key(self) -> Key:
+        return memo.results_key(self.code_key, self.inputs)
+
+
+class Remembered:
+    """The small results that this process has stored or loaded last."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._results: OrderedDict[str, tuple[bytes, float]] = OrderedDict()
+
+    def get(self, key: str) -> bytes | None:
+        with self._lock:
+            found = self._results.get(key)
+            if found is None or time.monotonic() - found[1] > _REMEMBERED_SECONDS:
+                return None
+            return found[0]
+
+    def put(self, key: str, stream: bytes) -> None:
+        with self._lock:
+            self._results[key] = stream, time.monotonic()
+            self._results.move_to_end(key)
+            if len(self._results) > _MOST_REMEMBERED:
+                self._results.popitem(last=False)
+
+    def drop(self, key: str) -> None:
+        with self._lock:
+            self._results.pop(key, None)
+
+
+class MemoizedFunction(Transparent):
+    """A function whose results are stored; call it like the function.
+
+    Safe over threads, processes and forks. What cannot be stored or found never fails a call.
+    """
+
+    __qualname__: str
+
+    def __init__(self, function: Callable[..., Any], options: FunctionOptions) -> None:
+        functools.update_wrapper(self, function)
+        self.__wrapped__ = function
+        self.options = options
+        self._arguments = Arguments(function)
+        self._code = FunctionCode(function, options, self._mask)
+        self._remembered = Remembered()
+        self._flights: dict[str, Future[None]] = {}
+        self._lock = threading.Lock()
+        self._checked = False
+        follow_executors()
+        if inspect.iscoroutinefunction(function) and hasattr(inspect, "markcoroutinefunction"):
+            inspect.markcoroutinefunction(self)
+
+    def __setattr__(self, name: str, value: Any) -> None:
+        if name == "is_step":
+            raise UsageError(f"{self.__qualname__}: put @memoize above @step")
+        super().__setattr__(name, value)
+
+    def __get__(self, instance: Any, owner: type | None = None) -> Any:
+        return self if instance is None else types.MethodType(self, instance)
+
+    def __repr__(self) -> str:
+        return f"<memoized {self.__qualname__}>"
+
+    def __reduce__(self) -> Any:
+        return _restored, (self.__wrapped__, self.options)
+
+    def __call__(self, *given: Any, **named: Any) -> Any:
+        """Return what the function returns for these arguments, stored or made now."""
+        call = self._prepare(given, named)
+        if call is None:
+            return self.__wrapped__(*given, **named)
+        found = self._find(call)
+        if found is not _MISSING:
+            return found
+        if self._mode == "only":
+            raise MissError(f"{self.__qualname__} has no stored result for this call")
+        return self._make(call, given, named)
+
+    def call(self, *given: Any, **named: Any) -> Any:
+        """Run the function and store its result anew, whatever is stored."""
+        call = self._prepare(given, named)
+        if call is None:
+            return self.__wrapped__(*given, **named)
+        self._remembered.drop(str(call.key))
+        return self._run(call, given, named)
+
+    def key(self, *given: Any, **named: Any) -> str:
+        """Return the key of the result; NoFingerprintError if the call has none."""
+        return str(self._call_of(self._place_or_raise(), given, named).key)
+
+    def is_stored(self, *given: Any, **named: Any) -> bool:
+        """Tell whether the call would find its result; what lies outside counts as it is now."""
+        try:
+            call = self._call_of(self._place_or_raise(), given, named)
+        except NoFingerprintError:
+            return False
+        return self._entry(call) is not None
+
+    def forget(self, *given: Any, **named: Any) -> None:
+        """Remove the results of these arguments; with none that are stored nothing happens."""
+        call = self._call_of(self._place_or_raise(), given, named)
+        self._remembered.drop(str(call.key))
+        for key in call.place.store.keys(call.key):
+            call.place.store.forget(key)
+
+    # What follows never raises, but for errors of the function.
+
+    @property
+    def _mode(self) -> str:
+        return self.options.mode or os.environ.get(MODE_VARIABLE) or "on"
+
+    def _mask(self) -> Any:
+        return self._place_or_raise().mask
+
+    def _place_or_raise(self) -> Place:
+        place = PLACES.of(self.options.store)
+        if place is None:
+            raise UsageError(f"{self.__qualname__} has no store: see the warning about it")
+        return place
+
+    def _prepare(self, given: tuple[Any, ...], named: Mapping[str, Any]) -> Call | None:
+        """Return what decides the result; None if this call is not memoized, which is said once."""
+        if self._mode == "off":
+            return None
+        place = PLACES.of(self.options.store)
+        if place is None:
+            return None
+        try:
+            return self._call_of(place, given, named)
+        except NoFingerprintError as error:
+            self._say(f"not cached: {error}")
+        except TypeError as error:
+            if error.__traceback__ is None or not _is_of_binding(error.__traceback__):
+                self._say(f"not cached: {type(error).__name__}: {error}")
+        except Exception as error:
+            self._say(f"not cached: {type(error).__name__}: {error}")
+        return None
+
+    def _call_of(self, place: Place, given: tuple[Any, ...], named: Mapping[str, Any]) -> Call:
+        code = self._code.now()
+        self._check_ignore(code)
+        bound = self._arguments.bind(given, named)
+        inputs = arguments.parts(bound, self.options.ignore, place.mask)
+        return Call(place, code, self._series / code.hex, inputs, bound)
+
+    @functools.cached_property
+    def _series(self) -> Key:
+        home = "*" if self.options.scope == "global" else self.module
+        return memo.step_key(home, self.__qualname__)
+
+    @functools.cached_property
+    def module(self) -> str:
+        """The module of the function, by name; the script's own name for the script that runs."""
+        name = str(self.__wrapped__.__module__)
+        if name not in ("__main__", "__mp_main__"):
+            return name
+        main = sys.modules.get(name)
+        spec = getattr(main, "__spec__", None)
+        if spec is not None and spec.name not in ("__main__", "__mp_main__"):
+            return str(spec.name)
+        file = getattr(main, "__file__", None)
+        return os.path.splitext(os.path.basename(file))[0] if isinstance(file, str) else name
+
+    def _check_ignore(self, code: Fingerprint) -> None:
+        if self._checked:
+            return
+        self._checked = True
+        unknown = sorted(self.options.ignore - {*self._arguments.names} - code.ignored)
+        if unknown:
+            import difflib  # Here, since only a wrong name needs it.
+
+            close = difflib.get_close_matches(unknown[0], self._arguments.names, n=1)
+            hint = f"; did you mean {close[0]!r}?" if close else ""
+            self._say(f"ignore={unknown[0]!r} is no argument and no global that it reads{hint}")
+
+    def _find(self, call: Call) -> Any:
+        """Return the stored result, or _MISSING."""
+        stream = self._remembered.get(str(call.key))
+        if stream is not None:
+            return values.load(stream)
+        try:
+            entry = self._entry(call)
+            if entry is None:
+                return _MISSING
+            value = self._loaded(call, entry)
+        except (MemoflowError, OSError) as error:
+            self._trouble(error)
+            return _MISSING
+        except Exception as error:  # Of `__setstate__` and its kin.
+            self._say(f"its stored result cannot be loaded: {type(error).__name__}: {error}")
+            return _MISSING
+        call.place.candidates(call.code_key).touch(entry)
+        repeat_reads(entry.reads, call.place.paths)
+        return value
+
+    def _entry(self, call: Call) -> MemoEntry | None:
+        place = call.place
+        try:
+            found = place.candidates(call.code_key).find(
+                call.inputs, ask=lambda entry: place.world.now(entry.reads, entry.written)
+            )
+        except (IntegrityError, NotFoundError, UnsignedError) as error:
+            self._say(f"{error}; it runs again")
+            return None
+        if not isinstance(found, MemoEntry) or not found.value:
+            return None
+        ttl = self.options.ttl
+        if ttl is not None and place.store.is_older(found.ref, ttl):
+            return None
+        for name, digest in found.named.items():
+            with contextlib.suppress(UnreadableError):
+                if place.digests.of_file(place.paths.path(name)) == digest:
+                    continue
+            return None  # A file that its value names is not as the function wrote it.
+        return found
+
+    def _loaded(self, call: Call, entry: MemoEntry) -> Any:
+        store = call.place.store
+        manifest = store.manifest(entry.ref)
+        stream = store.read_file(manifest, f"{memo.VALUE}stream")
+        count = int(entry.value.get("buffers", 0))
+        buffers = [store.map_file(manifest, f"{memo.VALUE}{i}") for i in range(count)]
+        value = values.load(stream, buffers)
+        self._remember(call, stream, buffers=count, is_timeless=not entry.reads)
+        return value
+
+    def _remember(self, call: Call, stream: bytes, *, buffers: int, is_timeless: bool) -> None:
+        is_small = not buffers and len(stream) <= _LARGEST_REMEMBERED_BYTES
+        if is_small and is_timeless and self.options.ttl is None:
+            self._remembered.put(str(call.key), stream)
+
+    def _make(self, call: Call, given: tuple[Any, ...], named: Mapping[str, Any]) -> Any:
+        """Run the function, of equal calls at a time only one."""
+        key = str(call.key)
+        if not self.options.single_flight or key in _inside.get():
+            return self._run(call, given, named)
+        while True:
+            with self._lock:
+                flight = self._flights.get(key)
+                if flight is None:
+                    mine = self._flights[key] = Future[None]()
+            if flight is None:
+                break
+            flight.result()
+            found = self._find(call)
+            if found is not _MISSING:
+                return found
+        try:
+            return self._make_alone(call, given, named)
+        finally:
+            with self._lock:
+                del self._flights[key]
+            mine.set_result(None)
+
+    def _make_alone(self, call: Call, given: tuple[Any, ...], named: Mapping[str, Any]) -> Any:
+        """Run the function while no other process does so for the same call."""
+        found: Any = _MISSING
+
+        def is_found() -> bool:
+            nonlocal found
+            found = self._find(call)
+            return found is not _MISSING
+
+        with contextlib.ExitStack() as stack:
+            try:
+                lease = stack.enter_context(
+                    call.place.store.lease(
+                        call.key,
+                        who=f"{self.__qualname__} in process {os.getpid()}",
+                        on_wait=lambda holder: self._say(f"waiting for {holder}"),
+                        is_done=is_found,
+                        within=os.environ.get(_LEASES_VARIABLE, "").split(),
+                    )
+                )
+            except BackendError as error:
+                self._trouble(error)
+                return self._run(call, given, named)
+            if found is not _MISSING:
+                return found
+            kept = False
+            try:
+                value, kept = self._run_and_tell(call, given, named)
+            finally:
+                if not kept:
+                    lease.lift()
+            return value
+
+    def _run(self, call: Call, given: tuple[Any, ...], named: Mapping[str, Any]) -> Any:
+        return self._run_and_tell(call, given, named)[0]
+
+    def _run_and_tell(
+        self, call: Call, given: tuple[Any, ...], named: Mapping[str, Any]
+    ) -> tuple[Any, bool]:
+        """Run the function; return its result, and whether that is stored."""
+        tracker = AccessTracker(call.place.paths, events=_no_events)
+        inside = _inside.set((*_inside.get(), str(call.key)))
+        began = time.perf_counter()
+        try:
+            with tracking_call(tracker):
+                tracker.start()
+                tracker.note_value(list(call.bound.values()))
+                try:
+                    value = self.__wrapped__(*given, **named)
+                finally:
+                    took = time.perf_counter() - began
+                    tracker.stop()
+        finally:
+            _inside.reset(inside)
+        if self._mode != "on":
+            return value, False
+        try:
+            return value, self._store(call, tracker, value, took)
+        except (MemoflowError, OSError) as error:
+            self._trouble(error)
+        except Exception as error:
+            self._say(f"not stored: {type(error).__name__}: {error}")
+        return value, False
+
+    def _store(self, call: Call, tracker: AccessTracker, value: Any, took: float) -> bool:
+        place, mask = call.place, call.place.mask
+        trouble = self._reason_not_to(call)
+        if trouble is None:
+            reads = ReadSet(tracker, place.world, place.digests)
+            trouble = next(iter([*reads.never.values(), *reads.unsettled]), None)
+        if trouble is not None:
+            self._say(f"not stored: {trouble}")
+            return False
+        try:
+            pickled = values.dump(value, self.options.codec)
+        except values.UnpicklableError as error:
+            self._say(f"not stored: its result cannot be pickled ({error})")
+            return False
+        named = {place.paths.name(path) for path in paths_in([value])}
+        written = {
+            name: digest
+            for name in reads.written
+            if name in named and (digest := place.digests.of_file(place.paths.path(name)))
+        }
+        ttl = self.options.ttl
+        memo.record(
+            place.store,
+            call.code_key,
+            call.code.parts,
+            memo.Result(
+                origin=place.origin(self.module, self.__qualname__),
+                run_time_s=round(took, 6),
+                artifacts={},
+                next_step={},
+                inputs=arguments.described(call.inputs, call.bound, mask),
+                reads=tuple(reads.parts),
+                written=tuple(reads.listed),
+                named=written,
+                value={"codec": "pickle", "buffers": len(pickled.buffers)},
+                value_files={
+                    "stream": pickled.stream,
+                    **{str(i): bytes(each) for i, each in enumerate(pickled.buffers)},
+                },
+            ),
+            expires=None if ttl is None else time.time() + ttl.total_seconds(),
+            mask=mask,
+        )
+        self._remember(
+            call, pickled.stream, buffers=len(pickled.buffers), is_timeless=not reads.parts
+        )
+        return True
+
+    def _reason_not_to(self, call: Call) -> str | None:
+        """Return why the result of a call that ran cannot be stored: what it has changed."""
+        argument = arguments.changed(call.inputs, call.bound, call.place.mask)
+        if argument is not None:
+            return f"it changes its argument {argument}"
+        changed = self._code.change()
+        if changed is not None:
+            return f"{changed}, which it reads, changed while it ran"
+        return None
+
+    def _trouble(self, error: Exception) -> None:
+        if is_away(error):
+            PLACES.cut_off(self.options.store, error)
+        else:
+            self._say(f"{error}")
+
+    def _say(self, line: str) -> None:
+        PLACES.say_once(f"{self.__qualname__}: {line}")
+
+
+def memoize(function: Callable[..., Any] | None = None, /, **options: Any) -> Any:
+    """Store the results of a function, and return them where the same is asked for again.
+
+    Equal are calls with equal arguments of the same code, with all that it reaches, in an equal
+    environment, while the files and variables that it read are as they were.
+
+        @memoize
+        def embed(text, model="small"):
+            return encode(text, model)
+
+    `ignore` names arguments and globals that do not count, `ttl` is how long a result may be used
+    (`"30d"`, a timedelta; None: until it is evicted), `version` is part of the key, `mode` is
+    "on", "off", "read-only" or "only" (a miss is an error), `scope` "global" shares results with
+    equal functions of other modules, without `environment` Python's version and packages do not
+    count, `single_flight` waits while another call computes the same, `codec` is "auto", "pickle"
+    or "cloudpickle", `store` a store, a directory or an address; None: where Metaflow keeps its.
+    """
+    read = FunctionOptions.of(**options)
+
+    def decorate(f: Callable[..., Any]) -> MemoizedFunction:
+        if not callable(f) or isinstance(f, type):
+            raise UsageError(f"memoize takes a function, not {f!r:.100}")
+        return MemoizedFunction(f, read)
+
+    return decorate if function is None else decorate(function)
+
+
+def _restored(function: Callable[..., Any], options: FunctionOptions) -> MemoizedFunction:
+    return (
+        function if isinstance(function, MemoizedFunction) else MemoizedFunction(function, options)
+    )
+
+
+def _is_of_binding(at: types.TracebackType) -> bool:
+    """Return whether a TypeError says that a function cannot be called so: it says so itself."""
+    while at.tb_next is not None:
+        at = at.tb_next
+    return at.tb_frame.f_code.co_filename == inspect.__file__
+
+
+def _no_events(*_: Any) -> Any:
+    raise OSError("calls are not followed by the kernel's events")

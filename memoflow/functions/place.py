@@ -1,0 +1,117 @@
+"""Place: the store of memoized functions, as one process uses it, and the files of the project."""
+
+from __future__ import annotations
+
+import itertools
+import os
+import socket
+import sys
+import threading
+import time
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+from memoflow.errors import MemoflowError
+from memoflow.fingerprint.project import root_of
+from memoflow.kinds.candidates import Candidates
+from memoflow.log import log
+from memoflow.masking import Mask, without_passwords
+from memoflow.names import Key
+from memoflow.storages.opening import open_store
+from memoflow.store import Store
+from memoflow.store.open import cache_folder
+from memoflow.tracking import FileDigests, Paths, World
+
+_OF_METAFLOW = (".metaflow", ".metaflow_spin")
+
+
+class Place:
+    """One store, with what this process knows of it."""
+
+    def __init__(self, store: Store) -> None:
+        self.store = store
+        self.mask = Mask(frozenset(), store.id.encode)
+        self._candidates: dict[Key, Candidates] = {}
+        self._counts = itertools.count(1)
+        self._began = time.strftime("%Y%m%dT%H%M%S", time.gmtime())
+
+    @cached_property
+    def digests(self) -> FileDigests:
+        index = self.store.index
+        return FileDigests(index.get, index.set, lambda line: log.warning("[memoize] %s", line))
+
+    @cached_property
+    def paths(self) -> Paths:
+        base, main = _script()
+        own = [os.path.join(each, name) for each in (base, os.getcwd()) for name in _OF_METAFLOW]
+        own += [str(cache_folder()), os.environ.get("METAFLOW_HOME") or "~/.metaflowconfig"]
+        own.append(os.environ.get("METAFLOW_MEMOFLOW_CACHE_DIR", ""))
+        folder = self.store.backend.path("format.json")
+        own.append("" if folder is None else os.path.dirname(folder))
+        return Paths(base, root_of(main), map(os.path.expanduser, filter(None, own)))
+
+    @property
+    def world(self) -> World:
+        return World(self.paths, self.digests, self.store.id.encode(), os.environ)
+
+    def candidates(self, code_key: Key) -> Candidates:
+        found = self._candidates.get(code_key)
+        if found is None:
+            found = self._candidates[code_key] = Candidates(self.store, code_key, mask=self.mask)
+        return found
+
+    def origin(self, module: str, name: str) -> str:
+        """Return a name for a call that ran: module, process, function and number."""
+        process = f"{self._began}-{socket.gethostname().partition('.')[0]}-{os.getpid()}"
+        return f"{module}/{process}/{name}/{next(self._counts)}"
+
+
+class Places:
+    """The places of this process, each opened at most once; a forked process opens its own."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._known: dict[object, Place | None] = {}
+        self._pid = os.getpid()
+        self._said: set[str] = set()
+
+    def of(self, store: Store | str | os.PathLike[str] | None) -> Place | None:
+        """Return the place of a store, None if it cannot be had; that is said once."""
+        named = id(store) if isinstance(store, Store) else store if store is None else str(store)
+        if self._pid != os.getpid():
+            self.__init__()  # type: ignore[misc]
+        with self._lock:
+            if named not in self._known:
+                self._known[named] = self._open(store)
+            return self._known[named]
+
+    def _open(self, store: Any) -> Place | None:
+        try:
+            if not isinstance(store, Store):
+                store = open_store(None if store is None else Path(store), create=True)
+            return Place(store)
+        except (MemoflowError, OSError) as error:
+            self.say_once(f"off: {error}")
+            return None
+
+    def cut_off(self, store: Any, error: Exception) -> None:
+        """Go on without a store that does not answer: each further question would wait as long."""
+        named = id(store) if isinstance(store, Store) else store if store is None else str(store)
+        self._known[named] = None
+        self.say_once(f"off: {error}")
+
+    def say_once(self, line: str) -> None:
+        if line not in self._said:
+            self._said.add(line)
+            log.warning("[memoize] %s", without_passwords(line))
+
+
+PLACES = Places()
+
+
+def _script() -> tuple[str, str]:
+    """Return the folder that names of files are relative to, and the script or folder."""
+    main = getattr(sys.modules.get("__main__"), "__file__", None)
+    path = os.path.abspath(main) if isinstance(main, str) else os.getcwd()
+    return (os.path.dirname(path) if isinstance(main, str) else path), path

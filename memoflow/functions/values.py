@@ -1,0 +1,76 @@
+"""Values: what a function returned, as bytes and back, each time another object.
+
+Pickle protocol 5 (PEP 574), with large buffers out of band: they are files of their own, and
+mapped from the store instead of read.
+"""
+
+from __future__ import annotations
+
+import pickle
+from collections.abc import Sequence
+from typing import Any
+
+from memoflow.dataclass import dataclass
+
+PROTOCOL = 5
+# From here on a file of a save is a blob of its own, which can be mapped.
+OUT_OF_BAND_BYTES = 1 << 20
+
+
+class UnpicklableError(Exception):
+    """A value that pickle cannot keep."""
+
+
+@dataclass(frozen=True)
+class Pickled:
+    """A value as a stream of pickle, and the large buffers that belong to it."""
+
+    stream: bytes
+    buffers: tuple[memoryview, ...] = ()
+
+
+def dump(value: Any, codec: str = "auto") -> Pickled:
+    """Return a value as bytes; UnpicklableError if it cannot be.
+
+    What lives in `__main__` or has no name, such as a lambda, is pickled by cloudpickle: another
+    process could not import it.
+    """
+    if codec != "cloudpickle":
+        try:
+            found = _dumped(pickle, value)
+        except RecursionError as error:
+            raise UnpicklableError("it is nested too deeply") from error
+        except Exception as error:  # Of `__reduce__` and its kin, which may raise what they like.
+            if codec == "pickle":
+                raise UnpicklableError(f"{type(error).__name__}: {error}") from error
+        else:
+            if codec == "pickle" or b"__main__" not in found.stream:
+                return found
+    import cloudpickle  # Here, as few results need it and it takes a while to import.
+
+    try:
+        return _dumped(cloudpickle, value)
+    except Exception as error:
+        raise UnpicklableError(f"{type(error).__name__}: {error}") from error
+
+
+def _dumped(module: Any, value: Any) -> Pickled:
+    buffers: list[memoryview] = []
+
+    def is_small(buffer: pickle.PickleBuffer) -> bool:
+        try:
+            raw = buffer.raw()
+        except BufferError:  # It is not contiguous.
+            return True
+        if raw.nbytes < OUT_OF_BAND_BYTES:
+            return True
+        buffers.append(raw)
+        return False
+
+    stream = module.dumps(value, PROTOCOL, buffer_callback=is_small)
+    return Pickled(stream, tuple(buffers))
+
+
+def load(stream: bytes, buffers: Sequence[Any] = ()) -> Any:
+    """Return the value, which has the buffers for its memory."""
+    return pickle.loads(stream, buffers=buffers)
