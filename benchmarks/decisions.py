@@ -21,8 +21,8 @@ from typing import Any
 import requests
 
 from memoflow.fingerprint import Difference, Fingerprint
-from memoflow.flow.memo.decision import Decision, Reason
 from memoflow.kinds import memo
+from memoflow.kinds.decision import Decision, Reason
 from memoflow.store import Payload, open_store
 from tests.service import Service, serving
 

@@ -165,7 +165,7 @@ def _by_step(steps: Sequence[Tally], store: Store) -> list[Html]:
     if not steps:
         return [parts.note("No memoized task has run yet.")]
     # Here, since it imports Metaflow.
-    from memoflow.flow.memo.decision import recall_missed
+    from memoflow.kinds.decision import recall_missed
 
     shown = sorted(steps, key=lambda step: -(step.hits + step.misses))[:_MOST_STEPS]
     missed = recall_missed(store.index, [(step.flow, step.step) for step in shown])

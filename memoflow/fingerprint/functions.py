@@ -8,6 +8,7 @@ from __future__ import annotations
 import ast
 import copy
 import dis
+import functools
 import os
 import types
 from collections.abc import Callable, Mapping
@@ -270,6 +271,8 @@ def _without_ours(node: Function, f: types.FunctionType) -> Function:
 
 def _is_ours(decorator: ast.expr, f: types.FunctionType) -> bool:
     value = f.__globals__.get(root_of(decorator))
+    while isinstance(value, functools.partial):
+        value = value.func
     return value is not None and owner_of(value) == "ours"
 
 

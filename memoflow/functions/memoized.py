@@ -11,12 +11,11 @@ import threading
 import time
 import types
 from collections import OrderedDict
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Generator, Iterator, Mapping
 from concurrent.futures import Future
 from contextvars import ContextVar
 from typing import Any
 
-from memoflow.dataclass import dataclass
 from memoflow.errors import (
     BackendError,
     IntegrityError,
@@ -27,16 +26,20 @@ from memoflow.errors import (
     UsageError,
     is_away,
 )
-from memoflow.fingerprint import Fingerprint, Part
+from memoflow.fingerprint import Fingerprint
+from memoflow.fingerprint.modules import find
 from memoflow.fingerprint.transparent import Transparent
-from memoflow.functions import arguments, values
+from memoflow.functions import arguments, reasons, values
 from memoflow.functions.arguments import Arguments
+from memoflow.functions.call import Call
 from memoflow.functions.code import FunctionCode
 from memoflow.functions.options import MODE_VARIABLE, FunctionOptions
 from memoflow.functions.place import PLACES, Place
 from memoflow.kinds import memo
+from memoflow.kinds.candidates import OutdatedEntry
 from memoflow.kinds.memo import MemoEntry
 from memoflow.names import Key
+from memoflow.store import Lease
 from memoflow.tracking import (
     AccessTracker,
     ReadSet,
@@ -59,21 +62,6 @@ _inside: ContextVar[tuple[str, ...]] = ContextVar("memoflow_inside", default=())
 
 class MissError(MemoflowError):
     """A call without a stored result, where only stored ones are allowed."""
-
-
-@dataclass(frozen=True)
-class Call:
-    """One call of a memoized function: what decides its result."""
-
-    place: Place
-    code: Fingerprint
-    code_key: Key
-    inputs: tuple[Part, ...]
-    bound: Mapping[str, Any]
-
-    @functools.cached_property
-    def key(self) -> Key:
-        return memo.results_key(self.code_key, self.inputs)
 
 
 class Remembered:
@@ -120,6 +108,10 @@ class MemoizedFunction(Transparent):
         self._flights: dict[str, Future[None]] = {}
         self._lock = threading.Lock()
         self._checked = False
+        self._is_async = inspect.iscoroutinefunction(function)
+        self._is_generator = inspect.isgeneratorfunction(function)
+        self.hits = 0  # of this process
+        self.misses = 0
         follow_executors()
         if inspect.iscoroutinefunction(function) and hasattr(inspect, "markcoroutinefunction"):
             inspect.markcoroutinefunction(self)
@@ -133,30 +125,58 @@ class MemoizedFunction(Transparent):
         return self if instance is None else types.MethodType(self, instance)
 
     def __repr__(self) -> str:
-        return f"<memoized {self.__qualname__}>"
+        counts = f"{self.hits} hit{'s' * (self.hits != 1)}, {self.misses} miss"
+        return f"<memoized {self.module}.{self.__qualname__}: {counts}{'es' * (self.misses != 1)}>"
 
     def __reduce__(self) -> Any:
-        return _restored, (self.__wrapped__, self.options)
+        if find(self.__module__, self.__qualname__) is self:
+            return self.__qualname__
+        return MemoizedFunction, (self.__wrapped__, self.options)
 
     def __call__(self, *given: Any, **named: Any) -> Any:
         """Return what the function returns for these arguments, stored or made now."""
+        if self._is_async:
+            return self._call_async(given, named)
+        if self._is_generator:
+            return self._generate(given, named)
         call = self._prepare(given, named)
         if call is None:
             return self.__wrapped__(*given, **named)
-        found = self._find(call)
-        if found is not _MISSING:
-            return found
-        if self._mode == "only":
-            raise MissError(f"{self.__qualname__} has no stored result for this call")
-        return self._make(call, given, named)
+        found = self._find_or_raise(call)
+        return found if found is not _MISSING else self._make(call, given, named)
 
     def call(self, *given: Any, **named: Any) -> Any:
         """Run the function and store its result anew, whatever is stored."""
+        if self._is_generator:
+            return self._generate(given, named, anew=True)
         call = self._prepare(given, named)
+        if self._is_async:
+            return self._run_async(call, given, named)
         if call is None:
             return self.__wrapped__(*given, **named)
-        self._remembered.drop(str(call.key))
-        return self._run(call, given, named)
+        run = _Run(self, call, None)
+        with run:
+            run.value = self.__wrapped__(*given, **named)
+        return run.value
+
+    async def _run_async(
+        self, call: Call | None, given: tuple[Any, ...], named: Mapping[str, Any]
+    ) -> Any:
+        if call is None:
+            return await self.__wrapped__(*given, **named)
+        run = _Run(self, call, None)
+        with run:
+            run.value = await self.__wrapped__(*given, **named)
+        return run.value
+
+    def why(self, *given: Any, **named: Any) -> str:
+        """Return why a call would find its result or miss it, against the nearest earlier one."""
+        place = self._place_or_raise()
+        try:
+            call = self._call_of(place, given, named)
+        except NoFingerprintError as error:
+            return f"not cached: {error}"
+        return reasons.explain_call(call, self._look(call))
 
     def key(self, *given: Any, **named: Any) -> str:
         """Return the key of the result; NoFingerprintError if the call has none."""
@@ -247,10 +267,20 @@ class MemoizedFunction(Transparent):
             hint = f"; did you mean {close[0]!r}?" if close else ""
             self._say(f"ignore={unknown[0]!r} is no argument and no global that it reads{hint}")
 
+    def _find_or_raise(self, call: Call) -> Any:
+        found = self._find(call)
+        if found is _MISSING and self._mode == "only":
+            raise MissError(
+                f"{self.__qualname__} has no stored result for this call, and only those are used "
+                "(mode only); run it with mode on"
+            )
+        return found
+
     def _find(self, call: Call) -> Any:
         """Return the stored result, or _MISSING."""
         stream = self._remembered.get(str(call.key))
         if stream is not None:
+            self.hits += 1
             return values.load(stream)
         try:
             entry = self._entry(call)
@@ -263,16 +293,21 @@ class MemoizedFunction(Transparent):
         except Exception as error:  # Of `__setstate__` and its kin.
             self._say(f"its stored result cannot be loaded: {type(error).__name__}: {error}")
             return _MISSING
+        self.hits += 1
         call.place.candidates(call.code_key).touch(entry)
         repeat_reads(entry.reads, call.place.paths)
         return value
 
+    def _look(self, call: Call) -> MemoEntry | OutdatedEntry | None:
+        place = call.place
+        return place.candidates(call.code_key).find(
+            call.inputs, ask=lambda entry: place.world.now(entry.reads, entry.written)
+        )
+
     def _entry(self, call: Call) -> MemoEntry | None:
         place = call.place
         try:
-            found = place.candidates(call.code_key).find(
-                call.inputs, ask=lambda entry: place.world.now(entry.reads, entry.written)
-            )
+            found = self._look(call)
         except (IntegrityError, NotFoundError, UnsignedError) as error:
             self._say(f"{error}; it runs again")
             return None
@@ -305,29 +340,111 @@ class MemoizedFunction(Transparent):
 
     def _make(self, call: Call, given: tuple[Any, ...], named: Mapping[str, Any]) -> Any:
         """Run the function, of equal calls at a time only one."""
-        key = str(call.key)
-        if not self.options.single_flight or key in _inside.get():
-            return self._run(call, given, named)
-        while True:
-            with self._lock:
-                flight = self._flights.get(key)
-                if flight is None:
-                    mine = self._flights[key] = Future[None]()
-            if flight is None:
-                break
+        while (flight := self._take_off(call)) is not None:
             flight.result()
             found = self._find(call)
             if found is not _MISSING:
                 return found
-        try:
-            return self._make_alone(call, given, named)
-        finally:
-            with self._lock:
-                del self._flights[key]
-            mine.set_result(None)
+        with self._landing(call), contextlib.ExitStack() as stack:
+            lease, found = self._lease(call, stack)
+            if found is not _MISSING:
+                return found
+            run = _Run(self, call, lease)
+            with run:
+                run.value = self.__wrapped__(*given, **named)
+            return run.value
 
-    def _make_alone(self, call: Call, given: tuple[Any, ...], named: Mapping[str, Any]) -> Any:
-        """Run the function while no other process does so for the same call."""
+    async def _call_async(self, given: tuple[Any, ...], named: Mapping[str, Any]) -> Any:
+        call = self._prepare(given, named)
+        if call is None:
+            return await self.__wrapped__(*given, **named)
+        found = self._find_or_raise(call)
+        return found if found is not _MISSING else await self._make_async(call, given, named)
+
+    async def _make_async(
+        self, call: Call, given: tuple[Any, ...], named: Mapping[str, Any]
+    ) -> Any:
+        import asyncio  # Here, as few functions are asynchronous and it takes a while to import.
+
+        while (flight := self._take_off(call)) is not None:
+            await asyncio.wrap_future(flight)
+            found = self._find(call)
+            if found is not _MISSING:
+                return found
+        with self._landing(call), contextlib.ExitStack() as stack:
+            lease, found = await asyncio.to_thread(self._lease, call, stack)
+            if found is not _MISSING:
+                return found
+            run = _Run(self, call, lease)
+            with run:
+                run.value = await self.__wrapped__(*given, **named)
+            return run.value
+
+    def _generate(
+        self, given: tuple[Any, ...], named: Mapping[str, Any], *, anew: bool = False
+    ) -> Generator[Any, Any, Any]:
+        """Yield the items that are stored, or those of the function, stored once it is exhausted.
+
+        An item is kept as it was when it was yielded. Nothing is kept of a generator that is sent
+        anything, or is not exhausted.
+        """
+        call = self._prepare(given, named)
+        found: Any = _MISSING if call is None or anew else self._find_or_raise(call)
+        if found is not _MISSING:
+            yield from map(values.load, found.items)
+            return values.load(found.returned)
+        inner = self.__wrapped__(*given, **named)
+        if call is None:
+            return (yield from inner)
+        run = _Run(self, call, None)
+        kept: list[bytes] = []
+        is_kept, sent = True, None
+        while True:
+            try:
+                with run.part():
+                    item = inner.send(sent)
+            except StopIteration as stop:
+                returned = stop.value
+                break
+            if is_kept:
+                try:
+                    kept.append(values.dump(item, self.options.codec).whole)
+                except values.UnpicklableError as error:
+                    self._say(f"not stored: an item that it yields cannot be pickled ({error})")
+                    is_kept = False
+            sent = yield item
+            is_kept &= sent is None
+        if is_kept:
+            run.value = values.Items(tuple(kept), values.dump(returned).whole)
+            run.keep()
+        return returned
+
+    def _take_off(self, call: Call) -> Future[None] | None:
+        """Return the call that runs for the same key now; None if this one may run."""
+        key = str(call.key)
+        if not self.options.single_flight or key in _inside.get():
+            return None
+        with self._lock:
+            flight = self._flights.get(key)
+            if flight is None:
+                self._flights[key] = Future()
+            return flight
+
+    @contextlib.contextmanager
+    def _landing(self, call: Call) -> Iterator[None]:
+        """Let those that wait for this call go on at the end of the block."""
+        is_ours = str(call.key) not in _inside.get()
+        try:
+            yield
+        finally:
+            if is_ours:
+                with self._lock:
+                    flight = self._flights.pop(str(call.key), None)
+                if flight is not None:
+                    flight.set_result(None)
+
+    def _lease(self, call: Call, stack: contextlib.ExitStack) -> tuple[Lease | None, Any]:
+        """Hold the key while no other process does; return a result that came meanwhile."""
         found: Any = _MISSING
 
         def is_found() -> bool:
@@ -335,60 +452,22 @@ class MemoizedFunction(Transparent):
             found = self._find(call)
             return found is not _MISSING
 
-        with contextlib.ExitStack() as stack:
-            try:
-                lease = stack.enter_context(
-                    call.place.store.lease(
-                        call.key,
-                        who=f"{self.__qualname__} in process {os.getpid()}",
-                        on_wait=lambda holder: self._say(f"waiting for {holder}"),
-                        is_done=is_found,
-                        within=os.environ.get(_LEASES_VARIABLE, "").split(),
-                    )
+        if not self.options.single_flight or self._mode != "on":
+            return None, found
+        try:
+            lease = stack.enter_context(
+                call.place.store.lease(
+                    call.key,
+                    who=f"{self.__qualname__} in process {os.getpid()}",
+                    on_wait=lambda holder: self._say(f"waiting for {holder}"),
+                    is_done=is_found,
+                    within=os.environ.get(_LEASES_VARIABLE, "").split(),
                 )
-            except BackendError as error:
-                self._trouble(error)
-                return self._run(call, given, named)
-            if found is not _MISSING:
-                return found
-            kept = False
-            try:
-                value, kept = self._run_and_tell(call, given, named)
-            finally:
-                if not kept:
-                    lease.lift()
-            return value
-
-    def _run(self, call: Call, given: tuple[Any, ...], named: Mapping[str, Any]) -> Any:
-        return self._run_and_tell(call, given, named)[0]
-
-    def _run_and_tell(
-        self, call: Call, given: tuple[Any, ...], named: Mapping[str, Any]
-    ) -> tuple[Any, bool]:
-        """Run the function; return its result, and whether that is stored."""
-        tracker = AccessTracker(call.place.paths, events=_no_events)
-        inside = _inside.set((*_inside.get(), str(call.key)))
-        began = time.perf_counter()
-        try:
-            with tracking_call(tracker):
-                tracker.start()
-                tracker.note_value(list(call.bound.values()))
-                try:
-                    value = self.__wrapped__(*given, **named)
-                finally:
-                    took = time.perf_counter() - began
-                    tracker.stop()
-        finally:
-            _inside.reset(inside)
-        if self._mode != "on":
-            return value, False
-        try:
-            return value, self._store(call, tracker, value, took)
-        except (MemoflowError, OSError) as error:
+            )
+        except BackendError as error:
             self._trouble(error)
-        except Exception as error:
-            self._say(f"not stored: {type(error).__name__}: {error}")
-        return value, False
+            return None, found
+        return lease, found
 
     def _store(self, call: Call, tracker: AccessTracker, value: Any, took: float) -> bool:
         place, mask = call.place, call.place.mask
@@ -458,6 +537,65 @@ class MemoizedFunction(Transparent):
         PLACES.say_once(f"{self.__qualname__}: {line}")
 
 
+class _Run:
+    """One run of a memoized function: tracked, and stored if it ends well.
+
+    As a context manager around all of it, or by its parts, as a generator runs, and `keep`.
+    """
+
+    def __init__(self, function: MemoizedFunction, call: Call, lease: Lease | None) -> None:
+        self.value: Any = None
+        self._function = function
+        self._call = call
+        self._lease = lease
+        self._took_s = 0.0
+        self._tracker = AccessTracker(call.place.paths, events=_no_events)
+        self._is_started = False
+        self._on = contextlib.ExitStack()
+
+    def __enter__(self) -> None:
+        self._on.enter_context(self.part())
+
+    def __exit__(self, kind: Any, error: Any, traceback: Any) -> None:
+        self._on.__exit__(kind, error, traceback)
+        if kind is None:
+            self.keep()
+        elif self._lease is not None:
+            self._lease.lift()
+
+    @contextlib.contextmanager
+    def part(self) -> Iterator[None]:
+        """Track what runs in the block."""
+        token = _inside.set((*_inside.get(), str(self._call.key)))
+        began = time.perf_counter()
+        try:
+            with tracking_call(self._tracker):
+                if not self._is_started:
+                    self._is_started = True
+                    self._tracker.start()
+                    self._tracker.note_value(list(self._call.bound.values()))
+                yield
+        finally:
+            self._took_s += time.perf_counter() - began
+            _inside.reset(token)
+
+    def keep(self) -> None:
+        """Store the value; what cannot be is said once."""
+        self._tracker.stop()
+        function = self._function
+        function.misses += 1
+        is_kept = False
+        if function._mode == "on":
+            try:
+                is_kept = function._store(self._call, self._tracker, self.value, self._took_s)
+            except (MemoflowError, OSError) as error:
+                function._trouble(error)
+            except Exception as error:
+                function._say(f"not stored: {type(error).__name__}: {error}")
+        if not is_kept and self._lease is not None:
+            self._lease.lift()
+
+
 def memoize(function: Callable[..., Any] | None = None, /, **options: Any) -> Any:
     """Store the results of a function, and return them where the same is asked for again.
 
@@ -483,12 +621,6 @@ def memoize(function: Callable[..., Any] | None = None, /, **options: Any) -> An
         return MemoizedFunction(f, read)
 
     return decorate if function is None else decorate(function)
-
-
-def _restored(function: Callable[..., Any], options: FunctionOptions) -> MemoizedFunction:
-    return (
-        function if isinstance(function, MemoizedFunction) else MemoizedFunction(function, options)
-    )
 
 
 def _is_of_binding(at: types.TracebackType) -> bool:

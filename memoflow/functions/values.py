@@ -28,6 +28,23 @@ class Pickled:
     stream: bytes
     buffers: tuple[memoryview, ...] = ()
 
+    @property
+    def whole(self) -> bytes:
+        """The value as one stream, which `load` takes by itself."""
+        return (
+            self.stream
+            if not self.buffers
+            else pickle.dumps(load(self.stream, self.buffers), PROTOCOL)
+        )
+
+
+@dataclass(frozen=True)
+class Items:
+    """What a generator yielded, each item by itself, and what it returned."""
+
+    items: tuple[bytes, ...]
+    returned: bytes
+
 
 def dump(value: Any, codec: str = "auto") -> Pickled:
     """Return a value as bytes; UnpicklableError if it cannot be.

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from memoflow.flow.memo.decision import Reason
+from memoflow.kinds.decision import Reason
 from tests.cli.conftest import Shelf
 from tests.cli.test_terminal import on_a_terminal
 from tests.flow.memo.noted import HIT, NotedRuns, clone, miss, noting

@@ -11,8 +11,8 @@ import pytest
 from memoflow.errors import UsageError
 from memoflow.fingerprint import Difference
 from memoflow.flow.memo import why
-from memoflow.flow.memo.decision import UNKNOWN, Decision, Reason, reason_of
 from memoflow.flow.memo.why import Why
+from memoflow.kinds.decision import UNKNOWN, Decision, Reason, reason_of
 from memoflow.store import Store, open_store
 from tests.flow.memo.noted import HIT as A_HIT
 from tests.flow.memo.noted import NotedRuns, clone, noting

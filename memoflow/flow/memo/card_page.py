@@ -11,7 +11,7 @@ from functools import lru_cache
 
 from memoflow.dataclass import dataclass
 from memoflow.fingerprint import Part
-from memoflow.flow.memo.decision import Decision
+from memoflow.kinds.decision import Decision
 from memoflow.kinds.memo import MemoEntry
 from memoflow.page import parts
 from memoflow.page.frame import page as framed

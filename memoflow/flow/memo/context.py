@@ -10,9 +10,9 @@ from typing import TYPE_CHECKING, Any
 
 from memoflow.errors import MemoflowError
 from memoflow.flow.memo.artifacts import Artifacts
-from memoflow.flow.memo.decision import Decision, keep_missed
 from memoflow.flow.memo.store_context import StoreContext
 from memoflow.kinds import memo
+from memoflow.kinds.decision import Decision, keep_missed
 from memoflow.names import Key
 from memoflow.threads import Pool
 from memoflow.units import span

@@ -7,8 +7,8 @@ import os
 from collections.abc import MutableMapping
 
 from memoflow.dataclass import dataclass
-from memoflow.flow.memo.decision import Decision
 from memoflow.flow.memo.uncached import Seen
+from memoflow.kinds.decision import Decision
 
 _VARIABLE = "MEMOFLOW_TOLD"
 _PLAIN = frozenset(

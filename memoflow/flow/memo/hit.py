@@ -13,8 +13,8 @@ from memoflow.flow.host.foreach import Foreach
 from memoflow.flow.host.task_ids import TaskIds
 from memoflow.flow.memo import card, task_notes
 from memoflow.flow.memo.context import Session
-from memoflow.flow.memo.decision import Decision
 from memoflow.flow.memo.lookup import MemoizedStep
+from memoflow.kinds.decision import Decision
 from memoflow.kinds.memo import MemoEntry
 from memoflow.units import span
 

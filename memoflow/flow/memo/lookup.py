@@ -26,7 +26,6 @@ from memoflow.flow.host.artifacts import INTERNAL
 from memoflow.flow.lifecycle import choice
 from memoflow.flow.memo import code_key, config_parts, external_reads
 from memoflow.flow.memo.context import Session
-from memoflow.flow.memo.decision import Decision, Reason, reason_of
 from memoflow.flow.memo.external_reads import ExternalReads
 from memoflow.flow.memo.flags import MODES, given, steps_to_refresh
 from memoflow.flow.memo.inputs import FlowShape, InputDigests, UndecidedError, current_saves
@@ -34,6 +33,7 @@ from memoflow.flow.memo.options import MemoizeOptions, names
 from memoflow.flow.memo.uncached import Seen
 from memoflow.kinds import memo
 from memoflow.kinds.candidates import Candidates, OutdatedEntry
+from memoflow.kinds.decision import Decision, Reason, reason_of
 from memoflow.kinds.memo import MemoEntry
 from memoflow.masking import Mask
 from memoflow.names import Key

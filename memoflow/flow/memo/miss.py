@@ -12,9 +12,9 @@ from memoflow.fingerprint import Part
 from memoflow.fingerprint.outline import equal_parts, flat
 from memoflow.flow.memo import uncached
 from memoflow.flow.memo.context import RunLog, Session
-from memoflow.flow.memo.decision import Decision, Reason, reason_of
 from memoflow.flow.memo.inputs import InputDigests
 from memoflow.kinds import evicted, memo
+from memoflow.kinds.decision import Decision, Reason, reason_of
 from memoflow.kinds.nearest import ITEM, PLACE, EarlierResults, Nearest
 from memoflow.store import Store
 from memoflow.units import span

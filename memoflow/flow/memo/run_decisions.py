@@ -11,7 +11,7 @@ from metaflow.exception import MetaflowNotFound
 from memoflow.dataclass import dataclass
 from memoflow.errors import NotFoundError, UsageError
 from memoflow.flow.host import task_rows
-from memoflow.flow.memo.decision import FIELD, HIT, MISS, NONE, ORIGIN, Decision
+from memoflow.kinds.decision import FIELD, HIT, MISS, NONE, ORIGIN, Decision
 
 _MOST_TASKS = 20_000
 _FIELDS = ("attempt_ok", "end_step", "origin-task-id", FIELD, ORIGIN)

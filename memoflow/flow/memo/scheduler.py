@@ -12,13 +12,13 @@ from memoflow.flow.host.foreach import Foreach
 from memoflow.flow.hub import revisions
 from memoflow.flow.memo import audit
 from memoflow.flow.memo.context import Session
-from memoflow.flow.memo.decision import Decision, Reason
 from memoflow.flow.memo.external_reads import is_elsewhere
 from memoflow.flow.memo.handoff import Handoff
 from memoflow.flow.memo.hit import Hit
 from memoflow.flow.memo.inputs import OF_ONE_RUN, InputDigests, UndecidedError, current_of_step
 from memoflow.flow.memo.lookup import LookupResult, MemoizedStep, MissError, look_up
 from memoflow.flow.memo.uncached import Seen
+from memoflow.kinds.decision import Decision, Reason
 
 _LOAD_LIMIT_BYTES = 64 << 20
 

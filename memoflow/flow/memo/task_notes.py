@@ -10,9 +10,9 @@ from metaflow.metaflow_current import current
 
 from memoflow.flow.memo import card
 from memoflow.flow.memo.card_page import Shown
-from memoflow.flow.memo.decision import FIELD, ORIGIN, SAVED, Decision, keep_missed
 from memoflow.flow.memo.lookup import MemoizedStep
 from memoflow.flow.memo.store_context import StoreContext
+from memoflow.kinds.decision import FIELD, ORIGIN, SAVED, Decision, keep_missed
 from memoflow.kinds.memo import MemoEntry
 
 

@@ -14,7 +14,7 @@ from metaflow.exception import MetaflowNotFound
 
 from memoflow.dataclass import dataclass
 from memoflow.flow.host import task_rows
-from memoflow.flow.memo.decision import FIELD, MISS, ORIGIN, SAVED, Decision
+from memoflow.kinds.decision import FIELD, MISS, ORIGIN, SAVED, Decision
 from memoflow.names import Key
 from memoflow.store import Store
 from memoflow.threads import for_each

@@ -15,7 +15,7 @@ from memoflow.dataclass import dataclass
 from memoflow.fingerprint import Part, summary
 from memoflow.flow.memo import attributes
 from memoflow.flow.memo.code_key import edited_since
-from memoflow.flow.memo.decision import Decision, Reason
+from memoflow.kinds.decision import Decision, Reason
 from memoflow.masking import NOTHING, Mask
 from memoflow.names import Digest
 from memoflow.store import Store

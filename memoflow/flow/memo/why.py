@@ -18,7 +18,11 @@ from memoflow.flow import artifact_store
 from memoflow.flow.host import task_rows
 from memoflow.flow.memo import miss, planned
 from memoflow.flow.memo.context import Session, session_of
-from memoflow.flow.memo.decision import (
+from memoflow.flow.memo.inputs import UndecidedError
+from memoflow.flow.memo.lookup import MemoizedStep, look_up
+from memoflow.flow.memo.options import MemoizeOptions
+from memoflow.kinds import memo
+from memoflow.kinds.decision import (
     FIELD,
     HIT,
     MISS,
@@ -30,10 +34,6 @@ from memoflow.flow.memo.decision import (
     Reason,
     reason_of,
 )
-from memoflow.flow.memo.inputs import UndecidedError
-from memoflow.flow.memo.lookup import MemoizedStep, look_up
-from memoflow.flow.memo.options import MemoizeOptions
-from memoflow.kinds import memo
 from memoflow.kinds.nearest import EarlierResults
 from memoflow.names import Key
 from memoflow.storages import backend_of

@@ -19,7 +19,6 @@ from memoflow.flow.memo.audit import Audit
 from memoflow.flow.memo.card import CardFiles
 from memoflow.flow.memo.card_page import Shown
 from memoflow.flow.memo.context import Session
-from memoflow.flow.memo.decision import SAVED, Decision, Reason
 from memoflow.flow.memo.handoff import Handoff
 from memoflow.flow.memo.inputs import InputDigests, UndecidedError
 from memoflow.flow.memo.lookup import LookupResult, MemoizedStep, MissError, lease_keys, look_up
@@ -30,6 +29,7 @@ from memoflow.flow.memo.step_reads import TrackedStep
 from memoflow.flow.memo.task_notes import TaskNotes
 from memoflow.flow.memo.uncached import Uncached
 from memoflow.flow.task.process import tell
+from memoflow.kinds.decision import SAVED, Decision, Reason
 from memoflow.kinds.memo import MemoEntry
 from memoflow.units import span
 

@@ -17,7 +17,7 @@ from metaflow.plugins.metadata_providers import service as service_provider
 from metaflow.plugins.metadata_providers.local import LocalMetadataProvider
 from metaflow.plugins.metadata_providers.service import ServiceMetadataProvider
 
-from memoflow.flow.memo.decision import Decision, Reason
+from memoflow.kinds.decision import Decision, Reason
 from tests.flow.memo.runs import looking_at
 from tests.service import Service, serving
 

@@ -11,8 +11,8 @@ import pytest
 from memoflow.errors import BackendUnreachableError, UsageError
 from memoflow.flow import artifact_store
 from memoflow.flow.memo.context import RunLog, ScopePrefetch, Session, session_of
-from memoflow.flow.memo.decision import Decision, Reason
 from memoflow.flow.memo.store_context import StoreContext
+from memoflow.kinds.decision import Decision, Reason
 from memoflow.masking import ANY
 from memoflow.names import Key
 

@@ -8,9 +8,9 @@ from collections.abc import MutableMapping
 import pytest
 
 from memoflow.fingerprint import Difference
-from memoflow.flow.memo.decision import MOST_BYTES, Decision, Reason
 from memoflow.flow.memo.handoff import Handoff
 from memoflow.flow.memo.uncached import Seen
+from memoflow.kinds.decision import MOST_BYTES, Decision, Reason
 
 
 @pytest.fixture

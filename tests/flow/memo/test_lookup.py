@@ -10,8 +10,8 @@ import pytest
 
 from memoflow.fingerprint import Part
 from memoflow.flow.host.artifacts import TaskArtifacts
-from memoflow.flow.memo.decision import HIT, Reason
 from memoflow.flow.memo.lookup import LookupResult, lease_keys, look_up
+from memoflow.kinds.decision import HIT, Reason
 from tests.flow.memo.conftest import GOES_ON
 
 

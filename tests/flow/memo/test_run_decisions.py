@@ -6,7 +6,7 @@ import pytest
 
 from memoflow.errors import MemoflowError, NotFoundError, UsageError
 from memoflow.flow.memo import run_decisions
-from memoflow.flow.memo.decision import Reason
+from memoflow.kinds.decision import Reason
 from tests.flow.memo.noted import HIT, NotedRuns, clone, miss
 
 

@@ -12,12 +12,12 @@ from metaflow.exception import CommandException
 
 from memoflow.errors import NoFingerprintError
 from memoflow.flow.memo import code_key
-from memoflow.flow.memo.decision import Decision, Reason
 from memoflow.flow.memo.flags import steps_to_refresh
 from memoflow.flow.memo.lookup import LookupResult
 from memoflow.flow.memo.options import MemoizeOptions
 from memoflow.flow.memo.worker import CurrentMemo
 from memoflow.kinds import memo
+from memoflow.kinds.decision import Decision, Reason
 from memoflow.masking import ANY
 
 

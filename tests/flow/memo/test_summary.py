@@ -7,8 +7,8 @@ from typing import Any
 import pytest
 
 from memoflow.errors import BackendUnavailableError
-from memoflow.flow.memo.decision import Decision, Reason, keep_missed, recall_missed
 from memoflow.index import Outcome
+from memoflow.kinds.decision import Decision, Reason, keep_missed, recall_missed
 
 HIT = ("Train", "1", "fit", "2", 3.0)
 

@@ -10,9 +10,9 @@ import pytest
 
 from memoflow.flow.memo import task_notes
 from memoflow.flow.memo.card_page import Shown
-from memoflow.flow.memo.decision import Decision, Reason, recall_missed
 from memoflow.flow.memo.task_notes import TaskNotes
 from memoflow.kinds import memo
+from memoflow.kinds.decision import Decision, Reason, recall_missed
 
 MISS = Decision.miss(Reason.FIRST_RUN)
 

@@ -7,7 +7,7 @@ import json
 import pytest
 
 from memoflow.fingerprint import Difference, Part
-from memoflow.flow.memo.decision import HIT, MISS, Decision, Reason, reason_of
+from memoflow.kinds.decision import HIT, MISS, Decision, Reason, reason_of
 
 CODE = Difference("code", "train()", where="train.py:40", diff="-1\n+2")
 HELPER = Difference("code", "helper()", "new")

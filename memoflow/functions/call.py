@@ -1,0 +1,28 @@
+"""Call: one call of a memoized function, by all that decides its result."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from functools import cached_property
+from typing import Any
+
+from memoflow.dataclass import dataclass
+from memoflow.fingerprint import Fingerprint, Part
+from memoflow.functions.place import Place
+from memoflow.kinds import memo
+from memoflow.names import Key
+
+
+@dataclass(frozen=True)
+class Call:
+    """One call of a memoized function: what decides its result."""
+
+    place: Place
+    code: Fingerprint
+    code_key: Key
+    inputs: tuple[Part, ...]
+    bound: Mapping[str, Any]
+
+    @cached_property
+    def key(self) -> Key:
+        return memo.results_key(self.code_key, self.inputs)
