@@ -34,7 +34,7 @@ _NO_POINTER = 1 << 20  # below any address
 # Attributes that hold an id() beside what it is the id of, to see whether that was replaced:
 # they differ in each process, survive pickling, and decide on nothing but a warning.
 # By name and the module of the class: the number alone may be anything, such as a row's key.
-_IDENTITIES = {"_stop_words_id": "sklearn.feature_extraction.text"}
+IDENTITIES = {"_stop_words_id": "sklearn.feature_extraction.text"}
 _MOST_VISITED = 10_000  # objects that one is made of; a client of a cloud has some thousands
 # These hold data of the user's, or code.
 _TRANSPARENT = frozenset({"argparse", "builtins", "collections", "types"})
@@ -74,7 +74,7 @@ def _reduced(encoder: EncoderInterface, value: Any) -> bytes:
     texts = [each for each in (*arguments, state) if isinstance(each, bytes)]
     if encoder.live and any(map(_PICKLED.search, texts)):  # A library pickled what it was given.
         raise Unstable(f"a {kind.__module__}.{kind.__qualname__} keeps code as bytes")
-    pieces = [encoder.named(kind), _maker(encoder, make)]
+    pieces = [encoder.named(kind), maker(encoder, make)]
     # A class here says what to make: its name counts, as for any other instance, not its code.
     pieces += [
         encoder.named(each) if isinstance(each, type) else encoder.encode(each)
@@ -100,7 +100,7 @@ def reduction(value: Any) -> Any:
         raise Unstable(f"{kind.__module__}.{kind.__qualname__} keeps no state ({error})") from error
 
 
-def _maker(encoder: EncoderInterface, make: Any) -> bytes:
+def maker(encoder: EncoderInterface, make: Any) -> bytes:
     name = getattr(make, "__qualname__", None)
     if name is None or name.count("<"):
         return encoder.encode(make)
@@ -109,7 +109,7 @@ def _maker(encoder: EncoderInterface, make: Any) -> bytes:
 
 def _state(encoder: EncoderInterface, value: Any, state: Any) -> bytes:
     if type(state) is dict:
-        if not encoder.live and _IDENTITIES.keys().isdisjoint(state):
+        if not encoder.live and IDENTITIES.keys().isdisjoint(state):
             meaningful = state
         else:
             meaningful = _meaningful(value, state, live=encoder.live)
@@ -129,7 +129,7 @@ def _meaningful(value: Any, state: dict[Any, Any], *, live: bool) -> dict[Any, A
     """
     addresses = {
         name
-        for name, module in _IDENTITIES.items()
+        for name, module in IDENTITIES.items()
         if name in state and any(cls.__module__ == module for cls in type(value).__mro__)
     }
     if live:

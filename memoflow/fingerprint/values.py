@@ -13,13 +13,12 @@ import itertools
 import logging
 import os
 import pathlib
-import struct
 import sys
 import types
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from typing import Any
 
-from xxhash import xxh3_128
+from xxhash import xxh3_128, xxh3_128_digest
 
 from memoflow.errors import NoFingerprintError
 from memoflow.fingerprint.arrays import array_handler
@@ -27,12 +26,18 @@ from memoflow.fingerprint.encoding import (
     SCALARS,
     Handler,
     Unstable,
+    are_texts,
+    attribute_names,
+    attributes_head,
     blob,
     class_name,
     flat,
+    length_bytes,
+    short_texts,
     text_bytes,
 )
 from memoflow.fingerprint.instances import Opaque, attributes_of, reduced
+from memoflow.fingerprint.plain_instances import plain_handler
 from memoflow.fingerprint.project import Anchors
 from memoflow.fingerprint.transparent import Transparent
 
@@ -40,6 +45,8 @@ _DEEPEST = 200  # levels of three frames; Python allows a thousand, and not all 
 _REVISITS = 100_000  # of values on cycles, whose encodings cannot be remembered
 _REVISITS_OPAQUE = 10_000  # of those where something stands for what cannot be encoded
 _NOWHERE = sys.maxsize
+_BATCH = 1024  # encodings that are joined before they are hashed
+_FEW = 8  # pairs, of which a look at their types would not pay
 
 CODE_TYPES: tuple[type, ...] = (
     Transparent,
@@ -78,7 +85,7 @@ class Encoder:
     def __init__(
         self,
         code: Callable[[Any], str],
-        instance: Callable[[type], None] = lambda cls: None,
+        instance: Callable[[type], None] | None = None,
         *,
         anchors: Anchors | None = None,
         opaque: Opaque | None = None,
@@ -93,6 +100,7 @@ class Encoder:
         self.opaque = opaque
         # Whether something may stand for what holds these values.
         self._in_opaque: bool = within is not None and within._in_opaque
+        self._handlers: dict[type, Handler] = {}
         self._above: dict[int, int] = {}  # id -> depth of the values that contain this one
         self._known: dict[int, bytes] = within._known if within else {}
         # Keeps ids in `_known` from being given to others.
@@ -110,22 +118,23 @@ class Encoder:
         known = self._known.get(key)
         if known is not None:
             return known
-        depth = len(self._above)
-        above = self._above.get(key)
-        if above is not None:
+        containers = self._above
+        depth = len(containers)
+        if key in containers:
+            above = containers[key]
             self._lowest = min(self._lowest, above)
-            return b"^" + struct.pack("<q", depth - above)
+            return b"^" + length_bytes(depth - above)
         if depth >= _DEEPEST:
             raise Unstable(f"it is nested more than {_DEEPEST} levels deep")
-        handler = _HANDLERS.get(kind)
+        handler = self._handlers.get(kind)
         if handler is None:
-            handler = _HANDLERS[kind] = _find(kind)
+            handler = self._handlers[kind] = self._handler(kind)
         outer, self._lowest = self._lowest, _NOWHERE
-        self._above[key] = depth
+        containers[key] = depth
         try:
             encoded = handler(self, value)
         finally:
-            del self._above[key]
+            del containers[key]
         if self._lowest >= depth:
             self._lowest = outer
             self._known[key] = encoded
@@ -137,6 +146,14 @@ class Encoder:
             if len(self._revisits) > (_REVISITS_OPAQUE if self._in_opaque else _REVISITS):
                 raise Unstable(f"its {kind.__name__} objects refer to each other too often")
         return encoded
+
+    def _handler(self, kind: type) -> Handler:
+        handler = _HANDLERS.get(kind)
+        if handler is None:
+            handler = _HANDLERS[kind] = _find(kind)
+        if handler is reduced and self._instance is None and not self.live and self.opaque is None:
+            return plain_handler(self, kind) or reduced
+        return handler
 
     def node(self, tag: bytes, pieces: Iterable[bytes]) -> bytes:
         """Return the encoding of a container with these encoded pieces."""
@@ -150,57 +167,100 @@ class Encoder:
         pieces = flat(items, self._anchors) if len(items) > 8 else None
         if pieces is not None:
             return self.node(tag + b"*", pieces)
-        hasher = xxh3_128(tag + b"\0" + struct.pack("<q", len(items)))
+        hasher = xxh3_128(tag + b"\0" + length_bytes(len(items)))
+        encoded: list[bytes] = []
+        encode, scalars, append = self.encode, self._scalars, encoded.append
         i = -1
         try:
             for item in items:
                 i += 1
-                hasher.update(self.encode(item))
+                scalar = scalars.get(type(item))
+                append(scalar(item) if scalar else encode(item))
+                if len(encoded) == _BATCH:
+                    hasher.update(b"".join(encoded))
+                    encoded.clear()
         except Unstable as error:
             error.steps.append(f"[{i}]")
             raise
+        hasher.update(b"".join(encoded))
         return b"#" + hasher.digest()
 
     def mapping(self, tag: bytes, items: Any) -> bytes:
         """Encode a dict or (key, value) pairs; their order counts, for results may follow it."""
-        pairs = list(items.items() if isinstance(items, dict) else items)
-        hasher = xxh3_128(tag + b"\0" + struct.pack("<q", len(pairs)))
-        update, encode, scalars = hasher.update, self.encode, self._scalars
-        text = scalars[str]
+        quick = type(items) is dict and len(items) > _FEW
+        pairs = [] if quick else list(items.items() if isinstance(items, dict) else items)
+        batches: Iterable[tuple[bytes, Iterable[Any]]]
+        batches = self._batches(items) if quick else [(b"", pairs)]
+        hasher = xxh3_128(tag + b"\0" + length_bytes(len(items if quick else pairs)))
+        encoded: list[bytes] = []
+        encode, scalars, append = self.encode, self._scalars, encoded.append
         key: Any = None
         try:
-            for key, item in pairs:
-                scalar = scalars.get(type(item))
-                first = text(key) if type(key) is str else encode(key)
-                update(first + (scalar(item) if scalar else encode(item)))
+            for row, rest in batches:
+                hasher.update(row)
+                for key, item in rest:
+                    scalar = scalars.get(type(key))
+                    append(scalar(key) if scalar else encode(key))
+                    scalar = scalars.get(type(item))
+                    append(scalar(item) if scalar else encode(item))
+                    if len(encoded) > _BATCH:
+                        hasher.update(b"".join(encoded))
+                        encoded.clear()
+                hasher.update(b"".join(encoded))
+                encoded.clear()
         except Unstable as error:
             error.steps.append(f"[{key!r}]" if type(key) in SCALARS else "[...]")
             raise
         return b"#" + hasher.digest()
 
-    def attributes(self, state: dict[Any, Any]) -> bytes:
-        """Encode attributes or keyword arguments, in any order."""
-        hasher = xxh3_128(b"attributes\0" + struct.pack("<q", len(state)))
-        encode, scalars = self.encode, self._scalars
+    def _batches(self, items: dict[Any, Any]) -> Iterator[tuple[bytes, Iterable[Any]]]:
+        """Yield the items of a dict in batches: bytes if all of one are scalars, else pairs."""
+        keys, values = [*items], [*items.values()]
+        for start in range(0, len(keys), _BATCH):
+            some = keys[start : start + _BATCH], values[start : start + _BATCH]
+            row: list[Any] = [None] * (2 * len(some[0]))
+            row[::2], row[1::2] = some
+            encoded = self._row(row)
+            yield (encoded, ()) if encoded else (b"", zip(*some, strict=True))
+
+    def _row(self, items: list[Any]) -> bytes | None:
+        """Return the encodings of scalars one after another; None if not all are scalars."""
+        kinds, scalars = set(map(type, items)), self._scalars
+        if not kinds <= scalars.keys():
+            return None
+        joined = short_texts(items, self._anchors) if kinds == {str} else None
+        return joined or b"".join([scalars[type(item)](item) for item in items])
+
+    def attributes(
+        self, state: dict[Any, Any], names: list[tuple[str, bytes]] | None = None
+    ) -> bytes:
+        """Encode attributes or keyword arguments, in any order.
+
+        `names` are the `attribute_names` of all of them, where those are known.
+        """
+        if names is None and state and are_texts(state):
+            names = attribute_names(tuple(state))
+        encoded: list[bytes] = []
+        encode, scalars, append = self.encode, self._scalars, encoded.append
         key: Any = None
         try:
-            if all(type(key) is str for key in state):
-                for key in sorted(state):
-                    scalar = scalars.get(type(item := state[key]))
-                    hasher.update(text_bytes(key) + (scalar(item) if scalar else encode(item)))
-            else:
-                pairs = []
+            for key, before in names or ():
+                append(before)
+                scalar = scalars.get(type(item := state[key]))
+                append(scalar(item) if scalar else encode(item))
+            if names is None:
                 for key, item in state.items():
-                    pairs.append(encode(key) + encode(item))
-                hasher.update(b"".join(sorted(pairs)))
+                    append(encode(key) + encode(item))
+                encoded = [attributes_head(len(encoded)), *sorted(encoded)]
         except Unstable as error:
             error.steps.append(f".{key}" if type(key) in SCALARS else "[...]")
             raise
-        return b"#" + hasher.digest()
+        return b"#" + xxh3_128_digest(b"".join(encoded))
 
     def named(self, cls: type) -> bytes:
         """Encode the qualified name of a class, and report the class."""
-        self._instance(cls)
+        if self._instance is not None:
+            self._instance(cls)
         return text_bytes(class_name(cls))
 
     def code(self, value: Any) -> bytes:
