@@ -13,6 +13,8 @@ import types
 from collections.abc import Callable, Mapping
 from typing import Any
 
+from memoflow.fingerprint.flows import BOOKKEEPING
+
 MISSING = object()  # the value of a name that is not bound
 _CONSTANT = frozenset(
     {bool, int, float, complex, str, bytes, type(None), type(...), type, range,
@@ -106,7 +108,8 @@ def _content(cell: types.CellType) -> Any:
 
 
 def _state_of_class(cls: type) -> tuple[Any, ...]:
-    return (*cls.__bases__, *vars(cls).values(), *type.__subclasses__(cls))
+    members = (value for name, value in vars(cls).items() if name not in BOOKKEEPING)
+    return (*cls.__bases__, *members, *type.__subclasses__(cls))
 
 
 def _are_same(now: tuple[Any, ...], before: tuple[Any, ...]) -> bool:

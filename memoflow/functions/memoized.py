@@ -48,6 +48,7 @@ from memoflow.tracking import (
     paths_in,
     tracking_call,
 )
+from memoflow.tracking.notes import CLOCK_SECONDS
 from memoflow.tracking.repeat import repeat_reads
 
 _LARGEST_REMEMBERED_BYTES = 64 << 10
@@ -573,6 +574,8 @@ class _Run:
                 if not self._is_started:
                     self._is_started = True
                     self._tracker.start()
+                    # What was written just before the call is the caller's, for certain.
+                    self._tracker.temporary_since += 2 * CLOCK_SECONDS
                     self._tracker.note_value(list(self._call.bound.values()))
                 yield
         finally:

@@ -26,7 +26,7 @@ from memoflow.tracking.paths import Folders, Paths, is_match, names_in
 
 KIND, SIZE, CONTENT = 0, 1, 2  # how much of a file was asked for
 _OWN_VARIABLES = ("MEMOFLOW_", "METAFLOW_MEMOFLOW_")
-_CLOCK_SECONDS = 0.02  # by which the clock of a file system may be behind
+CLOCK_SECONDS = 0.02  # by which the clock of a file system may be behind
 MOST_READS = 100_000
 
 
@@ -205,11 +205,11 @@ class Notes:
         """Return whether a file is a temporary one that was made since the start."""
         if not self.paths.is_temporary(path):
             return False
-        return state is None or state.changed_ns / 1e9 >= self.temporary_since - _CLOCK_SECONDS
+        return state is None or state.changed_ns / 1e9 >= self.temporary_since - CLOCK_SECONDS
 
     def _is_unchanged(self, state: State | None) -> bool:
         """Return whether a file has not changed since the start."""
-        return state is not None and state.changed_ns / 1e9 < self.started - _CLOCK_SECONDS
+        return state is not None and state.changed_ns / 1e9 < self.started - CLOCK_SECONDS
 
     def _is_listed(self, path: str) -> bool:
         if not self.paths.counts(os.path.join(path, "x")):

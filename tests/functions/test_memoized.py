@@ -127,9 +127,9 @@ def test_edited_code_runs_again(load: Load, edit: str) -> None:
         ("    return y - 1", "    # As before.\n            return y - 1"),
         ("@memo\n", "@memo(ttl='1d')\n"),
         ("pick = ", "other = 5\n    pick = "),
-        ("note(x)", "note(x)\n        ''''Told.''''"),
+        ("note(x)", "note(x)\n        # Noted."),
     ],
-    ids=["comment", "option", "unused", "docstring"],
+    ids=["comment", "option", "unused", "remark"],
 )
 def test_edits_that_change_nothing_hit(load: Load, old: str, new: str) -> None:
     load(CODE, "edited").compute(1)
