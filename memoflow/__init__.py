@@ -3,7 +3,8 @@
     from memoflow import checkpoint, huggingface_hub, memoize, model
 
 are the decorators that `from metaflow import ...` has as well, and `memoflow.open_store()` is the
-store that they save to. A name is imported when it is asked for: `import memoflow` imports neither
+store that they save to. `memoize` takes plain functions, too, and `memoflow.map` runs one over many
+items. A name is imported when it is asked for: `import memoflow` imports neither
 Metaflow nor anything else.
 """
 
@@ -26,6 +27,7 @@ if TYPE_CHECKING:
     from memoflow.flow.standalone import delete_model as delete_model
     from memoflow.flow.standalone import load_model as load_model
     from memoflow.flow.with_artifact_store import artifact_store_from as artifact_store_from
+    from memoflow.functions.mapping import map as map
     from memoflow.names import Key as Key
     from memoflow.storages.opening import open_store as open_store
 
@@ -44,7 +46,8 @@ _HOMES = {
     "delete_model": "memoflow.flow.standalone",
     "huggingface_hub": "metaflow",
     "load_model": "memoflow.flow.standalone",
-    "memoize": "metaflow",
+    "map": "memoflow.functions.mapping",
+    "memoize": "memoflow.functions.memoized",
     "model": "metaflow",
     "open_store": "memoflow.storages.opening",
     "with_artifact_store": "metaflow",

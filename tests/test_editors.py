@@ -27,7 +27,7 @@ def test_the_options_of_a_decorator_are_completed(decorator: str):
 
 def test_a_function_shows_its_parameters():
     (signature,) = script("from memoflow import open_store\nopen_store(").get_signatures()
-    assert [parameter.name for parameter in signature.params] == ["root"]
+    assert [parameter.name for parameter in signature.params] == ["root", "create"]
 
 
 def test_what_a_function_returns_completes_as_well():

@@ -14,6 +14,7 @@ from collections import OrderedDict
 from collections.abc import Callable, Generator, Iterator, Mapping
 from concurrent.futures import Future
 from contextvars import ContextVar
+from datetime import timedelta
 from typing import Any
 
 from memoflow.errors import (
@@ -26,7 +27,7 @@ from memoflow.errors import (
     UsageError,
     is_away,
 )
-from memoflow.fingerprint import Fingerprint
+from memoflow.fingerprint import Fingerprint, Part
 from memoflow.fingerprint.modules import find
 from memoflow.fingerprint.transparent import Transparent
 from memoflow.functions import arguments, reasons, values
@@ -45,6 +46,7 @@ from memoflow.tracking import (
     ReadSet,
     UnreadableError,
     follow_executors,
+    matches,
     paths_in,
     tracking_call,
 )
@@ -54,6 +56,8 @@ from memoflow.tracking.repeat import repeat_reads
 _LARGEST_REMEMBERED_BYTES = 64 << 10
 _MOST_REMEMBERED = 4096
 _REMEMBERED_SECONDS = 1.0  # that what is stored is believed to be there, without asking
+# People wait for what takes over from a process that was killed: twice that.
+_HEARTBEAT = timedelta(seconds=4)
 _LEASES_VARIABLE = "MEMOFLOW_LEASES"
 _MISSING = object()
 
@@ -257,16 +261,19 @@ class MemoizedFunction(Transparent):
         return os.path.splitext(os.path.basename(file))[0] if isinstance(file, str) else name
 
     def _check_ignore(self, code: Fingerprint) -> None:
+        """Say once which names in `ignore` are nothing that this function could read."""
         if self._checked:
             return
         self._checked = True
-        unknown = sorted(self.options.ignore - {*self._arguments.names} - code.ignored)
-        if unknown:
+        names = self._arguments.names
+        for name in sorted(self.options.ignore - {*names} - code.ignored):
+            if not name.isidentifier():
+                continue  # A file, a variable or a global of another module.
             import difflib  # Here, since only a wrong name needs it.
 
-            close = difflib.get_close_matches(unknown[0], self._arguments.names, n=1)
+            close = difflib.get_close_matches(name, names, n=1)
             hint = f"; did you mean {close[0]!r}?" if close else ""
-            self._say(f"ignore={unknown[0]!r} is no argument and no global that it reads{hint}")
+            self._say(f"ignore={name!r} is no argument and no global that it reads{hint}")
 
     def _find_or_raise(self, call: Call) -> Any:
         found = self._find(call)
@@ -463,6 +470,7 @@ class MemoizedFunction(Transparent):
                     on_wait=lambda holder: self._say(f"waiting for {holder}"),
                     is_done=is_found,
                     within=os.environ.get(_LEASES_VARIABLE, "").split(),
+                    heartbeat=_HEARTBEAT,
                 )
             )
         except BackendError as error:
@@ -475,7 +483,8 @@ class MemoizedFunction(Transparent):
         trouble = self._reason_not_to(call)
         if trouble is None:
             reads = ReadSet(tracker, place.world, place.digests)
-            trouble = next(iter([*reads.never.values(), *reads.unsettled]), None)
+            never = (why for name, why in reads.never.items() if not self._ignores(_as_part(name)))
+            trouble = next(iter([*never, *reads.unsettled]), None)
         if trouble is not None:
             self._say(f"not stored: {trouble}")
             return False
@@ -491,6 +500,7 @@ class MemoizedFunction(Transparent):
             if name in named and (digest := place.digests.of_file(place.paths.path(name)))
         }
         ttl = self.options.ttl
+        parts = tuple(part for part in reads.parts if not self._ignores(part))
         memo.record(
             place.store,
             call.code_key,
@@ -501,7 +511,7 @@ class MemoizedFunction(Transparent):
                 artifacts={},
                 next_step={},
                 inputs=arguments.described(call.inputs, call.bound, mask),
-                reads=tuple(reads.parts),
+                reads=parts,
                 written=tuple(reads.listed),
                 named=written,
                 value={"codec": "pickle", "buffers": len(pickled.buffers)},
@@ -513,9 +523,7 @@ class MemoizedFunction(Transparent):
             expires=None if ttl is None else time.time() + ttl.total_seconds(),
             mask=mask,
         )
-        self._remember(
-            call, pickled.stream, buffers=len(pickled.buffers), is_timeless=not reads.parts
-        )
+        self._remember(call, pickled.stream, buffers=len(pickled.buffers), is_timeless=not parts)
         return True
 
     def _reason_not_to(self, call: Call) -> str | None:
@@ -527,6 +535,10 @@ class MemoizedFunction(Transparent):
         if changed is not None:
             return f"{changed}, which it reads, changed while it ran"
         return None
+
+    def _ignores(self, part: Part) -> bool:
+        """Tell whether `ignore` means a read."""
+        return any(matches(each, part) for each in self.options.ignore)
 
     def _trouble(self, error: Exception) -> None:
         if is_away(error):
@@ -602,7 +614,8 @@ class _Run:
 def memoize(function: Callable[..., Any] | None = None, /, **options: Any) -> Any:
     """Store the results of a function, and return them where the same is asked for again.
 
-    Equal are calls with equal arguments of the same code, with all that it reaches, in an equal
+    On a step of a flow it is the decorator that Metaflow has by this name, with its options. Equal
+    are calls with equal arguments of the same code, with all that it reaches, in an equal
     environment, while the files and variables that it read are as they were.
 
         @memoize
@@ -616,14 +629,22 @@ def memoize(function: Callable[..., Any] | None = None, /, **options: Any) -> An
     count, `single_flight` waits while another call computes the same, `codec` is "auto", "pickle"
     or "cloudpickle", `store` a store, a directory or an address; None: where Metaflow keeps its.
     """
-    read = FunctionOptions.of(**options)
 
-    def decorate(f: Callable[..., Any]) -> MemoizedFunction:
+    def decorate(f: Callable[..., Any]) -> Any:
+        if hasattr(f, "is_step"):
+            from metaflow import memoize as of_step  # Which a flow has imported.
+
+            return of_step(**options)(f) if options else of_step(f)
         if not callable(f) or isinstance(f, type):
             raise UsageError(f"memoize takes a function, not {f!r:.100}")
-        return MemoizedFunction(f, read)
+        return MemoizedFunction(f, FunctionOptions.of(**options))
 
     return decorate if function is None else decorate(function)
+
+
+def _as_part(name: str) -> Part:
+    kind, _, inner = name.partition(" ")
+    return Part(kind, inner, "") if inner else Part("", name, "")
 
 
 def _is_of_binding(at: types.TracebackType) -> bool:

@@ -12,7 +12,7 @@ from memoflow.tracking.hooks import (
 )
 from memoflow.tracking.paths import Paths, is_match, paths_in
 from memoflow.tracking.tracker import AccessTracker
-from memoflow.tracking.world import ReadSet, World
+from memoflow.tracking.world import ReadSet, World, matches
 
 __all__ = [
     "ABSENT",
@@ -28,6 +28,7 @@ __all__ = [
     "end",
     "follow_executors",
     "is_match",
+    "matches",
     "paths_in",
     "state_of",
     "trackers",

@@ -8,6 +8,7 @@ A read is a part of a result's key, of the kind "file", "directory", "environmen
 from __future__ import annotations
 
 import ast
+import fnmatch
 import hashlib
 import os
 import sys
@@ -27,6 +28,17 @@ from memoflow.tracking.tracker import AccessTracker
 
 LINK = " (link)"  # at the end of the name of a symbolic link, of which the target was asked for
 _LONGEST_SUMMARY = 4096  # characters of the names in a folder that are kept to tell which is new
+
+
+def matches(pattern: str, part: Part) -> bool:
+    """Return whether a name in `ignore=` means a read: `logs/*`, `os.environ['X']`, `Client`."""
+    if part.kind == "environment":
+        return pattern in ("os.environ", f"os.environ[{part.name!r}]", f'os.environ["{part.name}"]')
+    if part.kind in ("file", "directory", "code"):
+        return fnmatch.fnmatch(part.name, pattern) or fnmatch.fnmatch(part.name, f"{pattern}/*")
+    if part.kind == "client":
+        return pattern == "Client" or fnmatch.fnmatch(part.name, pattern)
+    return fnmatch.fnmatch(part.name, pattern)
 
 
 def with_imports(code: Mapping[str, str]) -> dict[str, str]:

@@ -35,6 +35,8 @@ def load(tmp_path: Path, store: Store, monkeypatch: pytest.MonkeyPatch) -> Itera
     (folder / "pyproject.toml").write_text("")
     monkeypatch.syspath_prepend(str(folder))
     monkeypatch.chdir(folder)
+    # By the script that runs, names of files are told.
+    monkeypatch.setattr(sys.modules["__main__"], "__file__", str(folder / "main.py"), raising=False)
     made: list[str] = []
 
     values = Values()
@@ -66,7 +68,7 @@ def load(tmp_path: Path, store: Store, monkeypatch: pytest.MonkeyPatch) -> Itera
 _HEAD = """
 import logging
 from functools import partial
-from memoflow.functions import memoize, map
+from memoflow import memoize, map
 import memoflow_test_place as place
 memo = partial(memoize, store=place.store)
 _ran = logging.getLogger("memoflow-test-ran")

@@ -14,10 +14,9 @@ from typing import Any
 import numpy as np
 import pytest
 
-import memoflow.functions
+import memoflow.functions.place
 from memoflow.errors import UsageError
-from memoflow.functions import MemoizedFunction, memoize
-from memoflow.functions.memoized import MissError
+from memoflow.functions.memoized import MemoizedFunction, MissError, memoize
 from memoflow.store import Store
 from tests.functions.conftest import Load
 
@@ -268,6 +267,23 @@ def test_calls_at_the_same_time_read_apart(load: Load) -> None:
     module.ran.clear()
     assert [module.read(name) for name in "bcdefgh"] == list("bcdefgh")
     assert module.ran == []
+
+
+def test_reads_that_are_ignored_do_not_count(load: Load, monkeypatch: pytest.MonkeyPatch) -> None:
+    module = load(
+        READING.replace(
+            "@memo\n    def fixed",
+            """@memo(
+        ignore=["data.*", "os.environ['SOME_SETTING']"])
+    def fixed""",
+        )
+    )
+    Path("data.txt").write_text("one")
+    module.fixed()
+    Path("data.txt").write_text("two")
+    monkeypatch.setenv("SOME_SETTING", "x")
+    assert module.fixed() == "one"
+    assert module.ran == [0]
 
 
 def test_an_argument_that_is_changed_is_not_stored(
@@ -615,7 +631,7 @@ def test_options(load: Load, monkeypatch: pytest.MonkeyPatch) -> None:
 )
 def test_wrong_options_are_told(options: dict[str, Any], message: str) -> None:
     with pytest.raises(UsageError, match=message):
-        memoize(**options)
+        memoize(**options)(len)
 
 
 def test_an_unknown_name_in_ignore_is_told(load: Load, caplog: pytest.LogCaptureFixture) -> None:

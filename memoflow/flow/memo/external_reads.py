@@ -7,7 +7,6 @@ up asks for each again: the scheduler where it sees what the step would see, els
 from __future__ import annotations
 
 import contextlib
-import fnmatch
 import os
 from collections.abc import Mapping, Sequence
 from functools import cached_property
@@ -143,14 +142,3 @@ def declared_variables(memoized: MemoizedStep) -> set[str]:
         if deco.name == "environment"
         for name in deco.attributes.get("vars") or ()
     }
-
-
-def matches(pattern: str, part: Part) -> bool:
-    """Return whether a name in `ignore=` means a read: `logs/*`, `os.environ['X']`, `Client`."""
-    if part.kind == "environment":
-        return pattern in ("os.environ", f"os.environ[{part.name!r}]", f'os.environ["{part.name}"]')
-    if part.kind in ("file", "directory", "code"):
-        return fnmatch.fnmatch(part.name, pattern) or fnmatch.fnmatch(part.name, f"{pattern}/*")
-    if part.kind == "client":
-        return pattern == "Client" or fnmatch.fnmatch(part.name, pattern)
-    return fnmatch.fnmatch(part.name, pattern)

@@ -24,7 +24,7 @@ from memoflow.fingerprint import Fingerprint, Part, differences
 from memoflow.flow.host import transition
 from memoflow.flow.host.artifacts import INTERNAL
 from memoflow.flow.lifecycle import choice
-from memoflow.flow.memo import code_key, config_parts, external_reads
+from memoflow.flow.memo import code_key, config_parts
 from memoflow.flow.memo.context import Session
 from memoflow.flow.memo.external_reads import ExternalReads
 from memoflow.flow.memo.flags import MODES, given, steps_to_refresh
@@ -38,6 +38,7 @@ from memoflow.kinds.memo import MemoEntry
 from memoflow.masking import Mask
 from memoflow.names import Key
 from memoflow.store import Store
+from memoflow.tracking import matches
 
 if TYPE_CHECKING:
     from memoflow.kinds.hub import Wanted
@@ -165,7 +166,7 @@ class MemoizedStep:
 
     def ignores_read(self, part: Part) -> bool:
         """Tell whether `ignore` means a read besides inputs, and note that it does."""
-        found = {each for each in self.options.ignore if external_reads.matches(each, part)}
+        found = {each for each in self.options.ignore if matches(each, part)}
         self.matched |= found
         return bool(found)
 

@@ -14,7 +14,7 @@ from memoflow.flow.memo import external_reads
 from memoflow.flow.memo.external_reads import ExternalReads
 from memoflow.flow.memo.inputs import UndecidedError
 from memoflow.kinds import memo
-from memoflow.tracking import Paths
+from memoflow.tracking import Paths, matches
 
 
 @pytest.fixture
@@ -116,8 +116,8 @@ def test_a_file_that_no_pattern_asks_for_is_not_written(host, folder, entry):
     ],
 )
 def test_a_name_in_ignore_means_reads(pattern, part):
-    assert external_reads.matches(pattern, part)
-    assert not external_reads.matches("other", part)
+    assert matches(pattern, part)
+    assert not matches("other", part)
 
 
 def test_a_step_with_a_decorator_for_another_machine_runs_there(host):
