@@ -8,12 +8,9 @@ import inspect
 import os
 import sys
 import threading
-import time
 import types
-from collections import OrderedDict
 from collections.abc import Callable, Generator, Iterator, Mapping
 from concurrent.futures import Future
-from contextvars import ContextVar
 from datetime import timedelta
 from typing import Any
 
@@ -27,72 +24,36 @@ from memoflow.errors import (
     UsageError,
     is_away,
 )
-from memoflow.fingerprint import Fingerprint, Part
+from memoflow.fingerprint import Fingerprint
 from memoflow.fingerprint.modules import find
 from memoflow.fingerprint.transparent import Transparent
 from memoflow.functions import arguments, reasons, values
 from memoflow.functions.arguments import Arguments
 from memoflow.functions.call import Call
 from memoflow.functions.code import FunctionCode
-from memoflow.functions.options import MODE_VARIABLE, FunctionOptions
+from memoflow.functions.options import FunctionOptions
 from memoflow.functions.place import PLACES, Place
+from memoflow.functions.remembered import Remembered
+from memoflow.functions.run import Recorder, Run, inside
 from memoflow.kinds import memo
 from memoflow.kinds.candidates import OutdatedEntry
 from memoflow.kinds.memo import MemoEntry
 from memoflow.names import Key
 from memoflow.store import Lease
 from memoflow.tracking import (
-    AccessTracker,
-    ReadSet,
     UnreadableError,
     follow_executors,
-    matches,
-    paths_in,
-    tracking_call,
 )
-from memoflow.tracking.notes import CLOCK_SECONDS
 from memoflow.tracking.repeat import repeat_reads
 
-_LARGEST_REMEMBERED_BYTES = 64 << 10
-_MOST_REMEMBERED = 4096
-_REMEMBERED_SECONDS = 1.0  # that what is stored is believed to be there, without asking
 # People wait for what takes over from a process that was killed: twice that.
 _HEARTBEAT = timedelta(seconds=4)
 _LEASES_VARIABLE = "MEMOFLOW_LEASES"
 _MISSING = object()
 
-# The keys of the calls that this context is in: one that calls itself waits for no other.
-_inside: ContextVar[tuple[str, ...]] = ContextVar("memoflow_inside", default=())
-
 
 class MissError(MemoflowError):
     """A call without a stored result, where only stored ones are allowed."""
-
-
-class Remembered:
-    """The small results that this process has stored or loaded last."""
-
-    def __init__(self) -> None:
-        self._lock = threading.Lock()
-        self._results: OrderedDict[str, tuple[bytes, float]] = OrderedDict()
-
-    def get(self, key: str) -> bytes | None:
-        with self._lock:
-            found = self._results.get(key)
-            if found is None or time.monotonic() - found[1] > _REMEMBERED_SECONDS:
-                return None
-            return found[0]
-
-    def put(self, key: str, stream: bytes) -> None:
-        with self._lock:
-            self._results[key] = stream, time.monotonic()
-            self._results.move_to_end(key)
-            if len(self._results) > _MOST_REMEMBERED:
-                self._results.popitem(last=False)
-
-    def drop(self, key: str) -> None:
-        with self._lock:
-            self._results.pop(key, None)
 
 
 class MemoizedFunction(Transparent):
@@ -110,6 +71,15 @@ class MemoizedFunction(Transparent):
         self._arguments = Arguments(function)
         self._code = FunctionCode(function, options, self._mask)
         self._remembered = Remembered()
+        self._runs = Recorder(
+            self.module,
+            self.__qualname__,
+            options,
+            self._code,
+            self._remembered,
+            self._say,
+            self._trouble,
+        )
         self._flights: dict[str, Future[None]] = {}
         self._lock = threading.Lock()
         self._checked = False
@@ -159,7 +129,8 @@ class MemoizedFunction(Transparent):
             return self._run_async(call, given, named)
         if call is None:
             return self.__wrapped__(*given, **named)
-        run = _Run(self, call, None)
+        run = Run(self._runs, call)
+        self.misses += 1
         with run:
             run.value = self.__wrapped__(*given, **named)
         return run.value
@@ -169,7 +140,8 @@ class MemoizedFunction(Transparent):
     ) -> Any:
         if call is None:
             return await self.__wrapped__(*given, **named)
-        run = _Run(self, call, None)
+        run = Run(self._runs, call)
+        self.misses += 1
         with run:
             run.value = await self.__wrapped__(*given, **named)
         return run.value
@@ -204,10 +176,6 @@ class MemoizedFunction(Transparent):
 
     # What follows never raises, but for errors of the function.
 
-    @property
-    def _mode(self) -> str:
-        return self.options.mode or os.environ.get(MODE_VARIABLE) or "on"
-
     def _mask(self) -> Any:
         return self._place_or_raise().mask
 
@@ -219,7 +187,7 @@ class MemoizedFunction(Transparent):
 
     def _prepare(self, given: tuple[Any, ...], named: Mapping[str, Any]) -> Call | None:
         """Return what decides the result; None if this call is not memoized, which is said once."""
-        if self._mode == "off":
+        if self.options.effective_mode == "off":
             return None
         place = PLACES.of(self.options.store)
         if place is None:
@@ -277,7 +245,7 @@ class MemoizedFunction(Transparent):
 
     def _find_or_raise(self, call: Call) -> Any:
         found = self._find(call)
-        if found is _MISSING and self._mode == "only":
+        if found is _MISSING and self.options.effective_mode == "only":
             raise MissError(
                 f"{self.__qualname__} has no stored result for this call, and only those are used "
                 "(mode only); run it with mode on"
@@ -338,13 +306,9 @@ class MemoizedFunction(Transparent):
         count = int(entry.value.get("buffers", 0))
         buffers = [store.map_file(manifest, f"{memo.VALUE}{i}") for i in range(count)]
         value = values.load(stream, buffers)
-        self._remember(call, stream, buffers=count, is_timeless=not entry.reads)
+        if not count and not entry.reads:
+            self._runs.remember(call, stream)
         return value
-
-    def _remember(self, call: Call, stream: bytes, *, buffers: int, is_timeless: bool) -> None:
-        is_small = not buffers and len(stream) <= _LARGEST_REMEMBERED_BYTES
-        if is_small and is_timeless and self.options.ttl is None:
-            self._remembered.put(str(call.key), stream)
 
     def _make(self, call: Call, given: tuple[Any, ...], named: Mapping[str, Any]) -> Any:
         """Run the function, of equal calls at a time only one."""
@@ -357,7 +321,8 @@ class MemoizedFunction(Transparent):
             lease, found = self._lease(call, stack)
             if found is not _MISSING:
                 return found
-            run = _Run(self, call, lease)
+            run = Run(self._runs, call, lease)
+            self.misses += 1
             with run:
                 run.value = self.__wrapped__(*given, **named)
             return run.value
@@ -383,7 +348,8 @@ class MemoizedFunction(Transparent):
             lease, found = await asyncio.to_thread(self._lease, call, stack)
             if found is not _MISSING:
                 return found
-            run = _Run(self, call, lease)
+            run = Run(self._runs, call, lease)
+            self.misses += 1
             with run:
                 run.value = await self.__wrapped__(*given, **named)
             return run.value
@@ -404,13 +370,13 @@ class MemoizedFunction(Transparent):
         inner = self.__wrapped__(*given, **named)
         if call is None:
             return (yield from inner)
-        run = _Run(self, call, None)
+        run = Run(self._runs, call)
         kept: list[bytes] = []
-        is_kept, sent = True, None
+        is_kept, go_on = True, functools.partial(inner.send, None)
         while True:
             try:
                 with run.part():
-                    item = inner.send(sent)
+                    item = go_on()
             except StopIteration as stop:
                 returned = stop.value
                 break
@@ -420,9 +386,17 @@ class MemoizedFunction(Transparent):
                 except values.UnpicklableError as error:
                     self._say(f"not stored: an item that it yields cannot be pickled ({error})")
                     is_kept = False
-            sent = yield item
-            is_kept &= sent is None
+            try:
+                sent = yield item
+            except GeneratorExit:
+                inner.close()
+                raise
+            except BaseException as error:
+                is_kept, go_on = False, functools.partial(inner.throw, error)
+            else:
+                is_kept, go_on = is_kept and sent is None, functools.partial(inner.send, sent)
         if is_kept:
+            self.misses += 1
             run.value = values.Items(tuple(kept), values.dump(returned).whole)
             run.keep()
         return returned
@@ -430,7 +404,7 @@ class MemoizedFunction(Transparent):
     def _take_off(self, call: Call) -> Future[None] | None:
         """Return the call that runs for the same key now; None if this one may run."""
         key = str(call.key)
-        if not self.options.single_flight or key in _inside.get():
+        if not self.options.single_flight or key in inside.get():
             return None
         with self._lock:
             flight = self._flights.get(key)
@@ -441,7 +415,7 @@ class MemoizedFunction(Transparent):
     @contextlib.contextmanager
     def _landing(self, call: Call) -> Iterator[None]:
         """Let those that wait for this call go on at the end of the block."""
-        is_ours = str(call.key) not in _inside.get()
+        is_ours = str(call.key) not in inside.get()
         try:
             yield
         finally:
@@ -460,7 +434,7 @@ class MemoizedFunction(Transparent):
             found = self._find(call)
             return found is not _MISSING
 
-        if not self.options.single_flight or self._mode != "on":
+        if not self.options.single_flight or self.options.effective_mode != "on":
             return None, found
         try:
             lease = stack.enter_context(
@@ -478,68 +452,6 @@ class MemoizedFunction(Transparent):
             return None, found
         return lease, found
 
-    def _store(self, call: Call, tracker: AccessTracker, value: Any, took: float) -> bool:
-        place, mask = call.place, call.place.mask
-        trouble = self._reason_not_to(call)
-        if trouble is None:
-            reads = ReadSet(tracker, place.world, place.digests)
-            never = (why for name, why in reads.never.items() if not self._ignores(_as_part(name)))
-            trouble = next(iter([*never, *reads.unsettled]), None)
-        if trouble is not None:
-            self._say(f"not stored: {trouble}")
-            return False
-        try:
-            pickled = values.dump(value, self.options.codec)
-        except values.UnpicklableError as error:
-            self._say(f"not stored: its result cannot be pickled ({error})")
-            return False
-        named = {place.paths.name(path) for path in paths_in([value])}
-        written = {
-            name: digest
-            for name in reads.written
-            if name in named and (digest := place.digests.of_file(place.paths.path(name)))
-        }
-        ttl = self.options.ttl
-        parts = tuple(part for part in reads.parts if not self._ignores(part))
-        memo.record(
-            place.store,
-            call.code_key,
-            call.code.parts,
-            memo.Result(
-                origin=place.origin(self.module, self.__qualname__),
-                run_time_s=round(took, 6),
-                artifacts={},
-                next_step={},
-                inputs=arguments.described(call.inputs, call.bound, mask),
-                reads=parts,
-                written=tuple(reads.listed),
-                named=written,
-                value={"codec": "pickle", "buffers": len(pickled.buffers)},
-                value_files={
-                    "stream": pickled.stream,
-                    **{str(i): bytes(each) for i, each in enumerate(pickled.buffers)},
-                },
-            ),
-            expires=None if ttl is None else time.time() + ttl.total_seconds(),
-            mask=mask,
-        )
-        self._remember(call, pickled.stream, buffers=len(pickled.buffers), is_timeless=not parts)
-        return True
-
-    def _reason_not_to(self, call: Call) -> str | None:
-        """Return why the result of a call that ran cannot be stored: what it has changed."""
-        argument = arguments.changed(call.inputs, call.bound, call.place.mask)
-        if argument is not None:
-            return f"it changes its argument {argument}"
-        changed = self._code.change()
-        if changed is not None:
-            return f"{changed}, which it reads, changed while it ran"
-        return None
-
-    def _ignores(self, part: Part) -> bool:
-        """Tell whether `ignore` means a read."""
-        return any(matches(each, part) for each in self.options.ignore)
-
     def _trouble(self, error: Exception) -> None:
         if is_away(error):
             PLACES.cut_off(self.options.store, error)
@@ -548,67 +460,6 @@ class MemoizedFunction(Transparent):
 
     def _say(self, line: str) -> None:
         PLACES.say_once(f"{self.__qualname__}: {line}")
-
-
-class _Run:
-    """One run of a memoized function: tracked, and stored if it ends well.
-
-    As a context manager around all of it, or by its parts, as a generator runs, and `keep`.
-    """
-
-    def __init__(self, function: MemoizedFunction, call: Call, lease: Lease | None) -> None:
-        self.value: Any = None
-        self._function = function
-        self._call = call
-        self._lease = lease
-        self._took_s = 0.0
-        self._tracker = AccessTracker(call.place.paths, events=_no_events)
-        self._is_started = False
-        self._on = contextlib.ExitStack()
-
-    def __enter__(self) -> None:
-        self._on.enter_context(self.part())
-
-    def __exit__(self, kind: Any, error: Any, traceback: Any) -> None:
-        self._on.__exit__(kind, error, traceback)
-        if kind is None:
-            self.keep()
-        elif self._lease is not None:
-            self._lease.lift()
-
-    @contextlib.contextmanager
-    def part(self) -> Iterator[None]:
-        """Track what runs in the block."""
-        token = _inside.set((*_inside.get(), str(self._call.key)))
-        began = time.perf_counter()
-        try:
-            with tracking_call(self._tracker):
-                if not self._is_started:
-                    self._is_started = True
-                    self._tracker.start()
-                    # What was written just before the call is the caller's, for certain.
-                    self._tracker.temporary_since += 2 * CLOCK_SECONDS
-                    self._tracker.note_value(list(self._call.bound.values()))
-                yield
-        finally:
-            self._took_s += time.perf_counter() - began
-            _inside.reset(token)
-
-    def keep(self) -> None:
-        """Store the value; what cannot be is said once."""
-        self._tracker.stop()
-        function = self._function
-        function.misses += 1
-        is_kept = False
-        if function._mode == "on":
-            try:
-                is_kept = function._store(self._call, self._tracker, self.value, self._took_s)
-            except (MemoflowError, OSError) as error:
-                function._trouble(error)
-            except Exception as error:
-                function._say(f"not stored: {type(error).__name__}: {error}")
-        if not is_kept and self._lease is not None:
-            self._lease.lift()
 
 
 def memoize(function: Callable[..., Any] | None = None, /, **options: Any) -> Any:
@@ -642,17 +493,8 @@ def memoize(function: Callable[..., Any] | None = None, /, **options: Any) -> An
     return decorate if function is None else decorate(function)
 
 
-def _as_part(name: str) -> Part:
-    kind, _, inner = name.partition(" ")
-    return Part(kind, inner, "") if inner else Part("", name, "")
-
-
 def _is_of_binding(at: types.TracebackType) -> bool:
     """Return whether a TypeError says that a function cannot be called so: it says so itself."""
     while at.tb_next is not None:
         at = at.tb_next
     return at.tb_frame.f_code.co_filename == inspect.__file__
-
-
-def _no_events(*_: Any) -> Any:
-    raise OSError("calls are not followed by the kernel's events")

@@ -32,6 +32,11 @@ class FunctionOptions:
     codec: str = "auto"
     store: Store | str | os.PathLike[str] | None = None
 
+    @property
+    def effective_mode(self) -> str:
+        """The mode that this process goes by now."""
+        return self.mode or os.environ.get(MODE_VARIABLE) or "on"
+
     @classmethod
     def of(cls, **given: Any) -> FunctionOptions:
         """Check what `memoize` was given; UsageError names what cannot be."""

@@ -1,0 +1,39 @@
+"""Remembered: the small results that a process had last, believed to be there for a second."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections import OrderedDict
+
+_LARGEST_BYTES = 64 << 10
+_MOST = 4096
+_SECONDS = 1.0  # that what is stored is believed to be there, without asking
+
+
+class Remembered:
+    """The small results that this process has stored or loaded last."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._results: OrderedDict[str, tuple[bytes, float]] = OrderedDict()
+
+    def get(self, key: str) -> bytes | None:
+        with self._lock:
+            found = self._results.get(key)
+            if found is None or time.monotonic() - found[1] > _SECONDS:
+                return None
+            return found[0]
+
+    def put(self, key: str, stream: bytes) -> None:
+        if len(stream) > _LARGEST_BYTES:
+            return
+        with self._lock:
+            self._results[key] = stream, time.monotonic()
+            self._results.move_to_end(key)
+            if len(self._results) > _MOST:
+                self._results.popitem(last=False)
+
+    def drop(self, key: str) -> None:
+        with self._lock:
+            self._results.pop(key, None)

@@ -1,0 +1,176 @@
+"""Run: one run of a memoized function, tracked, and stored if it ends well."""
+
+from __future__ import annotations
+
+import contextlib
+import time
+from collections.abc import Callable, Iterator
+from contextvars import ContextVar
+from typing import Any
+
+from memoflow.dataclass import dataclass
+from memoflow.errors import MemoflowError
+from memoflow.fingerprint import Part
+from memoflow.functions import arguments, values
+from memoflow.functions.call import Call
+from memoflow.functions.code import FunctionCode
+from memoflow.functions.options import FunctionOptions
+from memoflow.functions.remembered import Remembered
+from memoflow.kinds import memo
+from memoflow.store import Lease
+from memoflow.tracking import AccessTracker, ReadSet, matches, paths_in, tracking_call
+from memoflow.tracking.notes import CLOCK_SECONDS
+
+# The keys of the calls that this context is in: one that calls itself waits for no other.
+inside: ContextVar[tuple[str, ...]] = ContextVar("memoflow_inside", default=())
+
+
+@dataclass(frozen=True)
+class Recorder:
+    """What the runs of one function have in common.
+
+    `say` is told once what is not kept and why, `trouble` of errors of the store.
+    """
+
+    module: str
+    name: str
+    options: FunctionOptions
+    code: FunctionCode
+    remembered: Remembered
+    say: Callable[[str], None]
+    trouble: Callable[[Exception], None]
+
+    def store(self, call: Call, tracker: AccessTracker, value: Any, run_time_s: float) -> bool:
+        """Store the value of a call that ran; False, and that is said, if it cannot be kept."""
+        place, options = call.place, self.options
+        trouble = self._change(call)
+        if trouble is None:
+            reads = ReadSet(tracker, place.world, place.digests)
+            never = (why for name, why in reads.never.items() if not self._ignores(_as_part(name)))
+            trouble = next(iter([*never, *reads.unsettled]), None)
+        if trouble is None:
+            try:
+                pickled = values.dump(value, options.codec)
+            except values.UnpicklableError as error:
+                trouble = f"its result cannot be pickled ({error})"
+        if trouble is not None:
+            self.say(f"not stored: {trouble}")
+            return False
+        named = {place.paths.name(path) for path in paths_in([value])}
+        written = {
+            name: digest
+            for name in reads.written
+            if name in named and (digest := place.digests.of_file(place.paths.path(name)))
+        }
+        parts = tuple(part for part in reads.parts if not self._ignores(part))
+        memo.record(
+            place.store,
+            call.code_key,
+            call.code.parts,
+            memo.Result(
+                origin=place.origin(self.module, self.name),
+                run_time_s=round(run_time_s, 6),
+                artifacts={},
+                next_step={},
+                inputs=arguments.described(call.inputs, call.bound, place.mask),
+                reads=parts,
+                written=tuple(reads.listed),
+                named=written,
+                value={"codec": "pickle", "buffers": len(pickled.buffers)},
+                value_files={
+                    "stream": pickled.stream,
+                    **{str(i): bytes(each) for i, each in enumerate(pickled.buffers)},
+                },
+            ),
+            expires=None if options.ttl is None else time.time() + options.ttl.total_seconds(),
+            mask=place.mask,
+        )
+        if not pickled.buffers and not parts:
+            self.remember(call, pickled.stream)
+        return True
+
+    def remember(self, call: Call, stream: bytes) -> None:
+        """Have the process remember a result that depends on nothing but its key."""
+        if self.options.ttl is None:
+            self.remembered.put(str(call.key), stream)
+
+    def _change(self, call: Call) -> str | None:
+        """Return what the run has changed of what decides its result."""
+        argument = arguments.changed(call.inputs, call.bound, call.place.mask)
+        if argument is not None:
+            return f"it changes its argument {argument}"
+        changed = self.code.change()
+        return None if changed is None else f"{changed}, which it reads, changed while it ran"
+
+    def _ignores(self, part: Part) -> bool:
+        return any(matches(each, part) for each in self.options.ignore)
+
+
+class Run:
+    """One run, as a context manager around all of it; or `part` by part, and then `keep`.
+
+    `value` is to be set before the end.
+    """
+
+    def __init__(self, recorder: Recorder, call: Call, lease: Lease | None = None) -> None:
+        self.value: Any = None
+        self._recorder = recorder
+        self._call = call
+        self._lease = lease
+        self._took_s = 0.0
+        self._tracker = AccessTracker(call.place.paths, events=_no_events)
+        self._is_started = False
+        self._on = contextlib.ExitStack()
+
+    def __enter__(self) -> None:
+        self._on.enter_context(self.part())
+
+    def __exit__(self, kind: Any, error: Any, traceback: Any) -> None:
+        self._on.__exit__(kind, error, traceback)
+        if kind is None:
+            self.keep()
+            return
+        self._tracker.stop()
+        if self._lease is not None:
+            self._lease.lift()
+
+    @contextlib.contextmanager
+    def part(self) -> Iterator[None]:
+        """Track what runs in the block."""
+        token = inside.set((*inside.get(), str(self._call.key)))
+        began = time.perf_counter()
+        try:
+            with tracking_call(self._tracker):
+                if not self._is_started:
+                    self._is_started = True
+                    self._tracker.start()
+                    # What was written just before the call is the caller's, for certain.
+                    self._tracker.temporary_since += 2 * CLOCK_SECONDS
+                    self._tracker.note_value(list(self._call.bound.values()))
+                yield
+        finally:
+            self._took_s += time.perf_counter() - began
+            inside.reset(token)
+
+    def keep(self) -> None:
+        """Store the value; what cannot be is said once."""
+        self._tracker.stop()
+        recorder, is_kept = self._recorder, False
+        if recorder.options.effective_mode == "on":
+            try:
+                is_kept = recorder.store(self._call, self._tracker, self.value, self._took_s)
+            except (MemoflowError, OSError) as error:
+                recorder.trouble(error)
+            except Exception as error:  # Of code of the user's that is looked at.
+                recorder.say(f"not stored: {type(error).__name__}: {error}")
+        if not is_kept and self._lease is not None:
+            self._lease.lift()
+
+
+def _as_part(name: str) -> Part:
+    kind, _, inner = name.partition(" ")
+    return Part(kind, inner, "") if inner else Part("", name, "")
+
+
+def _no_events(*_: Any) -> Any:
+    raise OSError("calls are not followed by the kernel's events")
