@@ -23,6 +23,11 @@ class Call:
     inputs: tuple[Part, ...]
     bound: Mapping[str, Any]
 
+    @property
+    def lease_key(self) -> Key:
+        """The key that is leased while it runs, in a folder of few levels."""
+        return Key.of("call", f"{self.code.hex}-{self.key.parts[-1]}")
+
     @cached_property
     def key(self) -> Key:
         return memo.results_key(self.code_key, self.inputs)

@@ -439,7 +439,7 @@ class MemoizedFunction(Transparent):
         try:
             lease = stack.enter_context(
                 call.place.store.lease(
-                    call.key,
+                    call.lease_key,
                     who=f"{self.__qualname__} in process {os.getpid()}",
                     on_wait=lambda holder: self._say(f"waiting for {holder}"),
                     is_done=is_found,

@@ -46,6 +46,8 @@ _LONGEST_HEARTBEAT_SECONDS = 600.0
 _REMIND_SECONDS = 60.0
 _LONGEST_PAUSE_SECONDS = 1.0
 _LET_GO_SECONDS = 10.0
+_LOOK_SECONDS = 0.25  # between two looks at leases without a thread
+_IDLE_LOOKS = 40
 _LARGEST_BYTES = 64 << 10
 # "=" is quoted in keys: so a generation is never taken for a key that goes on.
 _GENERATION = re.compile(r"n=[0-9]{8}")
@@ -116,8 +118,56 @@ class Lease:
         """Let the key go; more than once is fine."""
 
 
+class _YoungLeases:
+    """The leases without a thread: most work is done before one has to be kept up.
+
+    One thread looks after all of them, and gives those that get older one of their own.
+    """
+
+    def __init__(self) -> None:
+        self._lock = threading.RLock()  # A handler of a signal may release one, too.
+        self._leases: dict[str, _HeldLease] = {}
+        self._is_running = False
+
+    def add(self, lease: _HeldLease) -> None:
+        with self._lock:
+            self._leases[lease.id] = lease
+            if not self._is_running:
+                self._is_running = True
+                threading.Thread(target=self._look_after, name="leases", daemon=True).start()
+
+    def drop(self, lease: _HeldLease) -> bool:
+        """Forget a lease; False if it has a thread of its own by now."""
+        with self._lock:
+            return self._leases.pop(lease.id, None) is not None
+
+    def _look_after(self) -> None:
+        idle = 0
+        while True:
+            time.sleep(_LOOK_SECONDS)
+            with self._lock:
+                idle = 0 if self._leases else idle + 1
+                if idle > _IDLE_LOOKS:
+                    self._is_running = False
+                    return
+                for lease in [each for each in self._leases.values() if each.is_getting_old]:
+                    del self._leases[lease.id]
+                    lease.keep_up()
+
+
+_young = _YoungLeases()
+
+
+def _forget_young() -> None:
+    global _young
+    _young = _YoungLeases()  # Those of the process that forked are not ours, nor is its thread.
+
+
+os.register_at_fork(after_in_child=_forget_young)
+
+
 class _HeldLease(Lease):
-    """A claim that stands, kept up by a thread."""
+    """A claim that stands, kept up by a thread if it lasts."""
 
     def __init__(self, key: Key, backend: Backend, name: str, claim: _Claim) -> None:
         super().__init__(key)
@@ -130,9 +180,20 @@ class _HeldLease(Lease):
         self._stop = threading.Event()
         # The process: a forked child has no thread to keep this up, and it is not its to release.
         self._pid = os.getpid()
-        self._thread = threading.Thread(target=self._keep, name=f"lease {key}", daemon=True)
-        self._thread.start()
+        self._thread: threading.Thread | None = None
+        self._began = time.monotonic()
+        _young.add(self)
         atexit.register(self.release)
+
+    @property
+    def is_getting_old(self) -> bool:
+        """True if its first heartbeat is due soon."""
+        return time.monotonic() - self._began > self._claim.every_s / 4
+
+    def keep_up(self) -> None:
+        """Have a thread of its own keep it up."""
+        self._thread = threading.Thread(target=self._keep, name=f"lease {self.key}", daemon=True)
+        self._thread.start()
 
     def check(self) -> None:
         if self._lost_to:
@@ -150,14 +211,22 @@ class _HeldLease(Lease):
         atexit.unregister(self.release)
         self.is_held = False
         self._stop.set()
-        # The thread lets go, so that no heartbeat on its way comes after that.
-        self._thread.join(_LET_GO_SECONDS)
+        if _young.drop(self):
+            self._try_to_let_go()
+        elif self._thread is not None:
+            # It lets go, so that no heartbeat on its way comes after that.
+            self._thread.join(_LET_GO_SECONDS)
 
     def _keep(self) -> None:
-        while not self._lost_to and not self._stop.wait(self._claim.every_s):
+        due_s = self._claim.every_s - (time.monotonic() - self._began)
+        while not self._lost_to and not self._stop.wait(max(0.0, due_s)):
+            due_s = self._claim.every_s
             # No answer is no loss: the next heartbeat tells.
             with suppress(BackendError):
                 self._beat()
+        self._try_to_let_go()
+
+    def _try_to_let_go(self) -> None:
         try:
             self._let_go()
         except BackendError as error:
