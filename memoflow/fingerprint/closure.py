@@ -69,7 +69,7 @@ def _code_of(code: Any) -> str:
         known = _watched.get(code)
     except TypeError:  # It has no hash or cannot be referred to weakly: as a bound method.
         return str(_of_function(code, strict=True))
-    if known is None or known[1].change() is not None:
+    if known is None or known[1].has_loaded or known[1].change() is not None:
         known = watched(code, strict=True)
         with suppress(TypeError):
             _watched[code] = known

@@ -297,7 +297,7 @@ def follow_loaded(walk: Walk, reads: NamesRead, body: CodeUnit, package: str) ->
     held: dict[str, str] = {}
     for target in sorted(reads.imports, key=repr):
         module = modules.absolute(target.module, target.level, package)
-        if target.name == "*" or module not in _closure(walk, body.module):
+        if target.name == "*" or not _is_followed(walk, module, body):
             continue
         rest = [*([target.name] if target.name else []), *target.chain]
         # The file counts already; what is loaded need not have a meaning.
@@ -306,6 +306,18 @@ def follow_loaded(walk: Walk, reads: NamesRead, body: CodeUnit, package: str) ->
             if token is not None:
                 held[f"import {module}.{'.'.join(rest)}"] = token
     return held
+
+
+def _is_followed(walk: Walk, module: str, body: CodeUnit) -> bool:
+    """Return whether what is loaded of a module counts, beside its file.
+
+    In another process a step may have loaded more or less, so there only what its module has
+    surely loaded does. A function that is called finds what this process has.
+    """
+    if not walk.is_called:
+        return module in _closure(walk, body.module)
+    home = sys.modules.get(module)
+    return home is not None and location_of(home).owner == "user"
 
 
 def _closure(walk: Walk, module: str) -> frozenset[str]:

@@ -110,6 +110,7 @@ class Walk:
             while self.todo:
                 self.todo.popleft()()
             for token, cls in list(self.classes.items()) if self.subclasses else ():
+                self.witness.subclasses(cls)
                 derived = sorted(map(self.code, type.__subclasses__(cls)))
                 self.add("names", f"{token} subclasses", digest_of(token, *derived))
             if not self.todo:

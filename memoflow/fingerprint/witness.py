@@ -31,6 +31,8 @@ class Witness:
         self._names: dict[tuple[int, str], tuple[Mapping[str, Any], str, Any]] = {}
         self._functions: dict[int, tuple[types.FunctionType, tuple[Any, ...]]] = {}
         self._classes: dict[int, tuple[type, tuple[Any, ...]]] = {}
+        self._subclasses: dict[int, tuple[type, tuple[type, ...]]] = {}
+        self._unloaded: set[str] = set()
         self._contents: dict[int, tuple[Any, str, Mapping[str, Any]]] = {}
         self._files: dict[str, tuple[int, int] | None] = {}
         self._digest: Digest | None = None
@@ -42,16 +44,23 @@ class Witness:
         self._names.setdefault((id(namespace), name), found)
 
     def module(self, name: str) -> None:
-        """Note whether a module is loaded."""
-        self.name(sys.modules, name)
+        """Note a module, which may be loaded later."""
+        if name in sys.modules:
+            self.name(sys.modules, name)
+        else:
+            self._unloaded.add(name)
 
     def function(self, f: types.FunctionType) -> None:
         """Note the code, the defaults and the closure of a function."""
         self._functions.setdefault(id(f), (f, _state_of_function(f)))
 
     def class_(self, cls: type) -> None:
-        """Note the attributes and the subclasses of a class."""
+        """Note the bases and attributes of a class."""
         self._classes.setdefault(id(cls), (cls, _state_of_class(cls)))
+
+    def subclasses(self, cls: type) -> None:
+        """Note the subclasses of a class."""
+        self._subclasses[id(cls)] = cls, tuple(type.__subclasses__(cls))
 
     def content(self, value: Any, name: str, namespace: Mapping[str, Any]) -> None:
         """Note a value whose content counts, unless nothing can change that."""
@@ -68,6 +77,11 @@ class Witness:
         self._digests = [(*each, digest(*each)) for each in self._contents.values()]
         self._contents.clear()
 
+    @property
+    def has_loaded(self) -> bool:
+        """True if a module was loaded since: its file counted, and what is loaded counts now."""
+        return not self._unloaded.isdisjoint(sys.modules)
+
     def change(self) -> str | None:
         """Return what is another thing now than it was: a name or path; None if nothing is."""
         for namespace, name, value in self._names.values():
@@ -79,6 +93,9 @@ class Witness:
         for cls, of_class in self._classes.values():
             if not _are_same(_state_of_class(cls), of_class):
                 return cls.__qualname__
+        for cls, derived in self._subclasses.values():
+            if not _are_same(tuple(type.__subclasses__(cls)), derived):
+                return f"subclasses of {cls.__qualname__}"
         for path, of_file in self._files.items():
             if _state_of_file(path) != of_file:
                 return path
@@ -109,7 +126,7 @@ def _content(cell: types.CellType) -> Any:
 
 def _state_of_class(cls: type) -> tuple[Any, ...]:
     members = (value for name, value in vars(cls).items() if name not in BOOKKEEPING)
-    return (*cls.__bases__, *members, *type.__subclasses__(cls))
+    return (*cls.__bases__, *members)
 
 
 def _are_same(now: tuple[Any, ...], before: tuple[Any, ...]) -> bool:

@@ -36,7 +36,7 @@ class FunctionCode:
     def now(self) -> Fingerprint:
         """Return the fingerprint of the code as it is in memory; NoFingerprintError if none."""
         with self._lock:
-            if self._known is not None and self.change() is None:
+            if self._known is not None and not self._known[1].has_loaded and not self.change():
                 return self._known[0]
             if self._error is not None and time.monotonic() - self._error[1] < _KEEP_SECONDS:
                 raise self._error[0]

@@ -17,6 +17,7 @@ from memoflow.functions.code import FunctionCode
 from memoflow.functions.options import FunctionOptions
 from memoflow.functions.remembered import Remembered
 from memoflow.kinds import memo
+from memoflow.names import Key
 from memoflow.store import Lease
 from memoflow.tracking import AccessTracker, ReadSet, matches, paths_in, tracking_call
 from memoflow.tracking.notes import CLOCK_SECONDS
@@ -63,28 +64,33 @@ class Recorder:
             if name in named and (digest := place.digests.of_file(place.paths.path(name)))
         }
         parts = tuple(part for part in reads.parts if not self._ignores(part))
-        memo.record(
-            place.store,
-            call.code_key,
-            call.code.parts,
-            memo.Result(
-                origin=place.origin(self.module, self.name),
-                run_time_s=round(run_time_s, 6),
-                artifacts={},
-                next_step={},
-                inputs=arguments.described(call.inputs, call.bound, place.mask),
-                reads=parts,
-                written=tuple(reads.listed),
-                named=written,
-                value={"codec": "pickle", "buffers": len(pickled.buffers)},
-                value_files={
-                    "stream": pickled.stream,
-                    **{str(i): bytes(each) for i, each in enumerate(pickled.buffers)},
-                },
-            ),
-            expires=None if options.ttl is None else time.time() + options.ttl.total_seconds(),
-            mask=place.mask,
+        result = memo.Result(
+            origin=place.origin(self.module, self.name),
+            run_time_s=round(run_time_s, 6),
+            artifacts={},
+            next_step={},
+            inputs=arguments.described(call.inputs, call.bound, place.mask),
+            reads=parts,
+            written=tuple(reads.listed),
+            named=written,
+            value={"codec": "pickle", "buffers": len(pickled.buffers)},
+            value_files={
+                "stream": pickled.stream,
+                **{str(i): bytes(each) for i, each in enumerate(pickled.buffers)},
+            },
         )
+        # With the modules that it has loaded its code has another key, by which this process goes
+        # from now on; the next one begins without them.
+        codes = {code.hex: code for code in (call.code, self.code.now())}
+        for hex, code in codes.items():
+            memo.record(
+                place.store,
+                Key((*call.code_key.parts[:-1], hex)),
+                code.parts,
+                result,
+                expires=None if options.ttl is None else time.time() + options.ttl.total_seconds(),
+                mask=place.mask,
+            )
         if not pickled.buffers and not parts:
             self.remember(call, pickled.stream)
         return True

@@ -6,6 +6,7 @@ import asyncio
 import inspect
 import logging
 import pickle
+import sys
 import threading
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -320,6 +321,27 @@ def test_a_global_that_is_changed_is_not_stored(
     """)
     assert [module.count(1), module.count(1)] == [1, 2]
     assert "seen, which it reads, changed while it ran" in caplog.text
+
+
+def test_modules_that_a_function_imports_itself_count(load: Load) -> None:
+    text = """
+        @memo
+        def later(x):
+            note(x)
+            import later_helper
+            return later_helper.add(x)
+    """
+    helper = Path("later_helper.py")
+    helper.write_text("N = 1\ndef add(x):\n    return x + N\n")
+    for _ in range(2):  # In a process that has loaded it, and in one that has not.
+        module = load(text, "later")
+        assert [module.later(1), module.later(1)] == [2, 2]
+        sys.modules.pop("later_helper", None)
+    assert module.ran == []
+    module.later(2)
+    sys.modules["later_helper"].N = 5  # type: ignore[attr-defined]
+    assert [module.later(1), module.later(2)] == [6, 7]
+    sys.modules.pop("later_helper")
 
 
 def test_exceptions_are_raised_and_not_kept(load: Load) -> None:
