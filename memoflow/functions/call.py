@@ -19,9 +19,18 @@ class Call:
 
     place: Place
     code: Fingerprint
-    code_key: Key
+    series: Key
     inputs: tuple[Part, ...]
     bound: Mapping[str, Any]
+
+    @cached_property
+    def id(self) -> tuple[str, ...]:
+        """What tells this call from others of the function in this process, made at little cost."""
+        return str(self.code), *(part.digest for part in self.inputs)
+
+    @cached_property
+    def code_key(self) -> Key:
+        return self.series / self.code.hex
 
     @property
     def lease_key(self) -> Key:

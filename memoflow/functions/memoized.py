@@ -80,7 +80,7 @@ class MemoizedFunction(Transparent):
             self._say,
             self._trouble,
         )
-        self._flights: dict[str, Future[None]] = {}
+        self._flights: dict[tuple[str, ...], Future[None]] = {}
         self._lock = threading.Lock()
         self._checked = False
         self._is_async = inspect.iscoroutinefunction(function)
@@ -170,7 +170,7 @@ class MemoizedFunction(Transparent):
     def forget(self, *given: Any, **named: Any) -> None:
         """Remove the results of these arguments; with none that are stored nothing happens."""
         call = self._call_of(self._place_or_raise(), given, named)
-        self._remembered.drop(str(call.key))
+        self._remembered.drop(call.id)
         for key in call.place.store.keys(call.key):
             call.place.store.forget(key)
 
@@ -208,7 +208,7 @@ class MemoizedFunction(Transparent):
         self._check_ignore(code)
         bound = self._arguments.bind(given, named)
         inputs = arguments.parts(bound, self.options.ignore, place.mask)
-        return Call(place, code, self._series / code.hex, inputs, bound)
+        return Call(place, code, self._series, inputs, bound)
 
     @functools.cached_property
     def _series(self) -> Key:
@@ -254,7 +254,7 @@ class MemoizedFunction(Transparent):
 
     def _find(self, call: Call) -> Any:
         """Return the stored result, or _MISSING."""
-        stream = self._remembered.get(str(call.key))
+        stream = self._remembered.get(call.id)
         if stream is not None:
             self.hits += 1
             return values.load(stream)
@@ -403,7 +403,7 @@ class MemoizedFunction(Transparent):
 
     def _take_off(self, call: Call) -> Future[None] | None:
         """Return the call that runs for the same key now; None if this one may run."""
-        key = str(call.key)
+        key = call.id
         if not self.options.single_flight or key in inside.get():
             return None
         with self._lock:
@@ -415,13 +415,13 @@ class MemoizedFunction(Transparent):
     @contextlib.contextmanager
     def _landing(self, call: Call) -> Iterator[None]:
         """Let those that wait for this call go on at the end of the block."""
-        is_ours = str(call.key) not in inside.get()
+        is_ours = call.id not in inside.get()
         try:
             yield
         finally:
             if is_ours:
                 with self._lock:
-                    flight = self._flights.pop(str(call.key), None)
+                    flight = self._flights.pop(call.id, None)
                 if flight is not None:
                     flight.set_result(None)
 

@@ -16,24 +16,24 @@ class Remembered:
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
-        self._results: OrderedDict[str, tuple[bytes, float]] = OrderedDict()
+        self._results: OrderedDict[tuple[str, ...], tuple[bytes, float]] = OrderedDict()
 
-    def get(self, key: str) -> bytes | None:
+    def get(self, call: tuple[str, ...]) -> bytes | None:
         with self._lock:
-            found = self._results.get(key)
+            found = self._results.get(call)
             if found is None or time.monotonic() - found[1] > _SECONDS:
                 return None
             return found[0]
 
-    def put(self, key: str, stream: bytes) -> None:
+    def put(self, call: tuple[str, ...], stream: bytes) -> None:
         if len(stream) > _LARGEST_BYTES:
             return
         with self._lock:
-            self._results[key] = stream, time.monotonic()
-            self._results.move_to_end(key)
+            self._results[call] = stream, time.monotonic()
+            self._results.move_to_end(call)
             if len(self._results) > _MOST:
                 self._results.popitem(last=False)
 
-    def drop(self, key: str) -> None:
+    def drop(self, call: tuple[str, ...]) -> None:
         with self._lock:
-            self._results.pop(key, None)
+            self._results.pop(call, None)

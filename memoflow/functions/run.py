@@ -17,13 +17,12 @@ from memoflow.functions.code import FunctionCode
 from memoflow.functions.options import FunctionOptions
 from memoflow.functions.remembered import Remembered
 from memoflow.kinds import memo
-from memoflow.names import Key
 from memoflow.store import Lease
 from memoflow.tracking import AccessTracker, ReadSet, matches, paths_in, tracking_call
 from memoflow.tracking.notes import CLOCK_SECONDS
 
-# The keys of the calls that this context is in: one that calls itself waits for no other.
-inside: ContextVar[tuple[str, ...]] = ContextVar("memoflow_inside", default=())
+# The ids of the calls that this context is in: one that calls itself waits for no other.
+inside: ContextVar[tuple[tuple[str, ...], ...]] = ContextVar("memoflow_inside", default=())
 
 
 @dataclass(frozen=True)
@@ -85,7 +84,7 @@ class Recorder:
         for hex, code in codes.items():
             memo.record(
                 place.store,
-                Key((*call.code_key.parts[:-1], hex)),
+                call.series / hex,
                 code.parts,
                 result,
                 expires=None if options.ttl is None else time.time() + options.ttl.total_seconds(),
@@ -98,7 +97,7 @@ class Recorder:
     def remember(self, call: Call, stream: bytes) -> None:
         """Have the process remember a result that depends on nothing but its key."""
         if self.options.ttl is None:
-            self.remembered.put(str(call.key), stream)
+            self.remembered.put(call.id, stream)
 
     def _change(self, call: Call) -> str | None:
         """Return what the run has changed of what decides its result."""
@@ -143,7 +142,7 @@ class Run:
     @contextlib.contextmanager
     def part(self) -> Iterator[None]:
         """Track what runs in the block."""
-        token = inside.set((*inside.get(), str(self._call.key)))
+        token = inside.set((*inside.get(), self._call.id))
         began = time.perf_counter()
         try:
             with tracking_call(self._tracker):
