@@ -121,6 +121,17 @@ SECTIONS: dict[str, tuple[str, tuple[Shown, ...]]] = {
             ),
         ),
     ),
+    "Functions": (
+        "Results of plain functions; see [functions](functions.md) for the options.",
+        (
+            Shown("memoflow.map", "memoflow.functions.mapping.map"),
+            Shown(
+                "MemoizedFunction",
+                "memoflow.functions.memoized.MemoizedFunction",
+                ("__call__", "call", "key", "is_stored", "forget", "why"),
+            ),
+        ),
+    ),
     "The store": (
         "What is under all of this: a key resolves to a ref, and a ref to files. Stores, refs and "
         "entries show themselves as tables in a notebook.",

@@ -64,7 +64,7 @@ _is_of_user: WeakKeyDictionary[type, bool] = WeakKeyDictionary()
 
 
 def _code_of(code: Any) -> str:
-    """Return the text that stands for a function or class, with all that it reaches."""
+    """Return a text for a function or class, with all its code."""
     try:
         known = _watched.get(code)
     except TypeError:  # It has no hash or cannot be referred to weakly: as a bound method.
@@ -86,7 +86,7 @@ def _is_users(cls: type) -> bool:
 def watched(
     f: Any, *, ignore: frozenset[str] = frozenset(), strict: bool = False, mask: Mask = ANY
 ) -> tuple[Fingerprint, Witness]:
-    """Return a fingerprint as `of_function` does, and what tells whether it still holds.
+    """Return the fingerprint of a function, and a witness of its validity.
 
     With `strict` a constant that cannot be encoded is an error, also where its class could stand
     for it. What the script that runs does besides is no code of the function's.

@@ -309,7 +309,7 @@ def follow_loaded(walk: Walk, reads: NamesRead, body: CodeUnit, package: str) ->
 
 
 def _is_followed(walk: Walk, module: str, body: CodeUnit) -> bool:
-    """Return whether what is loaded of a module counts, beside its file.
+    """Return whether the loaded form of a module counts, beside its file.
 
     In another process a step may have loaded more or less, so there only what its module has
     surely loaded does. A function that is called finds what this process has.

@@ -1,4 +1,4 @@
-"""Witness: what a fingerprint was taken from in memory, compared with what is there now.
+"""Witness: the objects behind a fingerprint, compared with those in memory now.
 
 To take a fingerprint anew costs milliseconds, to compare this some microseconds. A name counts by
 the object that it is bound to, and what can be changed by its content.
@@ -79,11 +79,11 @@ class Witness:
 
     @property
     def has_loaded(self) -> bool:
-        """True if a module was loaded since: its file counted, and what is loaded counts now."""
+        """True after the loading of a module that counted by its file."""
         return not self._unloaded.isdisjoint(sys.modules)
 
     def change(self) -> str | None:
-        """Return what is another thing now than it was: a name or path; None if nothing is."""
+        """Return the first difference, a name or path; None without one."""
         for namespace, name, value in self._names.values():
             if namespace.get(name, MISSING) is not value:
                 return name

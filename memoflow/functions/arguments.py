@@ -69,7 +69,7 @@ def parts(bound: Mapping[str, Any], ignore: Collection[str], mask: Mask) -> tupl
 
 
 def described(found: tuple[Part, ...], bound: Mapping[str, Any], mask: Mask) -> tuple[Part, ...]:
-    """Return the same parts with what people are shown of the values."""
+    """Return the same parts with summaries of the values."""
     return tuple(
         Part(
             part.kind,
@@ -83,7 +83,7 @@ def described(found: tuple[Part, ...], bound: Mapping[str, Any], mask: Mask) -> 
 
 
 def changed(found: tuple[Part, ...], bound: Mapping[str, Any], mask: Mask) -> str | None:
-    """Return the name of an argument that is not what it was when it was bound, None if all are."""
+    """Return the name of a changed argument, None without one."""
     for part in found:
         value = bound[part.name]
         try:

@@ -1,4 +1,4 @@
-"""Call: one call of a memoized function, by all that decides its result."""
+"""Call: one call of a memoized function, by the parts of its key."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from memoflow.names import Key
 
 @dataclass(frozen=True)
 class Call:
-    """One call of a memoized function: what decides its result."""
+    """One call of a memoized function, by the parts of its key."""
 
     place: Place
     code: Fingerprint
@@ -25,7 +25,7 @@ class Call:
 
     @cached_property
     def id(self) -> tuple[str, ...]:
-        """What tells this call from others of the function in this process, made at little cost."""
+        """The identity of this call in this process, at little cost."""
         return str(self.code), *(part.digest for part in self.inputs)
 
     @cached_property

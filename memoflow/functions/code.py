@@ -1,4 +1,4 @@
-"""Code: the fingerprint of a function, taken anew only when something that it reaches changed."""
+"""Code: the fingerprint of a function, taken anew after a change in memory."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ _SLOW_SECONDS = 0.02
 
 
 class FunctionCode:
-    """The code that decides the results of one function, with its environment and options."""
+    """The code of one function, with its environment and options."""
 
     def __init__(
         self, function: Callable[..., Any], options: FunctionOptions, mask: Callable[[], Mask]
@@ -51,7 +51,7 @@ class FunctionCode:
             return self._known[0]
 
     def change(self) -> str | None:
-        """Return what the code reaches that changed since `now` was asked, None if nothing did."""
+        """Return the name of a change since the last `now`, None without one."""
         if self._known is None:
             return None
         began = time.perf_counter()

@@ -110,7 +110,7 @@ def _take(function: Callable[[Any], Any]) -> None:
 
 
 class _IsStored:
-    """In place of a result that the parent finds in the store."""
+    """A stand-in for a stored result."""
 
 
 def _work(item: Any) -> Any:
@@ -127,7 +127,7 @@ def _value(function: Callable[[Any], Any], item: Any, result: Any) -> Any:
 def _progress(
     function: Callable[[Any], Any], total: int, wanted: bool | None
 ) -> Iterator[Callable[[], None]]:
-    """Yield what is to be called for each item that is done."""
+    """Yield the function to call for each finished item."""
     name = getattr(function, "__qualname__", "map")
     if wanted or (wanted is None and sys.stderr.isatty()):
         from rich.console import Console  # Here, as it takes a while to import.

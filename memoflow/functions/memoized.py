@@ -1,4 +1,4 @@
-"""Memoized functions: called like the function, they return what is stored, or run and store."""
+"""Memoized functions: called like the function, with its results from a store."""
 
 from __future__ import annotations
 
@@ -33,8 +33,8 @@ from memoflow.functions.call import Call
 from memoflow.functions.code import FunctionCode
 from memoflow.functions.options import FunctionOptions
 from memoflow.functions.place import PLACES, Place
-from memoflow.functions.remembered import Remembered
-from memoflow.functions.run import Recorder, Run, inside
+from memoflow.functions.recent_results import RecentResults
+from memoflow.functions.run import CallRecorder, CallRun, inside
 from memoflow.kinds import memo
 from memoflow.kinds.candidates import OutdatedEntry
 from memoflow.kinds.memo import MemoEntry
@@ -52,12 +52,12 @@ _LEASES_VARIABLE = "MEMOFLOW_LEASES"
 _MISSING = object()
 
 
-class MissError(MemoflowError):
-    """A call without a stored result, where only stored ones are allowed."""
+class NotStoredError(MemoflowError):
+    """A call without a stored result, in the mode for stored ones only."""
 
 
 class MemoizedFunction(Transparent):
-    """A function whose results are stored; call it like the function.
+    """A function with stored results; call it like the function.
 
     Safe over threads, processes and forks. What cannot be stored or found never fails a call.
     """
@@ -70,8 +70,8 @@ class MemoizedFunction(Transparent):
         self.options = options
         self._arguments = Arguments(function)
         self._code = FunctionCode(function, options, self._mask)
-        self._remembered = Remembered()
-        self._runs = Recorder(
+        self._remembered = RecentResults()
+        self._runs = CallRecorder(
             self.module,
             self.__qualname__,
             options,
@@ -109,7 +109,7 @@ class MemoizedFunction(Transparent):
         return MemoizedFunction, (self.__wrapped__, self.options)
 
     def __call__(self, *given: Any, **named: Any) -> Any:
-        """Return what the function returns for these arguments, stored or made now."""
+        """Return the result for these arguments, stored or made now."""
         if self._is_async:
             return self._call_async(given, named)
         if self._is_generator:
@@ -121,7 +121,7 @@ class MemoizedFunction(Transparent):
         return found if found is not _MISSING else self._make(call, given, named)
 
     def call(self, *given: Any, **named: Any) -> Any:
-        """Run the function and store its result anew, whatever is stored."""
+        """Run the function and store its result anew, over a stored one."""
         if self._is_generator:
             return self._generate(given, named, anew=True)
         call = self._prepare(given, named)
@@ -129,7 +129,7 @@ class MemoizedFunction(Transparent):
             return self._run_async(call, given, named)
         if call is None:
             return self.__wrapped__(*given, **named)
-        run = Run(self._runs, call)
+        run = CallRun(self._runs, call)
         self.misses += 1
         with run:
             run.value = self.__wrapped__(*given, **named)
@@ -140,14 +140,14 @@ class MemoizedFunction(Transparent):
     ) -> Any:
         if call is None:
             return await self.__wrapped__(*given, **named)
-        run = Run(self._runs, call)
+        run = CallRun(self._runs, call)
         self.misses += 1
         with run:
             run.value = await self.__wrapped__(*given, **named)
         return run.value
 
     def why(self, *given: Any, **named: Any) -> str:
-        """Return why a call would find its result or miss it, against the nearest earlier one."""
+        """Return the reason for a hit or miss of a call, against the nearest earlier result."""
         place = self._place_or_raise()
         try:
             call = self._call_of(place, given, named)
@@ -160,7 +160,7 @@ class MemoizedFunction(Transparent):
         return str(self._call_of(self._place_or_raise(), given, named).key)
 
     def is_stored(self, *given: Any, **named: Any) -> bool:
-        """Tell whether the call would find its result; what lies outside counts as it is now."""
+        """Tell whether the call would be a hit, with files and variables as they are now."""
         try:
             call = self._call_of(self._place_or_raise(), given, named)
         except NoFingerprintError:
@@ -168,7 +168,7 @@ class MemoizedFunction(Transparent):
         return self._entry(call) is not None
 
     def forget(self, *given: Any, **named: Any) -> None:
-        """Remove the results of these arguments; with none that are stored nothing happens."""
+        """Remove the results of these arguments; none is fine."""
         call = self._call_of(self._place_or_raise(), given, named)
         self._remembered.drop(call.id)
         for key in call.place.store.keys(call.key):
@@ -186,7 +186,7 @@ class MemoizedFunction(Transparent):
         return place
 
     def _prepare(self, given: tuple[Any, ...], named: Mapping[str, Any]) -> Call | None:
-        """Return what decides the result; None if this call is not memoized, which is said once."""
+        """Return the parts of the key; None, with one warning, for a call without a key."""
         if self.options.effective_mode == "off":
             return None
         place = PLACES.of(self.options.store)
@@ -217,7 +217,7 @@ class MemoizedFunction(Transparent):
 
     @functools.cached_property
     def module(self) -> str:
-        """The module of the function, by name; the script's own name for the script that runs."""
+        """The module of the function, by name; for `__main__` the name of the script."""
         name = str(self.__wrapped__.__module__)
         if name not in ("__main__", "__mp_main__"):
             return name
@@ -229,7 +229,7 @@ class MemoizedFunction(Transparent):
         return os.path.splitext(os.path.basename(file))[0] if isinstance(file, str) else name
 
     def _check_ignore(self, code: Fingerprint) -> None:
-        """Say once which names in `ignore` are nothing that this function could read."""
+        """Warn once of names in `ignore` without a meaning here."""
         if self._checked:
             return
         self._checked = True
@@ -246,7 +246,7 @@ class MemoizedFunction(Transparent):
     def _find_or_raise(self, call: Call) -> Any:
         found = self._find(call)
         if found is _MISSING and self.options.effective_mode == "only":
-            raise MissError(
+            raise NotStoredError(
                 f"{self.__qualname__} has no stored result for this call, and only those are used "
                 "(mode only); run it with mode on"
             )
@@ -321,7 +321,7 @@ class MemoizedFunction(Transparent):
             lease, found = self._lease(call, stack)
             if found is not _MISSING:
                 return found
-            run = Run(self._runs, call, lease)
+            run = CallRun(self._runs, call, lease)
             self.misses += 1
             with run:
                 run.value = self.__wrapped__(*given, **named)
@@ -348,7 +348,7 @@ class MemoizedFunction(Transparent):
             lease, found = await asyncio.to_thread(self._lease, call, stack)
             if found is not _MISSING:
                 return found
-            run = Run(self._runs, call, lease)
+            run = CallRun(self._runs, call, lease)
             self.misses += 1
             with run:
                 run.value = await self.__wrapped__(*given, **named)
@@ -357,7 +357,7 @@ class MemoizedFunction(Transparent):
     def _generate(
         self, given: tuple[Any, ...], named: Mapping[str, Any], *, anew: bool = False
     ) -> Generator[Any, Any, Any]:
-        """Yield the items that are stored, or those of the function, stored once it is exhausted.
+        """Yield the stored items, or those of the function, to be stored at its end.
 
         An item is kept as it was when it was yielded. Nothing is kept of a generator that is sent
         anything, or is not exhausted.
@@ -370,7 +370,7 @@ class MemoizedFunction(Transparent):
         inner = self.__wrapped__(*given, **named)
         if call is None:
             return (yield from inner)
-        run = Run(self._runs, call)
+        run = CallRun(self._runs, call)
         kept: list[bytes] = []
         is_kept, go_on = True, functools.partial(inner.send, None)
         while True:
@@ -402,7 +402,7 @@ class MemoizedFunction(Transparent):
         return returned
 
     def _take_off(self, call: Call) -> Future[None] | None:
-        """Return the call that runs for the same key now; None if this one may run."""
+        """Return the running call of the same key; None for the first."""
         key = call.id
         if not self.options.single_flight or key in inside.get():
             return None
@@ -414,7 +414,7 @@ class MemoizedFunction(Transparent):
 
     @contextlib.contextmanager
     def _landing(self, call: Call) -> Iterator[None]:
-        """Let those that wait for this call go on at the end of the block."""
+        """Release waiting calls at the end of the block."""
         is_ours = call.id not in inside.get()
         try:
             yield
@@ -426,7 +426,7 @@ class MemoizedFunction(Transparent):
                     flight.set_result(None)
 
     def _lease(self, call: Call, stack: contextlib.ExitStack) -> tuple[Lease | None, Any]:
-        """Hold the key while no other process does; return a result that came meanwhile."""
+        """Hold the key against other processes; return a result of theirs."""
         found: Any = _MISSING
 
         def is_found() -> bool:
@@ -463,7 +463,7 @@ class MemoizedFunction(Transparent):
 
 
 def memoize(function: Callable[..., Any] | None = None, /, **options: Any) -> Any:
-    """Store the results of a function, and return them where the same is asked for again.
+    """Store the results of a function, and return them for equal calls.
 
     On a step of a flow it is the decorator that Metaflow has by this name, with its options. Equal
     are calls with equal arguments of the same code, with all that it reaches, in an equal
@@ -494,7 +494,7 @@ def memoize(function: Callable[..., Any] | None = None, /, **options: Any) -> An
 
 
 def _is_of_binding(at: types.TracebackType) -> bool:
-    """Return whether a TypeError says that a function cannot be called so: it says so itself."""
+    """Return whether a TypeError is that of wrong arguments."""
     while at.tb_next is not None:
         at = at.tb_next
     return at.tb_frame.f_code.co_filename == inspect.__file__

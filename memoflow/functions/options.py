@@ -34,12 +34,12 @@ class FunctionOptions:
 
     @property
     def effective_mode(self) -> str:
-        """The mode that this process goes by now."""
+        """The mode in force now."""
         return self.mode or os.environ.get(MODE_VARIABLE) or "on"
 
     @classmethod
     def of(cls, **given: Any) -> FunctionOptions:
-        """Check what `memoize` was given; UsageError names what cannot be."""
+        """Check the options of `memoize`; UsageError names the wrong one."""
         read = {name: _READ[name](name, value) for name, value in given.items() if name in _READ}
         unknown = sorted(given.keys() - _READ.keys())
         if unknown:

@@ -27,7 +27,7 @@ _OF_METAFLOW = (".metaflow", ".metaflow_spin")
 
 
 class Place:
-    """One store, with what this process knows of it."""
+    """One store, with the state of this process."""
 
     def __init__(self, store: Store) -> None:
         self.store = store
@@ -62,7 +62,7 @@ class Place:
         return found
 
     def origin(self, module: str, name: str) -> str:
-        """Return a name for a call that ran: module, process, function and number."""
+        """Return the name of a run: module, process, function and number."""
         process = f"{self._began}-{socket.gethostname().partition('.')[0]}-{os.getpid()}"
         return f"{module}/{process}/{name}/{next(self._counts)}"
 
@@ -77,7 +77,7 @@ class Places:
         self._said: set[str] = set()
 
     def of(self, store: Store | str | os.PathLike[str] | None) -> Place | None:
-        """Return the place of a store, None if it cannot be had; that is said once."""
+        """Return the place of a store; None, with one warning, for a store out of reach."""
         named = id(store) if isinstance(store, Store) else store if store is None else str(store)
         if self._pid != os.getpid():
             self.__init__()  # type: ignore[misc]
@@ -96,7 +96,7 @@ class Places:
             return None
 
     def cut_off(self, store: Any, error: Exception) -> None:
-        """Go on without a store that does not answer: each further question would wait as long."""
+        """Go on without a silent store: each further question would wait as long."""
         named = id(store) if isinstance(store, Store) else store if store is None else str(store)
         self._known[named] = None
         self.say_once(f"off: {error}")
@@ -111,7 +111,7 @@ PLACES = Places()
 
 
 def _script() -> tuple[str, str]:
-    """Return the folder that names of files are relative to, and the script or folder."""
+    """Return the base folder for names of files, and the script or folder."""
     main = getattr(sys.modules.get("__main__"), "__file__", None)
     path = os.path.abspath(main) if isinstance(main, str) else os.getcwd()
     return (os.path.dirname(path) if isinstance(main, str) else path), path

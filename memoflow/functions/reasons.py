@@ -1,4 +1,4 @@
-"""Reasons: why a call of a memoized function finds a result or misses it."""
+"""Reasons: hit or miss of a call, and the differences from earlier ones."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ _MOST_SHOWN = 12  # differences
 
 
 def decide(call: Call, found: MemoEntry | OutdatedEntry | None) -> Decision:
-    """Return the decision on a call, given what was found for its arguments."""
+    """Return the decision on a call, given the result found for its arguments."""
     if isinstance(found, MemoEntry):
         return Decision.hit(found.origin, found.ref.created, found.run_time_s)
     if isinstance(found, OutdatedEntry):
@@ -40,7 +40,7 @@ def decide(call: Call, found: MemoEntry | OutdatedEntry | None) -> Decision:
 
 
 def explain_call(call: Call, found: MemoEntry | OutdatedEntry | None) -> str:
-    """Return the decision in words: a line, and below it what differs, with diffs of code."""
+    """Return the decision in words: a line, and below it the differences, with diffs of code."""
     decision = decide(call, found)
     lines = [decision.log_line]
     if decision.nearest and decision.outcome != HIT:

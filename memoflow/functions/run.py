@@ -1,4 +1,4 @@
-"""Run: one run of a memoized function, tracked, and stored if it ends well."""
+"""CallRun: one run of a memoized function, tracked, and stored if it ends well."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from memoflow.functions import arguments, values
 from memoflow.functions.call import Call
 from memoflow.functions.code import FunctionCode
 from memoflow.functions.options import FunctionOptions
-from memoflow.functions.remembered import Remembered
+from memoflow.functions.recent_results import RecentResults
 from memoflow.kinds import memo
 from memoflow.store import Lease
 from memoflow.tracking import AccessTracker, ReadSet, matches, paths_in, tracking_call
@@ -26,8 +26,8 @@ inside: ContextVar[tuple[tuple[str, ...], ...]] = ContextVar("memoflow_inside", 
 
 
 @dataclass(frozen=True)
-class Recorder:
-    """What the runs of one function have in common.
+class CallRecorder:
+    """The common part of all runs of one function.
 
     `say` is told once what is not kept and why, `trouble` of errors of the store.
     """
@@ -36,12 +36,12 @@ class Recorder:
     name: str
     options: FunctionOptions
     code: FunctionCode
-    remembered: Remembered
+    remembered: RecentResults
     say: Callable[[str], None]
     trouble: Callable[[Exception], None]
 
     def store(self, call: Call, tracker: AccessTracker, value: Any, run_time_s: float) -> bool:
-        """Store the value of a call that ran; False, and that is said, if it cannot be kept."""
+        """Store the value of a call; False, with a warning, for one that cannot be kept."""
         place, options = call.place, self.options
         trouble = self._change(call)
         if trouble is None:
@@ -95,12 +95,12 @@ class Recorder:
         return True
 
     def remember(self, call: Call, stream: bytes) -> None:
-        """Have the process remember a result that depends on nothing but its key."""
+        """Remember a result without reads in this process."""
         if self.options.ttl is None:
             self.remembered.put(call.id, stream)
 
     def _change(self, call: Call) -> str | None:
-        """Return what the run has changed of what decides its result."""
+        """Return the change that the run made to its own key, None without one."""
         argument = arguments.changed(call.inputs, call.bound, call.place.mask)
         if argument is not None:
             return f"it changes its argument {argument}"
@@ -111,13 +111,13 @@ class Recorder:
         return any(matches(each, part) for each in self.options.ignore)
 
 
-class Run:
+class CallRun:
     """One run, as a context manager around all of it; or `part` by part, and then `keep`.
 
     `value` is to be set before the end.
     """
 
-    def __init__(self, recorder: Recorder, call: Call, lease: Lease | None = None) -> None:
+    def __init__(self, recorder: CallRecorder, call: Call, lease: Lease | None = None) -> None:
         self.value: Any = None
         self._recorder = recorder
         self._call = call
@@ -141,7 +141,7 @@ class Run:
 
     @contextlib.contextmanager
     def part(self) -> Iterator[None]:
-        """Track what runs in the block."""
+        """Track the block."""
         token = inside.set((*inside.get(), self._call.id))
         began = time.perf_counter()
         try:
@@ -158,7 +158,7 @@ class Run:
             inside.reset(token)
 
     def keep(self) -> None:
-        """Store the value; what cannot be is said once."""
+        """Store the value, or warn once."""
         self._tracker.stop()
         recorder, is_kept = self._recorder, False
         if recorder.options.effective_mode == "on":

@@ -1,4 +1,4 @@
-"""Values: what a function returned, as bytes and back, each time another object.
+"""Values: results as bytes and back, each time another object.
 
 Pickle protocol 5 (PEP 574), with large buffers out of band: they are files of their own, and
 mapped from the store instead of read.
@@ -18,19 +18,19 @@ OUT_OF_BAND_BYTES = 1 << 20
 
 
 class UnpicklableError(Exception):
-    """A value that pickle cannot keep."""
+    """A value without a pickle."""
 
 
 @dataclass(frozen=True)
 class Pickled:
-    """A value as a stream of pickle, and the large buffers that belong to it."""
+    """A value as a stream of pickle, and its large buffers."""
 
     stream: bytes
     buffers: tuple[memoryview, ...] = ()
 
     @property
     def whole(self) -> bytes:
-        """The value as one stream, which `load` takes by itself."""
+        """The value as one stream, without buffers."""
         return (
             self.stream
             if not self.buffers
@@ -40,7 +40,7 @@ class Pickled:
 
 @dataclass(frozen=True)
 class Items:
-    """What a generator yielded, each item by itself, and what it returned."""
+    """The items of a generator, each by itself, and its return value."""
 
     items: tuple[bytes, ...]
     returned: bytes
@@ -89,5 +89,5 @@ def _dumped(module: Any, value: Any) -> Pickled:
 
 
 def load(stream: bytes, buffers: Sequence[Any] = ()) -> Any:
-    """Return the value, which has the buffers for its memory."""
+    """Return the value, in the memory of the buffers."""
     return pickle.loads(stream, buffers=buffers)

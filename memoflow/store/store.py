@@ -27,6 +27,7 @@ from memoflow.store.refs.remembered import Remembered, first, numbered
 from memoflow.store.refs.signing import Keyring
 from memoflow.store.saves.adoption import Adoption, Payload, adopt
 from memoflow.store.saves.loading import IndexedProofs, load, load_file
+from memoflow.store.saves.mapping import MappedFiles
 from memoflow.store.saves.saving import Next, save, stands
 
 # What looks after a store is imported where it is used: tasks look up and save, and start sooner.
@@ -34,7 +35,6 @@ if TYPE_CHECKING:
     from memoflow.store.check.verification import Problem
     from memoflow.store.gc.eviction import Evicted, Tier
     from memoflow.store.gc.sweeping import ReplacedBlobs, Swept
-    from memoflow.store.saves.mapping import MappedFiles
 
 _NO_KEYS = Keyring()
 
@@ -81,7 +81,7 @@ class Store:
         self._expiry = self.remembered.expiry
         self._proofs = IndexedProofs(index, clock=clock)
         self._leftovers: ReplacedBlobs | None = None
-        self._mapped: MappedFiles | None = None
+        self._mapped = MappedFiles(self._refs)
         self._silences = Silences()
 
     def __repr__(self) -> str:
@@ -299,11 +299,6 @@ class Store:
 
         Proven, writable, and private to the caller. Raises as `read_file` does.
         """
-        if self._mapped is None:
-            # Here, since only results of functions are mapped.
-            from memoflow.store.saves.mapping import MappedFiles
-
-            self._mapped = MappedFiles(self._refs)
         return self._mapped.map(manifest, path)
 
     def blob_path(self, digest: Digest) -> Path | None:

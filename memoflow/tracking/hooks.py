@@ -316,7 +316,7 @@ def tracking(tracker: AccessTracker) -> Iterator[AccessTracker]:
 
 @contextlib.contextmanager
 def tracking_call(tracker: AccessTracker) -> Iterator[AccessTracker]:
-    """Let a tracker record what runs in this context in a `with` block.
+    """Let a tracker record this context in a `with` block.
 
     Those around it take notes as well. What runs in a thread of unknown origin is noted by those
     of all calls: it may work for any of them.
@@ -341,7 +341,7 @@ def end(tracker: AccessTracker) -> None:
 
 
 def trackers() -> _Trackers:
-    """Return the trackers that take notes of what this context does."""
+    """Return the trackers of this context."""
     return (*_of_process, *_calls_here())
 
 
@@ -359,7 +359,7 @@ def _known_calls() -> _Trackers | None:
 
 
 def follow_executors() -> None:
-    """Have what is submitted to executors run in the calls of whoever submits it, from now on."""
+    """Have executors run work in the calls of the submitter, from now on."""
     global _carries
     with _changing:
         if not _carries:
@@ -387,7 +387,7 @@ def _take_part(
     of_process: Callable[[_Trackers], _Trackers] = lambda now: now,
     of_calls: Callable[[_Trackers], _Trackers] = lambda now: now,
 ) -> None:
-    """Change who takes notes; the functions are wrapped while anybody does."""
+    """Add or remove trackers; with none the functions are those of Python."""
     global _is_hooked, _of_process, _of_calls, _everybody
     with _changing:
         if not _is_hooked:

@@ -17,7 +17,7 @@ import pytest
 
 import memoflow.functions.place
 from memoflow.errors import UsageError
-from memoflow.functions.memoized import MemoizedFunction, MissError, memoize
+from memoflow.functions.memoized import MemoizedFunction, NotStoredError, memoize
 from memoflow.store import Store
 from tests.functions.conftest import Load
 
@@ -628,7 +628,7 @@ def test_options(load: Load, monkeypatch: pytest.MonkeyPatch) -> None:
         f(1)
         f(1)
         assert module.ran == [1, 1]
-    with pytest.raises(MissError, match="only"):
+    with pytest.raises(NotStoredError, match="only"):
         module.only(1)
     module.ran.clear()
     module.short(1)

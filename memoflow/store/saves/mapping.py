@@ -1,4 +1,4 @@
-"""Mapping: a saved file in memory without reading it anew, private to whoever maps it."""
+"""Mapping: a saved file in memory, not read anew, private to its user."""
 
 from __future__ import annotations
 

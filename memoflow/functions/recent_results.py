@@ -1,4 +1,4 @@
-"""Remembered: the small results that a process had last, believed to be there for a second."""
+"""Recent results: the last small results of a process, trusted for a second."""
 
 from __future__ import annotations
 
@@ -11,8 +11,8 @@ _MOST = 4096
 _SECONDS = 1.0  # that what is stored is believed to be there, without asking
 
 
-class Remembered:
-    """The small results that this process has stored or loaded last."""
+class RecentResults:
+    """The last small results of this process."""
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
