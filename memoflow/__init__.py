@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     from memoflow.flow.standalone import load_model as load_model
     from memoflow.flow.with_artifact_store import artifact_store_from as artifact_store_from
     from memoflow.functions.mapping import map as map
+    from memoflow.functions.results import results as results
     from memoflow.names import Key as Key
     from memoflow.storages.opening import open_store as open_store
 
@@ -50,6 +51,7 @@ _HOMES = {
     "memoize": "memoflow.functions.memoized",
     "model": "metaflow",
     "open_store": "memoflow.storages.opening",
+    "results": "memoflow.functions.results",
     "with_artifact_store": "metaflow",
 }
 

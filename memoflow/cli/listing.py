@@ -119,7 +119,8 @@ FIELDS = {
     "id": "beginning of the entry's digest, long enough to name the entry",
     "key": "the entry's full name in the store",
     "kind": "`memo`, `checkpoint`, `model` or `hub`",
-    "flow, step": "flow and step of the entry; null for entries that all flows or steps share",
+    "flow, step": "flow and step of the entry, or module and function; null for entries that all "
+    "flows or steps share",
     "size_bytes": "size of the entry when loaded",
     "new_bytes": "bytes of these that were new to the store at the save",
     "created, expires": "ISO 8601 in UTC; null for entries that never expire",
@@ -168,8 +169,8 @@ def of_entries(everything: Mapping[str, IndexEntry]) -> list[Listed]:
 def matching(among: Collection[Listed], text: str) -> list[Listed]:
     """Return the entries that match a name.
 
-    A name is a key, the beginning of an id or of a key, or consecutive parts of keys, such as
-    Flow/step, in this order: the first kind with a match counts.
+    A name is a key, the beginning of an id or of a key, consecutive parts of keys, such as
+    Flow/step, or module.function, in this order: the first kind with a match counts.
     """
     text = text.strip("/")
     is_id = len(text) >= SHORTEST_ID and _HEX.fullmatch(text)
@@ -179,6 +180,7 @@ def matching(among: Collection[Listed], text: str) -> list[Listed]:
         lambda each: each.key.startswith(f"{text}/"),
         lambda each: text and each.key.startswith(text),
         lambda each: text and f"/{text}/" in f"/{each.key}/",
+        lambda each: each.kind == "memo" and text == f"{each.flow}.{each.step}",
     ):
         if found := [each for each in among if fits(each)]:
             return found

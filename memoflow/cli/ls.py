@@ -39,7 +39,7 @@ _SCREENFUL = 200
 @click.option(
     "--kind",
     type=click.Choice(retention.KINDS),
-    help="List one kind only; memo: results of steps, hub: snapshots.",
+    help="List one kind only; memo: results of steps and functions, hub: snapshots.",
 )
 @click.option(
     "--sort",
@@ -55,7 +55,8 @@ def ls(
     """List results, checkpoints, models and snapshots of the Hub.
 
     NAME is a key, the beginning of a key or id, or consecutive parts of a key: Sweep, Sweep/fit,
-    checkpoint/Train. Without --limit, a terminal shows the first 200; files and pipes get all.
+    checkpoint/Train; a function is train/embed or train.embed. Without --limit, a terminal shows
+    the first 200; files and pipes get all.
     """
     found = listed(asked.store)
     if names:

@@ -11,6 +11,7 @@ import click
 
 from memoflow import __version__
 from memoflow.cli.doctor import doctor
+from memoflow.cli.export import export
 from memoflow.cli.forget import forget
 from memoflow.cli.gc import gc
 from memoflow.cli.get import get
@@ -89,7 +90,10 @@ def completion(ctx: click.Context, *, shell: str) -> None:
     click.echo(kind(ctx.find_root().command, {}, "memoflow", "_MEMOFLOW_COMPLETE").source())
 
 
-for verb in (ls, show, why, get, forget, gc, verify, stats, report, reindex, doctor, completion):
+for verb in (
+    *(ls, show, why, get, forget, gc, verify, stats, report, export, reindex, doctor),
+    completion,
+):
     main.add_command(verb)
 
 

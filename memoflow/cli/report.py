@@ -73,7 +73,9 @@ def page(figures: Stats, days: Sequence[Day], *, store: Store, now: datetime) ->
         parts.title("Hit rate by step"),
         *_by_step(figures.tallies, store),
         *_used(figures.entries),
-        parts.note("Tasks and uses are those that this machine knows of; days and times are UTC."),
+        parts.note(
+            "Tasks, calls and uses are those that this machine knows of; days and times are UTC."
+        ),
     ]
     return framed("What memoflow holds and saved", shown, subject="memoflow report")
 
@@ -89,7 +91,7 @@ def _figures(figures: Stats) -> Html:
                 readable(figures.stored_bytes),
                 f"in blobs, of {readable(figures.size_bytes)}",
             ),
-            ("Hits", f"{figures.hits:,}", f"of {tasks:,} memoized task{'s' * (tasks != 1)}"),
+            ("Hits", f"{figures.hits:,}", f"of {tasks:,} memoized tasks and calls"),
             ("Time saved", span(figures.saved_s), "that hits took when they ran"),
         ]
     )

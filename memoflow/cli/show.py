@@ -28,8 +28,9 @@ _MOST_FILES = 50
 class Detail:
     """The details of an entry beside its reference.
 
-    `origin` is the pathspec of its task, `parts` are the recorded parts of its fingerprint, `reads`
-    the values that a memoized step read, `about` other metadata.
+    `origin` is the pathspec of its task or the name of the call, `parts` are the recorded parts of
+    its fingerprint, `reads` the values that a memoized step read or the arguments of a function,
+    `about` other metadata.
     """
 
     manifest: Manifest
@@ -39,6 +40,7 @@ class Detail:
     run_time_s: float | None = None
     refers_to: tuple[str, ...] = ()
     about: Mapping[str, Any] | None = None
+    is_function: bool = False
 
 
 def _detail(store: Store, ref: Ref) -> Detail:
@@ -62,6 +64,7 @@ def _read(store: Store, ref: Ref) -> Detail:
             reads=entry.outlined_inputs,
             run_time_s=entry.run_time_s,
             refers_to=entry.refers_to,
+            is_function=bool(entry.value),
         )
     about = About.from_json(ref.key.kind, manifest.meta)
     if ref.key.kind == hub.KIND:
@@ -85,10 +88,10 @@ def _read(store: Store, ref: Ref) -> Detail:
     cls=Verb,
     fields={
         **FIELDS,
-        "origin": "pathspec of the task that saved it",
-        "run_time_s": "run time of the memoized task in seconds; null for other kinds",
+        "origin": "pathspec of the task that saved it; for a function, the name of the call",
+        "run_time_s": "run time of the memoized task or call in seconds; null for other kinds",
         "parts": "parts of its fingerprint: objects of kind, name, digest, where and summary",
-        "reads": "the values that a memoized step read, in the same form",
+        "reads": "the values that a step read, or the arguments of a function, in the same form",
         "artifacts": "objects of name, sha1 (Metaflow's) and size_bytes (as packed)",
         "refers_to": "keys of checkpoints and models that its outputs name",
         "about": "metadata of the save, such as that of a checkpoint",
@@ -150,7 +153,7 @@ def _show(found: Listed, known: Detail) -> None:
     )
     if known.reads:
         rows = [(part.name, shown_value(part), part.digest) for part in known.reads]
-        show_table(("reads", "value", "digest"), rows)
+        show_table(("argument" if known.is_function else "reads", "value", "digest"), rows)
     if known.parts:
         rows = [(f"{part.kind} {part.name}", part.where, part.digest) for part in known.parts]
         show_table(("part", "where", "digest"), rows)

@@ -112,9 +112,9 @@ _HELD = "objects of name, entries, size_bytes and new_bytes"
 @click.command(
     cls=Verb,
     fields={
-        "hits, misses": "hits and misses of memoized tasks on this machine",
+        "hits, misses": "hits and misses of memoized tasks and functions on this machine",
         "saved_s": "run time of the results that were hit, in seconds",
-        "steps": "objects of flow, step, hits, misses and saved_s",
+        "steps": "objects of flow (of a function its module), step, hits, misses and saved_s",
         "entries": "number of entries",
         "size_bytes": "total size of the entries when loaded",
         "stored_bytes": "size of the store, without references",
@@ -146,9 +146,10 @@ _HELD = "objects of name, entries, size_bytes and new_bytes"
 def stats(asked: CommandContext, *, team: bool, since: timedelta | None) -> Answer:
     """Show time saved by hits, and the size of the store by kind and flow.
 
-    Hits, misses and uses are those of this machine. On the same disk, results share their bytes
-    with Metaflow's own files. With --team, hits and misses are those of all users: they are read
-    from Metaflow's metadata of the latest 1,000 runs, of the flows with results in this store.
+    Hits, misses and uses are those of this machine; those of functions are listed by
+    module/function. On the same disk, results share their bytes with Metaflow's own files. With
+    --team, hits and misses are those of all users: they are read from Metaflow's metadata of the
+    latest 1,000 runs, of the flows with results in this store.
     """
     if since is not None and not team:
         raise click.UsageError("--since needs --team: give both")

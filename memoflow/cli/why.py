@@ -9,6 +9,8 @@ import click
 from memoflow.cli.table import show_table
 from memoflow.cli.verb import Answer, CommandContext, Verb, decisions
 from memoflow.display import printable
+from memoflow.errors import MemoflowError, UsageError
+from memoflow.kinds import memo
 
 if TYPE_CHECKING:
     from memoflow.flow.memo.run_decisions import RunDecisions
@@ -44,7 +46,7 @@ def why(asked: CommandContext, *, names: tuple[str, ...]) -> Answer:
     the first miss. With `python flow.py memo why`, NAME may be a step (default: all memoized
     steps): this predicts the hits and misses of a run, without running anything, from the
     parameters and results of the latest run. A step after a miss is unknown, since its inputs may
-    change.
+    change. For a memoized function call its `why` in Python.
     """
     steps = [name for name in names if "/" not in name]
     if asked.flow is None and (steps or not names):
@@ -53,6 +55,8 @@ def why(asked: CommandContext, *, names: tuple[str, ...]) -> Answer:
             "`python flow.py memo why`"
         )
     of_tasks, of_runs, _ = decisions()
+    for name in names:
+        _refuse_function(asked, name)
     found: list[RunDecisions | Why] = [
         of_runs.of_run(name)
         if name.count("/") == 1 and all(name.split("/"))
@@ -77,6 +81,23 @@ def why(asked: CommandContext, *, names: tuple[str, ...]) -> Answer:
         return {"answers": [each.to_json() for each in found]}
 
     return Answer(data, show)
+
+
+def _refuse_function(asked: CommandContext, name: str) -> None:
+    """Raise UsageError for the name of a memoized function: its calls are in no run."""
+    module, _, function = name.partition("/")
+    if not module or not function.partition(".")[0].isidentifier() or "/" in function:
+        return  # A run's id, such as 18 or argo-x, for which the store need not be asked.
+    try:
+        refs = memo.recent(asked.store, memo.step_key(module, function), 1)
+        is_function = any(memo.read(asked.store, ref).value for ref in refs)
+    except MemoflowError:
+        return  # Of runs the store need not know.
+    if is_function:
+        raise UsageError(
+            f"{name} is a function, whose calls are no tasks: ask in Python with "
+            f"{function}.why(...), given the arguments of the call"
+        )
 
 
 def _show_run(run: RunDecisions) -> None:

@@ -8,12 +8,14 @@ import socket
 import sys
 import threading
 import time
+import weakref
 from functools import cached_property
 from pathlib import Path
 from typing import Any
 
 from memoflow.errors import MemoflowError
 from memoflow.fingerprint.project import root_of
+from memoflow.functions.tallies import Tallies
 from memoflow.kinds.candidates import Candidates
 from memoflow.log import log
 from memoflow.masking import Mask, without_passwords
@@ -32,6 +34,8 @@ class Place:
     def __init__(self, store: Store) -> None:
         self.store = store
         self.mask = Mask(frozenset(), store.id.encode)
+        self.tallies = Tallies(store.index)
+        weakref.finalize(self, self.tallies.flush)  # At exit, too.
         self._candidates: dict[Key, Candidates] = {}
         self._counts = itertools.count(1)
         self._began = time.strftime("%Y%m%dT%H%M%S", time.gmtime())

@@ -18,6 +18,8 @@ T = TypeVar("T")
 
 _TOUCH_AT_ONCE_SECONDS = 1.0
 _TOUCHES_KEPT = 200
+_HITS = "SUM(MAX(hit, 0))"
+_MISSES = "SUM(CASE WHEN hit > 0 THEN 0 ELSE MAX(-hit, 1) END)"
 _COLUMNS = "digest, size, created, expires, new"
 
 
@@ -268,9 +270,13 @@ class Index:
         return bool(rows)
 
     def record_outcomes(
-        self, outcomes: Iterable[tuple[str, str, str, str, bool, float, float]]
+        self, outcomes: Iterable[tuple[str, str, str, str, int, float, float]]
     ) -> None:
-        """Record outcomes of tasks; a later record of a task replaces the earlier one."""
+        """Record outcomes of tasks; a later record of a task replaces the earlier one.
+
+        A row may stand for many calls of a function: a number in place of `hit` is so many hits, a
+        negative one so many misses.
+        """
         self._db.change(
             "INSERT OR REPLACE INTO outcomes (flow, run, step, task, hit, saved_s, at)"
             " VALUES (?, ?, ?, ?, ?, ?, ?)",
@@ -284,12 +290,12 @@ class Index:
             " WHERE flow = ? AND run = ? ORDER BY at, step, task",
             (flow, run),
         )
-        return [Outcome(*row)._replace(hit=bool(row[4])) for row in rows]
+        return [Outcome(*row)._replace(hit=row[4] > 0) for row in rows]
 
     def tally(self) -> list[Tally]:
-        """Return the hits and misses of each step, over all runs on this machine."""
+        """Return the hits and misses of each step and function, over all runs on this machine."""
         rows = self._db.query(
-            "SELECT flow, step, SUM(hit), SUM(NOT hit), SUM(saved_s), MAX(at) FROM outcomes"
+            f"SELECT flow, step, {_HITS}, {_MISSES}, SUM(saved_s), MAX(at) FROM outcomes"
             " GROUP BY flow, step ORDER BY flow, step"
         )
         return [Tally(*row) for row in rows]
@@ -297,7 +303,7 @@ class Index:
     def days(self) -> list[Day]:
         """Return the hits and misses of each day on which a task ended, the first day first."""
         rows = self._db.query(
-            "SELECT date(at, 'unixepoch') AS day, SUM(hit), SUM(NOT hit), SUM(saved_s)"
+            f"SELECT date(at, 'unixepoch') AS day, {_HITS}, {_MISSES}, SUM(saved_s)"
             " FROM outcomes GROUP BY day ORDER BY day"
         )
         return [Day(*row) for row in rows]

@@ -28,7 +28,7 @@ CREATE TABLE outcomes (
     run TEXT NOT NULL,
     step TEXT NOT NULL,
     task TEXT NOT NULL,
-    hit INTEGER NOT NULL,
+    hit INTEGER NOT NULL,       -- 1 or 0; of a function: hits, or misses as a negative number
     saved_s REAL NOT NULL,
     at REAL NOT NULL,
     PRIMARY KEY (flow, run, step, task)

@@ -130,7 +130,7 @@ def read(store: Store, ref: Ref) -> MemoEntry:
         return _entry(ref, manifest)
     except (KeyError, ValueError, TypeError, AttributeError) as error:
         raise IntegrityError(
-            f"the description of {ref.key} is no result of a memoized step: {error!r}"
+            f"the description of {ref.key} is no result of a memoized step or function: {error!r}"
         ) from None
 
 

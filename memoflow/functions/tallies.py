@@ -1,0 +1,94 @@
+"""Tallies: hits and misses of functions, recorded in the index in batches."""
+
+from __future__ import annotations
+
+import itertools
+import os
+import socket
+import threading
+import time
+from collections.abc import Callable
+from multiprocessing import parent_process, util
+
+from memoflow.index import Index
+from memoflow.names import Key
+
+_WRITE_SECONDS = 1.0
+_MOST_TIMES = 1 << 14
+_numbers = itertools.count(1)  # A process may count by several, for the same index.
+
+Of = tuple[str, str, int, bool]  # module, function, day since 1970, whether hits
+Count = tuple[int, float, float]  # calls, seconds saved, time of the last
+
+
+class Tallies:
+    """The hits and misses of this process: of each function and day of UTC one row.
+
+    Each write replaces the row by its present count, so that a write that failed is made up for by
+    the next. `clock` and `ticks` are those of the day and of the batches.
+    """
+
+    def __init__(
+        self,
+        index: Index,
+        *,
+        clock: Callable[[], float] = time.time,
+        ticks: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self._index = index
+        self._clock, self._ticks = clock, ticks
+        self._pid = os.getpid()
+        began, host = time.strftime("%Y%m%dT%H%M%S", time.gmtime()), socket.gethostname()
+        self._process = f"{began}-{host.partition('.')[0]}-{self._pid}-{next(_numbers)}"
+        # Reentrant, since a signal's handler may call a memoized function.
+        self._lock, self._writing = threading.RLock(), threading.RLock()
+        self._counts: dict[Of, Count] = {}
+        self._written: dict[Of, Count] = {}
+        self._times: dict[Key, float] = {}
+        self._wrote = ticks()
+        if parent_process() is not None:
+            # A forked worker ends without Python's exit, at which `Place` flushes.
+            util.Finalize(None, self.flush, exitpriority=0)
+
+    def hit(self, results: Key, run_time_s: float | None = None) -> None:
+        """Count a hit under a key of results; None is the run time that was counted last."""
+        if run_time_s is None:
+            run_time_s = self._times.get(results, 0.0)
+        self._count(results, run_time_s, is_hit=True)
+
+    def miss(self, results: Key, run_time_s: float) -> None:
+        """Count a run for a key of results."""
+        self._count(results, run_time_s, is_hit=False)
+
+    def _count(self, results: Key, run_time_s: float, *, is_hit: bool) -> None:
+        if os.getpid() != self._pid:
+            return  # Forked within a call: its locks may be held for ever.
+        at = self._clock()
+        _, module, name, *_ = results.parts
+        of = module, name, int(at // 86400), is_hit
+        with self._lock:
+            if len(self._times) >= _MOST_TIMES:
+                self._times.clear()
+            self._times[results] = run_time_s
+            number, saved_s, _ = self._counts.get(of, (0, 0.0, 0.0))
+            self._counts[of] = number + 1, saved_s + run_time_s * is_hit, at
+        if self._ticks() - self._wrote >= _WRITE_SECONDS:
+            self.flush()
+
+    def flush(self) -> None:
+        """Write the counts that changed since the last write."""
+        if os.getpid() != self._pid:
+            return  # The parent's, which writes them itself.
+        with self._writing:
+            with self._lock:
+                changed = dict(self._counts.items() - self._written.items())
+                self._written.update(changed)
+                self._wrote = self._ticks()
+            self._index.record_outcomes(self._row(of, *changed[of]) for of in changed)
+
+    def _row(
+        self, of: Of, number: int, saved_s: float, at: float
+    ) -> tuple[str, str, str, str, int, float, float]:
+        module, name, day, is_hit = of
+        task = f"{'hits' if is_hit else 'misses'} of day {day}"
+        return module, self._process, name, task, number if is_hit else -number, saved_s, at
