@@ -257,7 +257,7 @@ class MemoizedFunction(Transparent):
         stream = self._remembered.get(call.id)
         if stream is not None:
             self.hits += 1
-            call.place.tallies.hit(call.key)
+            call.place.tallies.hit(call.series, call.id)
             return values.load(stream)
         try:
             entry = self._entry(call)
@@ -271,7 +271,7 @@ class MemoizedFunction(Transparent):
             self._say(f"its stored result cannot be loaded: {type(error).__name__}: {error}")
             return _MISSING
         self.hits += 1
-        call.place.tallies.hit(call.key, entry.run_time_s)
+        call.place.tallies.hit(call.series, call.id, entry.run_time_s)
         call.place.candidates(call.code_key).touch(entry)
         repeat_reads(entry.reads, call.place.paths)
         return value

@@ -10,7 +10,6 @@ import threading
 import time
 import weakref
 from functools import cached_property
-from pathlib import Path
 from typing import Any
 
 from memoflow.errors import MemoflowError
@@ -93,7 +92,7 @@ class Places:
     def _open(self, store: Any) -> Place | None:
         try:
             if not isinstance(store, Store):
-                store = open_store(None if store is None else Path(store), create=True)
+                store = open_store(None if store is None else os.fspath(store), create=True)
             return Place(store)
         except (MemoflowError, OSError) as error:
             self.say_once(f"off: {error}")

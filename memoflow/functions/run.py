@@ -160,7 +160,7 @@ class CallRun:
     def keep(self) -> None:
         """Store the value, or warn once."""
         self._tracker.stop()
-        self._call.place.tallies.miss(self._call.key, self._took_s)
+        self._call.place.tallies.miss(self._call.series, self._call.id, self._took_s)
         recorder, is_kept = self._recorder, False
         if recorder.options.effective_mode == "on":
             try:

@@ -18,6 +18,7 @@ _MOST_TIMES = 1 << 14
 _numbers = itertools.count(1)  # A process may count by several, for the same index.
 
 Of = tuple[str, str, int, bool]  # module, function, day since 1970, whether hits
+CallId = tuple[str, ...]
 Count = tuple[int, float, float]  # calls, seconds saved, time of the last
 
 
@@ -44,32 +45,32 @@ class Tallies:
         self._lock, self._writing = threading.RLock(), threading.RLock()
         self._counts: dict[Of, Count] = {}
         self._written: dict[Of, Count] = {}
-        self._times: dict[Key, float] = {}
+        self._times: dict[CallId, float] = {}
         self._wrote = ticks()
         if parent_process() is not None:
             # A forked worker ends without Python's exit, at which `Place` flushes.
             util.Finalize(None, self.flush, exitpriority=0)
 
-    def hit(self, results: Key, run_time_s: float | None = None) -> None:
-        """Count a hit under a key of results; None is the run time that was counted last."""
+    def hit(self, series: Key, call: CallId, run_time_s: float | None = None) -> None:
+        """Count a hit of a function; None is the run time that was counted last for the call."""
         if run_time_s is None:
-            run_time_s = self._times.get(results, 0.0)
-        self._count(results, run_time_s, is_hit=True)
+            run_time_s = self._times.get(call, 0.0)
+        self._count(series, call, run_time_s, is_hit=True)
 
-    def miss(self, results: Key, run_time_s: float) -> None:
-        """Count a run for a key of results."""
-        self._count(results, run_time_s, is_hit=False)
+    def miss(self, series: Key, call: CallId, run_time_s: float) -> None:
+        """Count a run of a function."""
+        self._count(series, call, run_time_s, is_hit=False)
 
-    def _count(self, results: Key, run_time_s: float, *, is_hit: bool) -> None:
+    def _count(self, series: Key, call: CallId, run_time_s: float, *, is_hit: bool) -> None:
         if os.getpid() != self._pid:
             return  # Forked within a call: its locks may be held for ever.
         at = self._clock()
-        _, module, name, *_ = results.parts
+        _, module, name = series.parts
         of = module, name, int(at // 86400), is_hit
         with self._lock:
             if len(self._times) >= _MOST_TIMES:
                 self._times.clear()
-            self._times[results] = run_time_s
+            self._times[call] = run_time_s
             number, saved_s, _ = self._counts.get(of, (0, 0.0, 0.0))
             self._counts[of] = number + 1, saved_s + run_time_s * is_hit, at
         if self._ticks() - self._wrote >= _WRITE_SECONDS:

@@ -320,7 +320,8 @@ def test_hits_and_misses_are_those_of_each_function(load: Load, store: Store) ->
     assert tally(store) == {"train.embed": (2, 3)}
 
 
-KEY = Key.of("memo", "train", "embed", "c0de", "results", "1234")
+KEY = Key.of("memo", "module", "function")
+CALL = ("code", "argument")
 
 
 class Clock:
@@ -334,11 +335,11 @@ class Clock:
 def test_a_second_s_hits_are_written_at_once(store: Store) -> None:
     clock = Clock()
     tallies = Tallies(store.index, clock=clock, ticks=clock)
-    tallies.miss(KEY, 2.0)
-    tallies.hit(KEY)
+    tallies.miss(KEY, CALL, 2.0)
+    tallies.hit(KEY, CALL)
     assert store.index.tally() == []
     clock.now += 1
-    tallies.hit(KEY, 5.0)
+    tallies.hit(KEY, CALL, 5.0)
     (found,) = store.index.tally()
     assert (found.hits, found.misses, found.saved_s, found.last) == (2, 1, 7.0, 101.0)
 
@@ -349,8 +350,8 @@ def test_hits_are_those_of_their_day(store: Store) -> None:
     for day, hits in enumerate((3, 2)):
         clock.now = day * 86400.0
         for _ in range(hits):
-            tallies.hit(KEY, 1.0)
-    tallies.miss(KEY, 1.0)
+            tallies.hit(KEY, CALL, 1.0)
+    tallies.miss(KEY, CALL, 1.0)
     tallies.flush()
     tallies.flush()
     days = [(each.date, each.hits, each.misses, each.saved_s) for each in store.index.days()]
@@ -359,10 +360,10 @@ def test_hits_are_those_of_their_day(store: Store) -> None:
 
 def test_a_forked_process_writes_nothing_of_its_parent_s(store: Store) -> None:
     tallies = Tallies(store.index)
-    tallies.hit(KEY, 1.0)
+    tallies.hit(KEY, CALL, 1.0)
     child = os.fork()
     if child == 0:
-        tallies.hit(KEY, 1.0)
+        tallies.hit(KEY, CALL, 1.0)
         tallies.flush()
         os._exit(0)
     assert os.waitpid(child, 0)[1] == 0
