@@ -28,10 +28,14 @@ class FunctionCode:
         self._function = function
         self._options = options
         self._mask = mask
-        self._lock = threading.RLock()
+        self.begin()
         self._known: tuple[Fingerprint, Witness] | None = None
         self._error: tuple[NoFingerprintError, float] | None = None
         self._said = False
+
+    def begin(self) -> None:
+        """Begin in a process: in its parent a thread may have held the lock."""
+        self._lock = threading.RLock()
 
     def now(self) -> Fingerprint:
         """Return the fingerprint of the code as it is in memory; NoFingerprintError if none."""

@@ -13,10 +13,11 @@ from concurrent.futures import (
     ThreadPoolExecutor,
     wait,
 )
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from typing import Any
 
 from memoflow.errors import UsageError
+from memoflow.fingerprint.transparent import behind
 from memoflow.functions.memoized import MemoizedFunction
 from memoflow.log import log
 from memoflow.units import span
@@ -106,7 +107,26 @@ _function: Callable[[Any], Any] = len  # of this worker
 
 def _take(function: Callable[[Any], Any]) -> None:
     global _function
+    _name_main()
     _function = function
+
+
+def _name_main() -> None:
+    """Give what a spawned process has of the script the names that it has in its parent.
+
+    There the script is imported as `__mp_main__`, so its functions would have other keys.
+    """
+    main = sys.modules.get("__mp_main__")
+    if main is None or main.__name__ != "__mp_main__":
+        return
+    main.__name__ = "__main__"
+    for value in list(vars(main).values()):
+        if getattr(value, "__module__", None) == "__mp_main__":
+            for each in (value, behind(value)):
+                with suppress(AttributeError, TypeError):
+                    each.__module__ = "__main__"
+                    # Not the dict of the module, which was filled from this one.
+                    each.__globals__["__name__"] = "__main__"
 
 
 class _IsStored:

@@ -9,6 +9,7 @@ import os
 import sys
 import threading
 import types
+import weakref
 from collections.abc import Callable, Generator, Iterator, Mapping
 from concurrent.futures import Future
 from datetime import timedelta
@@ -71,6 +72,8 @@ class MemoizedFunction(Transparent):
         self._arguments = Arguments(function)
         self._code = FunctionCode(function, options, self._mask)
         self._remembered = RecentResults()
+        self._flights: dict[tuple[str, ...], Future[None]]
+        self._lock: threading.Lock
         self._runs = CallRecorder(
             self.module,
             self.__qualname__,
@@ -80,8 +83,8 @@ class MemoizedFunction(Transparent):
             self._say,
             self._trouble,
         )
-        self._flights: dict[tuple[str, ...], Future[None]] = {}
-        self._lock = threading.Lock()
+        self._begin()
+        _all.add(self)
         self._checked = False
         self._is_async = inspect.iscoroutinefunction(function)
         self._is_generator = inspect.isgeneratorfunction(function)
@@ -90,6 +93,13 @@ class MemoizedFunction(Transparent):
         follow_executors()
         if inspect.iscoroutinefunction(function) and hasattr(inspect, "markcoroutinefunction"):
             inspect.markcoroutinefunction(self)
+
+    def _begin(self) -> None:
+        """Begin in a process: calls that other threads of its parent were in go on there alone."""
+        self._flights = {}
+        self._lock = threading.Lock()
+        self._code.begin()
+        self._remembered.begin()
 
     def __setattr__(self, name: str, value: Any) -> None:
         if name == "is_step":
@@ -462,6 +472,17 @@ class MemoizedFunction(Transparent):
 
     def _say(self, line: str) -> None:
         PLACES.say_once(f"{self.__qualname__}: {line}")
+
+
+_all: weakref.WeakSet[MemoizedFunction] = weakref.WeakSet()
+
+
+def _begin_all() -> None:
+    for function in list(_all):
+        function._begin()
+
+
+os.register_at_fork(after_in_child=_begin_all)
 
 
 def memoize(function: Callable[..., Any] | None = None, /, **options: Any) -> Any:

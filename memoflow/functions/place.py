@@ -76,14 +76,11 @@ class Places:
     def __init__(self) -> None:
         self._lock = threading.Lock()
         self._known: dict[object, Place | None] = {}
-        self._pid = os.getpid()
         self._said: set[str] = set()
 
     def of(self, store: Store | str | os.PathLike[str] | None) -> Place | None:
         """Return the place of a store; None, with one warning, for a store out of reach."""
         named = id(store) if isinstance(store, Store) else store if store is None else str(store)
-        if self._pid != os.getpid():
-            self.__init__()  # type: ignore[misc]
         with self._lock:
             if named not in self._known:
                 self._known[named] = self._open(store)
@@ -111,6 +108,7 @@ class Places:
 
 
 PLACES = Places()
+os.register_at_fork(after_in_child=PLACES.__init__)  # type: ignore[misc]
 
 
 def _script() -> tuple[str, str]:

@@ -15,8 +15,12 @@ class RecentResults:
     """The last small results of this process."""
 
     def __init__(self) -> None:
-        self._lock = threading.Lock()
+        self.begin()
         self._results: OrderedDict[tuple[str, ...], tuple[bytes, float]] = OrderedDict()
+
+    def begin(self) -> None:
+        """Begin in a process: in its parent a thread may have held the lock."""
+        self._lock = threading.Lock()
 
     def get(self, call: tuple[str, ...]) -> bytes | None:
         with self._lock:

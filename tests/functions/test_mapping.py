@@ -71,7 +71,7 @@ def test_wrong_arguments_are_told(given: tuple[Any, ...], message: str) -> None:
 
 
 SCRIPT = """
-    import os, sys, time
+    import multiprocessing, os, sys, time
     import memoflow
     from memoflow import memoize
 
@@ -86,6 +86,7 @@ SCRIPT = """
         return [x * Model.scale]
 
     if __name__ == "__main__":
+        multiprocessing.set_start_method(os.environ.get("MEMOFLOW_TEST_START", "fork"))
         found = memoflow.map(
             work, range(int(sys.argv[1])), workers=int(sys.argv[2]),
             processes=sys.argv[3] == "processes", progress=False,
@@ -102,11 +103,12 @@ class Project:
         self.ran.mkdir()
         (folder / "script.py").write_text(textwrap.dedent(SCRIPT))
 
-    def start(self, *arguments: object, takes_s: float = 0) -> subprocess.Popen[str]:
+    def start(self, *arguments: object, takes_s: float = 0, **more: str) -> subprocess.Popen[str]:
         env = {
             **os.environ,
             "MEMOFLOW_TEST_RAN": str(self.ran),
             "MEMOFLOW_TEST_TAKES": str(takes_s),
+            **more,
             "METAFLOW_MEMOFLOW_CACHE_DIR": str(self.folder.parent / "cache"),
         }
         return subprocess.Popen(
@@ -128,9 +130,10 @@ def project(tmp_path: Path) -> Project:
     return Project(tmp_path / "project")
 
 
-def test_processes_share_the_store_with_their_parent(project: Project) -> None:
-    for _ in range(2):
-        ran = project.start(20, 2, "processes")
+@pytest.mark.parametrize("method", ["fork", "spawn", "forkserver"])
+def test_processes_share_the_store_with_their_parent(project: Project, method: str) -> None:
+    for how in ("processes", "threads", "processes"):
+        ran = project.start(20, 2, how, MEMOFLOW_TEST_START=method)
         said, _ = ran.communicate(timeout=PATIENCE_S)
         assert (ran.returncode, said) == (0, "done\n")
     assert project.runs() == dict.fromkeys(range(20), 1)

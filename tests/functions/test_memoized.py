@@ -20,6 +20,7 @@ from memoflow.errors import UsageError
 from memoflow.functions.memoized import MemoizedFunction, NotStoredError, memoize
 from memoflow.store import Store
 from tests.functions.conftest import Load
+from tests.waiting import PATIENCE_S, until
 
 ADD = """
     @memo
@@ -342,6 +343,28 @@ def test_modules_that_a_function_imports_itself_count(load: Load) -> None:
     sys.modules["later_helper"].N = 5  # type: ignore[attr-defined]
     assert [module.later(1), module.later(2)] == [6, 7]
     sys.modules.pop("later_helper")
+
+
+def test_a_forked_child_waits_for_no_thread_of_its_parent(load: Load) -> None:
+    module = load("""
+        import os, time
+        @memo
+        def slow(x):
+            note(x)
+            time.sleep(0.5)
+            return x
+        @memo
+        def forks(x):
+            pid = os.fork()
+            if pid == 0:
+                os._exit(0 if slow(1) == 1 and forks.__wrapped__ else 1)
+            return os.waitpid(pid, 0)[1]
+    """)
+    thread = threading.Thread(target=module.slow, args=(1,))
+    thread.start()
+    until(lambda: module.ran == [1])
+    assert module.forks(1) == 0
+    thread.join(PATIENCE_S)
 
 
 def test_exceptions_are_raised_and_not_kept(load: Load) -> None:
