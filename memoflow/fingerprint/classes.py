@@ -179,6 +179,7 @@ class Members:
         cls: Any = self._cls
         members = dict(cls.__members__) if issubclass(cls, enum.Enum) else {}
         for name, member in members.items():
+            self._walk.witness.name(vars(member), "_value_")
             held[name] = self._constant(name, member._value_)
         if members:
             held["members"] = repr(list(members))
@@ -277,6 +278,7 @@ def follow_class(walk: Walk, cls: type) -> str:
 
 def _of_library(walk: Walk, cls: type, name: str) -> str:
     """Return the token of a library's class, with the user's code that it holds."""
+    walk.witness.class_(cls)
     if find(cls.__module__, cls.__qualname__) is cls:
         held = [f"{name} {walk.code(f)}" for name, f in users_functions(cls)]
     else:

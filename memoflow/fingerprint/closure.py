@@ -11,7 +11,7 @@ from __future__ import annotations
 from collections.abc import Callable, Collection, Iterable, Mapping
 from contextlib import suppress
 from typing import Any
-from weakref import WeakKeyDictionary
+from weakref import WeakKeyDictionary, ref
 
 from xxhash import xxh3_128_hexdigest
 
@@ -59,21 +59,22 @@ def of_argument(v: Any, *, name: str = "value") -> str:
     return digest_of(digest, *code) if code else digest
 
 
-_watched: WeakKeyDictionary[Any, tuple[Fingerprint, Witness]] = WeakKeyDictionary()
+# By id, since classes may say that they are equal.
+_watched: dict[int, tuple[ref[Any], Fingerprint, Witness]] = {}
 _is_of_user: WeakKeyDictionary[type, bool] = WeakKeyDictionary()
 
 
 def _code_of(code: Any) -> str:
     """Return a text for a function or class, with all its code."""
-    try:
-        known = _watched.get(code)
-    except TypeError:  # It has no hash or cannot be referred to weakly: as a bound method.
-        return str(_of_function(code, strict=True))
-    if known is None or known[1].has_loaded or known[1].change() is not None:
-        known = watched(code, strict=True)
-        with suppress(TypeError):
-            _watched[code] = known
-    return str(known[0])
+    key = id(code)
+    known = _watched.get(key)
+    is_known = known is not None and known[0]() is code and not known[2].has_loaded
+    if known is not None and is_known and known[2].change() is None:
+        return str(known[1])
+    found, witness = watched(code, strict=True)
+    with suppress(TypeError):  # Of what cannot be referred to weakly, such as a bound method.
+        _watched[key] = ref(code, lambda _: _watched.pop(key, None)), found, witness
+    return str(found)
 
 
 def _is_users(cls: type) -> bool:

@@ -45,6 +45,7 @@ from memoflow.fingerprint.walk import Walk
 _NOISE = frozenset({"NOP", "CACHE", "EXTENDED_ARG", "RESUME", "PRECALL"})
 _LABELS = frozenset({"__doc__", "__firstlineno__", "__static_attributes__"})
 _GLOBALS = ("LOAD_GLOBAL", "LOAD_NAME", "LOAD_FROM_DICT_OR_GLOBALS")
+_OF_CELLS = ("LOAD_DEREF", "LOAD_CLASSDEREF", "LOAD_FROM_DICT_OR_DEREF")
 _ATTRIBUTES = ("LOAD_ATTR", "LOAD_METHOD")
 _PLAIN = (bool, int, float, str, type(None))
 _CLASS_METHODS = frozenset({"__class_getitem__", "__init_subclass__", "__new__"})
@@ -95,7 +96,8 @@ def _collect(code: CodeType, reads: NamesRead) -> None:
     instructions = _instructions(code)
     module: tuple[str, int] = "", 0
     for i, instruction in enumerate(instructions):
-        if instruction.opname in _GLOBALS:
+        is_free = instruction.opname in _OF_CELLS and instruction.argval in code.co_freevars
+        if instruction.opname in _GLOBALS or is_free:
             chain: Chain = (instruction.argval,)
             for following in instructions[i + 1 :]:
                 if following.opname not in _ATTRIBUTES:
@@ -183,6 +185,7 @@ def _held(walk: Walk, value: Any) -> str:
     if isinstance(value, CODE_TYPES):
         return walk.code(value)
     if isinstance(value, (dict, types.MappingProxyType)):
+        walk.witness.mapping(value)
         items = sorted((_held(walk, k), _held(walk, v)) for k, v in list(value.items()))
         return repr(items) if any(held for _, held in items) else ""
     if isinstance(value, (list, tuple)):

@@ -12,6 +12,8 @@ class Transparent:
     """
 
     __wrapped__: Any
+    __qualname__: str
+    version = ""  # of its results, as people count them
 
 
 def behind(value: Any) -> Any:

@@ -32,7 +32,7 @@ from memoflow.fingerprint.parts import Fingerprint, Outline, Part, digest_of
 from memoflow.fingerprint.project import Anchors, anchors
 from memoflow.fingerprint.source import syntax_digest, written_in_class
 from memoflow.fingerprint.static import StaticCode
-from memoflow.fingerprint.transparent import behind
+from memoflow.fingerprint.transparent import Transparent, behind
 from memoflow.fingerprint.values import CODE_TYPES, Encoder
 from memoflow.fingerprint.witness import Witness
 from memoflow.masking import ANY, Mask
@@ -152,7 +152,10 @@ class Walk:
         """Return the token of a function, class, module or the like; follow it."""
         if type(value) is types.FunctionType and value.__globals__.get("__name__") == _STAND_INS:
             value = getattr(value, "__wrapped__", value)  # A module has taken hold of a stand-in.
-        value = behind(value)
+        if isinstance(value, Transparent):
+            if value.version:
+                self.add("option", f"version of {value.__qualname__}", value.version)
+            value = behind(value)
         if isinstance(value, types.MethodType):
             value = self._methods.setdefault((id(value.__func__), id(value.__self__)), value)
         token = self.tokens.get(id(value))
@@ -194,6 +197,7 @@ class Walk:
         if isinstance(value, functools.cached_property):
             return f"cached({self.value(value.func, kind)})"
         if isinstance(value, functools.singledispatchmethod):
+            self.witness.mapping(value.dispatcher.registry)
             registry = self.value(set(value.dispatcher.registry.items()), kind)
             return f"dispatch({self.value(value.func, kind)},{registry})"
         if hasattr(value, "__wrapped__"):

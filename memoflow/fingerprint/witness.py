@@ -31,10 +31,11 @@ class Witness:
         self._names: dict[tuple[int, str], tuple[Mapping[str, Any], str, Any]] = {}
         self._functions: dict[int, tuple[types.FunctionType, tuple[Any, ...]]] = {}
         self._classes: dict[int, tuple[type, tuple[Any, ...]]] = {}
+        self._mappings: dict[int, tuple[Mapping[Any, Any], tuple[Any, ...]]] = {}
         self._subclasses: dict[int, tuple[type, tuple[type, ...]]] = {}
         self._unloaded: set[str] = set()
         self._contents: dict[int, tuple[Any, str, Mapping[str, Any]]] = {}
-        self._files: dict[str, tuple[int, int] | None] = {}
+        self._files: dict[str, tuple[int, ...] | None] = {}
         self._digest: Digest | None = None
         self._digests: list[tuple[Any, str, Mapping[str, Any], str]] = []
 
@@ -57,6 +58,10 @@ class Witness:
     def class_(self, cls: type) -> None:
         """Note the bases and attributes of a class."""
         self._classes.setdefault(id(cls), (cls, _state_of_class(cls)))
+
+    def mapping(self, found: Mapping[Any, Any]) -> None:
+        """Note the keys and values of a registry."""
+        self._mappings[id(found)] = found, (*found, *found.values())
 
     def subclasses(self, cls: type) -> None:
         """Note the subclasses of a class."""
@@ -93,6 +98,9 @@ class Witness:
         for cls, of_class in self._classes.values():
             if not _are_same(_state_of_class(cls), of_class):
                 return cls.__qualname__
+        for found, held in self._mappings.values():
+            if not _are_same((*found, *found.values()), held):
+                return "a registry"
         for cls, derived in self._subclasses.values():
             if not _are_same(tuple(type.__subclasses__(cls)), derived):
                 return f"subclasses of {cls.__qualname__}"
@@ -107,14 +115,11 @@ class Witness:
 
 
 def _state_of_function(f: types.FunctionType) -> tuple[Any, ...]:
-    keyed = f.__kwdefaults__
+    defaults, keyed = f.__defaults__ or (), f.__kwdefaults__ or {}
     return (
-        f.__code__,
-        f.__dict__.get("__wrapped__"),
-        *(f.__defaults__ or ()),
-        *(keyed.values() if keyed else ()),
-        *(map(_content, f.__closure__ or ())),
-    )
+        f.__code__, f.__dict__.get("__wrapped__"), f.__name__, f.__qualname__, f.__doc__,
+        len(defaults), *defaults, *keyed, *keyed.values(), *map(_content, f.__closure__ or ()),
+    )  # fmt: skip
 
 
 def _content(cell: types.CellType) -> Any:
@@ -125,8 +130,8 @@ def _content(cell: types.CellType) -> Any:
 
 
 def _state_of_class(cls: type) -> tuple[Any, ...]:
-    members = (value for name, value in vars(cls).items() if name not in BOOKKEEPING)
-    return (*cls.__bases__, *members)
+    own = {name: value for name, value in vars(cls).items() if name not in BOOKKEEPING}
+    return cls.__name__, cls.__qualname__, cls.__doc__, *cls.__bases__, *own, *own.values()
 
 
 def _are_same(now: tuple[Any, ...], before: tuple[Any, ...]) -> bool:
@@ -134,15 +139,15 @@ def _are_same(now: tuple[Any, ...], before: tuple[Any, ...]) -> bool:
 
 
 def _is(one: Any, other: Any) -> bool:
-    return one is other
+    return one is other or (type(one) is type(other) is str and one == other)
 
 
-def _state_of_file(path: str) -> tuple[int, int] | None:
+def _state_of_file(path: str) -> tuple[int, ...] | None:
     try:
         found = os.stat(path)
     except OSError:
         return None
-    return found.st_mtime_ns, found.st_size
+    return found.st_mtime_ns, found.st_ctime_ns, found.st_size, found.st_ino
 
 
 def _is_constant(value: Any) -> bool:

@@ -18,7 +18,7 @@ class Arguments:
 
     def __init__(self, function: Callable[..., Any]) -> None:
         self._function = function
-        parameters = inspect.signature(function).parameters
+        parameters = _signature(function).parameters
         self.names = tuple(parameters)
         kinds = [each.kind for each in parameters.values()]
         self._is_plain = all(kind in _PLAIN for kind in kinds) and hasattr(function, "__defaults__")
@@ -38,7 +38,7 @@ class Arguments:
                 self._add_defaults(bound)
                 if bound.keys() == {*self.names}:
                     return {name: bound[name] for name in self.names}
-        found = inspect.signature(self._function).bind(*given, **named)
+        found = _signature(self._function).bind(*given, **named)
         found.apply_defaults()
         return {
             # In any order: `f(**options)` is what `f(**dict(sorted(options.items())))` is.
@@ -53,6 +53,14 @@ class Arguments:
             bound.setdefault(name, value)
         for name, value in (getattr(self._function, "__kwdefaults__", None) or {}).items():
             bound.setdefault(name, value)
+
+
+def _signature(function: Callable[..., Any]) -> inspect.Signature:
+    # Of what is called, which may take other arguments than what it wraps.
+    try:
+        return inspect.signature(function, follow_wrapped=False)
+    except ValueError:  # One of C, which has none of its own.
+        return inspect.signature(function)
 
 
 def _is_keywords(bound: inspect.BoundArguments, name: str) -> bool:

@@ -16,6 +16,13 @@ from memoflow.log import log
 from memoflow.masking import Mask
 
 _KEEP_SECONDS = 1.0  # that a function without a fingerprint is believed to have none
+# Of these the class says nothing: they give another thing each time.
+_STATEFUL = frozenset(
+    {"itertools.count", "_contextvars.ContextVar", "contextvars.ContextVar", "_thread._local",
+     "_io.TextIOWrapper", "_io.BufferedReader", "_io.BufferedRandom", "_io.FileIO",
+     "queue.Queue", "queue.LifoQueue", "queue.PriorityQueue", "_queue.SimpleQueue",
+     "sqlite3.Connection", "sqlite3.Cursor"}
+)  # fmt: skip
 _SLOW_SECONDS = 0.02
 
 
@@ -40,8 +47,9 @@ class FunctionCode:
     def now(self) -> Fingerprint:
         """Return the fingerprint of the code as it is in memory; NoFingerprintError if none."""
         with self._lock:
-            if self._known is not None and not self._known[1].has_loaded and not self.change():
-                return self._known[0]
+            known = self._known
+            if known is not None and not known[1].has_loaded and self.change(known[0]) is None:
+                return known[0]
             if self._error is not None and time.monotonic() - self._error[1] < _KEEP_SECONDS:
                 raise self._error[0]
             try:
@@ -51,15 +59,22 @@ class FunctionCode:
             except NoFingerprintError as error:
                 self._known, self._error = None, (error, time.monotonic())
                 raise
+            for part in found.by_class:
+                if part.summary.partition(" ")[0] in _STATEFUL:
+                    reason = f"a {part.summary} changes as it is used"
+                    no = NoFingerprintError(part.name, reason)
+                    self._known, self._error = None, (no, time.monotonic())
+                    raise no
             self._known = self._with_options(found), witness
             return self._known[0]
 
-    def change(self) -> str | None:
-        """Return the name of a change since the last `now`, None without one."""
-        if self._known is None:
-            return None
+    def change(self, since: Fingerprint) -> str | None:
+        """Return the name of a change since `now` returned this, None without one."""
+        known = self._known
+        if known is None or known[0] != since:
+            return self._function.__qualname__
         began = time.perf_counter()
-        changed = self._known[1].change()
+        changed = known[1].change()
         took = time.perf_counter() - began
         if took > _SLOW_SECONDS and not self._said:
             self._said = True

@@ -12,6 +12,7 @@ import types
 import weakref
 from collections.abc import Callable, Generator, Iterator, Mapping
 from concurrent.futures import Future
+from contextvars import copy_context
 from datetime import timedelta
 from typing import Any
 
@@ -68,6 +69,11 @@ class MemoizedFunction(Transparent):
     def __init__(self, function: Callable[..., Any], options: FunctionOptions) -> None:
         functools.update_wrapper(self, function)
         self.__wrapped__ = function
+        if not hasattr(function, "__qualname__"):  # A partial, or another object that is called.
+            inner = function.func if isinstance(function, functools.partial) else function
+            self.__qualname__ = getattr(inner, "__qualname__", type(inner).__qualname__)
+            self.__module__ = getattr(inner, "__module__", type(inner).__module__)
+        self.version = options.version
         self.options = options
         self._arguments = Arguments(function)
         self._code = FunctionCode(function, options, self._mask)
@@ -107,7 +113,9 @@ class MemoizedFunction(Transparent):
         super().__setattr__(name, value)
 
     def __get__(self, instance: Any, owner: type | None = None) -> Any:
-        return self if instance is None else types.MethodType(self, instance)
+        if instance is None or isinstance(self.__wrapped__, staticmethod):
+            return self
+        return types.MethodType(self, instance)
 
     def __repr__(self) -> str:
         counts = f"{self.hits} hit{'s' * (self.hits != 1)}, {self.misses} miss"
@@ -228,7 +236,7 @@ class MemoizedFunction(Transparent):
     @functools.cached_property
     def module(self) -> str:
         """The module of the function, by name; for `__main__` the name of the script."""
-        name = str(self.__wrapped__.__module__)
+        name = str(self.__module__)
         if name not in ("__main__", "__mp_main__"):
             return name
         main = sys.modules.get(name)
@@ -283,7 +291,7 @@ class MemoizedFunction(Transparent):
         self.hits += 1
         call.place.tallies.hit(call.series, call.id, entry.run_time_s)
         call.place.candidates(call.code_key).touch(entry)
-        repeat_reads(entry.reads, call.place.paths)
+        repeat_reads(entry.reads, call.place.paths, until=entry.ref.expires)
         return value
 
     def _look(self, call: Call) -> MemoEntry | OutdatedEntry | None:
@@ -317,7 +325,12 @@ class MemoizedFunction(Transparent):
         stream = store.read_file(manifest, f"{memo.VALUE}stream")
         count = int(entry.value.get("buffers", 0))
         buffers = [store.map_file(manifest, f"{memo.VALUE}{i}") for i in range(count)]
-        value = values.load(stream, buffers)
+        try:
+            value = values.load(stream, buffers)
+        except (AttributeError, ImportError):
+            # Of classes of the script that stored it, where another one runs.
+            stream = store.read_file(manifest, f"{memo.VALUE}portable")
+            value = values.load(stream)
         if not count and not entry.reads:
             self._runs.remember(call, stream)
         return value
@@ -352,12 +365,14 @@ class MemoizedFunction(Transparent):
         import asyncio  # Here, as few functions are asynchronous and it takes a while to import.
 
         while (flight := self._take_off(call)) is not None:
-            await asyncio.wrap_future(flight)
+            # Shielded, since whoever is cancelled must not cancel it for the others.
+            await asyncio.shield(asyncio.wrap_future(flight))
             found = self._find(call)
             if found is not _MISSING:
                 return found
         with self._landing(call), contextlib.ExitStack() as stack:
-            lease, found = await asyncio.to_thread(self._lease, call, stack)
+            # In a thread of its own: waits could fill the pool that the function itself needs.
+            lease, found = await asyncio.wrap_future(_apart(self._lease, call, stack))
             if found is not _MISSING:
                 return found
             run = CallRun(self._runs, call, lease)
@@ -377,7 +392,8 @@ class MemoizedFunction(Transparent):
         call = self._prepare(given, named)
         found: Any = _MISSING if call is None or anew else self._find_or_raise(call)
         if found is not _MISSING:
-            yield from map(values.load, found.items)
+            for each in found.items:
+                yield values.load(each)
             return values.load(found.returned)
         inner = self.__wrapped__(*given, **named)
         if call is None:
@@ -409,14 +425,18 @@ class MemoizedFunction(Transparent):
                 is_kept, go_on = is_kept and sent is None, functools.partial(inner.send, sent)
         if is_kept:
             self.misses += 1
-            run.value = values.Items(tuple(kept), values.dump(returned).whole)
-            run.keep()
+            try:
+                run.value = values.Items(tuple(kept), values.dump(returned).whole)
+            except values.UnpicklableError as error:
+                self._say(f"not stored: what it returns cannot be pickled ({error})")
+            else:
+                run.keep()
         return returned
 
     def _take_off(self, call: Call) -> Future[None] | None:
         """Return the running call of the same key; None for the first."""
         key = call.id
-        if not self.options.single_flight or key in inside.get():
+        if not self.options.single_flight or key in inside():
             return None
         with self._lock:
             flight = self._flights.get(key)
@@ -427,14 +447,14 @@ class MemoizedFunction(Transparent):
     @contextlib.contextmanager
     def _landing(self, call: Call) -> Iterator[None]:
         """Release waiting calls at the end of the block."""
-        is_ours = call.id not in inside.get()
+        is_ours = call.id not in inside()
         try:
             yield
         finally:
             if is_ours:
                 with self._lock:
                     flight = self._flights.pop(call.id, None)
-                if flight is not None:
+                if flight is not None and not flight.done():
                     flight.set_result(None)
 
     def _lease(self, call: Call, stack: contextlib.ExitStack) -> tuple[Lease | None, Any]:
@@ -474,6 +494,21 @@ class MemoizedFunction(Transparent):
         PLACES.say_once(f"{self.__qualname__}: {line}")
 
 
+def _apart(act: Callable[..., Any], *arguments: Any) -> Future[Any]:
+    """Call a function in a thread of its own, and in the context of the caller."""
+    future: Future[Any] = Future()
+    context = copy_context()
+
+    def work() -> None:
+        try:
+            future.set_result(context.run(act, *arguments))
+        except BaseException as error:
+            future.set_exception(error)
+
+    threading.Thread(target=work, name="memoflow-wait", daemon=True).start()
+    return future
+
+
 _all: weakref.WeakSet[MemoizedFunction] = weakref.WeakSet()
 
 
@@ -509,7 +544,7 @@ def memoize(function: Callable[..., Any] | None = None, /, **options: Any) -> An
             from metaflow import memoize as of_step  # Which a flow has imported.
 
             return of_step(**options)(f) if options else of_step(f)
-        if not callable(f) or isinstance(f, type):
+        if not callable(f) or isinstance(f, (type, classmethod)):
             raise UsageError(f"memoize takes a function, not {f!r:.100}")
         return MemoizedFunction(f, FunctionOptions.of(**options))
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 import time
 from collections.abc import Callable, Iterator
-from contextvars import ContextVar
 from typing import Any
 
 from memoflow.dataclass import dataclass
@@ -18,11 +17,23 @@ from memoflow.functions.options import FunctionOptions
 from memoflow.functions.recent_results import RecentResults
 from memoflow.kinds import memo
 from memoflow.store import Lease
-from memoflow.tracking import AccessTracker, ReadSet, matches, paths_in, tracking_call
+from memoflow.tracking import (
+    AccessTracker,
+    ReadSet,
+    known_calls,
+    matches,
+    paths_in,
+    trackers,
+    tracking_call,
+)
+from memoflow.tracking.kernel import KernelEvents
 from memoflow.tracking.notes import CLOCK_SECONDS
+from memoflow.tracking.tracker import NATIVE_READERS
 
-# The ids of the calls that this context is in: one that calls itself waits for no other.
-inside: ContextVar[tuple[tuple[str, ...], ...]] = ContextVar("memoflow_inside", default=())
+
+def inside() -> set[object]:
+    """Return the ids of the calls around this context: one that calls itself waits for none."""
+    return {tracker.call for tracker in known_calls() or ()}
 
 
 @dataclass(frozen=True)
@@ -63,6 +74,11 @@ class CallRecorder:
             if name in named and (digest := place.digests.of_file(place.paths.path(name)))
         }
         parts = tuple(part for part in reads.parts if not self._ignores(part))
+        for unseen in tracker.unseen:
+            self.say(f"not seen: {unseen}; pass what decides the result as an argument")
+        until = [] if tracker.until is None else [tracker.until]
+        if options.ttl is not None:
+            until.append(time.time() + options.ttl.total_seconds())
         result = memo.Result(
             origin=place.origin(self.module, self.name),
             run_time_s=round(run_time_s, 6),
@@ -75,6 +91,7 @@ class CallRecorder:
             value={"codec": "pickle", "buffers": len(pickled.buffers)},
             value_files={
                 "stream": pickled.stream,
+                **({"portable": pickled.portable} if pickled.portable else {}),
                 **{str(i): bytes(each) for i, each in enumerate(pickled.buffers)},
             },
         )
@@ -87,10 +104,12 @@ class CallRecorder:
                 call.series / hex,
                 code.parts,
                 result,
-                expires=None if options.ttl is None else time.time() + options.ttl.total_seconds(),
+                expires=min(until, default=None),
                 mask=place.mask,
             )
-        if not pickled.buffers and not parts:
+        for outer in trackers():
+            outer.note_until(min(until, default=None))
+        if not (pickled.buffers or pickled.portable or parts or until):
             self.remember(call, pickled.stream)
         return True
 
@@ -104,7 +123,7 @@ class CallRecorder:
         argument = arguments.changed(call.inputs, call.bound, call.place.mask)
         if argument is not None:
             return f"it changes its argument {argument}"
-        changed = self.code.change()
+        changed = self.code.change(call.code)
         return None if changed is None else f"{changed}, which it reads, changed while it ran"
 
     def _ignores(self, part: Part) -> bool:
@@ -123,7 +142,10 @@ class CallRun:
         self._call = call
         self._lease = lease
         self._took_s = 0.0
-        self._tracker = AccessTracker(call.place.paths, events=_no_events)
+        events = KernelEvents if _reads_natively(call) else _no_events
+        self._tracker = AccessTracker(call.place.paths, events=events)
+        self._tracker.call = call.id
+        self._tracker.counts_cwd = True
         self._is_started = False
         self._on = contextlib.ExitStack()
 
@@ -142,7 +164,6 @@ class CallRun:
     @contextlib.contextmanager
     def part(self) -> Iterator[None]:
         """Track the block."""
-        token = inside.set((*inside.get(), self._call.id))
         began = time.perf_counter()
         try:
             with tracking_call(self._tracker):
@@ -155,7 +176,6 @@ class CallRun:
                 yield
         finally:
             self._took_s += time.perf_counter() - began
-            inside.reset(token)
 
     def keep(self) -> None:
         """Store the value, or warn once."""
@@ -171,6 +191,17 @@ class CallRun:
                 recorder.say(f"not stored: {type(error).__name__}: {error}")
         if not is_kept and self._lease is not None:
             self._lease.lift()
+
+
+def _reads_natively(call: Call) -> bool:
+    """Return whether the code reaches a library that opens files by code that is not Python's.
+
+    Then the kernel is asked, which takes some milliseconds.
+    """
+    return any(
+        part.kind == "package" and part.name.lower().replace("-", "_") in NATIVE_READERS
+        for part in call.code.parts
+    )
 
 
 def _as_part(name: str) -> Part:

@@ -27,6 +27,7 @@ class Pickled:
 
     stream: bytes
     buffers: tuple[memoryview, ...] = ()
+    portable: bytes = b""  # the same with the classes of `__main__` in it, for other scripts
 
     @property
     def whole(self) -> bytes:
@@ -52,6 +53,7 @@ def dump(value: Any, codec: str = "auto") -> Pickled:
     What lives in `__main__` or has no name, such as a lambda, is pickled by cloudpickle: another
     process could not import it.
     """
+    found = None
     if codec != "cloudpickle":
         try:
             found = _dumped(pickle, value)
@@ -60,13 +62,14 @@ def dump(value: Any, codec: str = "auto") -> Pickled:
         except Exception as error:  # Of `__reduce__` and its kin, which may raise what they like.
             if codec == "pickle":
                 raise UnpicklableError(f"{type(error).__name__}: {error}") from error
-        else:
-            if codec == "pickle" or b"__main__" not in found.stream:
-                return found
+        if found is not None and (codec == "pickle" or b"__main__" not in found.stream):
+            return found
     import cloudpickle  # Here, as few results need it and it takes a while to import.
 
     try:
-        return _dumped(cloudpickle, value)
+        if found is None:
+            return _dumped(cloudpickle, value)
+        return Pickled(found.stream, found.buffers, cloudpickle.dumps(value, PROTOCOL))
     except Exception as error:
         raise UnpicklableError(f"{type(error).__name__}: {error}") from error
 

@@ -41,6 +41,24 @@ def is_asked(tracker: AccessTracker, frame: FrameType | None) -> bool:
     return who == "user" or (who == "nobody" and tracker.in_step)
 
 
+def asked_cwd(tracker: AccessTracker, frame: FrameType) -> None:
+    """Note that the working directory is asked for, as for the absolute form of a path."""
+    if tracker.counts_cwd and is_asked(tracker, asked_by(frame)[1].f_back):
+        tracker.note_cwd()
+
+
+def note_relative(
+    tracker: AccessTracker, handler: Any, frame: FrameType, given: tuple[Any, ...]
+) -> None:
+    """Note that the working directory told which file is asked for, if its path is relative."""
+    if handler.__module__ != __name__ or handler in (asked_cwd, started, ran_in_shell, spawned):
+        return
+    path = given[0] if given else None
+    is_path = path is None or isinstance(path, (str, bytes, os.PathLike))
+    if is_path and not os.path.isabs(os.fspath(path or ".")) and is_asked(tracker, frame):
+        tracker.note_cwd()
+
+
 def absolute(path: Any) -> str | None:
     """Return an absolute path; None for a file descriptor or another value."""
     if isinstance(path, int) or path is None:

@@ -66,6 +66,8 @@ def _tell(handler: Callable[..., None], frame: FrameType, *given: Any, **by: Any
         with tracker.quiet:
             try:
                 handler(tracker, frame, *given, **by)
+                if tracker.counts_cwd and not tracker.has_used_cwd:
+                    files.note_relative(tracker, handler, frame, given)
             except Exception as error:
                 if not _is_of_tracker(error):
                     raise
@@ -280,6 +282,7 @@ PATCHES = [
     *(Patch(os, name, _noting(files.looked)) for name in ("stat", "lstat", "access")),
     Patch(os, "readlink", _noting(files.asked_link)),
     Patch(os, "open", _noting_open),
+    Patch(os, "getcwd", _noting(files.asked_cwd)),
     Patch(_ENVIRON, "__getitem__", _noting(_asked)),
     Patch(_ENVIRON, "__iter__", _noting_iteration),
     Patch(_ENVIRON, "copy", _noting_copy),
@@ -346,11 +349,11 @@ def trackers() -> _Trackers:
 
 
 def _calls_here() -> _Trackers:
-    known = _known_calls()
+    known = known_calls()
     return _of_calls if known is None else known
 
 
-def _known_calls() -> _Trackers | None:
+def known_calls() -> _Trackers | None:
     """Return the trackers of the calls that this context runs in; None if nobody can tell."""
     of_context = _of_context.get()
     if of_context is None and threading.get_ident() == threading.main_thread().ident:
@@ -370,7 +373,7 @@ def follow_executors() -> None:
 def _carrying(original: Any) -> Any:
     @functools.wraps(original)
     def submit(self: Any, fn: Any, /, *arguments: Any, **options: Any) -> Any:
-        return original(self, _work, _known_calls(), fn, *arguments, **options)
+        return original(self, _work, known_calls(), fn, *arguments, **options)
 
     return submit
 

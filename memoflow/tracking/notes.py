@@ -138,6 +138,10 @@ class Notes:
             "variable": self.variables, "code": self.code, "link": self.links, "never": self.never,
             "package": self.packages, "trouble": self.troubles, "listing": self.listings,
         }  # fmt: skip
+        self.call: object = None  # that is tracked, if it is one call
+        self.until: float | None = None  # Unix seconds: what comes of it is used no longer
+        self.counts_cwd = False  # the working directory, where a relative path is read
+        self.has_used_cwd = False
         self.started = time.time()
         self.temporary_since = self.started  # since when temporary files are the code's own
         self._outputs = tuple(outputs)
@@ -158,6 +162,15 @@ class Notes:
         self._kernel: KernelEvents | None = None
         self._folders: Folders | None = None
         self._searched: set[str] = set()  # folders that modules were looked for in
+
+    def note_until(self, until: float | None) -> None:
+        """Note a time in Unix seconds at which something that was read expires."""
+        if until is not None:
+            self.until = until if self.until is None else min(self.until, until)
+
+    def note_cwd(self) -> None:
+        """Note that the working directory decides which files are read."""
+        self.has_used_cwd = self.has_used_cwd or self.counts_cwd
 
     def knows(self, path: str) -> bool:
         """Return whether a file is known to be read, for certain."""

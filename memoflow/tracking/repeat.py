@@ -14,11 +14,15 @@ from memoflow.tracking.tracker import AccessTracker
 from memoflow.tracking.world import LINK
 
 
-def repeat_reads(reads: Iterable[Part], paths: Paths) -> None:
-    """Note reads as if the code that runs in this context had made them."""
+def repeat_reads(reads: Iterable[Part], paths: Paths, *, until: float | None = None) -> None:
+    """Note reads as if the code of this context had made them.
+
+    What comes of them is to be used no longer than `until`, in Unix seconds.
+    """
     for tracker in trackers():
         if not tracker.is_watching:
             continue
+        tracker.note_until(until)
         with tracker.quiet:
             for part in reads:
                 _note(tracker, part, paths.path(part.name.removesuffix(LINK)))
@@ -39,6 +43,8 @@ def _note(tracker: AccessTracker, part: Part, path: str) -> None:
         tracker.note_variable(part.name, os.environ.get(part.name))
     elif part.kind == "package":
         tracker.note_package(part.name)
+    elif part.kind == "cwd":
+        tracker.note_cwd()
     elif part.kind == "code":
         tracker.note_code(path, "")
     else:

@@ -32,6 +32,8 @@ _READERS = (
     "pyarrow", "polars", "duckdb", "h5py", "netCDF4", "safetensors", "tokenizers", "xgboost",
     "lightgbm", "onnxruntime", "cv2", "faiss", "tensorflow", "rasterio", "fiona",
 )  # fmt: skip
+# And the distributions with another name than their module.
+NATIVE_READERS = frozenset({*map(str.lower, _READERS), "opencv_python", "faiss_cpu", "pandas"})
 
 
 class AccessTracker(Notes):
@@ -94,7 +96,7 @@ class AccessTracker(Notes):
             else:
                 if self._has_children:
                     self.unseen["files that its subprocesses read by themselves"] = None
-                for name in filter(sys.modules.__contains__, _READERS):
+                for name in filter(sys.modules.__contains__, () if self.call else _READERS):
                     self.unseen[f"what {name} reads by itself"] = None
             if self._children is not None:
                 if self._children.has_lost:

@@ -118,6 +118,8 @@ class World:
             return Part("file", part.name, digest)
         if part.kind == "directory":
             return self.listing(part.name, own)
+        if part.kind == "cwd":
+            return self.cwd()
         if part.kind == "environment":
             return self.variable(part.name, self._environment.get(part.name))
         return self.package(part.name) if part.kind == "package" else self.code(part.name)
@@ -133,6 +135,10 @@ class World:
         path = self.paths.path(name)
         names = names_matching(path) if is_magic(name) else names_in(path)
         return listing_part(name, path, names, own)
+
+    def cwd(self) -> Part:
+        """Return the working directory, by its name in the project."""
+        return Part("cwd", ".", self.paths.name(os.getcwd()))
 
     def variable(self, name: str, value: str | None) -> Part:
         """Return an environment variable by a digest from which nobody reads its value."""
@@ -221,6 +227,8 @@ class ReadSet:
             self.parts.append(world.variable(name, value))
         for path in sorted(with_imports(tracker.code.copy())):
             self.parts.append(world.code(self._paths.name(path)))
+        if tracker.has_used_cwd:
+            self.parts.append(world.cwd())
         self.parts += [world.package(name) for name in sorted(tracker.packages.copy())]
         self.unsettled += tracker.troubles
         if tracker.is_full:
