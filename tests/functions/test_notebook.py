@@ -16,6 +16,7 @@ from nbclient import NotebookClient
 from traitlets.config import Config
 
 from memoflow.functions.place import PLACES
+from tests.pages import ROOT
 
 
 class Notebook:
@@ -424,3 +425,16 @@ def test_in_a_kernel_and_again_in_another(tmp_path: Path) -> None:
         lines.append(line)
     assert "kept: total, point" in lines[0]
     assert "[memo] hit: total, point" in lines[1]
+
+
+def test_the_notebook_of_the_documentation(tmp_path: Path) -> None:
+    text = (ROOT / "docs" / "functions.ipynb").read_text()
+    first, again = (executed(nbformat.reads(text, as_version=4), tmp_path) for _ in range(2))
+    for lines, is_hit in ((first, False), (again, True)):
+        _, embedded, stored, why, _, cell, changing, best = lines
+        assert "[226, 234, 210]" in embedded
+        assert stored == "True\nFalse\n"
+        assert "SCALE" in why
+        assert ("[memo] hit: center, spread" in cell) is is_hit
+        assert "it changes vectors, which it reads: name it as a result" in changing
+        assert ("[memo] hit: best" in best) is is_hit
