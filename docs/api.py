@@ -130,6 +130,10 @@ SECTIONS: dict[str, tuple[str, tuple[Shown, ...]]] = {
                 "memoflow.functions.memoized.MemoizedFunction",
                 ("__call__", "call", "key", "is_stored", "forget", "why"),
             ),
+            Shown(
+                "memoflow.load_ipython_extension",
+                "memoflow.functions.notebook.load_ipython_extension",
+            ),
         ),
     ),
     "The store": (

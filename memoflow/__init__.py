@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     from memoflow.flow.standalone import load_model as load_model
     from memoflow.flow.with_artifact_store import artifact_store_from as artifact_store_from
     from memoflow.functions.mapping import map as map
+    from memoflow.functions.notebook import load_ipython_extension as load_ipython_extension
     from memoflow.functions.results import results as results
     from memoflow.names import Key as Key
     from memoflow.storages.opening import open_store as open_store
@@ -46,6 +47,7 @@ _HOMES = {
     "checkpoint": "metaflow",
     "delete_model": "memoflow.flow.standalone",
     "huggingface_hub": "metaflow",
+    "load_ipython_extension": "memoflow.functions.notebook",
     "load_model": "memoflow.flow.standalone",
     "map": "memoflow.functions.mapping",
     "memoize": "memoflow.functions.memoized",

@@ -72,11 +72,16 @@ def reads_of_function(node: ast.AST, *, first: bool, decorators: bool) -> NamesR
     return reader.reads
 
 
-def bound_by(node: ast.stmt) -> set[str]:
-    """Return the names that a statement binds, deletes or changes in its own scope."""
+def set_by(node: ast.stmt) -> set[str]:
+    """Return the names that a statement binds or deletes in its own scope."""
     scope = _Scope(None)
     _bind(node, scope)
-    names = scope.bound | set(scope.imports)
+    return scope.bound | set(scope.imports)
+
+
+def bound_by(node: ast.stmt) -> set[str]:
+    """Return the names that a statement binds, deletes or changes in its own scope."""
+    names = set_by(node)
     for child in _same_scope(node):
         root = child if not isinstance(getattr(child, "ctx", ast.Load()), ast.Load) else None
         while isinstance(root, (ast.Attribute, ast.Subscript)):

@@ -10,7 +10,7 @@ import functools
 import os
 import sys
 import types
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
 from memoflow.fingerprint.flows import BOOKKEEPING
@@ -89,29 +89,32 @@ class Witness:
 
     def change(self) -> str | None:
         """Return the first difference, a name or path; None without one."""
+        return next(self.changes(), None)
+
+    def changes(self) -> Iterator[str]:
+        """Yield each name or path that differs."""
         for namespace, name, value in self._names.values():
             if namespace.get(name, MISSING) is not value:
-                return name
+                yield name
         for f, of_function in self._functions.values():
             if not _are_same(_state_of_function(f), of_function):
-                return f.__qualname__
+                yield f.__qualname__
         for cls, of_class in self._classes.values():
             if not _are_same(_state_of_class(cls), of_class):
-                return cls.__qualname__
+                yield cls.__qualname__
         for found, held in self._mappings.values():
             if not _are_same((*found, *found.values()), held):
-                return "a registry"
+                yield "a registry"
         for cls, derived in self._subclasses.values():
             if not _are_same(tuple(type.__subclasses__(cls)), derived):
-                return f"subclasses of {cls.__qualname__}"
+                yield f"subclasses of {cls.__qualname__}"
         for path, of_file in self._files.items():
             if _state_of_file(path) != of_file:
-                return path
+                yield path
         for value, name, namespace, before in self._digests:
             assert self._digest is not None
             if self._digest(value, name, namespace) != before:
-                return name
-        return None
+                yield name
 
 
 def _state_of_function(f: types.FunctionType) -> tuple[Any, ...]:

@@ -86,6 +86,10 @@ class FunctionCode:
             )
         return changed
 
+    def changes(self) -> set[str] | None:
+        """Return the names of the changes since `now` was asked, None if it has no answer."""
+        return None if self._known is None else set(self._known[1].changes())
+
     def _with_options(self, found: Fingerprint) -> Fingerprint:
         options, parts = self._options, list(found.parts)
         if not options.environment:
