@@ -93,7 +93,9 @@ def watched(
     for it. What the script that runs does besides is no code of the function's.
     """
     walk = _walk_of(f, ignore=ignore, strict=strict, mask=mask, is_called=True)
-    found = walk.finish(lambda: walk.code(f), getattr(f, "__qualname__", type(f).__qualname__))
+    name = getattr(f, "__qualname__", type(f).__qualname__)
+    # An object that is called like a function counts by its class and state.
+    found = walk.finish(lambda: walk.value(f, name), name)
 
     def digest(value: Any, name: str, namespace: Mapping[str, Any]) -> str:
         return _walk_of(f, ignore=ignore, strict=strict, mask=mask).digest(value, name, namespace)

@@ -22,7 +22,6 @@ from memoflow.fingerprint.parts import digest_of
 from memoflow.fingerprint.reads import Chain, NamesRead, imports_in, reads_of
 from memoflow.fingerprint.source import SourceFile, syntax_digest, written, written_in_class
 from memoflow.fingerprint.static import candidates, effects_part
-from memoflow.fingerprint.transparent import behind
 from memoflow.fingerprint.values import CODE_TYPES
 from memoflow.fingerprint.walk import Walk
 
@@ -113,7 +112,7 @@ def _meaning(walk: Walk, chain: Chain, f: CodeUnit) -> str | None:
 def follow(walk: Walk, value: Any, name: str, rest: list[str], f: CodeUnit) -> str | None:
     """Return the token of the attribute `rest` of a value of this name; follow it."""
     namespace = f.namespace
-    value = behind(value)
+    value = walk.behind(value)
     while isinstance(value, types.ModuleType):
         if rest:
             walk.witness.name(vars(value), rest[0])
@@ -133,7 +132,7 @@ def follow(walk: Walk, value: Any, name: str, rest: list[str], f: CodeUnit) -> s
         first, *rest = rest
         if first in _MODULE_NAMES:
             return None
-        name, value = dotted(value.__name__, first), behind(namespace[first])
+        name, value = dotted(value.__name__, first), walk.behind(namespace[first])
     if walk.ignores(name):
         return "ignored"
     if walk.flow and any(value is each for each in walk.flow.classes):

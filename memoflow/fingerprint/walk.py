@@ -32,7 +32,7 @@ from memoflow.fingerprint.parts import Fingerprint, Outline, Part, digest_of
 from memoflow.fingerprint.project import Anchors, anchors
 from memoflow.fingerprint.source import syntax_digest, written_in_class
 from memoflow.fingerprint.static import StaticCode
-from memoflow.fingerprint.transparent import Transparent, behind
+from memoflow.fingerprint.transparent import Transparent
 from memoflow.fingerprint.values import CODE_TYPES, Encoder
 from memoflow.fingerprint.witness import Witness
 from memoflow.masking import ANY, Mask
@@ -152,10 +152,7 @@ class Walk:
         """Return the token of a function, class, module or the like; follow it."""
         if type(value) is types.FunctionType and value.__globals__.get("__name__") == _STAND_INS:
             value = getattr(value, "__wrapped__", value)  # A module has taken hold of a stand-in.
-        if isinstance(value, Transparent):
-            if value.version:
-                self.add("option", f"version of {value.__qualname__}", value.version)
-            value = behind(value)
+        value = self.behind(value)
         if isinstance(value, types.MethodType):
             value = self._methods.setdefault((id(value.__func__), id(value.__self__)), value)
         token = self.tokens.get(id(value))
@@ -173,6 +170,14 @@ class Walk:
             del self.tokens[id(value)]  # The walk may go on without what holds it.
             raise
         return token
+
+    def behind(self, value: Any) -> Any:
+        """Return the function behind a transparent object, whose version counts."""
+        while isinstance(value, Transparent):
+            if value.version:
+                self.add("option", f"version of {value.__qualname__}", value.version)
+            value = value.__wrapped__
+        return value
 
     def _wrapper(self, value: Any) -> str:
         """Return the token of an object that holds code but is no Python function or class."""
