@@ -112,7 +112,7 @@ def _take(function: Callable[[Any], Any]) -> None:
 
 
 def _name_main() -> None:
-    """Give what a spawned process has of the script the names that it has in its parent.
+    """Name the script of a spawned process as in its parent.
 
     There the script is imported as `__mp_main__`, so its functions would have other keys.
     """

@@ -169,7 +169,7 @@ class Notes:
             self.until = until if self.until is None else min(self.until, until)
 
     def note_cwd(self) -> None:
-        """Note that the working directory decides which files are read."""
+        """Note the working directory, for reads by relative paths."""
         self.has_used_cwd = self.has_used_cwd or self.counts_cwd
 
     def knows(self, path: str) -> bool:
