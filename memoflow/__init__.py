@@ -50,7 +50,7 @@ _HOMES = {
     "load_ipython_extension": "memoflow.functions.notebook",
     "load_model": "memoflow.flow.standalone",
     "map": "memoflow.functions.mapping",
-    "memoize": "memoflow.functions.memoized",
+    "memoize": "memoflow.functions.decorator",
     "model": "metaflow",
     "open_store": "memoflow.storages.opening",
     "results": "memoflow.functions.results",

@@ -6,8 +6,8 @@ import threading
 import time
 from collections import OrderedDict
 
-_LARGEST_BYTES = 64 << 10
-_MOST = 4096
+_LARGEST_BYTES = 8 << 10
+_MOST = 2048
 _SECONDS = 1.0  # that what is stored is believed to be there, without asking
 
 

@@ -63,7 +63,9 @@ _OF_KINDS = {
     **dict.fromkeys(("code", "names", "constant"), Reason.CODE_CHANGED),
     **dict.fromkeys(("package", "python"), Reason.ENVIRONMENT_CHANGED),
     **dict.fromkeys(("option", "decorator"), Reason.OPTION_CHANGED),
-    **dict.fromkeys(("file", "directory", "environment", "client", "s3"), Reason.OUTSIDE_CHANGED),
+    **dict.fromkeys(
+        ("file", "directory", "environment", "cwd", "client", "s3"), Reason.OUTSIDE_CHANGED
+    ),
 }
 _UNCACHED = {Reason.NOT_CACHEABLE, Reason.NO_FINGERPRINT, Reason.DIFFERS_EACH_PROCESS}
 # Results that could never be found again, or are not to be kept.

@@ -138,7 +138,8 @@ class World:
 
     def cwd(self) -> Part:
         """Return the working directory, by its name in the project."""
-        return Part("cwd", ".", self.paths.name(os.getcwd()))
+        name = self.paths.name(os.getcwd())
+        return Part("cwd", "the working directory", name, summary=name)
 
     def variable(self, name: str, value: str | None) -> Part:
         """Return an environment variable by a digest from which nobody reads its value."""

@@ -14,7 +14,7 @@ from pathlib import Path
 import pytest
 
 from memoflow.errors import UsageError
-from memoflow.functions.memoized import memoize
+from memoflow.functions.decorator import memoize
 from memoflow.store import Store
 from tests.functions.conftest import Load
 from tests.waiting import PATIENCE_S, until
@@ -56,6 +56,8 @@ def test_a_relative_path_counts_with_the_working_directory(
         assert name in module.names()
         assert module.whole(whole) == "one"
     assert found == [("one", "one"), ("two", "two"), ("one", "one")]
+    monkeypatch.chdir(home)
+    assert "the working directory changed: " in module.read.why()
     assert module.ran == ["read", "where", "names", "whole", "read", "where", "names"]
 
 

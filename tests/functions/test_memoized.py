@@ -17,7 +17,8 @@ import pytest
 
 import memoflow.functions.place
 from memoflow.errors import UsageError
-from memoflow.functions.memoized import MemoizedFunction, NotStoredError, memoize
+from memoflow.functions.decorator import memoize
+from memoflow.functions.memoized import MemoizedFunction, NotStoredError
 from memoflow.store import Store
 from tests.functions.conftest import Load
 from tests.waiting import PATIENCE_S, until
