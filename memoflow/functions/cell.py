@@ -104,7 +104,7 @@ class _Flow:
             self._statement(each)
 
     def _statement(self, node: ast.stmt) -> None:
-        visit = getattr(self, f"_{type(node).__name__.lower().removeprefix('async')}", None)
+        visit = getattr(self, f"visit_{type(node).__name__.lower().removeprefix('async')}", None)
         if visit is not None:
             visit(node)
             return
@@ -134,7 +134,7 @@ class _Flow:
         if self.bound is not None:
             self.bound |= set(names)
 
-    def _functiondef(self, node: Any) -> None:
+    def visit_functiondef(self, node: Any) -> None:
         defaults = [each for each in (*node.args.defaults, *node.args.kw_defaults) if each]
         self._read([*node.decorator_list, *defaults])
         reads = {chain[0] for chain in reads_of([node]).names} - {node.name}
@@ -143,30 +143,30 @@ class _Flow:
         self._later[node.name] = reads
         self._bind([node.name])
 
-    def _classdef(self, node: ast.ClassDef) -> None:
+    def visit_classdef(self, node: ast.ClassDef) -> None:
         bare = copy.copy(node)
         bare.body = [each for each in node.body if not isinstance(each, _FUNCTIONS)]
         self._read([bare])
         self._later[node.name] = {chain[0] for chain in reads_of([node]).names} - {node.name}
         self._bind([node.name])
 
-    def _delete(self, node: ast.Delete) -> None:
+    def visit_delete(self, node: ast.Delete) -> None:
         names = set_by(node)
         self._read([node])
         self._read_all(names)
         if self.bound is not None:
             self.bound -= names
 
-    def _augassign(self, node: ast.AugAssign) -> None:
+    def visit_augassign(self, node: ast.AugAssign) -> None:
         self._read([node])
         self._bind(set_by(node))
 
-    def _annassign(self, node: ast.AnnAssign) -> None:
+    def visit_annassign(self, node: ast.AnnAssign) -> None:
         self._read([node])
         if node.value is not None:
             self._bind(set_by(node))
 
-    def _if(self, node: ast.If) -> None:
+    def visit_if(self, node: ast.If) -> None:
         self._read([node.test])
         before = self.bound
         self.block(node.body)
@@ -174,13 +174,13 @@ class _Flow:
         self.block(node.orelse)
         self.bound = _join([after, self.bound])
 
-    def _for(self, node: Any) -> None:
+    def visit_for(self, node: Any) -> None:
         self._read([node.iter])
         before = self.bound
         self._bind(set_by(ast.Assign([node.target], ast.Constant(None))))
         self._loop(node, before)
 
-    def _while(self, node: ast.While) -> None:
+    def visit_while(self, node: ast.While) -> None:
         self._read([node.test])
         self._loop(node, self.bound)
 
@@ -191,7 +191,7 @@ class _Flow:
         self.block(node.orelse)
         self.bound = before
 
-    def _with(self, node: Any) -> None:
+    def visit_with(self, node: Any) -> None:
         for item in node.items:
             self._read([item.context_expr])
             if item.optional_vars is not None:
@@ -202,7 +202,7 @@ class _Flow:
         self._blocks |= set_by(node) - (before or frozenset())
         self.bound = before
 
-    def _try(self, node: Any) -> None:
+    def visit_try(self, node: Any) -> None:
         before = self.bound
         self.block(node.body)
         self.block(node.orelse)
@@ -222,9 +222,9 @@ class _Flow:
             after |= self.bound
         self.bound = None if self.bound is None else after
 
-    _trystar = _try
+    visit_trystar = visit_try
 
-    def _match(self, node: ast.Match) -> None:
+    def visit_match(self, node: ast.Match) -> None:
         self._read([node.subject])
         before = self.bound
         ends = [before]

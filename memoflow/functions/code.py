@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import io
+import itertools
+import queue
 import threading
 import time
 from collections.abc import Callable
+from contextvars import ContextVar
 from typing import Any
 
 from memoflow.errors import NoFingerprintError
@@ -18,11 +22,13 @@ from memoflow.masking import Mask
 _KEEP_SECONDS = 1.0  # that a function without a fingerprint is believed to have none
 # Of these the class says nothing: they give another thing each time.
 _STATEFUL = frozenset(
-    {"itertools.count", "_contextvars.ContextVar", "contextvars.ContextVar", "_thread._local",
-     "_io.TextIOWrapper", "_io.BufferedReader", "_io.BufferedRandom", "_io.FileIO",
-     "queue.Queue", "queue.LifoQueue", "queue.PriorityQueue", "_queue.SimpleQueue",
-     "sqlite3.Connection", "sqlite3.Cursor"}
-)  # fmt: skip
+    f"{each.__module__}.{each.__qualname__}"
+    for each in (
+        io.BufferedRandom, io.BufferedReader, io.FileIO, io.TextIOWrapper, itertools.count,
+        queue.LifoQueue, queue.PriorityQueue, queue.Queue, queue.SimpleQueue, threading.local,
+        ContextVar,
+    )
+) | {"sqlite3.Connection", "sqlite3.Cursor"}  # fmt: skip
 _SLOW_SECONDS = 0.02
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 import time
 from collections.abc import Callable, Iterable, Iterator
@@ -25,6 +26,7 @@ from memoflow.units import span
 _ON_ERROR = ("raise", "return")
 _AHEAD = 4  # items submitted for each worker, before the first of them is done
 _TELL_SECONDS = 60.0
+_MOST_THREADS = 32
 
 
 def map(
@@ -40,7 +42,7 @@ def map(
 
     What a memoized function returns is kept as soon as it is finished: after an error, Ctrl-C or a
     crash, only the items in hand run again. `workers` is the number of threads, or with `processes`
-    of processes; None: as many as Python's executors take. `progress` None shows a bar on a
+    of processes; None: one for each core, and four threads more. `progress` None shows a bar on a
     terminal, and else logs a line a minute; False shows nothing. An error ends the map once the
     items in hand are done, and is raised; with `on_error="return"` exceptions are in the places of
     their results.
@@ -51,11 +53,13 @@ def map(
         raise UsageError(f"map takes a function, not {function!r:.100}")
     everything = list(items)
     results: list[Any] = [None] * len(everything)
+    cores = os.cpu_count() or 1
+    count = workers or (cores if processes else min(_MOST_THREADS, cores + 4))
     with (
         _progress(function, len(everything), progress) as advance,
-        _executor(function, workers, processes=processes) as (executor, work),
+        _executor(function, count, processes=processes) as (executor, work),
     ):
-        for place, future in _in_turn(executor, work, everything):
+        for place, future in _in_turn(executor, count, work, everything):
             error = future.exception()
             if error is None:
                 results[place] = _value(function, everything[place], future.result())
@@ -68,10 +72,10 @@ def map(
 
 
 def _in_turn(
-    executor: Executor, work: Callable[[Any], Any], items: list[Any]
+    executor: Executor, count: int, work: Callable[[Any], Any], items: list[Any]
 ) -> Iterator[tuple[int, Future[Any]]]:
     """Yield the place and future of each item as it is done, with only some submitted ahead."""
-    ahead = _AHEAD * executor._max_workers  # type: ignore[attr-defined]
+    ahead = _AHEAD * count
     running: dict[Future[Any], int] = {}
     places = iter(range(len(items)))
     while True:
@@ -88,7 +92,7 @@ def _in_turn(
 
 @contextmanager
 def _executor(
-    function: Callable[[Any], Any], workers: int | None, *, processes: bool
+    function: Callable[[Any], Any], workers: int, *, processes: bool
 ) -> Iterator[tuple[Executor, Callable[[Any], Any]]]:
     executor: Executor
     if processes:
