@@ -93,7 +93,9 @@ class Places:
             return Place(store)
         except (MemoflowError, OSError) as error:
             self.say_once(f"off: {error}")
-            return None
+        except Exception as error:  # Of Metaflow's configuration, which may raise what it likes.
+            self.say_once(f"off: {type(error).__name__}: {error}")
+        return None
 
     def cut_off(self, store: Any, error: Exception) -> None:
         """Go on without a silent store: each further question would wait as long."""

@@ -73,7 +73,7 @@ def folder_of(type: str, root: str) -> str:
     """Return the store's folder in a datastore, or METAFLOW_MEMOFLOW_ROOT if that is set."""
     from metaflow import metaflow_config
 
-    named = metaflow_config.MEMOFLOW_ROOT
+    named = getattr(metaflow_config, "MEMOFLOW_ROOT", None)  # Its extensions may be turned off.
     if named:
         return str(named) if "://" in named else os.path.abspath(os.path.expanduser(named))
     return f"{root.rstrip('/')}/memoflow"

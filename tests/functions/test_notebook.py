@@ -404,6 +404,8 @@ def test_a_store_that_cannot_be_had_harms_nothing(open_notebook: Any, tmp_path: 
 def executed(notebook: Any, folder: Path) -> list[str]:
     """Run a notebook in a kernel of its own; return what each cell printed."""
     variables = dict(os.environ, METAFLOW_DATASTORE_SYSROOT_LOCAL=str(folder))
+    # The kernel finds Metaflow's extensions as users do, not as the tests around it.
+    variables.pop("METAFLOW_EXTENSIONS_SEARCH_DIRS", None)
     variables["IPYTHONDIR"] = str(folder / "ipython")
     client = NotebookClient(notebook, timeout=120, resources={"metadata": {"path": str(folder)}})
     client.create_kernel_manager()
