@@ -317,6 +317,8 @@ def _values(
         side = math.isqrt(splits)
         entry = entries[0]
         next_step = entry.next_step | {"_foreach_num_splits": side}
+        if next_step.get("_foreach_values") is not None:
+            next_step["_foreach_values"] = [str(number) for number in range(side)]
         for number in range(side):
             wide = replace(entry, next_step=next_step)
             yield {"input": number, "side": side}, wide, {"places": list(range(side))}
