@@ -20,9 +20,10 @@ from memoflow.fingerprint.parts import Part, digest_of
 from memoflow.fingerprint.reads import Chain, Import, NamesRead, chain_of, imports_in, reads_of
 from memoflow.fingerprint.side_effects import side_effects_of
 from memoflow.fingerprint.source import SourceFile, is_main_guard, syntax_digest
-from memoflow.fingerprint.witness import Witness
+from memoflow.fingerprint.witness import NoWitness, Witness
 from memoflow.masking import ANY, MASK, Mask
 
+_NO_WITNESS = NoWitness()
 _SIMPLE = (ast.Assign, ast.AnnAssign)
 _FUNCTIONS = (ast.FunctionDef, ast.AsyncFunctionDef)
 _DEFINITIONS = (*_FUNCTIONS, ast.ClassDef)
@@ -35,9 +36,9 @@ class StaticCode:
         self,
         ignore: frozenset[str] = frozenset(),
         mask: Mask = ANY,
-        witness: Witness | None = None,
+        witness: Witness = _NO_WITNESS,
     ) -> None:
-        self._witness = witness or Witness()
+        self._witness = witness
         self.ignore = ignore
         self.mask = mask
         self.parts: list[Part] = []

@@ -34,7 +34,7 @@ from memoflow.fingerprint.source import syntax_digest, written_in_class
 from memoflow.fingerprint.static import StaticCode
 from memoflow.fingerprint.transparent import Transparent
 from memoflow.fingerprint.values import CODE_TYPES, Encoder
-from memoflow.fingerprint.witness import Witness
+from memoflow.fingerprint.witness import NoWitness, Witness
 from memoflow.masking import ANY, Mask
 from memoflow.names import Digest
 
@@ -65,7 +65,7 @@ class Walk:
         mask: Mask = ANY,
         is_called: bool = False,
     ) -> None:
-        self.witness = Witness()
+        self.witness = Witness() if is_called else NoWitness()
         self.is_called = is_called
         self.mask = mask
         self.flow = flow

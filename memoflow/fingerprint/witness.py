@@ -117,6 +117,17 @@ class Witness:
                 yield name
 
 
+def _note_nothing(*_: Any) -> None:
+    pass
+
+
+class NoWitness(Witness):
+    """A witness of a walk that is taken once: it looks at nothing."""
+
+    name = module = function = class_ = _note_nothing  # type: ignore[assignment]
+    mapping = subclasses = content = file = _note_nothing  # type: ignore[assignment]
+
+
 def _state_of_function(f: types.FunctionType) -> tuple[Any, ...]:
     defaults, keyed = f.__defaults__ or (), f.__kwdefaults__ or {}
     return (

@@ -9,6 +9,7 @@ from typing import Any
 from memoflow.dataclass import dataclass
 from memoflow.fingerprint import Fingerprint, Part
 from memoflow.functions.place import Place
+from memoflow.functions.tallies import CallId
 from memoflow.kinds import memo
 from memoflow.names import Key
 
@@ -24,7 +25,7 @@ class Call:
     bound: Mapping[str, Any]
 
     @cached_property
-    def id(self) -> tuple[str, ...]:
+    def id(self) -> CallId:
         """The identity of this call in this process, at little cost."""
         return str(self.code), *(part.digest for part in self.inputs)
 

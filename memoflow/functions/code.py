@@ -74,6 +74,11 @@ class FunctionCode:
             self._known = self._with_options(found), witness
             return self._known[0]
 
+    @property
+    def has_loaded(self) -> bool:
+        """True after the loading of a module since `now`, which gives it another fingerprint."""
+        return self._known is not None and self._known[1].has_loaded
+
     def change(self, since: Fingerprint) -> str | None:
         """Return the name of a change since `now` returned this, None without one."""
         known = self._known

@@ -7,12 +7,9 @@ import functools
 import inspect
 import os
 import sys
-import threading
 import types
 import weakref
-from collections.abc import Callable, Generator, Iterator, Mapping
-from concurrent.futures import Future
-from contextvars import copy_context
+from collections.abc import Callable, Generator, Mapping
 from datetime import timedelta
 from typing import Any
 
@@ -33,10 +30,11 @@ from memoflow.functions import arguments, reasons, values
 from memoflow.functions.arguments import Arguments
 from memoflow.functions.call import Call
 from memoflow.functions.code import FunctionCode
+from memoflow.functions.flights import Flights, apart
 from memoflow.functions.options import FunctionOptions
 from memoflow.functions.place import PLACES, Place
 from memoflow.functions.recent_results import RecentResults
-from memoflow.functions.run import CallRecorder, CallRun, inside
+from memoflow.functions.run import CallRecorder, CallRun
 from memoflow.kinds import memo
 from memoflow.kinds.candidates import OutdatedEntry
 from memoflow.kinds.memo import MemoEntry
@@ -78,8 +76,7 @@ class MemoizedFunction(Transparent):
         self._arguments = Arguments(function)
         self._code = FunctionCode(function, options, self._mask)
         self._remembered = RecentResults()
-        self._flights: dict[tuple[str, ...], Future[None]]
-        self._lock: threading.Lock
+        self._flights = Flights(is_on=options.single_flight)
         self._runs = CallRecorder(
             self.module,
             self.__qualname__,
@@ -89,7 +86,6 @@ class MemoizedFunction(Transparent):
             self._say,
             self._trouble,
         )
-        self._begin()
         _all.add(self)
         self._checked = False
         self._is_async = inspect.iscoroutinefunction(function)
@@ -102,8 +98,7 @@ class MemoizedFunction(Transparent):
 
     def _begin(self) -> None:
         """Begin in a process: calls that other threads of its parent were in go on there alone."""
-        self._flights = {}
-        self._lock = threading.Lock()
+        self._flights.begin()
         self._code.begin()
         self._remembered.begin()
 
@@ -145,22 +140,33 @@ class MemoizedFunction(Transparent):
         call = self._prepare(given, named)
         if self._is_async:
             return self._run_async(call, given, named)
+        return self._run(call, given, named)
+
+    def _run(
+        self,
+        call: Call | None,
+        given: tuple[Any, ...],
+        named: Mapping[str, Any],
+        lease: Lease | None = None,
+    ) -> Any:
         if call is None:
             return self.__wrapped__(*given, **named)
-        run = CallRun(self._runs, call)
         self.misses += 1
-        with run:
+        with CallRun(self._runs, call, lease) as run:
             run.value = self.__wrapped__(*given, **named)
         return run.value
 
     async def _run_async(
-        self, call: Call | None, given: tuple[Any, ...], named: Mapping[str, Any]
+        self,
+        call: Call | None,
+        given: tuple[Any, ...],
+        named: Mapping[str, Any],
+        lease: Lease | None = None,
     ) -> Any:
         if call is None:
             return await self.__wrapped__(*given, **named)
-        run = CallRun(self._runs, call)
         self.misses += 1
-        with run:
+        with CallRun(self._runs, call, lease) as run:
             run.value = await self.__wrapped__(*given, **named)
         return run.value
 
@@ -337,20 +343,16 @@ class MemoizedFunction(Transparent):
 
     def _make(self, call: Call, given: tuple[Any, ...], named: Mapping[str, Any]) -> Any:
         """Run the function, of equal calls at a time only one."""
-        while (flight := self._take_off(call)) is not None:
+        while (flight := self._flights.join(call.id)) is not None:
             flight.result()
             found = self._find(call)
             if found is not _MISSING:
                 return found
-        with self._landing(call), contextlib.ExitStack() as stack:
+        with self._flights.landing(call.id), contextlib.ExitStack() as stack:
             lease, found = self._lease(call, stack)
             if found is not _MISSING:
                 return found
-            run = CallRun(self._runs, call, lease)
-            self.misses += 1
-            with run:
-                run.value = self.__wrapped__(*given, **named)
-            return run.value
+            return self._run(call, given, named, lease)
 
     async def _call_async(self, given: tuple[Any, ...], named: Mapping[str, Any]) -> Any:
         call = self._prepare(given, named)
@@ -364,22 +366,18 @@ class MemoizedFunction(Transparent):
     ) -> Any:
         import asyncio  # Here, as few functions are asynchronous and it takes a while to import.
 
-        while (flight := self._take_off(call)) is not None:
+        while (flight := self._flights.join(call.id)) is not None:
             # Shielded, since whoever is cancelled must not cancel it for the others.
             await asyncio.shield(asyncio.wrap_future(flight))
             found = self._find(call)
             if found is not _MISSING:
                 return found
-        with self._landing(call), contextlib.ExitStack() as stack:
+        with self._flights.landing(call.id), contextlib.ExitStack() as stack:
             # In a thread of its own: waits could fill the pool that the function itself needs.
-            lease, found = await asyncio.wrap_future(_apart(self._lease, call, stack))
+            lease, found = await asyncio.wrap_future(apart(self._lease, call, stack))
             if found is not _MISSING:
                 return found
-            run = CallRun(self._runs, call, lease)
-            self.misses += 1
-            with run:
-                run.value = await self.__wrapped__(*given, **named)
-            return run.value
+            return await self._run_async(call, given, named, lease)
 
     def _generate(
         self, given: tuple[Any, ...], named: Mapping[str, Any], *, anew: bool = False
@@ -433,30 +431,6 @@ class MemoizedFunction(Transparent):
                 run.keep()
         return returned
 
-    def _take_off(self, call: Call) -> Future[None] | None:
-        """Return the running call of the same key; None for the first."""
-        key = call.id
-        if not self.options.single_flight or key in inside():
-            return None
-        with self._lock:
-            flight = self._flights.get(key)
-            if flight is None:
-                self._flights[key] = Future()
-            return flight
-
-    @contextlib.contextmanager
-    def _landing(self, call: Call) -> Iterator[None]:
-        """Release waiting calls at the end of the block."""
-        is_ours = call.id not in inside()
-        try:
-            yield
-        finally:
-            if is_ours:
-                with self._lock:
-                    flight = self._flights.pop(call.id, None)
-                if flight is not None and not flight.done():
-                    flight.set_result(None)
-
     def _lease(self, call: Call, stack: contextlib.ExitStack) -> tuple[Lease | None, Any]:
         """Hold the key against other processes; return a result of theirs."""
         found: Any = _MISSING
@@ -492,21 +466,6 @@ class MemoizedFunction(Transparent):
 
     def _say(self, line: str) -> None:
         PLACES.say_once(f"{self.__qualname__}: {line}")
-
-
-def _apart(act: Callable[..., Any], *arguments: Any) -> Future[Any]:
-    """Call a function in a thread of its own, and in the context of the caller."""
-    future: Future[Any] = Future()
-    context = copy_context()
-
-    def work() -> None:
-        try:
-            future.set_result(context.run(act, *arguments))
-        except BaseException as error:
-            future.set_exception(error)
-
-    threading.Thread(target=work, name="memoflow-wait", daemon=True).start()
-    return future
 
 
 _all: weakref.WeakSet[MemoizedFunction] = weakref.WeakSet()

@@ -13,18 +13,15 @@ from functools import cached_property
 from typing import Any
 
 from memoflow.errors import MemoflowError
-from memoflow.fingerprint.project import root_of
 from memoflow.functions.tallies import Tallies
 from memoflow.kinds.candidates import Candidates
 from memoflow.log import log
 from memoflow.masking import Mask, without_passwords
 from memoflow.names import Key
 from memoflow.storages.opening import open_store
+from memoflow.storages.project_files import paths_of
 from memoflow.store import Store
-from memoflow.store.open import cache_folder
 from memoflow.tracking import FileDigests, Paths, World
-
-_OF_METAFLOW = (".metaflow", ".metaflow_spin")
 
 
 class Place:
@@ -47,12 +44,7 @@ class Place:
     @cached_property
     def paths(self) -> Paths:
         base, main = _script()
-        own = [os.path.join(each, name) for each in (base, os.getcwd()) for name in _OF_METAFLOW]
-        own += [str(cache_folder()), os.environ.get("METAFLOW_HOME") or "~/.metaflowconfig"]
-        own.append(os.environ.get("METAFLOW_MEMOFLOW_CACHE_DIR", ""))
-        folder = self.store.backend.path("format.json")
-        own.append("" if folder is None else os.path.dirname(folder))
-        return Paths(base, root_of(main), map(os.path.expanduser, filter(None, own)))
+        return paths_of(main, base, self.store)
 
     @property
     def world(self) -> World:
@@ -80,7 +72,7 @@ class Places:
 
     def of(self, store: Store | str | os.PathLike[str] | None) -> Place | None:
         """Return the place of a store; None, with one warning, for a store out of reach."""
-        named = id(store) if isinstance(store, Store) else store if store is None else str(store)
+        named = _named(store)
         with self._lock:
             if named not in self._known:
                 self._known[named] = self._open(store)
@@ -99,7 +91,7 @@ class Places:
 
     def cut_off(self, store: Any, error: Exception) -> None:
         """Go on without a silent store: each further question would wait as long."""
-        named = id(store) if isinstance(store, Store) else store if store is None else str(store)
+        named = _named(store)
         self._known[named] = None
         self.say_once(f"off: {error}")
 
@@ -111,6 +103,10 @@ class Places:
 
 PLACES = Places()
 os.register_at_fork(after_in_child=PLACES.__init__)  # type: ignore[misc]
+
+
+def _named(store: Store | str | os.PathLike[str] | None) -> object:
+    return id(store) if isinstance(store, Store) else store if store is None else str(store)
 
 
 def _script() -> tuple[str, str]:

@@ -6,6 +6,8 @@ import threading
 import time
 from collections import OrderedDict
 
+from memoflow.functions.tallies import CallId
+
 _LARGEST_BYTES = 8 << 10
 _MOST = 2048
 _SECONDS = 1.0  # that what is stored is believed to be there, without asking
@@ -16,20 +18,20 @@ class RecentResults:
 
     def __init__(self) -> None:
         self.begin()
-        self._results: OrderedDict[tuple[str, ...], tuple[bytes, float]] = OrderedDict()
+        self._results: OrderedDict[CallId, tuple[bytes, float]] = OrderedDict()
 
     def begin(self) -> None:
         """Begin in a process: in its parent a thread may have held the lock."""
         self._lock = threading.Lock()
 
-    def get(self, call: tuple[str, ...]) -> bytes | None:
+    def get(self, call: CallId) -> bytes | None:
         with self._lock:
             found = self._results.get(call)
             if found is None or time.monotonic() - found[1] > _SECONDS:
                 return None
             return found[0]
 
-    def put(self, call: tuple[str, ...], stream: bytes) -> None:
+    def put(self, call: CallId, stream: bytes) -> None:
         if len(stream) > _LARGEST_BYTES:
             return
         with self._lock:
@@ -38,6 +40,6 @@ class RecentResults:
             if len(self._results) > _MOST:
                 self._results.popitem(last=False)
 
-    def drop(self, call: tuple[str, ...]) -> None:
+    def drop(self, call: CallId) -> None:
         with self._lock:
             self._results.pop(call, None)

@@ -22,6 +22,7 @@ from memoflow.tracking import (
     ReadSet,
     known_calls,
     matches,
+    part_named,
     paths_in,
     trackers,
     tracking_call,
@@ -57,7 +58,9 @@ class CallRecorder:
         trouble = self._change(call)
         if trouble is None:
             reads = ReadSet(tracker, place.world, place.digests)
-            never = (why for name, why in reads.never.items() if not self._ignores(_as_part(name)))
+            never = (
+                why for name, why in reads.never.items() if not self._ignores(part_named(name))
+            )
             trouble = next(iter([*never, *reads.unsettled]), None)
         if trouble is None:
             try:
@@ -97,7 +100,8 @@ class CallRecorder:
         )
         # With the modules that it has loaded its code has another key, by which this process goes
         # from now on; the next one begins without them.
-        codes = {code.hex: code for code in (call.code, self.code.now())}
+        now = self.code.now() if self.code.has_loaded else call.code
+        codes = {code.hex: code for code in (call.code, now)}
         for hex, code in codes.items():
             memo.record(
                 place.store,
@@ -149,8 +153,9 @@ class CallRun:
         self._is_started = False
         self._on = contextlib.ExitStack()
 
-    def __enter__(self) -> None:
+    def __enter__(self) -> CallRun:
         self._on.enter_context(self.part())
+        return self
 
     def __exit__(self, kind: Any, error: Any, traceback: Any) -> None:
         self._on.__exit__(kind, error, traceback)
@@ -202,11 +207,6 @@ def _reads_natively(call: Call) -> bool:
         part.kind == "package" and part.name.lower().replace("-", "_") in NATIVE_READERS
         for part in call.code.parts
     )
-
-
-def _as_part(name: str) -> Part:
-    kind, _, inner = name.partition(" ")
-    return Part(kind, inner, "") if inner else Part("", name, "")
 
 
 def _no_events(*_: Any) -> Any:

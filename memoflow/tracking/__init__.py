@@ -13,7 +13,7 @@ from memoflow.tracking.hooks import (
 )
 from memoflow.tracking.paths import Paths, is_match, paths_in
 from memoflow.tracking.tracker import AccessTracker
-from memoflow.tracking.world import ReadSet, World, matches
+from memoflow.tracking.world import ReadSet, World, matches, part_named
 
 __all__ = [
     "ABSENT",
@@ -31,6 +31,7 @@ __all__ = [
     "is_match",
     "known_calls",
     "matches",
+    "part_named",
     "paths_in",
     "state_of",
     "trackers",

@@ -345,7 +345,7 @@ def end(tracker: AccessTracker) -> None:
 
 def trackers() -> _Trackers:
     """Return the trackers of this context."""
-    return (*_of_process, *_calls_here())
+    return (*_of_process, *_calls_here()) if _of_calls else _of_process
 
 
 def _calls_here() -> _Trackers:

@@ -41,6 +41,12 @@ def matches(pattern: str, part: Part) -> bool:
     return fnmatch.fnmatch(part.name, pattern)
 
 
+def part_named(name: str) -> Part:
+    """Return a part by the name of a read in `never`: its kind, if it has one, and the name."""
+    kind, _, inner = name.partition(" ")
+    return Part(kind, inner, "") if inner else Part("", name, "")
+
+
 def with_imports(code: Mapping[str, str]) -> dict[str, str]:
     """Return module names by file: those given, and the user's loaded ones that they import."""
     found: dict[str, str] = {}

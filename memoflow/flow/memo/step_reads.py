@@ -24,7 +24,7 @@ from memoflow.flow.memo.external_reads import ExternalReads
 from memoflow.flow.memo.inputs import label
 from memoflow.flow.memo.lookup import MemoizedStep
 from memoflow.flow.memo.store_context import StoreContext
-from memoflow.tracking import AccessTracker, ReadSet, State, begin, end, paths_in
+from memoflow.tracking import AccessTracker, ReadSet, State, begin, end, part_named, paths_in
 from memoflow.tracking.callers import is_users
 from memoflow.tracking.notes import is_of_results
 
@@ -149,7 +149,7 @@ class StepTracker:
         never = {
             name: why
             for name, why in reads.never.items()
-            if not self._memoized.ignores_read(_as_part(name))
+            if not self._memoized.ignores_read(part_named(name))
         }
         return StepReads(
             tuple(parts), tuple(reads.written), tuple(reads.listed), never, tuple(reads.unsettled),
@@ -253,8 +253,3 @@ def _is_code(value: Any) -> bool:
         return False
     file = getattr(sys.modules.get(value.__module__), "__file__", None)
     return isinstance(file, str) and is_users(file, value.__module__)
-
-
-def _as_part(name: str) -> Part:
-    kind, _, inner = name.partition(" ")
-    return Part(kind, inner, "") if inner else Part("", name, "")

@@ -11,7 +11,6 @@ from typing import Any
 from memoflow.backends import Local
 from memoflow.display import printable
 from memoflow.errors import MemoflowError, is_away
-from memoflow.fingerprint.project import root_of
 from memoflow.flow import artifact_store, maintenance
 from memoflow.flow.host import storage
 from memoflow.flow.host.blobs import BlobCache, NewBlobs
@@ -22,11 +21,9 @@ from memoflow.kinds.candidates import Candidates
 from memoflow.masking import Mask, without_passwords
 from memoflow.names import Key
 from memoflow.storages import backend_of
+from memoflow.storages.project_files import paths_of
 from memoflow.store import Store
-from memoflow.store.open import cache_folder
 from memoflow.tracking import FileDigests, Paths
-
-_OF_METAFLOW = (".metaflow", ".metaflow_spin")
 
 
 class StoreContext:
@@ -143,16 +140,5 @@ class StoreContext:
 def _paths_of(flow_datastore: Any, store: Store | None) -> Paths:
     """Return the names of the project's files, without those that Metaflow and memoflow keep."""
     script = os.path.abspath(str(getattr(sys.modules["__main__"], "__file__", "") or sys.argv[0]))
-    base = os.path.dirname(script)
-    own = [os.path.join(folder, name) for folder in (base, os.getcwd()) for name in _OF_METAFLOW]
-    own.append(str(cache_folder()))
-    own.append(os.environ.get("METAFLOW_HOME") or "~/.metaflowconfig")
-    if os.environ.get("METAFLOW_MEMOFLOW_CACHE_DIR"):
-        own.append(os.environ["METAFLOW_MEMOFLOW_CACHE_DIR"])
-    if flow_datastore.TYPE == "local":
-        own.append(flow_datastore.datastore_root)
-    if store is not None:
-        format = store.backend.path("format.json")
-        if format is not None:
-            own.append(os.path.dirname(format))
-    return Paths(base, root_of(script), map(os.path.expanduser, own))
+    datastores = [flow_datastore.datastore_root] if flow_datastore.TYPE == "local" else []
+    return paths_of(script, os.path.dirname(script), store, datastores)
