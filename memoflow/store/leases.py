@@ -10,15 +10,15 @@ stands if it is the highest and if below it is only what was given up for dead. 
 and a takeover at the same moment not both succeed.
 
 Of two leases of one holder that died, the second is not watched all over again: what is known of
-the first tells for how long nothing can have been heard of the second. Nobody is taken for dead
-because his process is gone from this machine: containers share names of hosts and numbers of
-processes, and numbers come again.
+the first tells for how long nothing can have been heard of the second. Of a process of this
+machine the kernel tells at once that it has ended.
 """
 
 from __future__ import annotations
 
 import atexit
 import json
+import math
 import os
 import re
 import socket
@@ -37,6 +37,7 @@ from memoflow.errors import BackendError, BadKeyError, LeaseLostError
 from memoflow.fields import Fields, loaded
 from memoflow.log import log
 from memoflow.names import Key
+from memoflow.process import has_ended, this_process
 
 FOLDER = "leases"
 # Half a minute until a dead holder is noticed: less than that some C code keeps other threads
@@ -65,6 +66,7 @@ class _Claim:
     beat: int = 0
     lifted: bool = False
     lasting: bool = False
+    process: str = ""  # see `memoflow.process`
 
     @property
     def holder(self) -> tuple[str, str, int]:
@@ -88,6 +90,7 @@ class _Claim:
                     fields.whole("beat", 0),
                     fields.flag("lifted", False),
                     fields.flag("lasting", False),
+                    fields.text("process", ""),
                 )
         return _Claim("", "another process", "a machine unknown", 0, self.every_s)
 
@@ -289,7 +292,7 @@ class Contender:
     @cached_property
     def _claim(self) -> _Claim:
         id, host, every_s = uuid.uuid4().hex, socket.gethostname(), self.heartbeat.total_seconds()
-        return _Claim(id, self.who, host, os.getpid(), every_s)
+        return _Claim(id, self.who, host, os.getpid(), every_s, process=this_process())
 
     def _contend(self) -> Lease:
         while True:
@@ -308,7 +311,7 @@ class Contender:
                 # Read after listing: what is listed is as it was while nothing was heard.
                 if max(found, default="") != highest or _read(self.backend, highest) != seen:
                     continue
-                if silent_s > 2 * claim.every_s:
+                if 2 * claim.every_s < silent_s < math.inf:
                     since = time.monotonic() - silent_s
                     self.silences[claim.holder] = found[highest].modified, since
             name = f"{FOLDER}/{self.key}/n={int(highest[-8:] or 0) + 1:08d}"
@@ -338,6 +341,8 @@ class Contender:
             # Of the same name is only an earlier attempt, which is dead once there is a later one.
             if self._is_open(claim) or claim.lifted or claim.who == self._claim.who:
                 return data, silent_s
+            if has_ended(claim.process):
+                return data, math.inf
             self._has_waited = True
             if silent_s > 2 * claim.every_s:
                 return data, silent_s

@@ -20,7 +20,8 @@ import pytest
 from memoflow.backends import Backend, Found, Memory
 from memoflow.errors import BackendError, LeaseLostError
 from memoflow.names import Key
-from memoflow.store import Payload, Store, open_store
+from memoflow.process import this_process
+from memoflow.store import Payload, Store, leases, open_store
 from memoflow.store.leases import drop_stale
 from tests.faults import Faulty
 from tests.s3 import backend_at, serving_elsewhere
@@ -269,9 +270,25 @@ def test_16_processes_on_two_machines_do_it_once(
     assert len([path for path in tmp_path.iterdir() if path.name.isdigit()]) == 1
 
 
-def test_a_killed_holder_is_taken_over_within_two_heartbeats(
+@pytest.mark.skipif(not this_process(), reason="the kernel tells nothing of processes")
+def test_a_killed_holder_of_this_machine_is_taken_over_at_once(
     root: str, tmp_path: Path, run: Callable[..., Any], open_on: Callable[..., Store]
 ) -> None:
+    child = run(holder, root, tmp_path / "there", tmp_path / "told", NEVER)
+    until((tmp_path / "told").exists)
+    os.kill(child.pid, signal.SIGKILL)  # Not joined: its number is still taken.
+    with open_on(backend_at(root)).lease(KEY, who="heir", heartbeat=NEVER) as lease:
+        assert lease.is_held
+
+
+def test_a_killed_holder_elsewhere_is_taken_over_within_two_heartbeats(
+    root: str,
+    tmp_path: Path,
+    run: Callable[..., Any],
+    open_on: Callable[..., Store],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(leases, "has_ended", lambda process: False)
     child = run(holder, root, tmp_path / "there", tmp_path / "told", QUICK)
     until((tmp_path / "told").exists)
     os.kill(child.pid, signal.SIGKILL)

@@ -1,0 +1,53 @@
+"""Processes: the identity of one, by which others of the same machine learn of its end.
+
+A number alone says nothing: it comes again, and containers have numbers of their own. Linux tells
+more: the boot, the namespace of the numbers, and when a process began (proc(5)).
+"""
+
+from __future__ import annotations
+
+import os
+from contextlib import suppress
+from functools import cache
+
+_ENDED = "ZX"  # states: a process that only its parent still counts, and one that is about to go
+
+
+def this_process() -> str:
+    """Return the identity of this process; "" where nothing can be told."""
+    return _identity(os.getpid())
+
+
+def has_ended(identity: str) -> bool:
+    """Tell whether a process has ended for certain; False for one of elsewhere."""
+    numbers, _, process = identity.rpartition(" ")
+    number, _, began = process.partition("@")
+    if not began or numbers != _numbers():
+        return False
+    return _began(number) != began
+
+
+@cache
+def _identity(number: int) -> str:
+    # By number: a forked child inherits what is cached.
+    began, numbers = _began(str(number)), _numbers()
+    return f"{numbers} {number}@{began}" if began and numbers else ""
+
+
+@cache
+def _numbers() -> str:
+    """Return the boot and the namespace that process numbers belong to."""
+    with suppress(OSError), open("/proc/sys/kernel/random/boot_id") as file:
+        return f"{file.read().strip()} {os.readlink('/proc/self/ns/pid')}"
+    return ""
+
+
+def _began(number: str) -> str:
+    """Return the clock ticks from boot to the start of a process; "" for one that has ended."""
+    try:
+        with open(f"/proc/{number}/stat") as file:
+            # The name, in parentheses, may hold spaces and parentheses.
+            state, *fields = file.read().rpartition(")")[2].split()
+    except (OSError, ValueError):
+        return ""
+    return "" if state in _ENDED else fields[18]
