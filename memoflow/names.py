@@ -6,6 +6,7 @@ import hashlib
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import lru_cache
 from urllib.parse import quote, unquote
 
 from memoflow.display import html_rows
@@ -62,15 +63,7 @@ class Key:
         if not parts:
             raise BadKeyError("a key needs at least its kind")
         for part in parts:
-            if not part:
-                raise BadKeyError(f"a key has an empty part: {parts}")
-            if not part.isascii() and HALF_CHARACTER.search(part):  # Which nothing can write.
-                raise BadKeyError(f"a part of a key is no text: {part[:60]!r}")
-            if len(_quote(part)) > _LONGEST_PART:
-                raise BadKeyError(
-                    f"a part of a key is longer than {_LONGEST_PART} bytes when quoted: "
-                    f"{part[:60]!r}..."
-                )
+            _check(part)
         return cls(parts)
 
     @classmethod
@@ -89,7 +82,8 @@ class Key:
         return self.parts[0]
 
     def __truediv__(self, part: str) -> Key:
-        return Key.of(*self.parts, part)
+        _check(part)
+        return Key((*self.parts, part))
 
     def __str__(self) -> str:
         return "/".join(map(_quote, self.parts))
@@ -129,6 +123,18 @@ class Ref:
         )
 
 
+def _check(part: str) -> None:
+    if not part:
+        raise BadKeyError("a part of a key is empty")
+    if not part.isascii() and HALF_CHARACTER.search(part):  # Which nothing can write.
+        raise BadKeyError(f"a part of a key is no text: {part[:60]!r}")
+    if len(_quote(part)) > _LONGEST_PART:
+        raise BadKeyError(
+            f"a part of a key is longer than {_LONGEST_PART} bytes when quoted: {part[:60]!r}..."
+        )
+
+
+@lru_cache(maxsize=4096)
 def _quote(part: str) -> str:
     if part.isalnum() and part.isascii():
         return part

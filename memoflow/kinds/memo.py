@@ -71,6 +71,7 @@ class MemoEntry:
     files: Mapping[str, str] = field(default_factory=dict)  # that are kept with it: name, digest
     outlines: Mapping[str, Any] = field(default_factory=dict)  # of inputs by name, as JSON
     value: Mapping[str, Any] = field(default_factory=dict)  # how the value of a function is kept
+    manifest: Manifest = field(default_factory=lambda: Manifest(()), repr=False, compare=False)
 
     @property
     def outlined_inputs(self) -> tuple[Part, ...]:
@@ -150,6 +151,7 @@ def _entry(ref: Ref, manifest: Manifest) -> MemoEntry:
         refs=tuple((module, name) for module, name in map(free_texts, meta.rows("refs"))),
         outlines=meta.mapping("outlines", {}),
         value=meta.mapping("value", {}),
+        manifest=manifest,
         **mostly_empty_of(manifest.meta),
     )
 

@@ -70,11 +70,11 @@ def pickled(store: Store, entry: MemoEntry) -> tuple[bytes, list[memoryview]]:
 
     NotFoundError or IntegrityError if they are gone or damaged.
     """
-    manifest = store.manifest(entry.ref)
     try:
         count = Fields(entry.value).whole("buffers", 0)
     except ValueError as error:
         raise IntegrityError(f"the description of {entry.ref.key} is damaged: {error}") from None
+    manifest = entry.manifest
     stream = store.read_file(manifest, f"{memo.VALUE}stream")
     return stream, [store.map_file(manifest, f"{memo.VALUE}{i}") for i in range(count)]
 

@@ -45,7 +45,8 @@ def settle(
     blamed, seen = "", dict[str, State | None]()
     for pause_s in _PAUSES_S:
         check()
-        time.sleep(pause_s)
+        if pause_s:
+            time.sleep(pause_s)
         now = tree.again()
         if any(_has_grown(stored.get(each.path), each) for each in now.sources):
             time.sleep(TICK_S)  # A write that was under way at the first reading is over then.

@@ -174,8 +174,9 @@ class Patch:
 
     def apply(self) -> None:
         """Replace the function."""
-        self._before = vars(self._owner)[self._name]
-        self._made = self._wrap(self._before)
+        before = vars(self._owner)[self._name]
+        if before is not self._before:
+            self._before, self._made = before, self._wrap(before)
         if self._owner is os:
             self._made.__module__ = "os"  # Pickled by name, it is found there; not in `posix`.
         setattr(self._owner, self._name, self._made)
