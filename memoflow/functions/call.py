@@ -12,6 +12,7 @@ from memoflow.functions.place import Place
 from memoflow.functions.tallies import CallId
 from memoflow.kinds import memo
 from memoflow.names import Key
+from memoflow.objects.blobs import xxh3_of
 
 
 @dataclass(frozen=True)
@@ -28,6 +29,11 @@ class Call:
     def id(self) -> CallId:
         """The identity of this call in this process, at little cost."""
         return str(self.code), *(part.digest for part in self.inputs)
+
+    @cached_property
+    def name(self) -> bytes:
+        """The name of its result among small ones, in any process."""
+        return bytes.fromhex(xxh3_of("\0".join((*self.series.parts, *self.id)).encode()))
 
     @cached_property
     def code_key(self) -> Key:

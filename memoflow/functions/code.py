@@ -7,12 +7,13 @@ import itertools
 import queue
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from contextvars import ContextVar
 from typing import Any
 
 from memoflow.errors import NoFingerprintError
 from memoflow.fingerprint import Fingerprint, Part, watched
+from memoflow.fingerprint.name_resolution import dotted
 from memoflow.fingerprint.witness import Witness
 from memoflow.functions.options import FunctionOptions
 from memoflow.kinds import memo
@@ -36,10 +37,17 @@ class FunctionCode:
     """The code of one function, with its environment and options."""
 
     def __init__(
-        self, function: Callable[..., Any], options: FunctionOptions, mask: Callable[[], Mask]
+        self,
+        function: Callable[..., Any],
+        options: FunctionOptions,
+        mask: Callable[[], Mask],
+        arguments: Collection[str] = (),
     ) -> None:
         self._function = function
         self._options = options
+        # A global of its own module goes by its name there, too, unless an argument does.
+        own = {each for each in options.ignore.difference(arguments) if each.isidentifier()}
+        self._ignore = options.ignore | {dotted(function.__module__, each) for each in own}
         self._mask = mask
         self.begin()
         self._known: tuple[Fingerprint, Witness] | None = None
@@ -59,9 +67,7 @@ class FunctionCode:
             if self._error is not None and time.monotonic() - self._error[1] < _KEEP_SECONDS:
                 raise self._error[0]
             try:
-                found, witness = watched(
-                    self._function, ignore=self._options.ignore, mask=self._mask()
-                )
+                found, witness = watched(self._function, ignore=self._ignore, mask=self._mask())
             except NoFingerprintError as error:
                 self._known, self._error = None, (error, time.monotonic())
                 raise

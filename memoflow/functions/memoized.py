@@ -33,8 +33,8 @@ from memoflow.functions.code import FunctionCode
 from memoflow.functions.flights import Flights, apart
 from memoflow.functions.options import FunctionOptions
 from memoflow.functions.place import PLACES, Place
-from memoflow.functions.recent_results import RecentResults
 from memoflow.functions.run import CallRecorder, CallRun
+from memoflow.functions.small_results import SmallResult, SmallResults
 from memoflow.kinds import memo
 from memoflow.kinds.candidates import OutdatedEntry
 from memoflow.kinds.memo import MemoEntry
@@ -74,15 +74,15 @@ class MemoizedFunction(Transparent):
         self.version = options.version
         self.options = options
         self._arguments = Arguments(function)
-        self._code = FunctionCode(function, options, self._mask)
-        self._remembered = RecentResults()
+        self._code = FunctionCode(function, options, self._mask, self._arguments.names)
+        self._small = SmallResults()
         self._flights = Flights(is_on=options.single_flight)
         self._runs = CallRecorder(
             self.module,
             self.__qualname__,
             options,
             self._code,
-            self._remembered,
+            self._small,
             self._say,
             self._trouble,
         )
@@ -100,7 +100,7 @@ class MemoizedFunction(Transparent):
         """Begin in a process: calls that other threads of its parent were in go on there alone."""
         self._flights.begin()
         self._code.begin()
-        self._remembered.begin()
+        self._small.begin()
 
     def __setattr__(self, name: str, value: Any) -> None:
         if name == "is_step":
@@ -194,7 +194,7 @@ class MemoizedFunction(Transparent):
     def forget(self, *given: Any, **named: Any) -> None:
         """Remove the results of these arguments; none is fine."""
         call = self._call_of(self._place_or_raise(), given, named)
-        self._remembered.drop(call.id)
+        self._small.drop(call)
         for key in call.place.store.keys(call.key):
             call.place.store.forget(key)
 
@@ -258,7 +258,8 @@ class MemoizedFunction(Transparent):
             return
         self._checked = True
         names = self._arguments.names
-        for name in sorted(self.options.ignore - {*names} - code.ignored):
+        globals_ = {name.rpartition(".")[2] for name in code.ignored}
+        for name in sorted(self.options.ignore - {*names} - globals_):
             if not name.isidentifier():
                 continue  # A file, a variable or a global of another module.
             import difflib  # Here, since only a wrong name needs it.
@@ -278,12 +279,13 @@ class MemoizedFunction(Transparent):
 
     def _find(self, call: Call) -> Any:
         """Return the stored result, or _MISSING."""
-        stream = self._remembered.get(call.id)
-        if stream is not None:
-            self.hits += 1
-            call.place.tallies.hit(call.series, call.id)
-            return values.load(stream)
         try:
+            small = None if self.options.ttl is not None else self._small.get(call)
+            if small is not None:
+                value = values.load(small.stream)
+                self.hits += 1
+                call.place.tallies.hit(call.series, call.id, small.run_time_s)
+                return value
             entry = self._entry(call)
             if entry is None:
                 return _MISSING
@@ -326,8 +328,7 @@ class MemoizedFunction(Transparent):
         return found
 
     def _loaded(self, call: Call, entry: MemoEntry) -> Any:
-        store = call.place.store
-        manifest = store.manifest(entry.ref)
+        store, manifest = call.place.store, entry.manifest
         stream = store.read_file(manifest, f"{memo.VALUE}stream")
         count = int(entry.value.get("buffers", 0))
         buffers = [store.map_file(manifest, f"{memo.VALUE}{i}") for i in range(count)]
@@ -336,9 +337,9 @@ class MemoizedFunction(Transparent):
         except (AttributeError, ImportError):
             # Of classes of the script that stored it, where another one runs.
             stream = store.read_file(manifest, f"{memo.VALUE}portable")
-            value = values.load(stream)
-        if not count and not entry.reads:
-            self._runs.remember(call, stream)
+            return values.load(stream)
+        if not (count or entry.reads or entry.named or entry.ref.expires):
+            self._small.put(call, entry.ref, SmallResult(stream, entry.run_time_s))
         return value
 
     def _make(self, call: Call, given: tuple[Any, ...], named: Mapping[str, Any]) -> Any:

@@ -14,7 +14,7 @@ from memoflow.functions import arguments, values
 from memoflow.functions.call import Call
 from memoflow.functions.code import FunctionCode
 from memoflow.functions.options import FunctionOptions
-from memoflow.functions.recent_results import RecentResults
+from memoflow.functions.small_results import SmallResult, SmallResults
 from memoflow.kinds import memo
 from memoflow.store import Lease
 from memoflow.tracking import (
@@ -48,7 +48,7 @@ class CallRecorder:
     name: str
     options: FunctionOptions
     code: FunctionCode
-    remembered: RecentResults
+    small: SmallResults
     say: Callable[[str], None]
     trouble: Callable[[Exception], None]
 
@@ -102,7 +102,7 @@ class CallRecorder:
         # from now on; the next one begins without them.
         now = self.code.now() if self.code.has_loaded else call.code
         codes = {code.hex: code for code in (call.code, now)}
-        for hex, code in codes.items():
+        refs = [
             memo.record(
                 place.store,
                 call.series / hex,
@@ -111,16 +111,13 @@ class CallRecorder:
                 expires=min(until, default=None),
                 mask=place.mask,
             )
+            for hex, code in codes.items()
+        ]
         for outer in trackers():
             outer.note_until(min(until, default=None))
         if not (pickled.buffers or pickled.portable or parts or until):
-            self.remember(call, pickled.stream)
+            self.small.put(call, refs[0], SmallResult(pickled.stream, run_time_s))
         return True
-
-    def remember(self, call: Call, stream: bytes) -> None:
-        """Remember a result without reads in this process."""
-        if self.options.ttl is None:
-            self.remembered.put(call.id, stream)
 
     def _change(self, call: Call) -> str | None:
         """Return the change that the run made to its own key, None without one."""

@@ -29,6 +29,8 @@ T = TypeVar("T")
 SQLITE_VERSION = sqlite3.sqlite_version
 _APPLICATION = 0x6D656D6F  # "memo"
 _VERSION = 3
+_TABLES = {"entries", "pieces", "facts", "outcomes"}
+_NEWEST = "small_values_go"  # what was added last to the schema of this version
 _ROWS_A_TRANSACTION = 200
 _REST = timedelta(seconds=30)
 _LEAST_FREE_BYTES = 256 << 10
@@ -368,34 +370,36 @@ def _ensure_schema(db: sqlite3.Connection) -> None:
     # All of one moment: another process may be making the same file into an index.
     db.execute("BEGIN")
     try:
-        if _is_ours(db):
+        if _is_complete(db):
             return
     finally:
         db.execute("ROLLBACK")
     with db:
         db.execute("BEGIN IMMEDIATE")
         # Asked again: another process may have been faster.
-        if not _is_ours(db):
+        if not _is_complete(db):
             schema = Path(__file__).with_name("schema.sql").read_text()
             if sqlite3.sqlite_version_info < (3, 37):
                 # That had no STRICT yet; without it the same tables work, only less checked.
-                schema = schema.replace("STRICT, ", "")
+                schema = schema.replace("STRICT, ", "").replace(" STRICT;", ";")
             for statement in schema.split(";\n"):
                 db.execute(statement)
             db.execute(f"PRAGMA application_id = {_APPLICATION}")
             db.execute(f"PRAGMA user_version = {_VERSION}")
 
 
-def _is_ours(db: sqlite3.Connection) -> bool:
-    """Tell a finished index from an empty file; DatabaseError for anything else."""
+def _is_complete(db: sqlite3.Connection) -> bool:
+    """Tell a finished index from an empty or older file; DatabaseError for anything else."""
     version = db.execute("PRAGMA user_version").fetchone()[0]
     application = db.execute("PRAGMA application_id").fetchone()[0]
-    tables = db.execute("SELECT COUNT(*) FROM sqlite_master").fetchone()[0]
-    if (version, application, tables) == (0, 0, 0):
+    names = {name for (name,) in db.execute("SELECT name FROM sqlite_master")}
+    if (version, application, names) == (0, 0, set()):
         return False
     if (version, application) != (_VERSION, _APPLICATION):
         raise sqlite3.DatabaseError(f"{_NOT_OURS}: version {version} of {application:#x}")
-    return True
+    if not names.issuperset(_TABLES):
+        raise sqlite3.DatabaseError(f"no such table: {', '.join(_TABLES - names)}")
+    return _NEWEST in names
 
 
 def _after_fork() -> None:

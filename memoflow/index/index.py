@@ -16,8 +16,8 @@ from memoflow.units import moment, readable
 
 T = TypeVar("T")
 
-_TOUCH_AT_ONCE_SECONDS = 1.0
-_TOUCHES_KEPT = 200
+_FLUSH_SECONDS = 1.0
+_MOST_PENDING = 200
 _HITS = "SUM(MAX(hit, 0))"
 _MISSES = "SUM(CASE WHEN hit > 0 THEN 0 ELSE MAX(-hit, 1) END)"
 _COLUMNS = "digest, size, created, expires, new"
@@ -107,7 +107,8 @@ class Index:
         self._clock = clock
         self._db = Database(path, patience=patience, mounts=mounts)
         self._touched: dict[str, int] = {}
-        self._wrote_touches = 0.0
+        self._small_values: dict[str, tuple[bytes, bytes, bytes]] = {}  # by the key of the ref
+        self._flushed = 0.0
 
     @property
     def path(self) -> Path | None:
@@ -146,14 +147,39 @@ class Index:
     def touch(self, *keys: Key) -> None:
         """Note that refs were used; the last few notes before a crash may be lost."""
         self._touched.update(dict.fromkeys(map(str, keys), int(self._clock())))
-        due = time.monotonic() - self._wrote_touches > _TOUCH_AT_ONCE_SECONDS
-        if due or len(self._touched) >= _TOUCHES_KEPT:
+        self._flush_if_due()
+
+    def record_small_value(self, name: bytes, ref: Ref, value: bytes) -> None:
+        """Remember the value of a ref by a name of 16 bytes; a crash may lose the last few."""
+        self._small_values[str(ref.key)] = name, bytes.fromhex(ref.digest.hex), value
+        self._flush_if_due()
+
+    def small_value(self, name: bytes) -> tuple[Key, bytes] | None:
+        """Return the key of the last ref that has a value of this name, and the value."""
+        row = self._db.first(
+            "SELECT s.key, s.value FROM small_values s"
+            " JOIN entries e ON e.key = s.key AND e.digest = s.digest"
+            " WHERE s.name = ? ORDER BY s.key DESC LIMIT 1",
+            (name,),
+        )
+        return None if row is None else self._of_keys(lambda: (Key.parse(row[0]), row[1]), None)
+
+    def _flush_if_due(self) -> None:
+        is_due = time.monotonic() - self._flushed > _FLUSH_SECONDS
+        if is_due or len(self._touched) + len(self._small_values) >= _MOST_PENDING:
             self.flush()
 
     def flush(self) -> None:
-        """Write the uses noted by `touch`."""
+        """Write the uses noted by `touch`, and small values."""
         touched, self._touched = self._touched, {}
-        self._wrote_touches = time.monotonic()
+        values, self._small_values = self._small_values, {}
+        self._flushed = time.monotonic()
+        if values:
+            self._db.change(
+                "INSERT OR REPLACE INTO small_values (key, name, digest, value)"
+                " VALUES (?, ?, ?, ?)",
+                ((key, *value) for key, value in values.items()),
+            )
         self._db.change(
             "UPDATE entries SET used = ? WHERE key = ?",
             [(used, key) for key, used in touched.items()],
@@ -326,7 +352,7 @@ class Index:
 
     def close(self) -> None:
         """Write pending rows and close the file; any later call opens it again."""
-        if self._touched:
+        if self._touched or self._small_values:
             self.flush()
         self._db.close()
 

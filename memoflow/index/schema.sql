@@ -1,7 +1,7 @@
 -- The index: what this machine remembers of a store. It may forget; the backend is the truth.
 -- Times are whole milliseconds, `used` whole seconds: a million rows pay for each byte.
 
-CREATE TABLE entries (
+CREATE TABLE IF NOT EXISTS entries (
     key TEXT PRIMARY KEY,
     digest BLOB NOT NULL,       -- SHA-256 of the stored ref, 32 bytes
     size INTEGER NOT NULL,
@@ -11,19 +11,19 @@ CREATE TABLE entries (
     used INTEGER NOT NULL
 ) STRICT, WITHOUT ROWID;
 
-CREATE TABLE pieces (
+CREATE TABLE IF NOT EXISTS pieces (
     xxh3 BLOB PRIMARY KEY,      -- of the piece, 16 bytes
     blob BLOB NOT NULL,         -- SHA-256 that names the blob it lies in, 32 bytes
     offset INTEGER NOT NULL,
     length INTEGER NOT NULL
 ) STRICT, WITHOUT ROWID;
 
-CREATE TABLE facts (
+CREATE TABLE IF NOT EXISTS facts (
     name TEXT PRIMARY KEY,
     value TEXT NOT NULL
 ) STRICT, WITHOUT ROWID;
 
-CREATE TABLE outcomes (
+CREATE TABLE IF NOT EXISTS outcomes (
     flow TEXT NOT NULL,
     run TEXT NOT NULL,
     step TEXT NOT NULL,
@@ -33,3 +33,17 @@ CREATE TABLE outcomes (
     at REAL NOT NULL,
     PRIMARY KEY (flow, run, step, task)
 ) STRICT, WITHOUT ROWID;
+
+-- Of small results: what the ref of that digest holds, behind a proof of it. This table came after
+-- the others of this version, so a file without it is given it.
+CREATE TABLE IF NOT EXISTS small_values (
+    key TEXT PRIMARY KEY,
+    name BLOB NOT NULL,         -- of code and arguments, 16 bytes
+    digest BLOB NOT NULL,
+    value BLOB NOT NULL
+) STRICT;
+
+CREATE INDEX IF NOT EXISTS small_values_by_name ON small_values (name);
+
+CREATE TRIGGER IF NOT EXISTS small_values_go AFTER DELETE ON entries
+BEGIN DELETE FROM small_values WHERE key = old.key; END;

@@ -29,6 +29,7 @@ from memoflow.store.saves.adoption import Adoption, Payload, adopt
 from memoflow.store.saves.loading import IndexedProofs, load, load_file
 from memoflow.store.saves.mapping import MappedFiles
 from memoflow.store.saves.saving import Next, save, stands
+from memoflow.store.small_values import SmallValues
 
 # What looks after a store is imported where it is used: tasks look up and save, and start sooner.
 if TYPE_CHECKING:
@@ -82,6 +83,7 @@ class Store:
         self._proofs = IndexedProofs(index, clock=clock)
         self._leftovers: ReplacedBlobs | None = None
         self._mapped = MappedFiles(self._refs)
+        self.small_values = SmallValues(self._refs)
         self._silences = Silences()
 
     def __repr__(self) -> str:

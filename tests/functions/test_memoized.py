@@ -741,8 +741,8 @@ def test_flipped_bits_are_never_served(load: Load, store: Store, tmp_path: Path)
         data[len(data) // 2] ^= 1
         path.chmod(0o644)
         path.write_bytes(data)
-        module.make._remembered._results.clear()
-    module.text._remembered._results.clear()
+        module.make._small._recent.clear()
+    module.text._small._recent.clear()
     assert (module.make(1_000_000) == expected).all()
     assert module.text(200_000) == "x" * 200_000
     assert module.ran == [1_000_000, 200_000, 1_000_000, 200_000]

@@ -90,5 +90,5 @@ def test_no_flipped_bit_of_two_hundred_is_served(load: Load, store: Store, tmp_p
         data[chance.randrange(len(data))] ^= 1 << chance.randrange(8)
         path.chmod(0o644)
         path.write_bytes(data)
-        module.make._remembered._results.clear()
+        module.make._small._recent.clear()
         assert np.array_equal(module.make(kind, number), expected)

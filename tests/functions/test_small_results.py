@@ -1,0 +1,154 @@
+"""Small results lie in the index: found without reading a file, and not once that is gone."""
+
+from __future__ import annotations
+
+import shutil
+import sqlite3
+import time
+from pathlib import Path
+from types import ModuleType
+
+import pytest
+
+from memoflow.backends import Local
+from memoflow.store import Store
+from tests.functions.conftest import Load
+
+CODE = """
+    @memo
+    def square(x):
+        note(x)
+        return {"square": x * x}
+"""
+
+
+@pytest.fixture
+def module(load: Load, store: Store) -> ModuleType:
+    """A function with a stored result of 3, of which only store and index know."""
+    module = load(CODE)
+    module.square(3)
+    forget_memory(module, store)
+    return module
+
+
+def forget_memory(module: ModuleType, store: Store) -> None:
+    store.index.flush()
+    module.square._small._recent.clear()
+
+
+def test_a_hit_reads_no_file_of_the_store(
+    module: ModuleType, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(Local, "read", lambda *_, **__: pytest.fail("read"))
+    assert module.square(3) == {"square": 9}
+    assert module.ran == [3]
+
+
+def test_each_hit_is_an_object_of_its_own(module: ModuleType) -> None:
+    module.square(3)["square"] = 0
+    assert module.square(3) == {"square": 9}
+
+
+def test_a_result_from_its_file_is_found_in_the_index_from_then_on(
+    module: ModuleType, store: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with sqlite3.connect(store.index.path or "") as db:
+        db.execute("DELETE FROM small_values")
+    module.square(3)
+    forget_memory(module, store)
+    monkeypatch.setattr(Local, "read", lambda *_, **__: pytest.fail("read"))
+    assert module.square(3) == {"square": 9}
+
+
+@pytest.mark.parametrize("at", [0, 15, 16, 24, -1])
+def test_flipped_bits_in_the_index_are_never_served(
+    module: ModuleType, store: Store, at: int
+) -> None:
+    with sqlite3.connect(store.index.path or "") as db:
+        data = bytearray(db.execute("SELECT value FROM small_values").fetchone()[0])
+        data[at] ^= 1
+        db.execute("UPDATE small_values SET value = ?", (bytes(data),))
+    assert module.square(3) == {"square": 9}
+    assert module.ran == [3]  # Its file is whole.
+
+
+def test_a_forgotten_result_is_not_served(module: ModuleType, store: Store) -> None:
+    module.square.forget(3)
+    module.square(3)
+    assert module.ran == [3, 3]
+    forget_memory(module, store)
+    store.evict(max_size_bytes=0)
+    module.square(3)
+    assert module.ran == [3, 3, 3]
+
+
+def test_a_result_that_another_machine_forgot_is_not_served(
+    module: ModuleType, store: Store, tmp_path: Path
+) -> None:
+    shutil.rmtree(tmp_path / "store" / "refs")
+    module.square(3)
+    assert module.ran == [3, 3]
+
+
+def test_a_result_that_another_machine_wrote_again_is_read_again(
+    module: ModuleType, store: Store, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (path,) = (path for path in (tmp_path / "store/refs").rglob("00000001") if path.is_file())
+    data = path.read_bytes()
+    path.unlink()
+    path.write_bytes(data)
+    read: list[str] = []
+    as_ever = Local.read
+
+    def noted(self: Local, name: str, **options: int) -> bytes | None:
+        read.append(name)
+        return as_ever(self, name, **options)
+
+    monkeypatch.setattr(Local, "read", noted)
+    assert module.square(3) == {"square": 9}
+    assert len(read) == 1
+
+
+def test_a_result_made_anew_replaces_it(load: Load, store: Store) -> None:
+    module = load("""
+        values = []
+        @memo(ignore=["values"])
+        def draw():
+            values.append(0)
+            note(0)
+            return len(values)
+        square = draw  # As the others call it.
+    """)
+    assert module.draw() == 1
+    forget_memory(module, store)
+    assert module.draw.call() == 2
+    forget_memory(module, store)
+    assert module.draw() == 2
+
+
+def test_with_a_time_to_live_the_file_decides(load: Load, store: Store) -> None:
+    module = load("""
+        @memo(ttl="0.1s")
+        def square(x):
+            note(x)
+            return x * x
+    """)
+    module.square(3)
+    forget_memory(module, store)
+    time.sleep(0.2)
+    module.square(3)
+    assert module.ran == [3, 3]
+
+
+def test_an_index_of_an_earlier_version_keeps_its_outcomes(
+    module: ModuleType, store: Store
+) -> None:
+    store.index.record_outcomes([("F", "1", "s", "2", 1, 3.0, 4.0)])
+    store.close()
+    with sqlite3.connect(store.index.path or "") as db:
+        db.execute("DROP TRIGGER small_values_go")
+        db.execute("DROP TABLE small_values")
+    module.square(3)
+    forget_memory(module, store)
+    assert store.index.outcomes("F", "1")
+    assert store.index.inspect()["small_values"] == 1
