@@ -100,7 +100,7 @@ def read_file(backend: Backend, file: File) -> bytes:
         raise NotFoundError(f"{file.path!r} is a link to {file.target!r}; read that")
     if file.inline is not None:
         return file.inline
-    return b"".join(map(bytes, _read(backend, file.pieces)))
+    return b"".join(map(bytes, pieces_of(backend, file.pieces)))
 
 
 def _write_all(backend: Backend, manifest: Manifest, root: Path, linked: Proofs | None) -> None:
@@ -187,7 +187,7 @@ def _link_all(backend: Backend, files: list[File], root: Path, proofs: Proofs) -
 
 
 def _check(backend: Backend, file: File) -> None:
-    for _ in _read(backend, file.pieces):
+    for _ in pieces_of(backend, file.pieces):
         pass
 
 
@@ -234,7 +234,7 @@ def _jobs(files: Iterable[File], root: str) -> list[list[_Part]]:
 
 def _fill(backend: Backend, parts: list[_Part]) -> None:
     """Write parts of files; the first part of a file creates it."""
-    views = _read(backend, [piece for part in parts for piece in part.pieces])
+    views = pieces_of(backend, [piece for part in parts for piece in part.pieces])
     flags = os.O_WRONLY | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC
     for part in parts:
         opened = os.open(part.path, flags, 0o777 if part.file.executable else 0o666)
@@ -262,7 +262,7 @@ def _write(opened: int, view: memoryview, at: int) -> int:
     return at
 
 
-def _read(backend: Backend, pieces: Sequence[Piece]) -> Iterator[memoryview]:
+def pieces_of(backend: Backend, pieces: Sequence[Piece]) -> Iterator[memoryview]:
     """Yield the bytes of each piece, proven, each time in the same memory."""
     memory = memoryview(bytearray(max(_STEP_BYTES, *(piece.length for piece in pieces), 0)))
     for blob, of_one in groupby(pieces, key=attrgetter("blob")):

@@ -26,7 +26,7 @@ from memoflow.store.refs.refs import QUARANTINE, Refs
 from memoflow.store.refs.remembered import Remembered, first, numbered
 from memoflow.store.refs.signing import Keyring
 from memoflow.store.saves.adoption import Adoption, Payload, adopt
-from memoflow.store.saves.loading import IndexedProofs, load, load_file
+from memoflow.store.saves.loading import IndexedProofs, load, load_file, load_ranges
 from memoflow.store.saves.mapping import MappedFiles
 from memoflow.store.saves.saving import Next, save, stands
 from memoflow.store.small_values import SmallValues
@@ -295,6 +295,15 @@ class Store:
     def read_file(self, manifest: Manifest, path: str) -> bytes:
         """Return the content of one file of a manifest, proven; NotFoundError if it has none."""
         return load_file(self._refs, manifest, path)
+
+    def read_ranges(
+        self, manifest: Manifest, path: str, ranges: Sequence[tuple[int, int]]
+    ) -> list[memoryview]:
+        """Return parts of one file of a manifest, by offset and length, each proven and writable.
+
+        Only the pieces that hold them are read. Raises as `read_file` does.
+        """
+        return load_ranges(self._refs, manifest, path, ranges)
 
     def map_file(self, manifest: Manifest, path: str) -> memoryview:
         """Return the content of one file of a manifest, mapped where it is a blob of its own here.

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import json
 import time
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import replace
 from datetime import timedelta
 from functools import partial
@@ -30,6 +30,7 @@ from memoflow.objects import (
     read_file,
     unpack,
 )
+from memoflow.objects.ranges import Range, read_ranges
 from memoflow.store.refs.refs import Refs
 from memoflow.threads import for_each
 
@@ -66,6 +67,16 @@ def load_file(refs: Refs, manifest: Manifest, path: str) -> bytes:
     for file in manifest.files:
         if file.path == path:
             return _proven(refs, [file], partial(read_file, file=file))
+    raise NotFoundError(f"there is no file {path!r} in the saved files")
+
+
+def load_ranges(
+    refs: Refs, manifest: Manifest, path: str, ranges: Sequence[Range]
+) -> list[memoryview]:
+    """Return parts of one file of a manifest; see `Store.read_ranges`."""
+    for file in manifest.files:
+        if file.path == path:
+            return _proven(refs, [file], partial(read_ranges, file=file, ranges=ranges))
     raise NotFoundError(f"there is no file {path!r} in the saved files")
 
 
