@@ -93,9 +93,9 @@ class CallRecorder:
             named=written,
             value={"codec": "pickle", "buffers": len(pickled.buffers)},
             value_files={
-                "stream": pickled.stream,
+                "stream": pickled.parts,
                 **({"portable": pickled.portable} if pickled.portable else {}),
-                **{str(i): bytes(each) for i, each in enumerate(pickled.buffers)},
+                **{str(i): each for i, each in enumerate(pickled.buffers)},
             },
         )
         # With the modules that it has loaded its code has another key, by which this process goes
@@ -115,7 +115,7 @@ class CallRecorder:
         ]
         for outer in trackers():
             outer.note_until(min(until, default=None))
-        if not (pickled.buffers or pickled.portable or parts or until):
+        if len(pickled.parts) == 1 and not (pickled.buffers or pickled.portable or parts or until):
             self.small.put(call, refs[0], SmallResult(pickled.stream, run_time_s))
         return True
 

@@ -23,11 +23,18 @@ class UnpicklableError(Exception):
 
 @dataclass(frozen=True)
 class Pickled:
-    """A value as a stream of pickle, and its large buffers."""
+    """A value as a stream of pickle, and its large buffers.
 
-    stream: bytes
+    The stream is in parts: a large `bytes` or `bytearray` of the value is one, in place of a copy.
+    """
+
+    parts: tuple[bytes, ...]
     buffers: tuple[memoryview, ...] = ()
     portable: bytes = b""  # the same with the classes of `__main__` in it, for other scripts
+
+    @property
+    def stream(self) -> bytes:
+        return b"".join(self.parts)
 
     @property
     def whole(self) -> bytes:
@@ -59,19 +66,30 @@ def dump(value: Any, codec: str = "auto") -> Pickled:
             found = _dumped(pickle, value)
         except RecursionError as error:
             raise UnpicklableError("it is nested too deeply") from error
+        except MemoryError as error:
+            raise UnpicklableError("too little memory is left") from error
         except Exception as error:  # Of `__reduce__` and its kin, which may raise what they like.
             if codec == "pickle":
                 raise UnpicklableError(f"{type(error).__name__}: {error}") from error
-        if found is not None and (codec == "pickle" or b"__main__" not in found.stream):
+        if found is not None and (codec == "pickle" or not _names_main(found)):
             return found
     import cloudpickle  # Here, as few results need it and it takes a while to import.
 
     try:
         if found is None:
             return _dumped(cloudpickle, value)
-        return Pickled(found.stream, found.buffers, cloudpickle.dumps(value, PROTOCOL))
+        return Pickled(found.parts, found.buffers, cloudpickle.dumps(value, PROTOCOL))
     except Exception as error:
         raise UnpicklableError(f"{type(error).__name__}: {error}") from error
+
+
+class _Parts(list[bytes]):
+    write = list.append
+
+
+def _names_main(pickled: Pickled) -> bool:
+    # A name is never in two parts: pickle begins another one between its instructions.
+    return any(b"__main__" in part for part in pickled.parts)
 
 
 def _dumped(module: Any, value: Any) -> Pickled:
@@ -87,8 +105,9 @@ def _dumped(module: Any, value: Any) -> Pickled:
         buffers.append(raw)
         return False
 
-    stream = module.dumps(value, PROTOCOL, buffer_callback=is_small)
-    return Pickled(stream, tuple(buffers))
+    parts = _Parts()
+    module.Pickler(parts, PROTOCOL, buffer_callback=is_small).dump(value)
+    return Pickled(tuple(parts), tuple(buffers))
 
 
 def load(stream: bytes, buffers: Sequence[Any] = ()) -> Any:

@@ -44,7 +44,7 @@ from memoflow.kinds.memo_fields import (
 )
 from memoflow.masking import ANY, Mask
 from memoflow.names import Digest, Key, Ref
-from memoflow.objects import Manifest
+from memoflow.objects import Content, Manifest
 from memoflow.store import Adoption, Payload, Store
 
 CODE, READ_SETS, REFERENCES, RESULTS = "code", "reads", "refs", "results"  # below a code key
@@ -97,7 +97,7 @@ class Result:
     named: Mapping[str, str] = field(default_factory=dict)
     files: Mapping[str, tuple[str, Path]] = field(default_factory=dict)  # name: digest, place
     value: Mapping[str, Any] = field(default_factory=dict)  # how that of a function is kept
-    value_files: Mapping[str, bytes | Path] = field(default_factory=dict)
+    value_files: Mapping[str, Content] = field(default_factory=dict)
 
 
 def step_key(flow: str, step: str) -> Key:

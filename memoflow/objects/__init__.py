@@ -20,7 +20,7 @@ from memoflow.objects.manifest import (
     parsed,
 )
 from memoflow.objects.reading import is_copy
-from memoflow.objects.tree import Source, State, Tree, kind
+from memoflow.objects.tree import Content, Source, State, Tree, kind
 from memoflow.objects.unpacking import (
     DamagedBlobError,
     LostBlobError,
@@ -34,6 +34,7 @@ __all__ = [
     "LARGEST_BYTES",
     "NOTHING",
     "Adopted",
+    "Content",
     "DamagedBlobError",
     "File",
     "LostBlobError",

@@ -55,7 +55,9 @@ def settle(
             now.sources = [stored[each.path] for each in now.sources]
             _tell(now)
             return now
-        blamed = changed[0].content if changed and isinstance(changed[0].content, str) else blamed
+        if changed:
+            content = changed[0].content
+            blamed = content if isinstance(content, str) else changed[0].path
         restless = [
             each
             for each in changed
@@ -76,6 +78,8 @@ def _holds(stored: Source | None, now: Source, is_same: Callable[[Source], bool]
     """Tell whether the stored bytes of a file are still its content, or the beginning of it."""
     if stored is None or stored.gone or stored.executable != now.executable:
         return False
+    if stored.is_memory:
+        return is_same(stored)  # It has no times that would tell.
     return stored.state == now.state or (_has_grown(stored, now) and is_same(stored))
 
 

@@ -84,7 +84,7 @@ def take(backend: Backend, blob: Digest, source: Source, *, durable: bool) -> bo
     It is read-only from then on, like any blob: who has it open for writing still could write, and
     so could root at any time.
     """
-    if isinstance(source.content, bytes):
+    if not isinstance(source.content, str):
         return False
     try:
         opened = os.open(source.content, os.O_RDONLY | os.O_CLOEXEC)

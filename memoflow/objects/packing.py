@@ -91,7 +91,7 @@ def pack(
             drafts[draft.source.path] = draft
 
     def is_same(source: Source) -> bool:
-        return not linked and drafts[source.path].is_same(packer.beat)
+        return (source.is_memory or not linked) and drafts[source.path].is_same(packer.beat)
 
     tree = settle(tree, store, is_same)
     packer.store_anew([drafts[source.path] for source in tree.sources], least_use)

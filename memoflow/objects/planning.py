@@ -108,7 +108,7 @@ def is_whole_file(source: Source, device: int | None) -> bool:
     if source.size_bytes >= _WHOLE_BYTES:
         return True
     # Small files that must be copied cost less in a pack.
-    if source.size_bytes < INLINE_BYTES or isinstance(source.content, bytes):
+    if source.size_bytes < INLINE_BYTES or not isinstance(source.content, str):
         return False
     try:
         return os.stat(source.content).st_dev == device

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import errno
 import os
+from bisect import bisect
 from collections.abc import Callable, Iterator, Sequence
+from itertools import accumulate
 from pathlib import Path
 
 from memoflow.errors import UsageError
@@ -28,7 +30,7 @@ class Reader:
         self._source = source
         self._file = -1
         self._is_sparse = False
-        if not isinstance(source.content, bytes):
+        if isinstance(source.content, str):
             try:
                 # Not blocking, should a fifo have taken the file's place.
                 flags = os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC
@@ -39,6 +41,8 @@ class Reader:
                 if error.errno not in _GONE:
                     raise self._unreadable(error) from error
                 source.gone.append(True)
+        else:
+            self._ends = list(accumulate(map(len, source.content)))
 
     def __enter__(self) -> Reader:
         return self
@@ -49,8 +53,8 @@ class Reader:
 
     def peek(self, offset: int, length: int) -> bytes:
         """Return the next bytes, fewer at the end of the source."""
-        if isinstance(self._source.content, bytes):
-            return self._source.content[offset : offset + length]
+        if not isinstance(self._source.content, str):
+            return self.read(offset, max(0, min(length, self._source.size_bytes - offset)))
         if self._file < 0:
             return b""
         try:
@@ -65,9 +69,8 @@ class Reader:
 
     def read_into(self, view: memoryview, offset: int) -> None:
         """Fill the memory with bytes from the offset on."""
-        content = self._source.content
-        if isinstance(content, bytes):
-            view[:] = content[offset : offset + len(view)]
+        if not isinstance(self._source.content, str):
+            self._copy_into(view, offset, self._source.content)
             return
         if self._is_hole(offset, len(view)):
             view[:] = bytes(len(view))
@@ -85,6 +88,15 @@ class Reader:
                 return
             view = view[count:]
             offset += count
+
+    def _copy_into(self, view: memoryview, offset: int, buffers: Sequence[memoryview]) -> None:
+        for i in range(bisect(self._ends, offset), len(buffers)):
+            if not view:
+                return
+            part = buffers[i][offset - self._ends[i] :][: len(view)]
+            view[: len(part)] = part
+            view = view[len(part) :]
+            offset += len(part)
 
     def _is_hole(self, offset: int, length: int) -> bool:
         """Tell whether nothing was ever written here, so that it need not be read."""

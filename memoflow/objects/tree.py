@@ -9,6 +9,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import field
 from fnmatch import fnmatchcase
 from pathlib import Path
+from pickle import PickleBuffer
 
 from memoflow.dataclass import dataclass
 from memoflow.errors import MemoflowError, NotFoundError, UsageError
@@ -31,21 +32,29 @@ _KINDS = {
 }
 
 State = tuple[int, int, int]  # inode, size, time of the last change of the content
+# A file on disk; or one in memory, which is not copied, with several buffers one after the other.
+Content = Path | bytes | memoryview | Sequence[bytes | memoryview]
 
 
 @dataclass(frozen=True)
 class Source:
-    """A file to save: bytes in memory, or where it lies and the state it was found in.
+    """A file to save: its bytes in memory, or where it lies and the state it was found in.
 
     `gone` has an item once it could not be read to its end: what was read instead is zeros.
     """
 
     path: str
-    content: bytes | str
+    content: tuple[memoryview, ...] | str
     size_bytes: int
     executable: bool = False
     state: State | None = None
     gone: list[bool] = field(default_factory=list)
+
+    @property
+    def is_memory(self) -> bool:
+        """True for bytes in memory, to which others may write, other than to `bytes`."""
+        views = () if isinstance(self.content, str) else self.content
+        return any(not isinstance(view.obj, bytes) for view in views)
 
 
 @dataclass(frozen=True)
@@ -88,13 +97,13 @@ class Tree:
     passed_over: dict[str, str] = field(default_factory=dict)
     modes: dict[str, int] = field(default_factory=dict)
     visited: dict[str, State] = field(default_factory=dict)
-    _asked: tuple[Path | None, Mapping[str, bytes | Path], Sequence[str]] = (None, {}, ())
+    _asked: tuple[Path | None, Mapping[str, Content], Sequence[str]] = (None, {}, ())
 
     @classmethod
     def survey(
         cls,
         root: Path | None,
-        files: Mapping[str, bytes | Path],
+        files: Mapping[str, Content],
         ignore: Sequence[str] = (),
     ) -> Tree:
         """List a file or directory, and `files` beside it by their relative paths.
@@ -122,7 +131,8 @@ class Tree:
                 except OSError as error:
                     raise _unreadable(os.fspath(content), error) from error
             else:
-                tree.sources.append(Source(path, content, len(content)))
+                views = _views(path, content)
+                tree.sources.append(Source(path, views, sum(map(len, views))))
         try:
             check_tree([source.path for source in tree.sources], tree.folders, tree.links)
         except ValueError as error:
@@ -227,6 +237,16 @@ class Tree:
         wait_s = (newest - time.time_ns()) / 1e9 + TICK_S
         if 0 < wait_s <= TICK_S:
             time.sleep(wait_s)
+
+
+def _views(
+    path: str, content: bytes | memoryview | Sequence[bytes | memoryview]
+) -> tuple[memoryview, ...]:
+    buffers = [content] if isinstance(content, (bytes, memoryview)) else content
+    try:
+        return tuple(PickleBuffer(each).raw() for each in buffers)
+    except BufferError as error:
+        raise UsageError(f"cannot save {path}: {error}") from None
 
 
 def _target_within(link: str, path: str, folder: _Folder) -> str | None:

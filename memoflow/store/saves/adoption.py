@@ -10,7 +10,7 @@ from memoflow.backends import Backend, BlobLocation
 from memoflow.dataclass import dataclass
 from memoflow.errors import BackendUnavailableError, UsageError
 from memoflow.names import Digest
-from memoflow.objects import Adopted, File, blob_name, is_whole, measure, measured
+from memoflow.objects import Adopted, Content, File, blob_name, is_whole, measure, measured
 
 _TRIES = 3
 
@@ -95,15 +95,16 @@ class Adoption:
 class Payload:
     """A file or directory, files by relative path, and adopted blobs by name; any may be empty.
 
-    A `tree` that is a file is saved under its own name. `whole` keeps each file of a megabyte
-    or more as one blob, named by its SHA-256; with `linked` that is a hard link to the file where
-    it can be, for smaller ones as well, which is made read-only for that and to which nobody may
-    write. `ignore` are shell patterns of what is left out of the tree. `kept` are files as another
+    A `tree` that is a file is saved under its own name. Buffers are read where they are, not
+    copied, and a save fails if they keep changing. `whole` keeps each file of a megabyte or more as
+    one blob, named by its SHA-256; with `linked` that is a hard link to the file where it can be,
+    for smaller ones as well, which is made read-only for that and to which nobody may write.
+    `ignore` are shell patterns of what is left out of the tree. `kept` are files as another
     manifest in the same store has them, and cost nothing.
     """
 
     tree: Path | None = None
-    files: Mapping[str, bytes | Path] = field(default_factory=dict)
+    files: Mapping[str, Content] = field(default_factory=dict)
     adopted: Mapping[str, Adoption] = field(default_factory=dict)
     whole: bool = False
     linked: bool = False
