@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from memoflow.display import shown
 
+_LONGEST_PATH = 80
+
 
 class MemoflowError(Exception):
     """Anything memoflow raises on purpose; no name in its message can do anything to a terminal."""
@@ -28,7 +30,8 @@ class NoFingerprintError(UsageError):
     """A value or function has no stable digest; `path` leads to it, such as `inputs.model.hook`."""
 
     def __init__(self, path: str, reason: str) -> None:
-        super().__init__(f"{path} has no stable fingerprint: {reason}")
+        named = path if len(path) <= _LONGEST_PATH else f"{path[: _LONGEST_PATH - 3]}..."
+        super().__init__(f"{named} has no stable fingerprint: {reason}")
         self.path = path
         self.reason = reason
 

@@ -462,6 +462,8 @@ class MemoizedFunction(Transparent):
     def _trouble(self, error: Exception) -> None:
         if is_away(error):
             PLACES.cut_off(self.options.store, error)
+        elif isinstance(error, BackendError):
+            PLACES.say_failing(self.options.store, error)
         else:
             self._say(f"{error}")
 

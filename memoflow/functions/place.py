@@ -12,7 +12,7 @@ import weakref
 from functools import cached_property
 from typing import Any
 
-from memoflow.errors import MemoflowError
+from memoflow.errors import BackendError, MemoflowError
 from memoflow.functions.tallies import Tallies
 from memoflow.kinds.candidates import Candidates
 from memoflow.log import log
@@ -68,7 +68,7 @@ class Places:
     def __init__(self) -> None:
         self._lock = threading.Lock()
         self._known: dict[object, Place | None] = {}
-        self._said: set[str] = set()
+        self._said: set[object] = set()
 
     def of(self, store: Store | str | os.PathLike[str] | None) -> Place | None:
         """Return the place of a store; None, with one warning, for a store out of reach."""
@@ -95,9 +95,14 @@ class Places:
         self._known[named] = None
         self.say_once(f"off: {error}")
 
-    def say_once(self, line: str) -> None:
-        if line not in self._said:
-            self._said.add(line)
+    def say_failing(self, store: Any, error: BackendError) -> None:
+        """Warn of the failure of a store, once for all of its files."""
+        about = _named(store), type(error), getattr(error.__cause__, "errno", None)
+        self.say_once(f"results cannot be stored or found: {error}", about=about)
+
+    def say_once(self, line: str, *, about: object = None) -> None:
+        if (about or line) not in self._said:
+            self._said.add(about or line)
             log.warning("[memoize] %s", without_passwords(line))
 
 
