@@ -46,6 +46,15 @@ def stress(session: nox.Session) -> None:
     session.run("pytest", "-m", "stress", *session.posargs)
 
 
+@nox.session
+def torch(session: nox.Session) -> None:
+    """Run the tests that need torch, and those of readers in C++ and Rust."""
+    _ours(session, "test", "test-torch")
+    session.install("polars", "pyarrow")
+    session.run("pytest", "-m", "torch", *session.posargs)
+    session.run("pytest", "tests/functions/test_native_readers.py")
+
+
 @nox.session(python=PYTHONS)
 def versions(session: nox.Session) -> None:
     """Run the units on each supported Python."""

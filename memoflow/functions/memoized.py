@@ -26,7 +26,7 @@ from memoflow.errors import (
 from memoflow.fingerprint import Fingerprint
 from memoflow.fingerprint.modules import find
 from memoflow.fingerprint.transparent import Transparent
-from memoflow.functions import arguments, reasons, values
+from memoflow.functions import arguments, reasons
 from memoflow.functions.arguments import Arguments
 from memoflow.functions.call import Call
 from memoflow.functions.code import FunctionCode
@@ -35,10 +35,13 @@ from memoflow.functions.options import FunctionOptions
 from memoflow.functions.place import PLACES, Place
 from memoflow.functions.run import CallRecorder, CallRun
 from memoflow.functions.small_results import SmallResult, SmallResults
+from memoflow.functions.values import Items
 from memoflow.kinds import memo
 from memoflow.kinds.candidates import OutdatedEntry
 from memoflow.kinds.memo import MemoEntry
 from memoflow.names import Key
+from memoflow.pickling import UnpicklableError, dump, load
+from memoflow.pickling.pickled import IN_BAND
 from memoflow.store import Lease
 from memoflow.tracking import (
     UnreadableError,
@@ -282,7 +285,7 @@ class MemoizedFunction(Transparent):
         try:
             small = None if self.options.ttl is not None else self._small.get(call)
             if small is not None:
-                value = values.load(small.stream)
+                value = load(small.stream)
                 self.hits += 1
                 call.place.tallies.hit(call.series, call.id, small.run_time_s)
                 return value
@@ -333,11 +336,11 @@ class MemoizedFunction(Transparent):
         count = int(entry.value.get("buffers", 0))
         buffers = [store.map_file(manifest, f"{memo.VALUE}{i}") for i in range(count)]
         try:
-            value = values.load(stream, buffers)
+            value = load(stream, buffers)
         except (AttributeError, ImportError):
             # Of classes of the script that stored it, where another one runs.
             stream = store.read_file(manifest, f"{memo.VALUE}portable")
-            return values.load(stream)
+            return load(stream)
         if not (count or entry.reads or entry.named or entry.ref.expires):
             self._small.put(call, entry.ref, SmallResult(stream, entry.run_time_s))
         return value
@@ -392,8 +395,8 @@ class MemoizedFunction(Transparent):
         found: Any = _MISSING if call is None or anew else self._find_or_raise(call)
         if found is not _MISSING:
             for each in found.items:
-                yield values.load(each)
-            return values.load(found.returned)
+                yield load(each)
+            return load(found.returned)
         inner = self.__wrapped__(*given, **named)
         if call is None:
             return (yield from inner)
@@ -409,8 +412,8 @@ class MemoizedFunction(Transparent):
                 break
             if is_kept:
                 try:
-                    kept.append(values.dump(item, self.options.codec).whole)
-                except values.UnpicklableError as error:
+                    kept.append(dump(item, self.options.codec, least_bytes=IN_BAND).stream)
+                except UnpicklableError as error:
                     self._say(f"not stored: an item that it yields cannot be pickled ({error})")
                     is_kept = False
             try:
@@ -425,8 +428,9 @@ class MemoizedFunction(Transparent):
         if is_kept:
             self.misses += 1
             try:
-                run.value = values.Items(tuple(kept), values.dump(returned).whole)
-            except values.UnpicklableError as error:
+                last = dump(returned, least_bytes=IN_BAND).stream
+                run.value = Items(tuple(kept), last)
+            except UnpicklableError as error:
                 self._say(f"not stored: what it returns cannot be pickled ({error})")
             else:
                 run.keep()

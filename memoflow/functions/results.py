@@ -15,14 +15,15 @@ from memoflow.display import escape, printable
 from memoflow.errors import NoFingerprintError, NotFoundError, UsageError
 from memoflow.fingerprint import of_argument
 from memoflow.fingerprint.outline import flat
-from memoflow.functions import values
 from memoflow.functions.memoized import MemoizedFunction
+from memoflow.functions.values import Items
 from memoflow.kinds import memo
 from memoflow.kinds.memo import MemoEntry
 from memoflow.kinds.memo_list import input_name, read_results
 from memoflow.kinds.value_file import pickled
 from memoflow.masking import Mask
 from memoflow.names import Key, Ref
+from memoflow.pickling import load
 from memoflow.storages.opening import open_store
 from memoflow.store import Store
 from memoflow.store.entries import entries
@@ -75,8 +76,8 @@ class ResultRow:
                 f"{self.name} is a step, whose outputs Metaflow loads: "
                 f"Task({self.origin!r})[NAME].data, from metaflow import Task"
             )
-        found = values.load(*pickled(self._store, self._entry))
-        return list(map(values.load, found.items)) if isinstance(found, values.Items) else found
+        found = load(*pickled(self._store, self._entry))
+        return list(map(load, found.items)) if isinstance(found, Items) else found
 
     @cached_property
     def _digests(self) -> dict[str, str]:

@@ -10,12 +10,13 @@ from typing import Any
 from memoflow.dataclass import dataclass
 from memoflow.errors import MemoflowError
 from memoflow.fingerprint import Part
-from memoflow.functions import arguments, values
+from memoflow.functions import arguments
 from memoflow.functions.call import Call
 from memoflow.functions.code import FunctionCode
 from memoflow.functions.options import FunctionOptions
 from memoflow.functions.small_results import SmallResult, SmallResults
 from memoflow.kinds import memo
+from memoflow.pickling import UnpicklableError, dump
 from memoflow.store import Lease
 from memoflow.tracking import (
     AccessTracker,
@@ -30,6 +31,9 @@ from memoflow.tracking import (
 from memoflow.tracking.kernel import KernelEvents
 from memoflow.tracking.notes import CLOCK_SECONDS
 from memoflow.tracking.tracker import NATIVE_READERS
+
+# From here on a file of a save is a blob of its own, which can be mapped.
+_OUT_OF_BAND_BYTES = 1 << 20
 
 
 def inside() -> set[object]:
@@ -64,8 +68,8 @@ class CallRecorder:
             trouble = next(iter([*never, *reads.unsettled]), None)
         if trouble is None:
             try:
-                pickled = values.dump(value, options.codec)
-            except values.UnpicklableError as error:
+                pickled = dump(value, options.codec, least_bytes=_OUT_OF_BAND_BYTES)
+            except UnpicklableError as error:
                 trouble = f"its result cannot be pickled ({error})"
         if trouble is not None:
             self.say(f"not stored: {trouble}")

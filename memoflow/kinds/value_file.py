@@ -1,4 +1,7 @@
-"""Value files: the value of a function as a file that needs no memoflow to read."""
+"""Value files: the value of a function as a file that needs no memoflow to read.
+
+Pickles of torch's tensors do: they name `memoflow.pickling`.
+"""
 
 from __future__ import annotations
 

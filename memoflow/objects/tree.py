@@ -52,9 +52,9 @@ class Source:
 
     @property
     def is_memory(self) -> bool:
-        """True for bytes in memory, to which others may write, other than to `bytes`."""
+        """True for bytes in memory that others may write to: those of a view not for reading only."""
         views = () if isinstance(self.content, str) else self.content
-        return any(not isinstance(view.obj, bytes) for view in views)
+        return not all(view.readonly for view in views)
 
 
 @dataclass(frozen=True)
