@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import functools
+import mmap
 import pickle
 import sys
 from collections.abc import Callable, Iterator, Mapping
@@ -22,6 +23,9 @@ __all__ = ["tensor_rebuilder", "typed_storage", "untyped_storage"]
 MapLocation = Any
 
 _CPU = "cpu"
+# Python names the last one since 3.13, for Linux.
+_NO_RESERVE = 0x4000 if sys.platform == "linux" else 0
+_UNREAD = mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS | _NO_RESERVE
 _map_location: ContextVar[MapLocation] = ContextVar("map_location", default=None)
 
 
@@ -51,6 +55,7 @@ def storage_pickler(base: Any) -> Any:
             super().__init__(*given, **named)
             # Tensors that share a storage have a wrapper of it each: pickle is to see one.
             self._untyped: dict[int, Any] = {}
+            self.dtypes: dict[int, Any] = {}  # those that a storage was seen with, by `_cdata`
 
         def reducer_override(self, value: Any) -> Any:
             if value is of_new_dtypes:
@@ -62,17 +67,19 @@ def storage_pickler(base: Any) -> Any:
                 return NotImplemented
             one = self._untyped.setdefault(inner._cdata, inner)
             if one is value:
-                return untyped_storage, _parts(value)
-            return typed_storage, (one, getattr(value, "dtype", None))
+                is_here = value.device.type == _CPU
+                device = _CPU if is_here else torch.serialization.location_tag(value)
+                buffer = pickle.PickleBuffer(bytes_of(self.on_cpu(value)))
+                return untyped_storage, (buffer, device)
+            dtype = getattr(value, "dtype", None)
+            self.dtypes.setdefault(inner._cdata, dtype)
+            return typed_storage, (one, dtype)
+
+        def on_cpu(self, storage: Any) -> Any:
+            """Return a storage, or a copy of one of another device: its buffer is the next one."""
+            return storage.cpu()
 
     return StoragePickler
-
-
-def _parts(storage: Any) -> tuple[pickle.PickleBuffer, str]:
-    """Return the bytes of a storage, on the CPU, and its device."""
-    torch: Any = sys.modules["torch"]
-    device = torch.serialization.location_tag(storage)
-    return pickle.PickleBuffer(bytes_of(storage.cpu())), device
 
 
 def bytes_of(storage: Any) -> memoryview:
@@ -85,6 +92,13 @@ def bytes_of(storage: Any) -> memoryview:
     memory = (ctypes.c_ubyte * size).from_address(storage.data_ptr())
     memory.storage = storage
     return memoryview(memory).cast("B")
+
+
+class UnreadBuffer(mmap.mmap):
+    """Untouched memory in place of a buffer that is not wanted: it stays on the CPU."""
+
+    def __new__(cls, size_bytes: int) -> UnreadBuffer:
+        return super().__new__(cls, -1, size_bytes, flags=_UNREAD)
 
 
 def untyped_storage(buffer: Any, device: str) -> Any:
@@ -101,6 +115,8 @@ def untyped_storage(buffer: Any, device: str) -> Any:
         bytes_of(made)[:] = memoryview(buffer).cast("B")
     else:
         made = torch.frombuffer(buffer, dtype=torch.uint8).untyped_storage()
+    if isinstance(buffer, UnreadBuffer):
+        return made
     return _moved(made, device, torch.serialization.default_restore_location)
 
 

@@ -7,7 +7,6 @@ memoized: a package that is missing must not break flows without @memoize.
 from __future__ import annotations
 
 import contextlib
-import gc
 from collections.abc import Iterator
 from types import ModuleType
 from typing import TYPE_CHECKING, Any
@@ -18,6 +17,7 @@ from memoflow.errors import UsageError
 from memoflow.flow.lifecycle import Attempt, Lifecycle
 from memoflow.flow.memo import import_reads
 from memoflow.flow.memo.options import OPTIONS, MemoizeOptions
+from memoflow.garbage import without_collecting
 
 if TYPE_CHECKING:
     from memoflow.flow.memo.context import Session
@@ -43,18 +43,6 @@ def _worker_side() -> ModuleType:
     from memoflow.flow.memo import worker
 
     return worker
-
-
-@contextlib.contextmanager
-def _without_collecting() -> Iterator[None]:
-    """Look for no garbage while modules are imported: it takes a tenth of that, and finds none."""
-    was_on = gc.isenabled()
-    gc.disable()
-    try:
-        yield
-    finally:
-        if was_on:
-            gc.enable()
 
 
 class MemoizeException(MetaflowException):
@@ -98,7 +86,7 @@ class MemoizeDecorator(Lifecycle):
             self._prepare(flow, graph)
 
     def _prepare(self, flow: Any, graph: Any) -> None:
-        with _without_collecting():
+        with without_collecting():
             context, lookup = _both_sides()
             if self.is_in_worker:
                 _worker_side()
