@@ -22,10 +22,11 @@ class UnpicklableError(Exception):
 class Pickled:
     """A value as a stream of pickle, and its large buffers, views of its own memory.
 
-    The stream is in parts: a large `bytes` or `bytearray` of the value is one, in place of a copy.
+    The stream is in parts: a large `bytes`, `bytearray` or buffer of the value is one, in place of
+    a copy.
     """
 
-    parts: tuple[bytes, ...]
+    parts: tuple[bytes | memoryview, ...]
     buffers: tuple[memoryview, ...] = ()
     portable: bytes = b""  # the same with the classes of `__main__` in it, for other scripts
 
@@ -64,13 +65,13 @@ def dump(value: Any, codec: str = "auto", *, least_bytes: int) -> Pickled:
         raise UnpicklableError(f"{type(error).__name__}: {error}") from error
 
 
-class _Parts(list[bytes]):
+class _Parts(list[Any]):
     write = list.append
 
 
 def _names_main(pickled: Pickled) -> bool:
     # A name is never in two parts: pickle begins another one between its instructions.
-    return any(b"__main__" in part for part in pickled.parts)
+    return any(b"__main__" in part for part in pickled.parts if isinstance(part, bytes))
 
 
 def _dumped(module: Any, value: Any, least_bytes: int) -> Pickled:
@@ -89,7 +90,11 @@ def _dumped(module: Any, value: Any, least_bytes: int) -> Pickled:
     pickler = storage_pickler(module.Pickler) if "torch" in sys.modules else module.Pickler
     parts = _Parts()
     pickler(parts, PROTOCOL, buffer_callback=is_small).dump(value)
-    return Pickled(tuple(parts), tuple(buffers))
+    return Pickled(tuple(map(_plain, parts)), tuple(buffers))
+
+
+def _plain(part: Any) -> bytes | memoryview:
+    return part if isinstance(part, bytes) else pickle.PickleBuffer(part).raw()
 
 
 def load(stream: bytes, buffers: Sequence[Any] = ()) -> Any:

@@ -748,6 +748,27 @@ def test_flipped_bits_are_never_served(load: Load, store: Store, tmp_path: Path)
     assert module.ran == [1_000_000, 200_000, 1_000_000, 200_000]
 
 
+@pytest.mark.parametrize("count", [0, 10, 10_000, 100_000, 1_000_000])
+def test_arrays_of_any_size_are_kept(load: Load, count: int) -> None:
+    """From 64 KiB on pickle writes a buffer by itself, and from 1 MiB on it is a file."""
+    module = load("""
+        import numpy as np
+        @memo
+        def make(n):
+            note(n)
+            return np.arange(n, dtype=float)
+        @memo
+        def each(n):
+            note(n)
+            yield np.arange(n, dtype=float)
+            return np.ones(n)
+    """)
+    expected = list(range(count))
+    assert [module.make(count).tolist() for _ in range(2)] == [expected] * 2
+    assert [[item.tolist() for item in module.each(count)] for _ in range(2)] == [[expected]] * 2
+    assert module.ran == [count, count]
+
+
 def test_large_arrays_are_mapped_and_private(load: Load) -> None:
     module = load("""
         import numpy as np
