@@ -52,6 +52,7 @@ class Flights:
 def apart(act: Callable[..., Any], *arguments: Any) -> Future[Any]:
     """Call a function in a thread of its own, and in the context of the caller."""
     future: Future[Any] = Future()
+    future.set_running_or_notify_cancel()  # It cannot be cancelled from now on.
     context = copy_context()
 
     def work() -> None:

@@ -9,7 +9,7 @@ import os
 import sys
 import types
 import weakref
-from collections.abc import Callable, Generator, Mapping
+from collections.abc import Callable, Mapping
 from datetime import timedelta
 from typing import Any
 
@@ -31,6 +31,7 @@ from memoflow.functions.arguments import Arguments
 from memoflow.functions.call import Call
 from memoflow.functions.code import FunctionCode
 from memoflow.functions.flights import Flights, apart
+from memoflow.functions.generators import Recording, generate, generate_async
 from memoflow.functions.options import FunctionOptions
 from memoflow.functions.place import PLACES, Place
 from memoflow.functions.run import CallRecorder, CallRun
@@ -40,8 +41,7 @@ from memoflow.kinds import memo
 from memoflow.kinds.candidates import OutdatedEntry
 from memoflow.kinds.memo import MemoEntry
 from memoflow.names import Key
-from memoflow.pickling import UnpicklableError, dump, load
-from memoflow.pickling.pickled import IN_BAND
+from memoflow.pickling import load
 from memoflow.store import Lease
 from memoflow.tracking import (
     UnreadableError,
@@ -93,6 +93,7 @@ class MemoizedFunction(Transparent):
         self._checked = False
         self._is_async = inspect.iscoroutinefunction(function)
         self._is_generator = inspect.isgeneratorfunction(function)
+        self._is_async_generator = inspect.isasyncgenfunction(function)
         self.hits = 0  # of this process
         self.misses = 0
         follow_executors()
@@ -128,7 +129,7 @@ class MemoizedFunction(Transparent):
         """Return the result for these arguments, stored or made now."""
         if self._is_async:
             return self._call_async(given, named)
-        if self._is_generator:
+        if self._is_generator or self._is_async_generator:
             return self._generate(given, named)
         call = self._prepare(given, named)
         if call is None:
@@ -138,7 +139,7 @@ class MemoizedFunction(Transparent):
 
     def call(self, *given: Any, **named: Any) -> Any:
         """Run the function and store its result anew, over a stored one."""
-        if self._is_generator:
+        if self._is_generator or self._is_async_generator:
             return self._generate(given, named, anew=True)
         call = self._prepare(given, named)
         if self._is_async:
@@ -376,65 +377,36 @@ class MemoizedFunction(Transparent):
             found = self._find(call)
             if found is not _MISSING:
                 return found
-        with self._flights.landing(call.id), contextlib.ExitStack() as stack:
+        with self._flights.landing(call.id):
+            stack = contextlib.ExitStack()
             # In a thread of its own: waits could fill the pool that the function itself needs.
-            lease, found = await asyncio.wrap_future(apart(self._lease, call, stack))
-            if found is not _MISSING:
-                return found
-            return await self._run_async(call, given, named, lease)
+            waiting = apart(self._lease, call, stack)
+            try:
+                lease, found = await asyncio.wrap_future(waiting)
+            except BaseException:
+                # The thread of a call that is cancelled waits on, and gets a lease for nobody.
+                waiting.add_done_callback(lambda _: stack.close())
+                raise
+            with stack:
+                if found is not _MISSING:
+                    return found
+                return await self._run_async(call, given, named, lease)
 
     def _generate(
         self, given: tuple[Any, ...], named: Mapping[str, Any], *, anew: bool = False
-    ) -> Generator[Any, Any, Any]:
-        """Yield the stored items, or those of the function, to be stored at its end.
+    ) -> Any:
+        inner = self.__wrapped__(*given, **named)  # Where wrong arguments are an error.
 
-        An item is kept as it was when it was yielded. Nothing is kept of a generator that is sent
-        anything, or is not exhausted.
-        """
-        call = self._prepare(given, named)
-        found: Any = _MISSING if call is None or anew else self._find_or_raise(call)
-        if found is not _MISSING:
-            for each in found.items:
-                yield load(each)
-            return load(found.returned)
-        inner = self.__wrapped__(*given, **named)
-        if call is None:
-            return (yield from inner)
-        run = CallRun(self._runs, call)
-        kept: list[bytes] = []
-        is_kept, go_on = True, functools.partial(inner.send, None)
-        while True:
-            try:
-                with run.part():
-                    item = go_on()
-            except StopIteration as stop:
-                returned = stop.value
-                break
-            if is_kept:
-                try:
-                    kept.append(dump(item, self.options.codec, least_bytes=IN_BAND).stream)
-                except UnpicklableError as error:
-                    self._say(f"not stored: an item that it yields cannot be pickled ({error})")
-                    is_kept = False
-            try:
-                sent = yield item
-            except GeneratorExit:
-                inner.close()
-                raise
-            except BaseException as error:
-                is_kept, go_on = False, functools.partial(inner.throw, error)
-            else:
-                is_kept, go_on = is_kept and sent is None, functools.partial(inner.send, sent)
-        if is_kept:
-            self.misses += 1
-            try:
-                last = dump(returned, least_bytes=IN_BAND).stream
-                run.value = Items(tuple(kept), last)
-            except UnpicklableError as error:
-                self._say(f"not stored: what it returns cannot be pickled ({error})")
-            else:
-                run.keep()
-        return returned
+        def begin() -> Items | Recording:
+            call = self._prepare(given, named)
+            found = _MISSING if call is None or anew else self._find_or_raise(call)
+            if isinstance(found, Items):
+                return found
+            self.misses += call is not None
+            run = None if call is None else CallRun(self._runs, call)
+            return Recording(inner, run, self.options.codec, self._say)
+
+        return generate_async(begin) if self._is_async_generator else generate(begin)
 
     def _lease(self, call: Call, stack: contextlib.ExitStack) -> tuple[Lease | None, Any]:
         """Hold the key against other processes; return a result of theirs."""

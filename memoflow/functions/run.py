@@ -162,10 +162,8 @@ class CallRun:
         self._on.__exit__(kind, error, traceback)
         if kind is None:
             self.keep()
-            return
-        self._tracker.stop()
-        if self._lease is not None:
-            self._lease.lift()
+        else:
+            self.stop()
 
     @contextlib.contextmanager
     def part(self) -> Iterator[None]:
@@ -182,6 +180,12 @@ class CallRun:
                 yield
         finally:
             self._took_s += time.perf_counter() - began
+
+    def stop(self) -> None:
+        """End it without a value."""
+        self._tracker.stop()
+        if self._lease is not None:
+            self._lease.lift()
 
     def keep(self) -> None:
         """Store the value, or warn once."""

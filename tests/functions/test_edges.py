@@ -205,6 +205,41 @@ def test_who_is_cancelled_leaves_the_others_alone(load: Load) -> None:
     assert module.ran == [1]
 
 
+def test_a_call_that_is_cancelled_while_it_waits_for_a_lease_leaves_none(
+    load: Load,
+    store: Store,
+    caplog: pytest.LogCaptureFixture,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    errors: list[object] = []
+    monkeypatch.setattr(threading, "excepthook", errors.append)
+    module = load("""
+        @memo
+        async def slow(x):
+            note(x)
+            return x
+    """)
+    key = module.slow._call_of(module.slow._place_or_raise(), (1,), {}).lease_key
+
+    async def two() -> tuple[asyncio.Task[int], int]:
+        with store.lease(key, who="another"):
+            tasks = [asyncio.create_task(module.slow(1)) for _ in range(2)]
+            while "waiting for another" not in caplog.text:
+                await asyncio.sleep(0.01)
+            tasks[0].cancel()
+            await asyncio.wait(tasks[:1])
+        return tasks[0], await tasks[1]
+
+    cancelled, found = asyncio.run(two())
+    assert cancelled.cancelled()
+    assert (found, module.ran) == (1, [1])
+    until(lambda: all(each.name != "memoflow-wait" for each in threading.enumerate()))
+    waits: list[str] = []
+    with store.lease(key, who="another", on_wait=waits.append, is_done=lambda: bool(waits)):
+        assert waits == []
+    assert errors == []
+
+
 MANY = """
     import asyncio, sys, time
     from memoflow import memoize
