@@ -2,13 +2,75 @@
 
 from collections.abc import Callable, Collection, Sequence
 from datetime import timedelta
-from typing import Any, Literal, TypeVar, overload
+from os import PathLike
+from typing import Any, Concatenate, Generic, Literal, ParamSpec, Protocol, TypeVar, overload
+
+from memoflow.store import Store
 
 _Step = TypeVar("_Step", bound=Callable[..., Any])
 _Flow = TypeVar("_Flow", bound=type)
+_Given = ParamSpec("_Given")
+_Rest = ParamSpec("_Rest")
+_Self = TypeVar("_Self")
+_Result = TypeVar("_Result")
+
+class MemoizedFunction(Generic[_Given, _Result]):
+    """A function with stored results; call it like the function."""
+
+    hits: int
+    misses: int
+    @property
+    def __wrapped__(self) -> Callable[_Given, _Result]: ...
+    def __call__(self, *args: _Given.args, **kwargs: _Given.kwargs) -> _Result:
+        """Return the result for these arguments, stored or made now."""
+
+    @overload
+    def __get__(
+        self, instance: None, owner: type | None = None
+    ) -> MemoizedFunction[_Given, _Result]: ...
+    @overload
+    def __get__(
+        self: MemoizedFunction[Concatenate[_Self, _Rest], _Result],
+        instance: _Self,
+        owner: type | None = None,
+    ) -> Callable[_Rest, _Result]: ...
+    def call(self, *args: _Given.args, **kwargs: _Given.kwargs) -> _Result:
+        """Run the function and store its result anew, over a stored one."""
+
+    def key(self, *args: _Given.args, **kwargs: _Given.kwargs) -> str:
+        """Return the key of the result; NoFingerprintError if the call has none."""
+
+    def is_stored(self, *args: _Given.args, **kwargs: _Given.kwargs) -> bool:
+        """Tell whether the call would be a hit, with files and variables as they are now."""
+
+    def forget(self, *args: _Given.args, **kwargs: _Given.kwargs) -> None:
+        """Remove the results of these arguments; none is fine."""
+
+    def why(self, *args: _Given.args, **kwargs: _Given.kwargs) -> str:
+        """Return the reason for a hit or miss of a call, against the nearest earlier result."""
+
+class _Memoize(Protocol):
+    def __call__(
+        self, function: Callable[_Given, _Result], /
+    ) -> MemoizedFunction[_Given, _Result]: ...
 
 @overload
-def memoize(step: _Step, /) -> _Step: ...
+def memoize(function: Callable[_Given, _Result], /) -> MemoizedFunction[_Given, _Result]: ...
+@overload
+def memoize(
+    *,
+    ignore: Collection[str] | None = None,
+    ttl: str | timedelta | None = None,
+    version: str | None = None,
+    mode: Literal["on", "off", "read-only", "only"] | None = None,
+    scope: Literal["function", "global"] = "function",
+    environment: bool = True,
+    single_flight: bool = True,
+    codec: Literal["auto", "pickle", "cloudpickle"] = "auto",
+    store: Store | str | PathLike[str] | None = None,
+) -> _Memoize:
+    """Store the results of a function, and return them for equal calls."""
+
 @overload
 def memoize(
     *,

@@ -95,12 +95,13 @@ class Adoption:
 class Payload:
     """A file or directory, files by relative path, and adopted blobs by name; any may be empty.
 
-    A `tree` that is a file is saved under its own name. Buffers are read where they are, not
-    copied, and a save fails if they keep changing. `whole` keeps each file of a megabyte or more as
-    one blob, named by its SHA-256; with `linked` that is a hard link to the file where it can be,
-    for smaller ones as well, which is made read-only for that and to which nobody may write.
-    `ignore` are shell patterns of what is left out of the tree. `kept` are files as another
-    manifest in the same store has them, and cost nothing.
+    A `tree` that is a file is saved under its own name. Each of `files` is a path, `bytes`, a
+    buffer, or a sequence of these two; buffers are not copied, and a save fails if they keep
+    changing. `whole` keeps each file of a megabyte or more as one blob, named by its SHA-256; with
+    `linked` that is a hard link to the file where it can be, for smaller ones as well, which is
+    made read-only for that and to which nobody may write. `ignore` are shell patterns of what is
+    left out of the tree. `kept` are files as another manifest in the same store has them, and cost
+    nothing.
     """
 
     tree: Path | None = None
