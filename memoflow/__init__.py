@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from memoflow.flow.standalone import Checkpoint as Checkpoint
     from memoflow.flow.standalone import delete_model as delete_model
     from memoflow.flow.standalone import load_model as load_model
+    from memoflow.flow.standalone import load_state as load_state
     from memoflow.flow.with_artifact_store import artifact_store_from as artifact_store_from
     from memoflow.functions.mapping import map as map
     from memoflow.functions.notebook import load_ipython_extension as load_ipython_extension
@@ -49,6 +50,7 @@ _HOMES = {
     "huggingface_hub": "metaflow",
     "load_ipython_extension": "memoflow.functions.notebook",
     "load_model": "memoflow.flow.standalone",
+    "load_state": "memoflow.flow.standalone",
     "map": "memoflow.functions.mapping",
     "memoize": "memoflow.functions.decorator",
     "model": "metaflow",

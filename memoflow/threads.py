@@ -9,10 +9,11 @@ code shares, as those of `threading.Thread.start` and of ThreadPoolExecutor are.
 from __future__ import annotations
 
 import functools
+import os
 import sys
 import threading
 import time
-from _thread import allocate_lock, get_ident, start_new_thread
+from _thread import allocate_lock, get_ident, get_native_id, start_new_thread
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future
 from contextlib import suppress
@@ -28,6 +29,7 @@ U = TypeVar("U")
 
 # A signal that another thread was sent is handled only between two steps of a wait.
 _STEP_S = 0.1
+_LOW_PRIORITY = 15  # the higher, the lower: see nice(1)
 _PATIENCE = timedelta(seconds=10)
 
 
@@ -125,6 +127,13 @@ class _Call(Generic[T]):
 def start(act: Callable[[], None]) -> None:
     """Run a function in a thread that a process does not wait for when it ends."""
     start_new_thread(_bootstrap, (act,))
+
+
+def lower_priority() -> None:
+    """Let other threads go before this one, and before those that it starts; where that can be."""
+    if sys.platform == "linux":  # Whose threads have priorities of their own.
+        with suppress(OSError):
+            os.setpriority(os.PRIO_PROCESS, get_native_id(), _LOW_PRIORITY)
 
 
 def _bootstrap(act: Callable[[], None]) -> None:

@@ -5,12 +5,13 @@ A reference dict has the keys that metaflow-checkpoint gave it, so that flows re
 
 from __future__ import annotations
 
-from collections.abc import Callable, Hashable
+from collections.abc import Callable, Hashable, Sequence
 from contextlib import suppress
 from importlib import import_module
 from pathlib import Path
 from typing import Any
 
+from memoflow import owned
 from memoflow.errors import (
     IntegrityError,
     MemoflowError,
@@ -21,13 +22,14 @@ from memoflow.errors import (
 from memoflow.flow.artifact_ref import Reference, is_key
 from memoflow.flow.artifact_store import ArtifactStore
 from memoflow.flow.spool import uploading
-from memoflow.kinds import checkpoint, hub, legacy, model
+from memoflow.kinds import checkpoint, gang, hub, legacy, model, state
 from memoflow.kinds.about import About, Saves
 from memoflow.kinds.checkpoint import SavedCheckpoint
 from memoflow.kinds.hub import Snapshot
 from memoflow.kinds.legacy_identity import pathspec_hash
 from memoflow.kinds.model import Model
 from memoflow.names import Key, Ref
+from memoflow.store import Store
 
 # The modules that saves import when they begin. The handler of a signal may come in the middle of
 # an import, and would find modules half made, or wait for the import that it has interrupted.
@@ -183,6 +185,16 @@ class StoreSaves(Saves):
             ) from error
         return into
 
+    def find(self, key: str) -> SavedCheckpoint | None:
+        """Return the checkpoint of a key; None without one. UsageError for a model or snapshot."""
+        parsed = self._settled(key)
+        if parsed.kind != checkpoint.KIND:
+            raise UsageError(f"{key} is no checkpoint, so it has no state; use load_model")
+        found = checkpoint.find(self._where.store, parsed)
+        if found is None:
+            self._check_signed(parsed)
+        return found
+
     def contents(self, key: str) -> dict[str, Hashable] | None:
         ref = self._find(key)
         if ref is None:
@@ -271,6 +283,54 @@ def contents(where: ArtifactStore, reference: Any) -> dict[str, Hashable] | None
     """
     key = key_of(reference)
     return _saves_of(where, key).contents(key)
+
+
+def load_state(
+    where: ArtifactStore,
+    reference: Any,
+    *,
+    node: int | None = None,
+    nodes: int = 0,
+    only: str | Sequence[str] | None = None,
+    map_location: Any = None,
+) -> Any:
+    """Return the state of a checkpoint, or some paths of it; see `current.checkpoint.load_state`.
+
+    Of one of a gang the part of this node, of so many; None is a node of none, which has to be one
+    of a gang of one.
+    """
+    key = key_of(reference)
+    if legacy.is_key(key):
+        raise UsageError(f"{key} is a checkpoint of files, not of a state; use load")
+    found = StoreSaves(where).find(key)
+    if found is None:
+        raise _gone(where, reference, key)
+    if found.about.storage_format != state.FORMAT:
+        raise UsageError(f"{key} is a checkpoint of files, not of a state; use load")
+    folder = gang.folder_of(_node(found, node or 0, nodes or 1)) if found.about.nodes else ""
+    manifest = where.store.manifest(found.ref)
+    return state.load(where.store, manifest, folder=folder, only=only, map_location=map_location)
+
+
+def load_part(store: Store, one: SavedCheckpoint, node: int, nodes: int, into: Path) -> None:
+    """Write the files of a node's part of a gang's checkpoint into a directory."""
+    folder = gang.folder_of(_node(one, node, nodes))
+    manifest = store.manifest(one.ref)
+    files = {file.path for file in manifest.files if file.path.startswith(folder)}
+    with owned.Directory(".memoflow-", into) as made:
+        store.load(one.ref, Path(made), only=files.__contains__)
+        for each in Path(made, folder).iterdir():
+            each.rename(into / each.name)
+
+
+def _node(one: SavedCheckpoint, node: int, nodes: int) -> int:
+    if one.about.nodes != nodes:
+        raise UsageError(
+            f"{one.ref.key} was saved by {one.about.nodes} nodes, and {nodes} would load it; run "
+            f"with num_parallel={one.about.nodes}, or load it by "
+            "memoflow.integrations.torch.StorageReader, for other numbers of nodes"
+        )
+    return node
 
 
 def delete(where: ArtifactStore, reference: Any) -> bool:

@@ -102,6 +102,7 @@ def checkpoint(
     temp_dir_root: str | None = None,
     show_card: bool = True,
     keep_last: int | None = None,
+    keep_best: tuple[str, int, str] | None = None,
     ttl: str | timedelta | None = None,
     on_code_change: Literal["warn", "load", "skip"] = "warn",
 ) -> Callable[[_Step], _Step]:

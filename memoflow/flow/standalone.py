@@ -62,6 +62,7 @@ class Checkpoint:
         name: str = "mfchckpt",
         storage_format: str = "files",
         *,
+        state: Any = None,
         wait: bool = True,
         ignore_patterns: Sequence[str] | None = None,
     ) -> dict[str, Any]:
@@ -73,7 +74,8 @@ class Checkpoint:
         """
         with translated_errors(CheckpointException):
             return self._checkpointer().save(
-                self._path(path),
+                self._path(path) if state is None else path,
+                state=state,
                 name=name,
                 metadata=metadata,
                 latest=latest,
@@ -86,6 +88,20 @@ class Checkpoint:
         """Load a checkpoint by its dict, key or info object, proven, into a directory."""
         with translated_errors(CheckpointException):
             _load(reference, self._path(path), writable=True)
+
+    def load_state(
+        self,
+        reference: Any,
+        *,
+        only: str | Sequence[str] | None = None,
+        map_location: Any = None,
+    ) -> Any:
+        """Return the state of a checkpoint, by its dict, key or info object.
+
+        See `current.checkpoint.load_state`.
+        """
+        with translated_errors(CheckpointException):
+            return _load_state(reference, only, map_location)
 
     def list(
         self,
@@ -128,6 +144,19 @@ class Checkpoint:
         self._temporary = _saved(lambda saved: saved.temporary(self._temp_dir_root))
 
 
+def load_state(
+    reference: Any, *, only: str | Sequence[str] | None = None, map_location: Any = None
+) -> Any:
+    """Return the state of a checkpoint, by its dict, key or info object, anywhere.
+
+    See `current.checkpoint.load_state`; CheckpointException if it cannot be loaded.
+    """
+    if reference is None:
+        raise ValueError("load_state needs a reference")
+    with translated_errors(CheckpointException):
+        return _load_state(reference, only, map_location)
+
+
 def load_model(reference: Any, path: str | os.PathLike[str] | None, writable: bool = False) -> None:
     """Load a model or checkpoint by its dict, key or info object, proven, into a directory.
 
@@ -150,6 +179,14 @@ def delete_model(reference: Any) -> bool:
         raise ValueError("delete_model needs a reference")
     with translated_errors(ModelException):
         return _saved(lambda saved: bool(saved.references.delete(saved.current_store(), reference)))
+
+
+def _load_state(reference: Any, only: str | Sequence[str] | None, map_location: Any) -> Any:
+    return _saved(
+        lambda saved: saved.references.load_state(
+            saved.current_store(), reference, only=only, map_location=map_location
+        )
+    )
 
 
 def _load(reference: Any, path: str | os.PathLike[str], *, writable: bool) -> None:

@@ -26,6 +26,7 @@ class About:
     `task` is the pathspec of the task that it was saved for, and `own` of the one that did: in a
     gang the first is that of its control task. Of checkpoints with `latest` false none is ever
     loaded unasked. `code` is the fingerprint of the code that made it, empty if it has none.
+    `nodes` is how many nodes of a gang have a part of it; 0 of what one task saved.
     None for `allow` and `ignore` is no pattern.
     """
 
@@ -38,6 +39,7 @@ class About:
     storage_format: str = "files"
     code: str = ""
     own: str = ""
+    nodes: int = 0
     uuid: str = ""
     label: str = ""
     repo_id: str = ""
@@ -162,6 +164,7 @@ _FIELDS: dict[str, dict[str, Callable[[Fields, str], Any]]] = {
         "storage_format": _or("files"),
         "code": _or(""),
         "own": _or(""),
+        "nodes": lambda fields, name: fields.whole(name, 0),
     },
     "model": {
         "task": Fields.text,

@@ -17,8 +17,8 @@ import time
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
 from datetime import timedelta
-from pathlib import Path
 
+from memoflow.dataclass import dataclass
 from memoflow.errors import IntegrityError, NotFoundError, UnsignedError
 from memoflow.fingerprint import Fingerprint, Part
 from memoflow.kinds import kept_code
@@ -45,6 +45,32 @@ class SavedCheckpoint(SavedEntry):
     @property
     def number(self) -> int:
         return number_of(self.ref.key)
+
+
+@dataclass(frozen=True)
+class Best:
+    """The best saves of a task: so many, by a number in their metadata."""
+
+    field: str
+    count: int
+    is_least: bool
+
+    def of(self, saves: Iterable[SavedCheckpoint]) -> set[Key]:
+        """Return the keys of the best of each name; of equal ones the newer, given first.
+
+        A save without such a number, or with NaN, is none of them.
+        """
+        by_name: dict[str, list[tuple[float, Key]]] = {}
+        for save in saves:
+            value = (save.about.metadata or {}).get(self.field)
+            if isinstance(value, (int, float)) and value == value:
+                rank = value if self.is_least else -value
+                by_name.setdefault(save.about.name, []).append((rank, save.ref.key))
+        return {
+            key
+            for found in by_name.values()
+            for _, key in sorted(found, key=lambda each: each[0])[: self.count]
+        }
 
 
 def series(flow: str, step: str, scope: str, identity: str) -> Key:
@@ -87,7 +113,7 @@ def new_token() -> str:
 def save(
     store: Store,
     series: Key,
-    tree: Path,
+    payload: Payload,
     about: About,
     *,
     token: str,
@@ -96,15 +122,14 @@ def save(
     after: int = 0,
     place: Callable[[int], int] | None = None,
     created: float | None = None,
-    ignore: tuple[str, ...] = (),
 ) -> SavedCheckpoint:
-    """Save a file or directory under the next number, or this one; see `Store.append`."""
+    """Save files under the next number of a series, or under this one; see `Store.append`."""
     expires = None
     if ttl is not None:
         expires = (time.time() if created is None else created) + ttl.total_seconds()
     ref = store.append(
         series,
-        Payload(tree=tree, ignore=ignore),
+        payload,
         token=token,
         number=number,
         after=after,
@@ -162,24 +187,28 @@ def keep_last(
     task: str,
     count: int,
     *,
+    best: Best | None = None,
     own: str = "",
     attempt: int | None = None,
     keep: Iterable[Key] = (),
 ) -> list[Ref]:
     """Replace all but the last `count` of each name that a task saved; return the removed refs.
 
-    Never the newest that a policy would load, and none of `keep`. Other tasks of the same identity
-    may be running, and keep theirs; so do the other nodes of a gang, of which `own` is one.
+    Nor the `best` of each name. Never the newest that a policy would load, and none of `keep`.
+    Other tasks of the same identity may be running, and keep theirs; so do the other nodes of a
+    gang, of which `own` is one.
     `attempt` is the one that a gang runs: the newest of the attempts before stays as well, since a
     node that begins later starts from it.
     """
     node = node_of(own, task)
+    saves = (each for each in newest_first(store, series) if each.about.task == task)
+    mine = [each for each in saves if each.node == node]
     spared = set(keep)
+    if best is not None:
+        spared |= best.of(mine)
     seen: Counter[str] = Counter()
     gone = []
     to_resume, to_join = False, attempt is None
-    saves = (each for each in newest_first(store, series) if each.about.task == task)
-    mine = [each for each in saves if each.node == node]
     for checkpoint in mine:
         name = checkpoint.about.name
         seen[name] += 1

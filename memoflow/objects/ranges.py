@@ -55,7 +55,7 @@ def read_ranges(backend: Backend, file: File, ranges: Sequence[Range]) -> list[m
 def _wanted(
     file: File, ranges: Sequence[Range], views: Sequence[memoryview]
 ) -> list[tuple[Piece, list[_Copy]]]:
-    """Return the pieces that ranges need, in order, and what to copy of each."""
+    """Return the pieces of ranges, in order, and the copies to make of each."""
     starts = [0, *accumulate(piece.length for piece in file.pieces)]
     copies: dict[int, list[_Copy]] = {}
     for (offset, length), view in zip(ranges, views, strict=True):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import mmap
 import os
 import stat
 import time
@@ -31,6 +32,7 @@ _KINDS = {
     stat.S_IFCHR: "character device",
 }
 
+_OWN = (bytes, mmap.mmap)
 State = tuple[int, int, int]  # inode, size, time of the last change of the content
 # A file on disk; or one in memory, which is not copied, with several buffers one after the other.
 Content = Path | bytes | memoryview | Sequence[bytes | memoryview]
@@ -52,9 +54,10 @@ class Source:
 
     @property
     def is_memory(self) -> bool:
-        """True for bytes in memory that others may write to: those of a view not for reading only."""
+        """True for bytes in memory that others may write to."""
         views = () if isinstance(self.content, str) else self.content
-        return not all(view.readonly for view in views)
+        # A read-only view of anything else tells nothing of other views of the same memory.
+        return not all(view.readonly and isinstance(view.obj, _OWN) for view in views)
 
 
 @dataclass(frozen=True)

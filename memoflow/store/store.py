@@ -204,10 +204,11 @@ class Store:
         caller made at random, the key ends in both, and comes again nowhere. With a `number`, which
         needs a token, it is that one: saving once more returns what was saved. `place` is given the
         next number when all is packed, and returns the one to take. `created`, in Unix seconds, is
-        when the caller settled on what to save; None is now.
+        when the caller settled on what to save; None is now. Of saves with a token each is likely
+        to have pieces of the one before.
         """
         coming = Next(self._refs, series, token=token, number=number, after=after, place=place)
-        previous = None if payload.tree is None else coming.previous(self.remembered)
+        previous = None if token is None else coming.previous(self.remembered)
         return save(
             self._refs,
             self._proofs,

@@ -17,7 +17,7 @@ from memoflow.cli.verb import CommandContext
 from memoflow.fingerprint import Fingerprint, Part
 from memoflow.kinds import checkpoint, hub, memo, model
 from memoflow.kinds.about import About
-from memoflow.store import Store, open_store
+from memoflow.store import Payload, Store, open_store
 
 CODE = (Part("code", "train()", "xxh3:" + "1" * 32, "train.py:4"),)
 SCOPE = memo.code_key("Sweep", "fit", Fingerprint.of(CODE))
@@ -76,7 +76,9 @@ class Shelf:
         tree.mkdir(exist_ok=True)
         (tree / "weights.txt").write_text(text)
         about = About("checkpoint", task, 0, "epoch", metadata={"loss": float("nan")})
-        saved = checkpoint.save(self.store, SERIES, tree, about, token=checkpoint.new_token())
+        saved = checkpoint.save(
+            self.store, SERIES, Payload(tree=tree), about, token=checkpoint.new_token()
+        )
         return str(saved.ref.key)
 
     def model(self, files: dict[str, str]) -> str:

@@ -16,6 +16,7 @@ from memoflow.flow.artifact_store import ArtifactStore
 from memoflow.flow.checkpoint import checkpointer
 from memoflow.kinds import checkpoint
 from memoflow.kinds.about import About
+from memoflow.store import Payload
 from tests.flow.memo.noted import HIT, clone, noting
 from tests.kinds.test_legacy import DATA, FIRST, SCOPE
 
@@ -40,7 +41,7 @@ def save(where: ArtifactStore, tmp_path: Path) -> Callable[..., dict[str, Any]]:
         one = checkpoint.save(
             where.store,
             checkpoint.series(*OURS),
-            tree,
+            Payload(tree=tree),
             About(checkpoint.KIND, task, 0, name="mfchckpt"),
             token=checkpoint.new_token(),
         )

@@ -110,10 +110,12 @@ def test_it_keeps_what_a_tree_has(here: Task, gate: Gate, tmp_path: Path) -> Non
     ) == (True, True, "deep/er/run")
 
 
-def test_on_a_local_store_it_is_a_save(tmp_path: Path) -> None:
-    one = task(tmp_path, is_local=True)
-    one.save("one")
-    assert len(stored(tmp_path)) == 1
+def test_on_a_local_store_it_returns_while_that_takes_no_ref(tmp_path: Path, gate: Gate) -> None:
+    one = task(tmp_path, gate, is_local=True)
+    reference = one.save("one")
+    assert stored(tmp_path) == []
+    gate.open()
+    assert one.read(reference) == "one"
 
 
 def test_what_cannot_be_saved_is_an_error_at_once(here: Task) -> None:
@@ -322,7 +324,7 @@ def test_what_cannot_be_uploaded_is_raised_by_the_next_save(here: Task, gate: Ga
     here.backend.fail_at("write")
     here.save("one")
     settled()
-    with pytest.raises(BackendError, match=r"saved without waiting, and could not be uploaded"):
+    with pytest.raises(BackendError, match=r"saved without waiting, and could not be stored"):
         here.save("two")
 
 
@@ -388,7 +390,7 @@ def test_the_journal_says_what_could_not_be_uploaded(here: Task, gate: Gate) -> 
     here.save("one")
     settled()
     (act,) = here.checkpointer.journal.acts
-    assert act.why == "not uploaded: write failed on purpose"
+    assert act.why == "not stored: write failed on purpose"
 
 
 def test_the_card_does_not_take_what_is_on_its_way_for_deduplicated(here: Task) -> None:

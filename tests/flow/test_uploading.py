@@ -19,7 +19,7 @@ PREPARED = """
         id = "s"
 
     class Entry:
-        size_bytes, series, folder = 1, "series", "folder"
+        size_bytes, series, place = 1, "series", "folder"
 
         def __init__(self, key, upload):
             self.key, self.upload = key, upload

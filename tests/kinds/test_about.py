@@ -13,7 +13,8 @@ KEPT = [
     (
         About("checkpoint", "F/1/s/2", 1, "epoch", False, {"loss": 1.5}, "tar", "ab", "F/1/s/3"),
         r'{"task": "F/1/s/2", "attempt": 1, "name": "epoch", "latest": false, '
-        r'"metadata": "{\"loss\": 1.5}", "storage_format": "tar", "code": "ab", "own": "F/1/s/3"}',
+        r'"metadata": "{\"loss\": 1.5}", "storage_format": "tar", "code": "ab", "own": "F/1/s/3", '
+        r'"nodes": 0}',
     ),
     (
         About("model", "F/1/s/2", 1, uuid="best_1", label="best", metadata={"at": [1]}),

@@ -9,7 +9,7 @@ import pytest
 from memoflow.kinds import checkpoint
 from memoflow.kinds.about import About
 from memoflow.names import Key
-from memoflow.store import Store, open_store
+from memoflow.store import Payload, Store, open_store
 
 SERIES = checkpoint.series("Train", "fit", "scope", "identity")
 CONTROL = "Train/1/fit/2"
@@ -29,7 +29,9 @@ def save(store: Store, tmp_path: Path):
         about = About("checkpoint", task, attempt, "mfchckpt", own=own)
         token = checkpoint.new_token()
         tree = tmp_path / "shard"
-        return checkpoint.save(store, SERIES, tree, about, token=token, **more).ref.key
+        return checkpoint.save(
+            store, SERIES, Payload(tree=tree), about, token=token, **more
+        ).ref.key
 
     return save
 

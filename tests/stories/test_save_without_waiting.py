@@ -165,7 +165,7 @@ def refused(project: Project) -> dict[str, Any]:
 @pytest.mark.stress
 def test_a_task_whose_saves_cannot_be_uploaded_fails(refused: dict[str, Any]) -> None:
     assert refused["first"]["code"] != 0
-    assert "was saved without waiting, and could not be uploaded" in refused["first"]["text"]
+    assert "was saved without waiting, and could not be stored" in refused["first"]["text"]
 
 
 @pytest.mark.stress

@@ -30,10 +30,23 @@ if TYPE_CHECKING:
     from memoflow.flow.checkpoint.current_checkpoint import CurrentCheckpoint
 
 
+_ORDERS = ("min", "max")
+
+
 def _count(name: str, value: Any) -> int:
     if type(value) is not int or value < 1:
         raise UsageError(f"{name} is a number from 1 on, not {value!r}")
     return value
+
+
+def _best(name: str, value: Any) -> tuple[str, int, str]:
+    try:
+        field, count, order = value
+    except (TypeError, ValueError):
+        field = count = order = None
+    if not isinstance(field, str) or type(count) is not int or count < 1 or order not in _ORDERS:
+        raise UsageError(f'{name} is such as ("loss", 3, "min") or ("f1", 1, "max"), not {value!r}')
+    return field, count, order
 
 
 class CheckpointException(MetaflowException):
@@ -63,6 +76,10 @@ class CheckpointDecorator(Lifecycle):
                "whether the task has a card of its loads and saves"),
         Option("keep_last", None, optional(_count), "int | None",
                "how many checkpoints of each name a task keeps; `None` keeps all"),
+        Option("keep_best", None, optional(_best), "tuple[str, int, str] | None",
+               'beside those the best of each name: `("loss", 3, "min")` keeps the three of the '
+               'least loss in their metadata, `("f1", 1, "max")` the one of the highest f1; '
+               "without `keep_last`, those and the last one; `None` keeps none for that"),
         Option("ttl", None, optional(duration), "str | timedelta | None",
                'the shortest time for which a checkpoint is kept: `"30d"`, `"12h"`, a '
                "`timedelta`; `None` is for ever; the newest is kept at any age"),

@@ -11,7 +11,7 @@ import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import field, replace
 from datetime import timedelta
-from functools import cache, partial
+from functools import cache, cached_property, partial
 from itertools import islice, takewhile
 from pathlib import Path
 from typing import Any
@@ -26,18 +26,24 @@ from memoflow.flow.artifact_store import (
     tell_subprocesses,
 )
 from memoflow.flow.cards.journal import Act, Journal, Watch, of_this_process
+from memoflow.flow.checkpoint.gang_saves import GangSaves
 from memoflow.flow.host import task_rows
 from memoflow.flow.spool import spool, uploading
+from memoflow.flow.spool.entry import Entry
+from memoflow.flow.spool.held import MEMORY, HeldEntry
 from memoflow.flow.spool.spool import SpoolEntry
 from memoflow.flow.task.identity import Identity
 from memoflow.flow.task.process import IDENTIFIER, OPTIONS, UID
 from memoflow.flow.task.save_arguments import ignored, plain
 from memoflow.kinds import checkpoint, memo
+from memoflow.kinds import state as kinds_state
 from memoflow.kinds.about import About
-from memoflow.kinds.checkpoint import SavedCheckpoint
+from memoflow.kinds.checkpoint import Best, SavedCheckpoint
 from memoflow.log import log
 from memoflow.names import Key
 from memoflow.objects import Tree
+from memoflow.state import StateSnapshot, snapshot
+from memoflow.store import Payload
 from memoflow.threads import apart
 
 DEFAULT_NAME = "mfchckpt"
@@ -55,8 +61,16 @@ class CheckpointOptions:
     """The options of `@checkpoint` that concern each save."""
 
     keep_last: int | None = None
+    keep_best: tuple[str, int, str] | None = None  # field, count, "min" or "max"
     ttl: timedelta | None = None
     code: str = ""
+
+    @property
+    def best(self) -> Best | None:
+        if self.keep_best is None:
+            return None
+        field, count, order = self.keep_best
+        return Best(field, count, order == "min")
 
 
 class _Turn:
@@ -162,12 +176,17 @@ class Checkpointer:
         os.environ[OPTIONS] = json.dumps(
             {
                 "keep_last": self.options.keep_last,
+                "keep_best": self.options.keep_best,
                 "ttl_s": None if ttl is None else ttl.total_seconds(),
                 "code": self.options.code,
                 "own": self.identity.own.rpartition("/")[2],
             }
         )
         tell_subprocesses()
+
+    @cached_property
+    def gang(self) -> GangSaves:
+        return GangSaves(lambda: self.where.store, self.identity, self.series)
 
     @property
     def series(self) -> Key:
@@ -186,25 +205,32 @@ class Checkpointer:
 
     def save(
         self,
-        path: str | os.PathLike[str],
+        path: str | os.PathLike[str] | None,
         *,
         name: str,
         metadata: Mapping[str, Any] | None,
         latest: bool,
         storage_format: str,
+        state: Any = None,
         wait: bool = True,
+        gang: bool = False,
         ignore_patterns: Sequence[str] | None = None,
     ) -> dict[str, Any]:
-        """Save a file or directory and return its reference; see `current.checkpoint.save`."""
+        """Save a file, a directory or a state, and return its reference.
+
+        See `current.checkpoint.save`.
+        """
         if storage_format not in STORAGE_FORMATS:
             raise ValueError(f"storage_format is 'files' or 'tar', not {storage_format!r}")
-        named = os.fspath(path) if isinstance(path, (str, os.PathLike)) else None
-        if not isinstance(named, str) or not named or "\0" in named:
-            raise UsageError(f"a checkpoint is saved from a file or directory, not {path!r}")
         if not isinstance(name, str) or not name:
             raise UsageError(f"a checkpoint's name is a text, not {name!r}")
+        if gang and not self.identity.nodes:
+            raise UsageError(
+                "save(gang=True) is for the nodes of a step with num_parallel, each in its own "
+                "process; leave gang= out, or in subprocesses save by "
+                "memoflow.integrations.torch.StorageWriter"
+            )
         ignore = ignored(ignore_patterns)
-        store = self.where.store
         about = About(
             kind=checkpoint.KIND,
             task=self.identity.task,
@@ -212,34 +238,57 @@ class Checkpointer:
             name=name,
             latest=bool(latest),
             metadata=plain(metadata),
-            storage_format=storage_format,
+            storage_format=storage_format if state is None else kinds_state.FORMAT,
             code=self.options.code,
             own=self.identity.own,
         )
-        if not wait and store.backend.takes_round_trips:
+        if not wait:
             uploading.watch_for_sigterm()
-            return self._save_later(Path(path), about, ignore)
-        return self._save_now(Path(path), about, ignore)
+        if state is not None:
+            if path is not None:
+                raise UsageError("save takes a path or a state, not both; save them one by one")
+            return self._save_state(state, about, wait=wait, gang=gang)
+        named = os.fspath(path) if isinstance(path, (str, os.PathLike)) else None
+        if not isinstance(named, str) or not named or "\0" in named:
+            raise UsageError(f"a checkpoint is saved from a file or directory, not {path!r}")
+        if wait or gang:
+            return self._save_now(Payload(tree=Path(named), ignore=ignore), about, gang=gang)
+        return self._save_later(Path(named), about, ignore)
+
+    def _save_state(self, state: Any, about: About, *, wait: bool, gang: bool) -> dict[str, Any]:
+        # In the thread of the caller, whose stream a GPU copies by.
+        if wait:
+            files = kinds_state.files_of(snapshot(state))
+            return self._save_now(Payload(files=files), about, gang=gang)
+        self._wait_for_room()  # Before anything is copied.
+        taken = snapshot(state)
+        copy = MEMORY.take(taken.copy_bytes)
+        taken = taken.copied(copy)
+        return self._hold(taken, about, lambda: MEMORY.give_back(copy), gang=gang)
 
     @apart
-    def _save_now(self, path: Path, about: About, ignore: tuple[str, ...]) -> dict[str, Any]:
+    def _wait_for_room(self) -> None:
+        uploading.of_this_process().wait_for_room(0)
+
+    @apart
+    def _save_now(self, payload: Payload, about: About, *, gang: bool = False) -> dict[str, Any]:
         watch = Watch()
         store = self.where.store
         with self._order.turn() as place:
             uploading.drain()  # In order.
-            is_spooled = store.backend.takes_round_trips
-            spooled = spool.last_number(store, self.series) if is_spooled else 0
-            one = checkpoint.save(
-                store,
-                self.series,
-                path,
-                about,
-                token=self._next_token(),
-                ttl=self.options.ttl,
-                after=spooled,
-                place=place,
-                ignore=ignore,
-            )
+            if gang:
+                one = self.gang.next_part(self.options.ttl).store(store, payload, about)
+            else:
+                one = checkpoint.save(
+                    store,
+                    self.series,
+                    payload,
+                    about,
+                    token=self._next_token(),
+                    ttl=self.options.ttl,
+                    after=spool.last_number(store, self.series),
+                    place=place,
+                )
         reference, new_bytes = references.of_checkpoint(self.where, one), one.ref.new_bytes
         self.journal.note(reference, "saved", watch, by=checkpoint.KIND, new_bytes=new_bytes)
         self._after(one)
@@ -249,8 +298,6 @@ class Checkpointer:
     def finish(self) -> None:
         """Wait until all saves are uploaded, also of dead subprocesses; raise if one fails."""
         store = self.where.store
-        if not store.backend.takes_round_trips:
-            return
         uploading.drain()
         try:
             spool.rescue(store, self.series)
@@ -266,8 +313,6 @@ class Checkpointer:
     @apart
     def bring_in(self, say: Callable[[str], None]) -> None:
         """Upload the saves that earlier attempts of this identity left on this machine."""
-        if not self.where.store.backend.takes_round_trips:
-            return
         try:
             found = spool.rescue(self.where.store, self.series)
         except MemoflowError as error:
@@ -283,7 +328,48 @@ class Checkpointer:
             return self._commit(path, about, ignore)
         except OSError as error:
             log.warning("%s is saved while the task waits: %s", path, error)
-            return self._save_now(path, about, ignore)
+            return self._save_now(Payload(tree=path, ignore=ignore), about)
+
+    @apart
+    def _hold(
+        self,
+        taken: StateSnapshot,
+        about: About,
+        let_go: Callable[[], None],
+        *,
+        gang: bool,
+    ) -> dict[str, Any]:
+        """Queue a state in memory."""
+        watch = Watch()
+        uploader = uploading.of_this_process()
+        size_bytes = sum(leaf.buffer.nbytes for leaf in taken.leaves)
+        uploader.wait_for_room(size_bytes)
+        store, series, write = self.where.store, self.series, None
+        if gang:
+            part = self.gang.next_part(self.options.ttl)
+            number, token, write = part.number, part.token, part.store
+        else:
+            number, token = uploader.next_number(store, series), self._next_token()
+        entry = HeldEntry(
+            series=series,
+            number=number,
+            token=token,
+            size_bytes=size_bytes,
+            created=round(watch.began, 3),  # As refs keep it.
+            ttl=self.options.ttl,
+            about=about,
+            files=kinds_state.files_of(taken),
+            let_go=let_go,
+            write=write,
+        )
+        return self._queue(entry, watch, "not stored yet")
+
+    def _queue(self, entry: Entry, watch: Watch, why: str) -> dict[str, Any]:
+        reference = references.of_checkpoint(self.where, entry.saved)
+        act = self.journal.note(reference, "saved", watch, by=checkpoint.KIND, why=why)
+        uploader = uploading.of_this_process()
+        uploader.add(self.where.store, entry, partial(self._uploaded, act))
+        return reference
 
     def _commit(self, path: Path, about: About, ignore: tuple[str, ...]) -> dict[str, Any]:
         watch = Watch()
@@ -308,10 +394,7 @@ class Checkpointer:
             about=about,
         )
         entry.write()
-        reference, why = references.of_checkpoint(self.where, entry.saved), "not uploaded yet"
-        act = self.journal.note(reference, "saved", watch, by=checkpoint.KIND, why=why)
-        uploader.add(store, entry, partial(self._uploaded, act))
-        return reference
+        return self._queue(entry, watch, "not uploaded yet")
 
     def _uploaded(self, act: Act, outcome: SavedCheckpoint | Exception) -> None:
         """Record the outcome of an upload in the journal; called in the uploading thread."""
@@ -320,7 +403,7 @@ class Checkpointer:
             n for n, each in enumerate(acts) if (each.verb, each.key) == (act.verb, act.key)
         )
         if isinstance(outcome, Exception):
-            acts[place] = replace(act, why=f"not uploaded: {outcome}")
+            acts[place] = replace(act, why=f"not stored: {outcome}")
         else:
             acts[place] = replace(act, why="without waiting", new_bytes=outcome.ref.new_bytes)
             self._after(outcome)
@@ -371,23 +454,25 @@ class Checkpointer:
     def _after(self, newest: SavedCheckpoint) -> None:
         self.stored()
         try:
-            self._keep_last(newest.ref.key)
+            self._keep_last(newest)
         except MemoflowError as error:
             # It is stored all the same: an older one stays longer than it was asked to.
             log.warning("could not remove older checkpoints of %s: %s", self.identity.task, error)
 
-    def _keep_last(self, newest: Key) -> None:
-        count = self.options.keep_last
+    def _keep_last(self, newest: SavedCheckpoint) -> None:
+        best = self.options.best
+        count = self.options.keep_last or (None if best is None else 1)
         if count is None:
             return
         store = self.where.store
         if len(store.keys(self.series)) <= count:
             return
-        kept = {newest, *self._referred_to()}
+        kept = {newest.ref.key, *self._referred_to()}
         one = self.identity
         attempt = one.attempt if one.is_gang else None
+        own = newest.about.own  # Of a gang's, that of its control task.
         gone = checkpoint.keep_last(
-            store, self.series, one.task, count, own=one.own, attempt=attempt, keep=kept
+            store, self.series, one.task, count, best=best, own=own, attempt=attempt, keep=kept
         )
         if gone and time.monotonic() - self._swept > _SWEEP_EVERY.total_seconds():
             self._swept = time.monotonic()

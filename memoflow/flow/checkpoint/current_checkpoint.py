@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -36,10 +36,12 @@ from memoflow.flow.spool import spool
 from memoflow.flow.task import identity
 from memoflow.flow.task.identity import Identity
 from memoflow.flow.task.scratch import Scratch
-from memoflow.kinds import checkpoint
+from memoflow.kinds import checkpoint, state
 from memoflow.kinds.checkpoint import SavedCheckpoint
 from memoflow.masking import Mask, without_passwords
 from memoflow.threads import apart
+
+Load = Callable[[Path], object]  # into a directory
 
 
 class CurrentCheckpoint:
@@ -60,6 +62,8 @@ class CurrentCheckpoint:
         self._say = say
         self._noticed = noticed
         self._info: Reference | None = None
+        self._others: Iterator[tuple[dict[str, Any], Load]] = iter(())
+        self._state: Any = None
         self._code_recorded = False
         self._directory = scratch.new()
         checkpointer.stored = self._record_code
@@ -80,6 +84,69 @@ class CurrentCheckpoint:
         return self._info
 
     @property
+    def state(self) -> Any:
+        """The state that the load policy found, loaded at first use; None if it found nothing.
+
+        It is the same object until the next save, from when on this holds none. Raises
+        CheckpointException for a checkpoint of files, which are in `directory`.
+        """
+        if self._info is not None and self._state is None:
+            with translated_errors(CheckpointException):
+                self._state = self._found_state(None, None)
+        return self._state
+
+    def load_state(
+        self,
+        reference: Any = None,
+        *,
+        only: str | Sequence[str] | None = None,
+        map_location: Any = None,
+    ) -> Any:
+        """Return the state of a checkpoint, by its dict, key or info object, each time another.
+
+        `reference` None is what the load policy found, and None is returned if that is nothing.
+        `only` is a glob over paths in the state, such as "model.*", or several: just these bytes
+        are read, dicts lose all other keys, and other containers have None in their place. Tensors
+        are private and writable; `map_location` is that of `torch.load`. A state that a gang saved
+        is that of this node. Raises CheckpointException for a checkpoint of files, or of another
+        number of nodes.
+        """
+        with translated_errors(CheckpointException):
+            if reference is None:
+                return self._found_state(only, map_location)
+            return self._load_state(reference, only, map_location)
+
+    @apart
+    def _found_state(self, only: str | Sequence[str] | None, map_location: Any) -> Any:
+        """Return the state that was found, or of a damaged one the one before."""
+        while self._info is not None:
+            try:
+                return self._load_state(self._info, only, map_location)
+            except (IntegrityError, NotFoundError) as error:
+                if self._checkpointer.identity.is_gang:
+                    raise  # The other nodes have loaded it: the next attempt decides anew.
+                self._say_passed(self._info.key, error)
+                self._info = None
+                self._take_next()
+        return None
+
+    @apart
+    def _load_state(
+        self, reference: Any, only: str | Sequence[str] | None, map_location: Any
+    ) -> Any:
+        watch, where, mine = Watch(), self._checkpointer.where, self.identity
+        state = references.load_state(
+            where,
+            reference,
+            node=mine.node if mine.nodes else None,
+            nodes=mine.nodes,
+            only=only,
+            map_location=map_location,
+        )
+        self._note_loaded(references.describe(where, reference), watch)
+        return state
+
+    @property
     def identity(self) -> Identity:
         """The identity by which tasks share checkpoints."""
         return self._checkpointer.identity
@@ -97,24 +164,34 @@ class CurrentCheckpoint:
         latest: bool = True,
         storage_format: str = "files",
         *,
+        state: Any = None,
         wait: bool = True,
+        gang: bool = False,
         ignore_patterns: Sequence[str] | None = None,
     ) -> dict[str, Any]:
-        """Save a file or directory, and return a reference to it when it is safely stored.
+        """Save files or a state, and return a reference when all of it is safely stored.
 
-        `path` None saves `directory`. With `latest` False no load policy ever takes it.
+        `path` is a file or directory; None saves `directory`, or `state` if that is given: nested
+        dicts, lists, tuples and dataclasses of tensors, arrays and whatever pickles. With `latest`
+        False no load policy ever takes it.
         `storage_format` "files" or "tar" is what the reference says; either is stored in pieces,
         and pieces that are there already are not stored again. Nothing is saved of a directory
         whose name, or path in it, matches one of the shell patterns of `ignore_patterns`. Raises
         CheckpointException if it cannot be saved whole; earlier checkpoints are as they were.
 
-        With `wait` False it returns when a copy is on this machine, and a store elsewhere gets it
-        meanwhile: two at most, then the next save waits for room. What cannot be uploaded is raised
-        by the next save or at the task's end. Where the store is a local directory, it is a save.
+        With `wait` False it returns when there is a copy, of a state in memory, of files on the
+        disk of this machine, and a thread of low priority stores it: two at most, then the next
+        save waits for room. What cannot be stored is raised by the next save or at the task's end.
+
+        With `gang` each node of a `@parallel` step saves a part, as often as the others, and the
+        checkpoint exists once all parts of it do. Files are stored before it returns.
         """
         with translated_errors(CheckpointException):
+            self._state = None
             found = self._checkpointer.save(
-                self.directory if path is None else path,
+                self.directory if path is None and state is None else path,
+                state=state,
+                gang=gang,
                 name=name,
                 metadata=metadata,
                 latest=latest,
@@ -176,10 +253,14 @@ class CurrentCheckpoint:
         One that is damaged is passed over for the one before.
         """
         with translated_errors(CheckpointException):
-            for reference, load in self._candidates(policy, on_code_change):
-                if self._take(reference, load):
-                    return self._info
-        return None
+            self._others = self._candidates(policy, on_code_change)
+            self._take_next()
+        return self._info
+
+    def _take_next(self) -> None:
+        for reference, load in self._others:
+            if self._take(reference, load):
+                return
 
     def bring_in(self) -> None:
         """Upload the saves without waiting of a killed attempt on this machine."""
@@ -200,16 +281,47 @@ class CurrentCheckpoint:
 
     def _candidates(
         self, policy: str, on_code_change: str
-    ) -> Iterator[tuple[dict[str, Any], Callable[[Path], object]]]:
+    ) -> Iterator[tuple[dict[str, Any], Load]]:
         """Yield the references that the policy may load, each with its load into a directory."""
         mine, where = self.identity, self._checkpointer.where
-        found = self._of_policy(policy)
-        for one in _of_node(list(found), mine) if mine.is_gang else found:
-            if policy != "eager" or self._fits(one, on_code_change):
-                yield references.of_checkpoint(where, one), partial(where.store.load, one.ref)
+        fits = partial(self._fits, policy=policy, on_code_change=on_code_change)
+        found: Iterable[SavedCheckpoint] = filter(fits, self._of_policy(policy))
+        if mine.is_gang:
+            whole = self._of_gang(lambda: filter(fits, self._of_policy(policy)))
+            if whole is not None:
+                yield references.of_checkpoint(where, whole), self._load_of(whole)
+                return
+            found = _of_node([one for one in found if not one.about.nodes], mine)
+        for one in found:
+            yield references.of_checkpoint(where, one), self._load_of(one)
         place = (mine.flow, mine.step, mine.legacy_scope or mine.scope, mine.identifier)
         for old in where.legacy.candidates(*place, task=mine.task, policy=policy):
             yield old, partial(where.legacy.load, old)
+
+    def _of_gang(self, found: Callable[[], Iterable[SavedCheckpoint]]) -> SavedCheckpoint | None:
+        """Return the checkpoint that all nodes load; None if there is none of a gang."""
+        store = self._checkpointer.where.store
+
+        def newest() -> SavedCheckpoint | None:
+            whole = (one for one in found() if one.about.nodes and store.is_there(one.ref))
+            return next(whole, None)
+
+        self._checkpointer.gang.start(newest, self._checkpointer.options.ttl)
+        return self._checkpointer.gang.origin()
+
+    def _load_of(self, one: SavedCheckpoint) -> Load:
+        store, mine = self._checkpointer.where.store, self.identity
+
+        def load(into: Path) -> None:
+            if one.about.storage_format == state.FORMAT:
+                if not store.is_there(one.ref):  # It is loaded when it is asked for.
+                    raise NotFoundError(f"parts of {one.ref.key} are missing")
+            elif one.about.nodes:
+                references.load_part(store, one, mine.node, mine.nodes, into)
+            else:
+                store.load(one.ref, into)
+
+        return load
 
     def _of_policy(self, policy: str) -> Iterator[SavedCheckpoint]:
         """Yield the checkpoints that any node of a gang may load."""
@@ -225,10 +337,12 @@ class CurrentCheckpoint:
                 if one.about.latest and one.about.task != mine.task:
                     yield one
 
-    def _fits(self, one: SavedCheckpoint, on_code_change: str) -> bool:
+    def _fits(self, one: SavedCheckpoint, *, policy: str, on_code_change: str) -> bool:
         """Tell whether a checkpoint may be loaded; say so if other code made it."""
         now, before = self._code, one.about.code
-        if now is None or not before or before == now.hex or on_code_change == "load":
+        if policy != "eager" or on_code_change == "load":
+            return True
+        if now is None or not before or before == now.hex:
             return True
         identity = self.identity
         parts = checkpoint.code_parts(
@@ -247,13 +361,17 @@ class CurrentCheckpoint:
         )
         return True
 
-    def _take(self, reference: dict[str, Any], load: Callable[[Path], object]) -> bool:
+    def _say_passed(self, key: str, error: IntegrityError | NotFoundError) -> None:
+        self._say(f"Checkpoint {key} {condition(error)} ({error}); trying the one before")
+
+    def _take(self, reference: dict[str, Any], load: Load) -> bool:
         watch = Watch()
         try:
             load(Path(self.directory))
         except (IntegrityError, NotFoundError) as error:
-            what = f"Checkpoint {reference['key']} {condition(error)}"
-            self._say(f"{what} ({error}); trying the one before")
+            if self.identity.is_gang and self._checkpointer.gang.has_origin:
+                raise  # The other nodes begin from it: the next attempt decides anew.
+            self._say_passed(reference["key"], error)
             return False
         self._info = info = Reference(reference)
         self._note_loaded(reference, watch, why="load policy")
@@ -310,6 +428,7 @@ def begin(
         mine,
         CheckpointOptions(
             keep_last=options["keep_last"],
+            keep_best=options["keep_best"],
             ttl=options["ttl"],
             code="" if code is None else code.hex,
         ),
@@ -345,7 +464,6 @@ def maintain(say: Callable[[str], None]) -> None:
     try:
         store = artifact_store.current_store().store
         maintenance.collect(store, say, [artifact_store.default().store])
-        if store.backend.takes_round_trips:
-            spool.collect(store, say)
+        spool.collect(store, say)
     except Exception as error:  # Of whatever kind: the run is over, and went well.
         say(f"the store could not be tidied: {type(error).__name__}: {error}")

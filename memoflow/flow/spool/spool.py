@@ -31,14 +31,15 @@ from memoflow.backends.local import flush
 from memoflow.dataclass import dataclass
 from memoflow.errors import BackendError, MemoflowError
 from memoflow.fields import Fields, loaded
+from memoflow.flow.spool.entry import Entry
 from memoflow.kinds import checkpoint
 from memoflow.kinds.about import About
 from memoflow.kinds.checkpoint import SavedCheckpoint
 from memoflow.log import log
-from memoflow.names import Digest, Key, Ref
+from memoflow.names import Key
 from memoflow.objects import Source, Tree, is_copy, settle
 from memoflow.objects.paths import check_path
-from memoflow.store import Store
+from memoflow.store import Payload, Store
 from memoflow.threads import stop_check
 
 _OWNER, _RESCUE, _ABOUT, _FAILED = "owner", "rescue", "about.json", "failed"
@@ -50,8 +51,6 @@ _TOKEN = re.compile(r"[0-9a-f]+")
 _SPARE_BYTES = 1 << 30
 _LEFT_BEHIND = timedelta(days=1)
 _GIVEN_UP = timedelta(days=7)
-# No stored ref has it: what is not uploaded yet has no digest.
-_NO_DIGEST = Digest(f"sha256:{'0' * 64}")
 
 
 @cache
@@ -64,28 +63,16 @@ def _boot() -> str:
 
 
 @dataclass(frozen=True)
-class SpoolEntry:
-    """One committed checkpoint, and how to store it."""
+class SpoolEntry(Entry):
+    """One entry on this machine's disk: a file or folder, by its path in `folder`."""
 
     folder: Path
-    series: Key
-    number: int
-    token: str
     path: str
-    size_bytes: int
-    created: float
-    ttl: timedelta | None
-    about: About
     boot: str = field(default_factory=_boot)
 
     @property
-    def key(self) -> Key:
-        return self.series / f"{self.number:08d}-{self.token}"
-
-    @property
-    def saved(self) -> SavedCheckpoint:
-        """The checkpoint after its upload, without its digest and its new bytes."""
-        return SavedCheckpoint(Ref(self.key, _NO_DIGEST, self.size_bytes, self.created), self.about)
+    def place(self) -> str:
+        return str(self.folder)
 
     @property
     def has_failed(self) -> bool:
@@ -93,20 +80,10 @@ class SpoolEntry:
         return (self.folder / _FAILED).exists()
 
     def upload(self, store: Store) -> SavedCheckpoint:
-        """Store the entry and remove it from the spool; a second call finds the stored one."""
         with contextlib.suppress(OSError):
             (self.folder / _FAILED).unlink()
         try:
-            one = checkpoint.save(
-                store,
-                self.series,
-                self.folder / self.path,
-                self.about,
-                token=self.token,
-                ttl=self.ttl,
-                number=self.number,
-                created=self.created,
-            )
+            one = self.store(store, Payload(tree=self.folder / self.path))
         except BaseException:
             with contextlib.suppress(OSError):
                 (self.folder / _FAILED).touch()

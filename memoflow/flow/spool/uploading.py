@@ -1,7 +1,7 @@
 """Uploads of `save(wait=False)` in the background, in the order of the saves.
 
-One thread uploads. A second one does nothing until the process is told to end by SIGTERM; then it
-uploads what is newest first, since that is what the next attempt goes on from.
+One thread of low priority uploads. A second one does nothing until the process is told to end by
+SIGTERM; then it uploads what is newest first, since that is what the next attempt goes on from.
 """
 
 from __future__ import annotations
@@ -23,13 +23,14 @@ from typing import Any
 from memoflow.dataclass import dataclass
 from memoflow.errors import BackendError, MemoflowError
 from memoflow.flow.spool import spool
+from memoflow.flow.spool.entry import Entry
 from memoflow.flow.spool.spool import Own, SpoolEntry
 from memoflow.kinds import checkpoint
 from memoflow.kinds.checkpoint import SavedCheckpoint
 from memoflow.log import log
 from memoflow.names import Key
 from memoflow.store import Store
-from memoflow.threads import start, stop_check
+from memoflow.threads import lower_priority, start, stop_check
 
 MOST_PENDING = 2
 # More than one that large never waits; the first always may.
@@ -49,7 +50,7 @@ Then = Callable[[SavedCheckpoint | Exception], None]
 class Pending:
     """An entry under way; `settled` is set once it is uploaded or has failed."""
 
-    entry: SpoolEntry
+    entry: Entry
     store: Store
     then: Then
     settled: threading.Event = field(default_factory=threading.Event)
@@ -117,7 +118,7 @@ class Uploader:
                 return
             self._wait_for(pending[0])
 
-    def add(self, store: Store, entry: SpoolEntry, then: Then) -> None:
+    def add(self, store: Store, entry: Entry, then: Then) -> None:
         self._pending.append(Pending(entry, store, then))
         self._wake.put(None)
 
@@ -144,12 +145,12 @@ class Uploader:
         self._try_again()
         one, error = failure
         raise BackendError(
-            f"{one.entry.key} was saved without waiting, and could not be uploaded: {error}; it is "
-            f"kept in {one.entry.folder}, from where the next save, the end of the task, or its "
-            "next attempt on this machine tries again"
+            f"{one.entry.key} was saved without waiting, and could not be stored: {error}; it is "
+            f"kept in {one.entry.place}, from where the next save, or the end of the task, tries "
+            f"again{', or its next attempt on this machine' * isinstance(one.entry, SpoolEntry)}"
         ) from error
 
-    def has(self, store: Store, series: Key | None, wanted: Callable[[SpoolEntry], bool]) -> bool:
+    def has(self, store: Store, series: Key | None, wanted: Callable[[Entry], bool]) -> bool:
         """Tell whether a matching entry of a series, or of any, is under way."""
         return any(
             one.store.id == store.id and series in (None, one.entry.series) and wanted(one.entry)
@@ -169,6 +170,7 @@ class Uploader:
             self._wake.put(None)
 
     def _upload_in_order(self) -> None:
+        lower_priority()
         while True:
             self._wake.get()
             for one in list(self._pending):
@@ -294,13 +296,11 @@ def drain() -> None:
         _uploader.drain()
 
 
-def settle(store: Store, series: Key | None, wanted: Callable[[SpoolEntry], bool]) -> None:
+def settle(store: Store, series: Key | None, wanted: Callable[[Entry], bool]) -> None:
     """Wait until the matching entries of a series are uploaded, from any process here.
 
     `series` None is any. What processes left that died is uploaded by this one.
     """
-    if not store.backend.takes_round_trips:
-        return
     if _uploader is not None and _uploader.has(store, series, wanted):
         _uploader.drain()
     until, check = time.monotonic() + _OTHERS_PATIENCE.total_seconds(), stop_check()

@@ -37,6 +37,8 @@ class Identity:
     attempt: int
     legacy_scope: str = ""  # of metaflow-checkpoint; empty where it is the same
     is_gang: bool = False
+    node: int = 0  # of the gang, from 0 on
+    nodes: int = 0  # of the gang; 0 outside of gangs
 
 
 def of_task(flow: Any, *, parallel: bool) -> tuple[Identity, list[str]]:
@@ -65,8 +67,14 @@ def of_task(flow: Any, *, parallel: bool) -> tuple[Identity, list[str]]:
         attempt=int(current.retry_count),
         legacy_scope=legacy_scope,
         is_gang=control is not None,
+        **({} if control is None else _place_in_gang()),
     )
     return identity, notes
+
+
+def _place_in_gang() -> dict[str, int]:
+    parallel = current.parallel
+    return {"node": int(parallel.node_index), "nodes": int(parallel.num_nodes)}
 
 
 def _gang(own: str) -> str | None:
