@@ -58,7 +58,7 @@ class GangSaves:
         self._round = 0
 
     def start(self, find: Callable[[], SavedCheckpoint | None], ttl: timedelta | None) -> Start:
-        """Return the beginning of the attempt: as another node decided, else with what is found."""
+        """Return the beginning of the attempt, by the decision of its first node."""
         if self._start is None:
             store = self._store()
             started = gang.started(store, self.gang)
