@@ -256,6 +256,9 @@ class _Nothing(Mask):
     def hides(self, name: str, value: Any = "") -> bool:
         return False
 
+    def conceals(self, name: str, value: Any) -> bool:
+        return False
+
     def text(self, value: str | bytes) -> str:
         return _as_text(value)
 

@@ -27,7 +27,7 @@ from memoflow.fingerprint.self_attributes import member
 from memoflow.fingerprint.values import Encoder
 from memoflow.fingerprint.walk import Walk
 from memoflow.fingerprint.witness import Witness
-from memoflow.masking import ANY, Mask
+from memoflow.masking import ANY, NOTHING, Mask
 from memoflow.names import Digest
 
 
@@ -98,7 +98,9 @@ def watched(
     found = walk.finish(lambda: walk.value(f, name), name)
 
     def digest(value: Any, name: str, namespace: Mapping[str, Any]) -> str:
-        return _walk_of(f, ignore=ignore, strict=strict, mask=mask).digest(value, name, namespace)
+        # Of the witness, which stays in memory: so no text of it is searched for passwords.
+        walk = _walk_of(f, ignore=ignore, strict=strict, mask=NOTHING)
+        return walk.digest(value, name, namespace)
 
     walk.witness.settle(digest)
     return found, walk.witness
