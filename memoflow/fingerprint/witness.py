@@ -82,6 +82,14 @@ class Witness:
         self._digests = [(*each, digest(*each)) for each in self._contents.values()]
         self._contents.clear()
 
+    def held(self) -> Iterator[Any]:
+        """Yield the globals that the functions read, their defaults and constants."""
+        for _, _, value in self._names.values():
+            yield value
+        for f, state in self._functions.values():
+            yield from state
+            yield from _constants(f.__code__)
+
     @property
     def has_loaded(self) -> bool:
         """True after the loading of a module that counted by its file."""
@@ -134,6 +142,14 @@ def _state_of_function(f: types.FunctionType) -> tuple[Any, ...]:
         f.__code__, f.__dict__.get("__wrapped__"), f.__name__, f.__qualname__, f.__doc__,
         len(defaults), *defaults, *keyed, *keyed.values(), *map(_content, f.__closure__ or ()),
     )  # fmt: skip
+
+
+def _constants(code: types.CodeType) -> Iterator[Any]:
+    for each in code.co_consts:
+        if isinstance(each, types.CodeType):
+            yield from _constants(each)
+        else:
+            yield each
 
 
 def _content(cell: types.CellType) -> Any:

@@ -107,6 +107,10 @@ class FunctionCode:
         """Return the names of the changes since `now` was asked, None if it has no answer."""
         return None if self._known is None else set(self._known[1].changes())
 
+    def held(self) -> list[Any]:
+        """Return the globals, defaults and constants of the code, as of `now`."""
+        return [] if self._known is None else list(self._known[1].held())
+
     def _with_options(self, found: Fingerprint) -> Fingerprint:
         options, parts = self._options, list(found.parts)
         if not options.environment:

@@ -147,7 +147,8 @@ class CallRun:
         self._call = call
         self._lease = lease
         self._took_s = 0.0
-        events = KernelEvents if _reads_natively(call) else _no_events
+        self._is_native = _reads_natively(call)
+        events = KernelEvents if self._is_native else _no_events
         self._tracker = AccessTracker(call.place.paths, events=events)
         self._tracker.call = call.id
         self._tracker.counts_cwd = True
@@ -177,6 +178,8 @@ class CallRun:
                     # What was written just before the call is the caller's, for certain.
                     self._tracker.temporary_since += 2 * CLOCK_SECONDS
                     self._tracker.note_value(list(self._call.bound.values()))
+                    for held in self._recorder.code.held() if self._is_native else ():
+                        self._tracker.note_value(held)
                 yield
         finally:
             self._took_s += time.perf_counter() - began

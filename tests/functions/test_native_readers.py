@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import re
 import sys
+import textwrap
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -43,7 +44,6 @@ READS: dict[str, tuple[str, Callable[[str, int], None]]] = {
 @pytest.mark.parametrize("where", ["", "data/", "../elsewhere/"])
 @pytest.mark.parametrize("expression", READS)
 def test_a_changed_file_is_a_miss(load: Load, expression: str, where: str) -> None:
-    """Outside of the project, one that an argument names."""
     file, write = READS[expression]
     library = re.match(r"(pyarrow\.)?\w+", expression)[0]  # type: ignore[index]
     for each in (library, "pyarrow") if "pyarrow" in expression else (library,):
@@ -54,14 +54,61 @@ def test_a_changed_file_is_a_miss(load: Load, expression: str, where: str) -> No
     text = f"""
         import {library}
         @memo
-        def read(path=None):
+        def read():
             note(1)
-            return int(sum({expression.format("path" if ".." in where else repr(path))}))
+            return int(sum({expression.format(repr(path))}))
     """
-    given = [path] if ".." in where else []
+    check(load, text, write, path)
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        """
+        @memo
+        def read(path="../elsewhere/t.csv"):
+            note(1)
+            return int(polars.read_csv(path)["a"].sum())
+        """,
+        """
+        FOLDER = "../elsewhere"
+        @memo
+        def read():
+            note(1)
+            return int(polars.read_csv(FOLDER + "/t.csv")["a"].sum())
+        """,
+        """
+        class Reader:
+            def read(self):
+                return polars.read_csv(os.path.join("../elsewhere", "t.csv"))
+        @memo
+        def read():
+            note(1)
+            return int(Reader().read()["a"].sum())
+        """,
+        """
+        PATHS = {"train": [pathlib.Path("../elsewhere/t.csv")]}
+        def table(name):
+            return [polars.read_csv(each) for each in PATHS[name]][0]
+        @memo
+        def read():
+            note(1)
+            return int(table("train")["a"].sum())
+        """,
+    ],
+)
+def test_a_file_outside_of_the_project_that_the_code_names(load: Load, text: str) -> None:
+    pytest.importorskip("polars")
+    os.makedirs("../elsewhere")
+    csv("../elsewhere/t.csv", 1)
+    text = "import os, pathlib, polars\n" + textwrap.dedent(text)
+    check(load, text, csv, "../elsewhere/t.csv")
+
+
+def check(load: Load, text: str, write: Callable[[str, int], None], path: str) -> None:
     module = load(text)
-    assert (module.read(*given), module.read(*given), module.ran) == (10, 10, [1])
+    assert (module.read(), module.read(), module.ran) == (10, 10, [1])
     again: Any = load(text, module.__name__)
-    assert (again.read(*given), again.ran) == (10, [])
+    assert (again.read(), again.ran) == (10, [])
     write(path, 2)
-    assert (again.read(*given), again.read(*given), again.ran) == (20, 20, [1])
+    assert (again.read(), again.read(), again.ran) == (20, 20, [1])
