@@ -16,15 +16,13 @@ from memoflow.pickling.pickled import PROTOCOL
 from memoflow.pickling.storages import storage_pickler
 from memoflow.state import dtypes
 from memoflow.state.device_copies import DeviceCopies
-from memoflow.state.walk import FoundLeaf, leaves
+from memoflow.state.walk import ATOMS, FoundLeaf, leaves
 
 LEAST_BYTES = 64  # of a buffer out of band
 _ALIGNED_BYTES = 64
 # Other threads get a turn between two of these: a copy holds Python's lock. Copies by several
 # threads, or by torch, were no faster.
 _COPIED_BYTES = 16 << 20
-_ATOMS = (type(None), bool, int, float, complex, str)
-
 _STORAGE = "storage"
 _Key = tuple[str, int]  # the kind of a buffer's owner, and its identity
 
@@ -206,8 +204,8 @@ def _pickler(base: Any, with_bytes: bool) -> Any:
         def on_cpu(self, storage: Any) -> Any:
             is_elsewhere = storage.device.type != "cpu"
             self._found.expect(_storage_key(storage), is_copied=is_elsewhere)
-            if not is_elsewhere:
-                return storage
+            if not is_elsewhere or storage.nbytes() < LEAST_BYTES:
+                return storage.cpu()  # What goes into the stream is read before `wait`.
             if self._found.is_trial:
                 return type(storage)(storage.nbytes())
             return self._found.copies.copy(storage)
@@ -253,7 +251,7 @@ def _numbers(value: Any, whole: _Pickled) -> list[int]:
         owners = [_storage_key(value.untyped_storage())]
     elif _is_bytes(value):
         owners = [("bytes", id(value))]
-    elif type(value) not in _ATOMS:
+    elif type(value) not in ATOMS:
         owners = list(_pickled(value).numbers)
     return [whole.numbers[each] for each in owners if each in whole.numbers]
 
@@ -316,7 +314,7 @@ def _shape(value: Any, size: int) -> tuple[str, tuple[int, ...]] | None:
 def _refusal(found: list[FoundLeaf], error: Exception) -> UsageError:
     """Return an error that names the first leaf without a pickle."""
     for leaf in found:
-        if type(leaf.value) not in _ATOMS:
+        if type(leaf.value) not in ATOMS:
             try:
                 _pickled(leaf.value)
             except Exception as reason:

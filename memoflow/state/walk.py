@@ -1,9 +1,10 @@
 """Walk: the leaves of nested containers, each by a dotted path.
 
 Containers are dicts, lists, tuples, namedtuples and dataclasses; all else is a leaf, so are empty
-containers, and those that were walked before, by another path. A path is made of keys, indices and
-names: `model.encoder.0.weight`, where a key may have dots itself, as those of torch do. Within a
-key, "/" is %2F and "%" is %25. A path that another leaf has gets a suffix: `a.b#2`.
+containers, lists and tuples of numbers and texts only, and containers that were walked before, by
+another path. A path is made of keys, indices and names: `model.encoder.0.weight`, where a key may
+have dots itself, as those of torch do. Within a key, "/" is %2F and "%" is %25. A path that another
+leaf has gets a suffix: `a.b#2`.
 """
 
 from __future__ import annotations
@@ -15,6 +16,7 @@ from collections.abc import Iterator
 from typing import Any, NamedTuple
 
 ROOT = "state"  # the path of a state that is a leaf itself
+ATOMS = frozenset({type(None), bool, int, float, complex, str})
 _LONGEST_KEY = 100
 
 
@@ -91,6 +93,8 @@ def _items(value: Any, seen: dict[int, Any]) -> list[_Item]:
     if isinstance(value, dict):
         found = [_Item(key, each) for key, each in value.items()]
     elif isinstance(value, list) or type(value) is tuple:
+        if ATOMS.issuperset(map(type, value)):
+            return []
         found = [_Item(i, each) for i, each in enumerate(value)]
     elif isinstance(value, tuple) and hasattr(value, "_make"):
         found = [

@@ -173,6 +173,7 @@ def training() -> dict[str, Any]:
         "last": Point(np.full(300, 5.0), Fitted("f", np.full(400, 6.0))),
         "text": b"y" * 500,
         "epoch": 3,
+        "losses": [0.5, 0.25],
     }
 
 
@@ -187,6 +188,7 @@ def training() -> dict[str, Any]:
         ("last.y", {"last": Point(None, training()["last"].y)}, 3200),
         ("last.y.weights", {"last": Point(None, Fitted(None, np.full(400, 6.0), None))}, 3200),
         (["epoch", "model.n"], {"model": {"n": 7}, "epoch": 3}, 0),
+        ("losses", {"losses": [0.5, 0.25]}, 0),
         ("text", {"text": b"y" * 500}, 500),
         ("*", training(), 8800 + 20000 + 5600 + 500),
     ],
@@ -335,12 +337,13 @@ def test_storages_of_a_gpu_are_copied(torch: Any) -> None:
         pytest.skip("needs a GPU")
     tensor = torch.arange(1_000_000.0, device="cuda")
     state = {"a": tensor, "b": tensor[10:], "c": torch.eye(50, device="cuda").to_sparse()}
+    state["small"] = tensor[5:6].clone()
     taken = snapshot(state)
     assert taken.copy_bytes == 0
     tensor.zero_()
     found = loaded(taken)
     assert found["a"].device == tensor.device
-    assert found["b"][0].item() == 10
+    assert (found["b"][0].item(), found["small"].item()) == (10, 5)
     assert found["c"].to_dense().sum().item() == 50
     assert loaded(taken, map_location="cpu")["a"][3].item() == 3
 
