@@ -11,6 +11,7 @@ import functools
 import mmap
 import pickle
 import sys
+from collections import OrderedDict
 from collections.abc import Callable, Iterator, Mapping
 from contextvars import ContextVar
 from typing import Any
@@ -60,6 +61,8 @@ def storage_pickler(base: Any) -> Any:
         def reducer_override(self, value: Any) -> Any:
             if value is of_new_dtypes:
                 return tensor_rebuilder, ()
+            if type(value) is OrderedDict and not value and not value.__dict__:
+                return OrderedDict, ()  # Each tensor has one for its hooks.
             if not isinstance(value, storages):
                 return other(self, value)
             inner = getattr(value, "_untyped_storage", value)
