@@ -20,9 +20,8 @@ from memoflow.state.walk import ATOMS, FoundLeaf, leaves
 
 LEAST_BYTES = 64  # of a buffer out of band
 _ALIGNED_BYTES = 64
-# Other threads get a turn between two of these: a copy holds Python's lock. Copies by several
-# threads, or by torch, were no faster.
-_COPIED_BYTES = 16 << 20
+_LARGE_BYTES = 1 << 20
+_COPIED_BYTES = 16 << 20  # Other threads get a turn between two of these.
 _STORAGE = "storage"
 _Key = tuple[str, int]  # the kind of a buffer's owner, and its identity
 
@@ -76,11 +75,20 @@ class StateSnapshot:
                 made.append(leaf)
                 continue
             to = room[at : at + leaf.buffer.nbytes]
-            for begin in range(0, to.nbytes, _COPIED_BYTES):
-                to[begin : begin + _COPIED_BYTES] = leaf.buffer[begin : begin + _COPIED_BYTES]
+            _copy(leaf.buffer, to)
             made.append(Leaf(leaf.name, leaf.dtype, leaf.shape, to, is_private=True))
             at += _aligned(to.nbytes)
         return StateSnapshot(self.structure, tuple(made), self.index)
+
+
+def _copy(source: memoryview, to: memoryview) -> None:
+    torch: Any = sys.modules.get("torch")
+    if torch is not None and to.nbytes >= _LARGE_BYTES and not source.readonly:
+        # By several threads, and without Python's lock.
+        torch.frombuffer(to, dtype=torch.uint8).copy_(torch.frombuffer(source, dtype=torch.uint8))
+        return
+    for begin in range(0, to.nbytes, _COPIED_BYTES):
+        to[begin : begin + _COPIED_BYTES] = source[begin : begin + _COPIED_BYTES]
 
 
 def _aligned(size: int) -> int:
