@@ -41,6 +41,8 @@ _LAST_WORDS = timedelta(seconds=110)
 _OTHERS_PATIENCE = timedelta(hours=1)
 _LOOK_EVERY = timedelta(milliseconds=20)
 _STEP = timedelta(milliseconds=100)
+# Whoever saved goes on first: else it would wait for Python's lock.
+_BREATH = timedelta(milliseconds=2)
 
 # What becomes of an entry: what was saved, or the error.
 Then = Callable[[SavedCheckpoint | Exception], None]
@@ -173,6 +175,7 @@ class Uploader:
         lower_priority()
         while True:
             self._wake.get()
+            time.sleep(_BREATH.total_seconds())
             for one in list(self._pending):
                 if self._failure is not None or self._ending or not self._upload(one):
                     break
