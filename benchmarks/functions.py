@@ -3,8 +3,9 @@
     python -m benchmarks.functions
     python -m benchmarks.functions --rounds 7 --rows tiny miss
 
-Rows: `tiny`, a hit with small arguments and result; `argument`, a hit whose argument is an array of
-100 MB; `result`, a hit whose result is one, from the second on, and the first of a process; `miss`,
+Rows: `tiny`, a hit with small arguments and result; `distinct`, hits of 500 arguments one after the
+other, a second and more after each was asked for last; `argument`, a hit whose argument is an array
+of 100 MB; `result`, a hit whose result is one, from the second on, and the first of a process; `miss`,
 a call that runs and is kept; `import`, `import memoflow` in a process of its own. Each round times
 all libraries in turn, in random order; medians and minima are of rounds, each of many calls.
 """
@@ -29,7 +30,7 @@ import numpy as np
 import memoflow
 
 MEGABYTES = 100
-CALLS = {"tiny": 500, "miss": 50, "argument": 3, "result": 3}
+CALLS = {"tiny": 500, "distinct": 500, "miss": 50, "argument": 3, "result": 3}
 
 
 def tiny(x: int) -> int:
@@ -77,20 +78,27 @@ def measure(row: str, folder: str, rounds: int) -> None:
     array, fresh = make(count), itertools.count(random.getrandbits(40))
     acts: dict[str, Callable[[], Any]] = {}
     for name, memoized in libraries(f"{folder}/{row}").items():
-        f = memoized({"tiny": tiny, "miss": tiny, "argument": total, "result": make}[row])
+        f = memoized({"argument": total, "result": make}.get(row, tiny))
+        if row == "distinct":
+            for number in range(CALLS[row]):
+                f(number)
+        stored = itertools.cycle(range(CALLS["distinct"]))
         acts[name] = {
             "tiny": lambda f=f: f(1),
+            "distinct": lambda f=f, stored=stored: f(next(stored)),
             "miss": lambda f=f: f(next(fresh)),
             "argument": lambda f=f: f(array),
             "result": lambda f=f: f(count),
         }[row]
-        if row != "miss":
+        if row not in ("miss", "distinct"):
             acts[name]()
             first = timed(acts[name], 1)
             if row == "result":
                 print(f"result, {name}: the first of a process {first:.2f} ms")
     times: dict[str, list[float]] = {name: [] for name in acts}
     for _ in range(rounds):
+        if row == "distinct":
+            time.sleep(1.1)
         for name in random.sample(sorted(acts), len(acts)):
             times[name].append(timed(acts[name], CALLS[row]))
     for name, each in times.items():
