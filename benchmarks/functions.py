@@ -5,9 +5,9 @@
 
 Rows: `tiny`, a hit with small arguments and result; `distinct`, hits of 500 arguments one after the
 other, a second and more after each was asked for last; `argument`, a hit whose argument is an array
-of 100 MB; `result`, a hit whose result is one, from the second on, and the first of a process; `miss`,
-a call that runs and is kept; `import`, `import memoflow` in a process of its own. Each round times
-all libraries in turn, in random order; medians and minima are of rounds, each of many calls.
+of 100 MB; `result`, a hit whose result is one, from the second on, and the first of a process;
+`miss`, a call that runs and is kept; `import`, `import memoflow` in a process of its own. A round
+times all libraries in turn, in random order; medians and minima are of rounds, each of many calls.
 """
 
 from __future__ import annotations

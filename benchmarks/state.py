@@ -269,6 +269,28 @@ def part(bench: Bench) -> None:
     show("part", times, "whole", ms=True)
 
 
+def adam(bench: Bench) -> None:
+    """Bytes stored of saves of a whole training, where each step changes each tensor."""
+    size = int((bench.mib * MIB / 3 / 4) ** 0.5)  # Weights, and two moments of each.
+    net = torch.nn.Linear(size, size, bias=False)
+    optimizer = torch.optim.Adam(net.parameters())
+    one = bench.checkpointer()
+
+    def step() -> dict[str, Any]:
+        optimizer.zero_grad()
+        net(torch.rand(8, size)).square().mean().backward()
+        optimizer.step()
+        return {"net": net.state_dict(), "optimizer": optimizer.state_dict()}
+
+    save(one, step(), wait=True)
+    sizes = []
+    for _ in range(bench.rounds):
+        before, state = _size(one), step()
+        save(one, state, wait=True)
+        sizes.append((_size(one) - before) / (3 * 4 * size * size))
+    print(f"  each save stores {statistics.median(sizes):.3f} of its bytes")
+
+
 def memory(bench: Bench) -> None:
     """The peak of memory beyond that of the state, of a save without waiting, in a new process."""
     done = subprocess.run(
@@ -313,7 +335,7 @@ def show(row: str, times: Times, base: str, *, ms: bool) -> None:
 
 ROWS = {
     "blocked": blocked, "durable": durable, "loop": loop, "unchanged": unchanged, "part": part,
-    "memory": memory,
+    "adam": adam, "memory": memory,
 }  # fmt: skip
 
 

@@ -134,6 +134,14 @@ def complete(
     return saved
 
 
+def missing_nodes(store: Store, gang: Gang, round: int, key: Key) -> list[int]:
+    """Return the nodes without a part of a round whose checkpoint, of this key, is not there."""
+    there = [store.find(_part_key(gang, round, node)) is not None for node in range(gang.nodes)]
+    if all(there) or checkpoint.find(store, key) is not None:
+        return []
+    return [node for node, is_there in enumerate(there) if not is_there]
+
+
 def recover(store: Store, gang: Gang, *, ttl: timedelta | None) -> None:
     """Write the checkpoints of an attempt whose parts are all there, of nodes that were killed."""
     start = started(store, gang)

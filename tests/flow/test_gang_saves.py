@@ -92,6 +92,21 @@ def test_parts_are_dropped_once_it_exists(tmp_path: Path) -> None:
     assert names == ["start"]
 
 
+def test_a_part_that_never_comes_is_told_at_the_end(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    nodes = [node_of(tmp_path, node) for node in range(3)]
+    for node, one in enumerate(nodes):
+        one.save(state=state_of(node, 1), gang=True)
+    nodes[0].finish()
+    assert caplog.messages == []
+    nodes[0].save(state=state_of(0, 2), gang=True)
+    nodes[0].finish()
+    (line,) = caplog.messages
+    assert "not whole yet" in line
+    assert "nodes 1, 2" in line
+
+
 def test_parts_of_one_node_are_of_rounds_in_order(tmp_path: Path) -> None:
     checkpointer = node_of(tmp_path, 1)._checkpointer
     saves = GangSaves(lambda: checkpointer.where.store, checkpointer.identity, SERIES)

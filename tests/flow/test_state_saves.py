@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import mmap
+import shutil
 import threading
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -18,7 +19,9 @@ from memoflow.flow import references
 from memoflow.flow.spool import uploading
 from memoflow.flow.spool.entry import NO_DIGEST
 from memoflow.flow.spool.held import MEMORY
-from tests.spooling import Gate, Task, stored, task
+from memoflow.store import open_store
+from tests.mounts import UnmountableError, fill, mounted
+from tests.spooling import Gate, Task, stored, task, task_of
 from tests.waiting import PATIENCE_S, until
 
 MB = 1 << 20
@@ -162,6 +165,19 @@ def test_what_is_not_stored_yet_has_no_digest(one: Task) -> None:
     assert pending.entry.saved.ref.digest == NO_DIGEST
 
 
+def test_without_memory_for_a_copy_it_waits_and_says_so(
+    one: Task, gate: Gate, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    def refuse(size: int) -> Any:
+        raise MemoryError(f"there is no memory for a copy of {size:,} bytes")
+
+    gate.open()
+    monkeypatch.setattr(MEMORY, "take", refuse)
+    reference = save(one, state_of(1), wait=False)
+    assert same(load(one, reference), state_of(1))
+    assert ["saved while the task waits" in line for line in caplog.messages] == [True]
+
+
 def test_saves_are_stored_in_their_order(one: Task, gate: Gate) -> None:
     keys = [save(one, state_of(1), wait=False)["key"]]
     keys.append(save(one, state_of(2), wait=False)["key"])
@@ -180,6 +196,25 @@ def test_what_cannot_be_stored_is_raised_by_the_next_save(one: Task, gate: Gate)
     gate.fails = False
     one.checkpointer.finish()
     assert same(load(one, first), state_of(1))
+
+
+def test_a_disk_that_fills_in_the_background_is_an_error_and_earlier_ones_are_whole(
+    tmp_path: Path,
+) -> None:
+    try:
+        with mounted(tmp_path / "disk", "tmpfs") as disk:
+            one = task_of(open_store(disk / "store", cache_dir=tmp_path / "cache"), disk / "work")
+            first = save(one, state_of(1))
+            fill(disk / "other", "bytes")
+            second = save(one, state_of(2), wait=False)
+            with pytest.raises(BackendError, match=r"could not be stored.*No space left"):
+                one.checkpointer.finish()
+            assert same(load(one, first), state_of(1))
+            shutil.rmtree(disk / "other")
+            one.checkpointer.finish()
+            assert same(load(one, second), state_of(2))
+    except UnmountableError as error:
+        pytest.skip(str(error))
 
 
 def test_an_unchanged_state_costs_little_more_than_its_reference(

@@ -262,7 +262,12 @@ class Checkpointer:
             return self._save_now(Payload(files=files), about, gang=gang)
         self._wait_for_room()  # Before anything is copied.
         taken = snapshot(state)
-        copy = MEMORY.take(taken.copy_bytes)
+        try:
+            copy = MEMORY.take(taken.copy_bytes)
+        except MemoryError as error:
+            log.warning("the state is saved while the task waits: %s", error)
+            files = kinds_state.files_of(taken)
+            return self._save_now(Payload(files=files), about, gang=gang)
         taken = taken.copied(copy)
         return self._hold(taken, about, lambda: MEMORY.give_back(copy), gang=gang)
 
@@ -299,6 +304,8 @@ class Checkpointer:
         """Wait until all saves are uploaded, also of dead subprocesses; raise if one fails."""
         store = self.where.store
         uploading.drain()
+        if self.identity.nodes:
+            self.gang.say_missing(log.warning)
         try:
             spool.rescue(store, self.series)
         except MemoflowError as error:

@@ -86,6 +86,18 @@ class GangSaves:
             raise NotFoundError(f"{self._start.origin}, from which the other nodes begin, is gone")
         return found
 
+    def say_missing(self, say: Callable[[str], None]) -> None:
+        """Report the parts that other nodes have not saved of this node's last round."""
+        if self._start is None or not self._round:
+            return
+        key = self._start.key_of(self.gang, self._round)
+        missing = gang.missing_nodes(self._store(), self.gang, self._round, key)
+        if missing:
+            say(
+                f"{key} is not whole yet, and is no checkpoint before it is: parts of the nodes "
+                f"{', '.join(map(str, missing))} are missing"
+            )
+
     def next_part(self, ttl: timedelta | None) -> GangPart:
         """Return the part of this node in its next round."""
         start = self.start(lambda: None, ttl)
