@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from memoflow.flow.checkpoint.checkpointer import Order
+from memoflow.flow.checkpoint.order import Order
 
 
 def test_one_after_the_other_get_the_next_number() -> None:
