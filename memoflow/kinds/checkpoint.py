@@ -15,8 +15,9 @@ import re
 import secrets
 import time
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from datetime import timedelta
+from typing import Any
 
 from memoflow.dataclass import dataclass
 from memoflow.errors import IntegrityError, NotFoundError, UnsignedError
@@ -55,6 +56,13 @@ class Best:
     count: int
     is_least: bool
 
+    def rank(self, metadata: Mapping[str, Any]) -> float | None:
+        """Return the less the better, for comparisons; None without a number, or with NaN."""
+        value = metadata.get(self.field)
+        if not isinstance(value, (int, float)) or value != value:
+            return None
+        return value if self.is_least else -value
+
     def of(self, saves: Iterable[SavedCheckpoint]) -> set[Key]:
         """Return the keys of the best of each name; of equal ones the newer, given first.
 
@@ -62,9 +70,8 @@ class Best:
         """
         by_name: dict[str, list[tuple[float, Key]]] = {}
         for save in saves:
-            value = (save.about.metadata or {}).get(self.field)
-            if isinstance(value, (int, float)) and value == value:
-                rank = value if self.is_least else -value
+            rank = self.rank(save.about.metadata or {})
+            if rank is not None:
                 by_name.setdefault(save.about.name, []).append((rank, save.ref.key))
         return {
             key

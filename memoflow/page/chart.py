@@ -38,6 +38,11 @@ def steps(points: Iterable[tuple[float, float]]) -> str:
     return f"M0 {HEIGHT}{path}H{WIDTH}V{HEIGHT}z"
 
 
+def curve(points: Iterable[tuple[float, float]]) -> str:
+    """Return the path of a line from point to point."""
+    return "M" + "L".join(f"{_n(x)} {_n(HEIGHT - height)}" for x, height in points)
+
+
 @dataclass(frozen=True)
 class Mark:
     """Paths by their colours, and a text for a pointer that rests on them."""
@@ -70,6 +75,7 @@ def chart(
     up: Sequence[str],
     along: Sequence[str],
     below: str = "",
+    title: str = "",
 ) -> Html:
     """Return a chart; `label` is its text for those who do not see it.
 
@@ -77,7 +83,7 @@ def chart(
     `below` stands under them.
     """
     return Html(
-        f'<figure>{legend(colours)}<div class="plot"><div class="up">{_spans(up)}</div>'
+        f'<figure>{legend(colours, title)}<div class="plot"><div class="up">{_spans(up)}</div>'
         f'<svg viewBox="0 0 {WIDTH} {HEIGHT}" preserveAspectRatio="none" role="img" '
         f'aria-label="{text(label).replace("<wbr>", "")}"><path class="grid" d="{_GRID}"/>'
         f'{marks}</svg><div class="along">{_spans(along)}</div></div>'

@@ -30,9 +30,9 @@ def room_left(parts: Iterable[Html]) -> int:
 # Colours as in Metaflow's own cards, and in the dark by the same few variables.
 _STYLE = """
 :root{--ink:#333;--soft:#666;--line:#e3e3e3;--paper:#fff;--band:#f6f6f6;--whole:#9ecae1;
---new:#08519c;--load:#d9480f;color-scheme:light dark}
+--new:#08519c;--load:#d9480f;--best:#2b8a3e;color-scheme:light dark}
 @media(prefers-color-scheme:dark){:root{--ink:#ddd;--soft:#a0a0a0;--line:#3a3a3a;--paper:#1c1c1e;
---band:#262629;--whole:#47718f;--new:#7ab8e6;--load:#ff8f4d}}
+--band:#262629;--whole:#47718f;--new:#7ab8e6;--load:#ff8f4d;--best:#69db7c}}
 body{margin:0;background:var(--paper);color:var(--ink);
 font:14px/1.5 Roboto,system-ui,-apple-system,"Segoe UI",Helvetica,Arial,sans-serif}
 main{max-width:960px;margin:0 auto;padding:24px}
@@ -57,6 +57,7 @@ th,td{padding:6px 12px 6px 0;border-bottom:1px solid var(--line);vertical-align:
 white-space:nowrap}
 .long{white-space:normal}
 .bar{display:flex;min-width:90px;height:14px;margin-top:3px;background:var(--band)}
+.all{user-select:all;-webkit-user-select:all}
 .legend{margin:8px 0;font-size:12px}
 .legend span{display:inline-block;margin-right:16px}
 .legend i{display:inline-block;width:10px;height:10px;margin-right:6px}
@@ -65,6 +66,12 @@ white-space:nowrap}
 .load{background:var(--load)}
 path.load{fill:none;stroke:var(--load);stroke-width:2;stroke-linecap:round}
 path.dot{fill:none;stroke:var(--load);stroke-width:9;stroke-linecap:round}
+.best{background:var(--best)}
+.last{background:var(--load)}
+path.curve{fill:none;stroke:var(--new);stroke-width:2;stroke-linecap:round;stroke-linejoin:round}
+path.point{stroke:var(--new);stroke-width:5;stroke-linecap:round}
+path.best{stroke:var(--best);stroke-width:14;stroke-linecap:round}
+path.last{stroke:var(--load);stroke-width:8;stroke-linecap:round}
 .grid{fill:none;stroke:var(--line)}
 path{vector-effect:non-scaling-stroke}
 figure{margin:12px 0 20px}
@@ -77,6 +84,8 @@ font-size:12px}
 .along span:first-child{justify-content:start}
 .along span:last-child{justify-content:end}
 svg{display:block;width:100%;height:180px;overflow:visible}
+.curves{display:grid;grid-template-columns:repeat(auto-fit,minmax(min(100%,380px),1fr));gap:0 24px}
+.curves svg{height:110px}
 figcaption{font-size:12px;text-align:center}
 .badge{display:inline-block;margin:0 10px 0 0;padding:2px 12px;border-radius:12px;color:#fff;
 font-weight:500}

@@ -9,6 +9,7 @@ from memoflow.display import escape, shown
 
 _MOST_ROWS = 300
 _LONGEST = 300  # characters of one cell
+_MOST_OF_A_WHOLE = 4000
 _SHORT = 24  # characters of a cell that stay in one line, such as a size and its unit
 _MOST_OF_A_PHONE = 5  # columns that are still wide enough on one
 
@@ -35,6 +36,11 @@ def text(value: str, longest: int = _LONGEST) -> Html:
         value = f"{value[: longest - 1]}…"
     # `shown` leaves no NUL in a text.
     return Html(escape(_BREAK.sub("\\g<0>\0", shown(value))).replace("\0", "<wbr>"))
+
+
+def whole(value: str) -> Html:
+    """Return a text, however long, that a click selects, to copy all of it."""
+    return Html(f'<span class="all">{text(value, _MOST_OF_A_WHOLE)}</span>')
 
 
 def title(value: str) -> Html:
@@ -75,10 +81,12 @@ def bar(shares: Mapping[str, float]) -> Html:
     return Html(f'<b class="bar" aria-hidden="true">{"".join(parts)}</b>')
 
 
-def legend(colours: Mapping[str, str]) -> Html:
-    """Return the meaning of each colour, by its label."""
-    items = (f'<span><i class="{css}"></i>{text(label)}</span>' for label, css in colours.items())
-    return Html(f'<p class="legend">{"".join(items)}</p>\n' if colours else "")
+def legend(colours: Mapping[str, str], title: str = "") -> Html:
+    """Return the meaning of each colour, by its label, after the title of the chart."""
+    items = [f'<span><i class="{css}"></i>{text(label)}</span>' for label, css in colours.items()]
+    if title:
+        items.insert(0, f"<span><b>{text(title)}</b></span>")
+    return Html(f'<p class="legend">{"".join(items)}</p>\n' if items else "")
 
 
 def table(
@@ -118,6 +126,6 @@ def table(
 
 
 def _cell(value: str) -> str:
-    if len(value) > _SHORT and not isinstance(value, Html):
+    if "<wbr>" in value if isinstance(value, Html) else len(value) > _SHORT:
         return f'<td class="long">{text(value)}</td>'
     return f"<td>{text(value).replace('<wbr>', '')}</td>"

@@ -28,6 +28,7 @@ from memoflow.flow.cards.card_page import page
 from memoflow.flow.cards.journal import Act, of_this_process
 from memoflow.flow.host.storage import card_root, storage_of
 from memoflow.flow.task.process import tell
+from memoflow.kinds.checkpoint import Best
 from memoflow.threads import start
 
 # The id is that of the first decorator here that the step has, as metaflow-checkpoint had them.
@@ -61,6 +62,7 @@ class TaskCard:
         self._facts = {"task": pathspec, "attempt": str(attempt)}
         self._decorators: set[str] = set()
         self._gather: list[Callable[[], None]] = []
+        self._best: Best | None = None
         self._refresh_every = refresh_every
         self._storage = type(storage_of(flow_datastore))
         # Now, since it may go by the working directory, and a step may change that.
@@ -76,14 +78,16 @@ class TaskCard:
         facts: Mapping[str, str],
         *,
         gather: Callable[[], None] | None = None,
+        best: Best | None = None,
     ) -> None:
         """Have a card written for a decorator, by its name; the facts are shown on top.
 
         Unless one asks for it, `refresh` and `finish` do nothing. `gather` is called before the
-        last card is written, and completes the journal.
+        last card is written, and completes the journal. `best` ranks the checkpoints.
         """
         self._decorators.add(decorator)
         self._facts |= facts
+        self._best = best or self._best
         if gather is not None:
             self._gather.append(gather)
 
@@ -138,7 +142,7 @@ class TaskCard:
             "began": f"{datetime.fromtimestamp(began, timezone.utc):%Y-%m-%d %H:%M:%S} UTC",
         }
         token = f"{state}-{now}" if state == "running" else "final"
-        html = page(acts, facts, began=began, ended=now, script=_script(token))
+        html = page(acts, facts, began=began, ended=now, script=_script(token), best=self._best)
         self._keep(html, token, now)
 
     def _keep(self, html: str, token: str, now: float) -> None:

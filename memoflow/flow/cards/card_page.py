@@ -6,14 +6,19 @@ import json
 from collections.abc import Mapping, Sequence
 from datetime import datetime, timezone
 from itertools import accumulate, pairwise
-from typing import Any, TypeVar
+from types import MappingProxyType
+from typing import TYPE_CHECKING, Any, TypeVar
 
+from memoflow.flow.cards.curves import best_of, curves
 from memoflow.flow.cards.journal import Act
 from memoflow.page import chart, parts
 from memoflow.page.frame import page as framed
 from memoflow.page.frame import room_left
 from memoflow.page.parts import Html
 from memoflow.units import readable, span
+
+if TYPE_CHECKING:
+    from memoflow.kinds.checkpoint import Best
 
 _T = TypeVar("_T")
 
@@ -24,9 +29,22 @@ _MOST_TIPS = 30
 _MOST_CHARACTERS = 100
 _MOST_OF_A_TIP = 40
 _PARTS_OF_TIME = 4
+_STATE = "state"
 
-_LOADED = ["when", "name", "saved by", "size", "took", "how", "metadata", "key"]
-_SAVED = ["when", "name", "size", "new", "deduplicated", "took", "how", "metadata", "key"]
+_LOADED = ["when", "name", "form", "saved by", "size", "took", "how", "metadata", "key"]
+_SAVED = [
+    "when",
+    "name",
+    "mark",
+    "form",
+    "size",
+    "new",
+    "deduplicated",
+    "took",
+    "how",
+    "metadata",
+    "key",
+]
 
 
 def page(
@@ -36,23 +54,43 @@ def page(
     began: float,
     ended: float,
     script: str = "",
+    best: Best | None = None,
 ) -> str:
-    """Return the page of an attempt; times are in Unix seconds."""
+    """Return the page of an attempt; times are in Unix seconds, `best` ranks the checkpoints."""
     acts = sorted(acts, key=lambda act: act.began)
     saves = [act for act in acts if act.verb == "saved"]
     loads = [act for act in acts if act.verb == "loaded"]
-    shown = [parts.facts(facts)]
+    checkpoints = [act for act in saves if act.kind == "checkpoint"]
+    marks = _marks(checkpoints, best)
+    keys = {
+        f"{marks[act.key]} save": parts.whole(act.key)
+        for act in checkpoints
+        if act.key in marks and act.name == checkpoints[-1].name
+    }
+    shown = [parts.facts({**facts, **keys})]
     if saves:
         shown.append(_figures(saves))
+    drawn = curves(checkpoints, best)
+    if drawn:
+        shown += [parts.title("Curves"), drawn]
     if acts:
         shown += [parts.title("Timeline"), *_timeline(loads, saves, began, ended)]
     else:
         shown.append(parts.note("Nothing was loaded or saved."))
     left = room_left(shown)
     shown.append(_table("Loaded", loads, _LOADED, began, left // 3 if saves else left))
-    shown.append(_table("Saved", saves, _SAVED, began, left - len(shown[-1].encode())))
+    left -= len(shown[-1].encode())
+    shown.append(_table("Saved", saves, _SAVED, began, left, marks=marks))
     subject = facts.get("task", "")
     return framed("Checkpoints and models", shown, subject=subject, script=script)
+
+
+def _marks(saves: Sequence[Act], best: Best | None) -> dict[str, str]:
+    """Return the marks of saves by their keys: the best by `keep_best`, and the last one."""
+    marks = {act.key: "best" for act in best_of(saves, best)}
+    for act in saves[-1:]:
+        marks[act.key] = "best, last" if act.key in marks else "last"
+    return marks
 
 
 def _figures(saves: Sequence[Act]) -> Html:
@@ -173,10 +211,16 @@ def _tip(act: Act, began: float) -> str:
 
 
 def _table(
-    heading: str, acts: Sequence[Act], columns: Sequence[str], began: float, most_bytes: int
+    heading: str,
+    acts: Sequence[Act],
+    columns: Sequence[str],
+    began: float,
+    most_bytes: int,
+    *,
+    marks: Mapping[str, str] = MappingProxyType({}),
 ) -> Html:
     """Return the acts in a table, newest first."""
-    shown = (_cells(act, began) for act in reversed(acts))
+    shown = (_cells(act, began) | {"mark": marks.get(act.key, "")} for act in reversed(acts))
     return parts.table(
         columns,
         [[cells[column] for column in columns] for cells in shown],
@@ -192,6 +236,7 @@ def _cells(act: Act, began: float) -> dict[str, str]:
     return {
         "when": _when(act.began, began),
         "name": _short(act.name),
+        "form": act.storage_format if act.storage_format == _STATE else "",
         "saved by": act.origin,
         "size": readable(act.size_bytes),
         "new": "" if new is None else readable(new),
@@ -199,7 +244,7 @@ def _cells(act: Act, began: float) -> dict[str, str]:
         "took": _took(act.took_s),
         "how": act.why or ("asked for" if act.verb == "loaded" else ""),
         "metadata": _short(", ".join(items)),
-        "key": act.key,
+        "key": parts.whole(act.key),
     }
 
 

@@ -30,6 +30,7 @@ class Act:
     new_bytes: int | None = None
     why: str = ""
     metadata: dict[str, Any] = field(default_factory=dict)
+    storage_format: str = ""  # of a checkpoint: "files", "tar" or "state"
     by: str = ""  # the decorator that did it: "checkpoint", "model", "huggingface_hub"
 
     @classmethod
@@ -62,6 +63,7 @@ class Act:
             new_bytes=new_bytes,
             why=why,
             metadata=dict(reference.get("metadata") or {}),
+            storage_format=str(reference.get("storage_format") or ""),
         )
 
 

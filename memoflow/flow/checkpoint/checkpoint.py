@@ -132,6 +132,7 @@ class CheckpointDecorator(Lifecycle):
                 "identity": identity.identifier,
             },
             gather=current.note_subprocesses,
+            best=_in_task().CheckpointOptions(keep_best=self.values["keep_best"]).best,
         )
         current.bring_in()
         loaded = None
