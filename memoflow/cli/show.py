@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
+from dataclasses import asdict, replace
 from typing import Any
 
 import click
@@ -14,14 +15,16 @@ from memoflow.cli.verb import Answer, CommandContext, Verb
 from memoflow.dataclass import dataclass
 from memoflow.errors import IntegrityError
 from memoflow.fingerprint import Part
-from memoflow.kinds import checkpoint, hub, memo
+from memoflow.kinds import checkpoint, gang, hub, memo, state
 from memoflow.kinds.about import About
 from memoflow.names import Ref
 from memoflow.objects import File, Manifest
+from memoflow.state import StoredLeaf
 from memoflow.store import Store
 from memoflow.units import moment, readable, span
 
 _MOST_FILES = 50
+_MOST_LEAVES = 20
 
 
 @dataclass(frozen=True)
@@ -30,7 +33,7 @@ class Detail:
 
     `origin` is the pathspec of its task or the name of the call, `parts` are the recorded parts of
     its fingerprint, `reads` the values that a memoized step read or the arguments of a function,
-    `about` other metadata.
+    `about` other metadata, `leaves` those of a checkpoint's state.
     """
 
     manifest: Manifest
@@ -41,6 +44,7 @@ class Detail:
     refers_to: tuple[str, ...] = ()
     about: Mapping[str, Any] | None = None
     is_function: bool = False
+    leaves: tuple[StoredLeaf, ...] = ()
 
 
 def _detail(store: Store, ref: Ref) -> Detail:
@@ -80,8 +84,21 @@ def _read(store: Store, ref: Ref) -> Detail:
     if about.code:
         parts = checkpoint.code_parts(store, ref.key.parts[1], ref.key.parts[2], about.code)
     name = {"name": about.name} if ref.key.kind == checkpoint.KIND else {"label": about.label}
-    more = {**name, "attempt": about.attempt, **(about.metadata or {})}
-    return Detail(manifest, about.task, parts=parts or (), about=more)
+    is_state = about.storage_format == state.FORMAT
+    form = {"storage_format": about.storage_format} if is_state else {}
+    nodes = {"nodes": about.nodes} if about.nodes else {}
+    more = {**form, **nodes, **name, "attempt": about.attempt, **(about.metadata or {})}
+    leaves = _leaves(store, manifest, about.nodes) if is_state else ()
+    return Detail(manifest, about.task, parts=parts or (), about=more, leaves=leaves)
+
+
+def _leaves(store: Store, manifest: Manifest, nodes: int) -> tuple[StoredLeaf, ...]:
+    """Return the leaves of a state; of a gang's those of each node, by its folder."""
+    return tuple(
+        replace(leaf, name=folder + leaf.name)
+        for folder in (map(gang.folder_of, range(nodes)) if nodes else [""])
+        for leaf in state.stored_leaves(store, manifest, folder=folder)
+    )
 
 
 @click.command(
@@ -95,6 +112,8 @@ def _read(store: Store, ref: Ref) -> Detail:
         "artifacts": "objects of name, sha1 (Metaflow's) and size_bytes (as packed)",
         "refers_to": "keys of checkpoints and models that its outputs name",
         "about": "metadata of the save, such as that of a checkpoint",
+        "leaves": f"the first {_MOST_LEAVES} of a state: objects of name, dtype, shape, size_bytes",
+        "leaves_total": "number of its tensors, arrays and bytes, as far as they are not small",
         "files": f"the first {_MOST_FILES}: objects of path, size_bytes and target (of a link)",
         "files_total": "number of files",
     },
@@ -103,7 +122,7 @@ def _read(store: Store, ref: Ref) -> Detail:
 @click.argument("name", shell_complete=complete)
 @click.pass_obj
 def show(asked: CommandContext, *, name: str) -> Answer:
-    """Show an entry's origin, fingerprint, inputs and files.
+    """Show an entry's origin, fingerprint, inputs, files, and the leaves of a state.
 
     NAME is as for ls, and must match one entry.
     """
@@ -125,6 +144,8 @@ def show(asked: CommandContext, *, name: str) -> Answer:
             "refers_to": list(known.refers_to),
             # Through text: metadata of users may hold a NaN, which JSON has not.
             "about": json.loads(json.dumps(about, default=str), parse_constant=str),
+            "leaves": [asdict(leaf) for leaf in known.leaves[:_MOST_LEAVES]],
+            "leaves_total": len(known.leaves),
             "files": [
                 {"path": file.path, "size_bytes": file.size_bytes, "target": file.target}
                 for file in files[:_MOST_FILES]
@@ -160,6 +181,11 @@ def _show(found: Listed, known: Detail) -> None:
     if manifest.adopted:
         rows = [(each.name, readable(each.size_bytes), each.blob) for each in manifest.adopted]
         show_table(("artifact", "size", "digest"), rows, right="size")
+    if known.leaves:
+        first = known.leaves[:_MOST_LEAVES]
+        show_table(("leaf", "dtype", "shape", "size"), map(_leaf, first), right="size")
+        if len(known.leaves) > len(first):
+            click.echo(f"and {len(known.leaves) - len(first)} more")
     if manifest.files:
         shown = manifest.files[:_MOST_FILES]
         show_table(("file", "size"), [(file.path, _size(file)) for file in shown], right="size")
@@ -169,6 +195,10 @@ def _show(found: Listed, known: Detail) -> None:
 
 def _size(file: File) -> str:
     return readable(file.size_bytes) if file.target is None else f"-> {file.target}"
+
+
+def _leaf(leaf: StoredLeaf) -> tuple[str, str, str, str]:
+    return leaf.name, leaf.dtype, " x ".join(map(str, leaf.shape)), readable(leaf.size_bytes)
 
 
 def _part(part: Part) -> dict[str, str]:

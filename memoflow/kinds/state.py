@@ -16,7 +16,9 @@ from memoflow import state
 from memoflow.errors import IntegrityError
 from memoflow.fields import Fields, loaded
 from memoflow.objects import Content, Manifest
-from memoflow.state import StateSnapshot
+from memoflow.state import StateSnapshot, StoredLeaf
+from memoflow.state.safetensors import LENGTH_BYTES, header_bytes
+from memoflow.state.safetensors import stored_leaves as parsed_leaves
 from memoflow.store import Store
 
 FORMAT = "state"  # of checkpoints that hold one
@@ -63,6 +65,20 @@ def load(
         return store.read_ranges(manifest, folder + _TENSORS, [ranges[each] for each in numbers])
 
     return state.load(structure, index, read, only=only, map_location=map_location)
+
+
+def stored_leaves(store: Store, manifest: Manifest, *, folder: str = "") -> list[StoredLeaf]:
+    """Return the leaves in `state.safetensors`, of which only the header is read.
+
+    NotFoundError or IntegrityError if that is gone or damaged.
+    """
+    path = folder + _TENSORS
+    try:
+        (head,) = store.read_ranges(manifest, path, [(0, LENGTH_BYTES)])
+        (header,) = store.read_ranges(manifest, path, [(LENGTH_BYTES, header_bytes(head))])
+        return parsed_leaves(header)
+    except ValueError as error:
+        raise IntegrityError(f"the header of {path} is damaged: {error}") from None
 
 
 def _parsed(data: bytes) -> tuple[Mapping[str, Sequence[int]], list[tuple[int, int]]]:

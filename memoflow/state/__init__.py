@@ -5,7 +5,7 @@
 """
 
 from memoflow.state.loading import load
-from memoflow.state.safetensors import safetensors_parts
+from memoflow.state.safetensors import StoredLeaf, safetensors_parts
 from memoflow.state.snapshot import Leaf, StateSnapshot, snapshot
 
-__all__ = ["Leaf", "StateSnapshot", "load", "safetensors_parts", "snapshot"]
+__all__ = ["Leaf", "StateSnapshot", "StoredLeaf", "load", "safetensors_parts", "snapshot"]

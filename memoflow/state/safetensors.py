@@ -9,10 +9,44 @@ from __future__ import annotations
 import json
 import struct
 
+from memoflow.dataclass import dataclass
+from memoflow.fields import Fields, loaded
 from memoflow.state.snapshot import StateSnapshot
 
 _LENGTH = struct.Struct("<Q")
+LENGTH_BYTES = _LENGTH.size
+_METADATA = "__metadata__"  # that others may write
 _ALIGNED_BYTES = 64
+
+
+@dataclass(frozen=True)
+class StoredLeaf:
+    """A tensor, array or bytes in a file."""
+
+    name: str
+    dtype: str
+    shape: tuple[int, ...]
+    size_bytes: int
+
+
+def header_bytes(head: bytes | memoryview) -> int:
+    """Return the length of the header that follows the first `LENGTH_BYTES` of a file."""
+    return int.from_bytes(head, "little")
+
+
+def stored_leaves(header: bytes | memoryview) -> list[StoredLeaf]:
+    """Return the leaves of a file by its header, in their order; ValueError if it is damaged."""
+    values = loaded(bytes(header))
+    if not isinstance(values, dict):
+        raise ValueError("its header is no mapping")
+    return [_stored(name, Fields(value)) for name, value in values.items() if name != _METADATA]
+
+
+def _stored(name: str, fields: Fields) -> StoredLeaf:
+    begin, end, *shape = [*fields.rows("data_offsets"), *fields.rows("shape")]
+    if any(type(each) is not int or each < 0 for each in (begin, end, *shape)) or end < begin:
+        raise ValueError(f"{name!r:.60} has no shape or place that can be")
+    return StoredLeaf(name, fields.text("dtype"), tuple(shape), end - begin)
 
 
 def safetensors_parts(snapshot: StateSnapshot) -> list[bytes | memoryview]:

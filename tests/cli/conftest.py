@@ -15,8 +15,9 @@ from click.testing import CliRunner, Result
 from memoflow.cli.main import main
 from memoflow.cli.verb import CommandContext
 from memoflow.fingerprint import Fingerprint, Part
-from memoflow.kinds import checkpoint, hub, memo, model
+from memoflow.kinds import checkpoint, gang, hub, memo, model, state
 from memoflow.kinds.about import About
+from memoflow.state import snapshot
 from memoflow.store import Payload, Store, open_store
 
 CODE = (Part("code", "train()", "xxh3:" + "1" * 32, "train.py:4"),)
@@ -78,6 +79,23 @@ class Shelf:
         about = About("checkpoint", task, 0, "epoch", metadata={"loss": float("nan")})
         saved = checkpoint.save(
             self.store, SERIES, Payload(tree=tree), about, token=checkpoint.new_token()
+        )
+        return str(saved.ref.key)
+
+    def state(self, value: Any, *, nodes: int = 0) -> str:
+        """Save a state; as a gang of so many nodes, each the same."""
+        files = state.files_of(snapshot(value))
+        folders = [gang.folder_of(node) for node in range(nodes)] or [""]
+        return self.state_of_files(
+            {folder + name: data for folder in folders for name, data in files.items()}, nodes
+        )
+
+    def state_of_files(self, files: dict[str, Any], nodes: int = 0) -> str:
+        about = About(
+            "checkpoint", "Train/1/fit/3", 0, "epoch", storage_format=state.FORMAT, nodes=nodes
+        )
+        saved = checkpoint.save(
+            self.store, SERIES, Payload(files=files), about, token=checkpoint.new_token()
         )
         return str(saved.ref.key)
 

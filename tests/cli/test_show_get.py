@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
+from typing import Any
 
+import numpy as np
 import pytest
 
+from memoflow.store import Store
 from tests.cli.conftest import Shelf
 
 
@@ -34,6 +38,81 @@ def test_a_checkpoint_is_shown_with_what_was_noted(empty: Shelf):
     assert data["origin"] == "Train/1/fit/3"
     assert data["about"] == {"name": "epoch", "attempt": 0, "loss": "NaN"}
     assert data["files"] == [{"path": "weights.txt", "size_bytes": 3, "target": None}]
+
+
+def test_a_state_is_shown_with_its_leaves(empty: Shelf):
+    weights = np.zeros((30, 20), np.float32)
+    key = empty.state({"model": {"w": weights, "raw": bytes(100)}, "epoch": 3})
+    data = empty.json("show", key)
+    assert data["about"]["storage_format"] == "state"
+    assert data["leaves"] == [
+        {"name": "model.w", "dtype": "F32", "shape": [30, 20], "size_bytes": 2400},
+        {"name": "model.raw", "dtype": "U8", "shape": [100], "size_bytes": 100},
+    ]
+    assert re.search(r"model\.w\s+F32\s+30 x 20\s+2\.4 kB", empty.run("show", key).stdout)
+
+
+def test_the_first_twenty_leaves_are_shown_and_the_rest_counted(empty: Shelf):
+    key = empty.state({f"{n:02}": np.full(100, n) for n in range(25)})
+    data = empty.json("show", key)
+    assert (len(data["leaves"]), data["leaves_total"]) == (20, 25)
+    shown = empty.run("show", key).stdout
+    assert "and 5 more" in shown
+    assert ("19\tI64" in shown, "20\tI64" in shown) == (True, False)
+
+
+def test_only_the_header_of_a_state_is_read(empty: Shelf, monkeypatch: pytest.MonkeyPatch):
+    asked: list[int] = []
+    as_ever = Store.read_ranges
+
+    def counted(store: Store, manifest: Any, path: str, ranges: Any) -> Any:
+        asked.extend(length for _, length in ranges)
+        return as_ever(store, manifest, path, ranges)
+
+    monkeypatch.setattr(Store, "read_ranges", counted)
+    assert empty.json("show", empty.state({"w": np.zeros(100_000)}))["leaves_total"] == 1
+    assert len(asked) == 2
+    assert sum(asked) < 1000
+
+
+def test_the_leaves_of_a_gang_are_those_of_each_node(empty: Shelf):
+    data = empty.json("show", empty.state({"w": np.zeros(100)}, nodes=2))
+    assert data["about"]["nodes"] == 2
+    assert [each["name"] for each in data["leaves"]] == ["node-0/w", "node-1/w"]
+
+
+@pytest.mark.parametrize(
+    "header",
+    [
+        b"",
+        b"\xff" * 8,
+        (5).to_bytes(8, "little") + b"[1,2]",
+        (2).to_bytes(8, "little") + b"{x",
+        (8).to_bytes(8, "little") + b'{"w": 1}',
+        (38).to_bytes(8, "little") + b'{"w":{"data_offsets":[9],"shape":[1]}}',
+        (40).to_bytes(8, "little") + b'{"w":{"data_offsets":[9,8],"shape":[1]}}',
+    ],
+)
+def test_a_state_whose_header_is_damaged_is_an_error(empty: Shelf, header: bytes):
+    done = empty.run("show", empty.state_of_files({"state.safetensors": header}))
+    assert done.exit_code == 3
+    assert "the header of state.safetensors is damaged" in done.output
+
+
+def test_a_state_is_got_as_plain_files(empty: Shelf):
+    weights = np.arange(1000.0)
+    key = empty.state({"w": weights, "epoch": 3})
+    data = empty.json("get", key, "--into", "here")
+    assert sorted(data["files"]) == ["state.json", "state.pickle", "state.safetensors"]
+    assert Path("here/state.safetensors").read_bytes().endswith(weights.tobytes())
+
+
+def test_the_folder_of_one_node_is_got_alone(empty: Shelf):
+    key = empty.state({"w": np.arange(1000.0)}, nodes=3)
+    assert len(empty.json("get", key, "--into", "all")["files"]) == 9
+    files = empty.json("get", key, "node-1", "--into", "one")["files"]
+    assert len(files) == 3
+    assert all(each.startswith("node-1/state.") for each in files)
 
 
 def test_a_snapshot_is_shown_with_repository_and_commit(empty: Shelf):
