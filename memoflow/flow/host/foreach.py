@@ -1,4 +1,4 @@
-"""Foreach: the splits and loops that a task is in."""
+"""Foreach: the splits, gangs and loops that a task is in."""
 
 from __future__ import annotations
 
@@ -8,6 +8,15 @@ from typing import Any
 from metaflow.task import MAX_FOREACH_PATH_LENGTH, MetaflowTask
 
 from memoflow.dataclass import dataclass
+
+
+def nodes_of_gang(flow: Any) -> int:
+    """Return the number of nodes of a running gang.
+
+    `current.parallel` says 1 to the control task of one on this machine until its step begins.
+    """
+    nodes: int = flow._parallel_ubf_iter.num_parallel
+    return nodes
 
 
 @dataclass(frozen=True)

@@ -15,6 +15,7 @@ from memoflow import fingerprint
 from memoflow.dataclass import dataclass
 from memoflow.errors import NoFingerprintError
 from memoflow.flow.host.artifacts import untouched
+from memoflow.flow.host.foreach import nodes_of_gang
 from memoflow.kinds import legacy_identity
 
 TAG = "checkpoint:"
@@ -67,14 +68,13 @@ def of_task(flow: Any, *, parallel: bool) -> tuple[Identity, list[str]]:
         attempt=int(current.retry_count),
         legacy_scope=legacy_scope,
         is_gang=control is not None,
-        **({} if control is None else _place_in_gang()),
+        **({} if control is None else _place_in_gang(flow)),
     )
     return identity, notes
 
 
-def _place_in_gang() -> dict[str, int]:
-    parallel = current.parallel
-    return {"node": int(parallel.node_index), "nodes": int(parallel.num_nodes)}
+def _place_in_gang(flow: Any) -> dict[str, int]:
+    return {"node": int(current.parallel.node_index), "nodes": nodes_of_gang(flow)}
 
 
 def _gang(own: str) -> str | None:
