@@ -113,6 +113,7 @@ SECTIONS: dict[str, tuple[str, tuple[Shown, ...]]] = {
         "In scripts, notebooks, and subprocesses of a step.",
         (
             Shown("memoflow.Checkpoint", "memoflow.flow.standalone.Checkpoint"),
+            Shown("memoflow.load_state", "memoflow.flow.standalone.load_state"),
             Shown("memoflow.load_model", "memoflow.flow.standalone.load_model"),
             Shown("memoflow.delete_model", "memoflow.flow.standalone.delete_model"),
             Shown(

@@ -6,8 +6,10 @@ import base64
 import gzip
 import hashlib
 import hmac
+import io
 import json
 import os
+import pickle
 import zlib
 from collections.abc import Callable, Iterator
 from datetime import timedelta
@@ -15,10 +17,14 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import unquote
 
+import numpy as np
 import pytest
 import xxhash
 
+from memoflow.kinds import checkpoint, gang, state
+from memoflow.kinds.about import About
 from memoflow.names import Key
+from memoflow.state import snapshot
 from memoflow.store import Adoption, Payload, Store, open_store
 from tests.faults import Faulty
 from tests.store.conftest import local_root
@@ -146,6 +152,108 @@ def test_a_whole_file_is_the_blob_of_its_sha256(store: Store) -> None:
     data = os.urandom(2 << 20)
     store.save(Key.of("model", "whole"), Payload(files={"w": data}, whole=True))
     assert Page(local_root(store)).blob(f"sha256:{hashlib.sha256(data).hexdigest()}") == data
+
+
+class StatePickle(pickle.Unpickler):
+    """The second pickle of a state, given all buffers and the numbers of those that are bytes."""
+
+    def __init__(self, file: io.BytesIO, buffers: list[bytes], of_bytes: tuple[int, ...]) -> None:
+        super().__init__(file, buffers=[b for i, b in enumerate(buffers) if i not in of_bytes])
+        self.all = buffers
+
+    def persistent_load(self, pid: Any) -> bytes | bytearray:
+        is_bytes, number = pid
+        return self.all[number] if is_bytes else bytearray(self.all[number])
+
+
+def test_the_files_of_a_state_are_as_the_page_says(store: Store) -> None:
+    shared = np.arange(500.0).reshape(20, 25)
+    value = {
+        "a/b%": shared,
+        "part": shared[:, :3],
+        "raw": bytes(range(100)),
+        "room": bytearray(100),
+        "opt": [shared, np.zeros(3), {"lr": 0.1}],
+    }
+    about = About(
+        "checkpoint", "Train/1/fit/3", 0, "c", metadata={"loss": float("inf")},
+        storage_format="state", own="Train/1/fit/3",
+    )  # fmt: skip
+    series = checkpoint.series("Train", "fit", "scope", "identity")
+    payload = Payload(files=state.files_of(snapshot(value)))
+    checkpoint.save(store, series, payload, about, token="0f1e2d3c")
+    page = Page(local_root(store))
+    ((_, ref),) = page.refs()
+    assert ref["meta"] == {
+        "task": "Train/1/fit/3",
+        "own": "Train/1/fit/3",
+        "attempt": 0,
+        "name": "c",
+        "latest": True,
+        "metadata": '{"loss": Infinity}',
+        "storage_format": "state",
+        "code": "",
+        "nodes": 0,
+    }
+    files = {path: data for path, (data, _) in page.files(page.manifest(ref)).items()}
+    tensors, structure, index = (
+        files[f"state.{kind}"] for kind in ("safetensors", "pickle", "json")
+    )
+    assert isinstance(tensors, bytes)
+    assert isinstance(structure, bytes)
+    end = 8 + int.from_bytes(tensors[:8], "little")
+    assert end % 64 == 0
+    header = json.loads(tensors[8:end])
+    assert header["a%2Fb%25"] == {"dtype": "F64", "shape": [20, 25], "data_offsets": [0, 4000]}
+    told = json.loads(index)
+    buffers = [tensors[at : at + length] for at, length in told["buffers"]]
+    assert [told["buffers"][0], b"".join(buffers)] == [[end, 4000], tensors[end:]]
+    assert [each["data_offsets"] for each in header.values()] == [
+        [at - end, at - end + length] for at, length in told["buffers"]
+    ]
+    assert told["index"]["opt.0"] == told["index"]["a%2Fb%25"] == [0]
+    assert "opt.1" not in told["index"]
+    file = io.BytesIO(structure)
+    sizes, of_bytes = pickle.load(file)
+    assert sizes == tuple(map(len, buffers))
+    found = StatePickle(file, buffers, of_bytes).load()
+    assert found["opt"][0] is found["a/b%"]
+    assert np.array_equal(found["part"], value["part"])
+    assert (found["raw"], found["room"]) == (value["raw"], value["room"])
+    assert found["opt"][2] == {"lr": 0.1}
+
+
+def test_the_keys_of_a_gang_are_as_the_page_says(store: Store) -> None:
+    series = checkpoint.series("Train", "fit", "scope", "identity")
+    about = About("checkpoint", "Train/1/fit/3", 2, "c")
+    nodes = [gang.Gang(series, "Train/1/fit/3", 2, node, 2) for node in range(2)]
+    checkpoint.save(store, series, Payload(files={"a": b"1"}), about, token="0f1e2d3c")
+    start = gang.start(store, nodes[0], None)
+    payload = Payload(files={"a": b"of the first"})
+    gang.save_part(store, nodes[0], 3, payload, about)
+    page = Page(local_root(store))
+    refs = dict(page.refs())
+    control = hashlib.sha256(b"Train/1/fit/3").hexdigest()[:16]
+    above = f"checkpoint/Train/fit/scope/identity/gang/{control}/0002"
+    first = refs[f"{above}/start"]
+    assert first["meta"] == {"origin": "", "last_number": 1}
+    part = refs[f"{above}/00000003/00000"]
+    assert set(part["meta"]) == {"about", "nodes"}
+    assert part["meta"]["nodes"] == 2
+    assert page.files(page.manifest(part)) == {"a": (b"of the first", False)}
+    assert (part["expires"] - part["created"], first["expires"] - first["created"]) == (
+        pytest.approx(7 * 86400, abs=60),
+        pytest.approx(30 * 86400, abs=60),
+    )
+    gang.save_part(store, nodes[1], 3, Payload(files={"a": b"of the second"}), about)
+    gang.complete(store, nodes[1], 3, start, about, ttl=None)
+    token = hashlib.sha256(f"{above} 3".encode()).hexdigest()[:8]
+    whole = dict(page.refs())[f"checkpoint/Train/fit/scope/identity/00000004-{token}"]
+    assert whole["meta"]["nodes"] == 2
+    assert page.files(page.manifest(whole)) == {
+        "node-0/a": (b"of the first", False),
+        "node-1/a": (b"of the second", False),
+    }
 
 
 def test_an_adopted_artifact_is_the_blob_of_its_sha1(
