@@ -16,9 +16,11 @@ import pytest
 from memoflow.backends import Local
 from memoflow.errors import BackendError, MemoflowError, NotFoundError, UsageError
 from memoflow.flow import references
-from memoflow.flow.spool import uploading
+from memoflow.flow.spool import spool, uploading
 from memoflow.flow.spool.entry import NO_DIGEST
 from memoflow.flow.spool.held import MEMORY
+from memoflow.kinds import checkpoint
+from memoflow.names import Key
 from memoflow.store import open_store
 from tests.mounts import UnmountableError, fill, mounted
 from tests.spooling import Gate, Task, stored, task, task_of
@@ -176,6 +178,19 @@ def test_without_memory_for_a_copy_it_waits_and_says_so(
     reference = save(one, state_of(1), wait=False)
     assert same(load(one, reference), state_of(1))
     assert ["saved while the task waits" in line for line in caplog.messages] == [True]
+
+
+def test_other_processes_count_a_save_in_memory(one: Task, gate: Gate) -> None:
+    def next_number() -> int:  # By what lies on this machine, as in any process.
+        return checkpoint.number_of(Key.parse(one.checkpointer.key()))
+
+    reference = save(one, state_of(1), wait=False)
+    assert checkpoint.number_of(Key.parse(reference["key"])) == 1
+    assert next_number() == 2
+    gate.open()
+    uploading.drain()
+    assert next_number() == 2
+    assert spool.last_number(one.checkpointer.where.store, one.checkpointer.series) == 0
 
 
 def test_saves_are_stored_in_their_order(one: Task, gate: Gate) -> None:

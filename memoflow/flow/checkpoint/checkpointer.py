@@ -7,6 +7,7 @@ import math
 import os
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import field, replace
 from datetime import timedelta
 from functools import cache, cached_property, partial
@@ -305,6 +306,13 @@ class Checkpointer:
             number, token, write = part.number, part.token, part.store
         else:
             number, token = uploader.next_number(store, series), self._next_token()
+        release = self._reserved(f"{number:08d}-{token}")
+
+        def stored() -> None:
+            let_go()
+            with suppress(OSError):
+                release()
+
         entry = HeldEntry(
             series=series,
             number=number,
@@ -314,10 +322,18 @@ class Checkpointer:
             ttl=self.options.ttl,
             about=about,
             files=kinds_state.files_of(taken),
-            let_go=let_go,
+            let_go=stored,
             write=write,
         )
         return self._queue(entry, watch, "not stored yet")
+
+    def _reserved(self, name: str) -> Callable[[], None]:
+        """Have other processes of this machine count a save; return the function that ends it."""
+        try:
+            own = uploading.of_this_process().own(self.where.store, self.series)
+            return own.reserve(name).rmdir
+        except OSError:  # Without a disk, only saves of two processes at once are out of order.
+            return lambda: None
 
     def _queue(self, entry: Entry, watch: Watch, why: str) -> dict[str, Any]:
         reference = references.of_checkpoint(self.where, entry.saved)

@@ -163,6 +163,12 @@ class Own:
         """Close the inherited lock in a forked child."""
         os.close(self._lock)
 
+    def reserve(self, name: str) -> Path:
+        """Return an empty folder by which other processes count a save that is in memory."""
+        folder = self.folder / name
+        folder.mkdir()
+        return folder
+
     def copy(self, tree: Tree, name: str, *, is_file: bool) -> tuple[Path, str, int]:
         """Copy files into a new entry; return its folder, the path in it and the size.
 
