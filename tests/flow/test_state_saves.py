@@ -22,6 +22,7 @@ from memoflow.flow.spool.held import MEMORY
 from memoflow.kinds import checkpoint
 from memoflow.names import Key
 from memoflow.store import open_store
+from tests.gangs import node_of
 from tests.mounts import UnmountableError, fill, mounted
 from tests.spooling import Gate, Task, stored, task, task_of
 from tests.waiting import PATIENCE_S, until
@@ -282,6 +283,17 @@ def test_files_are_no_state_and_say_so(one: Task, gate: Gate) -> None:
     reference = one.save("text", wait=True)
     with pytest.raises(UsageError, match="of files"):
         load(one, reference)
+
+
+def test_a_state_that_the_policy_found_is_one_load(tmp_path: Path) -> None:
+    node_of(tmp_path, 0).save(state={"epoch": 3})
+    again = node_of(tmp_path, 0, attempt=1)
+    again.load_latest("fresh", "warn")
+    assert again.state is again.state
+    acts = again._checkpointer.journal.acts
+    assert [(act.verb, act.why, act.storage_format) for act in acts] == [
+        ("loaded", "load policy", "state")
+    ]
 
 
 def test_a_state_loads_as_plain_files(one: Task, gate: Gate, tmp_path: Path) -> None:

@@ -42,6 +42,7 @@ from memoflow.masking import Mask, without_passwords
 from memoflow.threads import apart
 
 Load = Callable[[Path], object]  # into a directory
+_BY_POLICY = "load policy"
 
 
 class CurrentCheckpoint:
@@ -121,7 +122,7 @@ class CurrentCheckpoint:
         """Return the state that was found, or of a damaged one the one before."""
         while self._info is not None:
             try:
-                return self._load_state(self._info, only, map_location)
+                return self._load_state(self._info, only, map_location, why=_BY_POLICY)
             except (IntegrityError, NotFoundError) as error:
                 if self._checkpointer.identity.is_gang:
                     raise  # The other nodes have loaded it: the next attempt decides anew.
@@ -132,7 +133,12 @@ class CurrentCheckpoint:
 
     @apart
     def _load_state(
-        self, reference: Any, only: str | Sequence[str] | None, map_location: Any
+        self,
+        reference: Any,
+        only: str | Sequence[str] | None,
+        map_location: Any,
+        *,
+        why: str = "",
     ) -> Any:
         watch, where, mine = Watch(), self._checkpointer.where, self.identity
         state = references.load_state(
@@ -143,7 +149,7 @@ class CurrentCheckpoint:
             only=only,
             map_location=map_location,
         )
-        self._note_loaded(references.describe(where, reference), watch)
+        self._note_loaded(references.describe(where, reference), watch, why)
         return state
 
     @property
@@ -374,7 +380,8 @@ class CurrentCheckpoint:
             self._say_passed(reference["key"], error)
             return False
         self._info = info = Reference(reference)
-        self._note_loaded(reference, watch, why="load policy")
+        if info.storage_format != state.FORMAT:  # It is loaded when it is asked for.
+            self._note_loaded(reference, watch, _BY_POLICY)
         self._say(
             f"Loading the following checkpoint:\n\t[pathspec] {printable(str(info.pathspec))}"
             f"\n\t[key] {printable(info.key)}\n\t[created on] {info.created_on}"
