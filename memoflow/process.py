@@ -22,32 +22,51 @@ def has_ended(identity: str) -> bool:
     """Tell whether a process has ended for certain; False for one of elsewhere."""
     numbers, _, process = identity.rpartition(" ")
     number, _, began = process.partition("@")
-    if not began or numbers != _numbers():
+    if not began or numbers != _numbers(os.getpid()):
         return False
-    return _began(number) != began
+    found = _began(number)
+    return _is_free(number) if found is None else found != began
 
 
 @cache
 def _identity(number: int) -> str:
     # By number: a forked child inherits what is cached.
-    began, numbers = _began(str(number)), _numbers()
+    began, numbers = _began(str(number)), _numbers(number)
     return f"{numbers} {number}@{began}" if began and numbers else ""
 
 
 @cache
-def _numbers() -> str:
-    """Return the boot and the namespace that process numbers belong to."""
+def _numbers(own: int) -> str:
+    """Return the boot and the namespace that process numbers belong to, by that of this process.
+
+    "" where /proc is that of another namespace, and has other processes under these numbers.
+    """
     with suppress(OSError), open("/proc/sys/kernel/random/boot_id") as file:
-        return f"{file.read().strip()} {os.readlink('/proc/self/ns/pid')}"
+        if os.readlink("/proc/self") == str(own):
+            return f"{file.read().strip()} {os.readlink('/proc/self/ns/pid')}"
     return ""
 
 
-def _began(number: str) -> str:
-    """Return the clock ticks from boot to the start of a process; "" for one that has ended."""
+def _began(number: str) -> str | None:
+    """Return the clock ticks from boot to the start of a process; "" for one that has ended.
+
+    None for one that /proc does not show: it may hide those of other users.
+    """
     try:
         with open(f"/proc/{number}/stat") as file:
             # The name, in parentheses, may hold spaces and parentheses.
             state, *fields = file.read().rpartition(")")[2].split()
     except (OSError, ValueError):
-        return ""
+        return None
     return "" if state in _ENDED else fields[18]
+
+
+def _is_free(number: str) -> bool:
+    """Tell whether no process has a number, whoever owns it."""
+    try:
+        os.kill(int(number), 0)
+    except ProcessLookupError:
+        return True
+    except (OSError, ValueError, OverflowError):
+        pass  # It is another user's, or no number.
+    return False
