@@ -21,6 +21,7 @@ Range = tuple[int, int]  # offset and length
 _THREADS = 4
 _JOB_BYTES = 16 << 20
 _MAPPED_BYTES = 1 << 20  # from here on memory is not filled with zeros first
+_OWN = mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS  # Or forked children would write to it as well.
 
 
 class _Copy(NamedTuple):
@@ -93,4 +94,6 @@ def _fill(backend: Backend, job: list[tuple[Piece, list[_Copy]]]) -> None:
 
 
 def _memory(length: int) -> memoryview:
-    return memoryview(mmap.mmap(-1, length) if length >= _MAPPED_BYTES else bytearray(length))
+    if length < _MAPPED_BYTES:
+        return memoryview(bytearray(length))
+    return memoryview(mmap.mmap(-1, length, flags=_OWN))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import random
 from pathlib import Path
 
@@ -64,6 +65,18 @@ def test_what_is_read_may_be_written_to_and_changes_nothing_stored(
     (view,) = parts(store, "data", [(0, SIZE)])
     view[:] = bytes(SIZE)
     assert bytes(parts(store, "data", [(0, SIZE)])[0]) == content
+
+
+@pytest.mark.parametrize("length", [100, 5 * PIECE_BYTES])
+def test_a_forked_child_writes_to_memory_of_its_own(
+    store: Store, content: bytes, length: int
+) -> None:
+    (view,) = parts(store, "data", [(0, length)])
+    if (child := os.fork()) == 0:
+        view[:] = bytes(length)
+        os._exit(0)
+    assert os.waitpid(child, 0)[1] == 0
+    assert bytes(view) == content[:length]
 
 
 def test_only_pieces_that_hold_the_range_are_read(
