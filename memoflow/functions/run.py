@@ -119,7 +119,8 @@ class CallRecorder:
         ]
         for outer in trackers():
             outer.note_until(min(until, default=None))
-        if len(pickled.parts) == 1 and not (pickled.buffers or pickled.portable or parts or until):
+        more = pickled.buffers or pickled.portable or parts or named or until
+        if len(pickled.parts) == 1 and not more:
             self.small.put(call, refs[0], SmallResult(pickled.stream, run_time_s))
         return True
 

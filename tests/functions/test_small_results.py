@@ -126,6 +126,23 @@ def test_a_result_made_anew_replaces_it(load: Load, store: Store) -> None:
     assert module.draw() == 2
 
 
+def test_a_file_that_a_result_names_has_to_be_there(load: Load, store: Store) -> None:
+    module = load("""
+        @memo
+        def write(path):
+            note(0)
+            with open(path, "w") as file:
+                file.write("text")
+            return path
+    """)
+    path = Path("out.txt").absolute()
+    for count in (1, 2):
+        assert module.write(str(path)) == str(path)
+        assert path.read_text() == "text"
+        assert len(module.ran) == count
+        path.unlink()
+
+
 def test_with_a_time_to_live_the_file_decides(load: Load, store: Store) -> None:
     module = load("""
         @memo(ttl="0.1s")
