@@ -122,6 +122,8 @@ class CallRecorder:
         more = pickled.buffers or pickled.portable or parts or named or until
         if len(pickled.parts) == 1 and not more:
             self.small.put(call, refs[0], SmallResult(pickled.stream, run_time_s))
+        else:
+            self.small.drop(call)
         return True
 
     def _change(self, call: Call) -> str | None:

@@ -54,6 +54,7 @@ class SmallResults:
 
     def put(self, call: Call, ref: Ref, result: SmallResult) -> None:
         if len(result.stream) + _TIME.size > LARGEST_SMALL_BYTES:
+            self.drop(call)
             return
         if b"__main__" not in result.stream:  # Of another script: it would not find the classes.
             value = _TIME.pack(result.run_time_s) + result.stream

@@ -126,6 +126,22 @@ def test_a_result_made_anew_replaces_it(load: Load, store: Store) -> None:
     assert module.draw() == 2
 
 
+@pytest.mark.parametrize("large", ["'x' * 10_000", "np.ones(1 << 18)"])
+def test_a_large_result_made_anew_replaces_a_small_one(load: Load, large: str) -> None:
+    module = load(f"""
+        import numpy as np
+        values = []
+        @memo(ignore=["values"])
+        def draw():
+            values.append(0)
+            note(0)
+            return "x" if len(values) == 1 else {large}
+    """)
+    assert len(module.draw()) == 1
+    size = len(module.draw.call())
+    assert len(module.draw()) == size > 1
+
+
 def test_a_file_that_a_result_names_has_to_be_there(load: Load, store: Store) -> None:
     module = load("""
         @memo
