@@ -29,6 +29,7 @@ from memoflow.names import Key, Ref
 from memoflow.store import Payload, Store
 
 KIND = "checkpoint"
+GANG = "gang"  # in place of a node
 _NUMBER = re.compile(r"[0-9]{8}(-[0-9a-f]+)?")
 
 # A task that may still run, or run again, has saved within this time.
@@ -40,8 +41,11 @@ class SavedCheckpoint(SavedEntry):
 
     @property
     def node(self) -> str:
-        """The node of a gang that saved it, empty for the control task and for any other task."""
-        return node_of(self.about.own, self.about.task)
+        """The node of a gang that saved it, empty for the control task and for any other task.
+
+        `GANG` for one of all nodes, which no save of a single one replaces.
+        """
+        return GANG if self.about.nodes else node_of(self.about.own, self.about.task)
 
     @property
     def number(self) -> int:
@@ -195,7 +199,7 @@ def keep_last(
     count: int,
     *,
     best: Best | None = None,
-    own: str = "",
+    node: str = "",
     attempt: int | None = None,
     keep: Iterable[Key] = (),
 ) -> list[Ref]:
@@ -203,11 +207,10 @@ def keep_last(
 
     Nor the `best` of each name. Never the newest that a policy would load, and none of `keep`.
     Other tasks of the same identity may be running, and keep theirs; so do the other nodes of a
-    gang, of which `own` is one.
+    gang, of which `node` is one.
     `attempt` is the one that a gang runs: the newest of the attempts before stays as well, since a
     node that begins later starts from it.
     """
-    node = node_of(own, task)
     saves = (each for each in newest_first(store, series) if each.about.task == task)
     mine = [each for each in saves if each.node == node]
     spared = set(keep)
@@ -233,8 +236,8 @@ def keep_last(
 def newest(store: Store) -> set[Key]:
     """Return the keys that are never evicted: of each series the newest, and the newest to resume.
 
-    Of a gang that is the newest of each node. And of each task that saved within a week the newest
-    to resume from.
+    Of a gang that is the newest of all nodes, and of each. And of each task that saved within a
+    week the newest to resume from.
     """
     by_series: dict[Key, list[Key]] = {}
     for key in store.keys(Key.of(KIND)):
@@ -252,7 +255,7 @@ def newest(store: Store) -> set[Key]:
             log.warning("checkpoint %s is passed over: %s", ref.key, error)
             continue
         known = tasks.setdefault(ref.key.parts[:-1], set())
-        of = node_of(about.own, about.task)
+        of = SavedCheckpoint(ref, about).node
         node, own = f"node {of}", f"{about.task} {of}"
         if about.latest and own not in known:
             if node not in known or ref.created > alive:

@@ -186,6 +186,20 @@ def test_keep_last_keeps_whole_checkpoints(tmp_path: Path, monkeypatch: pytest.M
     assert len(saves(tmp_path)) == 2
 
 
+def test_a_save_of_one_node_replaces_none_of_the_gang(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / ".metaflow").mkdir()
+    monkeypatch.chdir(tmp_path)
+    nodes = [node_of(tmp_path, node, keep_last=1) for node in range(3)]
+    for node, one in enumerate(nodes):
+        one.save(state=state_of(node, 1), gang=True)
+    for _ in range(2):
+        nodes[0].save(state={"log": "of the control task"})
+    again = [node_of(tmp_path, node, attempt=1) for node in range(3)]
+    assert [round_of(one, node) for node, one in enumerate(again)] == [1, 1, 1]
+
+
 def _killed(folder: Path, attempt: int, chance: random.Random, wait: str) -> list[int]:
     """Run an attempt, kill its nodes at a random time, and return what they began from."""
     children = [

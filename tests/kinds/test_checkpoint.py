@@ -54,21 +54,21 @@ def test_a_node_has_the_same_name_in_each_run(own: str, node: str) -> None:
 def test_a_node_that_keeps_one_takes_none_of_another(store: Store, save) -> None:
     first, others = save("1"), [save(""), save("2")]
     last = save("1")
-    checkpoint.keep_last(store, SERIES, CONTROL, 1, own=f"{CONTROL}_node_1")
+    checkpoint.keep_last(store, SERIES, CONTROL, 1, node="1")
     assert set(store.keys(SERIES)) == {last, *others}
     assert first not in store.keys(SERIES)
 
 
 def test_a_retry_keeps_what_nodes_that_begin_later_start_from(store: Store, save) -> None:
     first, last = save(""), [save("", attempt=1), save("", attempt=1)][1]
-    checkpoint.keep_last(store, SERIES, CONTROL, 1, own=CONTROL, attempt=1)
+    checkpoint.keep_last(store, SERIES, CONTROL, 1, attempt=1)
     assert set(store.keys(SERIES)) == {first, last}
 
 
 def test_a_task_that_is_no_gang_keeps_no_more_than_it_was_told(store: Store, save) -> None:
     save("")
     last = save("", attempt=1)
-    checkpoint.keep_last(store, SERIES, CONTROL, 1, own=CONTROL)
+    checkpoint.keep_last(store, SERIES, CONTROL, 1)
     assert set(store.keys(SERIES)) == {last}
 
 

@@ -441,9 +441,15 @@ class Checkpointer:
         kept = {newest.ref.key, *self._referred_to()}
         one = self.identity
         attempt = one.attempt if one.is_gang else None
-        own = newest.about.own  # Of a gang's, that of its control task.
         gone = checkpoint.keep_last(
-            store, self.series, one.task, count, best=best, own=own, attempt=attempt, keep=kept
+            store,
+            self.series,
+            one.task,
+            count,
+            best=best,
+            node=newest.node,
+            attempt=attempt,
+            keep=kept,
         )
         if gone and time.monotonic() - self._swept > _SWEEP_EVERY.total_seconds():
             self._swept = time.monotonic()
