@@ -10,11 +10,12 @@ from pathlib import Path
 
 import pytest
 
+from memoflow.errors import BackendError
 from memoflow.flow import references
 from memoflow.flow.checkpoint.checkpoint import CheckpointException
 from memoflow.flow.checkpoint.gang_saves import GangSaves
 from memoflow.flow.spool import uploading
-from memoflow.kinds import checkpoint
+from memoflow.kinds import checkpoint, gang
 from memoflow.store import open_store
 from tests.gangs import SERIES, is_state, node_of, round_of, state_of
 from tests.waiting import PATIENCE_S
@@ -71,8 +72,6 @@ def test_nodes_that_begin_late_begin_from_the_same(tmp_path: Path) -> None:
 def test_all_parts_of_killed_nodes_make_a_checkpoint(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from memoflow.kinds import gang
-
     monkeypatch.setattr(gang, "complete", lambda *_, **__: None)
     for node in range(3):
         node_of(tmp_path, node).save(state=state_of(node, 1), gang=True)
@@ -184,6 +183,27 @@ def test_keep_last_keeps_whole_checkpoints(tmp_path: Path, monkeypatch: pytest.M
         for node, one in enumerate(nodes):
             one.save(state=state_of(node, number), gang=True)
     assert len(saves(tmp_path)) == 2
+
+
+def test_a_save_repeated_after_a_failure_makes_no_mixture(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(*_: object) -> None:
+        raise BackendError("out of reach")
+
+    nodes = [node_of(tmp_path, node, nodes=2) for node in range(2)]
+    for node, one in enumerate(nodes):
+        one.save(state=state_of(node, 1), gang=True)
+    with monkeypatch.context() as patch:
+        patch.setattr(gang, "save_part", fail)
+        with pytest.raises(CheckpointException, match="out of reach"):
+            nodes[0].save(state=state_of(0, 2), gang=True)
+    for number in (2, 3):
+        nodes[1].save(state=state_of(1, number), gang=True)
+        with pytest.raises(CheckpointException, match="an earlier save"):
+            nodes[0].save(state=state_of(0, number), gang=True)
+    again = [node_of(tmp_path, node, nodes=2, attempt=1) for node in range(2)]
+    assert [round_of(one, node) for node, one in enumerate(again)] == [1, 1]
 
 
 def test_a_save_of_one_node_replaces_none_of_the_gang(

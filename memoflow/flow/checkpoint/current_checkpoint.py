@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import nullcontext
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -58,6 +59,7 @@ class CurrentCheckpoint:
         noticed: Callable[[], None],
     ) -> None:
         self._checkpointer = checkpointer
+        self._gang = checkpointer.gang
         self._scratch = scratch
         self._code = code
         self._say = say
@@ -190,9 +192,11 @@ class CurrentCheckpoint:
         save waits for room. What cannot be stored is raised by the next save or at the task's end.
 
         With `gang` each node of a `@parallel` step saves a part, as often as the others, and the
-        checkpoint exists once all parts of it do. Files are stored before it returns.
+        checkpoint exists once all parts of it do. Files are stored before it returns. After one
+        that raised this attempt saves no more of them: let the error end the step.
         """
-        with translated_errors(CheckpointException):
+        in_step = self._gang.in_step() if gang and self.identity.nodes else nullcontext()
+        with translated_errors(CheckpointException), in_step:
             self._state = None
             found = self._checkpointer.save(
                 self.directory if path is None and state is None else path,

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import replace
 from datetime import timedelta
 
 from memoflow.dataclass import dataclass
-from memoflow.errors import NotFoundError
+from memoflow.errors import NotFoundError, UsageError
 from memoflow.flow.spool.entry import NO_DIGEST
 from memoflow.flow.task.identity import Identity
 from memoflow.kinds import checkpoint, gang
@@ -56,6 +57,26 @@ class GangSaves:
         self._lock = threading.Lock()
         self._start: Start | None = None
         self._round = 0
+        self._has_failed = False
+
+    @contextmanager
+    def in_step(self) -> Iterator[None]:
+        """Save in the block; UsageError after one that raised.
+
+        The caller may save again or go on without, which nobody can tell, and by its number a
+        later part would be combined with those of other saves.
+        """
+        if self._has_failed:
+            raise UsageError(
+                "an earlier save(gang=True) of this attempt failed on this node, so its later "
+                "parts might be combined with those of other saves; let the error end the step, "
+                "and a retry begins from the last whole checkpoint"
+            )
+        try:
+            yield
+        except BaseException:
+            self._has_failed = True
+            raise
 
     def start(self, find: Callable[[], SavedCheckpoint | None], ttl: timedelta | None) -> Start:
         """Return the beginning of the attempt, by the decision of its first node."""
