@@ -26,7 +26,8 @@ def load(
 ) -> Any:
     """Return a state, in the memory of the buffers that `read` returns for their numbers.
 
-    `read` is called once; its buffers are writable. With `only`, a glob over paths or several,
+    `read` is called once, or again for the rest where objects outside of `only` cannot be loaded
+    without their buffers, which are writable. With `only`, a glob over paths or several,
     dicts lose all other keys, and other containers have None in place of the rest; a glob that
     matches a container stands for all in it. `map_location` is that of `torch.load`. UsageError for
     a glob without a match.
@@ -36,9 +37,19 @@ def load(
     sizes, of_bytes = pickle.load(file)
     wanted = _wanted(index, len(sizes), globs)
     given = dict(zip(wanted, read(wanted), strict=True))
+    others = [number for number in range(len(sizes)) if number not in given]
+    begin = file.tell()
     buffers = [given[i] if i in given else UnreadBuffer(size) for i, size in enumerate(sizes)]
     with mapped_to(map_location):
-        state = _StateUnpickler(file, buffers, frozenset(of_bytes)).load()
+        try:
+            state = _StateUnpickler(file, buffers, frozenset(of_bytes)).load()
+        except Exception:  # Of objects nobody asked for, perhaps, that refuse to be all zeros.
+            if not others:
+                raise
+            file.seek(begin)
+            given.update(zip(others, read(others), strict=True))
+            buffers = [given[number] for number in range(len(sizes))]
+            state = _StateUnpickler(file, buffers, frozenset(of_bytes)).load()
     return state if globs is None else _only(state, globs)
 
 

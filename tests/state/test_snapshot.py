@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import threading
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +14,7 @@ import pytest
 from memoflow.errors import UsageError
 from memoflow.pickling import UnreadBuffer
 from memoflow.state import StateSnapshot, load, safetensors_parts, snapshot
-from tests.leaves import PLAIN, TORCH, Fitted, Point, described, make
+from tests.leaves import PLAIN, TORCH, Fitted, Point, Slotted, described, make
 
 needs_torch = pytest.mark.torch
 
@@ -224,6 +224,25 @@ def test_sharing_is_kept_in_parts_and_objects(torch: Any) -> None:
             assert described(found[key]) == described(state[key])
     both = {"module": module, "state": state["state"]}
     assert described(found) == described(both)
+
+
+class Strict:
+    """Like generators of random numbers, it takes no state of zeros."""
+
+    def __init__(self) -> None:
+        self.numbers = np.arange(1, 100)
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        if not state["numbers"].all():
+            raise ValueError("this is no state")
+        self.__dict__.update(state)
+
+
+@pytest.mark.parametrize("other", [Strict, lambda: Slotted(Strict(), b"b" * 100)])
+def test_objects_that_are_not_wanted_may_need_their_buffers(other: Callable[[], Any]) -> None:
+    taken = snapshot({"model": {"w": np.arange(100)}, "other": other()})
+    found = loaded(taken, only="model.*")
+    assert described(found) == described({"model": {"w": np.arange(100)}})
 
 
 def test_what_is_in_no_leaf_is_always_read() -> None:
