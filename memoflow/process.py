@@ -62,7 +62,7 @@ def _began(number: str) -> str | None:
 
 
 def _is_free(number: str) -> bool:
-    """Tell whether no process has a number, whoever owns it."""
+    """Tell whether no process of any user has a number."""
     try:
         os.kill(int(number), 0)
     except ProcessLookupError:
