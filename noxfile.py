@@ -55,6 +55,13 @@ def torch(session: nox.Session) -> None:
     session.run("pytest", "tests/functions/test_native_readers.py")
 
 
+@nox.session
+def integrations(session: nox.Session) -> None:
+    """Run the tests with libraries that train."""
+    _ours(session, "test", "test-integrations")
+    session.run("pytest", "-m", "integrations", *session.posargs)
+
+
 @nox.session(python=PYTHONS)
 def versions(session: nox.Session) -> None:
     """Run the units on each supported Python."""

@@ -285,6 +285,20 @@ def contents(where: ArtifactStore, reference: Any) -> dict[str, Hashable] | None
     return _saves_of(where, key).contents(key)
 
 
+def find_checkpoint(where: ArtifactStore, reference: Any) -> SavedCheckpoint | None:
+    """Return the checkpoint of a reference; None for one of metaflow-checkpoint's.
+
+    NotFoundError if it is gone, UsageError if it is none.
+    """
+    key = key_of(reference)
+    if legacy.is_key(key):
+        return None
+    found = StoreSaves(where).find(key)
+    if found is None:
+        raise _gone(where, reference, key)
+    return found
+
+
 def load_state(
     where: ArtifactStore,
     reference: Any,
@@ -299,14 +313,9 @@ def load_state(
     Of one of a gang the part of this node, of so many; None is a node of none, which has to be one
     of a gang of one.
     """
-    key = key_of(reference)
-    if legacy.is_key(key):
-        raise UsageError(f"{key} is a checkpoint of files, not of a state; use load")
-    found = StoreSaves(where).find(key)
-    if found is None:
-        raise _gone(where, reference, key)
-    if found.about.storage_format != state.FORMAT:
-        raise UsageError(f"{key} is a checkpoint of files, not of a state; use load")
+    found = find_checkpoint(where, reference)
+    if found is None or found.about.storage_format != state.FORMAT:
+        raise UsageError(f"{key_of(reference)} is a checkpoint of files, not of a state; use load")
     folder = gang.folder_of(_node(found, node or 0, nodes or 1)) if found.about.nodes else ""
     manifest = where.store.manifest(found.ref)
     return state.load(where.store, manifest, folder=folder, only=only, map_location=map_location)

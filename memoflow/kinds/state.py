@@ -16,6 +16,7 @@ from memoflow import state
 from memoflow.errors import IntegrityError
 from memoflow.fields import Fields, loaded
 from memoflow.objects import Content, Manifest
+from memoflow.pickling import UnreadBuffer
 from memoflow.state import StateSnapshot, StoredLeaf
 from memoflow.state.safetensors import LENGTH_BYTES, header_bytes
 from memoflow.state.safetensors import stored_leaves as parsed_leaves
@@ -79,6 +80,17 @@ def stored_leaves(store: Store, manifest: Manifest, *, folder: str = "") -> list
         return parsed_leaves(header)
     except ValueError as error:
         raise IntegrityError(f"the header of {path} is damaged: {error}") from None
+
+
+def outline(store: Store, manifest: Manifest, *, folder: str = "") -> Any:
+    """Return the state of a manifest, of which no tensor, array or bytes have their content."""
+    _, ranges = _parsed(store.read_file(manifest, folder + _INDEX))
+
+    def unread(numbers: list[int]) -> list[UnreadBuffer]:
+        return [UnreadBuffer(ranges[each][1]) for each in numbers]
+
+    structure = store.read_file(manifest, folder + _STRUCTURE)
+    return state.load(structure, {}, unread, map_location="cpu")
 
 
 def _parsed(data: bytes) -> tuple[Mapping[str, Sequence[int]], list[tuple[int, int]]]:

@@ -7,5 +7,14 @@
 from memoflow.state.loading import load
 from memoflow.state.safetensors import StoredLeaf, safetensors_parts
 from memoflow.state.snapshot import Leaf, StateSnapshot, snapshot
+from memoflow.state.walk import leaves
 
-__all__ = ["Leaf", "StateSnapshot", "StoredLeaf", "load", "safetensors_parts", "snapshot"]
+__all__ = [
+    "Leaf",
+    "StateSnapshot",
+    "StoredLeaf",
+    "leaves",
+    "load",
+    "safetensors_parts",
+    "snapshot",
+]

@@ -6,7 +6,7 @@ import json
 import math
 import os
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import field, replace
 from datetime import timedelta
@@ -35,13 +35,13 @@ from memoflow.flow.spool.spool import SpoolEntry
 from memoflow.flow.task.identity import Identity
 from memoflow.flow.task.process import IDENTIFIER, OPTIONS, UID
 from memoflow.flow.task.save_arguments import ignored, plain
-from memoflow.kinds import checkpoint, memo
+from memoflow.kinds import checkpoint, memo, ranks
 from memoflow.kinds import state as kinds_state
 from memoflow.kinds.about import About
 from memoflow.kinds.checkpoint import Best, SavedCheckpoint
 from memoflow.log import log
 from memoflow.names import Key
-from memoflow.objects import Tree
+from memoflow.objects import Content, Tree
 from memoflow.state import StateSnapshot, snapshot
 from memoflow.store import Payload
 from memoflow.threads import apart
@@ -171,8 +171,6 @@ class Checkpointer:
         """
         if storage_format not in STORAGE_FORMATS:
             raise ValueError(f"storage_format is 'files' or 'tar', not {storage_format!r}")
-        if not isinstance(name, str) or not name:
-            raise UsageError(f"a checkpoint's name is a text, not {name!r}")
         if gang and not self.identity.nodes:
             raise UsageError(
                 "save(gang=True) is for the nodes of a step with num_parallel, each in its own "
@@ -180,17 +178,8 @@ class Checkpointer:
                 "memoflow.integrations.torch.StorageWriter"
             )
         ignore = ignored(ignore_patterns)
-        about = About(
-            kind=checkpoint.KIND,
-            task=self.identity.task,
-            attempt=self.identity.attempt,
-            name=name,
-            latest=bool(latest),
-            metadata=plain(metadata),
-            storage_format=storage_format if state is None else kinds_state.FORMAT,
-            code=self.options.code,
-            own=self.identity.own,
-        )
+        stored_as = storage_format if state is None else kinds_state.FORMAT
+        about = self._about(name, metadata, latest, stored_as)
         if not wait:
             uploading.watch_for_sigterm()
         if state is not None:
@@ -203,6 +192,46 @@ class Checkpointer:
         if wait or gang:
             return self._save_now(Payload(tree=Path(named), ignore=ignore), about, gang=gang)
         return self._save_later(Path(named), about, ignore)
+
+    def _about(
+        self, name: str, metadata: Mapping[str, Any] | None, latest: bool, storage_format: str
+    ) -> About:
+        if not isinstance(name, str) or not name:
+            raise UsageError(f"a checkpoint's name is a text, not {name!r}")
+        return About(
+            kind=checkpoint.KIND,
+            task=self.identity.task,
+            attempt=self.identity.attempt,
+            name=name,
+            latest=bool(latest),
+            metadata=plain(metadata),
+            storage_format=storage_format,
+            code=self.options.code,
+            own=self.identity.own,
+        )
+
+    @apart
+    def save_part(self, files: Mapping[str, Content]) -> str:
+        """Store the files of one of several processes; within a day `save_parts` takes the key."""
+        return str(ranks.save_part(self.where.store, self.series, files))
+
+    @apart
+    def save_parts(
+        self,
+        parts: Iterable[str],
+        files: Mapping[str, Content],
+        *,
+        name: str,
+        metadata: Mapping[str, Any] | None,
+        latest: bool,
+    ) -> dict[str, Any]:
+        """Save the files of all parts, and more files, as one checkpoint; return its reference."""
+        about, store = self._about(name, metadata, latest, ranks.FORMAT), self.where.store
+        keys = [Key.parse(part) for part in parts]
+        reference = self._save_now(Payload(files=files, kept=ranks.files_of(store, keys)), about)
+        for key in keys:
+            store.forget(key)
+        return reference
 
     def _save_state(self, state: Any, about: About, *, wait: bool, gang: bool) -> dict[str, Any]:
         # In the thread of the caller, whose stream a GPU copies by.

@@ -37,7 +37,7 @@ from memoflow.flow.spool import spool
 from memoflow.flow.task import identity
 from memoflow.flow.task.identity import Identity
 from memoflow.flow.task.scratch import Scratch
-from memoflow.kinds import checkpoint, state
+from memoflow.kinds import checkpoint, ranks, state
 from memoflow.kinds.checkpoint import SavedCheckpoint
 from memoflow.masking import Mask, without_passwords
 from memoflow.threads import apart
@@ -323,7 +323,7 @@ class CurrentCheckpoint:
         store, mine = self._checkpointer.where.store, self.identity
 
         def load(into: Path) -> None:
-            if one.about.storage_format == state.FORMAT:
+            if one.about.storage_format in (state.FORMAT, ranks.FORMAT):
                 if not store.is_there(one.ref):  # It is loaded when it is asked for.
                     raise NotFoundError(f"parts of {one.ref.key} are missing")
             elif one.about.nodes:
