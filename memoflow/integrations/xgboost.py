@@ -6,8 +6,8 @@ from functools import cached_property
 from typing import Any
 
 from memoflow.flow.checkpoint.checkpointer import DEFAULT_NAME
-from memoflow.flow.checkpoint.current_checkpoint import CurrentCheckpoint
 from memoflow.integrations import needed
+from memoflow.integrations.found import found_state
 
 with needed("xgboost"):
     from xgboost import Booster, collective
@@ -45,11 +45,7 @@ class BoosterCallback(TrainingCallback):
     @cached_property
     def xgb_model(self) -> Booster | None:
         """The booster that the load policy found, to go on from; None if it found none."""
-        one = self._checkpoint
-        if isinstance(one, CurrentCheckpoint):
-            state = one.state
-        else:
-            state = next(map(one.load_state, one.list(name=self._name)), None)
+        state = found_state(self._checkpoint, self._name)
         if state is None:
             return None
         found = Booster()
