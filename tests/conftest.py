@@ -31,6 +31,7 @@ NOT_QUICK = (
     "flow/test_signals.py",
     "flow/test_spool.py",
     "flow/test_uploading.py",
+    "integrations",
     "objects/test_growing.py",
     "objects/test_sparse.py",
     "objects/test_trees.py",

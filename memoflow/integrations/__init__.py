@@ -16,4 +16,4 @@ def needed(package: str) -> Iterator[None]:
         yield
     except ModuleNotFoundError as error:
         name = (error.name or "").partition(".")[0]
-        raise ImportError(f"there is no {name} here: pip install {package}", name=name) from error
+        raise ImportError(f"there is no {name} here: pip install '{package}'", name=name) from error

@@ -13,7 +13,7 @@ from memoflow.flow.checkpoint.checkpointer import DEFAULT_NAME
 from memoflow.flow.checkpoint.current_checkpoint import CurrentCheckpoint
 from memoflow.integrations import needed
 
-with needed("transformers"):
+with needed("transformers[torch]"):
     from torch import distributed
     from transformers import TrainerCallback
 

@@ -20,6 +20,7 @@ from memoflow.flow.spool import spool, uploading
 from memoflow.flow.spool.entry import NO_DIGEST
 from memoflow.flow.spool.held import MEMORY
 from memoflow.kinds import checkpoint
+from memoflow.kinds import state as kinds_state
 from memoflow.names import Key
 from memoflow.store import open_store
 from tests.gangs import node_of
@@ -119,6 +120,21 @@ def test_a_part_is_loaded_alone(one: Task, gate: Gate, monkeypatch: pytest.Monke
     assert found.keys() == {"model"}
     assert np.array_equal(found["model"]["w"], state_of(1, 4 * MB)["model"]["w"])
     assert sum(asked) <= 4 * MB + 1000
+
+
+def test_an_outline_of_a_state_reads_none_of_its_tensors(
+    one: Task, gate: Gate, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    gate.open()
+    reference = save(one, state_of(1))
+    where = one.checkpointer.where
+    found = references.find_checkpoint(where, reference)
+    assert found is not None
+    manifest = where.store.manifest(found.ref)
+    monkeypatch.delattr(type(where.store), "read_ranges")
+    outline = kinds_state.outline(where.store, manifest)
+    assert outline["opt"][1] == {"step": 1}
+    assert outline["model"]["w"].shape == state_of(1)["model"]["w"].shape
 
 
 def test_a_part_that_is_not_there_is_an_error(one: Task, gate: Gate) -> None:

@@ -19,6 +19,7 @@ from memoflow.flow.task.identity import Identity
 from memoflow.flow.task.process import ARTIFACT_STORE
 from memoflow.flow.task.scratch import Scratch
 from memoflow.kinds import checkpoint
+from memoflow.store.open import CACHE_VARIABLE
 from tests.spooling import PATHSPEC
 
 OTHER = "Train/2/start/9"
@@ -29,6 +30,7 @@ Attempts = Callable[..., CurrentCheckpoint]
 def attempt(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Attempts:
     """Begin the attempts of a task: each has loaded what the one before it saved."""
     where = artifact_store.of_datastore("local", str(tmp_path / "datastore"))
+    monkeypatch.setenv(CACHE_VARIABLE, str(tmp_path / "cache"))
     monkeypatch.setenv(ARTIFACT_STORE, json.dumps({"flow": None, "default": asdict(where)}))
     numbers = {False: count(), True: count()}
 

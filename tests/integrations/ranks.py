@@ -17,6 +17,7 @@ from torch.distributed.device_mesh import init_device_mesh
 from torch.distributed.tensor import DTensor, Shard, distribute_tensor
 
 from memoflow.integrations.torch import StorageReader, StorageWriter
+from memoflow.store.open import CACHE_VARIABLE
 from tests.waiting import until
 
 ROWS = 7  # which no number of ranks divides
@@ -64,6 +65,7 @@ class Dying(StorageWriter):
 
 def main(act: str, key: str = "") -> None:
     distributed.init_process_group("gloo")
+    os.environ[CACHE_VARIABLE] += f"-{distributed.get_rank()}"  # A machine of its own.
     ranks = distributed.get_world_size()
     if act == "load":
         state = state_of(0, ranks)
