@@ -146,12 +146,14 @@ class Index:
 
     def touch(self, *keys: Key) -> None:
         """Note that refs were used; the last few notes before a crash may be lost."""
-        self._touched.update(dict.fromkeys(map(str, keys), int(self._clock())))
+        uses = dict.fromkeys(map(str, keys), int(self._clock()))
+        self._touched.update(uses)  # In one step: another thread may flush meanwhile.
         self._flush_if_due()
 
     def record_small_value(self, name: bytes, ref: Ref, value: bytes) -> None:
         """Remember the value of a ref by a name of 16 bytes; a crash may lose the last few."""
-        self._small_values[str(ref.key)] = name, bytes.fromhex(ref.digest.hex), value
+        key, row = str(ref.key), (name, bytes.fromhex(ref.digest.hex), value)
+        self._small_values[key] = row
         self._flush_if_due()
 
     def small_value(self, name: bytes) -> tuple[Key, bytes] | None:
@@ -178,11 +180,12 @@ class Index:
             self._db.change(
                 "INSERT OR REPLACE INTO small_values (key, name, digest, value)"
                 " VALUES (?, ?, ?, ?)",
-                ((key, *value) for key, value in values.items()),
+                # Listed in one step: another thread may have got hold of the dict.
+                ((key, *value) for key, value in list(values.items())),
             )
         self._db.change(
             "UPDATE entries SET used = ? WHERE key = ?",
-            [(used, key) for key, used in touched.items()],
+            [(used, key) for key, used in list(touched.items())],
         )
 
     def drop(self, keys: Iterable[Key]) -> None:

@@ -153,6 +153,26 @@ def test_threads_share_an_index(index: Index) -> None:
     assert len(index.keys(SERIES)) == 200
 
 
+class Flushing(Key):
+    """A key during whose making into text the index is flushed, as another thread may do."""
+
+    index: Index
+
+    def __str__(self) -> str:
+        self.index.flush()
+        return super().__str__()
+
+
+def test_what_is_noted_during_a_flush_is_kept(index: Index) -> None:
+    key, Flushing.index = Flushing.of("memo", "F", "s", "a"), index
+    index.record([ref(SERIES / "a")], is_used=False)
+    index.touch(key)
+    index.record_small_value(bytes(16), ref(key), b"value")
+    index.flush()
+    assert index.entries()[f"{SERIES}/a"].was_used
+    assert index.small_value(bytes(16)) == (SERIES / "a", b"value")
+
+
 def test_a_forked_child_and_its_parent_both_go_on(index: Index) -> None:
     index.record([ref(SERIES / "before")])
     child = os.fork()
