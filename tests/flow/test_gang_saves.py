@@ -106,6 +106,19 @@ def test_a_part_that_never_comes_is_told_at_the_end(
     assert "nodes 1, 2" in line
 
 
+def test_a_task_ends_well_where_nobody_can_tell_of_other_parts(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    def fail(*_: object) -> None:
+        raise BackendError("out of reach")
+
+    one = node_of(tmp_path, 0)
+    one.save(state=state_of(0, 1), gang=True)
+    monkeypatch.setattr(gang, "missing_nodes", fail)
+    one.finish()
+    assert "out of reach" in caplog.text
+
+
 def test_parts_of_one_node_are_of_rounds_in_order(tmp_path: Path) -> None:
     checkpointer = node_of(tmp_path, 1)._checkpointer
     saves = GangSaves(lambda: checkpointer.where.store, checkpointer.identity, SERIES)

@@ -283,7 +283,10 @@ class Checkpointer:
         store = self.where.store
         uploading.drain()
         if self.identity.nodes:
-            self.gang.say_missing(log.warning)
+            try:
+                self.gang.say_missing(log.warning)
+            except MemoflowError as error:  # What this node saved is stored all the same.
+                log.warning("whether parts of other nodes are missing is unknown: %s", error)
         try:
             spool.rescue(store, self.series)
         except MemoflowError as error:
