@@ -286,6 +286,13 @@ def record(
     return ref
 
 
+def forget_without_reads(store: Store, results: Key) -> None:
+    """Forget the results below a prefix that read nothing besides their inputs."""
+    for key in store.keys(results):
+        if "." not in key.parts[-2]:
+            store.forget(key)
+
+
 def is_result(key: Key) -> bool:
     """Return whether a key is that of a result, not of the notes that lead to results."""
     return key.kind == "memo" and len(key.parts) > 4 and key.parts[4] == RESULTS

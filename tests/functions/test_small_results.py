@@ -31,9 +31,9 @@ def module(load: Load, store: Store) -> ModuleType:
     return module
 
 
-def forget_memory(module: ModuleType, store: Store) -> None:
+def forget_memory(module: ModuleType, store: Store, name: str = "square") -> None:
     store.index.flush()
-    module.square._small._recent.clear()
+    getattr(module, name)._small._recent.clear()
 
 
 def test_a_hit_reads_no_file_of_the_store(
@@ -117,12 +117,11 @@ def test_a_result_made_anew_replaces_it(load: Load, store: Store) -> None:
             values.append(0)
             note(0)
             return len(values)
-        square = draw  # As the others call it.
     """)
     assert module.draw() == 1
-    forget_memory(module, store)
+    forget_memory(module, store, "draw")
     assert module.draw.call() == 2
-    forget_memory(module, store)
+    forget_memory(module, store, "draw")
     assert module.draw() == 2
 
 
@@ -185,3 +184,24 @@ def test_an_index_of_an_earlier_version_keeps_its_outcomes(
     forget_memory(module, store)
     assert store.index.outcomes("F", "1")
     assert store.index.inspect()["small_values"] == 1
+
+
+def test_a_result_with_reads_replaces_one_without(load: Load, store: Store, tmp_path: Path) -> None:
+    data = tmp_path / "project" / "data.txt"
+    data.write_text("new")
+    module = load(f"""
+        import os
+        @memo
+        def look():
+            note(0)
+            if len(ran_before()) < 2:
+                return "old"
+            return open({str(data)!r}).read()
+        def ran_before():
+            import logging
+            return logging.getLogger("memoflow-test-ran").handlers[0].values
+    """)
+    assert module.look() == "old"
+    assert module.look.call() == "new"
+    forget_memory(module, store, "look")
+    assert module.look() == "new"
