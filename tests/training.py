@@ -49,7 +49,7 @@ def trained(folder: Path, attempt: int) -> dict[str, Any]:
                 "step": step + 1,
             },
             name="c",
-            metadata={"loss": float(loss)},
+            metadata={"loss": loss.item()},
             latest=True,
             storage_format="files",
             wait=step % 7 == 0,

@@ -32,7 +32,7 @@ def _killed(folder: Path, attempt: int, chance: random.Random) -> int:
             assert time.monotonic() < until
             assert child.poll() is None
             time.sleep(0.005)
-        time.sleep(chance.random() * 0.15)
+        time.sleep(chance.random() * 0.8)  # The first save takes a part of it.
     finally:
         child.kill()
         child.wait()
