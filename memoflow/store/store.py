@@ -208,7 +208,8 @@ class Store:
         to have pieces of the one before.
         """
         coming = Next(self._refs, series, token=token, number=number, after=after, place=place)
-        previous = None if token is None else coming.previous(self.remembered)
+        has_previous = payload.tree is not None or token is not None
+        previous = coming.previous(self.remembered) if has_previous else None
         return save(
             self._refs,
             self._proofs,

@@ -22,7 +22,7 @@ FLOW = """
 
     @memoize
     def length(word):
-        print("counts", word)
+        print(f"counts {word}\\n", end="")  # At once: two threads print.
         return len(word)
 
     class Words(FlowSpec):
