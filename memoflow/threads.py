@@ -29,7 +29,7 @@ U = TypeVar("U")
 
 # A signal that another thread was sent is handled only between two steps of a wait.
 _STEP_S = 0.1
-_LOW_PRIORITY = 15  # the higher, the lower: see nice(1)
+_LOW_PRIORITY = 10  # Lower, it would starve beside busy processes: see nice(1)
 _PATIENCE = timedelta(seconds=10)
 
 

@@ -5,7 +5,6 @@ python -m tests.training FOLDER ATTEMPT
 
 from __future__ import annotations
 
-import sys
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +14,7 @@ from memoflow.flow import references
 from memoflow.store import open_store
 from tests.spooling import Task, task_of
 
-STEPS = 150
+STEPS = 50
 
 
 def trained(folder: Path, attempt: int) -> dict[str, Any]:
@@ -64,6 +63,7 @@ def _last(one: Task) -> Any:
     return None
 
 
-if __name__ == "__main__":
-    place = Path(sys.argv[1])
-    torch.save(trained(place, int(sys.argv[2])), place / "weights.pt")
+def run(folder: Path, attempt: int) -> None:
+    """Train, and save the weights by torch."""
+    torch.set_num_threads(1)
+    torch.save(trained(folder, attempt), folder / "weights.pt")

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
+import multiprocessing
 import random
-import subprocess
-import sys
 import time
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -14,13 +14,15 @@ from tests.waiting import PATIENCE_S
 
 pytestmark = pytest.mark.torch
 torch = pytest.importorskip("torch")
-REPOSITORY = Path(__file__).parents[2]
+training = pytest.importorskip("tests.training")
+FORK = multiprocessing.get_context("fork")
 
 
-def _started(folder: Path, attempt: int) -> subprocess.Popen[bytes]:
-    return subprocess.Popen(
-        [sys.executable, "-m", "tests.training", str(folder), str(attempt)], cwd=REPOSITORY
-    )
+def _started(folder: Path, attempt: int) -> Any:
+    # Forked, as to import torch takes longer than all of the training; it has no threads here.
+    child = FORK.Process(target=training.run, args=(folder, attempt))
+    child.start()
+    return child
 
 
 def _killed(folder: Path, attempt: int, chance: random.Random) -> int:
@@ -30,12 +32,12 @@ def _killed(folder: Path, attempt: int, chance: random.Random) -> int:
         until = time.monotonic() + PATIENCE_S
         while not (folder / f"began-{attempt}").exists():
             assert time.monotonic() < until
-            assert child.poll() is None
+            assert child.is_alive()
             time.sleep(0.005)
         time.sleep(chance.random() * 0.8)  # The first save takes a part of it.
     finally:
         child.kill()
-        child.wait()
+        child.join()
     return int((folder / f"began-{attempt}").read_text() or 0)
 
 
@@ -45,7 +47,9 @@ def _run(tmp_path: Path, kills: int) -> None:
     assert began == sorted(began)
     assert began[-1] > 0
     for place, attempt in ((folder, kills), (tmp_path / "whole", 0)):
-        assert _started(place, attempt).wait(PATIENCE_S) == 0
+        child = _started(place, attempt)
+        child.join(PATIENCE_S)
+        assert child.exitcode == 0
     killed, whole = (torch.load(place / "weights.pt") for place in (folder, tmp_path / "whole"))
     assert killed.keys() == whole.keys()
     assert all(torch.equal(killed[name], whole[name]) for name in whole)
