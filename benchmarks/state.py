@@ -22,7 +22,6 @@ import tempfile
 import threading
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -31,33 +30,14 @@ import torch.distributed.checkpoint as dcp
 
 from memoflow.backends import Local
 from memoflow.flow import references
-from memoflow.flow.cards.journal import Journal
-from memoflow.flow.checkpoint.checkpointer import Checkpointer, CheckpointOptions
+from memoflow.flow.checkpoint.checkpointer import Checkpointer
 from memoflow.flow.spool import uploading
-from memoflow.flow.task.identity import Identity
-from memoflow.kinds import checkpoint
-from memoflow.kinds.legacy import Legacy
-from memoflow.store import Store, open_store
+from memoflow.store import open_store
+from tests.spooling import task_of
 
 MIB = 1 << 20
 TENSORS = 16
-TASK = "Train/1/fit/2"
-SERIES = checkpoint.series("Train", "fit", "user:me", "0123456789ab")
 Times = dict[str, list[float]]
-
-
-@dataclass(frozen=True)
-class Where:
-    """The store of a task, as its checkpointer needs it."""
-
-    store: Store
-    root: str
-    folder: str
-    type: str = "local"
-
-    @property
-    def legacy(self) -> Legacy:
-        return Legacy(Local(Path(self.root)))
 
 
 class Bench:
@@ -76,10 +56,7 @@ class Bench:
         """Return the checkpointer of a task on a new store."""
         folder = self.fresh("store")
         store = open_store(folder / "store", cache_dir=folder / "cache")
-        where: Any = Where(store, str(folder), f"{folder}/store")
-        _, step, scope, identifier = SERIES.parts[1:]
-        identity = Identity("Train", step, scope, identifier, TASK, TASK, 0)
-        return Checkpointer(where, identity, CheckpointOptions(), Journal())
+        return task_of(store, folder / "work").checkpointer
 
     def timed(self, acts: dict[str, Callable[[], float]]) -> Times:
         """Return the seconds of each act in each round but the first."""

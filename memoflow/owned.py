@@ -17,7 +17,8 @@ import uuid
 import weakref
 from contextlib import suppress
 from functools import cache
-from pathlib import Path
+
+from memoflow.process import boot_id
 
 LOCK = ".lock"
 _MOST_LOOKED_AT = 1000  # entries of a directory, for what dead processes left
@@ -130,7 +131,4 @@ def _remove(name: str, lock: int | None, process: int) -> None:
 @cache
 def _machine() -> str:
     """Return an id of this machine since its last start, the same in all its containers."""
-    try:
-        return Path("/proc/sys/kernel/random/boot_id").read_text().strip()
-    except OSError:
-        return socket.gethostname()
+    return boot_id() or socket.gethostname()

@@ -36,14 +36,24 @@ def _identity(number: int) -> str:
 
 
 @cache
+def boot_id() -> str:
+    """Return the id of this machine's last start, the same in all its containers; "" without."""
+    try:
+        with open("/proc/sys/kernel/random/boot_id") as file:
+            return file.read().strip()
+    except OSError:
+        return ""
+
+
+@cache
 def _numbers(own: int) -> str:
     """Return the boot and the namespace that process numbers belong to, by that of this process.
 
     "" where /proc is that of another namespace, and has other processes under these numbers.
     """
-    with suppress(OSError), open("/proc/sys/kernel/random/boot_id") as file:
-        if os.readlink("/proc/self") == str(own):
-            return f"{file.read().strip()} {os.readlink('/proc/self/ns/pid')}"
+    with suppress(OSError):
+        if boot_id() and os.readlink("/proc/self") == str(own):
+            return f"{boot_id()} {os.readlink('/proc/self/ns/pid')}"
     return ""
 
 

@@ -303,20 +303,19 @@ def load_state(
     where: ArtifactStore,
     reference: Any,
     *,
-    node: int | None = None,
-    nodes: int = 0,
+    node: int = 0,
+    nodes: int = 1,
     only: str | Sequence[str] | None = None,
     map_location: Any = None,
 ) -> Any:
     """Return the state of a checkpoint, or some paths of it; see `current.checkpoint.load_state`.
 
-    Of one of a gang the part of this node, of so many; None is a node of none, which has to be one
-    of a gang of one.
+    Of one of a gang the part of this node, of so many.
     """
     found = find_checkpoint(where, reference)
     if found is None or found.about.storage_format != state.FORMAT:
         raise UsageError(f"{key_of(reference)} is a checkpoint of files, not of a state; use load")
-    folder = gang.folder_of(_node(found, node or 0, nodes or 1)) if found.about.nodes else ""
+    folder = gang.folder_of(_node(found, node, nodes)) if found.about.nodes else ""
     manifest = where.store.manifest(found.ref)
     return state.load(where.store, manifest, folder=folder, only=only, map_location=map_location)
 

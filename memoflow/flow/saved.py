@@ -14,7 +14,8 @@ from memoflow.errors import UsageError
 from memoflow.flow import references as references
 from memoflow.flow.artifact_ref import Reference
 from memoflow.flow.artifact_store import current_store
-from memoflow.flow.checkpoint.checkpointer import Checkpointer, list_of_task, matching
+from memoflow.flow.checkpoint.checkpointer import Checkpointer
+from memoflow.flow.checkpoint.listing import list_of_task, matching
 from memoflow.flow.task.process import UID
 
 

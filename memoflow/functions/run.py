@@ -117,9 +117,6 @@ class CallRecorder:
             )
             for hex, code in codes.items()
         ]
-        if parts:
-            # A result of no reads would be found first, and another run has shown it to be wrong.
-            memo.forget_without_reads(place.store, call.key)
         for outer in trackers():
             outer.note_until(min(until, default=None))
         more = pickled.buffers or pickled.portable or parts or named or until

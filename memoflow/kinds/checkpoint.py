@@ -103,6 +103,10 @@ def number_of(key: Key) -> int:
     return int(key.parts[-1].partition("-")[0])
 
 
+def token_of(key: Key) -> str:
+    return key.parts[-1].partition("-")[2]
+
+
 def node_of(own: str, task: str) -> str:
     """Return the node of a gang from the pathspecs of a task and of the control task.
 

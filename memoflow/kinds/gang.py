@@ -126,7 +126,7 @@ def complete(
         gang.series,
         Payload(kept=tuple(files)),
         replace(about, own=gang.task, nodes=gang.nodes),
-        token=key.parts[-1].partition("-")[2],
+        token=checkpoint.token_of(key),
         number=checkpoint.number_of(key),
         ttl=ttl,
     )

@@ -244,7 +244,8 @@ def record(
     folder = references.hex
     if result.reads:
         folder += f".{Fingerprint.of(result.reads).hex}"
-    series = results_key(code_key, result.inputs) / folder
+    results = results_key(code_key, result.inputs)
+    series = results / folder
     ref = store.append(
         series,
         Payload(
@@ -280,17 +281,12 @@ def record(
         durable=False,
     )
     store.index.touch(reads, code_key / CODE)  # Or they would be evicted before what they lead to.
-    for key in store.keys(series):
-        if str(key) < str(ref.key):
+    for key in store.keys(results):
+        is_older = key.parts[:-1] == series.parts and str(key) < str(ref.key)
+        # One of no reads would be found first, and this run has shown it to be wrong.
+        if is_older or (result.reads and key.parts[-2] == references.hex):
             store.forget(key)
     return ref
-
-
-def forget_without_reads(store: Store, results: Key) -> None:
-    """Forget the results below a prefix that read nothing besides their inputs."""
-    for key in store.keys(results):
-        if "." not in key.parts[-2]:
-            store.forget(key)
 
 
 def is_result(key: Key) -> bool:

@@ -28,19 +28,15 @@ _TENSORS, _STRUCTURE, _INDEX = "state.safetensors", "state.pickle", "state.json"
 
 def files_of(snapshot: StateSnapshot) -> dict[str, Content]:
     """Return the files of a state; they share the memory of the snapshot."""
-    head, *buffers = state.safetensors_parts(snapshot)
-    private = [
-        memoryview(buffer).toreadonly() if leaf.is_private else buffer
-        for leaf, buffer in zip(snapshot.leaves, buffers, strict=True)
+    head, *_ = state.safetensors_parts(snapshot)
+    buffers = [
+        leaf.buffer.toreadonly() if leaf.is_private else leaf.buffer for leaf in snapshot.leaves
     ]
-    lengths = [leaf.buffer.nbytes for leaf in snapshot.leaves]
-    offsets = accumulate(lengths[:-1], initial=len(head))
-    index = {
-        "index": snapshot.index,
-        "buffers": list(zip(offsets, lengths, strict=False)) if lengths else [],
-    }
+    lengths = [buffer.nbytes for buffer in buffers]
+    offsets = accumulate(lengths, initial=len(head))
+    index = {"index": snapshot.index, "buffers": list(zip(offsets, lengths, strict=False))}
     return {
-        _TENSORS: [head, *private],
+        _TENSORS: [head, *buffers],
         _STRUCTURE: snapshot.structure,
         _INDEX: json.dumps(index, separators=(",", ":")).encode(),
     }

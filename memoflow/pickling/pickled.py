@@ -74,18 +74,22 @@ def _names_main(pickled: Pickled) -> bool:
     return any(b"__main__" in part for part in pickled.parts if isinstance(part, bytes))
 
 
+def large_view(buffer: pickle.PickleBuffer, least_bytes: int) -> memoryview | None:
+    """Return the bytes of a buffer; None for fewer than these, or not contiguous ones."""
+    try:
+        view = buffer.raw()
+    except BufferError:
+        return None
+    return view if view.nbytes >= least_bytes else None
+
+
 def _dumped(module: Any, value: Any, least_bytes: int) -> Pickled:
     buffers: list[memoryview] = []
 
     def is_small(buffer: pickle.PickleBuffer) -> bool:
-        try:
-            raw = buffer.raw()
-        except BufferError:  # It is not contiguous.
-            return True
-        if raw.nbytes < least_bytes:
-            return True
-        buffers.append(raw)
-        return False
+        view = large_view(buffer, least_bytes)
+        buffers.extend([] if view is None else [view])
+        return view is None
 
     pickler = storage_pickler(module.Pickler) if "torch" in sys.modules else module.Pickler
     parts = _Parts()

@@ -12,7 +12,7 @@ from typing import Any
 from memoflow.dataclass import dataclass
 from memoflow.errors import UsageError
 from memoflow.garbage import without_collecting
-from memoflow.pickling.pickled import PROTOCOL
+from memoflow.pickling.pickled import PROTOCOL, large_view
 from memoflow.pickling.storages import storage_pickler
 from memoflow.state import dtypes
 from memoflow.state.device_copies import DeviceCopies
@@ -142,14 +142,10 @@ class _Pickled:
     def is_small(self, buffer: pickle.PickleBuffer) -> bool:
         owner, is_copied = self._owner, self._is_copied
         self._owner, self._is_copied = None, False
-        try:
-            raw = buffer.raw()
-        except BufferError:  # It is not contiguous.
-            return True
-        if raw.nbytes < LEAST_BYTES:
-            return True
-        self._add(raw, owner, is_private=is_copied)
-        return False
+        view = large_view(buffer, LEAST_BYTES)
+        if view is not None:
+            self._add(view, owner, is_private=is_copied)
+        return view is None
 
     def number_of_bytes(self, value: bytes | bytearray) -> int:
         owner = "bytes", id(value)

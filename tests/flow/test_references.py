@@ -13,7 +13,7 @@ from memoflow.errors import NotFoundError, UsageError
 from memoflow.flow import artifact_store, references
 from memoflow.flow.artifact_ref import Reference
 from memoflow.flow.artifact_store import ArtifactStore
-from memoflow.flow.checkpoint import checkpointer
+from memoflow.flow.checkpoint import listing
 from memoflow.kinds import checkpoint
 from memoflow.kinds.about import About
 from memoflow.store import Payload
@@ -101,8 +101,8 @@ def test_a_clone_lists_what_the_cloned_task_saved(where, save, tmp_path):
         task = noted.task(run, "fit", clone("1", "2"))
         noted.task(run, "end", HIT)  # By which the Client says that no task of the run is a clone.
         saved = save(task="Train/1/fit/2")
-        assert checkpointer.list_of_task(where, task) == [saved]
-        assert checkpointer.list_of_task(where, noted.task(run, "fit")) == []
+        assert listing.list_of_task(where, task) == [saved]
+        assert listing.list_of_task(where, noted.task(run, "fit")) == []
 
 
 def test_a_scope_lists_all_of_its_tasks_newest_first(where, save):

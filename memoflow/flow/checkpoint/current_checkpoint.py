@@ -23,13 +23,8 @@ from memoflow.flow import artifact_store, code, maintenance, references
 from memoflow.flow.artifact_ref import Reference
 from memoflow.flow.cards.journal import Watch
 from memoflow.flow.checkpoint.checkpoint import CheckpointException
-from memoflow.flow.checkpoint.checkpointer import (
-    DEFAULT_NAME,
-    Checkpointer,
-    CheckpointOptions,
-    list_of_task,
-    matching,
-)
+from memoflow.flow.checkpoint.checkpointer import DEFAULT_NAME, Checkpointer, CheckpointOptions
+from memoflow.flow.checkpoint.listing import list_of_task, matching
 from memoflow.flow.host.client import add_to_current
 from memoflow.flow.lifecycle import Attempt, translated_errors
 from memoflow.flow.references import get_ready
@@ -146,8 +141,8 @@ class CurrentCheckpoint:
         state = references.load_state(
             where,
             reference,
-            node=mine.node if mine.nodes else None,
-            nodes=mine.nodes,
+            node=mine.node,
+            nodes=mine.nodes or 1,
             only=only,
             map_location=map_location,
         )
@@ -316,8 +311,8 @@ class CurrentCheckpoint:
             whole = (one for one in found() if one.about.nodes and store.is_there(one.ref))
             return next(whole, None)
 
-        self._checkpointer.gang.start(newest, self._checkpointer.options.ttl)
-        return self._checkpointer.gang.origin()
+        self._gang.start(newest, self._checkpointer.options.ttl)
+        return self._gang.origin()
 
     def _load_of(self, one: SavedCheckpoint) -> Load:
         store, mine = self._checkpointer.where.store, self.identity
@@ -379,7 +374,7 @@ class CurrentCheckpoint:
         try:
             load(Path(self.directory))
         except (IntegrityError, NotFoundError) as error:
-            if self.identity.is_gang and self._checkpointer.gang.has_origin:
+            if self.identity.is_gang and self._gang.has_origin:
                 raise  # The other nodes begin from it: the next attempt decides anew.
             self._say_passed(reference["key"], error)
             return False

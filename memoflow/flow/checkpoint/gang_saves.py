@@ -36,7 +36,7 @@ class GangPart:
 
     @property
     def token(self) -> str:
-        return self.key.parts[-1].partition("-")[2]
+        return checkpoint.token_of(self.key)
 
     def store(self, store: Store, payload: Payload, about: About) -> SavedCheckpoint:
         """Store the part, and the checkpoint if this is the last one of it.

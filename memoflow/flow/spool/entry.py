@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from datetime import timedelta
 
 from memoflow.dataclass import dataclass
@@ -16,7 +17,7 @@ NO_DIGEST = Digest(f"sha256:{'0' * 64}")
 
 
 @dataclass(frozen=True)
-class Entry:
+class Entry(ABC):
     """One committed checkpoint, and how to store it."""
 
     series: Key
@@ -37,13 +38,13 @@ class Entry:
         return SavedCheckpoint(Ref(self.key, NO_DIGEST, self.size_bytes, self.created), self.about)
 
     @property
+    @abstractmethod
     def place(self) -> str:
         """The place of its bytes until then, for people."""
-        raise NotImplementedError
 
+    @abstractmethod
     def upload(self, store: Store) -> SavedCheckpoint:
         """Store the entry and let go of its bytes; a second call finds the stored one."""
-        raise NotImplementedError
 
     def store(self, store: Store, payload: Payload) -> SavedCheckpoint:
         """Store its payload under its key."""

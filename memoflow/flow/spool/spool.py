@@ -24,7 +24,6 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import field
 from datetime import timedelta
 from errno import ENOSPC
-from functools import cache
 from pathlib import Path
 
 from memoflow.backends.local import flush
@@ -39,6 +38,7 @@ from memoflow.log import log
 from memoflow.names import Key
 from memoflow.objects import Source, Tree, is_copy, settle
 from memoflow.objects.paths import check_path
+from memoflow.process import boot_id
 from memoflow.store import Payload, Store
 from memoflow.threads import stop_check
 
@@ -53,22 +53,13 @@ _LEFT_BEHIND = timedelta(days=1)
 _GIVEN_UP = timedelta(days=7)
 
 
-@cache
-def _boot() -> str:
-    """Return the id of this boot of the machine; "" where there is none."""
-    try:
-        return Path("/proc/sys/kernel/random/boot_id").read_text().strip()
-    except OSError:
-        return ""
-
-
 @dataclass(frozen=True)
 class SpoolEntry(Entry):
     """One entry on this machine's disk: a file or folder, by its path in `folder`."""
 
     folder: Path
     path: str
-    boot: str = field(default_factory=_boot)
+    boot: str = field(default_factory=boot_id)
 
     @property
     def place(self) -> str:
@@ -262,7 +253,7 @@ def _rescue(store: Store, folder: Path, *, older_than: timedelta) -> list[SavedC
         for entry in sorted(entries, key=lambda entry: str(entry.key)):
             if entry.created > time.time() - older_than.total_seconds():
                 continue
-            if entry.boot != _boot():
+            if entry.boot != boot_id():
                 log.warning("%s was lost: this machine was restarted before its upload", entry.key)
                 entry.remove()
                 continue
@@ -375,7 +366,7 @@ def _copy(source: Source, target: Path) -> None:
         source.gone.append(True)
     # As if everybody could read it, which is for those that are private to say.
     target.chmod(0o755 if source.executable else 0o644)
-    if not _boot():
+    if not boot_id():
         with open(target, "rb") as file:
             flush(file.fileno())  # Since nobody could tell whether it outlived a power cut.
 
