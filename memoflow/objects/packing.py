@@ -2,7 +2,8 @@
 
 A few threads, each with a pack of its own, read pieces to the end of their pack, hash them, keep
 those that are new, and hand the pack on when it is full. So each byte is read once, hashed once
-for its name, and not copied. Others wait for the disk, which then has much to do at once.
+for its name, and not copied. Others name full packs by their SHA-256 and wait for the disk, which
+then has much to do at once.
 """
 
 from __future__ import annotations
@@ -16,6 +17,7 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import Future
 from functools import partial
 from itertools import accumulate, groupby, pairwise
+from queue import SimpleQueue
 from typing import TypeVar
 
 from memoflow.backends import Backend
@@ -43,8 +45,12 @@ T = TypeVar("T")
 _Rest = tuple[Pack, memoryview]  # a pack that was not filled, and its bytes
 
 _PACK_BYTES = 16 << 20
-_THREADS = 3  # and as many packs in memory
+_PACK_BYTES_OF_FEW = 8 << 20  # so that the disk has something to do sooner
+_FEW_BYTES = 512 << 20
+_MEMORY_BYTES = 48 << 20  # of packs that are filled, and that the backend has not taken yet
+_THREADS = 2
 _WRITERS = 4
+_HUGE_PAGES: int | None = getattr(mmap, "MADV_HUGEPAGE", None)
 _STEP_BYTES = 1 << 20  # what is read is hashed while it is still in the processor's cache
 _ALONE_BYTES = 2 << 20  # less is done sooner than a thread is started
 _WHOLE_PIECE_BYTES = 4 << 20
@@ -139,6 +145,7 @@ class _Packer:
         self._durable = durable
         self._jobs: deque[Callable[[_Worker], None]] = deque()
         self._writing: list[Future[None]] = []
+        self.memory = _Memory(0)
         self._written: set[Digest] = set()
         self.lost: set[Digest] = set()  # whole files that changed before they were written
         self._lock = threading.Lock()
@@ -152,13 +159,16 @@ class _Packer:
             if draft.is_whole:
                 self._jobs.append(partial(self._keep_whole, draft))
         self._jobs.extend(partial(_Worker.pack, spans=job) for job in jobs(spans))
-        count = 1 if total < _ALONE_BYTES else min(_THREADS, len(self._jobs))
+        # The writers have as much to do as who fills their packs: a core for each, or they wait.
+        threads = 1 if total < _ALONE_BYTES else min(_THREADS, (os.cpu_count() or 1) // 2)
+        count = max(1, min(threads, len(self._jobs)))
+        self.memory = _Memory(total)
         workers = [_Worker(self) for _ in range(count)]
         with Pool(_WRITERS) as self._writers:
             self._in_threads(self._work, workers)
+            self._in_threads(self._write_joined, _joined([worker.rest() for worker in workers]))
         for written in self._writing:
             written.result()
-        self._in_threads(self._write_joined, _joined([worker.rest() for worker in workers]))
 
     def store_anew(self, drafts: list[Draft], least_use: float) -> None:
         """Store the pieces once more of which a pack of an earlier save holds little else.
@@ -171,6 +181,7 @@ class _Packer:
         thin = self.earlier.thin(reused, least_use)
         if not thin:
             return
+        self.memory = _Memory(sum(each.length for each in reused))
         worker = _Worker(self)
         with Pool(_WRITERS) as self._writers:
             self._writing = []
@@ -230,23 +241,31 @@ class _Packer:
             begins_at += len(view)
         self._write(digest, views)
 
-    def hand_on(self, view: memoryview) -> Digest:
-        """Have a full pack written; return when its memory is free again."""
-        digest = _digest_of([view, memoryview(self._salt)])
-        taken = threading.Event()
+    def hand_on(self, pack: Pack, memory: memoryview, size_bytes: int) -> None:
+        """Have a full pack written, whose memory is then free again."""
+        for written in self._writing:
+            if written.done():
+                written.result()
+        self._writing.append(self._writers.submit(self._write_full, pack, memory, size_bytes))
+
+    def _write_full(self, pack: Pack, memory: memoryview, size_bytes: int) -> None:
+        view = memory[:size_bytes]
+        held = [memory]
+
+        def free() -> None:
+            if held:
+                self.memory.give_back(held.pop())
 
         def chunks() -> Iterator[memoryview]:
             yield view
-            taken.set()  # The backend asks for more, so it has what there was.
+            free()  # The backend asks for more, so it has what there was.
             yield memoryview(self._salt)
 
-        written = self._writers.submit(self._write, digest, chunks())
-        written.add_done_callback(lambda _: taken.set())
-        self._writing.append(written)
-        taken.wait()
-        if written.done():
-            written.result()
-        return digest
+        try:
+            pack.digest = _digest_of([view, memoryview(self._salt)])
+            self._write(pack.digest, chunks())
+        finally:
+            free()
 
     def _write(self, digest: Digest, chunks: Iterable[memoryview]) -> None:
         # Over one of that name, if there is one: the same bytes if it is whole, healed if not.
@@ -296,13 +315,39 @@ class _Packer:
             offset += length
 
 
+class _Memory:
+    """Room for a few packs."""
+
+    def __init__(self, total_bytes: int) -> None:
+        self._pack_bytes = _PACK_BYTES if total_bytes > _FEW_BYTES else _PACK_BYTES_OF_FEW
+        self._has_large_pages = total_bytes >= _ALONE_BYTES
+        self._lock = threading.Lock()
+        self._left = _MEMORY_BYTES // self._pack_bytes
+        self._free: SimpleQueue[memoryview] = SimpleQueue()
+
+    def take(self) -> memoryview:
+        """Return room for one pack, as soon as there is some."""
+        with self._lock:
+            is_new = self._left > 0
+            self._left -= is_new
+        if not is_new:
+            return self._free.get()
+        # It is taken from the machine as far as it is filled: in few steps, if that is far.
+        memory = mmap.mmap(-1, self._pack_bytes, flags=mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS)
+        if _HUGE_PAGES is not None and self._has_large_pages:
+            memory.madvise(_HUGE_PAGES)
+        return memoryview(memory)
+
+    def give_back(self, memory: memoryview) -> None:
+        self._free.put(memory)
+
+
 class _Worker:
     """One thread's pack: complete pieces up to `tail`, then unplaced bytes."""
 
     def __init__(self, packer: _Packer) -> None:
         self._packer = packer
-        # Its memory is taken only as far as it is filled.
-        self._view = memoryview(mmap.mmap(-1, _PACK_BYTES))
+        self._view = packer.memory.take()
         self._pack = Pack()
         self._tail = 0
         # Of the pieces behind the tail, which are not placed yet.
@@ -312,9 +357,9 @@ class _Worker:
         self._sliced: tuple[int, list[int], list[memoryview]] = (0, [], [])
 
     def flush(self) -> None:
-        """Write the pack and begin another."""
-        self._pack.digest = self._packer.hand_on(self._view[: self._tail])
-        self._pack, self._tail = Pack(), 0
+        """Have the pack written and begin another."""
+        self._packer.hand_on(self._pack, self._view, self._tail)
+        self._view, self._pack, self._tail = self._packer.memory.take(), Pack(), 0
 
     def rest(self) -> _Rest:
         """Return the unwritten pieces at the end."""
@@ -346,11 +391,11 @@ class _Worker:
 
     def _room(self, needed: int) -> int:
         """Return the number of bytes to read next, after writing a full pack."""
-        if self._filled + needed > min(_STEP_BYTES, _PACK_BYTES - self._tail):
+        if self._filled + needed > min(_STEP_BYTES, len(self._view) - self._tail):
             self._place()
-        if needed > _PACK_BYTES - self._tail:
+        if needed > len(self._view) - self._tail:
             self.flush()
-        return min(max(_STEP_BYTES, needed), _PACK_BYTES - self._tail) - self._filled
+        return min(max(_STEP_BYTES, needed), len(self._view) - self._tail) - self._filled
 
     def _cut(self, region: Region, view: memoryview, *, is_end: bool) -> list[int]:
         if region.text:
@@ -390,13 +435,13 @@ class _Worker:
         wanted = [
             (number, piece, at)
             for number, (piece, at) in enumerate(zip(span.placed, places, strict=False))
-            if isinstance(piece, Piece) and piece.blob in thin and piece.length <= _PACK_BYTES
+            if isinstance(piece, Piece) and piece.blob in thin and piece.length <= len(self._view)
         ]
         if not wanted:
             return
         with Reader(span.source) as reader:
             for number, piece, at in wanted:
-                if piece.length > _PACK_BYTES - self._tail:
+                if piece.length > len(self._view) - self._tail:
                     self.flush()
                 self._packer.beat()
                 view = self._view[self._tail :][: piece.length]

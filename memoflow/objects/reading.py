@@ -89,6 +89,19 @@ class Reader:
             view = view[count:]
             offset += count
 
+    def view(self, offset: int, memory: memoryview) -> memoryview:
+        """Return as many bytes as the memory has: in place, if they lie in one, else in there."""
+        content = self._source.content
+        if not isinstance(content, str):
+            number = bisect(self._ends, offset)
+            if number < len(content):
+                begin = offset - (self._ends[number] - len(content[number]))
+                part = content[number][begin : begin + len(memory)]
+                if len(part) == len(memory):
+                    return part
+        self.read_into(memory, offset)
+        return memory
+
     def _copy_into(self, view: memoryview, offset: int, buffers: Sequence[memoryview]) -> None:
         for i in range(bisect(self._ends, offset), len(buffers)):
             if not view:
@@ -143,8 +156,7 @@ def has_bytes(
         at = 0
         for length, xxh3 in content:
             beat()
-            reader.read_into(memory[:length], at)
-            if now.gone or xxh3_of(memory[:length]) != xxh3:
+            if xxh3_of(reader.view(at, memory[:length])) != xxh3 or now.gone:
                 return False
             at += length
     return True

@@ -282,8 +282,8 @@ def test_progress_is_told_all_along(backend: Memory, whole: bool) -> None:
 def test_a_large_save_makes_few_blobs_of_bounded_size(backend: Memory) -> None:
     save(backend, None, files={"a": os.urandom(60 * MIB)})
     sizes = [found.size_bytes for found in backend.list("blobs")]
-    assert len(sizes) == 4
-    assert max(sizes) <= 16 * MIB
+    assert len(sizes) == 8
+    assert max(sizes) <= 8 * MIB
 
 
 def test_a_missing_path_is_refused(backend: Memory, tmp_path: Path) -> None:
@@ -368,7 +368,7 @@ def test_a_file_that_is_written_all_the_time_is_never_a_mixture(
     writer = threading.Thread(target=write)
     writer.start()
     try:
-        for _ in range(20):
+        for _ in range(6):  # Each gives up after some seconds.
             backend = Memory()
             try:
                 manifest = save(backend, path, whole=whole)
@@ -464,12 +464,12 @@ def test_what_is_loaded_can_be_written_without_changing_the_store(
     assert snapshot(tmp_path / "again") == snapshot(tree)
 
 
-@pytest.mark.parametrize("data", [b"", b"short", b"\0" * (9 * MIB + 17 + 5000)])
+@pytest.mark.parametrize("data", [b"", b"short", b"\0" * 8 * MIB])
 def test_a_damaged_blob_is_named_and_nothing_is_written(
     backend: Memory, tree: Path, tmp_path: Path, data: bytes
 ) -> None:
     manifest = save(backend, tree)
-    (blob,) = manifest.blobs
+    blob, *_ = manifest.blobs
     backend.write(blob_name(blob), data)
     with pytest.raises(DamagedBlobError) as raised:
         unpack(backend, manifest, tmp_path / "out")
@@ -481,7 +481,7 @@ def test_a_lost_blob_is_named_and_nothing_is_written(
     backend: Memory, tree: Path, tmp_path: Path
 ) -> None:
     manifest = save(backend, tree)
-    (blob,) = manifest.blobs
+    blob, *_ = manifest.blobs
     backend.delete([blob_name(blob)])
     with pytest.raises(LostBlobError) as raised:
         unpack(backend, manifest, tmp_path / "out")

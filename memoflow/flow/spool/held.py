@@ -31,7 +31,8 @@ class CopyMemory:
             if size_bytes <= len(memory) <= 2 * max(size_bytes, _LEAST_BYTES):
                 return memory
         try:
-            memory = mmap.mmap(-1, max(size_bytes, _LEAST_BYTES))
+            flags = mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS
+            memory = mmap.mmap(-1, max(size_bytes, _LEAST_BYTES), flags=flags)
         except OSError as error:
             raise MemoryError(f"there is no memory for a copy of {size_bytes:,} bytes") from error
         if hasattr(mmap, "MADV_HUGEPAGE"):
