@@ -86,7 +86,7 @@ def memoize(
     mode: Literal["on", "off", "read-only", "only"] | None = None,
     single_flight: bool = True,
     audit: float | str = 0,
-    show_card: bool = True,
+    show_card: bool | None = None,
     min_time: str | timedelta | None = None,
     mask: Collection[str] | None = None,
     next: str | None = None,

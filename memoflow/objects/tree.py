@@ -57,7 +57,7 @@ class Source:
         """True for bytes in memory that others may write to."""
         views = () if isinstance(self.content, str) else self.content
         # A read-only view of anything else tells nothing of other views of the same memory.
-        return not all(view.readonly and isinstance(view.obj, _OWN) for view in views)
+        return not all(view.readonly and isinstance(_owner(view), _OWN) for view in views)
 
 
 @dataclass(frozen=True)
@@ -250,6 +250,14 @@ def _views(
         return tuple(PickleBuffer(each).raw() for each in buffers)
     except BufferError as error:
         raise UsageError(f"cannot save {path}: {error}") from None
+
+
+def _owner(view: memoryview) -> object:
+    # `raw` of a PickleBuffer is a view of a view.
+    owner: object = view.obj
+    while isinstance(owner, memoryview):
+        owner = owner.obj
+    return owner
 
 
 def _target_within(link: str, path: str, folder: _Folder) -> str | None:

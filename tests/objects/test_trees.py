@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import mmap
 import os
 import shutil
 import signal
@@ -527,3 +528,10 @@ def test_on_a_disk_that_does_not_they_are_refused_and_never_mixed(
         unpack(backend, manifest, tmp_path / "out")
     monkeypatch.undo()
     assert not (tmp_path / "out").exists()
+
+
+@pytest.mark.parametrize("is_read_only", [True, False])
+def test_read_only_memory_of_our_own_is_not_read_twice(is_read_only: bool) -> None:
+    view = memoryview(mmap.mmap(-1, MIB))
+    tree = Tree.survey(None, {"data": view.toreadonly() if is_read_only else view}, ())
+    assert tree.sources[0].is_memory is not is_read_only

@@ -150,16 +150,21 @@ def _folder(task: str) -> str:
 
 def of_hit(task: str, entry: MemoEntry, memoized: MemoizedStep, context: StoreContext) -> None:
     """Write the card of a task that the scheduler answered, and give it those of its origin."""
-    cards, store = context.cards if memoized.options.show_card else None, context.store
+    cards, store = _cards_of(memoized, context), context.store
     if cards is None or store is None:
         return
 
     def write() -> None:
-        cards.write(task, page(card_page.of_hit(task, entry, memoized.code.parts)))
+        if memoized.has_card:
+            cards.write(task, page(card_page.of_hit(task, entry, memoized.code.parts)))
         if cards.may_exist(memoized):
             cards.inherit(task, entry, store)
 
     cards.later(write)
+
+
+def _cards_of(memoized: MemoizedStep, context: StoreContext) -> CardFiles | None:
+    return None if memoized.options.show_card is False else context.cards
 
 
 def of_worker(shown: Shown, context: StoreContext) -> None:
@@ -177,6 +182,6 @@ def at_exit(
     memoized: MemoizedStep,
 ) -> None:
     """Keep or replace a task's cards once all decorators are done: `@card` makes its own last."""
-    cards, store = context.cards if memoized.options.show_card else None, context.store
+    cards, store = _cards_of(memoized, context), context.store
     if cards is not None and store is not None and cards.may_exist(memoized):
         atexit.register(cards.quietly, partial(act, cards, task, result, store))

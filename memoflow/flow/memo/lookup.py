@@ -122,6 +122,16 @@ class MemoizedStep:
         self._code: Fingerprint | NoFingerprintError | None = None
 
     @property
+    def has_card(self) -> bool:
+        """Whether tasks have a card of the memo: beside a user's own only if it is asked for.
+
+        `card view` would have to ask which of two is meant.
+        """
+        if self.options.show_card is not None:
+            return self.options.show_card
+        return self._is_in_code and all(deco.name != "card" for deco in self.decorators)
+
+    @property
     def code(self) -> Fingerprint:
         """The fingerprint of code and environment; NoFingerprintError if there is none."""
         self.fix_code()

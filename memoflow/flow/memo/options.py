@@ -80,8 +80,9 @@ OPTIONS = (
     Option("audit", 0, _share, "float | str",
            "the share of hits that run all the same and are compared with what is stored, which "
            'stands: `0.05` or `"5%"`'),
-    Option("show_card", True, _flag, "bool",
-           "a card for each task, and for hits the cards of their origins"),
+    Option("show_card", None, optional(_flag), "bool | None",
+           "a card of the memo for each task; `None`: unless its step has a `@card` or `@memoize` "
+           "comes from `--with`. Hits have the cards of their origins, but with `False` none"),
     Option("min_time", None, optional(duration), "str | timedelta | None",
            'results of tasks whose step took less are not kept: `"1s"` or a `timedelta`'),
     Option("mask", None, optional(_name_set, frozenset()), "Collection[str] | None",
@@ -111,7 +112,7 @@ class MemoizeOptions:
     mode: str | None = None
     single_flight: bool = True
     audit: float = 0.0
-    show_card: bool = True
+    show_card: bool | None = None
     min_time: timedelta | None = None
     min_time_text: str = ""  # as it was given
     mask: frozenset[str] = frozenset()

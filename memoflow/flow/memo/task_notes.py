@@ -71,7 +71,7 @@ class TaskNotes:
 
     def show(self, shown: Shown) -> None:
         """Write the card of the task, if it is to have one."""
-        if self._memoized.options.show_card:
+        if self._memoized.has_card:
             card.of_worker(shown, self._context)
 
 

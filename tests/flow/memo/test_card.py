@@ -296,7 +296,7 @@ FLOW = """
             self.next(self.fit)
 
         @card(id="mine", type="blank")
-        @memoize
+        @memoize(show_card=True)
         @step
         def fit(self):
             current.card.append(Markdown("my own"))
@@ -315,6 +315,11 @@ FLOW = """
         @memoize(show_card=False)
         @step
         def silent(self):
+            self.next(self.plain)
+
+        @memoize
+        @step
+        def plain(self):
             self.next(self.end)
 
         @step
@@ -373,7 +378,47 @@ def ran(project: Project) -> dict[str, Any]:
     }
 
 
-def test_a_task_that_ran_has_a_card_beside_the_users_own(ran):
+PLAIN = """
+    from metaflow import FlowSpec, step
+
+    class Sweep(FlowSpec):
+        @step
+        def start(self):
+            self.next(self.fit)
+
+        @step
+        def fit(self):
+            self.x = 1
+            self.next(self.end)
+
+        @step
+        def end(self):
+            pass
+
+    if __name__ == "__main__":
+        Sweep()
+"""
+
+
+@once
+def by_option(project: Project) -> dict[str, Any]:
+    project.write("flow.py", PLAIN)
+    found: dict[str, Any] = {}
+    for given in ("memoize", "memoize:show_card=True"):
+        for _ in range(2):
+            project.run(f"--with={given}")
+            found.setdefault(given, []).append(list(project.ask(CARDS)["fit"]))
+    return found
+
+
+def test_a_task_that_ran_has_a_card(ran):
+    assert set(ran["missed"]["plain"]) == {"memo"}
+    assert "first run" in plain(ran["missed"]["plain"]["memo"])
+    assert "hit" in plain(ran["hit"]["plain"]["memo"])
+
+
+def test_beside_a_users_own_there_is_none_unless_it_is_asked_for(ran):
+    assert set(ran["missed"]["late"]) == set(ran["hit"]["late"]) == {"late"}
     assert set(ran["missed"]["fit"]) == {"mine", "memo"}
     assert "first run" in plain(ran["missed"]["fit"]["memo"])
     assert tables(ran["missed"]["fit"]["memo"])["Inputs"][0][:2] == ["alpha", "1"]
@@ -388,12 +433,15 @@ def test_a_hit_shows_the_cards_of_its_origin_and_says_which_that_is(ran):
 def test_a_hit_that_a_worker_found_shows_them_too(ran):
     assert "late" in ran["workers"]
     assert ran["hit"]["late"]["late"] == ran["missed"]["late"]["late"]
-    assert "hit" in plain(ran["hit"]["late"]["memo"])
 
 
 def test_the_card_commands_list_them(ran):
     assert '"id": "mine"' in ran["listed"]
     assert '"id": "memo"' in ran["listed"]
+
+
+def test_a_memoize_of_the_command_line_makes_no_card_unless_it_is_asked_for(by_option):
+    assert by_option == {"memoize": [[], []], "memoize:show_card=True": [["memo"], ["memo"]]}
 
 
 def test_they_outlive_the_cards_of_the_runs_they_came_from(ran):
