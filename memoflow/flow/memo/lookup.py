@@ -123,7 +123,7 @@ class MemoizedStep:
 
     @property
     def has_card(self) -> bool:
-        """Whether tasks have a card of the memo: beside a user's own only if it is asked for.
+        """True if tasks have a card of the memo: beside a user's own, only on request.
 
         `card view` would have to ask which of two is meant.
         """
