@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import errno
+import fcntl
+import mmap
 import os
 import stat
 import time
@@ -22,6 +24,8 @@ from tests.contracts import BackendContract
 from tests.faults import SystemFaults
 from tests.mounts import UnmountableError, fill, mounted
 from tests.unprivileged import as_nobody
+
+MIB = 1 << 20
 
 
 @pytest.fixture
@@ -243,3 +247,62 @@ def test_an_adopted_file_is_dated_by_its_adoption(backend: Local, tmp_path: Path
     backend.link_or_copy("a", source)
     (found,) = backend.list("")
     assert found.modified > time.time() - 60
+
+
+def _direct(monkeypatch: pytest.MonkeyPatch, code: int | None = None) -> list[int]:
+    """Note the bytes that pass the page cache by; with a code those writes fail."""
+    real, found = os.write, list[int]()
+
+    def write(file: int, data: memoryview) -> int:
+        if fcntl.fcntl(file, fcntl.F_GETFL) & getattr(os, "O_DIRECT", 0):
+            found.append(len(data))
+            if code is not None:
+                raise OSError(code, os.strerror(code))
+        return real(file, data)
+
+    monkeypatch.setattr(os, "write", write)
+    return found
+
+
+def _large(size_bytes: int) -> memoryview:
+    memory = memoryview(mmap.mmap(-1, size_bytes))
+    memory[:] = os.urandom(size_bytes)
+    return memory
+
+
+@pytest.mark.skipif(not hasattr(os, "O_DIRECT"), reason="this system has no O_DIRECT")
+@pytest.mark.parametrize("code", [None, errno.EINVAL])
+def test_a_large_durable_write_passes_the_page_cache_by_where_it_can(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, code: int | None
+) -> None:
+    backend, data = Local(tmp_path), _large(3 * MIB + 123)
+    found = _direct(monkeypatch, code)
+    backend.write("name", [data[: 2 * MIB], data[2 * MIB :], b"end"])
+    assert backend.read("name") == bytes(data) + b"end"
+    # None where the file system refuses the flag, as some in memory do.
+    assert found in ([2 * MIB, MIB], [])
+
+
+def test_where_o_direct_is_refused_all_is_written_as_ever(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    real = fcntl.fcntl
+
+    def refuse(file: int, command: int, *rest: int) -> int:
+        if command == fcntl.F_SETFL:
+            raise OSError(errno.EINVAL, "not here")
+        return real(file, command, *rest)
+
+    backend, data = Local(tmp_path), _large(2 * MIB + 5)
+    monkeypatch.setattr(fcntl, "fcntl", refuse)
+    backend.write("name", [data])
+    assert backend.read("name") == bytes(data)
+
+
+def test_what_is_not_durable_and_what_is_small_goes_by_the_page_cache(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    found = _direct(monkeypatch)
+    Local(tmp_path).write("large", [_large(2 * MIB)], durable=False)
+    Local(tmp_path).write("small", [_large(MIB // 2)])
+    assert found == []

@@ -148,6 +148,11 @@ def test_each_setting_is_known_that_there_is() -> None:
     assert {f"METAFLOW_{name}" for name in read} <= doctor.SETTINGS.keys()
 
 
+def test_the_versions_in_use_are_named() -> None:
+    mine = {"metaflow-memoflow": "0.1.0", "metaflow": "2.19.30"}
+    assert "memoflow 0.1.0, Metaflow 2.19.30" in named(of_versions(mine), "versions", Severity.OK)
+
+
 def test_metaflow_checkpoint_beside_is_a_warning() -> None:
     versions = {"metaflow-memoflow": "0.1", "metaflow": "2.19.30", "metaflow-checkpoint": "0.2"}
     assert "is installed too" in named(of_versions(versions), "versions", Severity.WARN)

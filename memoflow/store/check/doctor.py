@@ -184,9 +184,10 @@ def of_versions(versions: Mapping[str, str | None]) -> Iterator[Check]:
         what = f"metaflow-checkpoint {beside} is installed too; memoflow takes its place"
         advice = f"uninstall it, or give it the names of checkpoints with {_PREFIX}CHECKPOINT=0"
         yield _warn("versions", what, advice)
+    mine = versions.get("metaflow-memoflow") or "from source"
     yield _ok(
         "versions",
-        f"memoflow {versions.get('memoflow')}, Metaflow {metaflow}, Python {python}, SQLite "
+        f"memoflow {mine}, Metaflow {metaflow}, Python {python}, SQLite "
         f"{SQLITE_VERSION}, format {VERSION}",
     )
 
