@@ -9,7 +9,6 @@ then has much to do at once.
 from __future__ import annotations
 
 import hashlib
-import mmap
 import os
 import threading
 from collections import deque
@@ -21,6 +20,7 @@ from queue import SimpleQueue
 from typing import TypeVar
 
 from memoflow.backends import Backend
+from memoflow.memory import private_memory
 from memoflow.names import Digest
 from memoflow.objects.blobs import blob_name, xxh3_of
 from memoflow.objects.cutting import LONGEST_TEXT_BYTES, Region, cut_text, piece_bytes
@@ -45,12 +45,11 @@ T = TypeVar("T")
 _Rest = tuple[Pack, memoryview]  # a pack that was not filled, and its bytes
 
 _PACK_BYTES = 16 << 20
-_PACK_BYTES_OF_FEW = 8 << 20  # so that the disk has something to do sooner
-_FEW_BYTES = 512 << 20
+_SMALL_PACK_BYTES = 8 << 20  # so that the disk has something to do sooner
+_SMALL_SAVE_BYTES = 512 << 20
 _MEMORY_BYTES = 48 << 20  # of packs that are filled, and that the backend has not taken yet
 _THREADS = 2
 _WRITERS = 4
-_HUGE_PAGES: int | None = getattr(mmap, "MADV_HUGEPAGE", None)
 _STEP_BYTES = 1 << 20  # what is read is hashed while it is still in the processor's cache
 _ALONE_BYTES = 2 << 20  # less is done sooner than a thread is started
 _WHOLE_PIECE_BYTES = 4 << 20
@@ -145,7 +144,6 @@ class _Packer:
         self._durable = durable
         self._jobs: deque[Callable[[_Worker], None]] = deque()
         self._writing: list[Future[None]] = []
-        self.memory = _Memory(0)
         self._written: set[Digest] = set()
         self.lost: set[Digest] = set()  # whole files that changed before they were written
         self._lock = threading.Lock()
@@ -319,7 +317,7 @@ class _Memory:
     """Room for a few packs."""
 
     def __init__(self, total_bytes: int) -> None:
-        self._pack_bytes = _PACK_BYTES if total_bytes > _FEW_BYTES else _PACK_BYTES_OF_FEW
+        self._pack_bytes = _PACK_BYTES if total_bytes > _SMALL_SAVE_BYTES else _SMALL_PACK_BYTES
         self._has_large_pages = total_bytes >= _ALONE_BYTES
         self._lock = threading.Lock()
         self._left = _MEMORY_BYTES // self._pack_bytes
@@ -332,11 +330,7 @@ class _Memory:
             self._left -= is_new
         if not is_new:
             return self._free.get()
-        # It is taken from the machine as far as it is filled: in few steps, if that is far.
-        memory = mmap.mmap(-1, self._pack_bytes, flags=mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS)
-        if _HUGE_PAGES is not None and self._has_large_pages:
-            memory.madvise(_HUGE_PAGES)
-        return memoryview(memory)
+        return memoryview(private_memory(self._pack_bytes, in_large_pages=self._has_large_pages))
 
     def give_back(self, memory: memoryview) -> None:
         self._free.put(memory)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import mmap
 from bisect import bisect_right
 from collections.abc import Sequence
 from functools import partial
@@ -11,6 +10,7 @@ from typing import NamedTuple
 
 from memoflow.backends import Backend
 from memoflow.errors import NotFoundError
+from memoflow.memory import private_memory
 from memoflow.objects.blobs import blob_name
 from memoflow.objects.manifest import File, Piece
 from memoflow.objects.unpacking import pieces_of
@@ -21,7 +21,6 @@ Range = tuple[int, int]  # offset and length
 _THREADS = 4
 _JOB_BYTES = 16 << 20
 _MAPPED_BYTES = 1 << 20  # from here on memory is not filled with zeros first
-_OWN = mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS  # Or forked children would write to it as well.
 
 
 class _Copy(NamedTuple):
@@ -96,4 +95,4 @@ def _fill(backend: Backend, job: list[tuple[Piece, list[_Copy]]]) -> None:
 def _memory(length: int) -> memoryview:
     if length < _MAPPED_BYTES:
         return memoryview(bytearray(length))
-    return memoryview(mmap.mmap(-1, length, flags=_OWN))
+    return memoryview(private_memory(length))

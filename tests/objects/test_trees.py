@@ -369,7 +369,7 @@ def test_a_file_that_is_written_all_the_time_is_never_a_mixture(
     writer = threading.Thread(target=write)
     writer.start()
     try:
-        for _ in range(6):  # Each gives up after some seconds.
+        for _ in range(20):
             backend = Memory()
             try:
                 manifest = save(backend, path, whole=whole)

@@ -150,7 +150,7 @@ def _folder(task: str) -> str:
 
 def of_hit(task: str, entry: MemoEntry, memoized: MemoizedStep, context: StoreContext) -> None:
     """Write the card of a task that the scheduler answered, and give it those of its origin."""
-    cards, store = _cards_of(memoized, context), context.store
+    cards, store = cards_of(memoized, context), context.store
     if cards is None or store is None:
         return
 
@@ -163,7 +163,8 @@ def of_hit(task: str, entry: MemoEntry, memoized: MemoizedStep, context: StoreCo
     cards.later(write)
 
 
-def _cards_of(memoized: MemoizedStep, context: StoreContext) -> CardFiles | None:
+def cards_of(memoized: MemoizedStep, context: StoreContext) -> CardFiles | None:
+    """Return the cards of the flow; None if those of this step are not wanted."""
     return None if memoized.options.show_card is False else context.cards
 
 
@@ -182,6 +183,6 @@ def at_exit(
     memoized: MemoizedStep,
 ) -> None:
     """Keep or replace a task's cards once all decorators are done: `@card` makes its own last."""
-    cards, store = _cards_of(memoized, context), context.store
+    cards, store = cards_of(memoized, context), context.store
     if cards is not None and store is not None and cards.may_exist(memoized):
         atexit.register(cards.quietly, partial(act, cards, task, result, store))

@@ -87,8 +87,7 @@ class Task:
         self._notes = TaskNotes(
             memoized, context, output=output, metadata=metadata, attempt=attempt
         )
-        if memoized.options.show_card is not False:
-            _ = context.cards  # Now: where they are may go by the working directory.
+        _ = card.cards_of(memoized, context)  # Now: where they are may go by the working directory.
         told = Handoff.take()
         self._is_told = told.decision is not None
         self._remarks = Remarks(memoized, context, run=output.run_id, quiet=told.quiet)

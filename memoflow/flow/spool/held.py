@@ -12,6 +12,7 @@ from memoflow.dataclass import dataclass
 from memoflow.flow.spool.entry import Entry
 from memoflow.kinds.about import About
 from memoflow.kinds.checkpoint import SavedCheckpoint
+from memoflow.memory import private_memory
 from memoflow.objects import Content
 from memoflow.store import Payload, Store
 
@@ -31,14 +32,9 @@ class CopyMemory:
             if size_bytes <= len(memory) <= 2 * max(size_bytes, _LEAST_BYTES):
                 return memory
         try:
-            flags = mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS
-            memory = mmap.mmap(-1, max(size_bytes, _LEAST_BYTES), flags=flags)
+            return private_memory(max(size_bytes, _LEAST_BYTES), in_large_pages=True)
         except OSError as error:
             raise MemoryError(f"there is no memory for a copy of {size_bytes:,} bytes") from error
-        if hasattr(mmap, "MADV_HUGEPAGE"):
-            with suppress(OSError):  # Not every kernel has them.
-                memory.madvise(mmap.MADV_HUGEPAGE)
-        return memory
 
     def give_back(self, memory: mmap.mmap) -> None:
         """Keep memory for the next copy, unless some is kept already."""
