@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import contextlib
 import inspect
+import re
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from functools import cached_property
 from types import ModuleType
@@ -32,6 +33,8 @@ from memoflow.masking import without_passwords
 
 if TYPE_CHECKING:
     from memoflow.flow.cards.card import TaskCard
+
+_LINK = re.compile(r"\[([^]]+)\]\([^)]+\)")
 
 
 def as_given(name: str, value: Any) -> Any:
@@ -54,7 +57,8 @@ class Option:
         kind = self.type.partition(" | ")[0].replace("Collection", "List")
         kind = "str" if kind.startswith("Literal") else kind.replace("Sequence", "List")
         optional = ", optional" if self.default is None else ""
-        return f"{self.name} : {kind}{optional}, default {self.default!r}\n    {self.doc}"
+        plain = _LINK.sub(r"\1", self.doc)  # Links lead nowhere from here.
+        return f"{self.name} : {kind}{optional}, default {self.default!r}\n    {plain}"
 
 
 @dataclass(frozen=True)

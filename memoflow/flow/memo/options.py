@@ -59,7 +59,8 @@ OPTIONS = (
            "result, and put back on a hit where they are missing or different"),
     Option("ignore", None, optional(_name_set, frozenset()), "Collection[str] | None",
            'reads that do not decide the result, such as `"current.run_id"`, `"logs/*"`, '
-           "`\"os.environ['X']\"` or a global `\"lib.client\"`: see [there](memoize.md#ignore)"),
+           "`\"os.environ['X']\"` or a global `\"lib.client\"`: see "
+           "[its section](memoize.md#ignore)"),
     Option("ttl", None, optional(duration), "str | timedelta | None",
            'how long a result may be used: `"30d"`, `"12h"`, `"90m"` or a `timedelta`; `None`: '
            "until it is evicted"),
