@@ -18,6 +18,15 @@ class UsageError(MemoflowError):
     """You asked for something that cannot be: fix the call."""
 
 
+class WrongTypeError(UsageError, TypeError):
+    """An argument of a type or name that the call never takes: also a TypeError."""
+
+
+def usage_error(value: object, *types: type) -> type[UsageError]:
+    """Return WrongTypeError for a value of none of these types, else UsageError."""
+    return UsageError if isinstance(value, types) else WrongTypeError
+
+
 class BadKeyError(UsageError):
     """A key that cannot name anything."""
 

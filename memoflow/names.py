@@ -10,7 +10,7 @@ from functools import lru_cache
 from urllib.parse import quote, unquote
 
 from memoflow.display import html_rows
-from memoflow.errors import BadKeyError
+from memoflow.errors import BadKeyError, WrongTypeError
 from memoflow.fields import HALF_CHARACTER
 from memoflow.units import moment, readable
 
@@ -69,6 +69,8 @@ class Key:
     @classmethod
     def parse(cls, text: str) -> Key:
         """Return the key that `str(key)` wrote; BadKeyError if nothing wrote it."""
+        if not isinstance(text, str):
+            raise WrongTypeError(f"a key is parsed from a text, not from {text!r:.60}")
         if _PLAIN.fullmatch(text):
             return cls(tuple(text.split("/")))  # Nothing in it was quoted.
         key = cls.of(*(unquote(part) for part in text.split("/")))
@@ -124,6 +126,8 @@ class Ref:
 
 
 def _check(part: str) -> None:
+    if not isinstance(part, str):
+        raise WrongTypeError(f"a part of a key is a text, not {part!r:.60}")
     if not part:
         raise BadKeyError("a part of a key is empty")
     if not part.isascii() and HALF_CHARACTER.search(part):  # Which nothing can write.

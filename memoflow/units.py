@@ -7,7 +7,7 @@ from datetime import datetime, timedelta, timezone
 from functools import lru_cache
 from typing import Any
 
-from memoflow.errors import UsageError
+from memoflow.errors import UsageError, usage_error
 
 _TIMES = {"s": "seconds", "m": "minutes", "h": "hours", "d": "days", "w": "weeks"}
 _POWERS = {"": 0, "K": 1, "M": 2, "G": 3, "T": 4}
@@ -21,7 +21,7 @@ def duration(option: str, value: Any) -> timedelta:
     else:
         match = re.fullmatch(r"\s*(\d+(?:\.\d+)?)\s*([smhdw])\s*", str(value))
         if match is None or isinstance(value, bool):
-            raise UsageError(
+            raise usage_error(value, str)(
                 f"{option} is a time such as 30d, 12h, 90m or a timedelta, not {value!r}"
             )
         try:
@@ -39,7 +39,9 @@ def size(option: str, value: Any) -> int:
         r"\s*(\d+(?:\.\d+)?)\s*(?:([KMGT])(i?)B?|B|)\s*", str(value), re.IGNORECASE
     )
     if match is None or isinstance(value, bool):
-        raise UsageError(f"{option} is a size such as 50GB or 500MB, not {value!r}")
+        raise usage_error(value, str, int)(
+            f"{option} is a size such as 50GB or 500MB, not {value!r}"
+        )
     number, power, binary = match.groups()
     if power is None and not str(value).strip().upper().endswith("B"):
         raise UsageError(
@@ -61,7 +63,7 @@ def flag(option: str, value: Any) -> bool:
         return True
     if text in ("false", "0", "no", "off", "none"):
         return False
-    raise UsageError(f"{option} is True or False, not {value!r}")
+    raise usage_error(value, str, int)(f"{option} is True or False, not {value!r}")
 
 
 def share(option: str, value: Any) -> float:
@@ -69,7 +71,9 @@ def share(option: str, value: Any) -> float:
     match = re.fullmatch(r"\s*(\d+(?:\.\d+)?|\.\d+)\s*(%?)\s*", str(value))
     found = float(match[1]) / (100 if match[2] else 1) if match is not None else -1.0
     if not 0 <= found <= 1:
-        raise UsageError(f"{option} is a share from 0 to 1 such as 0.05, not {value!r}")
+        raise usage_error(value, str, int, float)(
+            f"{option} is a share from 0 to 1 such as 0.05, not {value!r}"
+        )
     return found
 
 

@@ -363,11 +363,16 @@ class Lifecycle(WithOptions, StepDecorator):
 
 @contextlib.contextmanager
 def translated_errors(exception: type[MetaflowException]) -> Iterator[None]:
-    """Raise errors of memoflow's in the block as this exception, with the same message."""
+    """Raise errors of memoflow's in the block as this exception, with the same message.
+
+    A TypeError is raised as its subclass that is one, too, where it has one.
+    """
     try:
         yield
     except MemoflowError as error:
-        raise exception(str(error)) from error
+        kinds = exception.__subclasses__() if isinstance(error, TypeError) else ()
+        kind = next((each for each in kinds if issubclass(each, TypeError)), exception)
+        raise kind(str(error)) from error
 
 
 def artifact_store() -> ModuleType:

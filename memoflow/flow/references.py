@@ -18,6 +18,7 @@ from memoflow.errors import (
     NotFoundError,
     UnsignedError,
     UsageError,
+    usage_error,
 )
 from memoflow.flow.artifact_ref import Reference, is_key
 from memoflow.flow.artifact_store import ArtifactStore
@@ -136,7 +137,7 @@ def key_of(reference: Any) -> str:
         return key
     text = repr(reference)
     text = text if len(text) <= 80 else f"{text[:77]}..."
-    raise UsageError(
+    raise usage_error(reference, str, dict, Reference)(
         f"{text} is no reference to a checkpoint, model or snapshot; pass the dict "
         "that `save` or `snapshot_download` returned, its 'key', or an object from `info`"
     )

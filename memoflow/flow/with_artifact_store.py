@@ -19,6 +19,10 @@ class ArtifactStoreException(MetaflowException):
     headline = "@with_artifact_store"
 
 
+class ArtifactStoreTypeError(ArtifactStoreException, TypeError):
+    """An argument of a type that the call never takes."""
+
+
 _TAKEN = (
     "it takes a type, such as 'local', and a config with the 'root' of that "
     "datastore: a dict, or a function that returns one"
@@ -76,6 +80,11 @@ def artifact_store_from(
     """
     if (run is None) == (task is None):
         raise ValueError("artifact_store_from takes either run= or task=, and not both")
+    given, needed = (task, "metadata_dict") if run is None else (run, "system_tags")
+    if not hasattr(given, needed):
+        raise ArtifactStoreTypeError(
+            f"artifact_store_from takes a Run or Task of Metaflow's Client, not {given!r:.80}"
+        )
     if run is None:
         notes = task.metadata_dict
     else:

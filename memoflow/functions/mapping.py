@@ -17,7 +17,7 @@ from concurrent.futures import (
 from contextlib import contextmanager, suppress
 from typing import Any
 
-from memoflow.errors import UsageError
+from memoflow.errors import WrongTypeError, usage_error
 from memoflow.fingerprint.transparent import behind
 from memoflow.functions.memoized import MemoizedFunction
 from memoflow.log import log
@@ -48,9 +48,15 @@ def map(
     their results.
     """
     if on_error not in _ON_ERROR:
-        raise UsageError(f'map(on_error=...) takes "raise" or "return", not {on_error!r:.100}')
+        raise usage_error(on_error, str)(
+            f'map(on_error=...) takes "raise" or "return", not {on_error!r:.100}'
+        )
     if not callable(function):
-        raise UsageError(f"map takes a function, not {function!r:.100}")
+        raise WrongTypeError(f"map takes a function, not {function!r:.100}")
+    if workers is not None and (type(workers) is not int or workers < 1):
+        raise usage_error(workers, int)(
+            f"map(workers=...) takes a number from 1 on, or None, not {workers!r:.100}"
+        )
     everything = list(items)
     results: list[Any] = [None] * len(everything)
     cores = os.cpu_count() or 1

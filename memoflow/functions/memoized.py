@@ -21,6 +21,7 @@ from memoflow.errors import (
     NotFoundError,
     UnsignedError,
     UsageError,
+    WrongTypeError,
     is_away,
 )
 from memoflow.fingerprint import Fingerprint
@@ -461,7 +462,7 @@ os.register_at_fork(after_in_child=_begin_all)
 def memoized(f: Callable[..., Any], options: Mapping[str, Any]) -> MemoizedFunction:
     """Return a memoized function; UsageError for other objects and wrong options."""
     if not callable(f) or isinstance(f, (type, classmethod)):
-        raise UsageError(f"memoize takes a function, not {f!r:.100}")
+        raise WrongTypeError(f"memoize takes a function, not {f!r:.100}")
     return MemoizedFunction(f, FunctionOptions.of(**options))
 
 

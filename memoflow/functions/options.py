@@ -8,7 +8,7 @@ from datetime import timedelta
 from typing import Any
 
 from memoflow.dataclass import dataclass
-from memoflow.errors import UsageError
+from memoflow.errors import WrongTypeError, usage_error
 from memoflow.store import Store
 from memoflow.units import duration, flag
 
@@ -43,7 +43,7 @@ class FunctionOptions:
         read = {name: _READ[name](name, value) for name, value in given.items() if name in _READ}
         unknown = sorted(given.keys() - _READ.keys())
         if unknown:
-            raise UsageError(
+            raise WrongTypeError(
                 f"memoize of a function has no option {unknown[0]!r}; "
                 f"its options are {', '.join(_READ)}"
             )
@@ -55,7 +55,7 @@ def _names(option: str, value: Any) -> frozenset[str]:
         return frozenset()
     found = value.split(",") if isinstance(value, str) else value
     if not isinstance(found, Iterable) or not all(isinstance(each, str) for each in found):
-        raise UsageError(f"memoize({option}=...) takes a list of names, not {value!r:.100}")
+        raise WrongTypeError(f"memoize({option}=...) takes a list of names, not {value!r:.100}")
     return frozenset(each.strip() for each in found if each.strip())
 
 
@@ -66,9 +66,17 @@ def _duration(option: str, value: Any) -> timedelta | None:
 def _choice(option: str, value: Any) -> str:
     choices = {"mode": MODES, "scope": SCOPES, "codec": CODECS}[option]
     if value not in choices:
-        raise UsageError(
+        raise usage_error(value, str)(
             f"memoize({option}=...) takes one of {', '.join(choices)}, not {value!r:.100}"
         )
+    return str(value)
+
+
+def _version(option: str, value: Any) -> str:
+    if value is None:
+        return ""
+    if not isinstance(value, (str, int, float)):
+        raise WrongTypeError(f"memoize({option}=...) takes a text or a number, not {value!r:.100}")
     return str(value)
 
 
@@ -79,7 +87,7 @@ def _flag(option: str, value: Any) -> bool:
 def _place(option: str, value: Any) -> Any:
     if value is None or isinstance(value, (Store, str, os.PathLike)):
         return value
-    raise UsageError(
+    raise WrongTypeError(
         f"memoize({option}=...) takes a store, a directory or an address, not {value!r:.100}"
     )
 
@@ -87,7 +95,7 @@ def _place(option: str, value: Any) -> Any:
 _READ = {
     "ignore": _names,
     "ttl": _duration,
-    "version": lambda _, value: "" if value is None else str(value),
+    "version": _version,
     "mode": lambda name, value: None if value is None else _choice(name, value),
     "scope": _choice,
     "environment": _flag,

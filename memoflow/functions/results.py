@@ -12,7 +12,7 @@ from typing import Any
 
 from memoflow.dataclass import dataclass
 from memoflow.display import escape, printable
-from memoflow.errors import NoFingerprintError, NotFoundError, UsageError
+from memoflow.errors import NoFingerprintError, NotFoundError, UsageError, WrongTypeError
 from memoflow.fingerprint import of_argument
 from memoflow.fingerprint.outline import flat
 from memoflow.functions.memoized import MemoizedFunction
@@ -194,7 +194,7 @@ def results(
     """
     function = getattr(name, "__func__", name)  # Of a method that is bound.
     if not isinstance(function, (str, MemoizedFunction)):
-        raise UsageError(f"results takes a memoized function or a name, not {name!r:.100}")
+        raise WrongTypeError(f"results takes a memoized function or a name, not {name!r:.100}")
     opened = _store(function, store)
     found = entries(opened)
     refs: dict[tuple[str, str], list[Ref]] = {}

@@ -23,7 +23,7 @@ from pathlib import Path
 from urllib.parse import urlsplit
 
 from memoflow.dataclass import dataclass
-from memoflow.errors import IntegrityError, NotFoundError, UsageError
+from memoflow.errors import IntegrityError, NotFoundError, UsageError, WrongTypeError, usage_error
 from memoflow.fields import Fields
 from memoflow.kinds.about import COMMIT, REPO_ID, REPO_TYPES, About, SavedEntry, read_commit
 from memoflow.names import Digest, Key, Ref
@@ -71,7 +71,9 @@ class Wanted:
         if not isinstance(repo_id, str) or not REPO_ID.fullmatch(repo_id):
             # Not shown if it is no text: a dict may hold a token.
             what = repr(repo_id) if isinstance(repo_id, str) else f"a {type(repo_id).__name__}"
-            raise UsageError(f"repo_id is the name of a repository, org/name, not {what}")
+            raise usage_error(repo_id, str)(
+                f"repo_id is the name of a repository, org/name, not {what}"
+            )
         repo_type = "model" if repo_type is None else repo_type
         if repo_type not in REPO_TYPES:
             known = ", ".join(REPO_TYPES)
@@ -116,7 +118,7 @@ def _patterns(option: str, value: object) -> Patterns | None:
         each = tuple(value)
     texts = tuple(one for one in each if isinstance(one, str))
     if len(texts) < len(each):
-        raise UsageError(f"{option} is a pattern or a list of patterns, not {value!r}")
+        raise WrongTypeError(f"{option} is a pattern or a list of patterns, not {value!r}")
     return texts
 
 

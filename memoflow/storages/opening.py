@@ -6,10 +6,11 @@ import os
 from collections.abc import Mapping
 from importlib import import_module
 from pathlib import Path
+from types import NoneType
 from typing import Any
 
 from memoflow.backends import Backend, Local, first_read
-from memoflow.errors import NotFoundError, UsageError
+from memoflow.errors import NotFoundError, UsageError, WrongTypeError
 from memoflow.store import Store
 from memoflow.store import open_store as open_backend
 from memoflow.store.open import settings
@@ -121,6 +122,11 @@ def find_backend(root: str | Path | None, *, create: bool = False) -> tuple[str,
 
     With `create`, not even the datastore of Metaflow's that it would lie in.
     """
+    if not isinstance(root, (str, os.PathLike, NoneType)):
+        raise WrongTypeError(
+            "open_store takes a directory, an address such as s3://bucket/folder, or None, not "
+            f"{root!r:.100}"
+        )
     named = str(root or settings().get(_ROOT_VARIABLE) or "")
     if named and "://" not in named:
         path = Path(os.path.abspath(os.path.expanduser(named)))

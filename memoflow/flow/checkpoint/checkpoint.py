@@ -53,6 +53,10 @@ class CheckpointException(MetaflowException):
     headline = "@checkpoint"
 
 
+class CheckpointTypeError(CheckpointException, TypeError):
+    """An argument of a type that the call never takes."""
+
+
 class CheckpointDecorator(Lifecycle):
     """Save and resume inside a task: a retry goes on from the last save.
 

@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from memoflow.dataclass import dataclass
-from memoflow.errors import MemoflowError, UsageError
+from memoflow.errors import MemoflowError, UsageError, usage_error
 from memoflow.flow import references
 from memoflow.flow.artifact_store import (
     ArtifactStore,
@@ -187,7 +187,9 @@ class Checkpointer:
             return self._save_state(state, about, wait=wait, gang=gang)
         named = os.fspath(path) if isinstance(path, (str, os.PathLike)) else None
         if not isinstance(named, str) or not named or "\0" in named:
-            raise UsageError(f"a checkpoint is saved from a file or directory, not {path!r}")
+            raise usage_error(named, str)(
+                f"a checkpoint is saved from a file or directory, not {path!r}"
+            )
         if wait or gang:
             return self._save_now(Payload(tree=Path(named), ignore=ignore), about, gang=gang)
         return self._save_later(Path(named), about, ignore)
@@ -196,7 +198,7 @@ class Checkpointer:
         self, name: str, metadata: Mapping[str, Any] | None, latest: bool, storage_format: str
     ) -> About:
         if not isinstance(name, str) or not name:
-            raise UsageError(f"a checkpoint's name is a text, not {name!r}")
+            raise usage_error(name, str)(f"a checkpoint's name is a text, not {name!r}")
         return About(
             kind=checkpoint.KIND,
             task=self.identity.task,

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from memoflow.errors import UsageError
+from memoflow.errors import WrongTypeError
 from memoflow.flow import references
 from memoflow.flow.artifact_store import ArtifactStore
 from memoflow.flow.host import task_rows
@@ -50,7 +50,7 @@ def list_of_task(where: ArtifactStore, task: Any) -> list[dict[str, Any]]:
     if isinstance(task, str):
         task = Task(task, _namespace_check=False)
     elif not isinstance(task, Task):
-        raise UsageError(f"task is a Task or its pathspec, not {task!r}")
+        raise WrongTypeError(f"task is a Task or its pathspec, not {task!r}")
 
     def saved_by(pathspec: str) -> list[dict[str, Any]]:
         return [each for saves in references.sources(where) for each in saves.of_task(pathspec)]

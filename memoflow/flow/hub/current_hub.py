@@ -13,7 +13,7 @@ from typing import Any
 from metaflow.metaflow_current import current
 
 from memoflow.dataclass import dataclass
-from memoflow.errors import IntegrityError, NotFoundError, UsageError, condition
+from memoflow.errors import IntegrityError, NotFoundError, UsageError, WrongTypeError, condition
 from memoflow.flow import references
 from memoflow.flow.artifact_store import ArtifactStore, current_store
 from memoflow.flow.cards.journal import Journal, Watch, of_this_process
@@ -97,7 +97,7 @@ def _path(wanted: Wanted, path: Any) -> str | None:
         return None
     text = os.fspath(path) if isinstance(path, (str, os.PathLike)) else None
     if not isinstance(text, str):
-        raise UsageError(f"{wanted.repo}: a directory to load to is a path, not {path!r}")
+        raise WrongTypeError(f"{wanted.repo}: a directory to load to is a path, not {path!r}")
     return os.path.expanduser(text)
 
 

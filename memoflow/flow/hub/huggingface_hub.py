@@ -37,6 +37,10 @@ class HuggingfaceHubException(MetaflowException):
     headline = "@huggingface_hub"
 
 
+class HuggingfaceHubTypeError(HuggingfaceHubException, TypeError):
+    """An argument of a type that the call never takes."""
+
+
 def _check(name: str, value: Any) -> Any:
     return _in_task().CHECKS[name](value)
 

@@ -58,6 +58,10 @@ class ModelException(MetaflowException):
     headline = "@model"
 
 
+class ModelTypeError(ModelException, TypeError):
+    """An argument of a type that the call never takes."""
+
+
 class ModelDecorator(Lifecycle):
     """Save models and load them by reference, across steps, flows and users.
 

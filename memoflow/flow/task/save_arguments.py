@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from datetime import date, time
 from typing import Any
 
-from memoflow.errors import UsageError
+from memoflow.errors import UsageError, WrongTypeError
 from memoflow.log import log
 from memoflow.masking import Mask
 
@@ -34,7 +34,7 @@ def plain(metadata: Mapping[str, Any] | None) -> dict[str, Any]:
     if metadata is None:
         return {}
     if not isinstance(metadata, Mapping):
-        raise UsageError(f"metadata is a dict, not {type(metadata).__name__}: {metadata!r:.80}")
+        raise WrongTypeError(f"metadata is a dict, not {type(metadata).__name__}: {metadata!r:.80}")
     try:
         # Not sorted, and with NaN: what was noted comes back as it was.
         found: dict[str, Any] = json.loads(json.dumps(dict(metadata), default=_plain))
@@ -65,7 +65,7 @@ def ignored(patterns: Any) -> tuple[str, ...]:
     if patterns is None:
         return ()
     if not isinstance(patterns, (list, tuple)):
-        raise UsageError(
+        raise WrongTypeError(
             f'ignore_patterns is a list of shell patterns, such as ["*.tmp"], not {patterns!r}'
         )
     for each in patterns:
