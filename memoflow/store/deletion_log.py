@@ -1,11 +1,12 @@
 """Deletions: announced by sweeps before they delete, so that saves see them.
 
-A pass writes the names it dooms to `gc/deleting/<id>/names` and then its id over `gc/deletions`.
-Only after that it looks at the refs, deletes what none of them reaches, and removes its names.
+A pass writes the names it will delete to `gc/deleting/<id>/names`, and then its id over
+`gc/deletions`. Only after that it looks at the refs, deletes what none of them reaches, and removes
+its names.
 A save reads `gc/deletions` before it counts on any blob, and again when its ref is written. While
 that has not changed, any pass that is still to come will see the ref. If it has, the save waits
-for passes that doom its blobs, and looks which are left. What a pass dooms that has stopped
-without a word stays doomed: it could go on at any time. So the save uses other names.
+for passes that will delete its blobs, and looks which are left. The list of a pass that stopped
+without a word stays: it could go on at any time. So the save uses other names.
 """
 
 from __future__ import annotations
@@ -38,14 +39,14 @@ _PAUSES = (0.02, 0.5)  # the first, and the longest
 
 @dataclass(frozen=True)
 class GcSnapshot:
-    """The state of deletions at some time: the generation, and the doomed names."""
+    """The state of deletions at some time: the generation, and the names to delete."""
 
     generation: bytes | None
-    doomed: Mapping[str, frozenset[str]] = field(default_factory=dict)
+    to_delete: Mapping[str, frozenset[str]] = field(default_factory=dict)
 
     def will_delete(self, names: Collection[str]) -> set[str]:
         """Return the names among these that some pass may still delete."""
-        return {name for each in self.doomed.values() for name in each.intersection(names)}
+        return {name for each in self.to_delete.values() for name in each.intersection(names)}
 
 
 class BlobFate(Enum):
@@ -80,11 +81,11 @@ class DeletionLog:
 
     def look(self) -> GcSnapshot:
         """Return the present state."""
-        # In this order: what dooms without having raised this will do so later.
+        # In this order: what lists names without having raised this will do so later.
         generation = self.generation()
-        doomed = {} if generation is None else self._doomed()
-        self._last = outlook = GcSnapshot(generation, doomed)
-        if not doomed and self._backend.takes_round_trips:
+        to_delete = {} if generation is None else self._to_delete()
+        self._last = outlook = GcSnapshot(generation, to_delete)
+        if not to_delete and self._backend.takes_round_trips:
             self._index.set({_QUIET: (generation or b"").decode(errors="replace")})
         return outlook
 
@@ -100,16 +101,16 @@ class DeletionLog:
 
         `sizes` says how long each of them is at least. Without `is_sure` they are looked at even
         if nothing was deleted since the outlook. Those that are `fixed` cannot have other names:
-        a pass that dooms them is believed to be dead after half a minute.
+        a pass that will delete them is believed to be dead after half a minute.
         """
         if is_sure and not since.will_delete(sizes) and self.generation() == since.generation:
             return BlobFate.THERE
         waited, pause, before = 0.0, _PAUSES[0], None
-        while doomed := (outlook := self.look()).will_delete(sizes):
-            beats = self._beats(id for id, names in outlook.doomed.items() if names & doomed)
+        while to_delete := (outlook := self.look()).will_delete(sizes):
+            beats = self._beats(id for id, names in outlook.to_delete.items() if names & to_delete)
             if beats != before:  # It gets on, or another one has begun.
                 before, waited = beats, 0.0
-            elif waited > _PATIENCE_SECONDS and not doomed <= set(fixed):
+            elif waited > _PATIENCE_SECONDS and not to_delete <= set(fixed):
                 return BlobFate.DOOMED
             elif waited > _DEAD_SECONDS or self._is_dead(beats):
                 break
@@ -125,22 +126,22 @@ class DeletionLog:
     def generation(self) -> bytes | None:
         return self._backend.read(GENERATION, most_bytes=LARGEST_MARK_BYTES)
 
-    def _doomed(self) -> dict[str, frozenset[str]]:
-        known = self._last.doomed if self._last is not None else {}
-        doomed = {}
+    def _to_delete(self) -> dict[str, frozenset[str]]:
+        known = self._last.to_delete if self._last is not None else {}
+        to_delete = {}
         for found in self._backend.list(DELETING):
             id, _, what = found.name.removeprefix(f"{DELETING}/").partition("/")
             if what != "names":
                 continue
             if id in known:  # Written once.
-                doomed[id] = known[id]
+                to_delete[id] = known[id]
                 continue
             data = self._backend.read(found.name, most_bytes=LARGEST_NAMES_BYTES)
-            # A pass dooms thousands at a time, not more: what is larger is of nobody's making.
+            # A pass lists thousands at a time, not more: what is larger is of nobody's making.
             if data is not None and len(data) <= LARGEST_NAMES_BYTES:
                 # With its checksum, which is no name; damaged names would be missed either way.
-                doomed[id] = frozenset(data.decode(errors="replace").split("\n"))
-        return doomed
+                to_delete[id] = frozenset(data.decode(errors="replace").split("\n"))
+        return to_delete
 
     def _beats(self, ids: Iterable[str]) -> dict[str, tuple[float, str]]:
         return {
@@ -157,7 +158,7 @@ class DeletionLog:
 class Deleting:
     """One pass that deletes; see the module.
 
-    Entering says what is doomed. Whoever then looks at the refs may delete what none reaches,
+    Entering says what will be deleted. Whoever then looks at the refs may delete what none reaches,
     as long as `beat`, called before each deletion, says so.
     """
 

@@ -418,7 +418,7 @@ class Store:
     ) -> Swept:
         """Delete blobs that no ref reaches; safe beside others that save and load.
 
-        What is older than `keep_newer` is condemned, and deleted by a pass that long after.
+        What is older than `keep_newer` is pending deletion, and deleted by a pass that long after.
         With `now`, both at once. What was written since the oldest save began that has run for a
         minute is left alone; a shorter one may have to write its bytes again. Also removes what
         dead writers left a day ago, and what was in quarantine for 30 days; with `leftovers`, three
@@ -446,7 +446,7 @@ class Store:
 
         A store elsewhere is read there, and this machine's copies here; the index is compared with
         it. With `repair`, what one of them has whole mends the other, what else is damaged goes to
-        quarantine/, what depends on it is forgotten, and litter is removed. Litter is what
+        quarantine/, what depends on it is forgotten, and remains of killed saves are removed: what
         is old by this machine's clock, or by the backend's in a repair, which may write.
         """
         # Here: a task that looks up and saves starts sooner without it.

@@ -175,7 +175,7 @@ def test_a_sweep_leaves_alone_what_others_may_be_writing(on_disk: Store) -> None
     on_disk.save(KEY, FILES)
     being_written = local_root(on_disk) / "blobs" / ".tmp-0"
     being_written.write_bytes(b"half")
-    assert on_disk.sweep(now=True).litter == 0
+    assert on_disk.sweep(now=True).remains == 0
     assert being_written.exists()
 
 

@@ -161,10 +161,10 @@ def test_what_is_lost_is_condemned_first_and_deleted_later(store: Store, clock: 
     store.save(KEY, FILES)
     store.forget(KEY)
     clock.pass_(3601)
-    assert (store.sweep().blobs, store.sweep().condemned) == (0, 1)
+    assert (store.sweep().blobs, store.sweep().pending) == (0, 1)
     clock.pass_(3601)
     swept = store.sweep()
-    assert (swept.blobs, swept.size_bytes, swept.condemned) == (1, 5000, 0)
+    assert (swept.blobs, swept.size_bytes, swept.pending) == (1, 5000, 0)
     assert blobs(store.backend) == []
 
 
@@ -172,7 +172,7 @@ def test_what_is_new_is_not_even_condemned(store: Store, clock: Clock) -> None:
     store.save(KEY, FILES)
     store.forget(KEY)
     clock.pass_(3599)
-    assert store.sweep().condemned == 0
+    assert store.sweep().pending == 0
 
 
 def test_a_condemned_blob_that_is_reached_again_is_kept(
@@ -412,11 +412,11 @@ def test_the_mark_of_a_dead_save_protects_for_ten_minutes_and_is_removed(
     store.backend.write("gc/saving/dead", sealed(b"60"))
     store.save(KEY, some(5000))
     store.forget(KEY)
-    assert store.sweep(keep_newer=NEVER).condemned == 1
+    assert store.sweep(keep_newer=NEVER).pending == 1
     assert marks(store) == ["gc/saving/dead"]
     clock.pass_(601)
     swept = store.sweep(keep_newer=NEVER)
-    assert (swept.blobs, swept.condemned) == (1, 1)
+    assert (swept.blobs, swept.pending) == (1, 1)
     assert marks(store) == []
 
 
@@ -471,7 +471,7 @@ def test_a_damaged_mark_protects_everything(store: Store, clock: Clock, data: by
     store.forget(KEY)
     clock.pass_(86400)
     store.backend.write("gc/saving/damaged", data)
-    assert store.sweep(keep_newer=NEVER).condemned == 0
+    assert store.sweep(keep_newer=NEVER).pending == 0
 
 
 @pytest.mark.parametrize("days", [-3, 3])

@@ -157,7 +157,7 @@ def mark(world: World, kind: str) -> str:
     if kind == "condemned":
         world.store.save(Key.of("model", "lost"), Payload(files={"x": os.urandom(9000)}))
         world.store.forget(Key.of("model", "lost"))
-        assert world.store.sweep(keep_newer=timedelta(0)).condemned == 1
+        assert world.store.sweep(keep_newer=timedelta(0)).pending == 1
         return "gc/condemned"
     if kind == "dropped":
         backend.write("gc/dropped/" + "0" * 64, b"\x40")

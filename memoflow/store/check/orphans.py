@@ -26,11 +26,11 @@ from memoflow.store.deletion_log import (
 from memoflow.store.format import Format
 from memoflow.store.gc import uses
 from memoflow.store.gc.sweeping import (
-    CONDEMNED,
-    LARGEST_CONDEMNED_BYTES,
-    LITTER_AGE,
+    LARGEST_PENDING_BYTES,
+    PENDING,
+    REMAINS_AGE,
     STOPPED_AGE,
-    condemned,
+    pending,
 )
 from memoflow.store.marker_file import LARGEST_MARK_BYTES, content, sealed
 from memoflow.store.refs import prefetch
@@ -52,7 +52,7 @@ def check(
     `now` is by the backend's clock: what is young may be of somebody who lives.
     """
     yield from _format(backend, id, repair=repair)
-    count = backend.cleanup(before=now - LITTER_AGE.total_seconds(), dry_run=not repair)
+    count = backend.cleanup(before=now - REMAINS_AGE.total_seconds(), dry_run=not repair)
     if count:
         yield _harmless("", f"{count} unfinished files of saves that were killed")
     yield from _marks(backend, now=now, repair=repair)
@@ -106,7 +106,7 @@ def _marks(backend: Backend, *, now: float, repair: bool) -> Iterator[Problem]:
 def _damaged(backend: Backend) -> Iterator[tuple[Found, str | BackendError]]:
     checks: list[tuple[str, Callable[[bytes], object], int]] = [
         (SAVING, lambda data: int(content(data)), LARGEST_MARK_BYTES),
-        (CONDEMNED, condemned, LARGEST_CONDEMNED_BYTES),
+        (PENDING, pending, LARGEST_PENDING_BYTES),
         (GENERATION, _check_id, LARGEST_MARK_BYTES),
         (DROPPED, lambda data: int(data or b"0"), LARGEST_MARK_BYTES),
         (DELETING, content, LARGEST_NAMES_BYTES),

@@ -47,8 +47,8 @@ class Problem:
 
     None for the key: a blob that no ref reaches, but that a later save could take up. `done` says
     what a repair has done about it, "" if nothing. What is `harmless` spoils nothing that was
-    saved: litter, or a memory that is made anew. What is `unread` could not be read, and may be
-    whole.
+    saved: remains of killed saves, or a memory that is made anew. What is `unread` could not be
+    read, and may be whole.
     """
 
     name: str

@@ -51,7 +51,7 @@ def make_room(backend: Backend) -> None:
 
 
 def delete_in_parts(
-    doomed: list[Found],
+    to_delete: list[Found],
     delete: Callable[[list[Found]], list[Found]],
     *,
     make_room: Callable[[], None],
@@ -60,7 +60,7 @@ def delete_in_parts(
 
     NoRoomError if there is none for the least, after all that may go unsaid has gone.
     """
-    rest = sorted(doomed, key=lambda file: -file.size_bytes)
+    rest = sorted(to_delete, key=lambda file: -file.size_bytes)
     gone: list[Found] = []
     most, tries = _DOOMED_AT_ONCE, 0
     while rest:

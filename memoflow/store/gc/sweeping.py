@@ -1,9 +1,9 @@
 """Sweeping: deleting blobs that no ref reaches, while others save.
 
 Blobs are listed first and refs after, so that a ref written meanwhile is seen. What no ref
-reaches is condemned, and deleted by a later pass; but not what was written since a save began
-that takes long and is not done. Before it deletes, a pass says what, and looks at the refs once
-more; `deletions` tells how saves and passes come to terms.
+reaches is pending deletion, and deleted by a later pass; but not what was written since a save
+began that takes long and is not done. Before it deletes, a pass says what, and looks at the refs
+once more; `deletions` tells how saves and passes come to terms.
 
 What each ref reaches is read once for each version of it. The bytes of replaced saves do not wait
 for a sweep, which leaves alone all that is younger than its grace: a task that saves often would
@@ -34,16 +34,16 @@ from memoflow.store.refs.refs import DROPPED, QUARANTINE, Refs
 from memoflow.store.saves.upload_heartbeat import DEAD_AFTER_SECONDS, unfinished_since
 from memoflow.threads import Pool
 
-CONDEMNED = "gc/condemned"
-LITTER_AGE = timedelta(days=1)
+PENDING = "gc/condemned"
+REMAINS_AGE = timedelta(days=1)
 # What may still come of a pass that stopped: whoever sleeps longer wakes up too late to check.
 STOPPED_AGE = timedelta(days=7)
 _QUARANTINE_AGE = timedelta(days=30)
 # Of what nobody has gone on with for so long, when room is needed now.
 _SILENT_SECONDS = 180.0
 _BATCH = 1000
-_MOST_CONDEMNED = 200_000
-LARGEST_CONDEMNED_BYTES = 40 << 20
+_MOST_PENDING = 200_000
+LARGEST_PENDING_BYTES = 40 << 20
 _BUCKETS = [f"reach {number:03}" for number in range(256)]
 _MOST_BLOBS = 2000  # of a ref that is remembered
 _AT_ONCE = 16
@@ -61,8 +61,8 @@ class Swept:
 
     blobs: int
     size_bytes: int
-    condemned: int
-    litter: int = 0
+    pending: int
+    remains: int = 0
 
 
 @dataclass(eq=False)
@@ -97,50 +97,52 @@ class Sweep:
             for name, file in found.items()
             if name not in reached and file.modified <= time - grace and file.modified < since_saves
         }
-        since = _read_condemned(backend)
-        doomed = [
+        since = _read_pending(backend)
+        to_delete = [
             file for name, file in lost.items() if self.now or since.get(name, time) < time - grace
         ]
         if self.dry_run:
             self.reach.remember()
-            return Swept(len(doomed), _size(doomed), len(lost) - len(doomed))
-        gone = self._delete_all(doomed, dead, time)
+            return Swept(len(to_delete), _size(to_delete), len(lost) - len(to_delete))
+        gone = self._delete_all(to_delete, dead, time)
         left = {name: since.get(name, time) for name in lost.keys() - {file.name for file in gone}}
         try:
             if left or since:
                 # The oldest first, and no more than can be read again: others are for a later pass.
-                oldest = dict(sorted(left.items(), key=lambda each: each[1])[:_MOST_CONDEMNED])
+                oldest = dict(sorted(left.items(), key=lambda each: each[1])[:_MOST_PENDING])
                 data = sealed(json.dumps({"blobs": oldest}).encode())
-                backend.write(CONDEMNED, data, durable=False)
+                backend.write(PENDING, data, durable=False)
         except NoRoomError:
             # What cannot be noted cannot wait either, and need not: it is of nobody who runs.
             gone += self._delete_all([lost[name] for name in left], dead, time)
             left = {}
         self.reach.remember()
-        litter = self._tidy(dead, time)
+        remains = self._tidy(dead, time)
         keep_reserve(backend)
-        return Swept(len(gone), _size(gone), len(left), litter)
+        return Swept(len(gone), _size(gone), len(left), remains)
 
     def look(self, beat: Callable[[], object] = lambda: None) -> set[str]:
         """Return the names of the blobs that refs reach now."""
         # Nothing that a ref reaches is ever deleted: only a dry run may take refs for gone.
         return self.reach.look(beat, without=self.without if self.dry_run else ())
 
-    def _delete_all(self, doomed: list[Found], dead_saves: list[str], time: float) -> list[Found]:
+    def _delete_all(
+        self, to_delete: list[Found], dead_saves: list[str], time: float
+    ) -> list[Found]:
         def make() -> None:
             self._tidy(dead_saves, time)
-            self.refs.backend.delete([CONDEMNED])
+            self.refs.backend.delete([PENDING])
             make_room(self.refs.backend)
 
-        return delete_in_parts(doomed, self.delete, make_room=make)
+        return delete_in_parts(to_delete, self.delete, make_room=make)
 
-    def delete(self, doomed: list[Found]) -> list[Found]:
+    def delete(self, to_delete: list[Found]) -> list[Found]:
         """Delete the blobs that still no ref reaches, and return these."""
         gone: list[Found] = []
-        with Deleting(self.refs.backend, [file.name for file in doomed]) as deleting:
-            # After what is doomed was said: who has not seen that has a ref that is seen now.
+        with Deleting(self.refs.backend, [file.name for file in to_delete]) as deleting:
+            # After the list was written: who has not seen that has a ref that is seen now.
             reached = self.look(deleting.beat)
-            lost = [file for file in doomed if file.name not in reached]
+            lost = [file for file in to_delete if file.name not in reached]
             for start in range(0, len(lost), _BATCH):
                 batch = lost[start : start + _BATCH]
                 blobs = (blob_of(file.name) for file in batch)
@@ -154,30 +156,30 @@ class Sweep:
 
     def _tidy(self, dead_saves: list[str], time: float) -> int:
         backend = self.refs.backend
-        unfinished = time - (_SILENT_SECONDS if self.leftovers else LITTER_AGE.total_seconds())
-        litter = backend.cleanup(before=unfinished)
+        unfinished = time - (_SILENT_SECONDS if self.leftovers else REMAINS_AGE.total_seconds())
+        remains = backend.cleanup(before=unfinished)
         old = time - (0.0 if self.leftovers else _QUARANTINE_AGE.total_seconds())
         quarantined = [file.name for file in backend.list(QUARANTINE) if file.modified <= old]
         old = time - STOPPED_AGE.total_seconds()
         stopped = ended_without_a_word(backend, before=old)
         dropped = [file.name for file in backend.list(DROPPED) if file.modified < old]
-        drop_stale(backend, before=time - LITTER_AGE.total_seconds())
+        drop_stale(backend, before=time - REMAINS_AGE.total_seconds())
         if out := [*quarantined, *dead_saves, *stopped, *dropped]:
             backend.delete(out)
-        return litter
+        return remains
 
 
-def _read_condemned(backend: Backend) -> dict[str, float]:
+def _read_pending(backend: Backend) -> dict[str, float]:
     try:
-        data = backend.read(CONDEMNED, most_bytes=LARGEST_CONDEMNED_BYTES)
-        return {} if data is None else condemned(data)
+        data = backend.read(PENDING, most_bytes=LARGEST_PENDING_BYTES)
+        return {} if data is None else pending(data)
     except ValueError:
-        return {}  # Damaged: they are condemned again, and wait once more.
+        return {}  # Damaged: they are pending again, and wait once more.
 
 
-def condemned(data: bytes) -> dict[str, float]:
-    """Return since when which blobs are condemned; ValueError if that is damaged."""
-    if len(data) > LARGEST_CONDEMNED_BYTES:
+def pending(data: bytes) -> dict[str, float]:
+    """Return since when which blobs are pending deletion; ValueError if that is damaged."""
+    if len(data) > LARGEST_PENDING_BYTES:
         raise ValueError("it is larger than it can be")
     blobs = Fields(loaded(content(data))).mapping("blobs", {})
     return {text(name, "blobs"): number(since, "blobs") for name, since in blobs.items()}
@@ -303,15 +305,15 @@ class ReplacedBlobs:
         left_bytes = sum(self._left.values())
         if left_bytes <= most_bytes:
             return
-        doomed = []
+        to_delete = []
         for name, size_bytes in self._left.items():
             if left_bytes <= most_bytes / 2:
                 break
-            doomed.append(Found(name, size_bytes, 0.0))
+            to_delete.append(Found(name, size_bytes, 0.0))
             left_bytes -= size_bytes
-        self._sweep.delete(doomed)
+        self._sweep.delete(to_delete)
         # What a ref reaches still is not left over.
-        for found in doomed:
+        for found in to_delete:
             del self._left[found.name]
 
     def _blobs(self, ref: Ref) -> set[str]:
