@@ -19,7 +19,7 @@ _numbers = itertools.count(1)  # A process may count by several, for the same in
 
 Of = tuple[str, str, int, bool]  # module, function, day since 1970, whether hits
 CallId = tuple[str, ...]
-Count = tuple[int, float, float]  # calls, seconds saved, time of the last
+Count = tuple[int, float, float]  # calls, their run time (saved by hits), time of the last
 
 
 class Tallies:
@@ -71,8 +71,8 @@ class Tallies:
             if len(self._times) >= _MOST_TIMES:
                 self._times.clear()
             self._times[call] = run_time_s
-            number, saved_s, _ = self._counts.get(of, (0, 0.0, 0.0))
-            self._counts[of] = number + 1, saved_s + run_time_s * is_hit, at
+            number, sum_s, _ = self._counts.get(of, (0, 0.0, 0.0))
+            self._counts[of] = number + 1, sum_s + run_time_s, at
         if self._ticks() - self._wrote >= _WRITE_SECONDS:
             self.flush()
 
@@ -85,11 +85,15 @@ class Tallies:
                 changed = dict(self._counts.items() - self._written.items())
                 self._written.update(changed)
                 self._wrote = self._ticks()
-            self._index.record_outcomes(self._row(of, *changed[of]) for of in changed)
+            outcomes, misses = [], []
+            for of, (number, sum_s, at) in changed.items():
+                is_hit, place = of[-1], self._place(of)
+                outcomes.append((*place, *((number, sum_s) if is_hit else (-number, 0.0)), at))
+                if not is_hit:
+                    misses.append((*place, "", number, sum_s, at))
+            self._index.record_outcomes(outcomes)
+            self._index.record_misses(misses)
 
-    def _row(
-        self, of: Of, number: int, saved_s: float, at: float
-    ) -> tuple[str, str, str, str, int, float, float]:
+    def _place(self, of: Of) -> tuple[str, str, str, str]:
         module, name, day, is_hit = of
-        task = f"{'hits' if is_hit else 'misses'} of day {day}"
-        return module, self._process, name, task, number if is_hit else -number, saved_s, at
+        return module, self._process, name, f"{'hits' if is_hit else 'misses'} of day {day}"

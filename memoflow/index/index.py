@@ -81,6 +81,19 @@ class Tally(NamedTuple):
     last: float
 
 
+class MissCost(NamedTuple):
+    """The misses of a step for one reason, and the run time of their tasks.
+
+    `reason` is the value of a `Reason`; "" for calls of functions and misses noted without one.
+    """
+
+    flow: str
+    step: str
+    reason: str
+    misses: int
+    run_s: float
+
+
 class Day(NamedTuple):
     """Counts of outcomes on one day of UTC, written as 2026-01-31."""
 
@@ -321,21 +334,47 @@ class Index:
         )
         return [Outcome(*row)._replace(hit=row[4] > 0) for row in rows]
 
-    def tally(self) -> list[Tally]:
+    def tally(self, since: float = 0.0) -> list[Tally]:
         """Return the hits and misses of each step and function, over all runs on this machine."""
         rows = self._db.query(
             f"SELECT flow, step, {_HITS}, {_MISSES}, SUM(saved_s), MAX(at) FROM outcomes"
-            " GROUP BY flow, step ORDER BY flow, step"
+            " WHERE at >= ? GROUP BY flow, step ORDER BY flow, step",
+            (since,),
         )
         return [Tally(*row) for row in rows]
 
-    def days(self) -> list[Day]:
+    def days(self, since: float = 0.0) -> list[Day]:
         """Return the hits and misses of each day on which a task ended, the first day first."""
         rows = self._db.query(
             f"SELECT date(at, 'unixepoch') AS day, {_HITS}, {_MISSES}, SUM(saved_s)"
-            " FROM outcomes GROUP BY day ORDER BY day"
+            " FROM outcomes WHERE at >= ? GROUP BY day ORDER BY day",
+            (since,),
         )
         return [Day(*row) for row in rows]
+
+    def record_misses(
+        self, misses: Iterable[tuple[str, str, str, str, str, int, float, float]]
+    ) -> None:
+        """Record the reasons and run times of tasks that missed, as rows of the table `misses`."""
+        self._db.change(
+            "INSERT OR REPLACE INTO misses (flow, run, step, task, reason, runs, run_s, at)"
+            " VALUES (?, ?, ?, ?, ?, ?, ?, ?)",
+            misses,
+        )
+
+    def miss_costs(self, since: float = 0.0) -> list[MissCost]:
+        """Return the misses of each step by reason, the longest run time first."""
+        rows = self._db.query(
+            "SELECT flow, step, reason, SUM(runs), SUM(run_s) AS cost FROM ("
+            " SELECT flow, step, reason, runs, run_s FROM misses WHERE at >= ?"
+            f" UNION ALL SELECT flow, step, '', {_MISSES}, 0.0 FROM outcomes AS other"
+            "  WHERE at >= ? AND hit <= 0 AND NOT EXISTS (SELECT 1 FROM misses WHERE"
+            "   (flow, run, step, task) = (other.flow, other.run, other.step, other.task))"
+            "  GROUP BY flow, step"
+            ") GROUP BY flow, step, reason ORDER BY cost DESC, flow, step, reason",
+            (since, since),
+        )
+        return [MissCost(*row) for row in rows]
 
     def damage(self, *, repair: bool = False) -> list[str]:
         """Return descriptions of damage in the file; `repair` then quarantines it."""

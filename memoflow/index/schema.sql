@@ -47,3 +47,16 @@ CREATE INDEX IF NOT EXISTS small_values_by_name ON small_values (name);
 
 CREATE TRIGGER IF NOT EXISTS small_values_go AFTER DELETE ON entries
 BEGIN DELETE FROM small_values WHERE key = old.key; END;
+
+-- Of tasks that ran for want of a result, and of calls of functions. This table came later as well.
+CREATE TABLE IF NOT EXISTS misses (
+    flow TEXT NOT NULL,
+    run TEXT NOT NULL,
+    step TEXT NOT NULL,
+    task TEXT NOT NULL,
+    reason TEXT NOT NULL,       -- the value of a Reason; of a function ''
+    runs INTEGER NOT NULL,
+    run_s REAL NOT NULL,        -- of all of them
+    at REAL NOT NULL,
+    PRIMARY KEY (flow, run, step, task)
+) STRICT, WITHOUT ROWID;

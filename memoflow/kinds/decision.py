@@ -57,6 +57,11 @@ class Reason(str, Enum):
     OFF = "off"
     TOLD = "told"  # by an older memoflow, in words only
 
+    @property
+    def words(self) -> str:
+        """The reason without the names of a single miss, for counts of many."""
+        return _TEXTS[self][1] if self in _TEXTS else self.value.replace("_", " ")
+
 
 # The reason by the kind of the most telling difference.
 _OF_KINDS = {

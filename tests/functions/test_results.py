@@ -18,6 +18,7 @@ from memoflow.errors import NotFoundError, UsageError
 from memoflow.fingerprint import Fingerprint, Part
 from memoflow.functions.place import PLACES
 from memoflow.functions.tallies import Tallies
+from memoflow.index import MissCost
 from memoflow.kinds import memo
 from memoflow.names import Key
 from memoflow.store import Store
@@ -342,6 +343,17 @@ def test_a_second_s_hits_are_written_at_once(store: Store) -> None:
     tallies.hit(KEY, CALL, 5.0)
     (found,) = store.index.tally()
     assert (found.hits, found.misses, found.saved_s, found.last) == (2, 1, 7.0, 101.0)
+
+
+def test_misses_are_kept_with_the_run_time_of_all(store: Store) -> None:
+    tallies = Tallies(store.index)
+    tallies.miss(KEY, CALL, 2.0)
+    tallies.miss(KEY, (*CALL, "x"), 3.0)
+    tallies.hit(KEY, CALL)
+    tallies.flush()
+    tallies.flush()
+    _, module, name = KEY.parts
+    assert store.index.miss_costs() == [MissCost(module, name, "", 2, 5.0)]
 
 
 def test_hits_are_those_of_their_day(store: Store) -> None:

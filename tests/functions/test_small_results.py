@@ -180,6 +180,7 @@ def test_an_index_of_an_earlier_version_keeps_its_outcomes(
     with sqlite3.connect(store.index.path or "") as db:
         db.execute("DROP TRIGGER small_values_go")
         db.execute("DROP TABLE small_values")
+        db.execute("DROP TABLE misses")
     module.square(3)
     forget_memory(module, store)
     assert store.index.outcomes("F", "1")

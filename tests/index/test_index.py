@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from memoflow.index import Index, Outcome, PieceLocation
+from memoflow.index import Index, MissCost, Outcome, PieceLocation
 from memoflow.names import Digest, Key, Ref
 from tests.conftest import Clock
 
@@ -124,6 +124,43 @@ def test_outcomes_are_those_of_a_run(index: Index) -> None:
     assert index.outcomes("F", "1") == [outcome]
 
 
+def test_misses_are_summed_by_step_and_reason_the_costliest_first(index: Index) -> None:
+    index.record_misses(
+        [
+            ("F", "1", "s", "1", "code_changed", 1, 2.0, 10.0),
+            ("F", "1", "s", "2", "new_input", 1, 5.0, 11.0),
+            ("F", "2", "s", "1", "code_changed", 1, 4.0, 12.0),
+        ]
+    )
+    of_code = MissCost("F", "s", "code_changed", 2, 6.0)
+    assert index.miss_costs() == [of_code, MissCost("F", "s", "new_input", 1, 5.0)]
+    assert index.miss_costs(since=12.0) == [MissCost("F", "s", "code_changed", 1, 4.0)]
+
+
+def test_a_task_that_missed_twice_counts_by_its_last_attempt(index: Index) -> None:
+    for run_s in (2.0, 3.0):
+        index.record_misses([("F", "1", "s", "1", "first_run", 1, run_s, 10.0)])
+    assert index.miss_costs() == [MissCost("F", "s", "first_run", 1, 3.0)]
+
+
+def test_misses_of_which_an_older_memoflow_kept_no_reason_are_counted(index: Index) -> None:
+    index.record_outcomes(
+        [("F", "1", "s", "1", False, 0.0, 1.0), ("F", "1", "s", "2", True, 9.0, 1.0)]
+    )
+    index.record_outcomes([("m", "p", "f", "misses of day 1", -7, 0.0, 1.0)])
+    found = [MissCost("F", "s", "", 1, 0.0), MissCost("m", "f", "", 7, 0.0)]
+    assert index.miss_costs() == found
+    index.record_misses([("F", "1", "s", "1", "first_run", 1, 2.0, 1.0)])
+    assert index.miss_costs() == [MissCost("F", "s", "first_run", 1, 2.0), found[1]]
+
+
+def test_counts_since_a_moment_leave_out_what_ended_before(index: Index) -> None:
+    for day in (1, 2):
+        index.record_outcomes([("F", str(day), "s", "1", True, 2.0, 86400.0 * day)])
+    assert [each.hits for each in index.tally(since=86401.0)] == [1]
+    assert [each.date for each in index.days(since=86401.0)] == ["1970-01-03"]
+
+
 def test_a_text_that_sqlite_cannot_hold_is_not_remembered(index: Index) -> None:
     index.set({"\udc80": "x"})
     assert index.get(["\udc80"]) == {}
@@ -208,5 +245,6 @@ def test_sixteen_processes_open_one_new_index_at_once(tmp_path: Path) -> None:
 
 def test_a_look_inside_counts_rows(index: Index) -> None:
     index.record([ref(SERIES)])
-    counts = {"entries": 1, "pieces": 0, "facts": 0, "outcomes": 0, "small_values": 0}
+    counts = {"entries": 1, "pieces": 0, "facts": 0, "outcomes": 0}
+    counts |= {"small_values": 0, "misses": 0}
     assert index.inspect() == counts

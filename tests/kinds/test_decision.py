@@ -79,3 +79,9 @@ def test_a_still_longer_one_keeps_its_line():
 def test_what_is_no_decision_is_refused():
     with pytest.raises((ValueError, KeyError, TypeError)):
         Decision.from_json({"outcome": HIT, "reason": "because"})
+
+
+def test_every_reason_has_words_that_name_no_single_miss():
+    words = [each.words for each in Reason]
+    assert len(set(words)) == len(words)
+    assert not [text for text in words if not text or "{" in text or "_" in text]

@@ -12,7 +12,7 @@ from memoflow.flow.memo import card
 from memoflow.flow.memo.card_page import Shown
 from memoflow.flow.memo.lookup import MemoizedStep
 from memoflow.flow.memo.store_context import StoreContext
-from memoflow.kinds.decision import FIELD, ORIGIN, SAVED, Decision, keep_missed
+from memoflow.kinds.decision import FIELD, MISS, ORIGIN, SAVED, Decision, keep_missed
 from memoflow.kinds.memo import MemoEntry
 
 
@@ -68,6 +68,15 @@ class TaskNotes:
         flow, run = str(current.flow_name), output.run_id
         outcome = (flow, run, output.step_name, output.task_id, hit, saved_s, time.time())
         store.index.record_outcomes([outcome])
+
+    def note_cost(self, decision: Decision, run_time_s: float) -> None:
+        """Note the reason of a miss and the run time of its task, for the report."""
+        store, output = self._context.store, self._output
+        if store is None or decision.outcome != MISS:
+            return
+        task = str(current.flow_name), output.run_id, output.step_name, output.task_id
+        cost = (*task, decision.reason.value, 1, run_time_s, time.time())
+        store.index.record_misses([cost])
 
     def show(self, shown: Shown) -> None:
         """Write the card of the task, if it is to have one."""

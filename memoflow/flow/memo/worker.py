@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable
 from dataclasses import replace
 from typing import Any
@@ -79,6 +80,7 @@ class Task:
         self._memoized = memoized
         self._session = session
         self._failed = False
+        self._run_time_s, self._began = 0.0, 0.0
         self._recorder: Recorder | None = None
         self._tracked: TrackedStep | None = None
         self._audited: MemoEntry | None = None
@@ -221,6 +223,7 @@ class Task:
                 memoized, context, flow=flow, inputs=inputs, say=self._remarks.say
             )
             self._tracked.start()
+        self._began = time.monotonic()
         return None
 
     def _replay(self, flow: Any, *inputs: Any) -> None:
@@ -233,6 +236,7 @@ class Task:
         transition.restore_on(flow, entry.next_step)
 
     def post_step(self, step: str, flow: Any, exception: Exception | None) -> Exception | None:
+        self._run_time_s = time.monotonic() - self._began
         if self._tracked is not None:
             self._tracked.stop(failed=exception is not None)
         done, memoized = self._audit, self._memoized
@@ -336,6 +340,7 @@ class Task:
         decision = replace(self._decision, unrecorded=unrecorded)
         self._verdict = replace(self._verdict, decision=decision)
         self._notes.register_miss(decision, key)
+        self._notes.note_cost(decision, self._run_time_s)
         if not self._is_told:
             self._notes.keep_last_miss(self._decision)
 

@@ -11,6 +11,7 @@ import pytest
 from memoflow.flow.memo import task_notes
 from memoflow.flow.memo.card_page import Shown
 from memoflow.flow.memo.task_notes import TaskNotes
+from memoflow.index import MissCost
 from memoflow.kinds import memo
 from memoflow.kinds.decision import Decision, Reason, recall_missed
 
@@ -67,12 +68,25 @@ def test_a_miss_that_only_the_worker_knows_is_kept_for_the_report(host, notes):
     assert recall_missed(host.store.index, [("Train", "fit")])["Train", "fit"] == MISS
 
 
+def test_the_cost_of_a_miss_is_noted_with_its_reason(host, notes):
+    notes().note_cost(MISS, 12.5)
+    assert host.store.index.miss_costs() == [MissCost("Train", "fit", "first_run", 1, 12.5)]
+
+
+def test_a_task_that_only_ran_without_the_store_cost_nothing(host, notes):
+    notes().note_cost(Decision.miss(Reason.OFF), 12.5)
+    notes().note_cost(Decision.hit("Train/0/fit/9", None), 12.5)
+    assert host.store.index.miss_costs() == []
+
+
 def test_without_a_store_nothing_is_counted(host, notes):
     host.session.context.cut_off()
     made = notes()
     made.tally(hit=True, saved_s=2.0)
     made.keep_last_miss(MISS)
+    made.note_cost(MISS, 12.5)
     assert list(host.store.index.outcomes("Train", "1")) == []
+    assert host.store.index.miss_costs() == []
 
 
 @pytest.mark.parametrize("show_card", [True, False, None])

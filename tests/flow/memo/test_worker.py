@@ -114,6 +114,18 @@ def test_read_only_records_nothing_and_says_so(host):
     assert Attempt(host, started, "3").run()
 
 
+def test_the_time_of_each_run_is_noted_by_the_reason_for_it(host):
+    started = host.left(x=1)
+    Attempt(host, started, "2", mode="read-only").run()
+    Attempt(host, started, "3").run()
+    Attempt(host, started, "4").run()
+    Attempt(host, started, "5", mode="off").run()
+    Attempt(host, host.left(task="6", x=2), "7").run(fails=True)
+    (cost,) = host.store.index.miss_costs()
+    assert (cost.flow, cost.step, cost.reason, cost.misses) == ("Train", "fit", "first_run", 2)
+    assert cost.run_s > 0
+
+
 def test_only_forbids_a_miss(host):
     with pytest.raises(MissError):
         Attempt(host, host.left(x=1), mode="only")
