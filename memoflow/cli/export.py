@@ -7,7 +7,9 @@ from pathlib import Path
 
 import click
 
-from memoflow.cli.listing import complete, listed, matching
+from memoflow.catalog.listed import listed
+from memoflow.catalog.naming import matching
+from memoflow.cli.listing import complete
 from memoflow.cli.table import count
 from memoflow.cli.verb import Answer, CommandContext, Verb
 from memoflow.display import printable

@@ -6,8 +6,10 @@ from typing import Any
 
 import click
 
+from memoflow.catalog.listed import Listed
+from memoflow.catalog.naming import some
 from memoflow.cli import removal
-from memoflow.cli.listing import Listed, complete, some
+from memoflow.cli.listing import complete
 from memoflow.cli.table import first
 from memoflow.cli.verb import Answer, CommandContext, Verb
 from memoflow.display import printable

@@ -9,7 +9,9 @@ import click
 
 from memoflow import owned
 from memoflow.backends.failures import translated
-from memoflow.cli.listing import Listed, complete, one
+from memoflow.catalog.listed import Listed
+from memoflow.catalog.naming import one
+from memoflow.cli.listing import complete
 from memoflow.cli.table import count
 from memoflow.cli.verb import Answer, CommandContext, Verb
 from memoflow.display import printable

@@ -7,7 +7,9 @@ from typing import Any
 
 import click
 
-from memoflow.cli.listing import COLUMNS, FIELDS, SHORT_COLUMNS, complete, listed, matching
+from memoflow.catalog.listed import listed
+from memoflow.catalog.naming import matching
+from memoflow.cli.listing import COLUMNS, FIELDS, SHORT_COLUMNS, complete, row, short_row
 from memoflow.cli.table import count, show_table
 from memoflow.cli.verb import Answer, CommandContext, Verb
 from memoflow.kinds import retention
@@ -73,10 +75,10 @@ def ls(
 
     def show() -> None:
         if not on_terminal:
-            show_table(COLUMNS, (each.row() for each in shown), right="size")
+            show_table(COLUMNS, (row(each) for each in shown), right="size")
             return
         if shown:
-            rows = (each.short_row(asked.store) for each in shown)
+            rows = (short_row(each, asked.store) for each in shown)
             show_table(SHORT_COLUMNS, rows, right="size")
         rest = f", {len(shown)} of them listed; --limit 0 lists all" * (len(shown) < len(found))
         click.echo(f"{count(len(found), 'entry', 'entries')}, {readable(size_bytes)}{rest}")

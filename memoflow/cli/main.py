@@ -10,6 +10,7 @@ from typing import Any
 import click
 
 from memoflow import __version__
+from memoflow.catalog.naming import AmbiguousNameError
 from memoflow.cli.doctor import doctor
 from memoflow.cli.export import export
 from memoflow.cli.forget import forget
@@ -20,7 +21,7 @@ from memoflow.cli.reindex import reindex
 from memoflow.cli.report import report
 from memoflow.cli.show import show
 from memoflow.cli.stats import stats
-from memoflow.cli.verb import DAMAGE, ERROR, CommandContext
+from memoflow.cli.verb import DAMAGE, ERROR, USAGE, CommandContext
 from memoflow.cli.verify import verify
 from memoflow.cli.why import why
 from memoflow.display import printable
@@ -53,7 +54,8 @@ class Verbs(click.Group):
             lines = [printable(line) for line in str(error).splitlines()] or [type(error).__name__]
             click.echo("\n".join([f"Error: {lines[0]}", *lines[1:]]), err=True)
             is_damage = isinstance(error, IntegrityError) and not isinstance(error, UnsignedError)
-            ctx.exit(DAMAGE if is_damage else ERROR)
+            is_ambiguous = isinstance(error, AmbiguousNameError)
+            ctx.exit(DAMAGE if is_damage else USAGE if is_ambiguous else ERROR)
 
 
 @click.group(cls=Verbs)

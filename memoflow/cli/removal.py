@@ -8,7 +8,7 @@ from typing import Any
 
 import click
 
-from memoflow.cli.listing import of_entries
+from memoflow.catalog.listed import of_entries
 from memoflow.cli.table import count, show_table
 from memoflow.cli.verb import is_json
 from memoflow.index import IndexEntry

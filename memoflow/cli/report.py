@@ -8,8 +8,8 @@ from pathlib import Path
 
 import click
 
-from memoflow.cli.listing import Listed
-from memoflow.cli.stats import Stats, collect, held
+from memoflow.catalog.figures import Stats, collect, held
+from memoflow.catalog.listed import Listed
 from memoflow.cli.verb import Answer, CommandContext, Verb
 from memoflow.errors import UsageError
 from memoflow.index import Day, Tally

@@ -9,7 +9,9 @@ from typing import Any
 
 import click
 
-from memoflow.cli.listing import FIELDS, Listed, complete, one, shown_value
+from memoflow.catalog.listed import Listed, shown_value
+from memoflow.catalog.naming import one
+from memoflow.cli.listing import FIELDS, complete
 from memoflow.cli.table import show_facts, show_table
 from memoflow.cli.verb import Answer, CommandContext, Verb
 from memoflow.dataclass import dataclass

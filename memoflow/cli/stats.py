@@ -2,107 +2,23 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any
 
 import click
 
-from memoflow.cli.listing import SHORT_COLUMNS, Listed, of_entries
+from memoflow.catalog.figures import MOST_SHOWN, Held, Stats, collect
+from memoflow.cli.listing import SHORT_COLUMNS, short_row
 from memoflow.cli.table import count, show_facts, show_table
 from memoflow.cli.verb import Answer, CommandContext, Verb, decisions, parsed_by
-from memoflow.dataclass import dataclass
 from memoflow.index import Tally
-from memoflow.names import Ref
 from memoflow.store import Store
-from memoflow.store.entries import entries
 from memoflow.units import day, duration, iso, readable, span
 
 if TYPE_CHECKING:
     from memoflow.flow.memo.team import Team, TeamTally
 
-_MOST = 5
 _SINCE = "30d"
-
-
-@dataclass(frozen=True)
-class Held:
-    """The sizes of entries of one kind or flow.
-
-    `new_bytes` were not in the store before the saves: their share of the stored bytes.
-    """
-
-    name: str
-    entries: int
-    size_bytes: int
-    new_bytes: int
-
-
-@dataclass(frozen=True)
-class Stats:
-    """A store in figures.
-
-    `others` are the auxiliary references beside the `entries`; `stored_bytes` is the size of all
-    blobs, each counted once.
-    """
-
-    entries: list[Listed]
-    others: list[Ref]
-    tallies: list[Tally]
-    stored_bytes: int
-
-    @property
-    def size_bytes(self) -> int:
-        """The total size of a load of each entry."""
-        return sum(each.ref.size_bytes for each in self.entries) + sum(
-            ref.size_bytes for ref in self.others
-        )
-
-    @property
-    def hits(self) -> int:
-        return sum(each.hits for each in self.tallies)
-
-    @property
-    def misses(self) -> int:
-        return sum(each.misses for each in self.tallies)
-
-    @property
-    def saved_s(self) -> float:
-        return sum(each.saved_s for each in self.tallies)
-
-    @property
-    def deduplication(self) -> float | None:
-        """The size of all loads by the stored size; None for an empty store."""
-        return self.size_bytes / self.stored_bytes if self.stored_bytes else None
-
-    @property
-    def by_kind(self) -> list[Held]:
-        entries = [(each.kind, each.ref) for each in self.entries]
-        return held([*entries, *(("(notes)", ref) for ref in self.others)])
-
-    @property
-    def by_flow(self) -> list[Held]:
-        return held((each.flow, each.ref) for each in self.entries)
-
-    @property
-    def hottest(self) -> list[Listed]:
-        """The most recently used entries, latest first."""
-        return sorted(self.entries, key=lambda each: -each.entry.used)[:_MOST]
-
-    @property
-    def coldest(self) -> list[Listed]:
-        """The least recently used entries, which a budget evicts first."""
-        return sorted(self.entries, key=lambda each: each.entry.used)[:_MOST]
-
-
-def collect(store: Store) -> Stats:
-    """Return a store's figures, with the hits of this machine."""
-    stored_bytes = sum(file.size_bytes for file in store.backend.list("blobs"))
-    everything = entries(store)
-    found = of_entries(everything)
-    others = everything.keys() - {each.key for each in found}
-    notes = [everything[key].ref for key in others]
-    return Stats(found, notes, store.index.tally(), stored_bytes)
 
 
 _TALLY = "hits, misses, saved_s and untimed (hits of memoflow 0.1.0, which noted no time)"
@@ -121,8 +37,8 @@ _HELD = "objects of name, entries, size_bytes and new_bytes"
         "deduplication": "size_bytes by stored_bytes; null for an empty store",
         "kinds, flows": f"{_HELD}; the kind `(notes)` has auxiliary references, a flow without a "
         "name the entries that all flows share",
-        "hottest, coldest": f"the {_MOST} most and least recently used entries, each as `entries` "
-        "of `ls`",
+        "hottest, coldest": f"the {MOST_SHOWN} most and least recently used entries, each "
+        "as `entries` of `ls`",
         "team": "null without `--team`; else an object of since (ISO 8601 in UTC), runs, left_out "
         "(further runs of that time, beyond the latest 1,000), hits, misses, saved_s, untimed, "
         "users (objects of user and runs), steps (of flow and step) and tallies (of user, flow and "
@@ -186,17 +102,6 @@ def stats(asked: CommandContext, *, team: bool, since: timedelta | None) -> Answ
             _show_team(of_team)
 
     return Answer(data, show)
-
-
-def held(named: Iterable[tuple[str, Ref]]) -> list[Held]:
-    """Return the sizes of references by the name that each has here, in order of names."""
-    by_name: dict[str, list[Ref]] = {}
-    for name, ref in named:
-        by_name.setdefault(name, []).append(ref)
-    return [
-        Held(name, len(refs), sum(ref.size_bytes for ref in refs), sum(r.new_bytes for r in refs))
-        for name, refs in sorted(by_name.items())
-    ]
 
 
 def _team_data(team: Team) -> dict[str, Any]:
@@ -280,7 +185,7 @@ def _show(figures: Stats, store: Store) -> None:
         ("least recently used", figures.coldest),
     ):
         if each:
-            rows = (one.short_row(store) for one in each)
+            rows = (short_row(one, store) for one in each)
             show_table(SHORT_COLUMNS, rows, title=title, right="size")
 
 

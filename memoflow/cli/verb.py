@@ -6,12 +6,12 @@ import json
 import os
 from collections.abc import Callable, Mapping, Sequence
 from functools import cached_property
-from types import ModuleType
 from typing import Any
 
 import click
 
 from memoflow.backends import Backend
+from memoflow.catalog.decisions import decisions as decisions
 from memoflow.dataclass import dataclass
 from memoflow.errors import NotFoundError, UsageError
 from memoflow.storages import folder_of
@@ -112,14 +112,6 @@ class Verb(click.Command):
 def is_json(ctx: click.Context) -> bool:
     """Return whether a command was called with `--json`."""
     return bool(ctx.meta[_AS_JSON])
-
-
-def decisions() -> tuple[ModuleType, ModuleType, ModuleType]:
-    """Return the modules about the decisions on tasks, on whole runs and on those of a team."""
-    # Here, since they import Metaflow, and most verbs do without.
-    from memoflow.flow.memo import run_decisions, team, why
-
-    return why, run_decisions, team
 
 
 def parsed_by(parse: Callable[[str, Any], Any]) -> Callable[..., Any]:
