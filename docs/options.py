@@ -41,11 +41,22 @@ _Rest = ParamSpec("_Rest")
 _Self = TypeVar("_Self")
 _Result = TypeVar("_Result")
 
+class _ShadowedCalls(Protocol):
+    """The calls in shadow mode that this process has made."""
+
+    calls: int
+    hits: int
+    differing: int
+    saved_s: float
+    @property
+    def summary(self) -> str: ...
+
 class MemoizedFunction(Generic[_Given, _Result]):
     """A function with stored results; call it like the function."""
 
     hits: int
     misses: int
+    shadow: _ShadowedCalls
     @property
     def __wrapped__(self) -> Callable[_Given, _Result]: ...
     def __call__(self, *args: _Given.args, **kwargs: _Given.kwargs) -> _Result:

@@ -36,6 +36,7 @@ from memoflow.functions.generators import Recording, generate, generate_async
 from memoflow.functions.options import FunctionOptions
 from memoflow.functions.place import PLACES, Place
 from memoflow.functions.run import CallRecorder, CallRun
+from memoflow.functions.shadow import ShadowedCalls
 from memoflow.functions.small_results import SmallResult, SmallResults
 from memoflow.functions.values import Items
 from memoflow.kinds import memo
@@ -81,6 +82,7 @@ class MemoizedFunction(Transparent):
         self._code = FunctionCode(function, options, self._mask, self._arguments.names)
         self._small = SmallResults()
         self._flights = Flights(is_on=options.single_flight)
+        self.shadow = ShadowedCalls(self.__qualname__, self._entry, self._loaded, self._say)
         self._runs = CallRecorder(
             self.module,
             self.__qualname__,
@@ -89,6 +91,7 @@ class MemoizedFunction(Transparent):
             self._small,
             self._say,
             self._trouble,
+            self.shadow,
         )
         _all.add(self)
         self._checked = False
@@ -144,8 +147,8 @@ class MemoizedFunction(Transparent):
             return self._generate(given, named, anew=True)
         call = self._prepare(given, named)
         if self._is_async:
-            return self._run_async(call, given, named)
-        return self._run(call, given, named)
+            return self._run_async(call, given, named, anew=True)
+        return self._run(call, given, named, anew=True)
 
     def _run(
         self,
@@ -153,11 +156,13 @@ class MemoizedFunction(Transparent):
         given: tuple[Any, ...],
         named: Mapping[str, Any],
         lease: Lease | None = None,
+        *,
+        anew: bool = False,
     ) -> Any:
         if call is None:
             return self.__wrapped__(*given, **named)
         self.misses += 1
-        with CallRun(self._runs, call, lease) as run:
+        with CallRun(self._runs, call, lease, anew=anew) as run:
             run.value = self.__wrapped__(*given, **named)
         return run.value
 
@@ -167,11 +172,13 @@ class MemoizedFunction(Transparent):
         given: tuple[Any, ...],
         named: Mapping[str, Any],
         lease: Lease | None = None,
+        *,
+        anew: bool = False,
     ) -> Any:
         if call is None:
             return await self.__wrapped__(*given, **named)
         self.misses += 1
-        with CallRun(self._runs, call, lease) as run:
+        with CallRun(self._runs, call, lease, anew=anew) as run:
             run.value = await self.__wrapped__(*given, **named)
         return run.value
 
@@ -283,7 +290,9 @@ class MemoizedFunction(Transparent):
         return found
 
     def _find(self, call: Call) -> Any:
-        """Return the stored result, or _MISSING."""
+        """Return the stored result, or _MISSING; in shadow mode none is used."""
+        if self.options.effective_mode == "shadow":
+            return _MISSING
         try:
             small = None if self.options.ttl is not None else self._small.get(call)
             if small is not None:
@@ -404,7 +413,7 @@ class MemoizedFunction(Transparent):
             if isinstance(found, Items):
                 return found
             self.misses += call is not None
-            run = None if call is None else CallRun(self._runs, call)
+            run = None if call is None else CallRun(self._runs, call, anew=anew)
             return Recording(inner, run, self.options.codec, self._say)
 
         return generate_async(begin) if self._is_async_generator else generate(begin)

@@ -143,6 +143,8 @@ class CellRun:
             return self._missed(f"{error.msg}: what it reads cannot be told")
         function = CellFunction(code, options, self)
         self._variables.update(function.call() if anew else function())
+        if function.shadow.line:
+            return f"[memo] ran in {span(self._took_s)}; {function.shadow.line}"
         entry = function.entry
         if entry is None:
             return self._missed("" if self.is_kept else function.why_not)
@@ -217,6 +219,7 @@ class CellFunction(MemoizedFunction):
         super().__init__(code, options)
         self._runs = CellRecorder(**vars(self._runs), cell=cell)
         self._cell = cell
+        self.shadow.is_summed = False  # Its line has it.
         self.why_not = ""  # its results are not kept
         self.entry: MemoEntry | None = None  # from which its results were loaded
 
@@ -230,7 +233,7 @@ class CellFunction(MemoizedFunction):
     def _prepare(self, given: tuple[Any, ...], named: Mapping[str, Any]) -> Call | None:
         call = super()._prepare(given, named)
         mode = self.options.effective_mode
-        if mode != "on":
+        if mode not in ("on", "shadow"):
             self.why_not = f"mode {mode}"
         elif call is None:
             self.why_not = self.why_not or "its store cannot be used"

@@ -12,7 +12,7 @@ from memoflow.errors import WrongTypeError, usage_error
 from memoflow.store import Store
 from memoflow.units import duration, flag
 
-MODES = ("on", "off", "read-only", "only")
+MODES = ("on", "off", "read-only", "only", "shadow")
 MODE_VARIABLE = "METAFLOW_MEMOFLOW_MODE"  # Metaflow's configuration of steps goes by it, too.
 SCOPES = ("function", "global")
 CODECS = ("auto", "pickle", "cloudpickle")

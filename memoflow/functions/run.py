@@ -14,6 +14,7 @@ from memoflow.functions import arguments
 from memoflow.functions.call import Call
 from memoflow.functions.code import FunctionCode
 from memoflow.functions.options import FunctionOptions
+from memoflow.functions.shadow import ShadowedCalls
 from memoflow.functions.small_results import SmallResult, SmallResults
 from memoflow.kinds import memo
 from memoflow.pickling import UnpicklableError, dump
@@ -55,6 +56,7 @@ class CallRecorder:
     small: SmallResults
     say: Callable[[str], None]
     trouble: Callable[[Exception], None]
+    shadow: ShadowedCalls
 
     def store(self, call: Call, tracker: AccessTracker, value: Any, run_time_s: float) -> bool:
         """Store the value of a call; False, with a warning, for one that cannot be kept."""
@@ -141,10 +143,18 @@ class CallRecorder:
 class CallRun:
     """One run, as a context manager around all of it; or `part` by part, and then `keep`.
 
-    `value` is to be set before the end.
+    `value` is to be set before the end. With `anew` it is stored over a stored one in any mode
+    that stores.
     """
 
-    def __init__(self, recorder: CallRecorder, call: Call, lease: Lease | None = None) -> None:
+    def __init__(
+        self,
+        recorder: CallRecorder,
+        call: Call,
+        lease: Lease | None = None,
+        *,
+        anew: bool = False,
+    ) -> None:
         self.value: Any = None
         self._recorder = recorder
         self._call = call
@@ -157,6 +167,8 @@ class CallRun:
         self._tracker.counts_cwd = True
         self._is_started = False
         self._on = contextlib.ExitStack()
+        is_shadow = recorder.options.effective_mode == "shadow" and not anew
+        self._stored = recorder.shadow.begin(call) if is_shadow else None
 
     def __enter__(self) -> CallRun:
         self._on.enter_context(self.part())
@@ -168,6 +180,8 @@ class CallRun:
             self.keep()
         else:
             self.stop()
+            if self._stored is not None:
+                self._recorder.shadow.fail(self._stored, error)
 
     @contextlib.contextmanager
     def part(self) -> Iterator[None]:
@@ -196,9 +210,12 @@ class CallRun:
     def keep(self) -> None:
         """Store the value, or warn once."""
         self._tracker.stop()
+        if self._stored is not None:
+            self._recorder.shadow.end(self._call, self._stored, self.value)
+            return
         self._call.place.tallies.miss(self._call.series, self._call.id, self._took_s)
         recorder, is_kept = self._recorder, False
-        if recorder.options.effective_mode == "on":
+        if recorder.options.effective_mode in ("on", "shadow"):
             try:
                 is_kept = recorder.store(self._call, self._tracker, self.value, self._took_s)
             except (MemoflowError, OSError) as error:

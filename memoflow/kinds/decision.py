@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from memoflow.index import Index
 
 HIT, MISS, OFF, UNKNOWN, NONE = "hit", "miss", "off", "unknown", "none"
+SHADOW = "shadow"  # it ran, and would have been a hit
 FIELD = "memo-decision"
 ORIGIN, SAVED = "memo-origin", "memo-saved"  # of a hit: its task, and the run time in seconds
 MOST_BYTES = 16 << 10
@@ -33,6 +34,7 @@ class Reason(str, Enum):
 
     FOUND = "found"
     AUDITED = "audited"
+    SHADOWED = "shadowed"
     FIRST_RUN = "first_run"
     NEW_INPUT = "new_input"
     INPUT_CHANGED = "input_changed"
@@ -74,10 +76,17 @@ _OF_KINDS = {
 }
 _UNCACHED = {Reason.NOT_CACHEABLE, Reason.NO_FINGERPRINT, Reason.DIFFERS_EACH_PROCESS}
 # Results that could never be found again, or are not to be kept.
-_NOT_KEPT = {Reason.NO_FINGERPRINT, Reason.DIFFERS_EACH_PROCESS, Reason.AUDITED, Reason.OFF}
+_NOT_KEPT = {
+    Reason.NO_FINGERPRINT,
+    Reason.DIFFERS_EACH_PROCESS,
+    Reason.AUDITED,
+    Reason.SHADOWED,
+    Reason.OFF,
+}
 # Each with its detail, if it has one, and without.
 _TEXTS: Mapping[Reason, tuple[str, str]] = {
     Reason.AUDITED: ("{}", "to be audited"),
+    Reason.SHADOWED: ("{}", "in shadow mode"),
     Reason.FIRST_RUN: ("first run", "first run"),
     Reason.NEW_INPUT: ("new input {}", "new inputs"),
     Reason.INPUT_CHANGED: ("input {} changed", "an input changed"),
@@ -114,8 +123,9 @@ class Decision:
     `detail` is free text for reasons that need some. `inputs` are the values that were looked up,
     as far as they are known. `differences` are those from the result of the task `nearest`,
     recorded at `recorded` in Unix seconds. On a hit, `nearest` and `recorded` describe the result
-    that was found, and `saved_s` is its run time. `unrecorded` is the reason why the result of a
-    task that ran was not kept.
+    that was found, and `saved_s` is its run time. So they do of a task that ran in shadow mode: its
+    `detail` is the difference from that result, "" if there is none. `unrecorded` is the reason
+    why the result of a task that ran was not kept.
     """
 
     outcome: str
@@ -131,6 +141,14 @@ class Decision:
     @classmethod
     def hit(cls, origin: str, recorded: float | None, saved_s: float = 0.0) -> Decision:
         return cls(HIT, Reason.FOUND, nearest=origin, recorded=recorded, saved_s=saved_s)
+
+    @classmethod
+    def shadow(
+        cls, origin: str, recorded: float | None, saved_s: float, difference: str
+    ) -> Decision:
+        """Return the decision on a task that ran although it has a stored result."""
+        found = cls.hit(origin, recorded, saved_s)
+        return replace(found, outcome=SHADOW, reason=Reason.SHADOWED, detail=difference)
 
     @classmethod
     def miss(cls, reason: Reason, detail: str = "", **more: Any) -> Decision:
@@ -151,6 +169,9 @@ class Decision:
         """The reason in one line."""
         if self.outcome == HIT:
             return f"the result of {self.nearest}"
+        if self.outcome == SHADOW:
+            would = f"would hit {self.nearest}, {span(self.saved_s)} would be saved"
+            return f"{would}, but {self.detail}" if self.detail else f"{would}: the same"
         if self.is_uncached:
             return f"not cached: {self.detail}"
         if self.reason is Reason.NEW_INPUT or not self.differences:
@@ -168,6 +189,8 @@ class Decision:
         """The line in a task's log."""
         if self.outcome == HIT:
             return f"hit: {self.nearest}, {self.saved}"
+        if self.outcome == SHADOW:
+            return f"shadow: {self.line}"
         return self.line if self.is_uncached else f"miss: {self.line}"
 
     def to_json(self) -> dict[str, Any]:

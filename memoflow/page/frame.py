@@ -90,7 +90,7 @@ figcaption{font-size:12px;text-align:center}
 .badge{display:inline-block;margin:0 10px 0 0;padding:2px 12px;border-radius:12px;color:#fff;
 font-weight:500}
 .hit{fill:#2b8a3e;background:#2b8a3e}.miss{fill:#b35900;background:#b35900}
-.audit{background:#1864ab}
+.audit,.shadow{background:#1864ab}
 .why{display:inline;font-size:16px}
 .notes{margin:16px 0;padding:10px 16px 10px 32px;background:var(--band);border-radius:6px;
 overflow-wrap:anywhere}

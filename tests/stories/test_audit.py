@@ -17,8 +17,8 @@ import numpy.random
 import pytest
 
 from memoflow.errors import UsageError
+from memoflow.fingerprint.difference import difference
 from memoflow.flow.memo.audit import is_due
-from memoflow.flow.memo.difference import difference
 from memoflow.flow.memo.hints import of_code
 from memoflow.kinds.memo import MemoEntry
 from memoflow.names import Digest, Key, Ref

@@ -85,6 +85,19 @@ class TaskArtifacts:
         """Return the value; KeyError if there is none, or any error of its unpickling."""
         return self._datastore[name]
 
+    def value_of(self, sha1: str, info: dict[str, Any]) -> Any:
+        """Return the value of any artifact of the flow; errors as for `load`.
+
+        Not of one by that name: the task itself need not have it.
+        """
+        name = f"sha1:{sha1}"
+        self.bind(name, sha1, info)
+        try:
+            return self.load(name)
+        finally:
+            self.unbind(name)
+            self._datastore._info.pop(name, None)
+
     def bind(self, name: str, sha1: str, info: dict[str, Any]) -> None:
         """Let a name stand for the artifact of that SHA-1."""
         self._datastore._objects[name] = sha1

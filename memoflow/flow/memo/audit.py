@@ -2,23 +2,17 @@
 
 from __future__ import annotations
 
-import json
 import traceback
-from collections.abc import Hashable, Iterator
+from collections.abc import Iterator
 from typing import Any
 
 from xxhash import xxh3_64_intdigest
 
-from memoflow.errors import MemoflowError
-from memoflow.flow.artifact_ref import Reference
 from memoflow.flow.host import transition
 from memoflow.flow.host.artifacts import INTERNAL, TaskArtifacts
-from memoflow.flow.memo.inputs import current_saves
+from memoflow.flow.memo.comparison import compared, first_ones, next_steps_differ, raised
 from memoflow.kinds.memo import MemoEntry
-from memoflow.masking import ANY, Mask, without_passwords
-
-_MOST_NAMED = 3
-_LONGEST = 200  # characters of what was raised
+from memoflow.masking import ANY, Mask
 
 
 def is_due(share: float, entry: MemoEntry, run_id: str) -> bool:
@@ -49,8 +43,7 @@ class Audit:
         if node.parallel_foreach:
             return False
         traceback.print_exception(exception)
-        text = without_passwords(" ".join(f"{type(exception).__name__}: {exception}".split()))
-        self._raised = text if len(text) <= _LONGEST else f"{text[: _LONGEST - 1]}…"
+        self._raised = raised(exception)
         self._restore(dict(vars(self._flow)))
         # Metaflow now calls it in place of the step, with what it can guess.
         vars(self._flow)["next"] = lambda *steps, **how: None
@@ -76,9 +69,7 @@ class Audit:
             self._restore(left)
             for name, line in self._compared(left, wanted):
                 self.differences.append(f"{name}: {line}")
-            # Through JSON, as what is stored has been.
-            if json.loads(json.dumps(came_to)) != self._entry.next_step:
-                self.differences.append("self.next: another next step")
+            self.differences += next_steps_differ(self._entry.next_step, came_to)
         finally:
             self._restore(left)
 
@@ -90,13 +81,8 @@ class Audit:
             return f"raised {self._raised}, unlike {entry.origin}; the stored result is kept"
         if not self.differences:
             return f"the same as {entry.origin}"
-        named = "; ".join(self.differences[:_MOST_NAMED])
-        more = len(self.differences) - _MOST_NAMED
-        return (
-            f"differs from {entry.origin} in {named}"
-            + (f"; and {more} more" if more > 0 else "")
-            + "; the stored result is kept"
-        )
+        named = first_ones(self.differences)
+        return f"differs from {entry.origin} in {named}; the stored result is kept"
 
     def _bound_unread(self, left: dict[str, Any]) -> dict[str, Any]:
         """Return artifacts bound without being set, by `merge_artifacts` or from the parent."""
@@ -127,9 +113,6 @@ class Audit:
     def _compared(
         self, left: dict[str, Any], wanted: tuple[str, ...] | None
     ) -> Iterator[tuple[str, str]]:
-        # Here, since every worker imports this, and few audit.
-        from memoflow.flow.memo.difference import difference
-
         for name in sorted({*left, *self._entry.artifacts}):
             if name in INTERNAL or name in self._there or (wanted and name not in wanted):
                 continue
@@ -140,38 +123,8 @@ class Audit:
                 yield name, "not stored"
             else:
                 try:
-                    before, now = self._bound.load(name), left[name]
-                    line = _of_saved(before, now)
-                    if line is None:
-                        line = difference(before, now, name=name, mask=self._mask)
+                    line = compared(name, self._bound.load(name), left[name], self._mask)
                 except Exception as error:  # Whatever a user's class does when it is loaded.
                     line = f"cannot be compared ({error})"
                 if line:
                     yield name, line
-
-
-def _of_saved(stored: Any, now: Any) -> str | None:
-    """Return the differences between the files of two references; None for other values.
-
-    Each save of a model has a key of its own, so the references themselves always differ.
-    """
-    before, after = _files(stored), _files(now)
-    if before is None or after is None:
-        return None
-    names = sorted(name for name in before | after if before.get(name) != after.get(name))
-    if not names:
-        return ""
-    more = f" and {len(names) - _MOST_NAMED} more" if len(names) > _MOST_NAMED else ""
-    return f"other content in {', '.join(names[:_MOST_NAMED])}{more}"
-
-
-def _files(reference: Any) -> dict[str, Hashable] | None:
-    """Return the content of each file, by digest; None for no reference or a dead one."""
-    if not isinstance(reference, (dict, str, Reference)):
-        return None
-    try:
-        references, where = current_saves()
-        found: dict[str, Hashable] | None = references.contents(where, reference)
-    except MemoflowError:
-        return None
-    return found

@@ -8,6 +8,8 @@ from collections.abc import Callable
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
+from metaflow.exception import MetaflowException
+
 from memoflow.errors import MemoflowError
 from memoflow.flow.memo.artifacts import Artifacts
 from memoflow.flow.memo.store_context import StoreContext
@@ -33,6 +35,7 @@ class RunLog:
         self.run = ""  # Flow/run, whose own results explain no miss of it
         self.began = time.time()
         self.ended = False
+        self.is_shadow = False  # nothing is served, and what would have been is compared
         self.hits: list[tuple[str, str, str, str, float]] = []  # flow, run, step, task, saved
         self.misses: set[str] = set()  # ids of the tasks whose workers do not look again
         self.missed: dict[str, Decision] = {}  # the last of each step
@@ -128,7 +131,9 @@ class Session:
             else:
                 missed.add(outcome.task)
         missed -= saved_s.keys()  # Found by the worker, after it had waited for another's.
-        if saved_s or missed:
+        if log.is_shadow:
+            self._say_shadow()
+        elif saved_s or missed:
             hits = f"{len(saved_s)} hit{'s' * (len(saved_s) != 1)}"
             misses = f"{len(missed)} miss{'es' * (len(missed) != 1)}"
             saved = f", {span(sum(saved_s.values()))} saved" if saved_s else ""
@@ -139,6 +144,17 @@ class Session:
             context.collect()
         except (MemoflowError, OSError) as error:
             context.say(f"maintenance failed: {error}")
+
+    def _say_shadow(self) -> None:
+        """Print the time that hits would have saved, and the results that differ."""
+        from memoflow.flow.memo import shadow  # Here, as few runs are in shadow mode.
+
+        context = self.context
+        try:
+            for line in shadow.summary(self.log.run, context.metadata):
+                context.say(line)
+        except (MemoflowError, MetaflowException, OSError, ValueError) as error:
+            context.say(f"shadow: no summary: {error}; see memoflow why {self.log.run}")
 
 
 _sessions: dict[int, Session] = {}

@@ -18,7 +18,7 @@ from memoflow.flow.memo import import_reads
 from memoflow.flow.task import launch_info
 from memoflow.flow.task.process import forget_outer_task
 
-MODES = ("on", "off", "read-only", "only")
+MODES = ("on", "off", "read-only", "only", "shadow")
 
 # What the command line of this process asked for; the worker is told through its environment.
 given: dict[str, Any] = {"mode": None, "refresh": ()}
@@ -85,7 +85,8 @@ def _add_options(command: Any) -> None:
             expose_value=False,
             callback=_keep("mode"),
             help="Memoized steps: use and record results (on), neither (off), use only "
-            "(read-only), or fail on a miss (only).",
+            "(read-only), fail on a miss (only), or run all and compare with what would have been "
+            "used (shadow).",
         ),
         click.Option(
             ("--memo-refresh", "memo_refresh"),

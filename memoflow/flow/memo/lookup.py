@@ -380,7 +380,7 @@ def _usable(
     try:
         for artifact in entry.artifacts.values() if not dry else ():
             context.artifacts.restore(artifact)
-        if entry.files and not dry:
+        if entry.files and not dry and memoized.mode != "shadow":
             asked.restore(entry)
     except (IntegrityError, NotFoundError) as error:
         store.forget(entry.ref.key)

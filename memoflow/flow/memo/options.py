@@ -73,9 +73,10 @@ OPTIONS = (
     Option("refresh", False, _flag, "bool",
            "run and record again, whatever is stored"),
     Option("mode", None, optional(choice(*MODES)),
-           'Literal["on", "off", "read-only", "only"] | None',
-           '`"on"`, which `None` means as well, `"off"`, `"read-only"` (use, do not record) or '
-           '`"only"` (a miss is an error)'),
+           'Literal["on", "off", "read-only", "only", "shadow"] | None',
+           '`"on"`, which `None` means as well, `"off"`, `"read-only"` (use, do not record), '
+           '`"only"` (a miss is an error) or `"shadow"` (all tasks run, and are compared with the '
+           "results that they would have had)"),
     Option("single_flight", True, _flag, "bool",
            "wait while another task, of any run on any machine, computes the same result"),
     Option("audit", 0, _share, "float | str",

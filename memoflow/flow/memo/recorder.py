@@ -71,7 +71,7 @@ class Recorder:
             memo.Result(
                 origin=origin,
                 run_time_s=round(left.run_time_s, 3),
-                artifacts=self._outputs(watch),
+                artifacts=self.outputs(watch),
                 next_step=left.next_step or {},
                 inputs=inputs,
                 refs=tuple(sorted(watch.refs)),
@@ -148,7 +148,7 @@ class Recorder:
                 return unlike
         return uncached.of_run_time(self.memoized, left.run_time_s)
 
-    def _outputs(self, watch: AttributeTracker) -> dict[str, Any]:
+    def outputs(self, watch: AttributeTracker) -> dict[str, Any]:
         """Return the artifacts that the step set or changed, and that `outputs=` lists."""
         left, memoized = TaskArtifacts(self.output), self.memoized
         before: Mapping[str, str | None]

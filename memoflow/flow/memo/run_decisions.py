@@ -11,7 +11,7 @@ from metaflow.exception import MetaflowNotFound
 from memoflow.dataclass import dataclass
 from memoflow.errors import NotFoundError, UsageError
 from memoflow.flow.host import task_rows
-from memoflow.kinds.decision import FIELD, HIT, MISS, NONE, ORIGIN, Decision
+from memoflow.kinds.decision import FIELD, HIT, MISS, NONE, ORIGIN, SHADOW, Decision
 
 _MOST_TASKS = 20_000
 _FIELDS = ("attempt_ok", "end_step", "origin-task-id", FIELD, ORIGIN)
@@ -23,6 +23,7 @@ Task = tuple[str, str]  # step and id
 class StepDecisions:
     """The tasks of one step of a run; `task` is the first that was a miss, and `miss` the reason.
 
+    `shadows` ran in shadow mode and would have been hits; `differing` of them differ from these.
     Tasks that are still running, that failed or that were not looked up are none of the three.
     """
 
@@ -33,6 +34,8 @@ class StepDecisions:
     clones: int = 0
     task: str | None = None
     miss: Decision | None = None
+    shadows: int = 0
+    differing: int = 0
 
     def to_json(self) -> dict[str, Any]:
         known = {name: value for name, value in vars(self).items() if name != "miss"}
@@ -41,8 +44,13 @@ class StepDecisions:
 
     @property
     def line(self) -> str:
-        """The reason for the first miss; empty if there was none."""
-        return "" if self.miss is None else self.miss.line
+        """The reason for the first miss, else the number of would-be hits; empty without one."""
+        if self.miss is not None:
+            return self.miss.line
+        if not self.shadows:
+            return ""
+        unlike = f"{self.differing} of them differ" if self.differing else "all the same"
+        return f"shadow mode: {self.shadows} would hit, {unlike}"
 
 
 @dataclass(frozen=True)
@@ -121,7 +129,7 @@ def of_run(pathspec: str, *, most_tasks: int = _MOST_TASKS) -> RunDecisions:
     steps = (_of_step(step, ids, rows) for step, ids in tasks.items())
     return RunDecisions(
         pathspec,
-        tuple(each for each in steps if each.hits or each.misses or each.clones),
+        tuple(each for each in steps if each.hits or each.misses or each.clones or each.shadows),
         number,
         _is_finished(rows),
     )
@@ -129,6 +137,7 @@ def of_run(pathspec: str, *, most_tasks: int = _MOST_TASKS) -> RunDecisions:
 
 def _of_step(step: str, tasks: list[str], rows: Mapping[Task, task_rows.Rows]) -> StepDecisions:
     hits = clones = 0
+    shadows: list[Decision] = []
     missed: dict[str, Decision] = {}
     for task in sorted(tasks, key=task_rows.in_order):
         told = rows.get((step, task), {})
@@ -139,6 +148,8 @@ def _of_step(step: str, tasks: list[str], rows: Mapping[Task, task_rows.Rows]) -
             hits += 1
         elif decision is not None and decision.outcome == MISS:
             missed[task] = decision
+        elif decision is not None and decision.outcome == SHADOW:
+            shadows.append(decision)
     first = next(iter(missed), None)
     return StepDecisions(
         step,
@@ -148,6 +159,8 @@ def _of_step(step: str, tasks: list[str], rows: Mapping[Task, task_rows.Rows]) -
         clones,
         first,
         None if first is None else missed[first],
+        len(shadows),
+        sum(1 for each in shadows if each.detail),
     )
 
 
@@ -162,6 +175,9 @@ def _counts(of: RunDecisions) -> list[str]:
         f"{of.hits} hit{'s' * (of.hits != 1)}",
         f"{of.misses} miss{'es' * (of.misses != 1)}",
     ]
+    shadows = sum(each.shadows for each in of.steps)
+    if shadows:
+        told.append(f"{shadows} in shadow mode")
     if of.clones:
         told.append(f"{of.clones} clone{'s' * (of.clones != 1)}")
     return told

@@ -31,6 +31,7 @@ def prepare(cli_args: Any, attempt: int, memoized: MemoizedStep, session: Sessio
     task = cli_args.task
     context, log = session.context, session.log
     session.prefetch.is_on = True
+    log.is_shadow |= memoized.mode == "shadow"
     log.run = f"{task.flow_name}/{task.run_id}"
     context.metadata = task.metadata.metadata_str()
     try:
@@ -97,6 +98,8 @@ def _decide(cli_args: Any, attempt: int, memoized: MemoizedStep, session: Sessio
         is_here=not is_elsewhere(memoized),
     )
     entry = verdict.entry
+    if entry is not None and memoized.mode == "shadow":
+        return LookupResult(Decision.miss(Reason.UNDECIDED, "to be compared"))
     share = memoized.options.audit
     if entry is not None and share and audit.is_due(share, entry, task.run_id):
         return LookupResult(Decision.miss(Reason.UNDECIDED, "to be audited"))

@@ -29,6 +29,7 @@ from memoflow.kinds.decision import (
     NONE,
     OFF,
     ORIGIN,
+    SHADOW,
     UNKNOWN,
     Decision,
     Reason,
@@ -114,6 +115,8 @@ def _headline(why: Why) -> str:
         return f"{why.subject} is {why.line}"
     if why.outcome == MISS:
         return f"{why.subject} {would} a miss: {why.line}"
+    if why.outcome == SHADOW:
+        return f"{why.subject} ran in shadow mode: {why.line}"
     if why.outcome == UNKNOWN:
         return f"{why.subject} is unknown: {why.line}"
     return f"{why.subject} {would} not looked up: {why.line}"

@@ -19,12 +19,14 @@ from memoflow.flow.memo import audit, card, card_page, task_notes, uncached
 from memoflow.flow.memo.audit import Audit
 from memoflow.flow.memo.card import CardFiles
 from memoflow.flow.memo.card_page import Shown
+from memoflow.flow.memo.comparison import raised
 from memoflow.flow.memo.context import Session
 from memoflow.flow.memo.handoff import Handoff
 from memoflow.flow.memo.inputs import InputDigests, UndecidedError
 from memoflow.flow.memo.lookup import LookupResult, MemoizedStep, MissError, lease_keys, look_up
 from memoflow.flow.memo.recorder import Recorder
 from memoflow.flow.memo.remarks import Remarks
+from memoflow.flow.memo.shadow import compare
 from memoflow.flow.memo.single_flight import SingleFlightLock
 from memoflow.flow.memo.step_reads import TrackedStep
 from memoflow.flow.memo.task_notes import TaskNotes
@@ -85,6 +87,8 @@ class Task:
         self._tracked: TrackedStep | None = None
         self._audited: MemoEntry | None = None
         self._audit: Audit | None = None
+        self._shadowed: MemoEntry | None = None  # by which it would have been a hit
+        self._raised = ""
         self._lock = SingleFlightLock()
         self._notes = TaskNotes(
             memoized, context, output=output, metadata=metadata, attempt=attempt
@@ -101,7 +105,7 @@ class Task:
             context.cut_off()
         try:
             self._decide(told, flow, output, datastores)
-            if self.records and memoized.options.single_flight and not memoized.refresh:
+            if self._waits:
                 self._take_lock()
         except BackendUnreachableError as error:
             self._go_without(error)
@@ -154,11 +158,21 @@ class Task:
                 unlike = Decision.miss(Reason.NO_FINGERPRINT, f"{error}")
             self._verdict = self._verdict if unlike is None else LookupResult(unlike)
 
+    @property
+    def _waits(self) -> bool:
+        """True if another task that computes the same is waited for."""
+        memoized = self._memoized
+        is_single = memoized.options.single_flight and memoized.mode != "shadow"
+        return self.records and is_single and not memoized.refresh
+
     def _draw(self) -> None:
-        """Take a hit that is to be audited for none, so that the step runs."""
+        """Take a hit that is to be audited or shadowed for none, so that the step runs."""
         entry = self._verdict.entry
         share = self._memoized.options.audit
-        if entry is not None and audit.is_due(share, entry, self._notes.run_id):
+        if entry is not None and self._memoized.mode == "shadow":
+            self._shadowed = entry
+            self._verdict = LookupResult(Decision.miss(Reason.SHADOWED))
+        elif entry is not None and audit.is_due(share, entry, self._notes.run_id):
             self._audited = entry
             self._verdict = LookupResult(Decision.miss(Reason.AUDITED))
 
@@ -197,7 +211,7 @@ class Task:
             tell(f"[memoize] audit: runs again, to be compared with {self._audited.origin}")
         elif decision.is_uncached:
             self._remarks.print_once(decision.reason.value, decision.log_line)
-        elif decision.reason is not Reason.OFF:
+        elif decision.reason not in (Reason.OFF, Reason.SHADOWED):
             tell(f"[memoize] {decision.log_line}")
 
     @property
@@ -205,7 +219,7 @@ class Task:
         return (
             self._recorder is not None
             and self._session.context.store is not None
-            and self._memoized.mode == "on"
+            and self._memoized.mode in ("on", "shadow")
             and self._verdict.entry is None
             and self._decision.records
         )
@@ -218,7 +232,7 @@ class Task:
             return self._replay
         if self._audited is not None:
             self._audit = Audit(flow, self._audited, memoized.mask)
-        if self.records:
+        if self.records or self._shadowed is not None:
             self._tracked = TrackedStep(
                 memoized, context, flow=flow, inputs=inputs, say=self._remarks.say
             )
@@ -239,6 +253,8 @@ class Task:
         self._run_time_s = time.monotonic() - self._began
         if self._tracked is not None:
             self._tracked.stop(failed=exception is not None)
+        if exception is not None:
+            self._raised = raised(exception)
         done, memoized = self._audit, self._memoized
         if done is None or (exception is not None and not done.absorb(exception, memoized.node)):
             return exception
@@ -258,6 +274,8 @@ class Task:
     def failed(self) -> None:
         """Record nothing: the step raised, and @catch may have caught it."""
         self._failed = True
+        if self._shadowed is not None:
+            self._note_shadow(self._shadowed, f"raised {self._raised}")
         self._lock.close()
 
     def finished(self, task_ok: bool) -> None:
@@ -277,6 +295,8 @@ class Task:
             return
         elif self._audited is not None:
             self._finish_audit(self._audited)
+        elif self._shadowed is not None and self._tracked is not None:
+            self._finish_shadow(self._shadowed, self._tracked)
         elif self._tracked is not None:
             self._finish_miss(self._tracked)
         elif self._recorder is not None:
@@ -371,6 +391,26 @@ class Task:
         notes.tally(hit=True, saved_s=0.0)
         shown = card_page.of_hit(notes.task, entry, memoized.code.parts)
         notes.show(replace(shown, outcome="audit", why=came_to))
+
+    def _finish_shadow(self, entry: MemoEntry, tracked: TrackedStep) -> None:
+        """Compare the outputs of the step with the stored result, which stays as it is."""
+        recorder = self._recorder
+        assert recorder is not None
+        outputs = recorder.outputs(tracked.attributes)
+        context, mask = self._session.context, self._memoized.mask
+        try:
+            found = compare(entry, outputs, tracked.left, recorder.datastores[0], context, mask)
+        except Exception as error:  # A comparison never fails its step.
+            found = f"cannot be compared: {type(error).__name__}: {error}"
+        self._note_shadow(entry, found)
+
+    def _note_shadow(self, entry: MemoEntry, difference: str) -> None:
+        decision = Decision.shadow(entry.origin, entry.ref.created, entry.run_time_s, difference)
+        self._verdict = LookupResult(decision)
+        self._remarks.say(decision.log_line)
+        self._notes.register_miss(decision, None)
+        shown = card_page.of_hit(self._notes.task, entry, self._memoized.code.parts)
+        self._notes.show(replace(shown, outcome=decision.outcome, why=decision.line))
 
     def _current(self, name: str) -> Any:
         wanted = revisions.parse(f"current.{name}")

@@ -105,7 +105,7 @@ def _any(option: str, value: str) -> None:
 
 SETTINGS: Mapping[str, Callable[[str, str], Any]] = {
     f"{_PREFIX}ROOT": _any,
-    f"{_PREFIX}MODE": _one_of("on", "off", "read-only", "only"),
+    f"{_PREFIX}MODE": _one_of("on", "off", "read-only", "only", "shadow"),
     f"{_PREFIX}REFRESH": _any,
     f"{_PREFIX}CHECKPOINT": flag,
     f"{_PREFIX}CHECKPOINT_LOAD": _one_of("eager", "fresh", "none"),

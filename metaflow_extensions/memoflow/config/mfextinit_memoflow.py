@@ -13,7 +13,7 @@ dependencies.use_installed()
 
 # Where the store is kept; None means <datastore root>/memoflow.
 MEMOFLOW_ROOT = from_conf("MEMOFLOW_ROOT", launch_info.setting("MEMOFLOW_ROOT"))
-# on, off, read-only or only; None means what each @memoize says.
+# on, off, read-only, only or shadow; None means what each @memoize says.
 MEMOFLOW_MODE = from_conf("MEMOFLOW_MODE", launch_info.setting("MEMOFLOW_MODE"))
 # Steps to run anew, separated by commas: `fit`, `fit+` (and all after it) or `all`.
 MEMOFLOW_REFRESH = from_conf("MEMOFLOW_REFRESH", launch_info.setting("MEMOFLOW_REFRESH"))

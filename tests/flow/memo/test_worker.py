@@ -9,9 +9,11 @@ import pytest
 from metaflow.metaflow_current import current
 
 from memoflow.flow.host.artifacts import TaskArtifacts
-from memoflow.flow.memo import scheduler
+from memoflow.flow.memo import scheduler, shadow
 from memoflow.flow.memo.lookup import MissError
 from memoflow.flow.memo.worker import Task
+from memoflow.kinds.decision import SHADOW, Decision
+from memoflow.units import span
 
 
 class Attempt:
@@ -171,3 +173,36 @@ def test_a_run_that_goes_on_without_the_store_runs_the_step(host, monkeypatch):
     attempt = Attempt(host, host.left(x=1))
     assert attempt.run()
     assert attempt.noted == {}
+
+
+def test_a_task_in_shadow_mode_runs_and_is_compared(host):
+    started = host.left(x=1)
+    first = Attempt(host, started, "2")
+    first.run()
+    shadowed = Attempt(host, started, "3", mode="shadow")
+    assert not current.memo.hit
+    assert shadowed.run()
+    decision = Decision.parse(shadowed.noted["memo-decision"])
+    assert decision is not None
+    assert decision.outcome == SHADOW
+    assert decision.line.startswith("would hit Train/1/fit/2, ")
+    assert decision.line.endswith("would be saved: the same")
+    assert "memo-origin" not in shadowed.noted
+    assert "memo-key" not in shadowed.noted
+    counted, told = shadow.counted([("3", decision), ("4", None)]), decision.saved_s
+    assert counted == f"1 of 2 tasks would hit, {span(told)} would be saved, all the same"
+
+
+def test_a_task_in_shadow_mode_without_a_result_is_recorded(host):
+    started = host.left(x=1)
+    assert Attempt(host, started, "2", mode="shadow").run()
+    assert not Attempt(host, started, "3").run()
+
+
+def test_a_task_in_shadow_mode_that_raises_says_so(host):
+    started = host.left(x=1)
+    Attempt(host, started, "2").run()
+    failed = Attempt(host, started, "3", mode="shadow")
+    failed.run(fails=True)
+    assert "but raised ValueError: it fails" in failed.noted["memo-decision"]
+    assert not Attempt(host, started, "4").run()
