@@ -84,14 +84,14 @@ class Stats:
         return sorted(self.entries, key=lambda each: each.entry.used)[:MOST_SHOWN]
 
 
-def collect(store: Store) -> Stats:
-    """Return a store's figures, with the hits of this machine."""
+def collect(store: Store, *, since: float = 0.0) -> Stats:
+    """Return a store's figures, with the hits of this machine since a moment."""
     stored_bytes = sum(file.size_bytes for file in store.backend.list("blobs"))
     everything = entries(store)
     found = of_entries(everything)
     others = everything.keys() - {each.key for each in found}
     notes = [everything[key].ref for key in others]
-    return Stats(found, notes, store.index.tally(), stored_bytes)
+    return Stats(found, notes, store.index.tally(since), stored_bytes)
 
 
 def held(named: Iterable[tuple[str, Ref]]) -> list[Held]:

@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import re
 import time
-from datetime import datetime, timezone
+from dataclasses import replace
+from datetime import date, datetime, timedelta, timezone
 from pathlib import Path
 
 import pytest
 
+from memoflow.cli import report_page
 from memoflow.cli.report import write_report
+from memoflow.cli.report_figures import collect
 from memoflow.errors import UsageError
 from memoflow.names import Key
 from memoflow.store import Payload, Store, open_store
@@ -38,6 +41,14 @@ def ran(store: Store, *tasks: tuple[str, bool, float, float]) -> None:
     store.index.record_outcomes(
         ("Sweep", "1", step, str(i), hit, saved_s, NOON - DAY * ago)
         for i, (step, hit, saved_s, ago) in enumerate(tasks)
+    )
+
+
+def missed(store: Store, *tasks: tuple[str, str, float, float]) -> None:
+    """Note misses: step, reason, run time and how many days ago."""
+    store.index.record_misses(
+        ("Sweep", "2", step, str(i), reason, 1, run_s, NOON - DAY * ago)
+        for i, (step, reason, run_s, ago) in enumerate(tasks)
     )
 
 
@@ -168,6 +179,117 @@ def test_what_was_used_last_is_hottest(store, tmp_path, monkeypatch):
     assert "Sweep/step05" not in [row["step"] for row in page.table("Coldest entries").dicts()]
 
 
+def test_misses_are_counted_by_reason_the_costliest_first(store, tmp_path):
+    missed(
+        store,
+        ("fit", "new_input", 30, 0),
+        ("fit", "new_input", 20, 0),
+        ("load", "new_input", 10, 0),
+        ("load", "code_changed", 180, 0),
+        ("load", "a_reason_to_come", 1, 0),
+    )
+    page = seen(store, tmp_path)
+    reasons = page.table("Misses by reason")
+    assert [(row["reason"], row["misses"], row["run time"]) for row in reasons.dicts()] == [
+        ("the code changed", "1", "3 min"),
+        ("new inputs", "3", "60 s"),
+        ("a reason to come", "1", "1.0 s"),
+    ]
+    assert [row["most of it"] for row in reasons.dicts()][1] == "Sweep/fit, 50 s"
+    assert reasons.bars[0]["miss"] == pytest.approx(100 * 180 / 241, abs=0.1)
+    assert page.figures["Misses ran"] == "4 min"
+
+
+def test_misses_of_which_no_reason_was_kept_are_counted(store, tmp_path):
+    ran(store, ("fit", False, 0, 0))
+    (row,) = seen(store, tmp_path).table("Misses by reason").dicts()
+    assert (row["reason"], row["misses"]) == ("no reason noted", "1")
+
+
+def aged(store: Store, *saves: tuple[str, int, float]) -> None:
+    """Save bytes: a step, a size and how many days ago."""
+    for step, size_bytes, ago in saves:
+        save(store, step, step.encode() * (size_bytes // len(step)))
+        (found,) = [each for each in store.index.entries().values() if step in str(each.ref.key)]
+        store.index.record([replace(found.ref, created=NOON - DAY * ago)])
+
+
+def test_growth_is_told_by_day(store, tmp_path):
+    aged(store, ("aa", 6000, 2), ("bb", 2000, 0))
+    page = seen(store, tmp_path)
+    rows = page.table("Growth").dicts()[::-1]
+    assert [(row["new"], row["saves"], row["in all"]) for row in rows] == [
+        ("0 B", "0", "0 B"),
+        ("0 B", "0", "0 B"),
+        ("6.0 kB", "1", "6.0 kB"),
+        ("0 B", "0", "6.0 kB"),
+        ("2.0 kB", "1", "8.0 kB"),
+    ]
+    chart = page.charts[-1]
+    assert chart.heights("new") == [150, 200]
+    assert chart.heights("whole") == [150, 150]
+
+
+def test_the_growth_of_an_old_store_is_told_by_week_with_all_that_was_before(store, tmp_path):
+    aged(store, ("aa", 6000, 700), ("bb", 1000, 100), ("cc", 2000, 0))
+    rows = seen(store, tmp_path).table("Growth").dicts()[::-1]
+    assert len(rows) == 60
+    assert rows[0]["in all"] == "6.0 kB"
+    assert [row["new"] for row in rows if row["saves"] != "0"] == ["1.0 kB", "2.0 kB"]
+    assert rows[-1]["in all"] == "9.0 kB"
+    assert all(date.fromisoformat(row["week from"]).weekday() == 0 for row in rows)
+
+
+def test_saves_by_a_wrong_clock_count_today(store, tmp_path):
+    aged(store, ("aa", 6000, -900), ("bb", 2000, 0))
+    assert seen(store, tmp_path).table("Growth").dicts()[0]["new"] == "8.0 kB"
+
+
+def expiring(store: Store, *saves: tuple[str, float]) -> None:
+    for number, (step, days) in enumerate(saves):
+        key = Key.of("memo", "Sweep", step, *_REST[:-1], f"{number:08d}")
+        payload = Payload(files={"x": f"{number}".encode() * 1000})
+        store.save(key, payload, durable=False, expires=NOON + DAY * days)
+
+
+def test_what_expires_is_told_by_step_the_largest_first(store, tmp_path):
+    expiring(store, ("fit", 3), ("fit", 20), ("load", 25), ("load", 29), ("load", 29), ("old", 90))
+    store.save(Key.of("model", "Sweep", "fit", "0a"), Payload(files={"x": b"y"}))
+    rows = seen(store, tmp_path).table("What expires").dicts()
+    assert [list(row.values()) for row in rows] == [
+        ["Sweep/load", "memo", "", "3, 3.0 kB"],
+        ["Sweep/fit", "memo", "1, 1.0 kB", "2, 2.0 kB"],
+    ]
+
+
+def test_what_has_expired_is_told_until_it_is_removed(store, tmp_path):
+    expiring(store, ("fit", -1))
+    (row,) = seen(store, tmp_path).table("What expires").dicts()
+    assert row["expired"] == "1, 1.0 kB"
+
+
+def test_where_nothing_expires_the_page_says_so(store, tmp_path):
+    save(store, "fit", b"x")
+    assert "No entry expires within 30 days." in seen(store, tmp_path).notes
+
+
+def test_of_a_time_only_what_was_within_it_counts(store, tmp_path):
+    ran(store, ("fit", True, 60, 9), ("fit", True, 30, 2))
+    missed(store, ("fit", "new_input", 30, 9), ("fit", "code_changed", 20, 2))
+    aged(store, ("aa", 6000, 20), ("bb", 2000, 0))
+    figures = collect(store, now=datetime.now(timezone.utc), since=timedelta(days=7))
+    page = Reader(report_page.page(figures))
+    assert (page.figures["Time saved"], page.figures["Misses ran"]) == ("30 s", "20 s")
+    assert [row["hits"] for row in page.table("Hit rate by step").dicts()] == ["1"]
+    assert [row["in all"] for row in page.table("Growth").dicts()][-1] == "6.0 kB"
+    assert len(page.table("Growth").rows) <= 9
+    assert "since" in page.facts
+
+
+def test_there_is_one_heading_of_the_first_level(store, tmp_path):
+    assert len(re.findall("<h1", written(store, tmp_path))) == 1
+
+
 def test_hostile_names_are_text(store, tmp_path):
     save(store, "fit", b"x" * 2000, flow=HOSTILE)
     store.index.record_outcomes([(HOSTILE, "1", HOSTILE, "1", True, 1.0, NOON)])
@@ -195,9 +317,8 @@ def test_a_browser_draws_each_chart_without_an_error(store, tmp_path, width, dar
     shown = look(tmp_path / "report.html", tmp_path / "profile", width=width, dark=dark)
     assert shown.errors == []
     assert (shown.width, shown.is_dark, shown.cut) == (width, dark, [])
-    (chart,) = shown.charts
-    assert chart[0] > 200
-    assert chart[1] > 40
+    assert len(shown.charts) == 2
+    assert all(wide > 200 and high > 40 for wide, high in shown.charts)
     assert len(shown.bars) >= 3
     assert all(wide >= 90 and high > 10 for wide, high in shown.bars)
 
