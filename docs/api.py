@@ -141,7 +141,19 @@ SECTIONS: dict[str, tuple[str, tuple[Shown, ...]]] = {
         "What is under all of this: a key resolves to a ref, and a ref to files. Stores, refs and "
         "entries show themselves as tables in a notebook.",
         (
-            Shown("memoflow.open_store", "memoflow.storages.opening.open_store"),
+            Shown("memoflow.open_store", "memoflow.catalog.store.open_store"),
+            Shown(
+                "OpenedStore",
+                "memoflow.catalog.store.OpenedStore",
+                ("entries", "stats", "why", "gc"),
+            ),
+            Shown("Listed", "memoflow.catalog.listed.Listed", ("kind", "flow", "step")),
+            Shown(
+                "Stats",
+                "memoflow.catalog.figures.Stats",
+                ("size_bytes", "hits", "misses", "saved_s", "deduplication", "by_kind", "by_flow"),
+            ),
+            Shown("Collected", "memoflow.catalog.store.Collected", ()),
             Shown(
                 "Store",
                 "memoflow.store.store.Store",

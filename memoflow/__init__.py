@@ -18,6 +18,7 @@ TYPE_CHECKING = not __name__
 if TYPE_CHECKING:
     from typing import Any
 
+    from memoflow.catalog.store import open_store as open_store
     from memoflow.flow.signatures import checkpoint as checkpoint
     from memoflow.flow.signatures import huggingface_hub as huggingface_hub
     from memoflow.flow.signatures import memoize as memoize
@@ -32,7 +33,6 @@ if TYPE_CHECKING:
     from memoflow.functions.notebook import load_ipython_extension as load_ipython_extension
     from memoflow.functions.results import results as results
     from memoflow.names import Key as Key
-    from memoflow.storages.opening import open_store as open_store
 
 # A literal: distribution metadata does not travel into remote tasks.
 __version__ = "0.1.0"
@@ -54,7 +54,7 @@ _HOMES = {
     "map": "memoflow.functions.mapping",
     "memoize": "memoflow.functions.decorator",
     "model": "metaflow",
-    "open_store": "memoflow.storages.opening",
+    "open_store": "memoflow.catalog.store",
     "results": "memoflow.functions.results",
     "with_artifact_store": "metaflow",
 }

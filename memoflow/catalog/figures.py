@@ -49,14 +49,17 @@ class Stats:
 
     @property
     def hits(self) -> int:
+        """The number of hits on this machine."""
         return sum(each.hits for each in self.tallies)
 
     @property
     def misses(self) -> int:
+        """The number of misses on this machine."""
         return sum(each.misses for each in self.tallies)
 
     @property
     def saved_s(self) -> float:
+        """The run time of the results that were hit, in seconds."""
         return sum(each.saved_s for each in self.tallies)
 
     @property
@@ -66,11 +69,13 @@ class Stats:
 
     @property
     def by_kind(self) -> list[Held]:
+        """The sizes of the entries of each kind."""
         entries = [(each.kind, each.ref) for each in self.entries]
         return held([*entries, *(("(notes)", ref) for ref in self.others)])
 
     @property
     def by_flow(self) -> list[Held]:
+        """The sizes of the entries of each flow."""
         return held((each.flow, each.ref) for each in self.entries)
 
     @property

@@ -28,10 +28,12 @@ class Listed(NamedTuple):
 
     @property
     def ref(self) -> Ref:
+        """The reference, with size and times."""
         return self.entry.ref
 
     @property
     def kind(self) -> str:
+        """One of `memo`, `checkpoint`, `model` and `hub`."""
         return self.ref.key.kind
 
     @property

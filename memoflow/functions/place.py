@@ -89,6 +89,12 @@ class Places:
             self.say_once(f"off: {type(error).__name__}: {error}")
         return None
 
+    def flush(self) -> None:
+        """Write the counted hits and misses of this process to the indexes."""
+        for place in list(self._known.values()):
+            if place is not None:
+                place.tallies.flush()
+
     def cut_off(self, store: Any, error: Exception) -> None:
         """Go on without a silent store: each further question would wait as long."""
         named = _named(store)

@@ -99,11 +99,6 @@ def open_store(root: str | Path | None = None, *, create: bool = False) -> Store
 
     By default that of the datastore that Metaflow is configured to use. With `create` a new one is
     made where there is none; else that is a NotFoundError.
-
-        import memoflow
-        store = memoflow.open_store()
-        for key in store.keys():
-            print(store.find(key))
     """
     where, backend = find_backend(root, create=create)
     if create:

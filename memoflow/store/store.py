@@ -72,9 +72,7 @@ class Store:
         clock: Callable[[], float] = time.time,
         sleep: Callable[[float], None] = time.sleep,
     ) -> None:
-        self.id = id
-        self.backend = backend
-        self.index = index
+        self.id, self.backend, self.index, self.keyring = id, backend, index, keyring
         self._clock = clock
         self._store_clock = StoreClock(backend, index, clock)
         self._refs = Refs(backend, index, keyring=keyring, sleep=sleep)
@@ -98,7 +96,7 @@ class Store:
     @property
     def is_signed(self) -> bool:
         """Tell whether refs are signed, and only signed ones used; see `store.refs.signing`."""
-        return bool(self._refs.keyring)
+        return bool(self.keyring)
 
     def distrusts(self, key: Key) -> bool:
         """Tell whether there is a ref for the key, and none of our keys has signed it."""
