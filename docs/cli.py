@@ -34,7 +34,9 @@ kind with a match counts. If a name matches several entries, they are listed and
 **Output.** On a terminal, tables are aligned and shortened. In pipes and files, columns are
 complete, separated by tabs, and without colour. With `--json`, a verb prints one JSON object; its
 fields are listed below and keep their meaning. Errors go to the error stream; after an error no
-JSON is printed.
+JSON is printed. `-q`, before the verb or after it, leaves out summaries and warnings: `verify -q`
+prints nothing, and its exit code says what was found. `-v` prints times and the number of requests
+on the error stream, `-vv` each request. `-h` is `--help`.
 
 | exit code | means |
 |---|---|

@@ -49,6 +49,10 @@ class Capabilities:
     # Whether each call takes a round trip to a server; else it costs next to nothing.
     takes_round_trips: bool = False
 
+    def traffic(self) -> tuple[int, float]:
+        """Return the number of this process's requests to a server, and their time in seconds."""
+        return 0, 0.0
+
     def path(self, name: str) -> Path | None:
         """Return a file's path on this machine; None if its bytes lie elsewhere."""
         return None
@@ -164,6 +168,9 @@ class Forwarding(Backend):
 
     def delete(self, names: Sequence[str]) -> None:
         self.backend.delete(names)
+
+    def traffic(self) -> tuple[int, float]:
+        return self.backend.traffic()
 
     def path(self, name: str) -> Path | None:
         return self.backend.path(name)

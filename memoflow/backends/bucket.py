@@ -52,6 +52,7 @@ from memoflow.errors import (
     NotFoundError,
     UsageError,
 )
+from memoflow.log import log
 from memoflow.threads import for_each
 
 P = ParamSpec("P")
@@ -106,6 +107,7 @@ class Bucket(Backend):
         self._connect = connect
         self._clients: dict[int, Any] = {}
         self._silence: tuple[float, BackendUnreachableError] | None = None
+        self._traffic = 0, 0.0
         self._lock = threading.Lock()
 
     def __repr__(self) -> str:
@@ -113,6 +115,9 @@ class Bucket(Backend):
 
     def __str__(self) -> str:
         return self.url("").rstrip("/")
+
+    def traffic(self) -> tuple[int, float]:
+        return self._traffic
 
     @property
     def client(self) -> Any:
@@ -216,7 +221,7 @@ class Bucket(Backend):
         )
 
         def explained() -> T:
-            with self.explained(verb, name):
+            with self.explained(verb, name), self._counted(verb, name):
                 return act(*arguments, **options)
 
         try:
@@ -230,6 +235,18 @@ class Bucket(Backend):
         except BackendUnreachableError as error:
             self._silence = time.monotonic(), error
             raise
+
+    @contextmanager
+    def _counted(self, verb: str, name: str) -> Iterator[None]:
+        began = time.perf_counter()
+        try:
+            yield
+        finally:
+            took_s = time.perf_counter() - began
+            with self._lock:
+                number, sum_s = self._traffic
+                self._traffic = number + 1, sum_s + took_s
+            log.debug("request: %s %s, %.3f s", verb, self.url(name), took_s)
 
     def _check_heard_of(self) -> None:
         if self._silence is not None:

@@ -11,7 +11,7 @@ from memoflow.catalog.listed import listed
 from memoflow.catalog.naming import matching
 from memoflow.cli.listing import complete
 from memoflow.cli.table import count
-from memoflow.cli.verb import Answer, CommandContext, Verb
+from memoflow.cli.verb import Answer, CommandContext, Verb, summarize
 from memoflow.display import printable
 from memoflow.errors import NotFoundError
 from memoflow.index.export import ExportedResult
@@ -63,7 +63,7 @@ def export(asked: CommandContext, *, file: Path, names: tuple[str, ...], replace
 
     def show() -> None:
         rest = f"; {count(left_out, 'damaged one')} left out" * bool(left_out)
-        click.echo(printable(f"wrote {count(number, 'result')} to {file}{rest}"))
+        summarize(printable(f"wrote {count(number, 'result')} to {file}{rest}"))
 
     return Answer(lambda: {"file": str(file), "results": number, "left_out": left_out}, show)
 

@@ -10,7 +10,7 @@ import click
 
 from memoflow import owned
 from memoflow.cli import removal
-from memoflow.cli.verb import Answer, CommandContext, Verb, parsed_by
+from memoflow.cli.verb import Answer, CommandContext, Verb, is_quiet, parsed_by, summarize
 from memoflow.kinds import retention
 from memoflow.names import Ref
 from memoflow.store.gc.eviction import Evicted
@@ -134,11 +134,11 @@ def _answer(
     def show() -> None:
         if going and dry_run:
             removal.show_each(going, reasons)
-        if going and not was_shown:
+        if going and not was_shown and not is_quiet(click.get_current_context()):
             removal.show_by_kind(going)
-        click.echo(f"{'Would free' if dry_run else 'Freed'} {readable(swept.size_bytes)}.")
+        summarize(f"{'Would free' if dry_run else 'Freed'} {readable(swept.size_bytes)}.")
         if line := retention.unreached(evicted, max_size):
-            click.echo(line)
+            summarize(line)
 
     def data() -> dict[str, Any]:
         return {

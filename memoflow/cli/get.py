@@ -13,7 +13,7 @@ from memoflow.catalog.listed import Listed
 from memoflow.catalog.naming import one
 from memoflow.cli.listing import complete
 from memoflow.cli.table import count
-from memoflow.cli.verb import Answer, CommandContext, Verb
+from memoflow.cli.verb import Answer, CommandContext, Verb, summarize
 from memoflow.display import printable
 from memoflow.errors import NotFoundError, UsageError
 from memoflow.kinds import memo
@@ -103,7 +103,7 @@ def _refuse_existing(target: Path, paths: list[str], *, force: bool) -> None:
 def _answer(found: Listed, target: Path, paths: list[str], size_bytes: int) -> Answer:
     data = {"key": found.key, "into": str(target), "files": paths, "size_bytes": size_bytes}
     done = f"{count(len(paths), 'file')}, {readable(size_bytes)}, in {target}"
-    return Answer(lambda: data, lambda: click.echo(printable(done)))
+    return Answer(lambda: data, lambda: summarize(printable(done)))
 
 
 def _chosen(found: Listed, manifest: Manifest, path: str | None) -> list[str]:

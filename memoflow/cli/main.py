@@ -21,7 +21,7 @@ from memoflow.cli.reindex import reindex
 from memoflow.cli.report import report
 from memoflow.cli.show import show
 from memoflow.cli.stats import stats
-from memoflow.cli.verb import DAMAGE, ERROR, USAGE, CommandContext
+from memoflow.cli.verb import DAMAGE, ERROR, USAGE, CommandContext, volume_options
 from memoflow.cli.verify import verify
 from memoflow.cli.why import why
 from memoflow.display import printable
@@ -58,7 +58,7 @@ class Verbs(click.Group):
             ctx.exit(DAMAGE if is_damage else USAGE if is_ambiguous else ERROR)
 
 
-@click.group(cls=Verbs)
+@click.group(cls=Verbs, context_settings={"help_option_names": ["-h", "--help"]})
 @click.version_option(__version__, prog_name="memoflow")
 @click.option(
     "--root",
@@ -97,6 +97,8 @@ for verb in (
     completion,
 ):
     main.add_command(verb)
+main.params += volume_options()
+completion.params += volume_options()
 
 
 if __name__ == "__main__":

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import click
 
-from memoflow.cli.verb import Answer, CommandContext, Verb
+from memoflow.cli.verb import Answer, CommandContext, Verb, summarize
 
 
 @click.command(
@@ -27,5 +27,5 @@ def reindex(asked: CommandContext) -> Answer:
     refs, path = len(store.index.entries()), store.index.path
     data = {"new": new, "refs": refs, "index": None if path is None else str(path)}
     return Answer(
-        lambda: data, lambda: click.echo(f"{refs} references, {new} of them new, in {path}")
+        lambda: data, lambda: summarize(f"{refs} references, {new} of them new, in {path}")
     )

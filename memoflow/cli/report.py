@@ -9,7 +9,7 @@ import click
 
 from memoflow.cli import report_markdown, report_page
 from memoflow.cli.report_figures import collect
-from memoflow.cli.verb import Answer, CommandContext, Verb, parsed_by
+from memoflow.cli.verb import Answer, CommandContext, Verb, parsed_by, summarize
 from memoflow.errors import UsageError
 from memoflow.store import Store
 from memoflow.units import duration
@@ -74,7 +74,7 @@ def report(
 
     def show() -> None:
         for path in paths:  # Not among what is printed to be read by others.
-            click.echo(f"wrote {path}", err=text is not None)
+            summarize(f"wrote {path}", err=text is not None)
         if text is not None:
             click.echo(text, nl=False)
 

@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import json
+import logging
 import os
+import time
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from functools import cached_property
 from typing import Any
 
@@ -14,12 +17,13 @@ from memoflow.backends import Backend
 from memoflow.catalog.decisions import decisions as decisions
 from memoflow.dataclass import dataclass
 from memoflow.errors import NotFoundError, UsageError
+from memoflow.log import log, logged_to_stderr
 from memoflow.storages import folder_of
 from memoflow.storages.opening import find_backend, open_store
 from memoflow.store import Store
 
 ERROR, USAGE, DAMAGE, UNREAD = 1, 2, 3, 4
-_AS_JSON = "memoflow.json"
+_AS_JSON, _QUIET, _VERBOSE = "memoflow.json", "memoflow.quiet", "memoflow.verbose"
 
 
 @dataclass
@@ -32,10 +36,13 @@ class CommandContext:
     @cached_property
     def store(self) -> Store:
         """The store; NotFoundError, with the remedy, if there is none."""
+        began = time.perf_counter()
         try:
-            return open_store(self._root)
+            store = open_store(self._root)
         except NotFoundError as error:
             raise _with_hint(error) from None
+        log.info("opened %s in %.3f s", store.backend, time.perf_counter() - began)
+        return store
 
     @property
     def backend(self) -> Backend:
@@ -93,6 +100,7 @@ class Verb(click.Command):
                 help="Print one JSON object.",
             )
         )
+        self.params += volume_options()
 
     def format_epilog(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
         with formatter.section("Examples"):
@@ -100,18 +108,81 @@ class Verb(click.Command):
                 formatter.write(f"{'':{formatter.current_indent}}{example}\n")
 
     def invoke(self, ctx: click.Context) -> None:
-        answer: Answer = super().invoke(ctx)
-        if is_json(ctx):
-            click.echo(json.dumps(answer.data(), allow_nan=False))
-        else:
-            answer.show()
+        with _log_of(ctx):
+            began = time.perf_counter()
+            answer: Answer = super().invoke(ctx)
+            found = time.perf_counter()
+            if is_json(ctx):
+                click.echo(json.dumps(answer.data(), allow_nan=False))
+            else:
+                answer.show()
+            log.info("%s took %.3f s", ctx.info_name, found - began)
+            log.info("its output took %.3f s", time.perf_counter() - found)
+            _log_traffic(ctx.obj)
         if answer.code:
             ctx.exit(answer.code)
+
+
+def volume_options() -> list[click.Parameter]:
+    """Return `-q` and `-v`, for the group and for each verb."""
+
+    def quiet(ctx: click.Context, param: click.Parameter, value: bool) -> None:
+        ctx.meta[_QUIET] = is_quiet(ctx) or value
+
+    def verbose(ctx: click.Context, param: click.Parameter, value: int) -> None:
+        ctx.meta[_VERBOSE] = ctx.meta.get(_VERBOSE, 0) + value
+
+    return [
+        click.Option(
+            ["-q", "--quiet"],
+            is_flag=True,
+            expose_value=False,
+            callback=quiet,
+            help="Print errors and the requested output alone: no summary, warning or progress.",
+        ),
+        click.Option(
+            ["-v", "--verbose"],
+            count=True,
+            expose_value=False,
+            callback=verbose,
+            help="Print times and the number of requests on the error stream; -vv: each request.",
+        ),
+    ]
+
+
+def _log_of(ctx: click.Context) -> AbstractContextManager[None]:
+    """Return the log of a command while it runs: on the error stream with `-v`."""
+    verbose = ctx.meta.get(_VERBOSE, 0)
+    if is_quiet(ctx) and verbose:
+        raise click.UsageError("-q and -v exclude each other: give one of them")
+    if is_quiet(ctx):
+        return logged_to_stderr(logging.ERROR)
+    if verbose:
+        return logged_to_stderr(logging.INFO if verbose == 1 else logging.DEBUG)
+    return nullcontext()
+
+
+def _log_traffic(asked: CommandContext) -> None:
+    store = vars(asked).get("store")
+    if store is not None and store.backend.takes_round_trips:
+        requests, took_s = store.backend.traffic()
+        log.info("%d requests to the server, %.3f s in all", requests, took_s)
 
 
 def is_json(ctx: click.Context) -> bool:
     """Return whether a command was called with `--json`."""
     return bool(ctx.meta[_AS_JSON])
+
+
+def is_quiet(ctx: click.Context) -> bool:
+    """Return whether a command was called with `-q`."""
+    return bool(ctx.meta.get(_QUIET))
+
+
+def summarize(text: str, *, err: bool = False) -> None:
+    """Print a line about an answer, which `-q` leaves out."""
+    if not is_quiet(click.get_current_context()):
+        click.echo(text, err=err)
 
 
 def parsed_by(parse: Callable[[str, Any], Any]) -> Callable[..., Any]:

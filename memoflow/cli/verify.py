@@ -7,7 +7,7 @@ from typing import Any
 import click
 
 from memoflow.cli.table import count, show_table
-from memoflow.cli.verb import DAMAGE, UNREAD, Answer, CommandContext, Verb
+from memoflow.cli.verb import DAMAGE, UNREAD, Answer, CommandContext, Verb, is_quiet
 from memoflow.errors import IntegrityError, NotFoundError
 from memoflow.store.check.verification import Problem
 from memoflow.store.open import open_hurt
@@ -45,6 +45,8 @@ def verify(asked: CommandContext, *, read_data: bool, repair: bool) -> Answer:
     problems = _problems(asked, read_data=read_data, repair=repair)
 
     def show() -> None:
+        if is_quiet(click.get_current_context()):
+            return  # The exit code says it.
         if problems:
             rows = (
                 (each.name, each.what, str(each.key or ""), each.done, _YES_OR_NO[each.harmless])
