@@ -22,6 +22,11 @@ def printable(text: str) -> str:
     return "".join(each if each.isprintable() else repr(each)[1:-1] for each in text)
 
 
+def shortened(text: str, most: int) -> str:
+    """Return a text of at most so many characters, the end replaced by an ellipsis."""
+    return text if len(text) <= most else f"{text[: most - 1].rstrip()}…"
+
+
 def shown(text: str) -> str:
     """Return a text that can do nothing to a terminal but go on in the next line, or a column."""
     if text.isprintable():

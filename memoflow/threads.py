@@ -16,6 +16,7 @@ import time
 from _thread import allocate_lock, get_ident, get_native_id, start_new_thread
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future
+from concurrent.futures import TimeoutError as FutureTimeoutError
 from contextlib import suppress
 from contextvars import ContextVar, copy_context
 from datetime import timedelta
@@ -153,6 +154,22 @@ def for_each(act: Callable[[U], T], each: Iterable[U], *, threads: int) -> list[
         return list(map(act, several))
     with Pool(threads) as pool:
         return list(pool.map(act, several))
+
+
+def within(seconds: float, act: Callable[[], T]) -> T:
+    """Return the result of a function that a thread calls; TimeoutError after so many seconds.
+
+    The thread may go on after that, and the process does not wait for it when it ends.
+    """
+    pool = Pool(1)
+    future = pool.submit(act)
+    pool.shutdown(wait=False)
+    try:
+        return future.result(seconds)
+    except FutureTimeoutError as error:
+        if future.done():
+            raise
+        raise TimeoutError(f"no answer within {seconds:g} s") from error
 
 
 class Pool:

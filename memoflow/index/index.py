@@ -362,6 +362,14 @@ class Index:
             misses,
         )
 
+    def misses(self, flow: str, run: str) -> list[tuple[str, str, str]]:
+        """Return step, id and reason of the tasks of a run that missed, as they ended."""
+        return self._db.query(
+            "SELECT step, task, reason FROM misses WHERE flow = ? AND run = ?"
+            " ORDER BY at, step, task",
+            (flow, run),
+        )
+
     def miss_costs(self, since: float = 0.0) -> list[MissCost]:
         """Return the misses of each step by reason, the longest run time first."""
         rows = self._db.query(

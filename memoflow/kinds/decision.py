@@ -59,6 +59,11 @@ class Reason(str, Enum):
     OFF = "off"
     TOLD = "told"  # by an older memoflow, in words only
 
+    @classmethod
+    def of(cls, text: str) -> Reason:
+        """Return the reason with this value; TOLD for one of a newer memoflow."""
+        return cls(text) if text in set(cls) else cls.TOLD
+
     @property
     def words(self) -> str:
         """The reason without the names of a single miss, for counts of many."""
@@ -173,7 +178,7 @@ class Decision:
             would = f"would hit {self.nearest}, {span(self.saved_s)} would be saved"
             return f"{would}, but {self.detail}" if self.detail else f"{would}: the same"
         if self.is_uncached:
-            return f"not cached: {self.detail}"
+            return f"not cached: {self.detail}" if self.detail else "not cached"
         if self.reason is Reason.NEW_INPUT or not self.differences:
             with_detail, without = _TEXTS[self.reason]
             return with_detail.format(self.detail) if self.detail else without

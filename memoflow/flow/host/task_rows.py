@@ -13,6 +13,8 @@ from metaflow.metadata_provider.metadata import ObjectOrder
 
 from memoflow.errors import MemoflowError
 
+_FEW = 8  # tasks whose metadata is asked for one by one
+
 Rows = dict[str, str]  # the latest value of each field
 
 
@@ -44,21 +46,41 @@ def of_run(run: Any, fields: Collection[str]) -> dict[tuple[str, str], Rows]:
     """
     provider = run._metaflow.metadata
     if provider.TYPE == "service":
-        # `get_object` asks for single tasks only; the service has the metadata of runs as well.
-        of, wanted = map(ObjectOrder.type_to_order, ("run", "metadata"))
-        rows = provider._get_object_internal(
-            "run", of, "metadata", wanted, None, None, *run.path_components
-        )
+        rows = _of_run_in_service(provider, run.path_components)
     elif provider.TYPE == "local":
         rows = _on_disk(provider, run.path_components, fields)
     else:
         return {(step.id, task.id): of_task(task) for step in run for task in step}
+    return _by_task(rows, fields)
+
+
+def _of_run_in_service(provider: Any, run: Iterable[str]) -> Any:
+    # `get_object` asks for single tasks only; the service has the metadata of runs as well.
+    of, wanted = map(ObjectOrder.type_to_order, ("run", "metadata"))
+    return provider._get_object_internal("run", of, "metadata", wanted, None, None, *run)
+
+
+def _by_task(rows: Any, fields: Collection[str]) -> dict[tuple[str, str], Rows]:
     by_task: dict[tuple[str, str], list[dict[str, Any]]] = {}
     for row in rows or ():
         if row["field_name"] in fields:
             task = str(row["step_name"]), str(row["task_id"])
             by_task.setdefault(task, []).append(row)
     return {task: _latest(kept) for task, kept in by_task.items()}
+
+
+def of_tasks(
+    provider: Any, flow: str, run: str, tasks: Collection[tuple[str, str]], fields: Collection[str]
+) -> dict[tuple[str, str], Rows]:
+    """Return some fields of some tasks of a run, given by step and id, in few requests."""
+    if provider.TYPE == "service" and len(tasks) > _FEW:
+        found = _by_task(_of_run_in_service(provider, (flow, run)), fields)
+        return {task: found[task] for task in tasks if task in found}
+    return {
+        task: _latest(row for row in rows or () if row["field_name"] in fields)
+        for task in tasks
+        for rows in [provider.get_object("task", "metadata", None, None, flow, run, *task)]
+    }
 
 
 @contextmanager

@@ -11,48 +11,21 @@ from typing import TYPE_CHECKING, Any
 from metaflow.exception import MetaflowException
 
 from memoflow.errors import MemoflowError
+from memoflow.flow.memo import run_summary
 from memoflow.flow.memo.artifacts import Artifacts
+from memoflow.flow.memo.run_log import RunLog
 from memoflow.flow.memo.store_context import StoreContext
 from memoflow.kinds import memo
-from memoflow.kinds.decision import Decision, keep_missed
+from memoflow.kinds.decision import keep_missed
 from memoflow.names import Key
 from memoflow.threads import Pool
-from memoflow.units import span
 
 if TYPE_CHECKING:
     from memoflow.flow.host.task_ids import TaskIds
     from memoflow.flow.memo.lookup import MemoizedStep
-    from memoflow.flow.memo.miss import ResultsBefore
 
 _EVERY_SECONDS = 60.0
 _AT_ONCE = 32
-
-
-class RunLog:
-    """The hits and misses of a run as far as this process decided them."""
-
-    def __init__(self) -> None:
-        self.run = ""  # Flow/run, whose own results explain no miss of it
-        self.began = time.time()
-        self.ended = False
-        self.is_shadow = False  # nothing is served, and what would have been is compared
-        self.hits: list[tuple[str, str, str, str, float]] = []  # flow, run, step, task, saved
-        self.misses: set[str] = set()  # ids of the tasks whose workers do not look again
-        self.missed: dict[str, Decision] = {}  # the last of each step
-        self._uncached: set[tuple[str, str]] = set()  # step and reason
-        self.before: dict[Key, ResultsBefore] = {}  # by code key
-        self.unwritten: dict[str, str] = {}  # why a hit could not be, by path of the task
-
-    def add_miss(self, step: str, task: str, decision: Decision) -> None:
-        self.misses.add(task)
-        self.missed[step] = decision
-
-    def is_news(self, step: str, decision: Decision) -> bool:
-        """Tell whether this is the first task of the step in this run that is not cached."""
-        said = step, decision.reason
-        is_first = said not in self._uncached
-        self._uncached.add(said)
-        return is_first
 
 
 class ScopePrefetch:
@@ -108,7 +81,7 @@ class Session:
             answers.on_finished(self.context.tasks.add)
 
     def end_run(self, run_id: str) -> None:
-        """Print hits, misses and time saved of a run, once, then collect garbage."""
+        """Print the summary of a run, once, then collect garbage."""
         context, log = self.context, self.log
         if log.ended:
             return
@@ -122,28 +95,31 @@ class Session:
         now = time.time()
         store.index.record_outcomes([(*hit[:4], True, hit[4], now) for hit in log.hits])
         keep_missed(store.index, flow, log.missed)
-        # The workers' decisions, where the scheduler could not decide, are in the index.
-        saved_s = {hit[3]: hit[4] for hit in log.hits}
-        missed = set(log.misses)
-        for outcome in store.index.outcomes(flow, run_id):
-            if outcome.hit:
-                saved_s[outcome.task] = outcome.saved_s
-            else:
-                missed.add(outcome.task)
-        missed -= saved_s.keys()  # Found by the worker, after it had waited for another's.
         if log.is_shadow:
             self._say_shadow()
-        elif saved_s or missed:
-            hits = f"{len(saved_s)} hit{'s' * (len(saved_s) != 1)}"
-            misses = f"{len(missed)} miss{'es' * (len(missed) != 1)}"
-            saved = f", {span(sum(saved_s.values()))} saved" if saved_s else ""
-            context.say(f"{hits}, {misses}{saved}")
+            has_misses = True
+        else:
+            summary = run_summary.of_run(
+                log, store.index, context.flow_datastore.metadata, flow, run_id
+            )
+            self._say_summary(summary)
+            has_misses = summary.misses > 0
         try:
-            if missed:
+            if has_misses:
                 self.prefetch.leave_bundles()
             context.collect()
         except (MemoflowError, OSError) as error:
             context.say(f"maintenance failed: {error}")
+
+    def _say_summary(self, summary: run_summary.RunSummary) -> None:
+        context = self.context
+        *table, total = summary.lines(run_summary.room()) or [""]
+        for line in table:
+            context.say(line, timestamp=False)
+        if summary.trouble:
+            context.say(summary.trouble)
+        if total:
+            context.say(total)
 
     def _say_shadow(self) -> None:
         """Print the time that hits would have saved, and the results that differ."""

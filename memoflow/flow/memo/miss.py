@@ -11,8 +11,9 @@ from memoflow.errors import IntegrityError, NotFoundError
 from memoflow.fingerprint import Part
 from memoflow.fingerprint.outline import equal_parts, flat
 from memoflow.flow.memo import uncached
-from memoflow.flow.memo.context import RunLog, Session
+from memoflow.flow.memo.context import Session
 from memoflow.flow.memo.inputs import InputDigests
+from memoflow.flow.memo.run_log import RunLog
 from memoflow.kinds import evicted, memo
 from memoflow.kinds.decision import Decision, Reason, reason_of
 from memoflow.kinds.nearest import ITEM, PLACE, EarlierResults, Nearest

@@ -33,6 +33,7 @@ def prepare(cli_args: Any, attempt: int, memoized: MemoizedStep, session: Sessio
     session.prefetch.is_on = True
     log.is_shadow |= memoized.mode == "shadow"
     log.run = f"{task.flow_name}/{task.run_id}"
+    log.steps.setdefault(memoized.step)
     context.metadata = task.metadata.metadata_str()
     try:
         verdict = _decide(cli_args, attempt, memoized, session)
@@ -47,7 +48,9 @@ def prepare(cli_args: Any, attempt: int, memoized: MemoizedStep, session: Sessio
     if verdict.entry is not None:
         return
     decision = verdict.decision
-    if not verdict.undecided:
+    if verdict.undecided:
+        log.undecided[task.task_id] = memoized.step
+    else:
         if memoized.mode == "only":
             raise MissError(memoized.step, decision.line)
         log.add_miss(memoized.step, task.task_id, decision)

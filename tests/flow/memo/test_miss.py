@@ -11,8 +11,8 @@ import pytest
 
 from memoflow.fingerprint import Fingerprint, Part, of_value, outline, summary
 from memoflow.flow.memo import miss, uncached
-from memoflow.flow.memo.context import RunLog
 from memoflow.flow.memo.options import MemoizeOptions
+from memoflow.flow.memo.run_log import RunLog
 from memoflow.flow.memo.uncached import Uncached
 from memoflow.kinds import evicted, memo
 from memoflow.kinds.decision import Decision, Reason
