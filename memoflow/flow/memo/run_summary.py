@@ -102,7 +102,9 @@ def of_run(log: RunLog, index: Index, metadata: Any, flow: str, run: str) -> Run
     """
     saved_s: dict[Task, float] = {(hit[2], hit[3]): hit[4] for hit in log.hits}
     missed: dict[Task, Decision] = {
-        (step, task): decision for task, (step, decision) in log.misses.items()
+        (step, task): decision
+        for task, (step, decision) in log.misses.items()
+        if decision.outcome == MISS  # Under `--memo off` nothing is looked up.
     }
     for outcome in index.outcomes(flow, run):
         if outcome.hit:

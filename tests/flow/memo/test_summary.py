@@ -106,6 +106,11 @@ def test_a_run_without_memoized_tasks_says_nothing(shown):
     assert shown() == []
 
 
+def test_tasks_that_were_not_looked_up_do_not_count(host, shown):
+    host.session.log.add_miss("fit", "3", Decision.miss(Reason.OFF))
+    assert shown() == []
+
+
 def test_the_decisions_of_workers_count(host, shown):
     host.store.index.record_outcomes([Outcome("Train", "1", "fit", "4", True, 2.0, 1.0)])
     for run, task in (("1", "5"), ("0", "6")):
