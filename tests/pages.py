@@ -64,19 +64,30 @@ _ANY = {
 
 
 class Block(NamedTuple):
-    """A fenced block: its language, the file it is of if any, its text, and where it begins."""
+    """A fenced block: its language, the file it is of if any, its text, and where it begins.
+
+    `start` is where its text does, after the line `opening`.
+    """
 
     language: str
     title: str | None
     text: str
     line: int
     start: int
+    opening: str
 
 
 def blocks(page: str) -> list[Block]:
     """Return the fenced blocks of a page."""
     return [
-        Block(found[1], found[2], found[3], page.count("\n", 0, found.start()) + 1, found.start(3))
+        Block(
+            found[1],
+            found[2],
+            found[3],
+            page.count("\n", 0, found.start()) + 1,
+            found.start(3),
+            page[found.start() : found.start(3)],
+        )
         for found in _BLOCK.finditer(page)
     ]
 
@@ -91,7 +102,12 @@ class Reader:
 
     def follow(self, page: str) -> None:
         """Do all that the page says; AssertionError where something else comes of it."""
-        for block, command, shown, printed in self._done(page):
+        for block in blocks(page):
+            self.follow_block(block)
+
+    def follow_block(self, block: Block) -> None:
+        """Do what a block says; AssertionError where something else comes of it."""
+        for command, shown, printed in self._done(block):
             assert self._matched(shown, printed, ordered=not _is_run(command)) is not None, (
                 f"line {block.line}: $ {command}\nthe page shows\n"
                 + "\n".join([*shown, "", "but there is", *printed])
@@ -100,7 +116,8 @@ class Reader:
     def rewritten(self, page: str) -> str:
         """Do all that the page says, and return it with what came of that."""
         changes: list[tuple[int, str, str]] = []
-        for block, command, shown, printed in self._done(page):
+        done = ((block, *each) for block in blocks(page) for each in self._done(block))
+        for block, command, shown, printed in done:
             found = self._matched(shown, printed, ordered=not _is_run(command))
             before = "".join(f"{line}\n" for line in (f"$ {command}", *shown))
             after = "".join(f"{line}\n" for line in (f"$ {command}", *(found or printed)))
@@ -111,18 +128,19 @@ class Reader:
             page = page.replace(named, here)  # Those that commands and the text have.
         return page
 
-    def _done(self, page: str) -> Iterator[tuple[Block, str, list[str], list[str]]]:
-        for block in blocks(page):
-            if block.language == "diff" and block.title:
-                self._edit(block.title, block.text)
-            elif block.title:
-                (self.folder / block.title).write_text(block.text)
-            elif block.language == "console":
-                for command, shown in _commands(block.text):
-                    typed = command
-                    for named, here in self.names.items():
-                        typed = typed.replace(named, here)
-                    yield block, command, shown, self._type(typed)
+    def _done(self, block: Block) -> Iterator[tuple[str, list[str], list[str]]]:
+        if block.language == "diff" and block.title:
+            self._edit(block.title, block.text)
+        elif block.title:
+            path = self.folder / block.title
+            path.parent.mkdir(parents=True, exist_ok=True)
+            path.write_text(block.text)
+        elif block.language == "console":
+            for command, shown in _commands(block.text):
+                typed = command
+                for named, here in self.names.items():
+                    typed = typed.replace(named, here)
+                yield command, shown, self._type(typed)
 
     def _edit(self, name: str, diff: str) -> None:
         path = self.folder / name
