@@ -87,6 +87,26 @@ def answer(cli_args: Any, answered: AnswerProcess, pool: Pool | None) -> None:
         pool.submit(answered.run)
 
 
+def is_answered(task: Any) -> bool:
+    """Tell whether the scheduler has settled a task of the runtime's by itself."""
+    return hasattr(task, "answer")
+
+
+def filter_lines(task: Any, shows: Callable[[str], bool], then: Callable[[], None]) -> None:
+    """Have only the lines of a task printed for which `shows` is true; its log keeps all.
+
+    `then` is called after each line.
+    """
+    log = task.log
+
+    def log_some(line: str, *arguments: Any, **options: Any) -> None:
+        if shows(line):
+            log(line, *arguments, **options)
+        then()
+
+    task.log = log_some
+
+
 def on_finished(hook: Callable[[Any], None]) -> None:
     """Have `hook` called with each task of the runtime's that has finished well."""
     if hook not in _hooks:

@@ -11,10 +11,11 @@ from typing import TYPE_CHECKING, Any
 from metaflow.exception import MetaflowException
 
 from memoflow.errors import MemoflowError
-from memoflow.flow.memo import run_summary
+from memoflow.flow.memo import run_summary, run_tag
 from memoflow.flow.memo.artifacts import Artifacts
 from memoflow.flow.memo.run_log import RunLog
 from memoflow.flow.memo.store_context import StoreContext
+from memoflow.flow.memo.task_lines import TaskLines
 from memoflow.kinds import memo
 from memoflow.kinds.decision import keep_missed
 from memoflow.names import Key
@@ -65,6 +66,7 @@ class Session:
         self.log = RunLog()
         self.prefetch = ScopePrefetch(self.context)
         self.task_ids: TaskIds | None = None  # once there are tasks to expect
+        self.lines = TaskLines(self.log, lambda head, line: self.context.say(line, head=head))
 
     @cached_property
     def threads(self) -> Pool:
@@ -102,7 +104,8 @@ class Session:
             summary = run_summary.of_run(
                 log, store.index, context.flow_datastore.metadata, flow, run_id
             )
-            self._say_summary(summary)
+            untagged = run_tag.put(context.flow_datastore.metadata, flow, run_id, summary)
+            self._say_summary(summary, untagged)
             has_misses = summary.misses > 0
         try:
             if has_misses:
@@ -111,13 +114,13 @@ class Session:
         except (MemoflowError, OSError) as error:
             context.say(f"maintenance failed: {error}")
 
-    def _say_summary(self, summary: run_summary.RunSummary) -> None:
+    def _say_summary(self, summary: run_summary.RunSummary, untagged: str) -> None:
         context = self.context
         *table, total = summary.lines(run_summary.room()) or [""]
         for line in table:
             context.say(line, timestamp=False)
-        if summary.trouble:
-            context.say(summary.trouble)
+        for trouble in filter(None, (summary.trouble, untagged)):
+            context.say(trouble)
         if total:
             context.say(total)
 

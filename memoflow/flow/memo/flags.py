@@ -1,4 +1,4 @@
-"""Flags of `run` and `resume`: --memo, --memo-refresh, --checkpoint-load; for Runner as well.
+"""Flags of `run` and `resume`: --memo, --memo-refresh and others; for Runner as well.
 
 Imported while Metaflow loads its plugins, so it stays light.
 """
@@ -21,7 +21,7 @@ from memoflow.flow.task.process import forget_outer_task
 MODES = ("on", "off", "read-only", "only", "shadow")
 
 # What the command line of this process asked for; the worker is told through its environment.
-given: dict[str, Any] = {"mode": None, "refresh": ()}
+given: dict[str, Any] = {"mode": None, "refresh": (), "lines": None}
 
 
 def steps_to_refresh(wanted: tuple[str, ...], graph: Any) -> frozenset[str]:
@@ -97,6 +97,15 @@ def _add_options(command: Any) -> None:
             callback=_keep("refresh"),
             help="Run this memoized step anew and record its result: a step, STEP+ for it and "
             "all after it, or all. Can be given several times.",
+        ),
+        click.Option(
+            ("--memo-lines", "memo_lines"),
+            type=click.Choice(("step", "all")),
+            default=None,
+            expose_value=False,
+            callback=_keep("lines"),
+            help="Hits and misses in a wide foreach: counted in a line for the step (step), or a "
+            "line each (all).",
         ),
         *([policy.option()] if _has_checkpoints() else []),
     ]

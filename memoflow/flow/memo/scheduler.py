@@ -82,6 +82,7 @@ def _decide(cli_args: Any, attempt: int, memoized: MemoizedStep, session: Sessio
     foreach = Foreach.of_new_task(
         memoized.shape.flow, memoized.step, datastores, memoized.join_type, split_index
     )
+    session.lines.follow(task, foreach.stack)
     parents = InputDigests(
         datastores,
         shape=memoized.shape,

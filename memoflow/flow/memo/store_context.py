@@ -39,9 +39,9 @@ class StoreContext:
         self._said: set[str] = set()
         self._candidates: dict[Key, Candidates] = {}
 
-    def say(self, line: str, *, timestamp: bool = True) -> None:
+    def say(self, line: str, *, head: str = "", timestamp: bool = True) -> None:
         line = printable(f"[memoize] {without_passwords(line)}")
-        self._logger(line, system_msg=True, timestamp=timestamp)
+        self._logger(line, head=head, system_msg=True, timestamp=timestamp)
 
     def say_once(self, line: str) -> None:
         if line not in self._said:

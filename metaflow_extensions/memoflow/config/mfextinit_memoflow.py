@@ -23,6 +23,10 @@ MEMOFLOW_CHECKPOINT = from_conf("MEMOFLOW_CHECKPOINT", launch_info.setting("MEMO
 MEMOFLOW_CHECKPOINT_LOAD = from_conf(
     "MEMOFLOW_CHECKPOINT_LOAD", launch_info.setting("MEMOFLOW_CHECKPOINT_LOAD")
 )
+# step or all: whether the hits in a wide foreach are counted, or have a line each.
+MEMOFLOW_LINES = from_conf("MEMOFLOW_LINES", launch_info.setting("MEMOFLOW_LINES"))
+# Whether a run gets a tag of its hits, such as memo:6/7.
+MEMOFLOW_TAG = from_conf("MEMOFLOW_TAG", launch_info.setting("MEMOFLOW_TAG") or "1")
 # Budget of the store, such as "50GB"; least recently used entries go first.
 MEMOFLOW_MAX_SIZE = from_conf("MEMOFLOW_MAX_SIZE", launch_info.setting("MEMOFLOW_MAX_SIZE"))
 # Whether a task may install what memoflow needs and its image has not.

@@ -49,6 +49,7 @@ class Metadata:
 
     def __init__(self) -> None:
         self.fields: dict[str, dict[str, Any]] = {}
+        self.tags: set[str] = set()  # of the run
 
     def metadata_str(self) -> str:
         return "fake@nowhere"
@@ -58,6 +59,14 @@ class Metadata:
 
     def register_data_artifacts(self, *_: Any) -> None:
         pass
+
+    def get_object(self, *_: Any) -> dict[str, Any]:
+        return {"tags": sorted(self.tags)}
+
+    def mutate_user_tags_for_run(
+        self, flow: str, run: str, *, tags_to_add: list[str], tags_to_remove: list[str]
+    ) -> None:
+        self.tags = (self.tags - {*tags_to_remove}) | {*tags_to_add}
 
 
 class Host:

@@ -96,6 +96,13 @@ def test_the_reason_has_a_line_of_its_own_on_a_narrow_terminal():
     ]
 
 
+def test_the_run_is_tagged_with_its_hits(host, shown):
+    host.session.log.hits.append(HIT)
+    host.session.log.add_miss("fit", "3", Decision.miss(Reason.FIRST_RUN))
+    shown()
+    assert host.metadata.tags == {"memo:1/2"}
+
+
 def test_it_is_said_once(host, shown):
     host.session.log.hits.append(HIT)
     shown()
