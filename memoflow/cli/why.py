@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -13,7 +14,7 @@ from memoflow.errors import MemoflowError, UsageError
 from memoflow.kinds import memo
 
 if TYPE_CHECKING:
-    from memoflow.flow.memo.run_decisions import RunDecisions
+    from memoflow.flow.memo.run_decisions import RunDecisions, StepDecisions
     from memoflow.flow.memo.why import Why
 
 
@@ -25,9 +26,11 @@ if TYPE_CHECKING:
         "first_run, new_input, input_changed, code_changed, evicted), `detail`, `note`, "
         "`unrecorded`, `key`, `origin` and `recorded` (Unix seconds) of the result that was found "
         "or compared with, `differences` (objects of kind, name, part, change, where, old, new, "
-        "diff and line), and before a run `like`, `tasks` and `hits`. Of a run: `subject`, "
-        "`outcome`, `line`, `note`, `tasks`, `hits`, `misses`, `clones`, and `steps` (objects of "
-        "step, tasks, hits, misses, clones, and of the first miss task, reason and line)",
+        "diff and line), and before a run `like`, `tasks`, `hits` and `memoized_by` (the run whose "
+        "`--with memoize` was assumed, or null). Of a run: `subject`, `outcome`, `line`, `note`, "
+        "`tasks`, `hits`, `misses`, `clones`, `run_time_s` of the misses, and `steps` (objects of "
+        "step, tasks, hits, misses, clones, of the first miss task, reason and line, and "
+        "`reasons`: objects of reason, misses, run_time_s, untimed, task and line)",
     },
     examples=(
         "memoflow why Sweep/18/fit/31",
@@ -42,11 +45,12 @@ def why(asked: CommandContext, *, names: tuple[str, ...]) -> Answer:
     """Explain a hit or miss, with the differences from the nearest earlier result.
 
     NAME is a task: Sweep/18/fit/31, or Sweep/18/fit for a step with one task. Of a run, Sweep/18,
-    a table has the hits and misses of each step, the clones that `resume` made, and the reason for
-    the first miss. With `python flow.py memo why`, NAME may be a step (default: all memoized
-    steps): this predicts the hits and misses of a run, without running anything, from the
-    parameters and results of the latest run. A step after a miss is unknown, since its inputs may
-    change. For a memoized function call its `why` in Python.
+    a table has the hits of each step, the clones that `resume` made, and the misses by reason:
+    their number, their run time, and the first of them. With `python flow.py memo why`, NAME may be
+    a step (default: all memoized steps): this predicts the hits and misses of a run, without
+    running anything, from the parameters and results of the latest run. A step after a miss is
+    unknown, since its inputs may change. Where no step has @memoize, the steps are looked up that
+    the latest run memoized by `--with memoize`. For a memoized function call its `why` in Python.
     """
     steps = [name for name in names if "/" not in name]
     if asked.flow is None and (steps or not names):
@@ -74,8 +78,11 @@ def why(asked: CommandContext, *, names: tuple[str, ...]) -> Answer:
                 _show_run(each)
             else:
                 click.echo("\n".join(map(printable, of_tasks.lines(each))))
+        by = {each.memoized_by for each in found if isinstance(each, of_tasks.Why)} - {None}
+        for run in sorted(map(str, by)):
+            click.echo(printable(f"note: looked up as with --with memoize, by which {run} was run"))
         if not found:
-            click.echo("no step has @memoize")
+            click.echo(printable(of_tasks.not_memoized(asked.flow.graph)))
 
     def data() -> dict[str, Any]:
         return {"answers": [each.to_json() for each in found]}
@@ -106,15 +113,19 @@ def _show_run(run: RunDecisions) -> None:
         click.echo(printable(f"note: {run.note}"))
     if run.steps:
         show_table(
-            ("step", "hits", "misses", "clones", "first miss", "reason"),
-            [
-                (
-                    each.step,
-                    *map(str, (each.hits, each.misses, each.clones)),
-                    each.task or "",
-                    each.line,
-                )
-                for each in run.steps
-            ],
-            right="hits misses clones",
+            ("step", "hits", "clones", "misses", "ran", "example", "reason"),
+            [row for each in run.steps for row in _rows(each)],
+            right="hits clones misses ran",
         )
+    if run.cost:
+        click.echo(printable(run.cost))
+
+
+def _rows(of: StepDecisions) -> Iterator[tuple[str, ...]]:
+    """Yield a row for each reason for misses of a step, the first with its hits and clones."""
+    numbers = str(of.hits), str(of.clones)
+    if not of.groups:
+        yield of.step, *numbers, "0", "", "", of.line
+    for group in of.groups:
+        yield of.step, *numbers, str(group.misses), group.cost, group.task, group.line
+        numbers = "", ""

@@ -130,7 +130,8 @@ class Decision:
     recorded at `recorded` in Unix seconds. On a hit, `nearest` and `recorded` describe the result
     that was found, and `saved_s` is its run time. So they do of a task that ran in shadow mode: its
     `detail` is the difference from that result, "" if there is none. `unrecorded` is the reason
-    why the result of a task that ran was not kept.
+    why the result of a task that ran was not kept. `run_time_s` is what that task took; None before
+    it has run, and from an earlier memoflow.
     """
 
     outcome: str
@@ -142,6 +143,7 @@ class Decision:
     recorded: float | None = None
     saved_s: float = 0.0
     unrecorded: str = ""
+    run_time_s: float | None = None
 
     @classmethod
     def hit(cls, origin: str, recorded: float | None, saved_s: float = 0.0) -> Decision:
@@ -209,6 +211,7 @@ class Decision:
             "recorded": self.recorded,
             "saved_s": self.saved_s,
             "unrecorded": self.unrecorded,
+            "run_time_s": self.run_time_s,
             "line": self.line,
         }
 

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from memoflow.kinds.decision import Reason
+from memoflow.kinds.decision import Decision, Reason
 from tests.cli.conftest import Shelf
 from tests.cli.test_terminal import on_a_terminal
 from tests.flow.memo.noted import HIT, NotedRuns, clone, miss, noting
@@ -37,10 +37,10 @@ def test_a_run_is_told_in_a_line_a_step(shelf: Shelf, run: str) -> None:
     lines = shelf.run("why", run).output.splitlines()
     assert lines == [
         f"{run}: 1 hit, 2 misses, 1 clone",
-        "STEP\tHITS\tMISSES\tCLONES\tFIRST MISS\tREASON",
-        "start\t0\t0\t1\t\t",
-        "fit\t1\t1\t0\t2\tnew input 'blue'",
-        "join\t0\t1\t0\t3\tnot cached: reads current.run_id",
+        "STEP\tHITS\tCLONES\tMISSES\tRAN\tEXAMPLE\tREASON",
+        "start\t0\t1\t0\t\t\t",
+        "fit\t1\t0\t1\t\t2\tnew input 'blue'",
+        "join\t0\t0\t1\t\t3\tnot cached: reads current.run_id",
     ]
 
 
@@ -56,7 +56,40 @@ def test_a_run_is_told_as_json(shelf: Shelf, run: str) -> None:
         "task": "2",
         "reason": "new_input",
         "line": "new input 'blue'",
+        "shadows": 0,
+        "differing": 0,
+        "reasons": [
+            {
+                "reason": "new_input",
+                "misses": 1,
+                "run_time_s": 0,
+                "untimed": 1,
+                "task": "2",
+                "line": "new input 'blue'",
+            }
+        ],
     }
+
+
+def test_the_misses_of_a_run_are_told_by_reason_with_their_run_time(
+    shelf: Shelf, noted: NotedRuns
+) -> None:
+    run = noted.run("Sweep")
+    took = {Reason.NEW_INPUT: (60.0, 90.0), Reason.REFRESHED: (400.0,)}
+    for reason, times in took.items():
+        for seconds in times:
+            told = Decision.miss(reason, run_time_s=seconds)
+            noted.task(run, "fit", {"memo-decision": told.text()})
+    noted.task(run, "fit", HIT)
+    noted.task(run, "end")
+    lines = shelf.run("why", run).output.splitlines()
+    assert lines == [
+        f"{run}: 1 hit, 3 misses",
+        "STEP\tHITS\tCLONES\tMISSES\tRAN\tEXAMPLE\tREASON",
+        "fit\t1\t0\t1\t7 min\t2\trefresh requested",
+        "fit\t\t\t2\t2 min\t0\tnew inputs",
+        "the misses ran 9 min: refresh requested 7 min, new inputs 2 min",
+    ]
 
 
 def test_a_run_and_a_task_are_told_together(shelf: Shelf, run: str) -> None:

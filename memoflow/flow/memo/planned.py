@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+import os
+import sys
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import suppress
 from dataclasses import replace
 from functools import partial
@@ -10,12 +12,13 @@ from itertools import islice
 from pathlib import Path
 from typing import Any
 
-from metaflow.client import Flow
-from metaflow.exception import MetaflowNotFound
+from metaflow.client import Flow, Step
+from metaflow.exception import MetaflowException, MetaflowNotFound
 from metaflow.includefile import IncludeFile
 from metaflow.parameters import DeployTimeField
 
 from memoflow import fingerprint
+from memoflow.dataclass import dataclass
 from memoflow.errors import NoFingerprintError
 from memoflow.fingerprint import Part
 from memoflow.flow.host import foreach, listed_tasks, transition
@@ -31,11 +34,13 @@ from memoflow.flow.memo.inputs import (
     load,
 )
 from memoflow.flow.memo.lookup import MemoizedStep
+from memoflow.flow.memo.memoize import MemoizeDecorator
 from memoflow.flow.memo.store_context import StoreContext
 from memoflow.storages import backend_of
 
 _LOAD_LIMIT_BYTES = 64 << 20
 _MOST_PARENTS = 1000
+_NOT_IN_KEY = frozenset(("card", "resources", "retry", "timeout"))
 _MOST_RUNS = 5
 _AT_ONCE = 100  # tasks that are opened together
 
@@ -80,6 +85,61 @@ def latest_runs(memoized: MemoizedStep) -> list[str]:
         return [str(run.id) for run in islice(flow, _MOST_RUNS)]
     except MetaflowNotFound:
         return []
+
+
+@dataclass(frozen=True)
+class OptionRun:
+    """The latest run of a flow, and the steps that its `--with memoize` memoized.
+
+    `steps` has the options by step. `others` are other decorators by `--with` that may count in a
+    key; where there are any, the steps are as that run had them only with these.
+    """
+
+    pathspec: str
+    steps: Mapping[str, Mapping[str, Any]]
+    others: tuple[str, ...]
+
+    @classmethod
+    def latest(cls, flow: str) -> OptionRun | None:
+        """Return the latest run of a flow, None if there is none or it cannot be read."""
+        steps: dict[str, Mapping[str, Any]] = {}
+        others: set[str] = set()
+        try:
+            run = next(iter(Flow(flow, _namespace_check=False)))
+            [task] = Step(f"{run.pathspec}/_parameters", _namespace_check=False)
+            for step, node in task["_graph_info"].data["steps"].items():
+                for deco in node["decorators"]:
+                    if deco["statically_defined"] or deco.get("inserted_by"):
+                        continue
+                    if deco["name"] == "memoize":
+                        steps[step] = deco["attributes"]
+                    elif deco["name"] not in _NOT_IN_KEY:
+                        others.add(deco["name"])
+        except (MetaflowException, StopIteration, ValueError, KeyError, TypeError, AttributeError):
+            return None
+        return cls(run.pathspec, steps, tuple(sorted(others)))
+
+    def memoize(self, flow: Any) -> set[str]:
+        """Memoize the steps of a flow as the run had them; return those that are now."""
+        done = set()
+        for step, given in self.steps.items() if not self.others else ():
+            decorators = getattr(getattr(flow, step, None), "decorators", None)
+            if decorators is not None and all(deco.name != "memoize" for deco in decorators):
+                options = {  # Metaflow keeps None as a text.
+                    name: given[name]
+                    for name, default in MemoizeDecorator.defaults.items()
+                    if name in given and given[name] != str(default)
+                }
+                decorators.append(MemoizeDecorator(attributes=options, statically_defined=False))
+                done.add(step)
+        return done
+
+
+def hint_of_option(step: str = "", others: Iterable[str] = ()) -> str:
+    """Return the command that predicts a run with `--with memoize`, in a sentence."""
+    options = " ".join(f"--with {name}" for name in ("memoize", *others))
+    command = f"python {os.path.basename(sys.argv[0])} {options} memo why {step}".rstrip()
+    return f"`{command}` predicts a run {options}"
 
 
 def planned_tasks(memoized: MemoizedStep, context: StoreContext, run: str) -> Iterator[PlannedTask]:

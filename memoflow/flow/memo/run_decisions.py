@@ -11,12 +11,52 @@ from metaflow.exception import MetaflowNotFound
 from memoflow.dataclass import dataclass
 from memoflow.errors import NotFoundError, UsageError
 from memoflow.flow.host import task_rows
-from memoflow.kinds.decision import FIELD, HIT, MISS, NONE, ORIGIN, SHADOW, Decision
+from memoflow.kinds.decision import FIELD, HIT, MISS, NONE, ORIGIN, SHADOW, Decision, Reason
+from memoflow.units import span
 
 _MOST_TASKS = 20_000
 _FIELDS = ("attempt_ok", "end_step", "origin-task-id", FIELD, ORIGIN)
 
 Task = tuple[str, str]  # step and id
+
+
+@dataclass(frozen=True)
+class MissGroup:
+    """The misses of one step for one reason; `task` is the first of them.
+
+    `run_time_s` is what the tasks took together, without `untimed` ones of an earlier memoflow.
+    """
+
+    reason: Reason
+    misses: int
+    run_time_s: float
+    untimed: int
+    task: str
+    line: str
+
+    @classmethod
+    def of(cls, missed: Mapping[str, Decision]) -> tuple[MissGroup, ...]:
+        """Return the misses of a step by reason, the longest run time first."""
+        groups: dict[Reason, list[str]] = {}
+        for task, decision in missed.items():
+            groups.setdefault(decision.reason, []).append(task)
+        made = []
+        for reason, tasks in groups.items():
+            times = [missed[task].run_time_s for task in tasks]
+            known = [each for each in times if each is not None]
+            line = missed[tasks[0]].line
+            made.append(
+                cls(reason, len(tasks), sum(known), len(tasks) - len(known), tasks[0], line)
+            )
+        return tuple(sorted(made, key=lambda each: (-each.run_time_s, -each.misses)))
+
+    @property
+    def cost(self) -> str:
+        """The run time in words, empty where that of no task is known."""
+        return span(self.run_time_s) if self.untimed < self.misses else ""
+
+    def to_json(self) -> dict[str, Any]:
+        return {**vars(self), "reason": self.reason.value}
 
 
 @dataclass(frozen=True)
@@ -36,11 +76,15 @@ class StepDecisions:
     miss: Decision | None = None
     shadows: int = 0
     differing: int = 0
+    groups: tuple[MissGroup, ...] = ()
 
     def to_json(self) -> dict[str, Any]:
-        known = {name: value for name, value in vars(self).items() if name != "miss"}
+        known = {
+            name: value for name, value in vars(self).items() if name not in ("miss", "groups")
+        }
         reason = None if self.miss is None else self.miss.reason.value
-        return known | {"reason": reason, "line": self.line}
+        groups = [each.to_json() for each in self.groups]
+        return known | {"reason": reason, "line": self.line, "reasons": groups}
 
     @property
     def line(self) -> str:
@@ -75,6 +119,25 @@ class RunDecisions:
         return sum(each.clones for each in self.steps)
 
     @property
+    def run_time_s(self) -> float:
+        """The run time of the tasks that missed, as far as it is known."""
+        return sum(group.run_time_s for step in self.steps for group in step.groups)
+
+    @property
+    def cost(self) -> str:
+        """The run time of the tasks that missed, by reason; empty where none is known."""
+        by_reason: dict[str, float] = {}
+        for group in (group for step in self.steps for group in step.groups):
+            if group.cost:
+                words = group.reason.words
+                by_reason[words] = by_reason.get(words, 0.0) + group.run_time_s
+        if not by_reason:
+            return ""
+        longest = sorted(by_reason.items(), key=lambda each: -each[1])
+        told = ", ".join(f"{words} {span(seconds)}" for words, seconds in longest)
+        return f"the misses ran {span(self.run_time_s)}: {told}"
+
+    @property
     def outcome(self) -> str:
         """One of "miss", "hit" and "none": "miss" if at least one task was."""
         return MISS if self.misses else HIT if self.hits else NONE
@@ -101,6 +164,7 @@ class RunDecisions:
             "hits": self.hits,
             "misses": self.misses,
             "clones": self.clones,
+            "run_time_s": self.run_time_s,
             "steps": [each.to_json() for each in self.steps],
         }
 
@@ -161,6 +225,7 @@ def _of_step(step: str, tasks: list[str], rows: Mapping[Task, task_rows.Rows]) -
         None if first is None else missed[first],
         len(shadows),
         sum(1 for each in shadows if each.detail),
+        MissGroup.of(missed),
     )
 
 

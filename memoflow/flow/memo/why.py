@@ -21,6 +21,7 @@ from memoflow.flow.memo.context import Session, session_of
 from memoflow.flow.memo.inputs import UndecidedError
 from memoflow.flow.memo.lookup import MemoizedStep, look_up
 from memoflow.flow.memo.options import MemoizeOptions
+from memoflow.flow.memo.planned import OptionRun
 from memoflow.kinds import memo
 from memoflow.kinds.decision import (
     FIELD,
@@ -53,7 +54,8 @@ class Why:
 
     `decision` is None if nothing was looked up; `note` is the reason then, or a remark. Before a
     run, `tasks` is the number of tasks looked up, with the inputs of the run `like`, and `hits` the
-    number of results found; the decision is that on the first miss.
+    number of results found; the decision is that on the first miss. `memoized_by` is the run whose
+    `--with memoize` the step is looked up like, where the code has no @memoize.
     """
 
     subject: str
@@ -63,6 +65,7 @@ class Why:
     like: str | None = None
     tasks: int = 0
     hits: int = 0
+    memoized_by: str | None = None
 
     @property
     def outcome(self) -> str:
@@ -96,6 +99,7 @@ class Why:
             "like": self.like,
             "tasks": self.tasks,
             "hits": self.hits,
+            "memoized_by": self.memoized_by,
         }
 
 
@@ -255,8 +259,9 @@ def before_run(flow: Any, graph: Any, flow_datastore: Any, steps: Iterable[str] 
 
     `flow`, `graph` and `flow_datastore` are as `python flow.py` has loaded them. Parameters
     and results of upstream steps are taken from the latest run that came so far; a step after one
-    that would be a miss is unknown rather than a hit. UsageError for a step that does not exist;
-    one without @memoize is answered only when it is named.
+    that would be a miss is unknown rather than a hit. Where no step has @memoize, or one that is
+    named has none, steps are memoized as the latest run had them by `--with memoize`. UsageError
+    for a step that does not exist; one that is not memoized is answered only when it is named.
     """
     wanted = tuple(steps)
     for step in wanted:
@@ -270,12 +275,17 @@ def before_run(flow: Any, graph: Any, flow_datastore: Any, steps: Iterable[str] 
     empty = first_read(backend, "format.json", most_bytes=1) is None
     asked = wanted or graph.sorted_nodes
     needed = set(asked).union(*(_before(graph, step) for step in asked))
+    run = None
+    if not all(_memoize_of(flow, step) for step in wanted) or not any(
+        _memoize_of(flow, step) for step in graph.nodes
+    ):
+        run = OptionRun.latest(graph.name)
+    by_run = run.memoize(flow) if run is not None else set()
     found: dict[str, Why] = {}
     for step in graph.sorted_nodes:
         if step not in needed:
             continue
-        decorators = getattr(flow, step).decorators
-        memoize = next((deco for deco in decorators if deco.name == "memoize"), None)
+        memoize = _memoize_of(flow, step)
         subject = f"{graph.name}/{step}"
         if memoize is not None and graph[step].parallel_step:
             found[step] = Why(subject, note="it is @parallel")
@@ -289,9 +299,24 @@ def before_run(flow: Any, graph: Any, flow_datastore: Any, steps: Iterable[str] 
                 after = Decision(UNKNOWN, Reason.AFTER_MISS, ", ".join(missed))
                 why = replace(why, decision=after)
             found[step] = why
+            if run is not None and step in by_run:
+                found[step] = replace(why, memoized_by=run.pathspec)
         elif step in wanted:
-            found[step] = Why(subject, note="it has no @memoize")
+            hint = planned.hint_of_option(step, () if run is None else run.others)
+            found[step] = Why(subject, note=f"it has no @memoize; {hint}")
     return [found[step] for step in graph.sorted_nodes if step in found and step in asked]
+
+
+def _memoize_of(flow: Any, step: str) -> Any:
+    """Return the decorator of a memoized step, None of others."""
+    decorators = getattr(flow, step).decorators
+    return next((deco for deco in decorators if deco.name == "memoize"), None)
+
+
+def not_memoized(graph: Any) -> str:
+    """Return the line about a flow without memoized steps, and how its runs can be predicted."""
+    run = OptionRun.latest(graph.name)
+    return f"no step has @memoize; {planned.hint_of_option('', () if run is None else run.others)}"
 
 
 def _before(graph: Any, step: str) -> set[str]:

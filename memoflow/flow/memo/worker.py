@@ -357,7 +357,9 @@ class Task:
 
     def _note_miss(self, key: str | None, unrecorded: str) -> None:
         """Leave the decision in the task's metadata, for `why`."""
-        decision = replace(self._decision, unrecorded=unrecorded)
+        decision = replace(
+            self._decision, unrecorded=unrecorded, run_time_s=round(self._run_time_s, 3)
+        )
         self._verdict = replace(self._verdict, decision=decision)
         self._notes.register_miss(decision, key)
         self._notes.note_cost(decision, self._run_time_s)
