@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import os
 import re
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -134,7 +136,10 @@ def test_each_picture_is_on_a_page_and_small():
     shown = {
         (page.parent / target).resolve()
         for page in PAGES
-        for target in re.findall(r"!\[[^\]]+\]\(([^)]+)\)", page.read_text())
+        for targets in re.findall(
+            r'!\[[^\]]+\]\(([^)]+)\)|(?:src|srcset)="([^"]+)"', page.read_text()
+        )
+        for target in filter(None, targets)
     }
     pictures = set((DOCS / "images").iterdir())
     assert shown == pictures
@@ -145,3 +150,37 @@ def test_each_link_leads_somewhere():
     for page in PAGES:
         for target in re.findall(r"\]\((?!http)([^)#]+)", page.read_text()):
             assert (page.parent / target).exists(), f"{page.name} links to {target}"
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+def test_each_picture_has_a_text_and_one_for_the_dark(page):
+    for picture in re.findall(r"<picture>.*?</picture>", page.read_text(), re.DOTALL):
+        assert re.search(r'<img alt="[^"]{10,}" src="[^"]+">', picture)
+        assert 'media="(prefers-color-scheme: dark)" srcset="' in picture
+
+
+def test_the_search_of_the_site_works_where_it_is_opened_as_files_by_a_browser(tmp_path):
+    pytest.importorskip("material")
+    chromium = shutil.which("chromium") or shutil.which("chromium-browser")
+    if chromium is None:
+        pytest.skip("no chromium on this machine to look at the site with")
+    site, profile = tmp_path / "site", tmp_path / "profile"
+    subprocess.run(
+        [sys.executable, "-m", "mkdocs", "build", "-q", "--strict", "-d", str(site)],
+        cwd=ROOT,
+        env={**os.environ, "NO_MKDOCS_2_WARNING": "1"},
+        check=True,
+        timeout=PATIENCE_S,
+    )
+    flags = ["--headless", "--no-sandbox", "--disable-gpu", "--virtual-time-budget=20000"]
+    question = f"{(site / 'index.html').as_uri()}?q=checkpoint"
+    seen = subprocess.run(
+        [chromium, *flags, f"--user-data-dir={profile}", "--dump-dom", question],
+        capture_output=True,
+        text=True,
+        check=True,
+        timeout=PATIENCE_S,
+    ).stdout
+    assert re.search(r"\d+ matching documents", seen)
+    assert seen.count('class="md-search-result__item"') >= 5
+    assert not re.search(r'(src|href)="https?://[^"]*\.(js|css|woff2?)\b|unpkg', seen)
