@@ -11,6 +11,7 @@ import click
 
 from memoflow import __version__
 from memoflow.catalog.naming import AmbiguousNameError
+from memoflow.cli.accept import accept
 from memoflow.cli.doctor import doctor
 from memoflow.cli.export import export
 from memoflow.cli.forget import forget
@@ -93,7 +94,7 @@ def completion(ctx: click.Context, *, shell: str) -> None:
 
 
 for verb in (
-    *(ls, show, why, get, forget, gc, verify, stats, report, export, reindex, doctor),
+    *(ls, show, why, get, forget, gc, verify, stats, report, export, reindex, accept, doctor),
     completion,
 ):
     main.add_command(verb)

@@ -58,13 +58,18 @@ def show_each(refs: Sequence[Ref], reasons: Sequence[str] = ()) -> None:
         click.echo(f"and {len(rows) - len(shown)} more (all with --json)\n")
 
 
+def on_terminal() -> bool:
+    """Tell whether a question can be asked and answered."""
+    # Either may be closed, and is None then.
+    return all(each and each.isatty() for each in (sys.stdin, sys.stdout))
+
+
 def confirm(refs: Sequence[Ref], show: Callable[[], None]) -> bool:
     """Show entries, ask for their removal, return the answer; UsageError without a terminal."""
     as_json = is_json(click.get_current_context())
     if not as_json:
         show()
-    # Either may be closed, and is None then.
-    if as_json or not all(each and each.isatty() for each in (sys.stdin, sys.stdout)):
+    if as_json or not on_terminal():
         raise click.UsageError(
             f"nothing was removed: there is no terminal for the question about {in_all(refs)}; "
             "remove them with --yes, or list them with --dry-run"

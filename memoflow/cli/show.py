@@ -19,6 +19,7 @@ from memoflow.errors import IntegrityError
 from memoflow.fingerprint import Part
 from memoflow.kinds import checkpoint, gang, hub, memo, state
 from memoflow.kinds.about import About
+from memoflow.kinds.acceptance import Acceptance
 from memoflow.names import Ref
 from memoflow.objects import File, Manifest
 from memoflow.state import StoredLeaf
@@ -46,6 +47,7 @@ class Detail:
     refers_to: tuple[str, ...] = ()
     about: Mapping[str, Any] | None = None
     is_function: bool = False
+    accepted: Acceptance | None = None
     leaves: tuple[StoredLeaf, ...] = ()
 
 
@@ -71,6 +73,7 @@ def _read(store: Store, ref: Ref) -> Detail:
             run_time_s=entry.run_time_s,
             refers_to=entry.refers_to,
             is_function=bool(entry.value),
+            accepted=Acceptance.parse(manifest.meta),
         )
     about = About.from_json(ref.key.kind, manifest.meta)
     if ref.key.kind == hub.KIND:
@@ -113,6 +116,8 @@ def _leaves(store: Store, manifest: Manifest, nodes: int) -> tuple[StoredLeaf, .
         "reads": "the values that a step read, or the arguments of a function, in the same form",
         "artifacts": "objects of name, sha1 (Metaflow's) and size_bytes (as packed)",
         "refers_to": "keys of checkpoints and models that its outputs name",
+        "accepted": "of a result bound by `accept`: object of id, by, host, when, why, code, "
+        "verified; else null",
         "about": "metadata of the save, such as that of a checkpoint",
         "leaves": f"the first {_MOST_LEAVES} of a state: objects of name, dtype, shape, size_bytes",
         "leaves_total": "number of its tensors, arrays and bytes, as far as they are not small",
@@ -144,6 +149,7 @@ def show(asked: CommandContext, *, name: str) -> Answer:
                 for each in known.manifest.adopted
             ],
             "refers_to": list(known.refers_to),
+            "accepted": None if known.accepted is None else known.accepted.to_json(),
             # Through text: metadata of users may hold a NaN, which JSON has not.
             "about": json.loads(json.dumps(about, default=str), parse_constant=str),
             "leaves": [asdict(leaf) for leaf in known.leaves[:_MOST_LEAVES]],
@@ -170,6 +176,7 @@ def _show(found: Listed, known: Detail) -> None:
             ("expires", "never" if ref.expires is None else moment(ref.expires)),
             ("size", f"{readable(ref.size_bytes)}, new when saved: {readable(ref.new_bytes)}"),
             ("ran", "" if known.run_time_s is None else span(known.run_time_s)),
+            ("accepted", "" if known.accepted is None else known.accepted.details),
             *((f"about {name}", str(value)) for name, value in (known.about or {}).items()),
             *(("refers to", key) for key in known.refers_to),
         ]

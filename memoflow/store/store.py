@@ -26,6 +26,7 @@ from memoflow.store.refs.refs import QUARANTINE, Refs
 from memoflow.store.refs.remembered import Remembered, first, numbered
 from memoflow.store.refs.signing import Keyring
 from memoflow.store.saves.adoption import Adoption, Payload, adopt
+from memoflow.store.saves.binding import Binding
 from memoflow.store.saves.loading import IndexedProofs, load, load_file, load_ranges
 from memoflow.store.saves.mapping import MappedFiles
 from memoflow.store.saves.saving import Next, save, stands
@@ -82,14 +83,14 @@ class Store:
         self._leftovers: ReplacedBlobs | None = None
         self._mapped = MappedFiles(self._refs)
         self.small_values = SmallValues(self._refs)
+        self.binding = Binding(self._refs)
         self._silences = Silences()
 
     def __repr__(self) -> str:
         return f"<Store in {self.backend}>"
 
     def _repr_html_(self) -> str:
-        entries = [Key.parse(text) for text in self.index.entries()]
-        kinds = Counter(key.kind for key in entries)
+        kinds = Counter(Key.parse(text).kind for text in self.index.entries())
         rows = [(f"{kind} refs, as this machine knows", str(kinds[kind])) for kind in sorted(kinds)]
         return html_rows("Store", [("where", str(self.backend)), ("id", self.id), *rows])
 

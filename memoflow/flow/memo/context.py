@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 from metaflow.exception import MetaflowException
 
 from memoflow.errors import MemoflowError
-from memoflow.flow.memo import run_summary, run_tag
+from memoflow.flow.memo import run_summary, run_tag, shadow
 from memoflow.flow.memo.artifacts import Artifacts
 from memoflow.flow.memo.run_log import RunLog
 from memoflow.flow.memo.store_context import StoreContext
@@ -126,8 +126,6 @@ class Session:
 
     def _say_shadow(self) -> None:
         """Print the time that hits would have saved, and the results that differ."""
-        from memoflow.flow.memo import shadow  # Here, as few runs are in shadow mode.
-
         context = self.context
         try:
             for line in shadow.summary(self.log.run, context.metadata):

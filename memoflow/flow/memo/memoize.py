@@ -112,6 +112,11 @@ class MemoizeDecorator(Lifecycle):
             # Now, while parameters are still what the class says, as in the scheduler.
             memoized.fix_code()
 
+    def run_anew(self) -> None:
+        """Run and record all tasks in this process's run, in any mode and over stored results."""
+        if self._memoized is not None:
+            self._memoized.mode, self._memoized.refresh = "on", True
+
     def begin_run(self) -> None:
         if self._memoized is not None and self._session is not None:
             with self.degrade("following the run"):

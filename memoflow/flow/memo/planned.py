@@ -149,7 +149,7 @@ def planned_tasks(memoized: MemoizedStep, context: StoreContext, run: str) -> It
     """
     assert context.store is not None
     configs = configs_of(memoized.shape.flow)
-    for datastores, split_index in _tasks(memoized, context, run):
+    for datastores, split_index in starts(memoized, context, run):
         around = Foreach.of_new_task(
             memoized.shape.flow, memoized.step, datastores, memoized.join_type, split_index
         )
@@ -196,7 +196,7 @@ def unlike_defaults(
                     yield f"{name} is {there} there, and {now} by default"
 
 
-def _tasks(
+def starts(
     memoized: MemoizedStep, context: StoreContext, run: str
 ) -> Iterator[tuple[list[Any], int | None]]:
     """Yield the datastores that a task starts from, and its place in a foreach."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from itertools import chain
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from metaflow.client import Run
 
@@ -12,7 +12,6 @@ from memoflow.flow.host import task_rows
 from memoflow.flow.host.artifacts import TaskArtifacts
 from memoflow.flow.host.client import looking_at
 from memoflow.flow.memo.comparison import first_ones, next_steps_differ, outputs_differ
-from memoflow.flow.memo.step_reads import Left
 from memoflow.flow.memo.store_context import StoreContext
 from memoflow.kinds.decision import FIELD, SHADOW, Decision
 from memoflow.kinds.memo import MemoEntry
@@ -20,6 +19,9 @@ from memoflow.kinds.memo_fields import Artifact
 from memoflow.masking import Mask
 from memoflow.tracking import UnreadableError
 from memoflow.units import span
+
+if TYPE_CHECKING:
+    from memoflow.flow.memo.step_reads import Left
 
 _MOST_NAMED = 20  # tasks that differ
 

@@ -23,6 +23,7 @@ from memoflow.flow.memo.lookup import MemoizedStep, look_up
 from memoflow.flow.memo.options import MemoizeOptions
 from memoflow.flow.memo.planned import OptionRun
 from memoflow.kinds import memo
+from memoflow.kinds.acceptance import Acceptance
 from memoflow.kinds.decision import (
     FIELD,
     HIT,
@@ -37,7 +38,7 @@ from memoflow.kinds.decision import (
     reason_of,
 )
 from memoflow.kinds.nearest import EarlierResults
-from memoflow.names import Key
+from memoflow.names import Key, Ref
 from memoflow.storages import backend_of
 from memoflow.store import Store
 from memoflow.units import moment
@@ -166,12 +167,22 @@ def of_task(store: Store, pathspec: str) -> Why:
     if origin is not None:
         ref = None if key is None else store.lookup(Key.parse(key))
         decision = Decision.hit(origin, None if ref is None else ref.created)
-        audited = f"its audit: {told['memo-audit']}" if "memo-audit" in told else ""
-        return Why(task.pathspec, decision, audited, key=key)
+        notes = [f"its audit: {told['memo-audit']}"] if "memo-audit" in told else []
+        accepted = None if ref is None else _acceptance(store, ref)
+        if accepted is not None:
+            notes.append(accepted.line)
+        return Why(task.pathspec, decision, "; ".join(notes), key=key)
     made = Decision.parse(told.get(FIELD)) or _of_older(store, task, told)
     if made is None:
         return Why(task.pathspec, note=_nothing_known(task, told))
     return Why(task.pathspec, made, key=key)
+
+
+def _acceptance(store: Store, ref: Ref) -> Acceptance | None:
+    """Return the note on a result that was bound to the code of the step; None for others."""
+    with suppress(IntegrityError, NotFoundError):
+        return Acceptance.parse(store.meta(ref))
+    return None
 
 
 def result_key(pathspec: str) -> str | None:

@@ -96,7 +96,7 @@ def save(
                 keyring=refs.keyring,
             )
             progress.beat()  # A save that nobody waits for any more has no ref.
-            ref, theirs = _write_ref(refs, next_key, encoded, durable=durable)
+            ref, theirs = write_ref(refs, next_key, encoded, durable=durable)
             key = ref.key
             if theirs is not None:
                 if stands(refs, theirs):
@@ -105,7 +105,7 @@ def save(
             # Not where the manifest's blob is that of a save that was not looked at.
             is_own = previous is None or previous.proven or listed != previous.listed
             is_sure = not payload.kept and (is_own or not isinstance(listed, Digest))
-            verdict = _confirm(refs, outlook, manifest, listed, is_sure=is_sure)
+            verdict = blobs_fate(refs, outlook, manifest, listed, is_sure=is_sure)
             if verdict is BlobFate.THERE:
                 refs.index.record([ref])
                 _remember_proven(refs, ref, manifest, attempt.packed)
@@ -244,7 +244,7 @@ def stands(refs: Refs, stored: Stored) -> bool:
         refs.drop_same(stored.ref)
         return False
     outlook = refs.deletions.snapshot()
-    verdict = _confirm(refs, outlook, manifest, stored.manifest_blob, is_sure=False)
+    verdict = blobs_fate(refs, outlook, manifest, stored.manifest_blob, is_sure=False)
     if verdict is BlobFate.LOST:
         # Whoever wrote it died before noticing, or is about to notice.
         refs.drop_same(stored.ref)
@@ -256,7 +256,7 @@ def stands(refs: Refs, stored: Stored) -> bool:
     return verdict is BlobFate.THERE
 
 
-def _confirm(
+def blobs_fate(
     refs: Refs, outlook: GcSnapshot, manifest: Manifest, listed: object, *, is_sure: bool
 ) -> BlobFate:
     """Return the fate of the blobs that a ref reaches; see `DeletionLog.confirm`."""
@@ -310,7 +310,7 @@ def _known(refs: Refs, sizes: dict[Digest, int]) -> Callable[[Sequence[str]], Ma
     return known
 
 
-def _write_ref(
+def write_ref(
     refs: Refs,
     next_key: NextKey,
     encoded: Callable[[Key], tuple[Ref, bytes]],
