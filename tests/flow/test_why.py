@@ -11,6 +11,7 @@ import pytest
 from memoflow.errors import UsageError
 from memoflow.fingerprint import Difference
 from memoflow.flow.memo import why
+from memoflow.flow.memo.run_decisions import RunDecisions, StepDecisions
 from memoflow.flow.memo.why import Why
 from memoflow.kinds.decision import UNKNOWN, Decision, Reason, reason_of
 from memoflow.store import Store, open_store
@@ -161,3 +162,13 @@ def test_a_task_is_told_by_a_few_requests(tmp_path, store):
         "GET /flows/*/runs/*/steps/*/tasks/*": 1,
         "GET /flows/*/runs/*/steps/*/tasks/*/metadata": 1,
     }
+
+
+def test_an_answer_prints_as_people_read_it():
+    assert str(Why(TASK, HIT)).splitlines()[0] == f"{TASK} was a hit: the result of Sweep/17/fit/3"
+    steps = (StepDecisions("fit", 3, hits=2, misses=1, miss=missed()), StepDecisions("end", 1, 1))
+    assert str(RunDecisions("Sweep/17", steps, 4, True)).splitlines() == [
+        "Sweep/17: 3 hits, 1 miss",
+        "fit: 2 of 3 were hits; first run",
+        "end: 1 of 1 were hits",
+    ]

@@ -118,6 +118,14 @@ class RunDecisions:
     def clones(self) -> int:
         return sum(each.clones for each in self.steps)
 
+    def __str__(self) -> str:
+        steps = [
+            f"{each.step}: {each.hits} of {each.tasks} were hits"
+            + f"; {each.line}" * bool(each.line)
+            for each in self.steps
+        ]
+        return "\n".join([f"{self.subject}: {self.line}", *steps, *filter(None, [self.cost])])
+
     @property
     def run_time_s(self) -> float:
         """The run time of the tasks that missed, as far as it is known."""

@@ -83,6 +83,9 @@ class Why:
         others = f", and of {self.tasks - 1} more" if self.tasks > 1 else ""
         return self.decision.line + (others if self.outcome == HIT else "")
 
+    def __str__(self) -> str:
+        return "\n".join(lines(self))
+
     def to_json(self) -> dict[str, Any]:
         told = {} if self.decision is None else self.decision.to_json()
         return {
