@@ -13,13 +13,21 @@ import os
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from typing import Protocol
 
 from memoflow.display import shown
 
+INFO, WARNING, ERROR = logging.INFO, logging.WARNING, logging.ERROR
 LEVEL_VARIABLE = "METAFLOW_MEMOFLOW_LOG_LEVEL"
 LEVELS = ("DEBUG", "INFO", "WARNING", "ERROR", "CRITICAL")
 # So that processes which this one starts do not say it again.
 _SAID = "MEMOFLOW_SAID_LOG_LEVEL"
+
+
+class Say(Protocol):
+    """A way to say a line to people, such as by a task's log, at a level."""
+
+    def __call__(self, line: str, level: int = INFO) -> None: ...
 
 
 class _Shown(logging.Filter):
@@ -60,22 +68,26 @@ def set_level(name: str | None) -> None:
         )  # fmt: skip
 
 
-def report(line: str, show: Callable[[str], object], level: int = logging.INFO) -> bool:
+def report(line: str, show: Callable[[str], object], level: int = INFO) -> None:
     """Log a line of a flow, and show it unless a handler prints it already.
 
-    False if it is shown nowhere, since its level is below that of the log.
+    Nothing happens to one of a level below that of the log.
     """
-    if level < (log.level or logging.INFO):
-        return False
+    if not is_shown(level):
+        return
     handlers = _handlers()
     if log.level == logging.NOTSET and any(each in handlers for each in log.handlers):
-        log.setLevel(logging.INFO)  # Who listens to this logger alone wants its lines.
+        log.setLevel(INFO)  # Who listens to this logger alone wants its lines.
     is_logged = bool(handlers) and log.isEnabledFor(level)
     if is_logged:
         log.log(level, "%s", line, stacklevel=3)
     if not (is_logged and any(_prints(each) and level >= each.level for each in handlers)):
         show(shown(line))
-    return True
+
+
+def is_shown(level: int) -> bool:
+    """Return whether lines of flows are shown at a level."""
+    return level >= (log.level or INFO)
 
 
 @contextmanager

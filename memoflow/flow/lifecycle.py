@@ -29,6 +29,7 @@ from memoflow.dataclass import dataclass
 from memoflow.errors import MemoflowError, UsageError
 from memoflow.flow.task import dependencies, launch_info
 from memoflow.flow.task.process import arguments_of_step, tell
+from memoflow.log import INFO, WARNING
 from memoflow.masking import without_passwords
 
 if TYPE_CHECKING:
@@ -196,9 +197,9 @@ class Lifecycle(WithOptions, StepDecorator):
         """True in the worker of a step."""
         return bool(arguments_of_step())
 
-    def say(self, line: str) -> None:
+    def say(self, line: str, level: int = INFO) -> None:
         """Print a line to the log, after the decorator's name."""
-        tell(f"[{self.label}] {line}")
+        tell(f"[{self.label}] {line}", level)
 
     @contextlib.contextmanager
     def degrade(
@@ -210,7 +211,8 @@ class Lifecycle(WithOptions, StepDecorator):
         except but:
             raise
         except Exception as error:
-            self.say(without_passwords(f"{extra} failed: {type(error).__name__}: {error}"))
+            line = without_passwords(f"{extra} failed: {type(error).__name__}: {error}")
+            self.say(line, WARNING)
 
     def open_card(self, attempt: Attempt) -> TaskCard | None:
         """Return the card of the attempt, None where the step wants none."""
@@ -358,7 +360,7 @@ class Lifecycle(WithOptions, StepDecorator):
 
     def _say_if_off(self) -> None:
         if self.off:
-            self.say(f"off: {self.off}")
+            self.say(f"off: {self.off}", WARNING)
 
 
 @contextlib.contextmanager

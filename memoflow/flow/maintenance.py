@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from datetime import timedelta
 from functools import cache
 from typing import TYPE_CHECKING
@@ -12,12 +12,13 @@ from metaflow import metaflow_config
 
 from memoflow import units
 from memoflow.errors import UsageError
+from memoflow.log import WARNING, Say
 
 if TYPE_CHECKING:
     from memoflow.store import Store
 
 
-def collect(store: Store, say: Callable[[str], None], referring: Iterable[Store] = ()) -> None:
+def collect(store: Store, say: Say, referring: Iterable[Store] = ()) -> None:
     """Note uses, then evict and sweep unless a run did within the hour.
 
     Nothing is removed while the budget that is set for the store cannot be understood: whoever set
@@ -33,7 +34,7 @@ def collect(store: Store, say: Callable[[str], None], referring: Iterable[Store]
         line = f"nothing is evicted: {error}"
         if line not in _said:  # Each decorator tidies up after a run.
             _said.add(line)
-            say(line)
+            say(line, WARNING)
         return
     if not store.housekeeping_due(timedelta(hours=1)):
         return
@@ -43,7 +44,7 @@ def collect(store: Store, say: Callable[[str], None], referring: Iterable[Store]
         named = ", ".join(f"{count} {kind}" for kind, count in sorted(kinds.items()))
         say(f"evicted {named}; freed {units.readable(swept.size_bytes)}")
     if line := retention.unreached(evicted, budget):
-        say(line)
+        say(line, WARNING)
 
 
 @cache

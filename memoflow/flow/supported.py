@@ -9,8 +9,9 @@ from __future__ import annotations
 import importlib.util
 import os
 import re
-import sys
 from collections.abc import Iterable
+
+from memoflow.log import log
 
 OLDEST = (2, 19, 23)
 NAMES = frozenset({"checkpoint", "model", "huggingface_hub"})
@@ -36,11 +37,9 @@ def is_supported() -> bool:
     if _SAID not in os.environ:
         os.environ[_SAID] = "1"
         needed = ".".join(map(str, OLDEST))
-        print(
+        log.warning(
             f"memoflow needs Metaflow {needed} or later, and {metaflow_version} is installed: it "
-            f'does nothing; upgrade with pip install "metaflow>={needed}"',
-            file=sys.stderr,
-            flush=True,
+            f'does nothing; upgrade with pip install "metaflow>={needed}"'
         )
     return False
 

@@ -54,7 +54,7 @@ class Saver:
             task=PATHSPEC,
             attempt=0,
             scratch=Scratch("models", str(folder), 0, str(folder)),
-            say=lambda line: None,
+            say=lambda line, level=0: None,
             journal=Journal(),
         )
         self.tree = folder / "tree"

@@ -22,6 +22,7 @@ from memoflow.flow.lifecycle import Attempt, Lifecycle, Option, choice
 from memoflow.flow.memo.memoize import MemoizeDecorator
 from memoflow.flow.model.model import ModelDecorator
 from memoflow.units import flag
+from tests.said import kept_in
 
 DECORATORS = [MemoizeDecorator, CheckpointDecorator, ModelDecorator, HuggingfaceHubDecorator]
 
@@ -236,7 +237,7 @@ def test_a_decorator_that_is_off_says_so(capsys):
 
 def test_code_that_cannot_be_fingerprinted_fails_no_checkpoint():
     said: list[str] = []
-    assert fingerprint_of(object, "a step that this flow does not have", said.append) is None
+    assert fingerprint_of(object, "a step that this flow does not have", kept_in(said)) is None
     assert said[0].startswith("its code cannot be followed (AttributeError")
 
 

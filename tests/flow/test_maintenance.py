@@ -10,6 +10,7 @@ from metaflow import metaflow_config
 from memoflow.flow import maintenance
 from memoflow.flow.maintenance import collect
 from memoflow.store import Store, open_store
+from tests.said import kept_in
 
 
 @pytest.fixture
@@ -29,8 +30,8 @@ def test_a_budget_that_cannot_be_understood_removes_nothing_and_is_said_once(
 ) -> None:
     monkeypatch.setattr(metaflow_config, "MEMOFLOW_MAX_SIZE", "lots")
     said: list[str] = []
-    collect(store, said.append)
-    collect(store, said.append)
+    collect(store, kept_in(said))
+    collect(store, kept_in(said))
     (line,) = said
     assert line.startswith("nothing is evicted: METAFLOW_MEMOFLOW_MAX_SIZE")
     assert store.housekeeping_due()  # It was not claimed.

@@ -23,6 +23,7 @@ from memoflow.flow import references
 from memoflow.flow.cards.card_page import page
 from memoflow.flow.spool import spool, uploading
 from tests.faults import SystemFaults
+from tests.said import kept_in
 from tests.spooling import SERIES, Gate, Task, stored, task
 from tests.waiting import PATIENCE_S, until
 
@@ -463,7 +464,7 @@ def child(folder: Path, script: str) -> Iterator[subprocess.Popen[str]]:
 def attempt(folder: Path, machine: str = "here") -> tuple[Task, list[str]]:
     """Return the next attempt, as it is before its load policy looks, and what it said."""
     one, said = task(folder, machine=machine, attempt=1), list[str]()
-    one.checkpointer.bring_in(said.append)
+    one.checkpointer.bring_in(kept_in(said))
     return one, said
 
 
@@ -712,7 +713,7 @@ def aged(folder: Path, days: float) -> None:
 
 def collected(one: Task) -> list[str]:
     said: list[str] = []
-    spool.collect(one.checkpointer.where.store, said.append)
+    spool.collect(one.checkpointer.where.store, kept_in(said))
     return said
 
 

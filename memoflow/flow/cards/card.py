@@ -29,6 +29,7 @@ from memoflow.flow.cards.journal import Act, of_this_process
 from memoflow.flow.host.storage import card_root, storage_of
 from memoflow.flow.task.process import tell
 from memoflow.kinds.checkpoint import Best
+from memoflow.log import WARNING
 from memoflow.threads import start
 
 # The id is that of the first decorator here that the step has, as metaflow-checkpoint had them.
@@ -176,7 +177,7 @@ class TaskCard:
         return next(name for name in _IDS if name in self._decorators)
 
     def _say(self, why: str) -> None:
-        tell(f"[@{self._name}] no card: {why}")
+        tell(f"[@{self._name}] no card: {why}", WARNING)
 
     def _cards(self, root: str) -> CardDatastore:
         flow = self._pathspec.split("/")[0]

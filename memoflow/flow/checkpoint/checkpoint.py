@@ -6,6 +6,7 @@ Imported whenever Metaflow is, so nothing here imports more than Metaflow until 
 
 from __future__ import annotations
 
+from functools import partial
 from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
@@ -23,6 +24,7 @@ from memoflow.flow.lifecycle import (
     optional,
     translated_errors,
 )
+from memoflow.log import INFO, WARNING, report
 from memoflow.units import duration, flag
 
 if TYPE_CHECKING:
@@ -114,9 +116,11 @@ class CheckpointDecorator(Lifecycle):
             cli_args.env[policy.VARIABLE] = given
 
     def end_run(self) -> None:
-        _in_task().maintain(
-            lambda line: self.logger(printable(f"[@checkpoint] {line}"), system_msg=True)
-        )
+        def say(line: str, level: int = INFO) -> None:
+            line = printable(f"[@checkpoint] {line}")
+            report(line, partial(self.logger, system_msg=True), level)
+
+        _in_task().maintain(say)
 
     def begin(self, attempt: Attempt) -> None:
         card = self.open_card(attempt)
@@ -156,7 +160,7 @@ class CheckpointDecorator(Lifecycle):
         try:
             self.settle()
         except CheckpointException as error:
-            self.say(str(error))  # The task fails as it is.
+            self.say(str(error), WARNING)  # The task fails as it is.
         self.end(is_ok=False)
 
     def clean_up(self) -> None:

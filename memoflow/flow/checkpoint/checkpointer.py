@@ -38,7 +38,7 @@ from memoflow.kinds import checkpoint, memo, ranks
 from memoflow.kinds import state as kinds_state
 from memoflow.kinds.about import About
 from memoflow.kinds.checkpoint import Best, SavedCheckpoint
-from memoflow.log import log
+from memoflow.log import WARNING, Say, log
 from memoflow.names import Key
 from memoflow.objects import Content, Tree
 from memoflow.state import StateSnapshot, snapshot
@@ -300,12 +300,12 @@ class Checkpointer:
             )
 
     @apart
-    def bring_in(self, say: Callable[[str], None]) -> None:
+    def bring_in(self, say: Say) -> None:
         """Upload the saves that earlier attempts of this identity left on this machine."""
         try:
             found = spool.rescue(self.where.store, self.series)
         except MemoflowError as error:
-            say(f"What an attempt left on this machine could not be uploaded: {error}")
+            say(f"What an attempt left on this machine could not be uploaded: {error}", WARNING)
         else:
             for one in found:
                 say(f"Uploaded {one.ref.key}, which an attempt had left on this machine")

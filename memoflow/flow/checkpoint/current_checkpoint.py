@@ -34,6 +34,7 @@ from memoflow.flow.task.identity import Identity
 from memoflow.flow.task.scratch import Scratch
 from memoflow.kinds import checkpoint, ranks, state
 from memoflow.kinds.checkpoint import SavedCheckpoint
+from memoflow.log import WARNING, Say
 from memoflow.masking import Mask, without_passwords
 from memoflow.threads import apart
 
@@ -50,7 +51,7 @@ class CurrentCheckpoint:
         *,
         scratch: Scratch,
         code: Fingerprint | None,
-        say: Callable[[str], None],
+        say: Say,
         noticed: Callable[[], None],
     ) -> None:
         self._checkpointer = checkpointer
@@ -332,13 +333,13 @@ class CurrentCheckpoint:
         """Yield the checkpoints that any node of a gang may load."""
         mine = self.identity
         if mine.attempt > 0:  # Or there can be none of this task.
-            for one in self._checkpointer.of_task(self._say):
+            for one in self._checkpointer.of_task(self._warn):
                 # Not of this attempt: in a gang another node may have begun, and all nodes are
                 # to start from the same attempt.
                 if one.about.latest and one.about.attempt < mine.attempt:
                     yield one
         if policy == "eager":
-            for one in self._checkpointer.of_scope(self._say):
+            for one in self._checkpointer.of_scope(self._warn):
                 if one.about.latest and one.about.task != mine.task:
                     yield one
 
@@ -358,16 +359,21 @@ class CurrentCheckpoint:
             changed
         )
         if on_code_change == "skip":
-            self._say(f"Passing over {one.ref.key}: the code has changed since it was saved{what}")
+            line = f"Passing over {one.ref.key}: the code has changed since it was saved{what}"
+            self._say(line, WARNING)
             return False
         self._say(
             f"The code has changed since {one.ref.key} was saved{what}; it is loaded all the same, "
-            'on_code_change="skip" passes it over and "load" says nothing'
+            'on_code_change="skip" passes it over and "load" says nothing',
+            WARNING,
         )
         return True
 
+    def _warn(self, line: str) -> None:
+        self._say(line, WARNING)
+
     def _say_passed(self, key: str, error: IntegrityError | NotFoundError) -> None:
-        self._say(f"Checkpoint {key} {condition(error)} ({error}); trying the one before")
+        self._say(f"Checkpoint {key} {condition(error)} ({error}); trying the one before", WARNING)
 
     def _take(self, reference: dict[str, Any], load: Load) -> bool:
         watch = Watch()
@@ -402,7 +408,7 @@ class CurrentCheckpoint:
                 )
             except MemoflowError as error:
                 # The checkpoint itself is stored; only what changed since cannot be told later.
-                self._say(f"The code that made it could not be noted: {error}")
+                self._say(f"The code that made it could not be noted: {error}", WARNING)
 
 
 def _of_node(found: list[SavedCheckpoint], mine: Identity) -> list[SavedCheckpoint]:
@@ -422,7 +428,7 @@ def begin(
     options: Mapping[str, Any],
     *,
     code: Fingerprint | None,
-    say: Callable[[str], None],
+    say: Say,
     noticed: Callable[[], None],
 ) -> CurrentCheckpoint:
     """Set `current.checkpoint` for an attempt, and return it."""
@@ -448,7 +454,7 @@ def begin(
     return current
 
 
-def fingerprint_of(flow: type, step: str, say: Callable[[str], None]) -> Fingerprint | None:
+def fingerprint_of(flow: type, step: str, say: Say) -> Fingerprint | None:
     """Return the fingerprint of a step's code; without one no change of it is seen.
 
     The code may hold objects that threads change, or that raise when they are looked at. Whatever
@@ -461,15 +467,15 @@ def fingerprint_of(flow: type, step: str, say: Callable[[str], None]) -> Fingerp
         return None
     except Exception as error:
         text = without_passwords(f"{type(error).__name__}: {error}")
-        say(f"its code cannot be followed ({text})")
+        say(f"its code cannot be followed ({text})", WARNING)
         return None
 
 
-def maintain(say: Callable[[str], None]) -> None:
+def maintain(say: Say) -> None:
     """Collect garbage after a run, and upload checkpoints that tasks have left on this machine."""
     try:
         store = artifact_store.current_store().store
         maintenance.collect(store, say, [artifact_store.default().store])
         spool.collect(store, say)
     except Exception as error:  # Of whatever kind: the run is over, and went well.
-        say(f"the store could not be tidied: {type(error).__name__}: {error}")
+        say(f"the store could not be tidied: {type(error).__name__}: {error}", WARNING)

@@ -45,7 +45,8 @@ class AnswerProcess:
                 code = 0
             except Exception as error:  # Of a provider, of a server, or of a disk.
                 line = self._give_up(error)
-            os.write(self._writers[0], f"{line}\n".encode(errors="replace")[-_PIPE_BYTES:])
+            if line:
+                os.write(self._writers[0], f"{line}\n".encode(errors="replace")[-_PIPE_BYTES:])
         finally:
             self.returncode = code
             self._ended.set()

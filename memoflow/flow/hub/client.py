@@ -24,6 +24,7 @@ from memoflow.flow.hub.resuming import download_resumable, supported_options
 from memoflow.kinds import hub, hub_files
 from memoflow.kinds.hub import Wanted
 from memoflow.kinds.hub_files import Announced, WrongFileError
+from memoflow.log import Say
 from memoflow.threads import Pool
 
 _MOST_PAGES = 100_000
@@ -61,7 +62,7 @@ class Info:
 class HubClient:
     """The Hub with one user's token, endpoint and cache."""
 
-    def __init__(self, transfer: Transfer, say: Callable[[str], None]) -> None:
+    def __init__(self, transfer: Transfer, say: Say) -> None:
         self._transfer = transfer
         self._say = say
 

@@ -27,6 +27,7 @@ from memoflow.flow.task import identity
 from memoflow.flow.task.scratch import Loaded, Scratch
 from memoflow.kinds import hub
 from memoflow.kinds.hub import Scope, Snapshot, Wanted
+from memoflow.log import WARNING, Say
 from memoflow.units import readable, span
 
 _WANTED = ("repo_type", "revision", "allow_patterns", "ignore_patterns")
@@ -136,7 +137,7 @@ class CurrentHub:
         snapshots: Snapshots,
         *,
         scratch: Scratch,
-        say: Callable[[str], None],
+        say: Say,
         noticed: Callable[[Wanted, str], None],
         journal: Journal,
     ) -> None:
@@ -227,7 +228,7 @@ class CurrentHub:
         except (IntegrityError, NotFoundError) as error:
             # The store has forgotten it by now, and the Hub has it still.
             what = f"{asked.wanted.repo} {condition(error)} in the store"
-            self._say(f"{what} ({error}); getting it again")
+            self._say(f"{what} ({error}); getting it again", WARNING)
             snapshot = self._get(asked)
             store.load(snapshot.ref, Path(into), linked=not asked.writable)
         took_s = self._note("loaded", snapshot, watch, why=why)
@@ -246,7 +247,7 @@ def _needed(repo_id: str | None) -> str:
     return repo_id
 
 
-def begin(attempt: Attempt, options: Mapping[str, Any], say: Callable[[str], None]) -> CurrentHub:
+def begin(attempt: Attempt, options: Mapping[str, Any], say: Say) -> CurrentHub:
     """Set `current.huggingface_hub` for an attempt, and return it."""
     where = current_store()
     mine = CurrentHub(
@@ -271,7 +272,7 @@ def begin(attempt: Attempt, options: Mapping[str, Any], say: Callable[[str], Non
     return mine
 
 
-def _scope(attempt: Attempt, kind: str, say: Callable[[str], None]) -> Scope:
+def _scope(attempt: Attempt, kind: str, say: Say) -> Scope:
     user = str(current.username)
     if kind == "global":
         return Scope((kind,), user)
@@ -287,7 +288,7 @@ def commit_of(
     wanted: Wanted,
     run: tuple[str, str, str | None],
     options: Mapping[str, Any],
-    say: Callable[[str], None],
+    say: Say,
 ) -> str:
     """Return the commit that a run goes by for a branch or tag; MemoflowError if none."""
     requests = [one for one in options["load"] if one.wanted.name == wanted.name]

@@ -23,6 +23,7 @@ from memoflow.errors import (
 )
 from memoflow.kinds.hub import Wanted
 from memoflow.kinds.hub_files import WrongFileError
+from memoflow.log import WARNING, Say
 from memoflow.units import span
 
 
@@ -114,7 +115,7 @@ _NOTHING_LEFT = re.compile(r"\br\s*=\s*0\s*;\s*t\s*=\s*(?P<seconds>\d+)")
 def with_retries(
     act: Callable[[], T],
     what: str,
-    say: Callable[[str], None],
+    say: Say,
     *,
     has_fallback: Callable[[], bool] = lambda: False,
     is_cancelled: Callable[[], bool] = lambda: False,
@@ -160,7 +161,7 @@ def with_retries(
         error = _failure(state)
         answer = response_of(error)
         why = type(error).__name__ if answer is None else f"the Hub answered {answer.status_code}"
-        say(f"{what}: {why}; trying again in {span(state.upcoming_sleep)}")
+        say(f"{what}: {why}; trying again in {span(state.upcoming_sleep)}", WARNING)
 
     retrying = tenacity.Retrying(
         retry=tenacity.retry_if_exception(passes),

@@ -24,6 +24,7 @@ from memoflow.kinds import hub, hub_files
 from memoflow.kinds.about import About
 from memoflow.kinds.hub import Resolved, Scope, Snapshot, Wanted
 from memoflow.kinds.hub_files import Announced
+from memoflow.log import WARNING, Say
 from memoflow.names import Key
 from memoflow.store import Store
 
@@ -66,7 +67,7 @@ class Resolver:
     run: Run
     revalidate: Revalidate
     cache_scope: str
-    say: Callable[[str], None]
+    say: Say
 
     def commit_of(
         self, wanted: Wanted, client: HubClient, has: Callable[[str], bool] | None = None
@@ -130,7 +131,8 @@ class Resolver:
             # What was put into the global scope is for those as well who may not see it at the Hub.
             if found is None or (is_answer and (has is None or self.cache_scope != "global")):
                 raise
-            self.say(f"{error}; taking {wanted.name} as it was when last asked for: {found.commit}")
+            taken = f"taking {wanted.name} as it was when last asked for: {found.commit}"
+            self.say(f"{error}; {taken}", WARNING)
             return found.commit if has is None else self._written(wanted, client, found)
         found = good or Resolved(info.commit, now)
         if good is None:
@@ -161,7 +163,7 @@ class Snapshots:
     revalidate: Revalidate
     task: str
     attempt: int
-    say: Callable[[str], None]
+    say: Say
 
     def get(
         self, wanted: Wanted, client: HubClient, *, force: bool = False

@@ -17,6 +17,7 @@ from memoflow.flow.memo import card_page
 from memoflow.flow.memo.card_page import Shown, page
 from memoflow.kinds import card as kept_cards
 from memoflow.kinds.memo import MemoEntry
+from memoflow.log import WARNING, Say
 from memoflow.names import Ref
 from memoflow.storages import backend_of
 from memoflow.store import Store
@@ -39,13 +40,13 @@ class CardFiles:
     <Flow>/runs/<run>/steps/<step>/tasks/<task>/cards/<type>-<id>-<hash>.html
     """
 
-    def __init__(self, backend: Backend, say: Callable[[str], None]) -> None:
+    def __init__(self, backend: Backend, say: Say) -> None:
         self._backend = backend
         self._say = say
         self._running: list[Future[None]] = []
 
     @classmethod
-    def of(cls, flow_datastore: Any, say: Callable[[str], None]) -> CardFiles | None:
+    def of(cls, flow_datastore: Any, say: Say) -> CardFiles | None:
         """Return the cards of a datastore, None without a folder that we can write."""
         root = card_root(flow_datastore)
         if root is None:
@@ -56,7 +57,7 @@ class CardFiles:
                 # Not by the backend: what it makes is private, and this is Metaflow's.
                 os.makedirs(root, exist_ok=True)
         except (MemoflowError, OSError) as error:
-            say(f"no cards: {error}")
+            say(f"no cards: {error}", WARNING)
             return None
         return cls(backend, say)
 
@@ -113,7 +114,7 @@ class CardFiles:
         try:
             act()
         except Exception as error:  # A picture is no reason to fail a task.
-            self._say(f"no card: {type(error).__name__}: {error}")
+            self._say(f"no card: {type(error).__name__}: {error}", WARNING)
 
     def later(self, act: Callable[[], object]) -> None:
         """Do it quietly in the background: no decision waits for a card."""

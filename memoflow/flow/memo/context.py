@@ -18,6 +18,7 @@ from memoflow.flow.memo.store_context import StoreContext
 from memoflow.flow.memo.task_lines import TaskLines
 from memoflow.kinds import memo
 from memoflow.kinds.decision import keep_missed
+from memoflow.log import WARNING
 from memoflow.names import Key
 from memoflow.threads import Pool
 
@@ -112,7 +113,7 @@ class Session:
                 self.prefetch.leave_bundles()
             context.collect()
         except (MemoflowError, OSError) as error:
-            context.say(f"maintenance failed: {error}")
+            context.say(f"maintenance failed: {error}", WARNING)
 
     def _say_summary(self, summary: run_summary.RunSummary, untagged: str) -> None:
         context = self.context
@@ -120,7 +121,7 @@ class Session:
         for line in table:
             context.say(line, timestamp=False)
         for trouble in filter(None, (summary.trouble, untagged)):
-            context.say(trouble)
+            context.say(trouble, WARNING)
         if total:
             context.say(total)
 
@@ -131,7 +132,7 @@ class Session:
             for line in shadow.summary(self.log.run, context.metadata):
                 context.say(line)
         except (MemoflowError, MetaflowException, OSError, ValueError) as error:
-            context.say(f"shadow: no summary: {error}; see memoflow why {self.log.run}")
+            context.say(f"shadow: no summary: {error}; see memoflow why {self.log.run}", WARNING)
 
 
 _sessions: dict[int, Session] = {}

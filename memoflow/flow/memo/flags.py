@@ -6,6 +6,7 @@ Imported while Metaflow loads its plugins, so it stays light.
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 from metaflow import metaflow_config
@@ -17,6 +18,7 @@ from memoflow.flow.host.command_line import click, on_command
 from memoflow.flow.memo import import_reads
 from memoflow.flow.task import launch_info
 from memoflow.flow.task.process import forget_outer_task
+from memoflow.log import WARNING, report
 
 MODES = ("on", "off", "read-only", "only", "shadow")
 
@@ -69,7 +71,7 @@ def _tell_beside(state: Any) -> None:
     steps = [getattr(state.flow, node.name) for node in state.graph]
     line = supported.beside(deco.name for step in steps for deco in step.decorators)
     if line is not None and _has_checkpoints():
-        state.echo(line, fg="magenta", bold=False)
+        report(line, partial(state.echo, fg="magenta", bold=False), WARNING)
 
 
 def _has_checkpoints() -> bool:

@@ -16,6 +16,7 @@ from memoflow.flow.memo.context import Session
 from memoflow.flow.memo.lookup import MemoizedStep
 from memoflow.kinds.decision import Decision
 from memoflow.kinds.memo import MemoEntry
+from memoflow.log import INFO, WARNING, is_shown, report
 from memoflow.units import span
 
 _SLOW_SECONDS = 5.0  # for half a dozen requests
@@ -44,7 +45,7 @@ class Hit:
         self._foreach = foreach
         self._names = task.flow_name, task.run_id, task.step, task.task_id
         found = Decision.hit(entry.origin, entry.ref.created, entry.run_time_s)
-        self._line = printable(f"[memoize] {found.log_line}")
+        self._line = printable(f"[memoize] {found.log_line}") if is_shown(INFO) else ""
 
     def answer(self, cli_args: Any) -> None:
         """Have the record written in place of a worker, by a thread where a server is slow."""
@@ -75,18 +76,19 @@ class Hit:
         took_s = time.monotonic() - began
         if took_s > _SLOW_SECONDS:
             slow = "the metadata service or the datastore is slow"
-            context.say_once(f"{slow}: to write down one hit took {span(took_s)}")
+            context.say_once(f"{slow}: to write down one hit took {span(took_s)}", WARNING)
         context.tasks.settle(self._task, left)
         self._session.log.hits.append((*self._names, entry.run_time_s))
         card.of_hit("/".join(self._names), entry, memoized, context)
-        return self._line
+        return _logged(self._line)
 
     def _give_up(self, error: Exception) -> str:
         trouble = f"{type(error).__name__}: {error}"
         if is_away(error):
             self._session.context.cut_off(error)
         self._session.log.unwritten[self._task.path] = trouble
-        return printable(f"[memoize] hit, but it could not be written down: {trouble}")
+        line = printable(f"[memoize] hit, but it could not be written down: {trouble}")
+        return _logged(line, WARNING)
 
     def _expect_tasks(self) -> None:
         """Expect the other splits, and the one task that follows unless it joins several."""
@@ -104,3 +106,10 @@ class Hit:
         for step in transition.single_steps(self._entry.next_step):
             if graph[step].type != "join":
                 ids.expect(task.run_id, step, more=1)
+
+
+def _logged(line: str, level: int = INFO) -> str:
+    """Log a line; return it for the task's log, or "" if it is shown already or not to be."""
+    shown: list[str] = []
+    report(line, shown.append, level)
+    return "".join(shown)

@@ -18,6 +18,7 @@ from memoflow.flow.lifecycle import Attempt, Lifecycle
 from memoflow.flow.memo import import_reads
 from memoflow.flow.memo.options import OPTIONS, MemoizeOptions
 from memoflow.garbage import without_collecting
+from memoflow.log import WARNING
 
 if TYPE_CHECKING:
     from memoflow.flow.memo.context import Session
@@ -105,7 +106,9 @@ class MemoizeDecorator(Lifecycle):
         self._session = session
         if graph[self.step_name].parallel_step:
             if self.system_ctx.is_launch:
-                self._session.context.say_once(f"{self.step_name} is @parallel: not memoized")
+                self._session.context.say_once(
+                    f"{self.step_name} is @parallel: not memoized", WARNING
+                )
             return
         self._memoized = memoized
         if self.is_in_worker:

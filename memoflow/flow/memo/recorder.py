@@ -5,7 +5,7 @@ from __future__ import annotations
 import glob
 import os
 import time
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +21,7 @@ from memoflow.flow.memo.step_reads import Left, StepReads
 from memoflow.flow.memo.store_context import StoreContext
 from memoflow.flow.memo.uncached import Seen, Uncached
 from memoflow.kinds import memo
+from memoflow.log import WARNING, Say
 from memoflow.names import Ref
 from memoflow.tracking import UnreadableError, state_of
 
@@ -35,7 +36,7 @@ class Recorder:
     output: Any
     datastores: list[Any]
     seen: Seen | None
-    say: Callable[[str], None]
+    say: Say
     inputs: tuple[Part, ...] | None = None
 
     def record(
@@ -118,7 +119,8 @@ class Recorder:
                 digest = context.digests.of_content(path, state)
                 found[context.paths.name(path)] = digest, Path(path)
             if not is_matched:
-                self.say(f'files="{pattern}" matched no file that {self.memoized.step} wrote')
+                step = self.memoized.step
+                self.say(f'files="{pattern}" matched no file that {step} wrote', WARNING)
         return dict(sorted(found.items()))
 
     def _read(self, watch: AttributeTracker) -> tuple[Part, ...] | Uncached:
@@ -170,12 +172,14 @@ class Recorder:
             if unlisted:
                 self.say(
                     f"{memoized.step} also sets {', '.join(unlisted)}, which "
-                    "outputs=[...] does not list: a hit will not have it"
+                    "outputs=[...] does not list: a hit will not have it",
+                    WARNING,
                 )
             unset = sorted(set(wanted) - changed)
             if unset:
                 self.say(
-                    f"{memoized.step} did not set {', '.join(unset)}, which outputs=[...] lists"
+                    f"{memoized.step} did not set {', '.join(unset)}, which outputs=[...] lists",
+                    WARNING,
                 )
             changed &= set(wanted)
         return {
@@ -195,5 +199,6 @@ class Recorder:
         if also:
             self.say(
                 f"{self.memoized.step} also reads {', '.join(also)}, which "
-                "inputs=[...] does not list: a change in it will not be noticed"
+                "inputs=[...] does not list: a change in it will not be noticed",
+                WARNING,
             )

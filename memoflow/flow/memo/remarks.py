@@ -8,6 +8,7 @@ from memoflow.flow.memo import hints, uncached
 from memoflow.flow.memo.lookup import MemoizedStep
 from memoflow.flow.memo.store_context import StoreContext
 from memoflow.flow.task.process import tell
+from memoflow.log import INFO, WARNING
 from memoflow.masking import without_passwords
 
 
@@ -26,24 +27,26 @@ class Remarks:
         self._run = run
         self._quiet = quiet
 
-    def say(self, line: str) -> None:
+    def say(self, line: str, level: int = INFO) -> None:
         """Add a line to the task's log and card."""
         line = without_passwords(line)
         self.lines.append(line)
-        tell(f"[memoize] {line}")
+        tell(f"[memoize] {line}", level)
 
-    def say_once(self, kind: str, line: str) -> None:
+    def say_once(self, kind: str, line: str, level: int = INFO) -> None:
         """Add a line to the card, and to the log of one task of the step in this run."""
         self.lines.append(line)
-        self.print_once(kind, line)
+        self.print_once(kind, line, level=level)
 
-    def print_once(self, kind: str, line: str, *, run: str | None = None) -> None:
+    def print_once(
+        self, kind: str, line: str, *, run: str | None = None, level: int = INFO
+    ) -> None:
         """Print a line in the log of one task of the step in a run, by default this run."""
         store = self._context.store
         if self._quiet or store is None:
             return
         if uncached.is_news(self._memoized, store, self._run if run is None else run, kind):
-            tell(f"[memoize] {line}")
+            tell(f"[memoize] {line}", level)
 
     def add_hint(self) -> None:
         """Add the clocks and random generators of the step: to the card, and once to a log."""
@@ -59,7 +62,7 @@ class Remarks:
             elif line:
                 self.lines.append(line)
         except Exception as error:  # Raised by the user's code; the result is recorded already.
-            tell(f"[memoize] no hints: {type(error).__name__}: {error}")
+            tell(f"[memoize] no hints: {type(error).__name__}: {error}", WARNING)
 
     def add_unmatched(self) -> None:
         """Add, once, the names in `ignore=` without a match among the reads of the step."""
@@ -70,6 +73,7 @@ class Remarks:
             self.say_once(
                 f"ignore:{name}",
                 f'ignore="{name}" matched nothing that {step} reads; remove or correct it',
+                WARNING,
             )
 
     def add_uncertain(self, unseen: Iterable[str]) -> None:

@@ -19,6 +19,7 @@ from memoflow.flow.memo.inputs import OF_ONE_RUN, InputDigests, UndecidedError, 
 from memoflow.flow.memo.lookup import LookupResult, MemoizedStep, MissError, look_up
 from memoflow.flow.memo.uncached import Seen
 from memoflow.kinds.decision import Decision, Reason
+from memoflow.log import WARNING
 
 _LOAD_LIMIT_BYTES = 64 << 20
 
@@ -43,7 +44,7 @@ def prepare(cli_args: Any, attempt: int, memoized: MemoizedStep, session: Sessio
         if is_away(error):
             context.cut_off(error)
         else:
-            context.say_once(f"lookup failed, steps run as usual: {trouble}")
+            context.say_once(f"lookup failed, steps run as usual: {trouble}", WARNING)
         verdict = LookupResult(Decision.miss(Reason.LOOKUP_FAILED, trouble))
     if verdict.entry is not None:
         return

@@ -10,6 +10,7 @@ from collections.abc import Callable, Iterable
 from memoflow.errors import BackendError, BackendUnreachableError, LeaseLostError
 from memoflow.flow.memo.inputs import UndecidedError
 from memoflow.flow.task.process import tell
+from memoflow.log import WARNING
 from memoflow.names import Key
 from memoflow.store import Lease, Store
 
@@ -44,7 +45,7 @@ class SingleFlightLock:
         except (BackendError, UndecidedError) as error:
             if isinstance(error, BackendUnreachableError):
                 raise
-            tell(f"[memoize] going on without a lease: {error}")
+            tell(f"[memoize] going on without a lease: {error}", WARNING)
         except BaseException:
             self.close()
             raise
@@ -58,7 +59,7 @@ class SingleFlightLock:
             try:
                 lease.check()
             except LeaseLostError as error:
-                tell(f"[memoize] {error}")
+                tell(f"[memoize] {error}", WARNING)
 
     def lift(self, *, lasting: bool) -> None:
         """Let those who wait go on at once, and with `lasting` those to come: no result follows."""

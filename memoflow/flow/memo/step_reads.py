@@ -24,6 +24,7 @@ from memoflow.flow.memo.external_reads import ExternalReads
 from memoflow.flow.memo.inputs import label
 from memoflow.flow.memo.lookup import MemoizedStep
 from memoflow.flow.memo.store_context import StoreContext
+from memoflow.log import WARNING, Say
 from memoflow.tracking import AccessTracker, ReadSet, State, begin, end, part_named, paths_in
 from memoflow.tracking.callers import is_users
 from memoflow.tracking.notes import is_of_results
@@ -167,7 +168,7 @@ class TrackedStep:
         *,
         flow: Any,
         inputs: Any,
-        say: Callable[[str], None],
+        say: Say,
     ) -> None:
         join_type = memoized.join_type
         by_label = {label(datastore_of(one), join_type): one for one in inputs or ()}
@@ -193,7 +194,8 @@ class TrackedStep:
             self._others = others
         except Exception as error:  # Of the system, or of code of the user's that is looked at.
             others.stop(failed=True)
-            self._say(f"not cached: its reads cannot be followed: {type(error).__name__}: {error}")
+            trouble = f"{type(error).__name__}: {error}"
+            self._say(f"not cached: its reads cannot be followed: {trouble}", WARNING)
         self._began = time.monotonic()
 
     def stop(self, *, failed: bool) -> None:

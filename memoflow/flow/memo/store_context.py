@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import sys
 from collections.abc import Callable
-from functools import cached_property
+from functools import cached_property, partial
 from typing import Any
 
 from memoflow.backends import Local
@@ -18,6 +18,7 @@ from memoflow.flow.host.finished_tasks import FinishedTasks
 from memoflow.flow.memo.artifacts import Artifacts, RemoteArtifacts
 from memoflow.flow.memo.card import CardFiles
 from memoflow.kinds.candidates import Candidates
+from memoflow.log import INFO, WARNING, report
 from memoflow.masking import Mask, without_passwords
 from memoflow.names import Key
 from memoflow.storages import backend_of
@@ -39,14 +40,15 @@ class StoreContext:
         self._said: set[str] = set()
         self._candidates: dict[Key, Candidates] = {}
 
-    def say(self, line: str, *, head: str = "", timestamp: bool = True) -> None:
+    def say(self, line: str, level: int = INFO, *, head: str = "", timestamp: bool = True) -> None:
         line = printable(f"[memoize] {without_passwords(line)}")
-        self._logger(line, head=head, system_msg=True, timestamp=timestamp)
+        show = partial(self._logger, head=head, system_msg=True, timestamp=timestamp)
+        report(line, show, level)
 
-    def say_once(self, line: str) -> None:
+    def say_once(self, line: str, level: int = INFO) -> None:
         if line not in self._said:
             self._said.add(line)
-            self.say(line)
+            self.say(line, level)
 
     @cached_property
     def store(self) -> Store | None:
@@ -58,7 +60,7 @@ class StoreContext:
             return where.store
         except (MemoflowError, OSError) as error:
             self.is_cut_off = is_away(error)
-            self.say_once(f"off: {error}")
+            self.say_once(f"off: {error}", WARNING)
             return None
 
     def is_all_here(self, metadata: Any) -> bool:
@@ -71,7 +73,7 @@ class StoreContext:
         Without an error that has been said where it was found out.
         """
         if error is not None:
-            self.say_once(f"off: {error}")
+            self.say_once(f"off: {error}", WARNING)
         self.is_cut_off = True
         self.store = None
 

@@ -34,6 +34,7 @@ from memoflow.flow.memo.uncached import Uncached
 from memoflow.flow.task.process import tell
 from memoflow.kinds.decision import SAVED, Decision, Reason
 from memoflow.kinds.memo import MemoEntry
+from memoflow.log import WARNING
 from memoflow.units import span
 
 _NO_LIMIT = 1 << 62
@@ -347,7 +348,7 @@ class Task:
         if isinstance(found, Uncached):
             uncached.remember(self._memoized, context.store, found)
             if not found.lasts:
-                self._remarks.say(found.line)
+                self._remarks.say(found.line, WARNING)
             elif not self._decision.is_uncached:
                 self._remarks.say_once(found.kind, found.line)
             return None, found.text

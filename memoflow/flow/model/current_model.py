@@ -22,6 +22,7 @@ from memoflow.flow.task.save_arguments import ignored, plain
 from memoflow.flow.task.scratch import Loaded, Scratch
 from memoflow.kinds import model
 from memoflow.kinds.about import About
+from memoflow.log import WARNING, Say
 from memoflow.names import Key
 from memoflow.threads import apart
 from memoflow.units import span
@@ -72,7 +73,7 @@ class CurrentModel:
         task: str,
         attempt: int,
         scratch: Scratch,
-        say: Callable[[str], None],
+        say: Say,
         journal: Journal,
     ) -> None:
         self._where = where
@@ -167,7 +168,7 @@ class CurrentModel:
                 except (UsageError, NotFoundError) as error:
                     if not best_effort:
                         raise type(error)(f"@model(load={name!r}): {error}") from error
-                    self._say(f"Going on without `{name}`: {error}")
+                    self._say(f"Going on without `{name}`: {error}", WARNING)
                     self._loaded.add(name, None, {})
 
     def keys(self, verb: str) -> list[str]:
@@ -198,7 +199,7 @@ class CurrentModel:
         return into
 
 
-def begin(attempt: Attempt, temp_dir_root: str | None, say: Callable[[str], None]) -> CurrentModel:
+def begin(attempt: Attempt, temp_dir_root: str | None, say: Say) -> CurrentModel:
     """Set `current.model` for an attempt, and return it."""
     where = current_store()
     get_ready(where)

@@ -20,7 +20,7 @@ import re
 import shutil
 import tempfile
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import field
 from datetime import timedelta
 from errno import ENOSPC
@@ -34,7 +34,7 @@ from memoflow.flow.spool.entry import Entry
 from memoflow.kinds import checkpoint
 from memoflow.kinds.about import About
 from memoflow.kinds.checkpoint import SavedCheckpoint
-from memoflow.log import log
+from memoflow.log import WARNING, Say, log
 from memoflow.names import Key
 from memoflow.objects import Source, Tree, is_copy, settle
 from memoflow.objects.paths import check_path
@@ -216,7 +216,7 @@ def rescue(store: Store, series: Key) -> list[SavedCheckpoint]:
         raise BackendError(f"{error.filename} cannot be used: {error.strerror}") from error
 
 
-def collect(store: Store, say: Callable[[str], None]) -> None:
+def collect(store: Store, say: Say) -> None:
     """Upload entries abandoned for a day; drop, with a line, those that failed for a week.
 
     What is younger belongs to tasks that may run again.
@@ -226,7 +226,7 @@ def collect(store: Store, say: Callable[[str], None]) -> None:
         try:
             count = len(_rescue(store, folder, older_than=_LEFT_BEHIND))
         except (MemoflowError, OSError) as error:
-            say(f"what tasks left in {folder} was not uploaded: {error}")
+            say(f"what tasks left in {folder} was not uploaded: {error}", WARNING)
         else:
             if count:
                 say(f"uploaded {count} of the checkpoints that tasks left in {folder}")
@@ -237,7 +237,7 @@ def collect(store: Store, say: Callable[[str], None]) -> None:
                 age_s = time.time() - process.stat().st_mtime
                 if age_s > _GIVEN_UP.total_seconds() and _is_dead(process):
                     shutil.rmtree(process, ignore_errors=True)
-                    say(f"gave up on {process}, which nobody could upload for a week")
+                    say(f"gave up on {process}, which nobody could upload for a week", WARNING)
             _remove_if_empty(folder)
 
 

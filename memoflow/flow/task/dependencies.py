@@ -16,12 +16,14 @@ import shutil
 import subprocess
 import sys
 import tempfile
+from functools import partial
 from importlib import metadata
 from pathlib import Path
 from typing import Any
 
 from memoflow.errors import UsageError
 from memoflow.flow.task import launch_info
+from memoflow.log import report
 
 # The lower bounds are those of the distribution. They are all that an environment is asked for: an
 # exact version may contradict what else is wanted there, and then nothing can be installed.
@@ -129,10 +131,10 @@ def _installed(missing: dict[str, str]) -> Path:
         fcntl.flock(lock, fcntl.LOCK_EX)
         if folder.exists():
             return folder
-        print(
+        report(
             f"[memoflow] installing {' '.join(wanted)}, which this image has not "
             "(METAFLOW_MEMOFLOW_INSTALL=0 turns that off)",
-            flush=True,
+            partial(print, flush=True),
         )
         scratch = Path(tempfile.mkdtemp(prefix=".", dir=root))
         try:

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import os
+from functools import partial
 
-from memoflow.display import shown
 from memoflow.flow.host.command_line import click
+from memoflow.log import INFO, report
 
 # What subprocesses of a task save for it by. The last says only where stores are, since the rest
 # of their configuration can hold secrets.
@@ -22,9 +23,9 @@ def arguments_of_step() -> list[str]:
     return saved[1:] if saved[0] == "step" else []
 
 
-def tell(line: str) -> None:
-    """Print a line to the task's log, without control characters."""
-    print(shown(line), flush=True)
+def tell(line: str, level: int = INFO) -> None:
+    """Log a line, and print it to the task's log, without control characters."""
+    report(line, partial(print, flush=True), level)
 
 
 def forget_outer_task() -> None:

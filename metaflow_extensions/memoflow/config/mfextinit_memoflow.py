@@ -34,6 +34,13 @@ MEMOFLOW_INSTALL = from_conf("MEMOFLOW_INSTALL", launch_info.setting("MEMOFLOW_I
 
 # Whether a store with a signing key uses what metaflow-checkpoint saved, which nothing signs.
 MEMOFLOW_LEGACY = from_conf("MEMOFLOW_LEGACY", launch_info.setting("MEMOFLOW_LEGACY") or "0")
+# DEBUG, INFO, WARNING, ERROR or CRITICAL: the least that is logged, and printed by flows.
+MEMOFLOW_LOG_LEVEL = from_conf("MEMOFLOW_LOG_LEVEL", launch_info.setting("MEMOFLOW_LOG_LEVEL"))
+if MEMOFLOW_LOG_LEVEL:
+    # Here, since most have no setting, and Metaflow reads its configuration at each start.
+    from memoflow import log
+
+    log.set_level(MEMOFLOW_LOG_LEVEL)
 
 
 def get_pinned_conda_libs(python_version, datastore_type):

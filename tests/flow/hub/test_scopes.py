@@ -12,6 +12,7 @@ from memoflow.flow.cards.journal import Journal
 from memoflow.flow.hub.current_hub import CurrentHub
 from memoflow.flow.task.scratch import Scratch
 from tests.flow.hub.world import FILES, LARGE, REPO, SECRET, is_large
+from tests.said import kept_in
 
 GLOBAL, OTHER = ("global",), ("flow", "Other")
 
@@ -72,7 +73,7 @@ def test_what_turns_out_damaged_while_it_is_loaded_comes_from_the_hub_again(worl
         ArtifactStore("local", str(world.folder), str(world.folder / "store")),
         world.snapshots(),
         scratch=Scratch("hf", str(world.folder), 0, str(world.folder / "scratch")),
-        say=world.said.append,
+        say=kept_in(world.said),
         noticed=lambda wanted, commit: None,
         journal=Journal(),
     )

@@ -15,6 +15,7 @@ from memoflow.flow.hub.snapshots import Revalidate, Run, Snapshots
 from memoflow.kinds.hub import Scope, Snapshot, Wanted
 from memoflow.store import open_store
 from tests.hubs import Hub
+from tests.said import kept_in
 
 LARGE = random.Random(0).randbytes(1_500_000)
 FILES = {"config.json": b'{"layers": 2}', "model.safetensors": LARGE, "sub/notes.txt": b"notes"}
@@ -48,7 +49,7 @@ class World:
             Revalidate.parse(revalidate),
             task=f"Train/{run}/start/1",
             attempt=0,
-            say=self.said.append,
+            say=kept_in(self.said),
         )
 
     def get(self, repo_id: str = REPO, *, force: bool = False, **options: Any) -> Snapshot:
@@ -66,7 +67,7 @@ class World:
             if name in options
         }
         wanted = Wanted.of(repo_id, **options)
-        client = HubClient(Transfer(**transfer), self.said.append)
+        client = HubClient(Transfer(**transfer), kept_in(self.said))
         return self.snapshots(**task).get(wanted, client, force=force)[0]
 
     def on_another_machine(self) -> World:

@@ -24,6 +24,7 @@ from memoflow.store import Payload, Store, open_store
 from tests.browser import look
 from tests.faults import Faulty
 from tests.page_reader import Reader
+from tests.said import kept_in
 from tests.stories.conftest import Project
 from tests.stories.world import once
 
@@ -218,7 +219,7 @@ def test_trouble_with_cards_costs_a_line():
     backend = Faulty(Memory())
     backend.fail_at("write")
     said: list[str] = []
-    files = CardFiles(backend, said.append)
+    files = CardFiles(backend, kept_in(said))
     files.later(lambda: files.write("Sweep/18/fit/9", "page"))
     files.wait()
     assert len(said) == 1
@@ -272,7 +273,7 @@ def test_a_card_that_cannot_be_written_costs_a_line(host):
     said: list[str] = []
     backend = Faulty(Memory())
     backend.fail_at("write")
-    host.session.context.cards = CardFiles(backend, said.append)
+    host.session.context.cards = CardFiles(backend, kept_in(said))
     memo_card.of_worker(Shown("Train/1/fit/2", "miss", "first run", {}), host.session.context)
     assert said[0].startswith("no card: BackendUnavailableError")
 

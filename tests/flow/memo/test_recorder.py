@@ -18,6 +18,7 @@ from memoflow.kinds import memo
 from memoflow.kinds.memo import MemoEntry
 from memoflow.names import Ref
 from tests.flow.memo.conftest import GOES_ON
+from tests.said import kept_in
 
 NOTHING = StepReads((), (), (), {}, (), (), lambda path, state: True)
 
@@ -48,7 +49,7 @@ def recorded(host) -> Any:
             output=output,
             datastores=[started],
             seen=seen,
-            say=host.said.append,
+            say=kept_in(host.said),
         )
         watch: Any = SimpleNamespace(
             reads=dict.fromkeys(reads),

@@ -11,6 +11,7 @@ import pytest
 from memoflow.flow.memo.attributes import AttributeTracker
 from memoflow.flow.memo.inputs import FlowShape
 from memoflow.flow.memo.step_reads import StepReads, StepTracker, TrackedStep
+from tests.said import kept_in
 
 
 @pytest.fixture
@@ -68,7 +69,11 @@ def test_a_tracked_step_notes_what_it_leaves(host):
     flow = type(host.flow)(use_cli=False)
     vars(flow).update(_datastore=host.output(), _transition=(["end"], None), y=3)
     tracked = TrackedStep(
-        host.memoized(), host.session.context, flow=flow, inputs=None, say=host.said.append
+        host.memoized(),
+        host.session.context,
+        flow=flow,
+        inputs=None,
+        say=kept_in(host.said),
     )
     tracked.start()
     tracked.stop(failed=False)

@@ -9,6 +9,7 @@ import pytest
 
 from memoflow.flow.host.artifacts import TaskArtifacts
 from memoflow.flow.memo.step_reads import TrackedStep
+from tests.said import kept_in
 
 LICENSE = Path(__file__).parents[3] / "LICENSE"  # Made before this process, as inputs are.
 SAVE = "checkpoint/Train/fit/0f1e2d3c4b5a6978/0f1e2d3c4b5a6978/00000001-0f1e2d3c"
@@ -29,7 +30,7 @@ class Running:
             host.session.context,
             flow=self.flow,
             inputs=None,
-            say=self.said.append,
+            say=kept_in(self.said),
         )
 
     def run(self, body: Any, *, failed: bool = False) -> TrackedStep:
