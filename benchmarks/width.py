@@ -38,7 +38,7 @@ from pathlib import Path
 from benchmarks.usage import Usage
 from memoflow.backends import BlobLocation
 from memoflow.fingerprint.closure import of_value
-from memoflow.kinds import memo
+from memoflow.kinds import memo, task_log
 from memoflow.names import Key
 from memoflow.store import Store, open_store
 
@@ -232,8 +232,8 @@ class Bench:
             "nested": splits + 2 * side + 1,
             "recursion": splits,
         }[self.shape]
-        found = re.search(r"\[memoize\] (\d+) hits?, (\d+) miss", said)
-        if not found or int(found[1]) != wanted:
+        found = re.search(r"\[memoize\] ([\d,]+) hits?, ([\d,]+) miss", said)
+        if not found or int(found[1].replace(",", "")) != wanted:
             sys.exit(f"{found and found[0]}, but {wanted} tasks should hit\n{said[-3000:]}")
         return used
 
@@ -299,7 +299,11 @@ def record_more(
                 inputs=read,
                 refs=entry.refs,
             )
-            memo.record(store, memo.code_key_of(entry.ref.key), parts, result)
+            ref = memo.record(store, memo.code_key_of(entry.ref.key), parts, result)
+            log = task_log.TaskLog()
+            for stream, line in task_log.find(store, entry.ref.key, entry.ref.digest):
+                log.add(stream, line)
+            task_log.keep(store, ref.key, ref.digest, log)
 
 
 def _values(

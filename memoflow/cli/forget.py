@@ -14,7 +14,7 @@ from memoflow.cli.table import first
 from memoflow.cli.verb import Answer, CommandContext, Verb
 from memoflow.display import printable
 from memoflow.errors import UsageError
-from memoflow.kinds import card, evicted, memo, retention
+from memoflow.kinds import card, evicted, memo, retention, task_log
 from memoflow.store import Store
 from memoflow.units import readable
 
@@ -98,7 +98,7 @@ def _freeable(store: Store, chosen: list[Listed]) -> int | None:
     if store.backend.takes_round_trips:
         return None
     going = {each.ref.key for each in chosen}
-    going |= {card.key(key) for key in going if memo.is_result(key)}
+    going |= {of(key) for key in going if memo.is_result(key) for of in (card.key, task_log.key)}
     before = store.sweep(now=True, dry_run=True).size_bytes
     return store.sweep(now=True, dry_run=True, without=going).size_bytes - before
 

@@ -298,6 +298,11 @@ class Index:
         """Set the text of each name."""
         self._db.change("INSERT OR REPLACE INTO facts (name, value) VALUES (?, ?)", facts.items())
 
+    def pop(self, name: str) -> str | None:
+        """Return the text of a name, and forget it; None if it is unknown."""
+        rows = self._db.query("DELETE FROM facts WHERE name = ? RETURNING value", (name,))
+        return rows[0][0] if rows else None
+
     def set_if_changed(self, name: str, value: str) -> bool:
         """Set the text of a name; return True for a change, to one of all concurrent callers.
 

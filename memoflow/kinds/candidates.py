@@ -8,7 +8,7 @@ from typing import NamedTuple
 
 from memoflow.errors import IntegrityError, NotFoundError
 from memoflow.fingerprint import Fingerprint, Part, of_references
-from memoflow.kinds import memo
+from memoflow.kinds import memo, task_log
 from memoflow.kinds.memo import MemoEntry
 from memoflow.kinds.memo_fields import free_texts
 from memoflow.masking import ANY, Mask
@@ -115,7 +115,7 @@ class Candidates:
 
     def touch(self, entry: MemoEntry) -> None:
         """Note the use of a result and of the notes that lead to it; eviction spares them."""
-        keys = [*self._read_sets, self._code, entry.ref.key]
+        keys = [*self._read_sets, self._code, entry.ref.key, task_log.key(entry.ref.key)]
         if entry.refs:
             references = entry.ref.key.parts[-2].partition(".")[0]
             keys.append(self._code_key / memo.REFERENCES / references)

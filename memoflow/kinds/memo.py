@@ -5,6 +5,7 @@
     memo/<flow>/<step>/<scope>/reads/<read-set>             the names a step read
     memo/<flow>/<step>/<scope>/results/<inputs>/<refs>/<n>  what it left, numbered
     memo/<flow>/<step>/<scope>/results/<inputs>/<refs>.<reads>/<n>
+    memo/<flow>/<step>/<scope>/logs/...                     its stdout and stderr: see `task_log`
 
 `scope` is the fingerprint of the code and its environment. `inputs` is the digest of the values
 of one read-set. `refs` is the fingerprint of the classes and functions that those values are
@@ -47,7 +48,8 @@ from memoflow.names import Digest, Key, Ref
 from memoflow.objects import Content, Manifest
 from memoflow.store import Adoption, Payload, Store
 
-CODE, READ_SETS, REFERENCES, RESULTS = "code", "reads", "refs", "results"  # below a code key
+# below a code key
+CODE, LOGS, READ_SETS, REFERENCES, RESULTS = "code", "logs", "reads", "refs", "results"
 SCHEMA = "2"  # part of every code key: a change in what goes into a key abandons older entries
 
 Refs = tuple[tuple[str, str], ...]
@@ -294,6 +296,11 @@ def is_result(key: Key) -> bool:
     return key.kind == "memo" and len(key.parts) > 4 and key.parts[4] == RESULTS
 
 
+def is_log(key: Key) -> bool:
+    """Return whether a key is that of the log of the task that computed a result."""
+    return key.kind == "memo" and len(key.parts) > 4 and key.parts[4] == LOGS
+
+
 def references(store: Store) -> set[str]:
     """Return the keys that the outputs of entries refer to; see `references_by_result`."""
     return {text for texts in references_by_result(store).values() for text in texts}
@@ -328,14 +335,20 @@ def references_by_result(store: Store) -> dict[Key, tuple[str, ...]]:
 def orphans(
     store: Store, going: Collection[Key] = (), *, keep_newer: timedelta = timedelta(hours=1)
 ) -> list[Key]:
-    """Return the keys of notes under code keys without results, or with `going` ones alone.
+    """Return the keys of logs without results, and of notes under code keys that have none.
 
-    Not those newer than `keep_newer`: a result may be on its way.
+    Results that are `going` do not count. Not notes newer than `keep_newer`: a result may be on its
+    way.
     """
     keys = [key for key in store.keys(Key.of("memo")) if key not in going]
-    with_results = {key.parts[:4] for key in keys if is_result(key)}
+    results = {key.parts for key in keys if is_result(key)}
+    with_results = {parts[:4] for parts in results}
     found = []
     for key in keys:
+        if is_log(key):
+            if (*key.parts[:4], RESULTS, *key.parts[5:]) not in results:
+                found.append(key)
+            continue
         if is_result(key) or key.parts[:4] in with_results:
             continue
         ref = store.find(key)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 
 import pytest
 
@@ -14,6 +15,7 @@ from tests.workflows import Workflow
 pytestmark = pytest.mark.stress  # Two workflows are a dozen containers.
 
 FLOW = """
+    import subprocess, sys
     from pathlib import Path
     from metaflow import FlowSpec, checkpoint, current, memoize, retry, step
 
@@ -27,6 +29,9 @@ FLOW = """
         @step
         def work(self):
             self.y = self.input * 2
+            print("doubled", self.input)
+            print("to stderr", self.input, file=sys.stderr)
+            subprocess.run(["sh", "-c", "echo of a shell"])
             self.next(self.join)
 
         @retry(times=1, minutes_between_retries=0)
@@ -68,6 +73,11 @@ def workflows(project):
             ran[name] = {"ok": workflow.run(), "texts": {}}
             for attempt in workflow.attempts:
                 ran[name]["texts"].setdefault(attempt.template, []).append(attempt.text)
+            show = "flow.py", "--no-pylint", "logs", "show", f"argo-{name}/work"
+            ran[name]["logs"] = {
+                stream: project.python(*show, f"--{stream}", **env).stdout
+                for stream in ("stdout", "stderr")
+            }
     return ran
 
 
@@ -82,6 +92,16 @@ def test_the_second_workflow_hits_in_its_workers(workflows):
     first, second = (workflows[name]["texts"]["work"] for name in ("first", "second"))
     assert all("[memoize] miss: " in text for text in first)
     assert all("[memoize] hit: F/argo-first/work/" in text for text in second), second
+
+
+def test_a_hit_has_the_log_of_its_origin_after_its_own(workflows):
+    logs = workflows["second"]["logs"]
+    printed = re.findall("doubled .|of a shell|.memoize. hit: F", logs["stdout"])
+    one, other = printed[:3], printed[3:]
+    assert sorted([one, other]) == [
+        ["[memoize] hit: F", f"doubled {number}", "of a shell"] for number in (3, 4)
+    ]
+    assert sorted(re.findall("to stderr .", logs["stderr"])) == ["to stderr 3", "to stderr 4"]
 
 
 def test_a_retry_in_another_container_goes_on_from_its_checkpoint(workflows):

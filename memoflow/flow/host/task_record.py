@@ -10,12 +10,12 @@ from typing import Any
 
 from metaflow.metadata_provider import DataArtifact, MetaDatum
 from metaflow.mflog import RUNTIME_LOG_SOURCE
-from metaflow.mflog.mflog import decorate
 
 from memoflow.flow.host import local_rows, transition
 from memoflow.flow.host.artifacts import TaskArtifacts
 from memoflow.flow.host.blobs import NewBlobs
 from memoflow.flow.host.foreach import Foreach
+from memoflow.flow.host.log_files import decorated
 
 
 def write(
@@ -30,13 +30,13 @@ def write(
     next_step: dict[str, Any],
     foreach: Foreach,
     fields: Mapping[str, str],
-    log: str = "",
+    log: Iterable[tuple[str, bytes]] = (),
 ) -> TaskArtifacts:
     """Write the records of a runtime's task as if it had run and left these artifacts.
 
     The runtime has begun the attempt. It starts with all that `parent`, a datastore, holds, or in
     a join with what it holds of `passed`. `fields` are added to the metadata of the task, `log` is
-    what it printed. Returns the artifacts.
+    what it printed, as streams and lines. Returns the artifacts.
 
     What others take for a finished task comes last: `DONE.lock` in the datastore once all that it
     vouches for is there, and then `attempt_ok` in the metadata.
@@ -70,9 +70,11 @@ def write(
             }.items()
         )
     )
-    if log:
-        text = decorate(RUNTIME_LOG_SOURCE, f"{log}\n")
-        output.save_logs(RUNTIME_LOG_SOURCE, {"stdout": text})
+    texts: dict[str, bytearray] = {}
+    for stream, line in decorated(log):
+        texts.setdefault(stream, bytearray()).extend(line)
+    if texts:
+        output.save_logs(RUNTIME_LOG_SOURCE, {name: bytes(text) for name, text in texts.items()})
     output.done()
     infos = bound.infos()
     task.metadata.register_data_artifacts(

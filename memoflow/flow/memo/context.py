@@ -16,6 +16,7 @@ from memoflow.flow.memo.artifacts import Artifacts
 from memoflow.flow.memo.run_log import RunLog
 from memoflow.flow.memo.store_context import StoreContext
 from memoflow.flow.memo.task_lines import TaskLines
+from memoflow.flow.memo.task_logs import TaskLogs
 from memoflow.kinds import memo
 from memoflow.kinds.decision import keep_missed
 from memoflow.log import WARNING
@@ -70,6 +71,11 @@ class Session:
         self.lines = TaskLines(self.log, lambda head, line: self.context.say(line, head=head))
 
     @cached_property
+    def logs(self) -> TaskLogs:
+        """The logs of the results, for a process that launches tasks."""
+        return TaskLogs(self.context)
+
+    @cached_property
     def threads(self) -> Pool:
         """The threads that ask servers while the scheduler goes on."""
         return Pool(_AT_ONCE)
@@ -91,6 +97,8 @@ class Session:
         log.ended = True
         if "cards" in vars(context) and context.cards is not None:
             context.cards.wait()
+        if "logs" in vars(self):
+            self.logs.wait()
         store = context.store
         if store is None:
             return

@@ -23,7 +23,7 @@ from memoflow.log import WARNING, report
 MODES = ("on", "off", "read-only", "only", "shadow")
 
 # What the command line of this process asked for; the worker is told through its environment.
-given: dict[str, Any] = {"mode": None, "refresh": (), "lines": None}
+given: dict[str, Any] = {"mode": None, "refresh": (), "lines": None, "replay": False}
 
 
 def steps_to_refresh(wanted: tuple[str, ...], graph: Any) -> frozenset[str]:
@@ -59,6 +59,8 @@ def _keep(option: str) -> Callable[[Any, Any, Any], Any]:
         if option == "refresh" and value:
             steps_to_refresh(value, ctx.obj.graph)  # An unknown step stops the run here.
         given[option] = value
+        if option == "replay":
+            return value  # It is for this process alone.
         text = ",".join(value) if isinstance(value, tuple) else value
         launch_info.note_setting(f"MEMOFLOW_{option.upper()}", text or "")
         return value
@@ -108,6 +110,14 @@ def _add_options(command: Any) -> None:
             callback=_keep("lines"),
             help="Hits and misses in a wide foreach: counted in a line for the step (step), or a "
             "line each (all).",
+        ),
+        click.Option(
+            ("--memo-replay", "memo_replay"),
+            is_flag=True,
+            default=False,
+            expose_value=False,
+            callback=_keep("replay"),
+            help="Print what the tasks printed whose results memoized steps use.",
         ),
         *([policy.option()] if _has_checkpoints() else []),
     ]

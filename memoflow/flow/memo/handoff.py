@@ -12,7 +12,7 @@ from memoflow.kinds.decision import Decision
 
 _VARIABLE = "MEMOFLOW_TOLD"
 _PLAIN = frozenset(
-    ("mode", "refresh", "began", "quiet", "off")
+    ("mode", "refresh", "began", "quiet", "off", "follows")
 )  # Of others a worker knows nothing.
 
 
@@ -23,7 +23,8 @@ class Handoff:
     `mode` and `refresh` are as the command line of the run has them, `began` is when the run did,
     in Unix seconds, `seen` how the step's code looks there. With `quiet` a line that is said once a
     run has been said. With `off` the run goes on without the store, since that cannot be reached,
-    which costs too long to be found out by each of its tasks.
+    which costs too long to be found out by each of its tasks. With `follows` the scheduler reads
+    the worker's output, and waits for word of its result.
     """
 
     decision: Decision | None = None
@@ -33,6 +34,7 @@ class Handoff:
     seen: Seen | None = None
     quiet: bool = False
     off: bool = False
+    follows: bool = False
 
     def put(self, environment: MutableMapping[str, str]) -> None:
         """Write it where the worker reads it; large decisions without their diffs."""

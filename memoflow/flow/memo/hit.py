@@ -7,13 +7,15 @@ from typing import Any
 
 from memoflow.display import printable
 from memoflow.errors import is_away
-from memoflow.flow.host import answers, task_record, transition
+from memoflow.flow.host import answers, task_output, task_record, transition
 from memoflow.flow.host.answers import AnswerProcess
 from memoflow.flow.host.foreach import Foreach
 from memoflow.flow.host.task_ids import TaskIds
 from memoflow.flow.memo import card, task_notes
 from memoflow.flow.memo.context import Session
+from memoflow.flow.memo.flags import given
 from memoflow.flow.memo.lookup import MemoizedStep
+from memoflow.flow.memo.task_logs import ReplayedTask
 from memoflow.kinds.decision import Decision
 from memoflow.kinds.memo import MemoEntry
 from memoflow.log import INFO, WARNING, is_shown, report
@@ -60,6 +62,9 @@ class Hit:
         context, memoized, entry = self._session.context, self._memoized, self._entry
         shape = memoized.shape
         began = time.monotonic()
+        lines = self._session.logs.find(entry.ref.key, entry.ref.digest)
+        if given["replay"]:
+            task_output.follow(self._task, ReplayedTask(lines))
         left = task_record.write(
             self._task,
             flow_datastore=context.flow_datastore,
@@ -71,7 +76,7 @@ class Hit:
             next_step=entry.next_step,
             foreach=self._foreach,
             fields=task_notes.of_hit(entry, self._task.clone_run_id),
-            log=self._line,
+            log=[("stdout", self._line.encode(errors="replace")), *lines],
         )
         took_s = time.monotonic() - began
         if took_s > _SLOW_SECONDS:

@@ -8,15 +8,17 @@ from functools import partial
 from typing import Any
 
 from memoflow.errors import NoFingerprintError, is_away
+from memoflow.flow.host import task_output
 from memoflow.flow.host.foreach import Foreach
 from memoflow.flow.hub import revisions
-from memoflow.flow.memo import audit
+from memoflow.flow.memo import audit, task_logs
 from memoflow.flow.memo.context import Session
 from memoflow.flow.memo.external_reads import is_elsewhere
 from memoflow.flow.memo.handoff import Handoff
 from memoflow.flow.memo.hit import Hit
 from memoflow.flow.memo.inputs import OF_ONE_RUN, InputDigests, UndecidedError, current_of_step
 from memoflow.flow.memo.lookup import LookupResult, MemoizedStep, MissError, look_up
+from memoflow.flow.memo.task_logs import FollowedTask
 from memoflow.flow.memo.uncached import Seen
 from memoflow.kinds.decision import Decision, Reason
 from memoflow.log import WARNING
@@ -56,9 +58,14 @@ def prepare(cli_args: Any, attempt: int, memoized: MemoizedStep, session: Sessio
             raise MissError(memoized.step, decision.line)
         log.add_miss(memoized.step, task.task_id, decision)
     seen: Seen | None = None
+    follows = False
     if context.store is not None and memoized.mode != "off":
         with suppress(NoFingerprintError):
             seen = memoized.seen
+        follows = task_logs.is_on()
+        if follows:
+            output = FollowedTask(task, session.logs, context.store.index)
+            task_output.follow(task, output)
     Handoff(
         decision=None if verdict.undecided else decision,
         mode=memoized.mode,
@@ -67,6 +74,7 @@ def prepare(cli_args: Any, attempt: int, memoized: MemoizedStep, session: Sessio
         seen=seen,
         off=context.is_cut_off,
         quiet=decision.is_uncached and not log.is_news(memoized.step, decision),
+        follows=follows,
     ).put(cli_args.env)
 
 

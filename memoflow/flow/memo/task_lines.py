@@ -43,7 +43,8 @@ class TaskLines:
 
     def follow(self, task: Any, stack: list[Any]) -> None:
         """Count the lines of a task from now on, if the foreaches around it are wide."""
-        asked = given["lines"] or metaflow_config.MEMOFLOW_LINES
+        replayed = "all" if given["replay"] else None  # Each log comes after its hit.
+        asked = given["lines"] or replayed or metaflow_config.MEMOFLOW_LINES
         splits = [int(frame.num_splits or 0) for frame in stack]
         if asked == "all" or prod(splits) <= _WIDE or task.path in self._followed:
             return

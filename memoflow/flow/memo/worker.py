@@ -29,6 +29,7 @@ from memoflow.flow.memo.remarks import Remarks
 from memoflow.flow.memo.shadow import compare
 from memoflow.flow.memo.single_flight import SingleFlightLock
 from memoflow.flow.memo.step_reads import TrackedStep
+from memoflow.flow.memo.task_logs import WorkerLog
 from memoflow.flow.memo.task_notes import TaskNotes
 from memoflow.flow.memo.uncached import Uncached
 from memoflow.flow.task.process import tell
@@ -97,6 +98,7 @@ class Task:
         _ = card.cards_of(memoized, context)  # Now: where they are may go by the working directory.
         told = Handoff.take()
         self._is_told = told.decision is not None
+        self._log = WorkerLog(self._notes.task, context, is_followed=told.follows)
         self._remarks = Remarks(memoized, context, run=output.run_id, quiet=told.quiet)
         memoized.mode = memoized.mode if told.mode is None else told.mode
         memoized.refresh = memoized.refresh if told.refresh is None else told.refresh
@@ -313,6 +315,7 @@ class Task:
         notes.tally(hit=True, saved_s=entry.run_time_s)
         notes.show(card_page.of_hit(notes.task, entry, memoized.code.parts))
         card.at_exit(CardFiles.replace, notes.task, entry, context, memoized)
+        self._keep_log(lambda: self._log.used(entry.ref))
 
     def _finish_miss(self, tracked: TrackedStep) -> None:
         """Record the result of the step, and note the decision and its outcome."""
@@ -354,7 +357,14 @@ class Task:
             return None, found.text
         self._notes.tally(hit=False, saved_s=0.0)
         card.at_exit(CardFiles.keep, task, found, context, self._memoized)
+        self._keep_log(lambda: self._log.recorded(found))
         return str(found.key), ""
+
+    def _keep_log(self, act: Callable[[], None]) -> None:
+        try:
+            act()
+        except Exception as error:  # What a task printed is no reason to fail it.
+            self._remarks.say(f"no log is kept: {type(error).__name__}: {error}")
 
     def _note_miss(self, key: str | None, unrecorded: str) -> None:
         """Leave the decision in the task's metadata, for `why`."""

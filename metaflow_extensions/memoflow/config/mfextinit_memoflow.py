@@ -17,6 +17,8 @@ MEMOFLOW_ROOT = from_conf("MEMOFLOW_ROOT", launch_info.setting("MEMOFLOW_ROOT"))
 MEMOFLOW_MODE = from_conf("MEMOFLOW_MODE", launch_info.setting("MEMOFLOW_MODE"))
 # Steps to run anew, separated by commas: `fit`, `fit+` (and all after it) or `all`.
 MEMOFLOW_REFRESH = from_conf("MEMOFLOW_REFRESH", launch_info.setting("MEMOFLOW_REFRESH"))
+# Whether stdout and stderr of tasks are kept with their results, and given to hits.
+MEMOFLOW_LOGS = from_conf("MEMOFLOW_LOGS", launch_info.setting("MEMOFLOW_LOGS") or "1")
 # Whether @checkpoint, @model and @huggingface_hub are memoflow's; 0 leaves them to others.
 MEMOFLOW_CHECKPOINT = from_conf("MEMOFLOW_CHECKPOINT", launch_info.setting("MEMOFLOW_CHECKPOINT"))
 # eager, fresh or none; None means what each @checkpoint says.

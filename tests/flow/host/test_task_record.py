@@ -95,8 +95,8 @@ def test_the_next_step_starts_from_it(record: Any, world: World, flow: type[Flow
 
 
 def test_what_it_printed_is_in_its_log(record: Any) -> None:
-    task = record(log="[memoize] hit")
-    assert (task.stdout, task.stderr) == ("[memoize] hit\n", "")
+    task = record(log=[("stdout", b"[memoize] hit"), ("stderr", b"1%\r2%\n"), ("stdout", b"x\n")])
+    assert (task.stdout, task.stderr) == ("[memoize] hit\nx\n", "1%\r2%\n")
 
 
 def test_a_later_attempt_is_the_one_that_counts(record: Any) -> None:
