@@ -1,4 +1,4 @@
-"""A wide foreach of hits with the logs of their origins, and without: hits a second, by turns.
+"""A wide foreach of hits with the logs of their origins, and without, by turns.
 
     python -m benchmarks.hit_logs --splits 1000 --lines 20
 
@@ -16,9 +16,11 @@ import sys
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
+from operator import attrgetter
 from pathlib import Path
 
 from benchmarks import width
+from benchmarks.usage import Usage
 
 _PRINTS = """
         import sys
@@ -70,15 +72,18 @@ def hits(splits: int, lines: int, rounds: int) -> None:
     text = width.FOREACH.replace(mark, mark + _PRINTS.format(lines=lines))
     with _flow("foreach", text) as bench:
         bench.fill(splits)
-        took: dict[str, list[float]] = {"1": [], "0": []}
+        took: dict[str, list[Usage]] = {"1": [], "0": []}
         for _ in range(rounds):
-            for setting, seconds in took.items():
+            for setting, used in took.items():
                 bench.env["METAFLOW_MEMOFLOW_LOGS"] = setting
-                seconds.append(bench.hits(splits).wall_s)
-    _told(f"{splits} hits with logs of {lines} lines", took["1"], splits)
-    _told(f"{splits} hits without", took["0"], splits)
-    ratios = [with_logs / without for with_logs, without in zip(took["1"], took["0"], strict=True)]
-    print(f"with / without: median {statistics.median(ratios):.2f}, min {min(ratios):.2f}")
+                used.append(bench.hits(splits))
+    for name, of in (("wall", attrgetter("wall_s")), ("processor", attrgetter("cpu_s"))):
+        with_logs, without = (list(map(of, took[setting])) for setting in "10")
+        _told(f"{name}, {splits} hits with logs of {lines} lines", with_logs, splits)
+        _told(f"{name}, {splits} hits without", without, splits)
+        medians = statistics.median(with_logs) / statistics.median(without)
+        minima = min(with_logs) / min(without)
+        print(f"{name}, with / without: {medians:.2f} by medians, {minima:.2f} by minima")
 
 
 def printing(megabytes: int, rounds: int) -> None:
