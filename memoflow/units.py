@@ -98,6 +98,25 @@ def age(seconds: float) -> str:
     return "less than a minute"
 
 
+def ago(seconds: float, now: float) -> str:
+    """Return a time as people say it: `2 min ago`, `yesterday`, `in 3 days`, or its date."""
+    text, passed = moment(seconds), now - seconds
+    if not text[:1].isdigit():
+        return text
+    if abs(passed) < 60:
+        return "just now" if passed >= 0 else "in a minute"
+    if day(seconds) == day(now - 86400) and passed > 6 * 3600:
+        return "yesterday"
+    length = abs(passed)
+    for unit, size in (("weeks", 7 * 86400), ("days", 86400), ("h", 3600), ("min", 60)):
+        number = int(length // size)
+        if number > 1 or (number == 1 and unit in ("h", "min")):
+            if unit == "weeks" and number > 8:
+                return text.partition(" ")[0]
+            return f"{number} {unit} ago" if passed > 0 else f"in {number} {unit}"
+    return "1 day ago" if passed > 0 else "in 1 day"
+
+
 def day(seconds: float) -> str:
     """Return a date in this machine's zone, given Unix seconds: `2026-03-01`."""
     text = moment(seconds)

@@ -1,4 +1,4 @@
-"""Decisions: the modules about hits and misses of tasks, of runs and of a team."""
+"""Decisions: the modules about hits, misses and results of tasks, of runs and of a team."""
 
 from __future__ import annotations
 
@@ -11,3 +11,11 @@ def decisions() -> tuple[ModuleType, ModuleType, ModuleType]:
     from memoflow.flow.memo import run_decisions, team, why
 
     return why, run_decisions, team
+
+
+def task_results() -> ModuleType:
+    """Return the module about the results of tasks and runs."""
+    # Here, for the same reason.
+    from memoflow.flow.memo import task_results
+
+    return task_results

@@ -8,12 +8,11 @@ from pathlib import Path
 import click
 
 from memoflow.catalog.listed import listed
-from memoflow.catalog.naming import matching
-from memoflow.cli.listing import complete
+from memoflow.catalog.naming import named
+from memoflow.cli.completion import complete
 from memoflow.cli.table import count
 from memoflow.cli.verb import Answer, CommandContext, Verb, summarize
 from memoflow.display import printable
-from memoflow.errors import NotFoundError
 from memoflow.index.export import ExportedResult
 from memoflow.index.export import export as write
 from memoflow.kinds import memo
@@ -50,12 +49,7 @@ def export(asked: CommandContext, *, file: Path, names: tuple[str, ...], replace
     among = [each for each in listed(asked.store) if memo.is_result(each.ref.key)]
     chosen = {each.key: each for each in among} if not names else {}
     for name in names:
-        found = matching(among, name)
-        if not found:
-            raise NotFoundError(
-                f"{asked.store.backend} has no result named {name!r}; list the results with "
-                "`memoflow ls --kind memo`"
-            )
+        found = named(asked.store, among, name)
         chosen.update((each.key, each) for each in found)
     entries = read_results(asked.store, (each.ref for each in chosen.values()))
     number = write(file, _rows(entries), replace=replace)

@@ -9,7 +9,7 @@ import click
 from memoflow.catalog.listed import Listed
 from memoflow.catalog.naming import some
 from memoflow.cli import removal
-from memoflow.cli.listing import complete
+from memoflow.cli.completion import complete
 from memoflow.cli.table import first
 from memoflow.cli.verb import Answer, CommandContext, Verb
 from memoflow.display import printable
@@ -62,7 +62,9 @@ def forget(
         _refuse_protected(store, chosen)
     refs = [each.ref for each in chosen]
     freeable = _freeable(store, chosen) if dry_run or not yes else None
-    if not (dry_run or yes) and not removal.confirm(refs, lambda: _show_plan(chosen, freeable)):
+    if not (dry_run or yes) and not removal.confirm(
+        refs, lambda: _show_plan(store, chosen, freeable)
+    ):
         raise click.exceptions.Exit(1)
     if not dry_run:
         for ref in refs:
@@ -86,9 +88,9 @@ def forget(
     return Answer(data, show)
 
 
-def _show_plan(chosen: list[Listed], freeable: int | None) -> None:
+def _show_plan(store: Store, chosen: list[Listed], freeable: int | None) -> None:
     refs = [each.ref for each in chosen]
-    removal.show_each(refs)
+    removal.show_each(store, refs)
     removal.show_by_kind(refs)
     click.echo(f"After this {_of_gc(freeable)}.")
 

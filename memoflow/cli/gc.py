@@ -13,6 +13,7 @@ from memoflow.cli import removal
 from memoflow.cli.verb import Answer, CommandContext, Verb, is_quiet, parsed_by, summarize
 from memoflow.kinds import retention
 from memoflow.names import Ref
+from memoflow.store import Store
 from memoflow.store.gc.eviction import Evicted
 from memoflow.store.gc.sweeping import Swept
 from memoflow.units import duration, readable, size
@@ -103,14 +104,14 @@ def gc(
     if dry_run or not yes:
         plan = retention.tidy(store, **rules, dry_run=True)
         if dry_run:
-            return _answer(*plan, max_size, dry_run=True)
+            return _answer(store, *plan, max_size, dry_run=True)
         going, _ = _going(plan[0])
-        if going and not removal.confirm(going, lambda: _show_plan(*plan)):
+        if going and not removal.confirm(going, lambda: _show_plan(store, *plan)):
             raise click.exceptions.Exit(1)
         agreed = {ref.key for ref in plan[0].refs}
     evicted, swept = retention.tidy(store, **rules, among=agreed)
     owned.reap(tempfile.gettempdir(), "metaflow_", most=_MOST_SCRATCH)
-    return _answer(evicted, swept, max_size, dry_run=False, was_shown=agreed is not None)
+    return _answer(store, evicted, swept, max_size, dry_run=False, was_shown=agreed is not None)
 
 
 def _going(evicted: Evicted) -> tuple[list[Ref], list[str]]:
@@ -120,20 +121,26 @@ def _going(evicted: Evicted) -> tuple[list[Ref], list[str]]:
     return [ref for ref, _ in going], [reason for _, reason in going]
 
 
-def _show_plan(evicted: Evicted, swept: Swept) -> None:
-    removal.show_each(*_going(evicted))
+def _show_plan(store: Store, evicted: Evicted, swept: Swept) -> None:
+    removal.show_each(store, *_going(evicted))
     removal.show_by_kind(_going(evicted)[0])
     click.echo(f"This frees {readable(swept.size_bytes)}.")
 
 
 def _answer(
-    evicted: Evicted, swept: Swept, max_size: int | None, *, dry_run: bool, was_shown: bool = False
+    store: Store,
+    evicted: Evicted,
+    swept: Swept,
+    max_size: int | None,
+    *,
+    dry_run: bool,
+    was_shown: bool = False,
 ) -> Answer:
     going, reasons = _going(evicted)
 
     def show() -> None:
         if going and dry_run:
-            removal.show_each(going, reasons)
+            removal.show_each(store, going, reasons)
         if going and not was_shown and not is_quiet(click.get_current_context()):
             removal.show_by_kind(going)
         summarize(f"{'Would free' if dry_run else 'Freed'} {readable(swept.size_bytes)}.")

@@ -11,7 +11,7 @@ from memoflow import owned
 from memoflow.backends.failures import translated
 from memoflow.catalog.listed import Listed
 from memoflow.catalog.naming import one
-from memoflow.cli.listing import complete
+from memoflow.cli.completion import complete
 from memoflow.cli.table import count
 from memoflow.cli.verb import Answer, CommandContext, Verb, summarize
 from memoflow.display import printable

@@ -9,11 +9,14 @@ from typing import Any
 import click
 
 from memoflow.catalog.listed import of_entries
+from memoflow.cli import screen
+from memoflow.cli.listing import show_entries
 from memoflow.cli.table import count, show_table
 from memoflow.cli.verb import is_json
 from memoflow.index import IndexEntry
 from memoflow.kinds import retention
 from memoflow.names import Ref
+from memoflow.store import Store
 from memoflow.units import readable
 
 _MOST_LINES = 20
@@ -42,20 +45,15 @@ def show_by_kind(refs: Sequence[Ref]) -> None:
     show_table(("kind", "entries", "size"), rows, right="entries size")
 
 
-def show_each(refs: Sequence[Ref], reasons: Sequence[str] = ()) -> None:
+def show_each(store: Store, refs: Sequence[Ref], reasons: Sequence[str] = ()) -> None:
     """Print entries with the reason for removal, a row each; on a terminal the first ones."""
-    on_terminal = sys.stdout.isatty()
+    most = _MOST_LINES if screen.is_terminal() else len(refs)
     listed = of_entries({str(ref.key): IndexEntry(ref, ref.created) for ref in refs})
-    rows = [
-        [each.id, each.kind, each.where, readable(each.ref.size_bytes), why or each.what]
-        + [each.key] * (not on_terminal)
-        for each, why in zip(listed, reasons or [""] * len(refs), strict=True)
-    ]
-    columns = ["id", "kind", "step", "size", "why" if reasons else "what"]
-    shown = rows[:_MOST_LINES] if on_terminal else rows
-    show_table(columns + ["key"] * (not on_terminal), shown, right="size")
-    if len(shown) < len(rows):
-        click.echo(f"and {len(rows) - len(shown)} more (all with --json)\n")
+    by_key = {each.key: each for each in listed}
+    shown = [by_key[str(ref.key)] for ref in refs[:most]]
+    show_entries(store, shown, reasons=reasons[:most])
+    if len(shown) < len(refs):
+        click.echo(f"and {len(refs) - len(shown)} more (all with --json)\n")
 
 
 def on_terminal() -> bool:

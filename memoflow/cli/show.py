@@ -11,7 +11,8 @@ import click
 
 from memoflow.catalog.listed import Listed, shown_value
 from memoflow.catalog.naming import one
-from memoflow.cli.listing import FIELDS, complete
+from memoflow.cli.completion import complete
+from memoflow.cli.listing import FIELDS
 from memoflow.cli.table import show_facts, show_table
 from memoflow.cli.verb import Answer, CommandContext, Verb
 from memoflow.dataclass import dataclass

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from memoflow.catalog.figures import MOST_SHOWN, Held, Stats, collect
-from memoflow.cli.listing import SHORT_COLUMNS, short_row
+from memoflow.cli.listing import show_entries
 from memoflow.cli.table import count, show_facts, show_table
 from memoflow.cli.verb import Answer, CommandContext, Verb, decisions, parsed_by
 from memoflow.index import Tally
@@ -185,8 +185,7 @@ def _show(figures: Stats, store: Store) -> None:
         ("least recently used", figures.coldest),
     ):
         if each:
-            rows = (short_row(one, store) for one in each)
-            show_table(SHORT_COLUMNS, rows, title=title, right="size")
+            show_entries(store, each, title=title)
 
 
 def _row(of: Held) -> tuple[str, ...]:

@@ -188,8 +188,12 @@ def summarize(text: str, *, err: bool = False) -> None:
 def parsed_by(parse: Callable[[str, Any], Any]) -> Callable[..., Any]:
     """Return the callback that converts an option's text with a parser of `units`."""
 
-    def callback(ctx: click.Context, param: click.Parameter, value: str | None) -> Any:
+    def callback(
+        ctx: click.Context, param: click.Parameter, value: str | tuple[str, ...] | None
+    ) -> Any:
         try:
+            if isinstance(value, tuple):
+                return tuple(parse(param.opts[0], each) for each in value)
             return None if value is None else parse(param.opts[0], value)
         except UsageError as error:
             raise click.BadParameter(str(error), ctx, param) from None

@@ -23,6 +23,7 @@ from memoflow.fingerprint.values import CODE_TYPES, Encoder
 from memoflow.masking import ANY, MASK, NOTHING, Mask, parts_of
 
 _LONGEST = 60
+_HEAD, _TAIL = 34, 20  # of a longer text, with what is between them left out
 _PLAIN = (type(None), bool, int, float, complex, str, bytes)
 # Whose text says all of them, and is shorter than how Python writes them.
 _SHOWN = (
@@ -134,7 +135,8 @@ def summary(value: Any, name: str = "", mask: Mask = ANY) -> str:
     if mask.hides(name, value):
         return MASK
     text = _summary(value, mask)
-    return text if len(text) <= _LONGEST else text[: _LONGEST - 3] + "..."
+    shown: str = _without_middle(text)
+    return shown
 
 
 def _summary(value: Any, mask: Mask = ANY) -> str:
@@ -144,7 +146,7 @@ def _summary(value: Any, mask: Mask = ANY) -> str:
     if kind in (str, bytes):
         # Masked before it is cut: of half a URL nobody could tell that it has a password.
         clean = mask.text(value)
-        return repr((value if clean == value or kind is bytes else clean)[: _LONGEST + 1])
+        return repr(_without_middle(value if clean == value or kind is bytes else clean))
     if kind in _PLAIN:
         return repr(value)
     if _is_shown(kind):
@@ -175,6 +177,14 @@ def _summary(value: Any, mask: Mask = ANY) -> str:
     return (
         f"{kind.__module__}.{kind.__qualname__}" if kind.__module__ != "builtins" else kind.__name__
     )
+
+
+def _without_middle(text: Any) -> Any:
+    """Return a long text's two ends: many a path or name differs from others only at its end."""
+    if len(text) <= _LONGEST:
+        return text
+    gap: Any = "..." if isinstance(text, str) else b"..."
+    return text[:_HEAD] + gap + text[-_TAIL:]
 
 
 def is_whole(value: Any) -> bool:

@@ -30,7 +30,7 @@ SQLITE_VERSION = sqlite3.sqlite_version
 _APPLICATION = 0x6D656D6F  # "memo"
 _VERSION = 3
 _TABLES = {"entries", "pieces", "facts", "outcomes"}
-_NEWEST = "misses"  # what was added last to the schema of this version
+_NEWEST = "details"  # what was added last to the schema of this version
 _ROWS_A_TRANSACTION = 200
 _REST = timedelta(seconds=30)
 _LEAST_FREE_BYTES = 256 << 10

@@ -121,6 +121,7 @@ class Index:
         self._db = Database(path, patience=patience, mounts=mounts)
         self._touched: dict[str, int] = {}
         self._small_values: dict[str, tuple[bytes, bytes, bytes]] = {}  # by the key of the ref
+        self._details: dict[str, tuple[bytes, str]] = {}  # by the key of the ref
         self._flushed = 0.0
 
     @property
@@ -179,15 +180,37 @@ class Index:
         )
         return None if row is None else self._of_keys(lambda: (Key.parse(row[0]), row[1]), None)
 
+    def record_details(self, details: Iterable[tuple[Ref, str]]) -> None:
+        """Remember a text for people about each ref; a crash may lose the last few."""
+        for ref, text in details:
+            self._details[str(ref.key)] = (bytes.fromhex(ref.digest.hex), text)
+        self._flush_if_due()
+
+    def details(self, keys: Sequence[str] | None = None) -> dict[str, str]:
+        """Return the remembered text about each of these keys, None: all; by key."""
+        self.flush()
+        sql = (
+            "SELECT d.key, d.text FROM details d"
+            " JOIN entries e ON e.key = d.key AND e.digest = d.digest"
+        )
+        if keys is None:
+            return dict(self._db.query(sql))
+        found: dict[str, str] = {}
+        for marks, batch in self._db.batches(keys):
+            found.update(self._db.query(f"{sql} WHERE d.key IN ({marks})", batch))
+        return found
+
     def _flush_if_due(self) -> None:
         is_due = time.monotonic() - self._flushed > _FLUSH_SECONDS
-        if is_due or len(self._touched) + len(self._small_values) >= _MOST_PENDING:
+        pending = len(self._touched) + len(self._small_values) + len(self._details)
+        if is_due or pending >= _MOST_PENDING:
             self.flush()
 
     def flush(self) -> None:
-        """Write the uses noted by `touch`, and small values."""
+        """Write the uses noted by `touch`, small values and details."""
         touched, self._touched = self._touched, {}
         values, self._small_values = self._small_values, {}
+        details, self._details = self._details, {}
         self._flushed = time.monotonic()
         if values:
             self._db.change(
@@ -195,6 +218,11 @@ class Index:
                 " VALUES (?, ?, ?, ?)",
                 # Listed in one step: another thread may have got hold of the dict.
                 ((key, *value) for key, value in list(values.items())),
+            )
+        if details:
+            self._db.change(
+                "INSERT OR REPLACE INTO details (key, digest, text) VALUES (?, ?, ?)",
+                ((key, *detail) for key, detail in list(details.items())),
             )
         self._db.change(
             "UPDATE entries SET used = ? WHERE key = ?",
@@ -407,7 +435,7 @@ class Index:
 
     def close(self) -> None:
         """Write pending rows and close the file; any later call opens it again."""
-        if self._touched or self._small_values:
+        if self._touched or self._small_values or self._details:
             self.flush()
         self._db.close()
 

@@ -60,3 +60,14 @@ CREATE TABLE IF NOT EXISTS misses (
     at REAL NOT NULL,
     PRIMARY KEY (flow, run, step, task)
 ) STRICT, WITHOUT ROWID;
+
+-- Of entries, for people: the task and the inputs or numbers that name them, as JSON. This table came
+-- later as well.
+CREATE TABLE IF NOT EXISTS details (
+    key TEXT PRIMARY KEY,
+    digest BLOB NOT NULL,       -- of the ref that has them
+    text TEXT NOT NULL
+) STRICT, WITHOUT ROWID;
+
+CREATE TRIGGER IF NOT EXISTS details_go AFTER DELETE ON entries
+BEGIN DELETE FROM details WHERE key = old.key; END;

@@ -22,7 +22,7 @@ from typing import Any
 from memoflow.dataclass import dataclass
 from memoflow.errors import IntegrityError, NotFoundError, UnsignedError
 from memoflow.fingerprint import Fingerprint, Part
-from memoflow.kinds import kept_code
+from memoflow.kinds import details, kept_code
 from memoflow.kinds.about import About, SavedEntry
 from memoflow.log import log
 from memoflow.names import Key, Ref
@@ -142,6 +142,7 @@ def save(
     expires = None
     if ttl is not None:
         expires = (time.time() if created is None else created) + ttl.total_seconds()
+    meta = about.to_json()
     ref = store.append(
         series,
         payload,
@@ -150,9 +151,10 @@ def save(
         after=after,
         place=place,
         created=created,
-        meta=about.to_json(),
+        meta=meta,
         expires=expires,
     )
+    details.record(store, ref, meta)
     return SavedCheckpoint(ref, about)
 
 

@@ -25,6 +25,7 @@ from urllib.parse import urlsplit
 from memoflow.dataclass import dataclass
 from memoflow.errors import IntegrityError, NotFoundError, UsageError, WrongTypeError, usage_error
 from memoflow.fields import Fields
+from memoflow.kinds import details
 from memoflow.kinds.about import COMMIT, REPO_ID, REPO_TYPES, About, SavedEntry, read_commit
 from memoflow.names import Digest, Key, Ref
 from memoflow.objects import File
@@ -206,7 +207,10 @@ def save(
     Nobody may write to the files afterwards.
     """
     payload = Payload(files=files, whole=True, linked=True, kept=tuple(kept))
-    return Snapshot(store.save(key, payload, meta=about.to_json()), about)
+    meta = about.to_json()
+    ref = store.save(key, payload, meta=meta)
+    details.record(store, ref, meta)
+    return Snapshot(ref, about)
 
 
 def there(store: Store, scope: Scope, wanted: Wanted) -> Iterator[Snapshot]:

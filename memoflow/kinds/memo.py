@@ -31,7 +31,7 @@ from memoflow.dataclass import dataclass
 from memoflow.errors import BadKeyError, IntegrityError, NotFoundError
 from memoflow.fields import Fields, text
 from memoflow.fingerprint import Fingerprint, Part, of_references
-from memoflow.kinds import kept_code
+from memoflow.kinds import details, kept_code
 from memoflow.kinds.memo_fields import (
     Artifact,
     artifact_of,
@@ -248,6 +248,23 @@ def record(
         folder += f".{Fingerprint.of(result.reads).hex}"
     results = results_key(code_key, result.inputs)
     series = results / folder
+    meta = {
+        "origin": result.origin,
+        "run_time_s": result.run_time_s,
+        "artifacts": {
+            name: [artifact.info, artifact.cas] for name, (artifact, _) in result.artifacts.items()
+        },
+        "inputs": [part.to_json() for part in result.inputs],
+        "outlines": {part.name: part.outline for part in result.inputs if part.outline},
+        "refs": list(map(list, result.refs)),
+        "refers_to": list(result.refers_to),
+        "going_on": result.next_step,
+        "reads": [part.to_json() for part in result.reads],
+        "written": list(result.written),
+        "named": list(map(list, result.named.items())),
+        "files": [[name, digest] for name, (digest, _) in result.files.items()],
+        **({"value": result.value} if result.value else {}),
+    }
     ref = store.append(
         series,
         Payload(
@@ -261,27 +278,11 @@ def record(
                 for name, (artifact, path) in result.artifacts.items()
             },
         ),
-        meta={
-            "origin": result.origin,
-            "run_time_s": result.run_time_s,
-            "artifacts": {
-                name: [artifact.info, artifact.cas]
-                for name, (artifact, _) in result.artifacts.items()
-            },
-            "inputs": [part.to_json() for part in result.inputs],
-            "outlines": {part.name: part.outline for part in result.inputs if part.outline},
-            "refs": list(map(list, result.refs)),
-            "refers_to": list(result.refers_to),
-            "going_on": result.next_step,
-            "reads": [part.to_json() for part in result.reads],
-            "written": list(result.written),
-            "named": list(map(list, result.named.items())),
-            "files": [[name, digest] for name, (digest, _) in result.files.items()],
-            **({"value": result.value} if result.value else {}),
-        },
+        meta=meta,
         expires=expires,
         durable=False,
     )
+    details.record(store, ref, meta)
     store.index.touch(reads, code_key / CODE)  # Or they would be evicted before what they lead to.
     for key in store.keys(results):
         is_older = key.parts[:-1] == series.parts and str(key) < str(ref.key)

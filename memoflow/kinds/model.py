@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from memoflow.kinds import details
 from memoflow.kinds.about import About, SavedEntry
 from memoflow.names import Key
 from memoflow.store import Payload, Store
@@ -27,7 +28,10 @@ def save(
 ) -> Model:
     """Save a file or directory, each file of a megabyte or more as one blob to link to."""
     payload = Payload(tree=tree, whole=True, ignore=ignore)
-    return Model(store.save(key, payload, meta=about.to_json()), about)
+    meta = about.to_json()
+    ref = store.save(key, payload, meta=meta)
+    details.record(store, ref, meta)
+    return Model(ref, about)
 
 
 def find(store: Store, key: Key) -> Model | None:

@@ -2,8 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Iterator
+from contextlib import suppress
+from typing import Any
+
+from memoflow.errors import MemoflowError
 from memoflow.index import IndexEntry
-from memoflow.names import Key
+from memoflow.names import Key, Ref
 from memoflow.store.refs.ref_file import FOLDER, parsed_key
 from memoflow.store.store import Store
 
@@ -34,3 +39,16 @@ def entries(store: Store) -> dict[str, IndexEntry]:
         if ref is not None:
             found[text] = IndexEntry(ref, ref.created)  # In use elsewhere perhaps, never here.
     return {text: found[text] for text in sorted(found)}
+
+
+def metas_at_hand(store: Store, refs: Iterable[Ref]) -> Iterator[tuple[Ref, dict[str, Any]]]:
+    """Yield those of the refs whose `meta` can be read without a request, each with its `meta`.
+
+    On a disk these are all but damaged ones; elsewhere those of which a bundle was read before.
+    """
+    for ref in refs:
+        with suppress(MemoflowError):
+            if not store.backend.takes_round_trips:
+                yield ref, store.meta(ref)
+            elif (stored := store.remembered.copied(ref)) is not None and stored.meta is not None:
+                yield ref, stored.meta

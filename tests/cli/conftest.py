@@ -14,7 +14,8 @@ from click.testing import CliRunner, Result
 
 from memoflow.cli.main import main
 from memoflow.cli.verb import CommandContext
-from memoflow.fingerprint import Fingerprint, Part
+from memoflow.fingerprint import Fingerprint, Part, of_argument
+from memoflow.fingerprint.outline import outline, summary
 from memoflow.kinds import checkpoint, gang, hub, memo, model, state
 from memoflow.kinds.about import About
 from memoflow.state import snapshot
@@ -71,6 +72,22 @@ class Shelf:
         key = str(memo.record(self.store, scope, CODE, made).key)
         packed.unlink()
         return key
+
+    def record_inputs(self, inputs: dict[str, Any]) -> str:
+        """Record a result of a memoized step for inputs of these names."""
+        parts = tuple(
+            Part(
+                "input",
+                name,
+                of_argument(value),
+                summary=summary(value),
+                outline=outline(value, name),
+            )
+            for name, value in inputs.items()
+        )
+        made = memo.Result("Sweep/1/fit/1", 2.5, {}, {}, parts)
+        scope = memo.code_key("Sweep", "fit", Fingerprint.of(CODE))
+        return str(memo.record(self.store, scope, CODE, made).key)
 
     def checkpoint(self, text: str, *, task: str = "Train/1/fit/3") -> str:
         tree = self.folder / "saved"

@@ -80,7 +80,7 @@ def test_only_named_results_are_written(both: Shelf) -> None:
     assert both.json("export", str(file), "Sweep/fit")["results"] == 2
     done = both.run("export", str(both.folder / "none.db"), "Nothing/here")
     assert done.exit_code == 1
-    assert "has no result named 'Nothing/here'" in done.output
+    assert "has no entry named 'Nothing/here'" in done.output
     assert not (both.folder / "none.db").exists()
 
 

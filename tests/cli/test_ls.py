@@ -2,12 +2,18 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from memoflow.backends import Memory
+from memoflow.catalog.labels import labels
+from memoflow.catalog.listed import listed
+from memoflow.cli import screen
+from memoflow.cli.fitting import fitted
 from memoflow.names import Key
 from memoflow.store import Payload, open_store
 from tests.cli.conftest import Shelf, ask
@@ -36,10 +42,10 @@ def test_a_limit_cuts_the_list_and_not_the_total(shelf: Shelf):
 
 def test_where_a_program_reads_columns_are_whole_and_parted_by_tabs(shelf: Shelf):
     lines = shelf.run("ls").stdout.splitlines()
-    head = ["ID", "KIND", "STEP", "SIZE", "CREATED", "USED", "EXPIRES", "KEY"]
+    head = ["ID", "KIND", "STEP", "SIZE", "CREATED", "USED", "EXPIRES", "KEY", "RUN", "NAME"]
     assert lines[0].split("\t") == head
     assert {len(line.split("\t")) for line in lines} == {len(head)}
-    assert [line.split("\t")[-1] for line in lines[1:]] == sorted(map(str, _saved(shelf)))
+    assert [line.split("\t")[7] for line in lines[1:]] == sorted(map(str, _saved(shelf)))
     assert "\x1b" not in "".join(lines)
 
 
@@ -155,3 +161,90 @@ def test_a_key_that_no_memoflow_made_is_listed_and_hurts_nothing(
     assert "/".join(parts) in empty.run("ls").stdout
     assert empty.run("stats").exit_code == 0
     assert empty.run("show", "/".join(parts)).exit_code == 3
+
+
+def test_results_are_named_by_the_inputs_in_which_they_differ(empty: Shelf):
+    for lr, seed in itertools.product([0.1, 0.01, 0.001, 0.0001], range(5)):
+        empty.record_inputs({"params": {"opt": {"lr": lr}, "seed": seed, "epochs": 10}})
+    names = {each["name"] for each in empty.json("ls")["entries"]}
+    assert len(names) == 20
+    assert "seed=3 lr=0.01" in names
+
+
+@pytest.mark.parametrize(
+    "values",
+    [
+        [f"s3://bucket/{'long' * 20}/part-{i}.csv" for i in range(20)],
+        [f"{'a' * 80}{i:02}{'b' * 80}" for i in range(20)],
+        [{f"p{k}": i if k == 7 else k for k in range(12)} for i in range(20)],
+        [list(range(i, i + 99)) for i in range(20)],
+        [f"\u5b66\u7fd2\u7387{i}\x1b[31m\n" for i in range(20)],
+    ],
+    ids=["ends", "middles", "one of 12", "lists", "wide"],
+)
+def test_names_are_told_apart_though_they_are_cut(empty: Shelf, values: list[Any]):
+    for value in values:
+        empty.record_inputs({"x": value})
+    found = listed(empty.store)
+    cut = fitted(list(labels(empty.store, found).values()), 30)
+    assert len(set(cut)) == 20
+    assert max(map(screen.width, cut)) <= 30
+    assert all(text.isprintable() for text in cut)
+
+
+@pytest.mark.parametrize(
+    ("conditions", "count"),
+    [
+        (["kind=memo"], 2),
+        (["kind!=memo"], 4),
+        (["size>=2kB"], 1),
+        (["size<1kB", "flow=Train"], 2),
+        (["step=fit", "kind=checkpoint"], 2),
+        (["run=Sweep/1"], 2),
+        (["x=2"], 1),
+        (["x>=1"], 2),
+        (["name~BEST"], 1),
+        (["created<1h"], 6),
+        (["age>1h"], 0),
+        (["used>2020-01-31"], 6),
+        (["expires=never"], 6),
+    ],
+)
+def test_conditions_choose_entries(shelf: Shelf, conditions: list[str], count: int):
+    words = [word for each in conditions for word in ("--filter", each)]
+    assert shelf.json("ls", *words)["total"] == count
+
+
+@pytest.mark.parametrize(
+    "words", [("--filter", "nope=1"), ("--filter", "size"), ("--sort", "nope"), ("--since", "x")]
+)
+def test_a_condition_that_is_none_is_refused(shelf: Shelf, words: tuple[str, ...]):
+    said = shelf.refused("ls", *words)
+    assert "created" in said or "--since" in said
+
+
+def test_an_order_has_a_direction(shelf: Shelf):
+    up, down = (
+        [each["size_bytes"] for each in shelf.json("ls", "--sort", sign + "size")["entries"]]
+        for sign in "+-"
+    )
+    assert up == down[::-1] == sorted(up)
+
+
+def test_since_leaves_out_what_is_older(shelf: Shelf):
+    assert shelf.json("ls", "--since", "1h")["total"] == 6
+    assert shelf.json("ls", "--since", "2999-01-31")["total"] == 0
+
+
+def test_names_of_results_come_from_the_index(shelf: Shelf, tmp_path: Path):
+    backend = Faulty(Memory(), takes_round_trips=True)
+    far = Shelf(tmp_path, shelf.folder, open_store(backend, cache_dir=tmp_path / "here"))
+    far.record(7)
+    (found,) = json.loads(ask(far.store, "ls", "--json").stdout)["entries"]
+    assert (found["name"], found["run"]) == ("x=7", "Sweep/1")
+
+
+def test_names_are_read_anew_where_an_index_lacks_them(shelf: Shelf):
+    shelf.store.index._db.change("DELETE FROM details", [()])
+    names = {each["name"] for each in shelf.json("ls", "--kind", "memo")["entries"]}
+    assert names == {"x=1", "x=2"}

@@ -44,15 +44,15 @@ def test_a_name_for_several_lists_them_and_is_not_understood(shelf: Shelf):
     done = shelf.run("show", "Sweep/fit")
     assert done.exit_code == 2
     assert "matches 2 entries" in done.output
-    for key in shelf.keys("memo"):
-        assert key in done.output
+    for each in shelf.json("ls", "--kind", "memo")["entries"]:
+        assert f"{each['id']}  Sweep/fit  {each['name']}" in done.output
 
 
 def test_of_many_that_a_name_stands_for_some_are_listed(empty: Shelf):
     for number in range(25):
         empty.record(number)
     done = empty.run("show", "Sweep")
-    assert done.output.count("memo/Sweep") == 20
+    assert done.output.count("Sweep/fit  x=") == 20
     assert "and 5 more" in done.output
 
 
@@ -74,3 +74,46 @@ def test_a_name_that_is_no_text_in_this_encoding_is_not_found(shelf: Shelf):
     done = shelf.run("show", "\udcc3\udcbc")
     assert done.exit_code == 1
     assert "no entry named '\\udcc3\\udcbc'" in done.stderr
+
+
+@pytest.mark.parametrize(
+    ("name", "runs"),
+    [
+        ("Sweep/1", ["Sweep/1"] * 2),
+        ("Sweep/1/fit", ["Sweep/1"] * 2),
+        ("Sweep/1/fit/2", ["Sweep/1"]),
+        ("Train/1/fit/3", ["Train/1"] * 3),
+        ("*/fit", ["Sweep/1"] * 2 + ["Train/1"] * 3),
+        ("checkpoint/Train/*", ["Train/1"] * 2),
+        ("Sw*", ["Sweep/1"] * 2),
+        ("x=2", ["Sweep/1"]),
+        ("Sweep/fit x=2", ["Sweep/1"]),
+        ("Sweep/f", ["Sweep/1"] * 2),
+    ],
+)
+def test_a_run_a_task_a_pattern_and_a_name_in_a_list_stand_for_entries(
+    shelf: Shelf, monkeypatch: pytest.MonkeyPatch, name: str, runs: list[str]
+):
+    monkeypatch.setenv("METAFLOW_DATASTORE_SYSROOT_LOCAL", str(shelf.folder))
+    monkeypatch.setenv("METAFLOW_USER", "somebody")
+    found = shelf.json("ls", name)["entries"]
+    assert sorted(each["run"] for each in found) == sorted(runs)
+
+
+@pytest.mark.parametrize("verb", ["ls", "show", "get"])
+@pytest.mark.parametrize(
+    ("name", "meant"), [("Sweap/fit", "Sweep/fit"), ("sweep", "Sweep"), ("Fit", "Sweep/fit")]
+)
+def test_a_name_that_matches_nothing_is_an_error_that_suggests(
+    shelf: Shelf, verb: str, name: str, meant: str
+):
+    done = shelf.run(verb, name)
+    assert done.exit_code == 1
+    assert f"did you mean {meant}" in done.stderr
+
+
+def test_every_name_that_ls_shows_is_one_that_it_understands(shelf: Shelf):
+    for each in shelf.json("ls")["entries"]:
+        for name in (each["id"], each["key"], each["run"], each["name"]):
+            keys = [found["key"] for found in shelf.json("ls", name)["entries"]]
+            assert each["key"] in keys

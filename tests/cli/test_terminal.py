@@ -46,7 +46,7 @@ def test_entries_fit_on_a_terminal_of_80_columns(shelf: Shelf):
     assert max(map(len, shown.splitlines())) <= 80
     assert "\t" not in shown
     ids = [each["id"] for each in shelf.json("ls")["entries"]]
-    assert [each for each in ids if f" {each} " in shown] == ids
+    assert [each for each in ids if f"\n{each} " in shown] == ids
 
 
 def test_a_terminal_is_told_how_many_there_are_and_how_to_see_all(shelf: Shelf):
@@ -63,7 +63,7 @@ def test_other_verbs_fit_as_well(shelf: Shelf, words: tuple[str, ...]):
 def test_on_a_narrow_terminal_ids_stay_whole(shelf: Shelf):
     ids = [each["id"] for each in shelf.json("ls")["entries"]]
     shown = on_a_terminal(shelf, "ls", columns=40)
-    assert [each for each in ids if f" {each} " in shown] == ids
+    assert [each for each in ids if f"\n{each} " in shown] == ids
 
 
 def test_a_result_is_told_by_the_values_that_it_was_computed_from(shelf: Shelf):

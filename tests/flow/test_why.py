@@ -8,9 +8,9 @@ from typing import Any
 
 import pytest
 
-from memoflow.errors import UsageError
+from memoflow.errors import NotFoundError, UsageError
 from memoflow.fingerprint import Difference
-from memoflow.flow.memo import why
+from memoflow.flow.memo import task_results, why
 from memoflow.flow.memo.run_decisions import RunDecisions, StepDecisions
 from memoflow.flow.memo.why import Why
 from memoflow.kinds.decision import UNKNOWN, Decision, Reason, reason_of
@@ -149,6 +149,21 @@ def test_the_result_of_a_clone_is_that_of_the_task_that_was_cloned(noted):
     hit = noted.task(noted.run(), "fit", A_HIT)
     assert why.result_key(cloned(noted, cloned(noted, hit))) == A_HIT["memo-key"]
     assert why.result_key(cloned(noted, "Train/99999/fit/3")) is None
+
+
+def test_the_results_of_a_run_are_those_of_its_tasks_and_of_the_tasks_that_it_cloned(noted):
+    run = noted.run()
+    hit = noted.task(run, "fit", A_HIT)
+    noted.task(run, "join", {"memo-key": "memo/Train/join/c/results/i/r/00000001"})
+    _, number, *_ = hit.split("/")
+    both = {A_HIT["memo-key"], "memo/Train/join/c/results/i/r/00000001"}
+    assert task_results.keys_used(f"Train/{number}") == both
+    assert task_results.keys_used(f"Train/{number}/fit") == {A_HIT["memo-key"]}
+    assert task_results.keys_used(hit) == {A_HIT["memo-key"]}
+    again = cloned(noted, hit)
+    assert task_results.keys_used("/".join(again.split("/")[:2])) == {A_HIT["memo-key"]}
+    with pytest.raises(NotFoundError, match="no run Train/99999"):
+        task_results.keys_used("Train/99999")
 
 
 def test_a_task_is_told_by_a_few_requests(tmp_path, store):

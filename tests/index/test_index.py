@@ -246,5 +246,5 @@ def test_sixteen_processes_open_one_new_index_at_once(tmp_path: Path) -> None:
 def test_a_look_inside_counts_rows(index: Index) -> None:
     index.record([ref(SERIES)])
     counts = {"entries": 1, "pieces": 0, "facts": 0, "outcomes": 0}
-    counts |= {"small_values": 0, "misses": 0}
+    counts |= {"small_values": 0, "misses": 0, "details": 0}
     assert index.inspect() == counts

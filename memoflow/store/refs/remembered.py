@@ -86,10 +86,12 @@ class Remembered:
 
     def read_same(self, ref: Ref) -> Stored:
         """Return the stored form of a ref; NotFoundError if that is no longer there."""
+        return self.copied(ref) or self._refs.read_same(ref)
+
+    def copied(self, ref: Ref) -> Stored | None:
+        """Return the stored form of a ref from a read in bulk; None if none has it."""
         stored = self._copy(ref.key)
-        if stored is not None and stored.ref.digest == ref.digest:
-            return stored
-        return self._refs.read_same(ref)
+        return stored if stored is not None and stored.ref.digest == ref.digest else None
 
     def _read_or_warn(self, key: Key) -> Stored | None:
         return self._refs.or_warn(self._read, key)
