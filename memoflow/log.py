@@ -15,6 +15,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Protocol
 
+from memoflow import events
 from memoflow.display import shown
 
 INFO, WARNING, ERROR = logging.INFO, logging.WARNING, logging.ERROR
@@ -35,6 +36,7 @@ class _Shown(logging.Filter):
 
     def filter(self, record: logging.LogRecord) -> bool:
         record.msg, record.args = shown(record.getMessage()), ()
+        _note(record.msg, record.levelno)
         return True
 
 
@@ -81,8 +83,15 @@ def report(line: str, show: Callable[[str], object], level: int = INFO) -> None:
     is_logged = bool(handlers) and log.isEnabledFor(level)
     if is_logged:
         log.log(level, "%s", line, stacklevel=3)
+    else:
+        _note(line, level)
     if not (is_logged and any(_prints(each) and level >= each.level for each in handlers)):
         show(shown(line))
+
+
+def _note(line: str, level: int) -> None:
+    if level >= WARNING:
+        events.emit("error" if level >= ERROR else "warning", line=line)
 
 
 def is_shown(level: int) -> bool:

@@ -7,6 +7,7 @@ import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import lru_cache
+from typing import Any
 from urllib.parse import quote, unquote
 
 from memoflow.display import html_rows
@@ -145,3 +146,13 @@ def _quote(part: str) -> str:
     quoted = quote(part, safe="")
     # A leading dot would make "..", ".", or a hidden temporary file of the local backend.
     return "%2E" + quoted[1:] if quoted.startswith(".") else quoted
+
+
+def entry_facts(ref: Ref) -> dict[str, Any]:
+    """Return the fields of a reference in an event."""
+    return {
+        "kind": ref.key.kind,
+        "key": str(ref.key),
+        "entry": ref.digest.hex[:8],
+        "size_bytes": ref.size_bytes,
+    }

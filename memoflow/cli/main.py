@@ -9,7 +9,7 @@ from typing import Any
 
 import click
 
-from memoflow import __version__
+from memoflow import __version__, events
 from memoflow.catalog.naming import AmbiguousNameError
 from memoflow.cli.accept import accept
 from memoflow.cli.doctor import doctor
@@ -54,6 +54,7 @@ class Verbs(click.Group):
         except (MemoflowError, OSError) as error:
             lines = [printable(line) for line in str(error).splitlines()] or [type(error).__name__]
             click.echo("\n".join([f"Error: {lines[0]}", *lines[1:]]), err=True)
+            events.emit("error", line=lines[0])
             is_damage = isinstance(error, IntegrityError) and not isinstance(error, UnsignedError)
             is_ambiguous = isinstance(error, AmbiguousNameError)
             ctx.exit(DAMAGE if is_damage else USAGE if is_ambiguous else ERROR)

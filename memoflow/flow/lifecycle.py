@@ -25,6 +25,7 @@ from metaflow.flowspec import INTERNAL_ARTIFACTS_SET
 from metaflow.metadata_provider.metadata import MetaDatum
 from metaflow.metaflow_current import current
 
+from memoflow import events
 from memoflow.dataclass import dataclass
 from memoflow.errors import MemoflowError, UsageError
 from memoflow.flow.task import dependencies, launch_info
@@ -290,6 +291,7 @@ class Lifecycle(WithOptions, StepDecorator):
 
     def runtime_init(self, flow: Any, graph: Any, package: Any, run_id: str) -> None:
         self.run_id = run_id
+        events.check()
         self._say_if_off()
         self.begin_run()
 
@@ -315,6 +317,7 @@ class Lifecycle(WithOptions, StepDecorator):
         ubf_context: Any,
         inputs: Any,
     ) -> None:
+        events.in_task(flow=current.flow_name, run=run_id, step=step_name, task=task_id)
         self._say_if_off()
         self.begin(
             Attempt(

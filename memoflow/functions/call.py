@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from functools import cached_property
 from typing import Any
 
+from memoflow import events
 from memoflow.dataclass import dataclass
 from memoflow.fingerprint import Fingerprint, Part
 from memoflow.functions.place import Place
@@ -47,3 +48,10 @@ class Call:
     @cached_property
     def key(self) -> Key:
         return memo.results_key(self.code_key, self.inputs)
+
+    def note(self, event: str, **facts: Any) -> None:
+        """Append a hit or miss of the call to the events."""
+        if events.path():
+            function = ".".join(self.series.parts[1:])
+            fields = {"kind": "memo", "function": function, "key": str(self.key), **facts}
+            events.emit(event, **fields)

@@ -42,7 +42,7 @@ from memoflow.functions.values import Items
 from memoflow.kinds import memo
 from memoflow.kinds.candidates import OutdatedEntry
 from memoflow.kinds.memo import MemoEntry
-from memoflow.names import Key
+from memoflow.names import Key, entry_facts
 from memoflow.pickling import load
 from memoflow.store import Lease
 from memoflow.tracking import (
@@ -299,6 +299,7 @@ class MemoizedFunction(Transparent):
                 value = load(small.stream)
                 self.hits += 1
                 call.place.tallies.hit(call.series, call.id, small.run_time_s)
+                call.note("hit", saved_s=small.run_time_s)
                 return value
             entry = self._entry(call)
             if entry is None:
@@ -312,6 +313,7 @@ class MemoizedFunction(Transparent):
             return _MISSING
         self.hits += 1
         call.place.tallies.hit(call.series, call.id, entry.run_time_s)
+        call.note("hit", saved_s=entry.run_time_s, **entry_facts(entry.ref))
         call.place.candidates(call.code_key).touch(entry)
         repeat_reads(entry.reads, call.place.paths, until=entry.ref.expires)
         return value

@@ -214,6 +214,7 @@ class CallRun:
             self._recorder.shadow.end(self._call, self._stored, self.value)
             return
         self._call.place.tallies.miss(self._call.series, self._call.id, self._took_s)
+        self._call.note("miss", run_time_s=self._took_s)
         recorder, is_kept = self._recorder, False
         if recorder.options.effective_mode in ("on", "shadow"):
             try:

@@ -31,6 +31,7 @@ from dataclasses import asdict, replace
 from datetime import timedelta
 from functools import cached_property
 
+from memoflow import events
 from memoflow.backends import Backend, Found
 from memoflow.dataclass import dataclass
 from memoflow.errors import BackendError, BadKeyError, LeaseLostError
@@ -367,6 +368,7 @@ class Contender:
         now = time.monotonic()
         if self._said_at is None or now - self._said_at > _REMIND_SECONDS:
             self._said_at = now
+            events.emit("lock_wait", key=str(self.key), line=f"waiting for {claim}")
             self.on_wait(str(claim))
 
     def _win(self, name: str, before: Mapping[str, Found]) -> bool:

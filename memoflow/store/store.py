@@ -12,11 +12,12 @@ from pathlib import Path
 from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
+from memoflow import events
 from memoflow.backends import Backend, Found, Tiered
 from memoflow.display import html_rows
 from memoflow.errors import IntegrityError, NotFoundError
 from memoflow.index import Index
-from memoflow.names import Digest, Key, Ref
+from memoflow.names import Digest, Key, Ref, entry_facts
 from memoflow.objects import DamagedBlobError, LostBlobError, Manifest, blob_name
 from memoflow.store.clock import StoreClock
 from memoflow.store.deletion_log import time_there
@@ -291,6 +292,7 @@ class Store:
             self._refs.quarantine(ref.key, ref.digest)
             raise
         self.touch(ref)
+        events.emit("load", **entry_facts(ref))
         return into
 
     def read_file(self, manifest: Manifest, path: str) -> bytes:
@@ -339,6 +341,7 @@ class Store:
     def forget(self, key: Key) -> None:
         """Drop the ref of the key; `sweep` frees its bytes. Absent is fine."""
         self._refs.drop([key])
+        events.emit("forget", kind=key.kind, key=str(key))
 
     def replace(self, old: Sequence[Ref], new: Ref) -> None:
         """Drop refs in whose place another is there now, and free their bytes soon.

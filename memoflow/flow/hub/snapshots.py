@@ -10,7 +10,7 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
-from memoflow import units
+from memoflow import events, units
 from memoflow.dataclass import dataclass
 from memoflow.errors import (
     BackendDeniedError,
@@ -244,6 +244,8 @@ class Snapshots:
                 f"{len(listed)} files"
             )
             contents |= client.fetch(wanted, commit, missing, force=force)
+            size_bytes = sum(file.size_bytes for file in missing)
+            events.emit("download", kind=hub.KIND, repo=wanted.repo, size_bytes=size_bytes)
         about = self._about(wanted, commit)
         snapshot = hub.save(self.store, key, contents, about, kept=kept.values())
         hub_files.remember(self.store, snapshot, listed)

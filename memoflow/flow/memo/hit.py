@@ -16,6 +16,7 @@ from memoflow.flow.memo.context import Session
 from memoflow.flow.memo.flags import given
 from memoflow.flow.memo.lookup import MemoizedStep
 from memoflow.flow.memo.task_logs import ReplayedTask
+from memoflow.flow.memo.task_notes import note_decision
 from memoflow.kinds.decision import Decision
 from memoflow.kinds.memo import MemoEntry
 from memoflow.log import INFO, WARNING, is_shown, report
@@ -46,7 +47,7 @@ class Hit:
         self._parent = datastores[0]
         self._foreach = foreach
         self._names = task.flow_name, task.run_id, task.step, task.task_id
-        found = Decision.hit(entry.origin, entry.ref.created, entry.run_time_s)
+        found = self._found = Decision.hit(entry.origin, entry.ref.created, entry.run_time_s)
         self._line = printable(f"[memoize] {found.log_line}") if is_shown(INFO) else ""
 
     def answer(self, cli_args: Any) -> None:
@@ -85,6 +86,8 @@ class Hit:
         context.tasks.settle(self._task, left)
         self._session.log.hits.append((*self._names, entry.run_time_s))
         card.of_hit("/".join(self._names), entry, memoized, context)
+        names = dict(zip(("flow", "run", "step", "task"), self._names, strict=True))
+        note_decision(self._found, entry, **names)
         return _logged(self._line)
 
     def _give_up(self, error: Exception) -> str:

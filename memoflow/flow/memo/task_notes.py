@@ -8,12 +8,14 @@ from typing import Any
 from metaflow.metadata_provider import MetaDatum
 from metaflow.metaflow_current import current
 
+from memoflow import events
 from memoflow.flow.memo import card
 from memoflow.flow.memo.card_page import Shown
 from memoflow.flow.memo.lookup import MemoizedStep
 from memoflow.flow.memo.store_context import StoreContext
 from memoflow.kinds.decision import FIELD, MISS, ORIGIN, SAVED, Decision, keep_missed
 from memoflow.kinds.memo import MemoEntry
+from memoflow.names import entry_facts
 
 
 class TaskNotes:
@@ -103,3 +105,12 @@ def of_hit(entry: MemoEntry, resumed: str | None) -> dict[str, str]:
     `resumed` is the run that its run resumes: the Client takes a run's origin from its last task.
     """
     return origin(entry) | ({} if resumed is None else {"origin-run-id": resumed})
+
+
+def note_decision(decision: Decision, entry: MemoEntry | None, **task: str) -> None:
+    """Append the decision on a task to the events; `task` names it in a process of others."""
+    facts: dict[str, Any] = {"kind": "memo", "reason": decision.reason.value} | task
+    facts["line"] = decision.line
+    if entry is not None:
+        facts |= entry_facts(entry.ref) | {"saved_s": entry.run_time_s}
+    events.emit("miss" if entry is None else "hit", **facts)

@@ -30,7 +30,7 @@ from memoflow.flow.memo.shadow import compare
 from memoflow.flow.memo.single_flight import SingleFlightLock
 from memoflow.flow.memo.step_reads import TrackedStep
 from memoflow.flow.memo.task_logs import WorkerLog
-from memoflow.flow.memo.task_notes import TaskNotes
+from memoflow.flow.memo.task_notes import TaskNotes, note_decision
 from memoflow.flow.memo.uncached import Uncached
 from memoflow.flow.task.process import tell
 from memoflow.kinds.decision import SAVED, Decision, Reason
@@ -210,6 +210,8 @@ class Task:
     def _announce(self) -> None:
         """Write the decision to the task's log; a line for a whole step only once."""
         decision = self._decision
+        if decision.reason is not Reason.OFF:
+            note_decision(decision, self._verdict.entry)
         if self._audited is not None:
             tell(f"[memoize] audit: runs again, to be compared with {self._audited.origin}")
         elif decision.is_uncached:

@@ -15,9 +15,10 @@ from datetime import timedelta
 from functools import cached_property
 from math import inf
 
+from memoflow import events
 from memoflow.backends import Found
 from memoflow.dataclass import dataclass
-from memoflow.names import Key, Ref
+from memoflow.names import Key, Ref, entry_facts
 from memoflow.objects import blob_name
 from memoflow.store.clock import StoreClock
 from memoflow.store.gc import uses
@@ -183,6 +184,8 @@ class _Eviction:
             for key in [key for key in self.reasons if key in spared and tier.holds(key)]:
                 del self.reasons[key]
         self.refs.drop(self.reasons)
+        for key, reason in self.reasons.items():
+            events.emit("evict", reason=reason, **entry_facts(self.held[key].ref))
 
     def _loose(self, tier: Tier, keys: Iterable[Key]) -> list[Key]:
         """Return those of the keys that are of the tier, and that nothing keeps."""

@@ -20,6 +20,7 @@ from collections.abc import Callable, Collection, Iterable, Iterator
 from datetime import timedelta
 from functools import cached_property
 
+from memoflow import events
 from memoflow.backends import Backend, Found
 from memoflow.dataclass import dataclass
 from memoflow.errors import NoRoomError
@@ -119,6 +120,7 @@ class Sweep:
         self.reach.remember()
         remains = self._tidy(dead, time)
         keep_reserve(backend)
+        events.emit("gc", blobs=len(gone), size_bytes=_size(gone))
         return Swept(len(gone), _size(gone), len(left), remains)
 
     def look(self, beat: Callable[[], object] = lambda: None) -> set[str]:

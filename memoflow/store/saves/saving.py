@@ -12,9 +12,10 @@ from dataclasses import field, replace
 from functools import partial
 from typing import Any
 
+from memoflow import events
 from memoflow.dataclass import dataclass
 from memoflow.errors import BackendUnavailableError, IntegrityError, NotFoundError, UsageError
-from memoflow.names import Digest, Key, Ref
+from memoflow.names import Digest, Key, Ref, entry_facts
 from memoflow.objects import (
     NOTHING,
     Manifest,
@@ -113,6 +114,7 @@ def save(
                 paths = {each: refs.backend.path(blob_name(each)) for each in attempt.packed.whole}
                 states = {each: state_of(path) for each, path in paths.items() if path is not None}
                 proofs.remember({each: state for each, state in states.items() if state})
+                events.emit("save", **entry_facts(ref))
                 return ref
             # Deleted between being found and being reached by this ref, or it still could be:
             # write all of it anew, under other names.

@@ -43,6 +43,13 @@ if MEMOFLOW_LOG_LEVEL:
     from memoflow import log
 
     log.set_level(MEMOFLOW_LOG_LEVEL)
+# A file to which events are appended as lines of JSON; on another machine a file of that one.
+MEMOFLOW_EVENTS = from_conf("MEMOFLOW_EVENTS", launch_info.setting("MEMOFLOW_EVENTS"))
+if MEMOFLOW_EVENTS:
+    # Here, as above.
+    from memoflow import events
+
+    events.use(MEMOFLOW_EVENTS)
 
 
 def get_pinned_conda_libs(python_version, datastore_type):
