@@ -79,6 +79,7 @@ def test_gc_without_rules_keeps_what_has_not_expired(store: OpenedStore):
 
 
 def test_why_of_an_unknown_run_says_so(store: OpenedStore, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setenv("USERNAME", "me")
     monkeypatch.chdir(store.backend.path("format.json").parent)
     with pytest.raises(NotFoundError, match="Nowhere/1"):
         store.why("Nowhere/1")

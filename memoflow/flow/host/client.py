@@ -25,6 +25,12 @@ def kind_of(one: Any) -> str:
     return kind
 
 
+def graph_of(parameters: Any) -> dict[str, Any]:
+    """Return the graph of a run as Metaflow kept it, given the run's task of parameters."""
+    graph: dict[str, Any] = parameters["_graph_info"].data
+    return graph
+
+
 def attempt_of(one: Any) -> int | None:
     """Return the attempt that an object was asked for, None for the latest."""
     attempt: int | None = one._attempt

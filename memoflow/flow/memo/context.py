@@ -6,6 +6,7 @@ import os
 import time
 from collections.abc import Callable
 from functools import cached_property
+from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
 from metaflow.exception import MetaflowException
@@ -15,7 +16,6 @@ from memoflow.flow.memo import run_summary, run_tag, shadow
 from memoflow.flow.memo.artifacts import Artifacts
 from memoflow.flow.memo.run_log import RunLog
 from memoflow.flow.memo.store_context import StoreContext
-from memoflow.flow.memo.task_lines import TaskLines
 from memoflow.flow.memo.task_logs import TaskLogs
 from memoflow.kinds import memo
 from memoflow.kinds.decision import keep_missed
@@ -26,9 +26,18 @@ from memoflow.threads import Pool
 if TYPE_CHECKING:
     from memoflow.flow.host.task_ids import TaskIds
     from memoflow.flow.memo.lookup import MemoizedStep
+    from memoflow.flow.memo.task_lines import TaskLines
 
 _EVERY_SECONDS = 60.0
 _AT_ONCE = 32
+
+
+def _launch_side() -> tuple[ModuleType, ModuleType]:
+    # Not in workers, which do without the runtime.
+    from memoflow.flow.host import answers
+    from memoflow.flow.memo import task_lines
+
+    return answers, task_lines
 
 
 class ScopePrefetch:
@@ -68,7 +77,15 @@ class Session:
         self.log = RunLog()
         self.prefetch = ScopePrefetch(self.context)
         self.task_ids: TaskIds | None = None  # once there are tasks to expect
-        self.lines = TaskLines(self.log, lambda head, line: self.context.say(line, head=head))
+
+    @cached_property
+    def lines(self) -> TaskLines:
+        """The lines of tasks on the terminal, for a process that launches tasks."""
+        _, task_lines = _launch_side()
+        made: TaskLines = task_lines.TaskLines(
+            self.log, lambda head, line: self.context.say(line, head=head)
+        )
+        return made
 
     @cached_property
     def logs(self) -> TaskLogs:
@@ -82,11 +99,9 @@ class Session:
 
     def begin_run(self, memoized: MemoizedStep) -> None:
         """Keep the artifacts of the finished tasks before a step, as the runtime opens them."""
-        # Here, since workers do without the runtime.
-        from memoflow.flow.host import answers
-
         if memoized.mode != "off":
             self.context.tasks.follow(memoized.graph, memoized.step)
+            answers, _ = _launch_side()
             answers.on_finished(self.context.tasks.add)
 
     def end_run(self, run_id: str) -> None:

@@ -21,7 +21,7 @@ from memoflow import fingerprint
 from memoflow.dataclass import dataclass
 from memoflow.errors import NoFingerprintError
 from memoflow.fingerprint import Part
-from memoflow.flow.host import foreach, listed_tasks, transition
+from memoflow.flow.host import client, foreach, listed_tasks, transition
 from memoflow.flow.host.flow_class import configs_of, graph_of, parameters_of
 from memoflow.flow.host.foreach import Foreach
 from memoflow.flow.host.listed_tasks import AttemptFiles, ListedTask
@@ -107,7 +107,7 @@ class OptionRun:
         try:
             run = next(iter(Flow(flow, _namespace_check=False)))
             [task] = Step(f"{run.pathspec}/_parameters", _namespace_check=False)
-            for step, node in task["_graph_info"].data["steps"].items():
+            for step, node in client.graph_of(task)["steps"].items():
                 for deco in node["decorators"]:
                     if deco["statically_defined"] or deco.get("inserted_by"):
                         continue
