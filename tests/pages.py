@@ -46,6 +46,7 @@ _VARYING = re.compile(
       (?P<number> \b0{5}\d{3}\b )
     | (?P<name> \b\d{16}\b | \b(?=[a-f]*\d)[0-9a-f]{8,64}\b )
     | (?P<moment> \b20\d\d-\d\d-\d\d[ T]\d\d:\d\d(:\d\d(\.\d+)?)?(\+00:00)? )
+    | (?P<ago> \bjust\ now\b | \b\d+\ (min|h|days)\ ago\b )
     | (?P<process> \bpid\ \d+ )
     | (?P<amount> \b\d+(\.\d+)?\ (B|kB|MB|GB|ms|s|min|times)\b )
     | (?P<rule> ─+ )
@@ -56,6 +57,7 @@ _VARYING = re.compile(
 _ANY = {
     "number": r"\d{8}",
     "moment": r"20\d\d-\d\d-\d\d[ T]\d\d:\d\d[\d:.]*(?:\+00:00)?",
+    "ago": r"(?:just now|\d+ (?:min|h|days) ago)",
     "process": r"pid \d+",
     "amount": r"\d+(?:\.\d+)? (?:B|kB|MB|GB|ms|s|min|times)",
     "rule": "─+",
