@@ -15,6 +15,7 @@ import click
 
 from memoflow.backends import Backend
 from memoflow.catalog.decisions import decisions as decisions
+from memoflow.cli import bar
 from memoflow.dataclass import dataclass
 from memoflow.errors import NotFoundError, UsageError
 from memoflow.log import log, logged_to_stderr
@@ -110,7 +111,8 @@ class Verb(click.Command):
     def invoke(self, ctx: click.Context) -> None:
         with _log_of(ctx):
             began = time.perf_counter()
-            answer: Answer = super().invoke(ctx)
+            with bar.shown(is_wanted=not (is_json(ctx) or is_quiet(ctx))):
+                answer: Answer = super().invoke(ctx)
             found = time.perf_counter()
             if is_json(ctx):
                 click.echo(json.dumps(answer.data(), allow_nan=False))

@@ -24,6 +24,7 @@ from memoflow.objects.blobs import blob_name, xxh3_of
 from memoflow.objects.linking import Proofs, linkable, whole_blob
 from memoflow.objects.manifest import File, Manifest, Piece
 from memoflow.objects.tree import kind
+from memoflow.progress import Advance, counted
 from memoflow.threads import for_each, stop_check
 
 T = TypeVar("T")
@@ -116,7 +117,9 @@ def _write_all(backend: Backend, manifest: Manifest, root: Path, linked: Proofs 
             backend, [file for file in files if file.path not in manifest.modes], root, linked
         )
         files = [file for file in files if file.path not in done]
-    _do(partial(_fill, backend), _jobs(files, str(root)))
+    size_bytes = sum(piece.length for file in files for piece in file.pieces)
+    with counted("Writing files", size_bytes, in_bytes=True) as advance:
+        _do(partial(_fill, backend, advance=advance), _jobs(files, str(root)))
     if linked is not None:
         for file in files:
             os.chmod(root / file.path, 0o555 if file.executable else 0o444)
@@ -232,7 +235,7 @@ def _jobs(files: Iterable[File], root: str) -> list[list[_Part]]:
     return jobs
 
 
-def _fill(backend: Backend, parts: list[_Part]) -> None:
+def _fill(backend: Backend, parts: list[_Part], advance: Advance) -> None:
     """Write parts of files; the first part of a file creates it."""
     views = pieces_of(backend, [piece for part in parts for piece in part.pieces])
     flags = os.O_WRONLY | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC
@@ -251,6 +254,7 @@ def _fill(backend: Backend, parts: list[_Part]) -> None:
                     at += len(view)
                 else:
                     at = _write(opened, view, at)
+            advance(end - part.start)
         finally:
             os.close(opened)
 

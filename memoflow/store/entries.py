@@ -9,6 +9,7 @@ from typing import Any
 from memoflow.errors import MemoflowError
 from memoflow.index import IndexEntry
 from memoflow.names import Key, Ref
+from memoflow.progress import each
 from memoflow.store.refs.ref_file import FOLDER, parsed_key
 from memoflow.store.store import Store
 
@@ -34,7 +35,7 @@ def entries(store: Store) -> dict[str, IndexEntry]:
             unknown[text] = key
     for kind in {key.kind for key in unknown.values()}:
         store.remembered.prefetch(Key.of(kind))
-    for text, key in unknown.items():
+    for text, key in each(unknown.items(), "Reading references"):
         ref = store.lookup(key)
         if ref is not None:
             found[text] = IndexEntry(ref, ref.created)  # In use elsewhere perhaps, never here.

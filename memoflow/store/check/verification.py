@@ -7,6 +7,7 @@ what either of them has whole mends the other.
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager, suppress
 from typing import TypeVar
 
 from memoflow.backends import Backend, Local, Tiered
@@ -29,6 +30,7 @@ from memoflow.objects import (
     is_whole,
     measured,
 )
+from memoflow.progress import Advance, counted, is_watched
 from memoflow.store.refs import ref_file
 from memoflow.store.refs.ref_file import OtherKeyError, Stored, decode
 from memoflow.store.refs.refs import Refs
@@ -59,6 +61,10 @@ class Problem:
     unread: bool = False
 
 
+def _unseen(number: int) -> None:
+    """Show no advance."""
+
+
 class Verification:
     """One check of every ref and blob, and this machine's copies and index; see `Store.verify`."""
 
@@ -78,6 +84,9 @@ class Verification:
         self._packed: dict[Digest, dict[Adopted, Key]] = {}
         self._unreached = 0
         self._refs_there: dict[Key, Ref | None] = {}  # None for what is hurt
+        self._sizes: dict[str, int] = {}  # of blobs, where the advance is shown
+        self._advance_refs: Advance = _unseen
+        self._advance_bytes: Advance = _unseen
 
     def run(self) -> list[Problem]:
         for what in self._refs.index.damage(repair=self._repair):
@@ -85,18 +94,36 @@ class Verification:
             self._add(name, f"the index {what}", None, "made anew", harmless=True)
         # Before the refs: what is in the index by now is there, unless it was forgotten since.
         remembered = self._refs.index.entries()
-        for key, _ in self._all("refs", self._refs.listed()):
-            self._check_ref(key)
-        if self._read_data:
-            self._check_packing()
-            for file in list(self._all("blobs", self._backend.list("blobs"))):
-                blob = blob_of(file.name)
-                if blob is not None and blob not in self._verdicts:
-                    self._check_blob(blob, None)
-            self._check_copies()
+        listed = list(self._all("refs", self._refs.listed()))
+        with self._counted(len(listed)):
+            for key, _ in listed:
+                self._check_ref(key)
+                self._advance_refs(1)
+            if self._read_data:
+                self._check_packing()
+                for file in list(self._all("blobs", self._backend.list("blobs"))):
+                    blob = blob_of(file.name)
+                    if blob is not None and blob not in self._verdicts:
+                        self._check_blob(blob, None)
+                self._check_copies()
         if not any(each.name == "refs" for each in self._problems):
             self._check_index(remembered)
         return self._problems
+
+    @contextmanager
+    def _counted(self, refs: int) -> Iterator[None]:
+        """Count the bytes of blobs as they are read, or else the references."""
+        if not self._read_data:
+            with counted("Checking references", refs) as self._advance_refs:
+                yield
+            return
+        if is_watched():
+            with suppress(BackendError):  # Which is met again where it counts.
+                listed = self._backend.list("blobs")
+                self._sizes = {file.name: file.size_bytes for file in listed}
+        total = sum(self._sizes.values())
+        with counted("Reading blobs", total, in_bytes=True) as self._advance_bytes:
+            yield
 
     def _all(self, folder: str, listed: Iterable[T]) -> Iterator[T]:
         """Yield the listed items until the listing fails, which is a problem of its own."""
@@ -172,6 +199,7 @@ class Verification:
             data, what = None, self._unreadable(error)
         if data is not None and Digest.of(data) == blob:
             self._verdicts[blob] = None
+            self._advance_bytes(len(data))
             return data
         self._verdicts[blob] = what
         self._mend(blob)
@@ -188,7 +216,9 @@ class Verification:
         try:
             if not self._read_data:
                 return None if self._backend.has(blob_name(blob)) else _GONE
-            return None if is_whole(self._backend, blob) else _DAMAGED
+            verdict = None if is_whole(self._backend, blob) else _DAMAGED
+            self._advance_bytes(self._sizes.get(blob_name(blob), 0))
+            return verdict
         except NotFoundError:
             return _GONE
         except BackendError as error:

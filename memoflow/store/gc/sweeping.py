@@ -27,6 +27,7 @@ from memoflow.errors import NoRoomError
 from memoflow.fields import Fields, loaded, number, text
 from memoflow.names import Key, Ref
 from memoflow.objects import blob_name, blob_of
+from memoflow.progress import each
 from memoflow.store.deletion_log import Deleting, ended_without_a_word, time_there
 from memoflow.store.gc.full_disk import delete_in_parts, keep_reserve, make_room
 from memoflow.store.leases import drop_stale
@@ -218,7 +219,9 @@ class Reach:
                 reached |= known[1]
             else:
                 new.append((key, found))
-        for (_, found), (names, is_all) in zip(new, self._read(new), strict=True):
+        for (_, found), (names, is_all) in zip(
+            each(new, "Reading references"), self._read(new), strict=True
+        ):
             beat()
             reached |= names
             if is_all and found.version:

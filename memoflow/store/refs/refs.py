@@ -27,6 +27,7 @@ from memoflow.log import log
 from memoflow.names import Digest, Key, Ref
 from memoflow.objects import LARGEST_BYTES as LARGEST_MANIFEST_BYTES
 from memoflow.objects import Manifest, blob_name
+from memoflow.progress import Advance, counted
 from memoflow.store.deletion_log import Deleting, DeletionLog
 from memoflow.store.refs.prefetch import Prefetch
 from memoflow.store.refs.ref_file import LARGEST_BYTES, OtherKeyError, RefNames, Stored, decode
@@ -174,8 +175,14 @@ class Refs:
         known = self.index.entries()
         unknown = [(key, file) for key, file in self.listed() if known.pop(str(key), None) is None]
         self.index.drop(Key.parse(text) for text in known)
-        self.index.record((stored.ref for _, _, stored in self.contents(unknown)), is_used=False)
+        with counted("Reading references", len(unknown)) as advance:
+            self.index.record(self._advancing(unknown, advance), is_used=False)
         return len(unknown)
+
+    def _advancing(self, unknown: list[tuple[Key, Found]], advance: Advance) -> Iterator[Ref]:
+        for _, _, stored in self.contents(unknown):
+            yield stored.ref
+            advance(1)
 
     def recent(
         self, prefix: Key, most: int, *, before: float, wanted: Callable[[Key], bool]
