@@ -7,7 +7,7 @@ from datetime import timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from memoflow.catalog.decisions import decisions
+from memoflow.catalog.answers import of_pathspec
 from memoflow.catalog.figures import Stats, collect
 from memoflow.catalog.listed import Listed, listed
 from memoflow.catalog.naming import some
@@ -81,12 +81,11 @@ class OpenedStore(Store):
         """
         pathspec = getattr(name, "pathspec", name)
         _check("the name of a task or run", pathspec, str)
-        of_tasks, of_runs, _ = decisions()
-        if pathspec.count("/") == 1 and all(pathspec.split("/")):
-            of_run: RunDecisions = of_runs.of_run(pathspec)
-            return of_run
-        of_task: Why = of_tasks.of_task(self, pathspec)
-        return of_task
+        if not 1 <= pathspec.count("/") <= 3 or not all(pathspec.split("/")):
+            raise UsageError(
+                f"{pathspec!r} is no task or run; name one as Flow/run/step/task or Flow/run"
+            )
+        return of_pathspec(lambda: self, pathspec)
 
     def gc(
         self,

@@ -7,11 +7,11 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from memoflow.catalog.answers import answers
+from memoflow.cli.completion import complete
 from memoflow.cli.table import show_table
 from memoflow.cli.verb import Answer, CommandContext, Verb, decisions
 from memoflow.display import printable
-from memoflow.errors import MemoflowError, UsageError
-from memoflow.kinds import memo
 
 if TYPE_CHECKING:
     from memoflow.flow.memo.run_decisions import RunDecisions, StepDecisions
@@ -39,34 +39,31 @@ if TYPE_CHECKING:
         "python flow.py memo why fit",
     ),
 )
-@click.argument("names", nargs=-1, metavar="[NAME]...")
+@click.argument("names", shell_complete=complete, nargs=-1, metavar="[NAME]...")
 @click.pass_obj
 def why(asked: CommandContext, *, names: tuple[str, ...]) -> Answer:
     """Explain a hit or miss, with the differences from the nearest earlier result.
 
     NAME is a task: Sweep/18/fit/31, or Sweep/18/fit for a step with one task. Of a run, Sweep/18,
-    a table has the hits of each step, the clones that `resume` made, and the misses by reason:
-    their number, their run time, and the first of them. With `python flow.py memo why`, NAME may be
-    a step (default: all memoized steps): this predicts the hits and misses of a run, without
-    running anything, from the parameters and results of the latest run. A step after a miss is
-    unknown, since its inputs may change. Where no step has @memoize, the steps are looked up that
-    the latest run memoized by `--with memoize`. For a memoized function call its `why` in Python.
+    or one of its steps, a table has the hits, the clones that `resume` made, and the misses by
+    reason: their number, their run time, and the first of them. Sweep and Sweep/fit stand for the
+    latest run, and names of results, as for ls, for the tasks that left them. With `python flow.py
+    memo why`, NAME may be a step (default: all memoized steps): this predicts the hits and misses
+    of a run, without running anything, from the parameters and results of the latest run. A step
+    after a miss is unknown, since its inputs may change. Where no step has @memoize, the steps are
+    looked up that the latest run memoized by `--with memoize`. For a memoized function call its
+    `why` in Python.
     """
-    steps = [name for name in names if "/" not in name]
-    if asked.flow is None and (steps or not names):
+    is_of_flow = asked.flow is not None
+    steps = [name for name in names if is_of_flow and "/" not in name]
+    if not (is_of_flow or names):
         raise click.UsageError(
             "name a run as Flow/run or a task as Flow/run/step/task; predict a run with "
             "`python flow.py memo why`"
         )
     of_tasks, of_runs, _ = decisions()
-    for name in names:
-        _refuse_function(asked, name)
     found: list[RunDecisions | Why] = [
-        of_runs.of_run(name)
-        if name.count("/") == 1 and all(name.split("/"))
-        else of_tasks.of_task(asked.store, name)
-        for name in names
-        if "/" in name
+        each for name in names if name not in steps for each in answers(lambda: asked.store, name)
     ]
     if steps or not names:
         flow = asked.flow
@@ -88,23 +85,6 @@ def why(asked: CommandContext, *, names: tuple[str, ...]) -> Answer:
         return {"answers": [each.to_json() for each in found]}
 
     return Answer(data, show)
-
-
-def _refuse_function(asked: CommandContext, name: str) -> None:
-    """Raise UsageError for the name of a memoized function: its calls are in no run."""
-    module, _, function = name.partition("/")
-    if not module or not function.partition(".")[0].isidentifier() or "/" in function:
-        return  # A run's id, such as 18 or argo-x, for which the store need not be asked.
-    try:
-        refs = memo.recent(asked.store, memo.step_key(module, function), 1)
-        is_function = any(memo.read(asked.store, ref).value for ref in refs)
-    except MemoflowError:
-        return  # Of runs the store need not know.
-    if is_function:
-        raise UsageError(
-            f"{name} is a function, whose calls are no tasks: ask in Python with "
-            f"{function}.why(...), given the arguments of the call"
-        )
 
 
 def _show_run(run: RunDecisions) -> None:

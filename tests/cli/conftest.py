@@ -54,14 +54,21 @@ class Shelf:
     def keys(self, kind: str) -> list[str]:
         return [each["key"] for each in self.json("ls", "--kind", kind)["entries"]]
 
-    def record(self, number: int, *, refers_to: tuple[str, ...] = (), flow: str = "Sweep") -> str:
+    def record(
+        self,
+        number: int,
+        *,
+        refers_to: tuple[str, ...] = (),
+        flow: str = "Sweep",
+        origin: str | None = None,
+    ) -> str:
         """Record a result of a memoized step for an input of this number."""
         content = b"pickle %d" % number
         packed = self.folder / "packed"
         packed.write_bytes(gzip.compress(content, 3, mtime=1))
         sha1 = hashlib.sha1(content).hexdigest()
         made = memo.Result(
-            f"{flow}/1/fit/{number}",
+            origin or f"{flow}/1/fit/{number}",
             2.5,
             {"score": (memo.Artifact(sha1, INFO, {}), packed)},
             {},

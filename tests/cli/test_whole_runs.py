@@ -131,11 +131,54 @@ def test_an_unknown_run_is_an_error(shelf: Shelf, noted: NotedRuns, name: str) -
     assert done.output.startswith(f"Error: Metaflow has no run {name}: ")
 
 
-@pytest.mark.parametrize("name", ["Sweep/", "/18", "Sweep//fit", "a/b/c/d/e"])
-def test_what_names_neither_run_nor_task_is_refused(shelf: Shelf, name: str) -> None:
+@pytest.mark.parametrize("name", ["/18", "Sweep//fit", "a/b/c/d/e", "Swep/fit"])
+def test_what_names_nothing_is_an_error_with_names_like_it(shelf: Shelf, name: str) -> None:
     done = shelf.run("why", name)
     assert done.exit_code == 1
-    assert f"{name!r} is not a task; name one as Flow/run/step/task, or a run as" in done.output
+    assert "has no entry named" in done.output
+    assert "or name a task as Flow/run/step/task" in done.output
+    assert ("did you mean Sweep/fit" in done.output) == (name in ("Sweep//fit", "Swep/fit"))
+
+
+@pytest.mark.parametrize(
+    ("name", "subject", "steps"),
+    [
+        ("Sweep", "{run}", ["start", "fit", "join"]),
+        ("Sweep/", "{run}", ["start", "fit", "join"]),
+        ("Sweep/fit", "{run}/fit", ["fit"]),
+        ("{run}/fit", "{run}/fit", ["fit"]),
+    ],
+)
+def test_a_flow_and_a_step_stand_for_the_latest_run(
+    shelf: Shelf, run: str, name: str, subject: str, steps: list[str]
+) -> None:
+    [answer] = shelf.json("why", name.format(run=run))["answers"]
+    assert answer["subject"] == subject.format(run=run)
+    assert [each["step"] for each in answer["steps"]] == steps
+
+
+def test_a_step_that_a_run_lacks_is_an_error(shelf: Shelf, run: str) -> None:
+    done = shelf.run("why", f"{run}/ft")
+    assert done.exit_code == 1
+    assert f"{run} has no step 'ft'; its steps are start, fit, join, end" in done.output
+
+
+@pytest.mark.parametrize("kind", ["id", "key", "pattern"])
+def test_the_name_of_a_result_stands_for_its_task(
+    shelf: Shelf, noted: NotedRuns, run: str, kind: str
+) -> None:
+    task = noted.task(run, "fit", miss(Reason.FIRST_RUN))
+    shelf.record(9, origin=task)
+    [entry] = shelf.json("ls", task)["entries"]
+    name = {"id": entry["id"], "key": entry["key"], "pattern": task.replace("/fit/", "/f*/")}[kind]
+    [answer] = shelf.json("why", name)["answers"]
+    assert (answer["subject"], answer["reason"]) == (task, "first_run")
+
+
+def test_a_checkpoint_has_no_decision(shelf: Shelf, noted: NotedRuns) -> None:
+    done = shelf.run("why", "checkpoint/Train/*")
+    assert done.exit_code == 1
+    assert "is a checkpoint: only results have a decision" in done.output
 
 
 def test_a_team_is_told_by_user_and_by_step(shelf: Shelf, noted: NotedRuns, run: str) -> None:

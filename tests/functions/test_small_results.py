@@ -178,9 +178,10 @@ def test_an_index_of_an_earlier_version_keeps_its_outcomes(
     store.index.record_outcomes([("F", "1", "s", "2", 1, 3.0, 4.0)])
     store.close()
     with sqlite3.connect(store.index.path or "") as db:
-        db.execute("DROP TRIGGER small_values_go")
-        db.execute("DROP TABLE small_values")
-        db.execute("DROP TABLE misses")
+        for trigger in ("small_values_go", "details_go"):
+            db.execute(f"DROP TRIGGER {trigger}")
+        for table in ("small_values", "misses", "details"):
+            db.execute(f"DROP TABLE {table}")
     module.square(3)
     forget_memory(module, store)
     assert store.index.outcomes("F", "1")

@@ -103,7 +103,10 @@ def test_no_directory_is_left_at_the_end(directories: dict[str, Any]) -> None:
 
 
 def test_what_is_no_path_is_told(directories: dict[str, Any]) -> None:
-    assert all(told.startswith("CheckpointException: ") for told in directories["paths"])
+    assert all(
+        told.startswith(("CheckpointException: ", "CheckpointTypeError: "))
+        for told in directories["paths"]
+    )
 
 
 SIBLINGS = """

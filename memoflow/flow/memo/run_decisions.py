@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import field, replace
 from typing import Any
 
-from metaflow.client import Run
+from metaflow.client import Flow, Run
 from metaflow.exception import MetaflowNotFound
 
 from memoflow.dataclass import dataclass
@@ -99,12 +100,26 @@ class StepDecisions:
 
 @dataclass(frozen=True)
 class RunDecisions:
-    """The steps of a run that had a hit, a miss or a clone, in their order."""
+    """The steps of a run that had a hit, a miss or a clone, in their order.
+
+    `step_tasks` is the number of tasks of each step that began, decided or not.
+    """
 
     subject: str  # Flow/run
     steps: tuple[StepDecisions, ...]
     tasks: int
     is_finished: bool
+    step_tasks: Mapping[str, int] = field(default_factory=dict)
+
+    def only(self, step: str) -> RunDecisions:
+        """Return the decisions on one step alone; NotFoundError if the run has no such step."""
+        if step not in self.step_tasks:
+            known = ", ".join(self.step_tasks)
+            raise NotFoundError(f"{self.subject} has no step {step!r}; its steps are {known}")
+        chosen = tuple(each for each in self.steps if each.step == step)
+        return replace(
+            self, subject=f"{self.subject}/{step}", steps=chosen, tasks=self.step_tasks[step]
+        )
 
     @property
     def hits(self) -> int:
@@ -204,7 +219,18 @@ def of_run(pathspec: str, *, most_tasks: int = _MOST_TASKS) -> RunDecisions:
         tuple(each for each in steps if each.hits or each.misses or each.clones or each.shadows),
         number,
         _is_finished(rows),
+        {step: len(ids) for step, ids in tasks.items()},
     )
+
+
+def latest(flow: str) -> RunDecisions | None:
+    """Return the decisions of the latest run of a flow; None if Metaflow knows none of it here."""
+    with task_rows.explained(flow):
+        try:
+            run = next(iter(Flow(flow, _namespace_check=False)), None)
+        except MetaflowNotFound:
+            return None
+    return None if run is None else of_run(run.pathspec)
 
 
 def _of_step(step: str, tasks: list[str], rows: Mapping[Task, task_rows.Rows]) -> StepDecisions:
