@@ -8,7 +8,7 @@ from typing import Any
 import click
 
 from memoflow.cli.table import show_table
-from memoflow.cli.verb import ERROR, Answer, CommandContext, Verb
+from memoflow.cli.verb import ERROR, Answer, CommandContext, Verb, is_quiet
 from memoflow.store.open import cache_folder, settings
 
 _PREFIX = "METAFLOW_MEMOFLOW_"
@@ -52,7 +52,12 @@ def doctor(asked: CommandContext) -> Answer:
 
     def show() -> None:
         columns = ["verdict", "name", "found", "advice"]
-        rows = [[check.verdict.value, check.name, check.what, check.advice] for check in checks]
+        shown = checks
+        if is_quiet(click.get_current_context()):
+            shown = [check for check in checks if check.verdict is not Severity.OK]
+            if not shown:
+                return
+        rows = [[check.verdict.value, check.name, check.what, check.advice] for check in shown]
         if sys.stdout.isatty():  # A fourth column would leave no room for the first ones.
             columns = columns[:3]
             rows = [[*row[:2], "; ".join(filter(None, row[2:]))] for row in rows]

@@ -11,7 +11,7 @@ from memoflow.catalog.naming import some
 from memoflow.cli import removal
 from memoflow.cli.completion import complete
 from memoflow.cli.table import first
-from memoflow.cli.verb import Answer, CommandContext, Verb
+from memoflow.cli.verb import Answer, CommandContext, Verb, summarize
 from memoflow.display import printable
 from memoflow.errors import UsageError
 from memoflow.kinds import card, evicted, memo, retention, task_log
@@ -73,9 +73,10 @@ def forget(
 
     def show() -> None:
         verb = "would forget" if dry_run else "forgot"
+        tell = click.echo if dry_run else summarize  # A dry run is for these lines.
         for each in chosen if dry_run or yes else ():  # Else they were shown.
-            click.echo(f"{verb} {printable(each.key)}")
-        click.echo(f"{verb} {removal.in_all(refs)}; {_of_gc(freeable)}")
+            tell(f"{verb} {printable(each.key)}")
+        tell(f"{verb} {removal.in_all(refs)}; {_of_gc(freeable)}")
 
     def data() -> dict[str, Any]:
         return {
