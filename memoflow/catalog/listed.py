@@ -5,11 +5,10 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any, NamedTuple
 
-from memoflow.errors import MemoflowError
 from memoflow.fingerprint import Part
 from memoflow.fingerprint.outline import flat
 from memoflow.index import IndexEntry
-from memoflow.kinds import checkpoint, hub, memo, retention
+from memoflow.kinds import checkpoint, hub, retention
 from memoflow.names import Key, Ref
 from memoflow.store import Store
 from memoflow.store.entries import entries
@@ -76,23 +75,6 @@ class Listed(NamedTuple):
             "used": iso(self.entry.used),
             "expires": None if ref.expires is None else iso(ref.expires),
         }
-
-
-def inputs_of(store: Store, ref: Ref) -> str:
-    """Return the inputs of a result, in short; empty where reading them takes long."""
-    if store.backend.takes_round_trips:
-        return ""
-    try:
-        inputs = memo.read(store, ref).outlined_inputs
-    except MemoflowError:
-        return ""
-    texts = [
-        text if part.name == "input" else f"{part.name}={text}"
-        for part in inputs
-        if (text := shown_value(part))
-    ]
-    line = ", ".join(texts)
-    return line if len(line) <= _LONGEST_WHAT else f"{line[: _LONGEST_WHAT - 3]}..."
 
 
 def shown_value(part: Part) -> str:

@@ -27,7 +27,6 @@ from memoflow.fingerprint import Difference, Part, differences
 from memoflow.flow.host import task_rows
 from memoflow.flow.host.artifacts import TaskArtifacts
 from memoflow.flow.host.client import looking_at
-from memoflow.flow.host.foreach import Foreach
 from memoflow.flow.host.single_step import StepRuntime, TaskFailed, TaskStart
 from memoflow.flow.memo import planned
 from memoflow.flow.memo.comparison import first_ones, next_steps_differ, outputs_differ
@@ -391,30 +390,13 @@ class _Starts:
         return self._tasks[run]
 
     def _list(self, run: str) -> Iterator[tuple[InputDigests, TaskStart]]:
-        memoized, context = self._memoized, self._context
-        assert context.store is not None
-        for datastores, split_index in planned.starts(memoized, context, run):
-            around = Foreach.of_new_task(
-                memoized.shape.flow, memoized.step, datastores, memoized.join_type, split_index
-            )
-            parents = InputDigests(
-                datastores,
-                shape=memoized.shape,
-                join_type=memoized.join_type,
-                frames=around.stack,
-                current=partial(_current, memoized),
-                facts=context.store.index,
-                lists=context.lists,
-                load_limit_bytes=_LOAD_LIMIT_BYTES,
-                mask=memoized.mask,
-            )
-            paths = tuple(str(each.pathspec) for each in datastores)
+        memoized = self._memoized
+        current = partial(current_of_step, memoized=memoized, known_in="task")
+        tasks = planned.task_inputs(memoized, self._context, run, InputDigests, current)
+        for parents, split_index in tasks:
+            paths = tuple(str(each.pathspec) for each in parents.datastores)
             yield parents, TaskStart(paths, split_index, memoized.join_type)
 
 
 def _digests(parts: Sequence[Part]) -> tuple[str, ...]:
     return tuple(part.digest for part in parts)
-
-
-def _current(memoized: MemoizedStep, name: str) -> Any:
-    return current_of_step(name, memoized, known_in="task")

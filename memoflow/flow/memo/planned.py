@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import suppress
 from dataclasses import replace
 from functools import partial
 from itertools import islice
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from metaflow.client import Flow, Step
 from metaflow.exception import MetaflowException, MetaflowNotFound
@@ -43,6 +43,8 @@ _MOST_PARENTS = 1000
 _NOT_IN_KEY = frozenset(("card", "resources", "retry", "timeout"))
 _MOST_RUNS = 5
 _AT_ONCE = 100  # tasks that are opened together
+
+Inputs = TypeVar("Inputs", bound=InputDigests)
 
 
 class PlannedTask(InputDigests):
@@ -147,25 +149,41 @@ def planned_tasks(memoized: MemoizedStep, context: StoreContext, run: str) -> It
 
     UndecidedError if that cannot be told in a short while.
     """
-    assert context.store is not None
     configs = configs_of(memoized.shape.flow)
+    current = partial(_current, memoized)
+    for parents, _ in task_inputs(memoized, context, run, PlannedTask, current):
+        parents.configs = configs
+        yield parents
+
+
+def task_inputs(
+    memoized: MemoizedStep,
+    context: StoreContext,
+    run: str,
+    cls: type[Inputs],
+    current: Callable[[str], Any],
+) -> Iterator[tuple[Inputs, int | None]]:
+    """Yield the inputs that each task of a step has in a run, as this class, and its split index.
+
+    `current` returns a value of `current` by name. UndecidedError as for `planned_tasks`.
+    """
+    assert context.store is not None
     for datastores, split_index in starts(memoized, context, run):
         around = Foreach.of_new_task(
             memoized.shape.flow, memoized.step, datastores, memoized.join_type, split_index
         )
-        parents = PlannedTask(
+        parents = cls(
             datastores,
             shape=memoized.shape,
             join_type=memoized.join_type,
             frames=around.stack,
-            current=partial(_current, memoized),
+            current=current,
             facts=context.store.index,
             lists=context.lists,
             load_limit_bytes=_LOAD_LIMIT_BYTES,
             mask=memoized.mask,
         )
-        parents.configs = configs
-        yield parents
+        yield parents, split_index
 
 
 def unlike_defaults(
