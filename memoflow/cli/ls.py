@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import click
@@ -9,7 +10,7 @@ import click
 from memoflow.catalog import filters
 from memoflow.catalog.filters import Condition, SortOrder
 from memoflow.catalog.labels import details
-from memoflow.catalog.listed import listed
+from memoflow.catalog.listed import Listed, listed
 from memoflow.catalog.naming import named
 from memoflow.cli import screen
 from memoflow.cli.completion import complete, complete_field
@@ -18,6 +19,7 @@ from memoflow.cli.table import count
 from memoflow.cli.verb import Answer, CommandContext, Verb, parsed_by, summarize
 from memoflow.errors import UsageError
 from memoflow.kinds import retention
+from memoflow.store import Store
 from memoflow.units import readable
 
 _SCREENFUL = 200
@@ -64,11 +66,10 @@ _SCREENFUL = 200
     "--sort",
     "by",
     metavar="FIELD",
-    default="key",
     callback=parsed_by(filters.order),
     shell_complete=complete_field,
     help="Sort by a field, -FIELD: descending, +FIELD: ascending; sizes and times are descending "
-    "without a sign. Default: key.",
+    "without a sign. Default: key; on a terminal kind, step and name.",
 )
 @click.option("--limit", type=click.IntRange(0), help="List at most that many; 0: all.")
 @click.option("--wide", is_flag=True, help="On a terminal, show all columns uncut.")
@@ -80,7 +81,7 @@ def ls(
     kind: str | None,
     conditions: tuple[Condition, ...],
     since: float | None,
-    by: SortOrder,
+    by: SortOrder | None,
     limit: int | None,
     wide: bool,
 ) -> Answer:
@@ -107,12 +108,13 @@ def ls(
         found = [each for each in found if each.kind == kind]
     if since is not None:
         found = [each for each in found if each.ref.created >= since]
-    known = details(store, found) if filters.needs_details(conditions, by) else {}
+    order = by or filters.order("--sort", "key")
+    known = details(store, found) if filters.needs_details(conditions, order) else {}
     try:
         found = filters.chosen(found, conditions, known)
     except UsageError as error:  # A field that only the entries could tell.
         raise click.UsageError(str(error)) from None
-    found = filters.in_order(found, by, known)
+    found = filters.in_order(found, order, known)
     on_terminal = screen.is_terminal()
     if limit is None:
         limit = _SCREENFUL if on_terminal else 0
@@ -121,7 +123,8 @@ def ls(
 
     def show() -> None:
         if shown or not on_terminal:
-            show_entries(store, shown, wide=wide)
+            is_by_name = on_terminal and by is None
+            show_entries(store, _by_name(store, shown) if is_by_name else shown, wide=wide)
         if on_terminal:
             rest = f", {len(shown)} of them listed; --limit 0 lists all"
             cut = rest * (len(shown) < len(found))
@@ -135,3 +138,9 @@ def ls(
         }
 
     return Answer(data, show)
+
+
+def _by_name(store: Store, shown: Sequence[Listed]) -> list[Listed]:
+    """Return entries by kind and step, and those of one step by their names, as people count."""
+    by_name = filters.in_order(shown, filters.order("--sort", "name"), details(store, shown))
+    return sorted(by_name, key=lambda each: (each.kind, each.where))

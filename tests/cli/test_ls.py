@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import json
+import re
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +18,7 @@ from memoflow.cli.fitting import fitted
 from memoflow.names import Key
 from memoflow.store import Payload, open_store
 from tests.cli.conftest import Shelf, ask
+from tests.cli.test_terminal import on_a_terminal
 from tests.faults import Faulty
 
 
@@ -248,3 +250,13 @@ def test_names_are_read_anew_where_an_index_lacks_them(shelf: Shelf):
     shelf.store.index._db.change("DELETE FROM details", [()])
     names = {each["name"] for each in shelf.json("ls", "--kind", "memo")["entries"]}
     assert names == {"x=1", "x=2"}
+
+
+def test_a_terminal_shows_a_grid_in_the_order_of_its_values(empty: Shelf):
+    for number in (10, 2, 33, 1):
+        empty.record(number)
+    lines = on_a_terminal(empty, "ls").splitlines()
+    assert [found[1] for line in lines if (found := re.search(r"x=(\d+)", line))] == [
+        *("1", "2", "10", "33"),
+    ]
+    assert len(empty.keys("memo")) == 4
