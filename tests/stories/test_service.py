@@ -106,6 +106,9 @@ SHAPES = """
 # Of each task of a run what the Client tells, under names that are the same in every run: the step
 # and the place among its tasks.
 CLIENT = """
+    def untagged(tags):
+        return sorted(tag for tag in tags if not tag.startswith("memo:"))  # Of hits and tasks.
+
     def place(task):
         return [frame.index for frame in task["_foreach_stack"].data or ()], int(task.id)
 
@@ -130,7 +133,7 @@ CLIENT = """
                 "parents": sorted(names[t.pathspec] for t in task.parent_tasks),
                 "children": sorted(names[t.pathspec] for t in task.child_tasks),
                 "index": task.index,
-                "tags": sorted(task.tags),
+                "tags": untagged(task.tags),
                 "runtime_name": task.runtime_name,
                 "environment_info": repr(task.environment_info),
                 "code": task.code is not None,
@@ -149,7 +152,7 @@ CLIENT = """
             "finished_at": run.finished_at is not None,
             "end_task": run.end_task.path_components[2],
             "data": repr(getattr(run.data, "answer", None)),
-            "tags": sorted(run.user_tags),
+            "tags": untagged(run.user_tags),
             "code": run.code is not None,
             "origin": run.origin_pathspec,
             "steps": sorted(step.id for step in run),
@@ -413,7 +416,7 @@ def test_a_hit_has_the_cards_of_a_task_that_ran(world):
 
 def test_a_tag_of_the_run_is_one_of_its_hits(world):
     assert "kept" in world["texts"][5].split()
-    assert sorted(world["tagged"]) == ["kept", "same"]
+    assert sorted(world["tagged"]) == ["kept", "memo:17/17", "memo:all", "same"]
 
 
 @pytest.mark.parametrize("run", ["ran", "hits", "continued", "resumed"])

@@ -253,4 +253,6 @@ def test_the_mode_by_decorator_and_environment_variable(modes):
 
 def test_an_unknown_mode_is_an_error(line, modes):
     assert "Invalid value for '--memo'" in line["unknown mode"]["text"]
-    assert "mode is one of on, off, read-only, only, not 'maybe'" in modes["unknown"]["text"]
+    assert (
+        "mode is one of on, off, read-only, only, shadow, not 'maybe'" in modes["unknown"]["text"]
+    )

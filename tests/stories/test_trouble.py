@@ -335,7 +335,7 @@ BAD = {
     "refresh='perhaps'": "@memoize(refresh=...) is True or False, not 'perhaps'",
     "next='middle'": "its next step is end",
     "single_flight='perhaps'": "@memoize(single_flight=...) is True or False, not 'perhaps'",
-    "mode='maybe'": "mode is one of on, off, read-only, only, not 'maybe'",
+    "mode='maybe'": "mode is one of on, off, read-only, only, shadow, not 'maybe'",
 }
 
 
