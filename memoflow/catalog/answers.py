@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING, TypeAlias
 from memoflow.catalog.decisions import decisions
 from memoflow.catalog.labels import details
 from memoflow.catalog.listed import Listed, listed
-from memoflow.catalog.naming import named
-from memoflow.errors import MemoflowError, NotFoundError, UsageError
+from memoflow.catalog.naming import RUN, named
+from memoflow.errors import NotFoundError, UsageError
 from memoflow.kinds import memo
 from memoflow.store import Store
 
@@ -21,7 +21,6 @@ if TYPE_CHECKING:
     Decided: TypeAlias = Why | RunDecisions
 
 _MOST = 20  # results of one name, each with its task
-_RUN = re.compile(r"\d+|(?:argo|sfn|airflow)-[^/*?\[]+")
 _PATHSPEC = re.compile(r"\w+(?:/[^/*?\[]+){1,3}")
 
 
@@ -33,8 +32,7 @@ def answers(store: Callable[[], Store], name: str) -> list[Decided]:
     the last two.
     """
     text = name.strip().strip("/")
-    _, *rest = text.split("/")
-    if _PATHSPEC.fullmatch(text) and (len(rest) > 1 or _RUN.fullmatch(rest[0])):
+    if _PATHSPEC.fullmatch(text) and (text.count("/") > 1 or RUN.fullmatch(text)):
         return [of_pathspec(store, text)]
     return _of_entries(store(), text)
 
@@ -46,10 +44,9 @@ def of_pathspec(store: Callable[[], Store], pathspec: str) -> Decided:
     if not rest:
         of_run: RunDecisions = of_runs.of_run(pathspec)
         return of_run
-    if len(rest) == 1:
+    if len(rest) == 1 and of_runs.tasks_of(pathspec) != 1:
         of_step: RunDecisions = of_runs.of_run(f"{flow}/{run}").only(rest[0])
-        if of_step.tasks != 1:
-            return of_step
+        return of_step
     of_task: Why = of_tasks.of_task(store(), pathspec)
     return of_task
 
@@ -60,14 +57,14 @@ def _of_entries(store: Store, text: str) -> list[Decided]:
         found = named(store, among, text)
     except NotFoundError as error:
         raise NotFoundError(f"{error}, or name a task as Flow/run/step/task") from None
-    _refuse_calls(store, found, text)
+    results = [each for each in found if each.kind == "memo"]
+    _refuse_calls(store, results, text)
     _, of_runs, _ = decisions()
     if text in {each.flow for each in found} | {each.where for each in found}:
         flow, _, step = text.partition("/")
         latest = of_runs.latest(flow)
         if latest is not None:
             return [latest.only(step) if step else latest]
-    results = [each for each in found if each.kind == "memo"]
     if not results:
         raise UsageError(
             f"{text} is a {found[0].kind}: only results have a decision; name a task or a run"
@@ -82,18 +79,11 @@ def _of_entries(store: Store, text: str) -> list[Decided]:
     return [of_pathspec(lambda: store, origin) for origin in origins]
 
 
-def _refuse_calls(store: Store, found: list[Listed], text: str) -> None:
+def _refuse_calls(store: Store, results: list[Listed], text: str) -> None:
     """Raise UsageError for results of a memoized function: its calls are in no run."""
-    for each in found:
-        if each.kind != "memo":
-            continue
-        try:
-            is_call = bool(memo.read(store, each.ref).value)
-        except MemoflowError:
-            continue
-        if is_call:
+    for each in results[:_MOST]:
+        if memo.is_call(store, each.ref):
             raise UsageError(
                 f"{text} is a function, whose calls are no tasks: ask in Python with "
                 f"{each.step}.why(...), given the arguments of the call"
             )
-        return  # As are the others: a name is of one module or flow, mostly.

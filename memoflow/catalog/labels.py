@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections import defaultdict
 from collections.abc import Collection, Iterable, Mapping, Sequence
+from contextlib import suppress
 from typing import NamedTuple
 
 from memoflow.catalog.listed import SHOWN_ID, Listed
@@ -52,21 +53,25 @@ class Label(NamedTuple):
 def details(store: Store, entries: Iterable[Listed]) -> dict[str, Details]:
     """Return the details of entries, by key, as far as they are known or read without requests."""
     by_key = {each.key: each for each in entries}
-    # All rows at once are quicker than many by name.
-    texts = store.index.details(list(by_key) if len(by_key) < 1000 else None)
-    found = {}
-    for key, text in texts.items():
-        if key in by_key:
-            try:
-                found[key] = Details.parse(text)
-            except ValueError:
-                continue  # It is read again.
+    found = remembered(store, by_key)
     missing = (each.ref for key, each in by_key.items() if key not in found)
     new = []
     for ref, meta in metas_at_hand(store, missing):
-        found[str(ref.key)] = known = details_of(ref.key.kind, meta)
-        new.append((ref, known.to_text()))
+        found[str(ref.key)] = read = details_of(ref.key.kind, meta)
+        new.append((ref, read.to_text()))
     store.index.record_details(new)
+    return found
+
+
+def remembered(store: Store, wanted: Collection[str] | None = None) -> dict[str, Details]:
+    """Return the details in this machine's index, by key: of the wanted keys; None: of all."""
+    # All rows at once are quicker than many by name.
+    keys = list(wanted) if wanted is not None and len(wanted) < 1000 else None
+    found = {}
+    for key, text in store.index.details(keys).items():
+        if wanted is None or key in wanted:
+            with suppress(ValueError):  # It is read anew from the entry, or left out.
+                found[key] = Details.parse(text)
     return found
 
 

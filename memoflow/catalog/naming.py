@@ -22,7 +22,7 @@ _MOST_CANDIDATES = 20
 _HEX = re.compile(r"[0-9a-f]+")
 _PATTERN = re.compile(r"[*?\[]")
 # Metaflow is asked about these alone: a run, its tasks of a step, or one task.
-_RUN = re.compile(r"\w+/(?:\d+|(?:argo|sfn|airflow)-[^/]+)(?:/\w+(?:/[^/]+)?)?")
+RUN = re.compile(r"\w+/(?:\d+|(?:argo|sfn|airflow)-[^/]+)(?:/\w+(?:/[^/]+)?)?")
 _UNKNOWN = Details()
 
 
@@ -155,14 +155,14 @@ def _of_run(
         if each.origin == text or each.origin.startswith(f"{text}/")
     }
     used: set[str] = set()
-    if _RUN.fullmatch(text):
+    if RUN.fullmatch(text):
         try:
             used = task_results().keys_used(text)
         except MemoflowError as error:
             if not made:
                 raise NotFoundError(f"{error}; {_hint(among, text, known)}") from None
     found = [each for each in among if each.key in made or each.key in used]
-    if not found and _RUN.fullmatch(text):
+    if not found and RUN.fullmatch(text):
         noun = ("run", "step", "task")[text.count("/") - 1]
         raise NotFoundError(
             f"the {noun} {text} has no entry in the store; ask `memoflow why {text}`"

@@ -111,11 +111,10 @@ class OpenedStore(Store):
             now=True,
             dry_run=dry_run,
         )
-        pairs = zip(evicted.refs, evicted.reasons, strict=True)
-        going = [(ref, reason) for ref, reason in pairs if retention.is_entry(ref.key)]
+        refs, reasons = retention.entries_of(evicted)
         return Collected(
-            tuple(ref for ref, _ in going),
-            tuple(reason for _, reason in going),
+            tuple(refs),
+            tuple(reasons),
             swept.size_bytes,
             dry_run,
             retention.unreached(evicted, limit),

@@ -6,7 +6,7 @@ import difflib
 from collections import Counter
 from collections.abc import Iterable, Mapping
 
-from memoflow.catalog.labels import Label
+from memoflow.catalog.labels import Label, remembered
 from memoflow.catalog.listed import Listed, of_entries
 from memoflow.kinds.details import Details
 from memoflow.store import Store
@@ -37,12 +37,7 @@ def near(text: str, among: Iterable[Listed], known: Mapping[str, Details]) -> li
 def names_to_complete(store: Store, incomplete: str) -> dict[str, str]:
     """Return the names that begin with a text, each with a few words about it."""
     entries = of_entries(store.index.entries())
-    known = {}
-    for key, text in store.index.details().items():
-        try:
-            known[key] = Details.parse(text)
-        except ValueError:
-            continue
+    known = remembered(store)
     found = {name: _counted(number) for name, number in _places(entries).items()}
     if "/" in incomplete:
         found |= {name: f"run, {_counted(number)}" for name, number in _runs(known).items()}

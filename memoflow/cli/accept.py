@@ -305,5 +305,5 @@ def _splits(name: str) -> list[tuple[str, str]]:
 def _has_calls(store: Store, module: str, function: str) -> bool:
     with contextlib.suppress(MemoflowError):
         refs = memo.recent(store, memo.step_key(module, function), 1)
-        return any(memo.read(store, ref).value for ref in refs)
+        return any(memo.is_call(store, ref) for ref in refs)
     return False

@@ -12,7 +12,6 @@ from memoflow import owned
 from memoflow.cli import removal
 from memoflow.cli.verb import Answer, CommandContext, Verb, is_quiet, parsed_by, summarize
 from memoflow.kinds import retention
-from memoflow.names import Ref
 from memoflow.store import Store
 from memoflow.store.gc.eviction import Evicted
 from memoflow.store.gc.sweeping import Swept
@@ -105,7 +104,7 @@ def gc(
         plan = retention.tidy(store, **rules, dry_run=True)
         if dry_run:
             return _answer(store, *plan, max_size, dry_run=True)
-        going, _ = _going(plan[0])
+        going, _ = retention.entries_of(plan[0])
         if going and not removal.confirm(going, lambda: _show_plan(store, *plan)):
             raise click.exceptions.Exit(1)
         agreed = {ref.key for ref in plan[0].refs}
@@ -114,16 +113,9 @@ def gc(
     return _answer(store, evicted, swept, max_size, dry_run=False, was_shown=agreed is not None)
 
 
-def _going(evicted: Evicted) -> tuple[list[Ref], list[str]]:
-    """Return the evicted entries, without notes beside them, and the reason for each."""
-    pairs = zip(evicted.refs, evicted.reasons, strict=True)
-    going = [(ref, reason) for ref, reason in pairs if retention.is_entry(ref.key)]
-    return [ref for ref, _ in going], [reason for _, reason in going]
-
-
 def _show_plan(store: Store, evicted: Evicted, swept: Swept) -> None:
-    removal.show_each(store, *_going(evicted))
-    removal.show_by_kind(_going(evicted)[0])
+    removal.show_each(store, *retention.entries_of(evicted))
+    removal.show_by_kind(retention.entries_of(evicted)[0])
     click.echo(f"This frees {readable(swept.size_bytes)}.")
 
 
@@ -136,7 +128,7 @@ def _answer(
     dry_run: bool,
     was_shown: bool = False,
 ) -> Answer:
-    going, reasons = _going(evicted)
+    going, reasons = retention.entries_of(evicted)
 
     def show() -> None:
         if going and dry_run:

@@ -28,7 +28,7 @@ from typing import Any
 from memoflow import owned
 from memoflow.backends import BlobLocation
 from memoflow.dataclass import dataclass
-from memoflow.errors import BadKeyError, IntegrityError, NotFoundError
+from memoflow.errors import BadKeyError, IntegrityError, MemoflowError, NotFoundError
 from memoflow.fields import Fields, text
 from memoflow.fingerprint import Fingerprint, Part, of_references
 from memoflow.kinds import details, kept_code
@@ -124,6 +124,14 @@ def start_key(code_key: Key, start: Iterable[Part]) -> Key:
 def results_key(code_key: Key, inputs: Iterable[Part]) -> Key:
     """Return the key prefix shared by all results for these inputs."""
     return code_key / RESULTS / Fingerprint.of(inputs).hex
+
+
+def is_call(store: Store, ref: Ref) -> bool:
+    """Tell whether a result is of a function's call; False if it is gone or damaged."""
+    try:
+        return bool(read(store, ref).value)
+    except MemoflowError:
+        return False
 
 
 def read(store: Store, ref: Ref) -> MemoEntry:

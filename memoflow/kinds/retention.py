@@ -10,7 +10,7 @@ from functools import cache, partial
 from memoflow.errors import BackendError
 from memoflow.kinds import card, checkpoint, hub, memo, model
 from memoflow.kinds import evicted as evicted_memos
-from memoflow.names import Key
+from memoflow.names import Key, Ref
 from memoflow.store import Store
 from memoflow.store.gc.eviction import Evicted, Tier
 from memoflow.store.gc.sweeping import Swept
@@ -120,6 +120,13 @@ def unreached(evicted: Evicted, max_size_bytes: int | None) -> str:
         f"{readable(max_size_bytes)}: {names} take {readable(evicted.spared_bytes)} and go only "
         f"when named (memoflow gc {named} --max-size SIZE)"
     )
+
+
+def entries_of(evicted: Evicted) -> tuple[list[Ref], list[str]]:
+    """Return the evicted entries, without notes beside them, and the reason for each."""
+    pairs = zip(evicted.refs, evicted.reasons, strict=True)
+    going = [(ref, reason) for ref, reason in pairs if is_entry(ref.key)]
+    return [ref for ref, _ in going], [reason for _, reason in going]
 
 
 def is_entry(key: Key) -> bool:

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import field, replace
 from typing import Any
 
-from metaflow.client import Flow, Run
+from metaflow.client import Flow, Run, Step
 from metaflow.exception import MetaflowNotFound
 
 from memoflow.dataclass import dataclass
@@ -221,6 +221,15 @@ def of_run(pathspec: str, *, most_tasks: int = _MOST_TASKS) -> RunDecisions:
         _is_finished(rows),
         {step: len(ids) for step, ids in tasks.items()},
     )
+
+
+def tasks_of(step: str) -> int:
+    """Return the number of tasks of a step, by Flow/run/step; 0 of a step that has not begun."""
+    with task_rows.explained(step):
+        try:
+            return sum(1 for _ in Step(step, _namespace_check=False))
+        except MetaflowNotFound:
+            return 0
 
 
 def latest(flow: str) -> RunDecisions | None:
