@@ -13,12 +13,11 @@ from memoflow.errors import MemoflowError
 from memoflow.fingerprint.difference import difference
 from memoflow.functions.call import Call
 from memoflow.functions.values import Items
-from memoflow.kinds.decision import Decision
+from memoflow.kinds.decision import Decision, would_hit
 from memoflow.kinds.memo import MemoEntry
 from memoflow.log import log
 from memoflow.masking import without_passwords
 from memoflow.pickling import load
-from memoflow.units import span
 
 
 @dataclass
@@ -80,12 +79,8 @@ class ShadowedCalls:
     @property
     def summary(self) -> str:
         """The calls so far in one line."""
-        line = f"{self.hits} of {self.calls} call{'s' * (self.calls != 1)} would hit"
-        if not self.hits:
-            return line
-        unlike = f"{self.differing} differ{'s' * (self.differing == 1)}"
-        line += f", {span(self.saved_s)} would be saved"
-        return f"{line}, {unlike if self.differing else 'all the same'}"
+        calls = f"{self.calls} call{'s' * (self.calls != 1)}"
+        return would_hit(self.hits, calls, self.saved_s, self.differing)
 
     def _say_all(self) -> None:
         log.warning("[memoize] %s: shadow: %s", self.name, self.summary)

@@ -297,3 +297,15 @@ def _part(fields: list[Any]) -> Part:
     *texts, leaves = fields
     outline = tuple((path, text, mark) for path, text, mark in leaves)
     return replace(Part.from_json(texts), outline=outline)
+
+
+def would_hit(hits: int, all_of_them: str, saved_s: float, differing: int) -> str:
+    """Return the numbers of shadow mode: would-be hits of all, time saved, and those that differ.
+
+    `all_of_them` is a number with its noun, such as `5 tasks`.
+    """
+    told = f"{hits} of {all_of_them} would hit"
+    if not hits:
+        return told
+    unlike = f"{differing} differ{'s' * (differing == 1)}" if differing else "all the same"
+    return f"{told}, {span(saved_s)} would be saved, {unlike}"

@@ -13,12 +13,11 @@ from memoflow.flow.host.artifacts import TaskArtifacts
 from memoflow.flow.host.client import looking_at
 from memoflow.flow.memo.comparison import first_ones, next_steps_differ, outputs_differ
 from memoflow.flow.memo.store_context import StoreContext
-from memoflow.kinds.decision import FIELD, SHADOW, Decision
+from memoflow.kinds.decision import FIELD, SHADOW, Decision, would_hit
 from memoflow.kinds.memo import MemoEntry
 from memoflow.kinds.memo_fields import Artifact
 from memoflow.masking import Mask
 from memoflow.tracking import UnreadableError
-from memoflow.units import span
 
 if TYPE_CHECKING:
     from memoflow.flow.memo.step_reads import Left
@@ -98,9 +97,9 @@ def _of_step(run: str, step: str, tasks: list[Compared]) -> Iterator[str]:
 def counted(tasks: list[Compared]) -> str:
     """Return the number of would-be hits, the time that they would save, and those that differ."""
     shadows = [each for _, each in tasks if each]
-    differing = sum(1 for each in shadows if each.detail)
-    told = f"{len(shadows)} of {len(tasks)} task{'s' * (len(tasks) != 1)} would hit"
-    if shadows:
-        told += f", {span(sum(each.saved_s for each in shadows))} would be saved"
-        told += f", {differing} differ{'s' * (differing == 1)}" if differing else ", all the same"
-    return told
+    return would_hit(
+        len(shadows),
+        f"{len(tasks)} task{'s' * (len(tasks) != 1)}",
+        sum(each.saved_s for each in shadows),
+        sum(1 for each in shadows if each.detail),
+    )
